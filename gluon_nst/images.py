@@ -1,0 +1,214 @@
+"""Files and arrays: pictures are read, brought to the network's input and back, and written whole or not at all."""
+
+import contextlib
+import io
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+from mxnet import image, nd
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
+
+from gluon_nst.errors import InputError
+from gluon_nst.runtime import nd_mode
+
+# The mean and standard deviation of ImageNet's pictures, by channel: what the model zoo's VGG-19 was trained on.
+RGB_MEAN = (0.485, 0.456, 0.406)
+RGB_STD = (0.229, 0.224, 0.225)
+
+SMALLEST_SIDE = 16
+"""Pictures with a shorter side, in pixels, are refused: there is nothing in them to transfer."""
+
+_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+
+
+# -- pictures in ------------------------------------------------------------------------------------------------------
+
+
+def _to_8_bits(picture):
+    """Greyscale with more than eight bits to the mode L; Pillow's own conversion would clip it."""
+    values = np.asarray(picture, dtype=np.float64)
+    if picture.mode == "F":  # no range is agreed on for floating point: 0 to 1 where it fits, else its own
+        low, high = (0, 1) if values.min() >= 0 and values.max() <= 1 else (values.min(), values.max())
+    else:
+        low, high = 0, 65535 if values.max() > 255 else 255
+    values = (values - low) * (255 / max(high - low, 1e-12))
+    return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
+
+
+def _to_srgb(picture, profile):
+    """`picture` as RGB, converted from its embedded colour `profile` (bytes) to sRGB."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        return ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return picture.convert("RGB")  # a damaged profile, or one for another colour space: viewers ignore it as well
+
+
+def _to_rgb(picture):
+    profile = picture.info.get("icc_profile")
+    if picture.mode == "F" or picture.mode.startswith("I"):
+        picture = _to_8_bits(picture)
+    if picture.mode == "P":
+        picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
+    has_alpha = picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
+    alpha = picture.convert("RGBA").getchannel("A") if has_alpha else None
+    if has_alpha:
+        picture = picture.convert("L" if picture.mode.upper() == "LA" else "RGB")
+    picture = _to_srgb(picture, profile) if profile else picture.convert("RGB")
+    if alpha is None:
+        return picture
+    return Image.composite(picture, Image.new("RGB", picture.size, "white"), alpha)
+
+
+def read_image(path):
+    """The picture in file `path` as a uint8 NDArray, height × width × 3, sRGB.
+
+    Anything that Pillow opens: the first frame, turned as its EXIF orientation says, transparency flattened on white,
+    an embedded colour profile converted to sRGB. Raises InputError for a file that is not such a picture, is damaged,
+    has a side shorter than 16 pixels, or more pixels than Pillow's limit against decompression bombs.
+    """
+    return nd.array(np.asarray(open_picture(path)), dtype=np.uint8)
+
+
+def open_picture(path):
+    """`read_image` as a PIL image in mode RGB."""
+    path = Path(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore", UserWarning)  # Pillow's remarks on odd metadata: of no use to a reader
+            with Image.open(path) as picture:
+                _check_side(path, *picture.size)
+                picture.load()
+                return _to_rgb(ImageOps.exif_transpose(picture))
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; check the path") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: a folder, not a picture; name a file in it") from None
+    except PermissionError:
+        raise InputError(f"{path}: no permission to read it; check its mode and owner") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise InputError(
+            f"{path}: more pixels than Pillow's limit of {Image.MAX_IMAGE_PIXELS}; scale it down first"
+        ) from None
+    except Image.UnidentifiedImageError:
+        raise InputError(f"{path}: not a picture in a format that Pillow reads; convert it to PNG or JPEG") from None
+    except Exception as error:  # decoders raise all sorts on damaged files: OSError, SyntaxError, struct.error, …
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: the picture is damaged ({reason}); get a whole copy") from None
+
+
+def _check_side(path, width, height):
+    if min(width, height) < SMALLEST_SIDE:
+        raise InputError(
+            f"{path}: {height} x {width} pixels are too few; use a picture of at least {SMALLEST_SIDE} x {SMALLEST_SIDE}"
+        )
+
+
+# -- arrays: section 14.12.2 ------------------------------------------------------------------------------------------
+
+
+@nd_mode
+def preprocess(img, image_shape):
+    """The network's input for a picture: resized, standardised by ImageNet's mean and deviation, 1 × 3 × h × w.
+
+    `img` is height × width × 3 with values from 0 to 255 (uint8 or float32); `image_shape` is (width, height), the order
+    that the book's own `image_shape` and MXNet's `imresize` take, unlike every other size here.
+    """
+    img = image.imresize(img, *image_shape)
+    img = (img.astype("float32") / 255 - nd.array(RGB_MEAN)) / nd.array(RGB_STD)
+    return img.transpose((2, 0, 1)).expand_dims(axis=0)
+
+
+@nd_mode
+def postprocess(img):
+    """The picture in a network input of 1 × 3 × h × w: h × w × 3, values from 0 to 1, clipped, on the CPU."""
+    from mxnet import cpu
+
+    img = img[0].as_in_context(cpu())
+    return (img.transpose((1, 2, 0)) * nd.array(RGB_STD) + nd.array(RGB_MEAN)).clip(0, 1)
+
+
+@nd_mode
+def to_picture(img):
+    """The network input `img` as a PIL image."""
+    return Image.fromarray(np.rint(postprocess(img).asnumpy() * 255).astype(np.uint8))
+
+
+# -- files out --------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def written_whole(path, mode="wb", **options):
+    """Open a file beside `path`, and rename it into place when the block ends without an error."""
+    path = Path(path)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(descriptor, mode, **options) as file:
+            yield file
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's 0600 would hide the file from everyone else
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def check_writable(path, suffixes=None):
+    """Raise InputError unless a file can be written at `path`, without leaving anything there."""
+    path = Path(path)
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise InputError(f"{path}: the name must end with {' or '.join(suffixes)}")
+    if path.is_dir():
+        raise InputError(f"{path}: a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}; make it first")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"{path}: can't write there ({error.strerror}); choose another folder") from None
+
+
+def check_folder_writable(path):
+    """`check_writable` for files in folder `path`, which may have to be made first, with those above it."""
+    path = Path(path)
+    if path.exists():
+        if not path.is_dir():
+            raise InputError(f"{path}: a file, not a folder; choose another")
+        check_writable(path / "picture")
+    else:
+        highest = path
+        while not highest.parent.exists():
+            highest = highest.parent
+        check_writable(highest)
+
+
+def check_picture_writable(path):
+    """`check_writable` for a picture: PNG or JPEG."""
+    check_writable(path, tuple(_FORMATS))
+
+
+def write_image(picture, path, provenance=""):
+    """Write a PIL image as PNG or JPEG, by the ending of `path`; `provenance` goes into it as text.
+
+    In a PNG it is the text chunk `gluon-nst`, in a JPEG the comment.
+    """
+    path = Path(path)
+    check_picture_writable(path)
+    options = {"format": _FORMATS[path.suffix.lower()]}
+    if options["format"] == "PNG":
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        if provenance:
+            options["pnginfo"].add_text("gluon-nst", provenance)
+    else:
+        options.update(quality=95, comment=provenance)
+    with written_whole(path) as file:
+        picture.save(file, **options)

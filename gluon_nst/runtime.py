@@ -1,0 +1,133 @@
+"""Cores, device and array mode: what the machine has, and how MXNet is told of it.
+
+MXNet reads its thread count once, as it loads, so `set_threads` runs before the first import of mxnet;
+that is why this module imports mxnet inside its functions only.
+"""
+
+import functools
+import os
+import sys
+import warnings
+from pathlib import Path
+
+from gluon_nst.errors import InputError
+
+
+def _read(path):
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
+
+
+def _cgroup_limit(root="/"):
+    """CPUs that the process's control group allows it (a float), or None where there is no limit."""
+    limits = []
+    for line in _read(f"{root}/proc/self/cgroup").splitlines():
+        _, controllers, group = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        base = Path(f"{root}/sys/fs/cgroup/{controllers}")
+        folder = base / group.strip("/")
+        # A limit on any group above binds too, and in a container the path may be the host's: the
+        # folders that are not there are skipped on the way up to the mount.
+        for folder in (folder, *folder.parents):
+            quota, _, period = _read(folder / "cpu.max").partition(" ")          # version 2
+            if not quota:                                                        # version 1
+                quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
+            if quota.isdigit() and period.isdigit():
+                limits.append(int(quota) / int(period))
+            if folder == base:
+                break
+    return min(limits, default=None)
+
+
+def physical_cores(root="/"):
+    """Physical cores that this process may use: its CPU affinity, hyper-threads counted once, its cgroup's limit.
+
+    (joblib and psutil count two hyper-threads of one core as two where the affinity is narrower than the machine.)
+    """
+    if hasattr(os, "sched_getaffinity"):
+        cpus = os.sched_getaffinity(0)
+    else:
+        cpus = range(os.cpu_count() or 1)
+    topology = f"{root}/sys/devices/system/cpu/cpu%d/topology"
+    cores = {_read(f"{topology % cpu}/thread_siblings_list") or cpu for cpu in cpus}
+    limit = _cgroup_limit(root)
+    return max(1, min(len(cores), len(cores) if limit is None else int(limit)))
+
+
+def set_threads():
+    """Let MXNet use every physical core; OMP_NUM_THREADS, where the user has set it, wins.
+
+    As it comes, MXNet 1.9.1 takes half of the CPUs it finds (src/engine/openmp.cc), which halves the speed wherever
+    they are not hyper-threads. Nothing but the variable, set before MXNet loads, changes that.
+    """
+    if "OMP_NUM_THREADS" in os.environ:
+        return
+    cores = physical_cores()
+    if "mxnet" not in sys.modules:
+        os.environ["OMP_NUM_THREADS"] = str(cores)
+        return
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    taken = max(1, cpus // 2)
+    if taken < cores:
+        warnings.warn(
+            f"mxnet was imported before gluon_nst and runs on {taken} of {cores} cores: import gluon_nst first, "
+            f"or set OMP_NUM_THREADS={cores} in the environment",
+            stacklevel=3,
+        )
+
+
+def choose_device(name="auto"):
+    """The MXNet context for `auto` (d2l.try_gpu(): the first GPU, else the CPU), `cpu`, `gpu` or `gpu:N`."""
+    import mxnet as mx
+
+    if name == "auto":
+        from d2l import mxnet as d2l
+
+        return d2l.try_gpu()
+    kind, _, number = str(name).partition(":")
+    if kind == "cpu" and not number:
+        return mx.cpu()
+    if kind != "gpu" or not (number or "0").isdigit():
+        raise InputError(f"device {name}: not auto, cpu, gpu or gpu:N")
+    index, found = int(number or 0), mx.context.num_gpus()
+    if index >= found:
+        raise InputError(
+            f"device {name}: MXNet sees {found} GPUs here; use --device cpu, or install a GPU build of MXNet"
+        )
+    return mx.gpu(index)
+
+
+def _converted(value, kind, convert):
+    if isinstance(value, kind):
+        return convert(value)
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        return type(value)(_converted(item, kind, convert) for item in value)
+    return value
+
+
+def nd_mode(function):
+    """Run `function` with MXNet's classic NDArray, whatever array mode the caller is in.
+
+    After `npx.set_np()`, which every notebook of d2l 1.0 calls, blocks written for NDArray break. So the function
+    runs with np mode off, gets NDArrays for the caller's mxnet.np arrays, and gives such a caller np arrays back.
+    """
+
+    @functools.wraps(function)
+    def run(*args, **kwargs):
+        import mxnet as mx
+
+        if not (mx.util.is_np_array() or mx.util.is_np_shape()):
+            return function(*args, **kwargs)
+        to_np = mx.util.is_np_array()
+        with mx.util.np_array(False), mx.util.np_shape(False):
+            args = _converted(args, mx.np.ndarray, lambda array: array.as_nd_ndarray())
+            kwargs = {k: _converted(v, mx.np.ndarray, lambda array: array.as_nd_ndarray()) for k, v in kwargs.items()}
+            output = function(*args, **kwargs)
+            if to_np:
+                output = _converted(output, mx.nd.NDArray, lambda array: array.as_np_ndarray())
+            return output
+
+    return run

@@ -1,0 +1,202 @@
+"""The main job: coarse to fine, from two pictures to one."""
+
+import csv
+import dataclasses
+import hashlib
+import json
+import platform
+import time
+from pathlib import Path
+from typing import Any, Dict, Tuple
+
+import mxnet
+import numpy as np
+from mxnet import nd
+from PIL import Image
+
+from gluon_nst import recipe as recipes
+from gluon_nst import weights as trunks
+from gluon_nst.errors import InputError, Interrupted
+from gluon_nst.images import open_picture, postprocess, preprocess, to_picture, write_image, written_whole
+from gluon_nst.recipe import Recipe
+from gluon_nst.runtime import choose_device, nd_mode
+from gluon_nst.training import Epoch, train
+from gluon_nst.version import __version__
+from gluon_nst.vgg import get_contents, get_styles, truncated_vgg19
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What `transfer` gives: the composite, how it came about, and what it took."""
+
+    images: Tuple[Image.Image, ...]
+    """The composite at the end of every stage that was begun."""
+    losses: Tuple[Epoch, ...]
+    """The record of every epoch, all stages in turn."""
+    recipe: Recipe
+    seconds: float
+    provenance: Dict[str, Any]
+    """How the picture was made: recipe, inputs, weights, versions, seed, sizes."""
+
+    @property
+    def image(self):
+        """The composite image, a PIL image."""
+        return self.images[-1]
+
+    @property
+    def complete(self):
+        """Whether every epoch of the recipe was run."""
+        return len(self.losses) == sum(stage.epochs for stage in self.recipe.stages)
+
+    def save(self, path, stage=None):
+        """Write the composite (of `stage`, counted from 1; by default the last one) with its provenance in it."""
+        number = len(self.images) if stage is None else stage
+        provenance = {**self.provenance, "stage": number}
+        write_image(self.images[number - 1], path, json.dumps(provenance, sort_keys=True))
+
+    def save_losses(self, path):
+        """Write the record as CSV, one row an epoch."""
+        with written_whole(path, "w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file, lineterminator="\n")
+            rows.writerow(Epoch._fields)
+            rows.writerows(self.losses)
+
+    def plot(self):
+        """The losses over the epochs as a matplotlib Figure; dashed lines where a stage begins."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(7, 4.5), constrained_layout=True)
+        axes = figure.subplots()
+        for name, label in (("total", "total"), ("content", "content"), ("style", "style"), ("tv", "TV")):
+            axes.plot([getattr(epoch, name) for epoch in self.losses], label=label, linewidth=2 if name == "total" else 1)
+        begins = [at for at, epoch in enumerate(self.losses) if epoch.epoch == 0]
+        for at in begins:
+            height, width = self.recipe.stages[self.losses[at].stage - 1].size
+            axes.axvline(at, color="grey", linestyle="--", linewidth=0.8)
+            axes.annotate(
+                f" {height} × {width}", (at, 1), xycoords=("data", "axes fraction"), va="top", color="grey", fontsize=9
+            )
+        axes.set(xlabel="epoch", ylabel="weighted loss", yscale="log", title=self.recipe.title)
+        axes.legend()
+        return figure
+
+    def save_plot(self, path):
+        """Write `plot()` as a picture."""
+        with written_whole(path) as file:
+            self.plot().savefig(file, format=Path(path).suffix.lstrip(".") or "png", dpi=120)
+
+
+@nd_mode
+def transfer(
+    content,
+    style,
+    *,
+    recipe="d2l-2019",
+    seed=0,
+    weights="auto",
+    device="auto",
+    report=None,
+    notify=trunks.print_nothing,
+    progress=None,
+    **changes,
+):
+    """Transfer the style of one picture to the content of another, coarse to fine.
+
+    `content` and `style` are paths or PIL images. `recipe` is a name, the path of a .toml file or a Recipe, and `changes`
+    are those that `recipe.customise` takes: sizes, epochs, lr, init, content_weight and so on. `seed` (for the start from
+    noise), `weights` and `device` are as on the command line. `report` is called with the Epoch after each epoch, `notify`
+    with a line about the weights, `progress(description, bytes)` makes a bar for a download.
+
+    Returns a Result. Raises InputError before anything is begun, WeightsError where no parameters can be had, NSTError
+    where the losses are not finite any more, and Interrupted, with the Result so far, on Ctrl-C.
+    """
+    recipe = recipes.customise(recipe, **changes)
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed {seed}: not an integer of at least 0")
+    content_picture, style_picture = _picture(content), _picture(style)
+    start_picture = {"content": content_picture, "style": style_picture, "noise": None}.get(recipe.init, recipe.init)
+    if isinstance(start_picture, str):
+        start_picture = _picture(start_picture)
+    device = choose_device(device)
+
+    trunk = trunks.find(weights, notify=notify, progress=progress)
+    start = time.perf_counter()
+    net = truncated_vgg19(trunk.parameters(recipe.last_layer, recipe.rescaled), recipe.last_layer, device)
+    provenance = {
+        "recipe": dataclasses.asdict(recipe),
+        "content_sha256": _sha256(content),
+        "style_sha256": _sha256(style),
+        "weights": {"source": trunk.source, "sha256": trunk.sha256},
+        "versions": {
+            "gluon-nst": __version__,
+            "mxnet": mxnet.__version__,
+            "numpy": np.__version__,
+            "pillow": Image.__version__,
+            "python": platform.python_version(),
+        },
+        "seed": seed,
+        "sizes": [stage.size for stage in recipe.stages],
+    }
+    images, losses = [], []
+
+    def record(epoch):
+        losses.append(epoch)
+        if report:
+            report(epoch)
+
+    def result():
+        return Result(tuple(images), tuple(losses), recipe, time.perf_counter() - start, provenance)
+
+    X = None
+    try:
+        for number, stage in enumerate(recipe.stages, start=1):
+            image_shape = stage.size[::-1]
+            _, contents_Y = get_contents(_array(content_picture), image_shape, device, net, recipe.content_layers)
+            _, styles_Y = get_styles(_array(style_picture), image_shape, device, net, recipe.style_layers)
+            if X is not None:  # as in the chapter, the picture is resized, clipped to what can be shown
+                X = preprocess(postprocess(X) * 255, image_shape)
+            elif start_picture is not None:
+                X = preprocess(_array(start_picture), image_shape)
+            else:
+                X = nd.array(np.random.default_rng(seed).standard_normal((1, 3, *stage.size), dtype=np.float32))
+            X = train(
+                X.as_in_context(device),
+                contents_Y,
+                styles_Y,
+                net,
+                device,
+                stage.lr,
+                stage.epochs,
+                stage.lr_decay_epoch,
+                lr_decay=stage.lr_decay,
+                lr_decay_from=stage.lr_decay_from,
+                content_layers=recipe.content_layers,
+                style_layers=recipe.style_layers,
+                content_weight=recipe.content_weight,
+                style_weight=recipe.style_weight,
+                tv_weight=recipe.tv_weight,
+                stage=number,
+                report=record,
+            )
+            images.append(to_picture(X))
+    except Interrupted as stopped:
+        images.append(to_picture(stopped.result))
+        provenance["interrupted"] = {"stage": number, "epochs": sum(epoch.stage == number for epoch in losses)}
+        raise Interrupted(result()) from None
+    except KeyboardInterrupt:  # between two stages
+        raise Interrupted(result() if images else None) from None
+    return result()
+
+
+def _picture(source):
+    return source.convert("RGB") if isinstance(source, Image.Image) else open_picture(source)
+
+
+def _array(picture):
+    return nd.array(np.asarray(picture), dtype=np.uint8)
+
+
+def _sha256(source):
+    """The hash of a file's bytes, or of a PIL image's RGB pixels."""
+    data = source.convert("RGB").tobytes() if isinstance(source, Image.Image) else Path(source).read_bytes()
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,78 @@
+"""What the tests share: a cache of their own, small pictures, and a VGG-19 with seeded random weights."""
+
+import os
+
+USER_ENVIRONMENT = dict(os.environ)  # before gluon_nst sets the threads and a fixture the cache
+
+import gluon_nst as nst  # before mxnet: it sets MXNet's thread count
+
+import mxnet as mx
+import numpy as np
+import pytest
+from PIL import Image
+
+from gluon_nst import vgg
+
+from painting import paint
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """A cache for this session's random trunks, so that the user's own stays as it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("GLUON_NST_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def user_environment():
+    """The environment of whoever runs the tests, for commands that are to use their cache."""
+    return USER_ENVIRONMENT
+
+
+@pytest.fixture(scope="session")
+def parameters():
+    """He-initialised parameters for all sixteen convolutions, with small biases, under the model zoo's names."""
+    random = np.random.default_rng(19)
+    arrays = {}
+    for name, shape in vgg.parameter_shapes().items():
+        deviation = np.sqrt(2 / np.prod(shape[1:])) if name.endswith("weight") else 0.1
+        arrays[name] = mx.nd.array(random.standard_normal(shape, dtype=np.float32) * np.float32(deviation))
+    return arrays
+
+
+@pytest.fixture(scope="session")
+def weights_file(parameters, tmp_path_factory):
+    """The random parameters as a Gluon file, for --weights."""
+    path = tmp_path_factory.mktemp("weights") / "random.params"
+    mx.nd.save(str(path), parameters)
+    return path
+
+
+@pytest.fixture(scope="session")
+def net(parameters):
+    """VGG-19 up to conv5_1 with the random parameters."""
+    return nst.truncated_vgg19(parameters, 28, mx.cpu())
+
+
+@pytest.fixture
+def content(tmp_path):
+    path = tmp_path / "content.png"
+    Image.fromarray(paint(60, 90, seed=1)).save(path)
+    return path
+
+
+@pytest.fixture
+def style(tmp_path):
+    path = tmp_path / "style.png"
+    Image.fromarray(paint(80, 70, seed=2)).save(path)
+    return path
+
+
+@pytest.fixture
+def np_mode():
+    """MXNet's np mode, as after the `npx.set_np()` of every notebook of d2l 1.0."""
+    mx.npx.set_np()
+    yield
+    mx.npx.reset_np()

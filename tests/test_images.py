@@ -1,0 +1,263 @@
+import os
+import struct
+import zlib
+
+import mxnet as mx
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+import gluon_nst as nst
+from gluon_nst import images
+
+from painting import paint
+
+
+def read(path):
+    return nst.read_image(path).asnumpy().astype(int)
+
+
+def save(tmp_path, picture, name="picture.png", **options):
+    path = tmp_path / name
+    picture.save(path, **options)
+    return path
+
+
+# -- what can be read -------------------------------------------------------------------------------------------------
+
+
+def test_a_picture_is_height_by_width_by_rgb_in_8_bits(tmp_path):
+    pixels = paint(20, 30)
+    picture = nst.read_image(save(tmp_path, Image.fromarray(pixels)))
+    assert picture.dtype == np.uint8 and np.array_equal(picture.asnumpy(), pixels)
+
+
+@pytest.mark.parametrize("orientation, turned", [(3, 2), (6, -1), (8, 1)])
+def test_exif_orientation_is_applied(tmp_path, orientation, turned):
+    pixels = paint(20, 30)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(tmp_path, Image.fromarray(pixels), exif=exif)
+    assert np.array_equal(read(path), np.rot90(pixels, turned))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
+def test_alpha_is_flattened_on_white(tmp_path, mode):
+    alpha = Image.fromarray(np.repeat(np.array([[0, 128, 255]], np.uint8), 20, axis=0).repeat(10, axis=1))
+    if mode == "LA":
+        picture = Image.merge("LA", (Image.new("L", alpha.size, 100), alpha))
+    else:
+        picture = Image.merge("RGBA", (*Image.new("RGB", alpha.size, (100, 100, 100)).split(), alpha))
+    if mode == "PA":  # a palette picture with a transparent colour
+        picture = Image.new("P", (30, 20), 1)
+        picture.putpalette([0, 0, 0, 100, 100, 100])
+        picture.paste(0, (0, 0, 10, 20))
+        path = save(tmp_path, picture, transparency=0)
+        assert read(path)[0, [0, 20]].tolist() == [[255] * 3, [100] * 3]
+        return
+    pixels = read(save(tmp_path, picture))
+    assert pixels[0, 0].tolist() == [255] * 3 and pixels[0, 20].tolist() == [100] * 3
+    assert abs(pixels[0, 10] - 177).max() <= 1
+
+
+def test_the_users_file_is_left_as_it_is(tmp_path):
+    path = save(tmp_path, Image.new("RGBA", (20, 20), (10, 20, 30, 40)))
+    before = path.read_bytes()
+    nst.read_image(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P"])
+def test_greyscale_and_palette_become_rgb(tmp_path, mode):
+    picture = Image.fromarray(paint(20, 30)).convert(mode)
+    assert np.array_equal(read(save(tmp_path, picture)), np.asarray(picture.convert("RGB")))
+
+
+def test_a_transparent_colour_of_a_greyscale_picture_becomes_white(tmp_path):
+    picture = Image.new("L", (20, 20), 50)
+    picture.paste(7, (0, 0, 10, 20))
+    pixels = read(save(tmp_path, picture, transparency=7))
+    assert pixels[0, 0].tolist() == [255] * 3 and pixels[0, 15].tolist() == [50] * 3
+
+
+@pytest.mark.parametrize("name", ["cmyk.jpg", "cmyk.tif"])
+def test_cmyk_becomes_rgb(tmp_path, name):
+    path = save(tmp_path, Image.new("RGB", (32, 32), (200, 60, 20)).convert("CMYK"), name)
+    assert abs(read(path)[16, 16] - [200, 60, 20]).max() <= 4
+
+
+@pytest.mark.parametrize("name", ["deep.png", "deep.tif"])
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path, name):
+    ramp = np.tile(np.linspace(0, 65535, 40), (20, 1)).astype(np.uint16)
+    pixels = read(save(tmp_path, Image.fromarray(ramp), name))
+    assert abs(pixels[..., 0] - ramp / 257).max() <= 1
+
+
+def test_floating_point_greyscale_is_scaled(tmp_path):
+    ramp = np.tile(np.linspace(0, 1, 40, dtype=np.float32), (20, 1))
+    assert abs(read(save(tmp_path, Image.fromarray(ramp), "float.tif"))[..., 1] - ramp * 255).max() <= 1
+
+
+def linear_rgb_profile():
+    """A profile of sRGB's primaries with a gamma of 1, made from the one that lcms builds, its curves replaced."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    count = struct.unpack(">I", profile[128:132])[0]
+    for number in range(count):
+        name, offset, size = struct.unpack(">4sII", profile[132 + 12 * number : 144 + 12 * number])
+        if name in (b"rTRC", b"gTRC", b"bTRC"):
+            assert size >= 12
+            profile[offset : offset + 12] = b"curv" + bytes(4) + struct.pack(">I", 0)
+    return bytes(profile)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_an_embedded_profile_is_converted_to_srgb(tmp_path, mode):
+    path = save(tmp_path, Image.new(mode, (20, 20), (55,) * 3 + (255,) * (mode == "RGBA")), icc_profile=linear_rgb_profile())
+    assert abs(read(path)[5, 5] - 128).max() <= 2  # 0.2158 in linear light is 0.502 in sRGB
+
+
+def test_a_damaged_profile_is_ignored(tmp_path):
+    pixels = paint(20, 20)
+    path = save(tmp_path, Image.fromarray(pixels), icc_profile=b"not a profile at all" * 10)
+    assert np.array_equal(read(path), pixels)
+
+
+@pytest.mark.parametrize("name", ["frames.gif", "frames.tif", "frames.webp"])
+def test_the_first_of_several_frames_is_taken(tmp_path, name):
+    first, second = Image.new("RGB", (20, 20), (255, 0, 0)), Image.new("RGB", (20, 20), (0, 0, 255))
+    options = {"lossless": True} if name.endswith("webp") else {}
+    path = save(tmp_path, first, name, save_all=True, append_images=[second], **options)
+    assert read(path)[10, 10].tolist() == [255, 0, 0]
+
+
+# -- what can't -------------------------------------------------------------------------------------------------------
+
+
+def truncated(path):
+    Image.fromarray(paint(200, 300)).save(path)
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def broken_chunk(path):
+    Image.fromarray(paint(20, 30)).save(path)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"IDAT") + 8 :] = b"\0" * 40
+    path.write_bytes(data)
+
+
+def bomb(path):
+    """A PNG header that promises 60,000 x 60,000 pixels."""
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b""))
+
+
+BAD_PICTURES = {
+    "missing": (lambda path: None, "no such file"),
+    "folder": (lambda path: path.mkdir(), "a folder, not a picture"),
+    "empty": (lambda path: path.write_bytes(b""), "not a picture in a format that Pillow reads"),
+    "text": (lambda path: path.write_text("not a picture"), "not a picture in a format that Pillow reads"),
+    "truncated": (truncated, "the picture is damaged"),
+    "broken": (broken_chunk, "the picture is damaged"),
+    "one pixel": (lambda path: Image.new("RGB", (1, 1)).save(path), "1 x 1 pixels are too few"),
+    "a line": (lambda path: Image.new("RGB", (500, 3)).save(path), "3 x 500 pixels are too few"),
+    "bomb": (bomb, "more pixels than Pillow's limit"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_PICTURES)
+def test_a_bad_picture_is_one_line_that_names_the_file(tmp_path, kind):
+    make, message = BAD_PICTURES[kind]
+    path = tmp_path / "bad.png"
+    make(path)
+    with pytest.raises(nst.InputError) as refused:
+        nst.read_image(path)
+    assert str(refused.value).startswith(f"{path}: ") and message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+# -- arrays -----------------------------------------------------------------------------------------------------------
+
+
+def test_preprocess_is_the_books(tmp_path):
+    pixels = paint(30, 40)
+    X = nst.preprocess(mx.nd.array(pixels, dtype="uint8"), (40, 30)).asnumpy()
+    expected = (pixels / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    assert X.shape == (1, 3, 30, 40) and np.allclose(X[0].transpose(1, 2, 0), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_preprocess_resizes_as_mxnets_imresize_does():
+    picture = mx.nd.array(paint(60, 80), dtype="uint8")
+    resized = mx.image.imresize(picture, 40, 20)
+    X = nst.preprocess(picture, (40, 20))
+    assert X.shape == (1, 3, 20, 40)
+    assert np.array_equal(X.asnumpy(), nst.preprocess(resized, (40, 20)).asnumpy())
+
+
+def test_postprocess_undoes_preprocess_and_clips():
+    pixels = paint(30, 40)
+    X = nst.preprocess(mx.nd.array(pixels, dtype="uint8"), (40, 30))
+    assert np.allclose(nst.postprocess(X).asnumpy() * 255, pixels, atol=1e-3)
+    assert nst.postprocess(X * 100).asnumpy().min() == 0 and nst.postprocess(X * 100).asnumpy().max() == 1
+    assert np.array_equal(np.asarray(images.to_picture(X)), pixels)
+
+
+def test_arrays_go_both_ways_in_np_mode(np_mode):
+    X = nst.preprocess(mx.np.array(paint(30, 40), dtype="uint8"), (40, 30))
+    assert isinstance(X, mx.np.ndarray) and isinstance(nst.postprocess(X), mx.np.ndarray)
+
+
+# -- files out --------------------------------------------------------------------------------------------------------
+
+
+def test_a_png_keeps_its_pixels_and_carries_the_provenance(tmp_path):
+    picture = Image.fromarray(paint(20, 30))
+    images.write_image(picture, tmp_path / "out.png", '{"seed": 1}')
+    with Image.open(tmp_path / "out.png") as saved:
+        assert saved.text == {"gluon-nst": '{"seed": 1}'} and np.array_equal(np.asarray(saved), np.asarray(picture))
+
+
+def test_a_jpeg_carries_the_provenance_as_its_comment(tmp_path):
+    images.write_image(Image.fromarray(paint(20, 30)), tmp_path / "out.JPG", '{"seed": 1}')
+    with Image.open(tmp_path / "out.JPG") as saved:
+        assert saved.format == "JPEG" and saved.info["comment"] == b'{"seed": 1}'
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "out.png"
+    path.write_text("old")
+    with pytest.raises(RuntimeError):
+        with images.written_whole(path) as file:
+            file.write(b"half")
+            raise RuntimeError
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["out.png"]
+
+
+def test_files_are_readable_as_the_umask_says(tmp_path):
+    umask = os.umask(0o027)
+    try:
+        images.write_image(Image.fromarray(paint(20, 30)), tmp_path / "out.png")
+    finally:
+        os.umask(umask)
+    assert (tmp_path / "out.png").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("out.gif", "must end with .png or .jpg or .jpeg"),
+        ("out", "must end with .png"),
+        ("folder.png", "a folder; name a file in it"),
+        ("nowhere/out.png", "there is no folder"),
+        ("file/out.png", "there is no folder"),
+    ],
+)
+def test_an_output_that_can_not_be_written_is_refused(tmp_path, name, message):
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(nst.InputError, match=message):
+        images.check_picture_writable(tmp_path / name)
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder.png"]

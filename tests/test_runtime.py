@@ -1,0 +1,173 @@
+import os
+import subprocess
+import sys
+
+import mxnet as mx
+import pytest
+
+from gluon_nst import InputError, runtime
+
+
+def machine(root, siblings, cgroup="0::/\n", limits=None):
+    """A file tree like /proc and /sys: `siblings` maps a CPU to its thread_siblings_list, `limits` a path to its text."""
+    for cpu, text in siblings.items():
+        folder = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
+        folder.mkdir(parents=True)
+        (folder / "thread_siblings_list").write_text(text + "\n")
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text(cgroup)
+    for path, text in (limits or {}).items():
+        file = root / "sys/fs/cgroup" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return root
+
+
+@pytest.fixture
+def affinity(monkeypatch):
+    def set_affinity(*cpus):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(cpus))
+
+    return set_affinity
+
+
+HYPERTHREADS = {0: "0,4", 1: "1,5", 2: "2,6", 3: "3,7", 4: "0,4", 5: "1,5", 6: "2,6", 7: "3,7"}
+
+
+def test_hyperthreads_of_one_core_count_once(tmp_path, affinity):
+    affinity(*range(8))
+    assert runtime.physical_cores(machine(tmp_path, HYPERTHREADS)) == 4
+
+
+def test_only_the_cores_of_the_affinity_count(tmp_path, affinity):
+    affinity(0, 4, 1)
+    assert runtime.physical_cores(machine(tmp_path, HYPERTHREADS)) == 2
+
+
+def test_every_cpu_counts_where_the_topology_is_not_told(tmp_path, affinity):
+    affinity(0, 1, 2)
+    assert runtime.physical_cores(machine(tmp_path, {})) == 3
+
+
+@pytest.mark.parametrize(
+    "cgroup, limits, cores",
+    [
+        ("0::/\n", {"cpu.max": "200000 100000\n"}, 2),
+        ("0::/\n", {"cpu.max": "50000 100000\n"}, 1),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, 4),
+        ("0::/a/b\n", {"a/cpu.max": "300000 100000\n", "a/b/cpu.max": "max 100000\n"}, 3),
+        ("0::/not/here\n", {"cpu.max": "200000 100000\n"}, 2),
+        ("4:memory:/\n3:cpu,cpuacct:/\n", {"cpu,cpuacct/cpu.cfs_quota_us": "200000", "cpu,cpuacct/cpu.cfs_period_us": "100000"}, 2),
+        ("3:cpu,cpuacct:/\n", {"cpu,cpuacct/cpu.cfs_quota_us": "-1", "cpu,cpuacct/cpu.cfs_period_us": "100000"}, 4),
+    ],
+)
+def test_the_control_group_limits_the_cores(tmp_path, affinity, cgroup, limits, cores):
+    affinity(*range(8))
+    assert runtime.physical_cores(machine(tmp_path, HYPERTHREADS, cgroup, limits)) == cores
+
+
+def python(code, **environment):
+    """Run `code` in a new interpreter, with no OMP_NUM_THREADS but what is given."""
+    inherited = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    return subprocess.run(
+        [sys.executable, "-c", code], env={**inherited, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        universal_newlines=True, check=True,
+    )
+
+
+def test_importing_sets_the_threads():
+    code = "import gluon_nst, os; print(os.environ['OMP_NUM_THREADS'])"
+    assert python(code).stdout.strip() == str(runtime.physical_cores())
+
+
+def test_importing_changes_nothing_else_than_importing_mxnet_does():
+    code = """
+import os, locale, random, signal, sys, threading, warnings
+import numpy, requests, mxnet, matplotlib, PIL.Image
+
+def state():
+    return {
+        "environment": dict(os.environ), "warnings": list(warnings.filters), "path": list(sys.path),
+        "signals": [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)], "folder": os.getcwd(),
+        "random": random.getstate(), "numpy": numpy.random.get_state()[1].tolist(), "errors": numpy.geterr(),
+        "np mode": (mxnet.util.is_np_array(), mxnet.util.is_np_shape()), "backend": dict(matplotlib.rcParams),
+        "limit": PIL.Image.MAX_IMAGE_PIXELS, "threads": threading.active_count(), "hook": sys.excepthook,
+        "locale": locale.setlocale(locale.LC_ALL),
+    }
+
+before = state()
+import gluon_nst
+after = state()
+print([name for name in before if before[name] != after[name]])
+"""
+    assert python(code, OMP_NUM_THREADS="2").stdout.strip() == "[]"
+
+
+def test_the_users_own_thread_count_wins():
+    code = "import gluon_nst, os; print(os.environ['OMP_NUM_THREADS'])"
+    assert python(code, OMP_NUM_THREADS="7").stdout.strip() == "7"
+
+
+@pytest.mark.skipif(runtime.physical_cores() < 2, reason="on one core MXNet takes all there is")
+def test_one_warning_where_mxnet_came_first():
+    run = python("import mxnet, gluon_nst; import gluon_nst.transfer")
+    if runtime.physical_cores() > max(1, len(os.sched_getaffinity(0)) // 2):
+        assert run.stderr.count("UserWarning: mxnet was imported before gluon_nst") == 1
+        assert "set OMP_NUM_THREADS=" in run.stderr
+    else:
+        assert "mxnet was imported before" not in run.stderr
+
+
+def test_no_warning_where_mxnet_came_first_with_all_the_cores():
+    run = python("import mxnet, gluon_nst", OMP_NUM_THREADS="2")
+    assert "mxnet was imported before" not in run.stderr
+
+
+def test_auto_is_the_first_gpu_or_the_cpu():
+    assert runtime.choose_device("auto") == (mx.gpu(0) if mx.context.num_gpus() else mx.cpu())
+
+
+def test_cpu_can_be_asked_for():
+    assert runtime.choose_device("cpu") == mx.cpu()
+
+
+def test_a_gpu_that_exists_is_chosen(monkeypatch):
+    monkeypatch.setattr(mx.context, "num_gpus", lambda: 2)
+    assert runtime.choose_device("gpu") == mx.gpu(0)
+    assert runtime.choose_device("gpu:1") == mx.gpu(1)
+
+
+@pytest.mark.parametrize("name", ["tpu", "gpu:x", "cpu:1", "gpu:-1", ""])
+def test_an_unknown_device_is_refused(name):
+    with pytest.raises(InputError, match="not auto, cpu, gpu or gpu:N"):
+        runtime.choose_device(name)
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(mx.context, "num_gpus", lambda: 1)
+    with pytest.raises(InputError, match="gpu:1: MXNet sees 1 GPUs here"):
+        runtime.choose_device("gpu:1")
+
+
+def test_nd_mode_gives_np_arrays_to_a_caller_in_np_mode(np_mode):
+    seen = []
+
+    @runtime.nd_mode
+    def twice(arrays, scale):
+        seen.append((type(arrays[0]), mx.util.is_np_array(), mx.util.is_np_shape()))
+        return [array * scale for array in arrays]
+
+    output = twice([mx.np.ones((2, 3))], scale=2)
+    assert seen == [(mx.nd.NDArray, False, False)]
+    assert isinstance(output[0], mx.np.ndarray) and output[0].sum() == 12
+    assert mx.util.is_np_array() and mx.util.is_np_shape()
+
+
+def test_nd_mode_keeps_gradients_of_np_arrays(np_mode):
+    square = runtime.nd_mode(lambda X: X.square().sum())
+    X = mx.np.array([1.0, 2.0])
+    X.attach_grad()
+    with mx.autograd.record():
+        loss = square(X)
+    loss.backward()
+    assert X.grad.tolist() == [2, 4]

@@ -1,0 +1,141 @@
+import csv
+import hashlib
+import io
+import json
+
+import mxnet as mx
+import numpy as np
+import pytest
+from PIL import Image
+
+import gluon_nst as nst
+
+from painting import paint
+
+
+@pytest.fixture
+def run(content, style, weights_file):
+    """Run `transfer` on the small pictures, with the random trunk, in two small stages unless told otherwise."""
+
+    def transfer(*pictures, **options):
+        options = {"sizes": [(32, 48), (48, 64)], "epochs": [4, 3], "weights": str(weights_file), **options}
+        return nst.transfer(*(pictures or (content, style)), **options)
+
+    return transfer
+
+
+def test_the_result_has_a_picture_of_every_stage_and_a_record_of_every_epoch(run):
+    result = run()
+    assert [picture.size for picture in result.images] == [(48, 32), (64, 48)] and result.image is result.images[1]
+    assert [(row.stage, row.epoch) for row in result.losses] == [(1, 0), (1, 1), (1, 2), (1, 3), (2, 0), (2, 1), (2, 2)]
+    assert result.complete and result.seconds > 0
+
+
+def test_the_same_inputs_and_seed_give_the_same_picture(run):
+    first, second, other = (run(init="noise", seed=seed).image.tobytes() for seed in (5, 5, 6))
+    assert first == second != other
+
+
+def test_the_second_stage_starts_from_the_clipped_resized_first_result(run, monkeypatch):
+    import gluon_nst.transfer  # the module, which the function's name hides in the package
+    import sys
+
+    module, starts, ends = sys.modules["gluon_nst.transfer"], [], []
+    train = module.train
+
+    def spy(X, *arguments, **options):
+        starts.append(X)
+        ends.append(train(X, *arguments, **options))
+        return ends[-1]
+
+    monkeypatch.setattr(module, "train", spy)
+    run(lr=1.0)
+    shown = nst.postprocess(ends[0]) * 255
+    assert nst.postprocess(ends[0]).asnumpy().max() == 1  # something was there to clip
+    assert np.array_equal(starts[1].asnumpy(), nst.preprocess(shown, (64, 48)).asnumpy())
+
+
+@pytest.mark.parametrize("init", ["content", "style"])
+def test_a_run_starts_from_the_picture_it_is_told(run, content, style, init):
+    picture = {"content": content, "style": style}[init]
+    result = run(init=init, sizes=[(32, 48)], epochs=1, lr=1e-6)
+    start = nst.preprocess(nst.read_image(picture), (48, 32))
+    assert np.abs(np.asarray(result.image, float) - nst.postprocess(start).asnumpy() * 255).max() < 1
+
+
+def test_a_run_starts_from_a_file(run, tmp_path):
+    Image.fromarray(paint(32, 48, seed=9)).save(tmp_path / "start.png")
+    result = run(init=str(tmp_path / "start.png"), sizes=[(32, 48)], epochs=1, lr=1e-6)
+    assert np.abs(np.asarray(result.image, float) - paint(32, 48, seed=9)).max() < 1
+
+
+def test_weights_of_the_losses_and_layers_are_the_recipes(run):
+    recipe = nst.Recipe((nst.Stage((32, 48), 2),), content_layers=(7,), style_layers=(0, 2), style_weight=0.0, tv_weight=0.0)
+    result = run(recipe=recipe, sizes=None, epochs=None)
+    assert [row.style for row in result.losses] == [0, 0] == [row.tv for row in result.losses]
+    assert result.losses[1].total == result.losses[1].content
+
+
+def test_pictures_can_be_pil_images(run, content, style):
+    opened = run(Image.open(content), Image.open(style), epochs=2)
+    assert opened.image.tobytes() == run(epochs=2).image.tobytes()
+
+
+def test_the_png_says_how_it_was_made(run, tmp_path, content, style, weights_file):
+    result = run(seed=3)
+    result.save(tmp_path / "out.png")
+    with Image.open(tmp_path / "out.png") as saved:
+        made = json.loads(saved.text["gluon-nst"])
+        assert saved.tobytes() == result.image.tobytes()
+    assert made["content_sha256"] == hashlib.sha256(content.read_bytes()).hexdigest()
+    assert made["style_sha256"] == hashlib.sha256(style.read_bytes()).hexdigest()
+    assert made["recipe"]["style_layers"] == [0, 5, 10, 19, 28] and made["recipe"]["stages"][1]["epochs"] == 3
+    assert made["seed"] == 3 and made["sizes"] == [[32, 48], [48, 64]] and made["stage"] == 2
+    assert len(made["weights"]["sha256"]) == 64 and made["weights"]["source"].startswith("file-")
+    assert made["versions"]["gluon-nst"] == nst.__version__ and made["versions"]["mxnet"] == "1.9.1"
+
+
+def test_the_losses_are_saved_one_row_an_epoch(run, tmp_path):
+    result = run()
+    result.save_losses(tmp_path / "losses.csv")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "losses.csv").read_text())))
+    assert list(rows[0]) == ["stage", "epoch", "content", "style", "tv", "total", "lr", "seconds"]
+    assert [tuple(map(float, row.values())) for row in rows] == [tuple(map(float, row)) for row in result.losses]
+
+
+def test_the_plot_draws_the_four_losses_and_marks_the_stages(run):
+    axes = run().plot().axes[0]
+    curves = {line.get_label(): line.get_ydata() for line in axes.get_lines() if len(line.get_ydata()) == 7}
+    assert list(curves) == ["total", "content", "style", "TV"]
+    assert "32 × 48" in axes.texts[0].get_text() and "48 × 64" in axes.texts[1].get_text()
+
+
+def test_an_interrupt_keeps_what_was_done(run):
+    def stop(epoch):
+        if (epoch.stage, epoch.epoch) == (2, 1):
+            raise KeyboardInterrupt
+
+    with pytest.raises(nst.Interrupted) as stopped:
+        run(report=stop)
+    result = stopped.value.result
+    assert len(result.images) == 2 and len(result.losses) == 6 and not result.complete
+    assert result.provenance["interrupted"] == {"stage": 2, "epochs": 2}
+    assert result.image.tobytes() == run(epochs=[4, 2]).image.tobytes()
+
+
+def test_bad_input_is_told_before_the_weights_are_looked_for(run, monkeypatch):
+    monkeypatch.setattr("gluon_nst.weights.find", lambda *a, **k: pytest.fail("the weights were looked for"))
+    for options in ({"seed": -1}, {"seed": 1.5}, {"device": "tpu"}, {"init": "nowhere.png"}, {"sizes": [(8, 8)]}):
+        with pytest.raises(nst.InputError):
+            run(**options)
+    with pytest.raises(nst.InputError, match="nowhere.jpg: no such file"):
+        run("nowhere.jpg", "nowhere.jpg")
+    with pytest.raises(TypeError, match="stile_weight"):
+        run(stile_weight=3)
+
+
+def test_a_transfer_is_the_same_in_np_mode(run, np_mode):
+    assert mx.util.is_np_array()
+    picture = run(epochs=2).image.tobytes()
+    mx.npx.reset_np()
+    assert picture == run(epochs=2).image.tobytes()

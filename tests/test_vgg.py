@@ -1,0 +1,82 @@
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet.gluon import nn
+from mxnet.gluon.model_zoo import vision
+
+import gluon_nst as nst
+from gluon_nst import vgg
+
+from painting import paint
+
+
+def test_the_books_indices_are_the_papers_layers():
+    names = {index: name for name, index in vgg.LAYERS.items()}
+    assert [names[index] for index in (0, 5, 10, 19, 28)] == ["conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"]
+    assert names[25] == "conv4_4" and len(names) == 37
+
+
+def test_names_and_indices_are_those_of_the_model_zoo():
+    features = vision.vgg19().features
+    kinds = {"conv": nn.Conv2D, "relu": nn.Activation, "pool": nn.MaxPool2D}
+    for name, index in vgg.LAYERS.items():
+        assert type(features[index]) is kinds[name[:4]]
+
+
+def test_the_parameters_have_the_model_zoos_names_and_shapes():
+    zoo = vision.vgg19()
+    zoo.initialize()
+    zoo(mx.nd.zeros((1, 3, 32, 32)))
+    shapes = {name: p.shape for name, p in zoo._collect_params_with_prefix().items()}
+    convolutions = [index for index, layer in enumerate(zoo.features) if isinstance(layer, nn.Conv2D)]
+    names = [f"features.{index}.{kind}" for index in convolutions for kind in ("weight", "bias")]
+    assert vgg.parameter_shapes() == {name: shapes[name] for name in names}
+
+
+def test_the_network_ends_after_the_last_layer_and_is_frozen(parameters):
+    net = nst.truncated_vgg19(parameters, 28, mx.cpu())
+    assert type(net) is nn.Sequential and len(net) == 29
+    assert {p.grad_req for p in net.collect_params().values()} == {"null"}
+    assert len(list(net.collect_params())) == 26
+
+
+def test_the_network_holds_the_parameters_it_was_given(parameters):
+    net = nst.truncated_vgg19(parameters, 7, mx.cpu())
+    for index in (0, 2, 5, 7):
+        assert (net[index].weight.data() == parameters[f"features.{index}.weight"]).asnumpy().all()
+        assert (net[index].bias.data() == parameters[f"features.{index}.bias"]).asnumpy().all()
+
+
+@pytest.mark.parametrize("last, side", [(3, 1), (4, 2), (25, 8), (28, 16), (36, 32)])
+def test_the_smallest_side_is_the_smallest_that_runs(parameters, last, side):
+    assert vgg.smallest_side(last) == side
+    net = nst.truncated_vgg19(parameters, last, mx.cpu())
+    assert min(net(mx.nd.zeros((1, 3, side, side))).shape) == 1
+
+
+def test_features_are_the_outputs_of_the_layers_in_order(net):
+    X = nst.preprocess(mx.nd.array(paint(32, 48), dtype="uint8"), (48, 32))
+    contents, styles = nst.extract_features(X, net, (25,), (0, 5, 10, 19, 28))
+    assert [Y.shape for Y in contents] == [(1, 512, 4, 6)]
+    assert [Y.shape[1] for Y in styles] == [64, 128, 256, 512, 512]
+    for layer in list(net)[:20]:
+        X = layer(X)
+    assert np.array_equal(styles[3].asnumpy(), X.asnumpy())
+
+
+def test_contents_and_styles_are_those_of_the_preprocessed_pictures(net):
+    picture = mx.nd.array(paint(40, 50), dtype="uint8")
+    content_X, contents_Y = nst.get_contents(picture, (48, 32), mx.cpu(), net)
+    style_X, styles_Y = nst.get_styles(picture, (48, 32), mx.cpu(), net)
+    assert content_X.shape == style_X.shape == (1, 3, 32, 48)
+    contents, styles = nst.extract_features(content_X, net)
+    assert [Y.shape for Y in contents_Y] == [Y.shape for Y in contents] and len(styles_Y) == 5
+    assert np.array_equal(contents_Y[0].asnumpy(), contents[0].asnumpy())
+    assert np.array_equal(styles_Y[4].asnumpy(), styles[4].asnumpy())
+
+
+def test_features_can_be_had_in_np_mode(parameters, np_mode):
+    net = nst.truncated_vgg19(parameters, 28, mx.cpu())
+    X = nst.preprocess(mx.np.array(paint(32, 48), dtype="uint8"), (48, 32))
+    contents, styles = nst.extract_features(X, net)
+    assert all(isinstance(Y, mx.np.ndarray) for Y in (X, *contents, *styles))
