@@ -3,6 +3,7 @@
 import argparse
 import inspect
 import platform
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -135,14 +136,16 @@ class _RunBar:
         return self
 
     def __exit__(self, *_):
-        if self._bar:
+        if self._bar is not None:
             self._bar.close()
 
     def update(self, epoch):
         stage = self._stages[epoch.stage - 1]
         height, width = stage.size
+        where = f"{height}x{width} epoch {epoch.epoch + 1}/{stage.epochs}"
         if self._bar is None:  # only now, so that a run that is refused shows none, and the warm-up is not in the estimate
             self._bar = tqdm(
+                desc=where,
                 total=sum(stage.epochs * stage.size[0] * stage.size[1] for stage in self._stages),
                 initial=height * width,
                 disable=self._quiet,
@@ -151,7 +154,7 @@ class _RunBar:
             )
         else:
             self._bar.update(height * width)
-        self._bar.set_description_str(f"{height}x{width} epoch {epoch.epoch + 1}/{stage.epochs}", refresh=False)
+        self._bar.set_description_str(where, refresh=False)
         self._bar.set_postfix_str(f"loss {epoch.total:.2f}", refresh=False)
 
 
@@ -270,7 +273,7 @@ def _chapter_pictures(arguments):
             raise InputError("--book-images is for a run without --content and --style; leave one of them out")
         return arguments.content, arguments.style
     if arguments.book_images:
-        return pictures.book_pictures(notify=_say, progress=None if arguments.quiet else _download_bar)
+        return pictures.book_pictures(progress=None if arguments.quiet else _download_bar)
     _say("using the project's own pictures; --book-images fetches the book's, --content and --style take yours")
     return pictures.own_pictures()
 
@@ -320,6 +323,7 @@ def _info(arguments):
 def main(argv=None):
     """Run the command line and return its exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
     warnings.filterwarnings("ignore", module="mxnet")  # remarks on NumPy that a user of the command can't act on
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop keeps as much as Ctrl-C does
     try:
         arguments = build_parser().parse_args(argv)
         return arguments.function(arguments)
@@ -329,7 +333,7 @@ def main(argv=None):
     except KeyboardInterrupt:
         print("interrupted: nothing was written", file=sys.stderr)
         return 130
-    except (mx.MXNetError, MemoryError) as error:
+    except (mx.MXNetError, MemoryError, OSError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         print(f"error: the run failed: {reason}", file=sys.stderr)
         return 1

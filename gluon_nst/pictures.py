@@ -4,8 +4,16 @@ import sysconfig
 from pathlib import Path
 
 from gluon_nst.errors import InputError
+from gluon_nst.weights import downloads, sources
 
 OWN = ("mountains.jpg", "autumn-oaks.jpg")
+
+# The book's repository, at a commit that holds the pictures as they were in both editions (CC BY-SA 4.0).
+BOOK = "https://raw.githubusercontent.com/d2l-ai/d2l-en/23d7a5aecceee57d1292c56e90cce307f183bb0a/img"
+BOOK_SHA256 = {
+    "rainier.jpg": "014381e94081625e5e5279fd81f50d01b75ebf10f1e85189d66e2fc93adbc768",
+    "autumn-oak.jpg": "a277e6926333bcb06f8fa7e68d24e4d3027ecb87802227ed4b514ab1906af557",
+}
 
 
 def own_pictures():
@@ -15,3 +23,14 @@ def own_pictures():
         if all((folder / name).is_file() for name in OWN):
             return tuple(folder / name for name in OWN)
     raise InputError("the project's own pictures are not installed; give --content and --style, or --book-images")
+
+
+def book_pictures(progress=None):
+    """The paths of the book's content and style pictures, fetched once into the cache and checked by their hashes.
+
+    `progress` is as in `weights.find`. Raises WeightsError's like, NSTError, where they can't be had.
+    """
+    folder = sources.cache_folder("pictures")
+    for name, sha256 in BOOK_SHA256.items():
+        downloads.verified_url(f"{BOOK}/{name}", sha256, folder / name, progress)
+    return tuple(folder / name for name in BOOK_SHA256)

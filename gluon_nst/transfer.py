@@ -67,16 +67,22 @@ class Result:
 
         figure = Figure(figsize=(7, 4.5), constrained_layout=True)
         axes = figure.subplots()
+        lowest = []
         for name, label in (("total", "total"), ("content", "content"), ("style", "style"), ("tv", "TV")):
-            axes.plot([getattr(epoch, name) for epoch in self.losses], label=label, linewidth=2 if name == "total" else 1)
-        begins = [at for at, epoch in enumerate(self.losses) if epoch.epoch == 0]
-        for at in begins:
-            height, width = self.recipe.stages[self.losses[at].stage - 1].size
-            axes.axvline(at, color="grey", linestyle="--", linewidth=0.8)
-            axes.annotate(
-                f" {height} × {width}", (at, 1), xycoords=("data", "axes fraction"), va="top", color="grey", fontsize=9
-            )
+            curve = [getattr(epoch, name) for epoch in self.losses]
+            axes.plot(curve, label=label, linewidth=2 if name == "total" else 1)
+            lowest.append(sorted(curve)[len(curve) // 2] / 5)
+        for at, epoch in enumerate(self.losses):
+            if epoch.epoch == 0:
+                height, width = self.recipe.stages[epoch.stage - 1].size
+                axes.axvline(at, color="grey", linestyle="--", linewidth=0.8)
+                axes.annotate(
+                    f"{height} × {width}", (at, 1), (3, -3), xycoords=("data", "axes fraction"),
+                    textcoords="offset points", va="top", color="grey", fontsize=9,
+                )  # fmt: skip
         axes.set(xlabel="epoch", ylabel="weighted loss", yscale="log", title=self.recipe.title)
+        # A start from the content picture has a content loss of next to nothing, which would flatten all the rest.
+        axes.set_ylim(bottom=min((low for low in lowest if low > 0), default=None))
         axes.legend()
         return figure
 

@@ -182,7 +182,8 @@ def test_no_command_is_one_line(capfd):
     assert capfd.readouterr().err == "error: the following arguments are required: COMMAND; see gluon-nst --help\n"
 
 
-def test_ctrl_c_keeps_the_picture_so_far(content, style, tmp_path, weights_file):
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_keeps_the_picture_so_far(content, style, tmp_path, weights_file, stop):
     losses = tmp_path / "losses.csv"
     command = [sys.executable, "-m", "gluon_nst", "render", content, style, "--output", tmp_path / "out.png"]
     command += ["--weights", weights_file, "--losses", losses, "--sizes", "64x96", "--epochs", "100000"]
@@ -191,7 +192,7 @@ def test_ctrl_c_keeps_the_picture_so_far(content, style, tmp_path, weights_file)
     while b"epoch" not in started:  # the bar has begun, so the first epoch is done
         started += run.stderr.read(1)
     time.sleep(0.5)
-    run.send_signal(signal.SIGINT)
+    run.send_signal(stop)
     out, err = run.communicate(timeout=60)
     assert run.returncode == 130 and b"interrupted: stage 1," in err and b"Traceback" not in err
     with Image.open(tmp_path / "out.png") as picture:

