@@ -245,11 +245,11 @@ def fold_caffe_input(parameters):
 def target_deviations():
     """The standard deviation that each convolution's output is to have, by index: the model zoo's, about.
 
-    Chosen so that the chapter's weights (1, 1e3, 10) mean what they mean in the book: on its two pictures a run prints about
-    what the chapter prints (after 50 epochs content 10.12, style 29.00, TV 3.46). Linear between the layers named here, and
-    from conv5_1 on as there.
+    Fitted to what the chapter prints, so that its weights (1, 1e3, 10) mean what they mean in the book: on its two pictures,
+    after 50 epochs, content loss 10.12, style loss 29.00 and TV loss 3.46; with the trunk of `pypi` and these deviations
+    they are 11.8, 29.2 and 3.49. Linear between the layers named here, and from conv5_1 on as there.
     """
-    anchors = {"conv1_1": 1.8, "conv2_1": 4.5, "conv3_1": 7, "conv4_1": 9, "conv4_4": 16, "conv5_1": 9}
+    anchors = {"conv1_1": 3, "conv2_1": 4.3, "conv3_1": 10, "conv4_1": 5, "conv4_4": 8, "conv5_1": 2.5}
     orders = [vgg.CONVOLUTIONS.index(vgg.LAYERS[name]) for name in anchors]
     return dict(zip(vgg.CONVOLUTIONS, np.interp(range(len(vgg.CONVOLUTIONS)), orders, list(anchors.values()))))
 
