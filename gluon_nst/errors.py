@@ -1,5 +1,7 @@
 """The errors that gluon-nst raises; each message is one line: what, which file or argument, what to do."""
 
+import contextlib
+
 
 class NSTError(Exception):
     """A run failed. The command line ends with `status`."""
@@ -23,3 +25,16 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, result=None):
         super().__init__("interrupted")
         self.result = result
+
+
+@contextlib.contextmanager
+def reading(path, what):
+    """Turn the system's refusals to read the file at `path`, which should be `what`, into InputErrors."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; check the path") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: a folder, not {what}; name a file in it") from None
+    except PermissionError:
+        raise InputError(f"{path}: no permission to read it; check its mode and owner") from None

@@ -8,10 +8,10 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from mxnet import image, nd
+from mxnet import cpu, image, nd
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
-from gluon_nst.errors import InputError
+from gluon_nst.errors import InputError, reading
 from gluon_nst.runtime import nd_mode
 
 # The mean and standard deviation of ImageNet's pictures, by channel: what the model zoo's VGG-19 was trained on.
@@ -77,7 +77,7 @@ def open_picture(path):
     """`read_image` as a PIL image in mode RGB."""
     path = Path(path)
     try:
-        with warnings.catch_warnings():
+        with reading(path, "a picture"), warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.simplefilter("ignore", UserWarning)  # Pillow's remarks on odd metadata: of no use to a reader
             with Image.open(path) as picture:
@@ -86,12 +86,6 @@ def open_picture(path):
                 return _to_rgb(ImageOps.exif_transpose(picture))
     except InputError:
         raise
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; check the path") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: a folder, not a picture; name a file in it") from None
-    except PermissionError:
-        raise InputError(f"{path}: no permission to read it; check its mode and owner") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise InputError(
             f"{path}: more pixels than Pillow's limit of {Image.MAX_IMAGE_PIXELS}; scale it down first"
@@ -128,8 +122,6 @@ def preprocess(img, image_shape):
 @nd_mode
 def postprocess(img):
     """The picture in a network input of 1 × 3 × h × w: h × w × 3, values from 0 to 1, clipped, on the CPU."""
-    from mxnet import cpu
-
     img = img[0].as_in_context(cpu())
     return (img.transpose((1, 2, 0)) * nd.array(RGB_STD) + nd.array(RGB_MEAN)).clip(0, 1)
 

