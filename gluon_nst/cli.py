@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import os
 import platform
 import signal
 import sys
@@ -315,7 +316,7 @@ def _info(arguments):
     versions = {"gluon-nst": __version__, "mxnet": mx.__version__, "python": platform.python_version()}
     device = runtime.choose_device()
     print(" ".join(f"{name} {version}" for name, version in versions.items()))
-    print(f"device {device}; cores {runtime.physical_cores()}; threads {runtime.os.environ.get('OMP_NUM_THREADS')}")
+    print(f"device {device}; cores {runtime.physical_cores()}; threads {os.environ.get('OMP_NUM_THREADS', 'as MXNet takes them')}")
     _print_weights()
     return 0
 
