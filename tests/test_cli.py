@@ -187,7 +187,12 @@ def test_a_run_that_is_stopped_keeps_the_picture_so_far(content, style, tmp_path
     losses = tmp_path / "losses.csv"
     command = [sys.executable, "-m", "gluon_nst", "render", content, style, "--output", tmp_path / "out.png"]
     command += ["--weights", weights_file, "--losses", losses, "--sizes", "64x96", "--epochs", "100000"]
-    run = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    run = subprocess.Popen(
+        [*map(str, command)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )
     started = b""
     while b"epoch" not in started:  # the bar has begun, so the first epoch is done
         started += run.stderr.read(1)
