@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from gluon_nst import pictures, recipe as recipes, runtime, weights
 from gluon_nst.errors import InputError, Interrupted, NSTError
-from gluon_nst.images import check_folder_writable, check_picture_writable, check_writable
+from gluon_nst.images import check_folder, check_picture_writable, check_writable
 from gluon_nst.transfer import transfer
 from gluon_nst.version import __version__
 
@@ -50,8 +50,8 @@ def _epochs(value):
 def _add_run_options(parser, recipe_default):
     add = parser.add_argument
     add("--recipe", metavar="NAME|FILE.toml", default=recipe_default, help="what to compute (see gluon-nst recipes)")
-    add("--sizes", type=_sizes, metavar="HxW,…", help="one stage each, coarse to fine: 150x225,300x450")
-    add("--epochs", type=_epochs, metavar="N,…", help="one number for each size, or one for all: 500,300")
+    add("--sizes", type=_sizes, metavar="HxW,...", help="one stage each, coarse to fine: 150x225,300x450")
+    add("--epochs", type=_epochs, metavar="N,...", help="one number for each size, or one for all: 500,300")
     add("--lr", type=float, help="learning rate that each stage starts with")
     add("--optimizer", choices=recipes.OPTIMIZERS)
     add("--precision", choices=recipes.PRECISIONS)
@@ -106,7 +106,7 @@ def build_parser():
     carried = actions.add_parser("import", help="take a source's file that was carried here, on a machine with no network")
     carried.add_argument("file", metavar="FILE")
     path = actions.add_parser("path", help="print where the parameters are")
-    path.add_argument("source", nargs="?", default="auto", metavar="SOURCE")
+    path.add_argument("source", nargs="?", default="auto", choices=["auto", *weights.SOURCES], metavar="SOURCE")
 
     command("info", _info, "print versions, device, cores, and which weights are here")
     return parser
@@ -222,10 +222,13 @@ def _finish(result, written):
     return 130
 
 
-def _check_distinct(outputs, inputs):
-    for output in outputs:
-        if any(Path(output).resolve() == Path(given).resolve() for given in inputs):
-            raise InputError(f"{output}: is one of the run's inputs; choose another name for the output")
+def _check_distinct(outputs, *inputs):
+    """Refuse an output that would overwrite another one, or a file that the run reads."""
+    taken = {os.path.realpath(given) for given in inputs if given and os.path.isfile(given)}
+    for output in map(os.path.realpath, outputs):
+        if output in taken:
+            raise InputError(f"{output}: is one of the run's inputs, or another output; choose another name")
+        taken.add(output)
 
 
 def _render(arguments):
@@ -235,7 +238,7 @@ def _render(arguments):
     if arguments.losses:
         check_writable(arguments.losses)
         outputs.append(arguments.losses)
-    _check_distinct(outputs, [arguments.content, arguments.style, recipe.init])
+    _check_distinct(outputs, arguments.content, arguments.style, arguments.init, arguments.recipe, arguments.weights)
     result = _run(arguments, arguments.content, arguments.style, recipe)
     result.save(arguments.output)
     if arguments.losses:
@@ -252,11 +255,11 @@ def _chapter(arguments):
     losses = arguments.losses or out / "losses.csv"
     images = [out / f"neural-style-{number}.png" for number in range(1, len(recipe.stages) + 1)]
     outputs = [*images, losses, out / "losses.png"]
-    check_folder_writable(out)
+    check_folder(out)
     for path in outputs:
-        if path.parent != out or out.exists():
+        if path.parent != out or out.is_dir():
             check_writable(path)
-    _check_distinct(outputs, [content, style, recipe.init])
+    _check_distinct(outputs, content, style, arguments.init, arguments.recipe, arguments.weights)
     result = _run(arguments, content, style, recipe, _ChapterLines(recipe))
     out.mkdir(parents=True, exist_ok=True)
     for number, path in enumerate(images[: len(result.images)], start=1):
@@ -281,7 +284,7 @@ def _chapter_pictures(arguments):
 
 def _recipes(arguments):
     if arguments.recipe:
-        sys.stdout.write(recipes.text(arguments.recipe))
+        print(recipes.text(arguments.recipe), end="")
         return 0
     for name in recipes.names():
         recipe = recipes.read(name)

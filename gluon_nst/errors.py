@@ -32,9 +32,13 @@ def reading(path, what):
     """Turn the system's refusals to read the file at `path`, which should be `what`, into InputErrors."""
     try:
         yield
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path}: no such file; check the path") from None
     except IsADirectoryError:
         raise InputError(f"{path}: a folder, not {what}; name a file in it") from None
     except PermissionError:
         raise InputError(f"{path}: no permission to read it; check its mode and owner") from None
+    except OSError as error:
+        if error.errno is None:  # a library's own complaint about what is in the file
+            raise
+        raise InputError(f"{path}: can't read it ({error.strerror}); check the path") from None

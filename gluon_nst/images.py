@@ -11,7 +11,7 @@ import numpy as np
 from mxnet import cpu, image, nd
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
-from gluon_nst.errors import InputError, reading
+from gluon_nst.errors import InputError, NSTError, reading
 from gluon_nst.runtime import nd_mode
 
 # The mean and standard deviation of ImageNet's pictures, by channel: what the model zoo's VGG-19 was trained on.
@@ -28,14 +28,19 @@ _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 
 def _to_8_bits(picture):
-    """Greyscale with more than eight bits to the mode L; Pillow's own conversion would clip it."""
+    """Greyscale with more than eight bits to the mode L, or LA; Pillow's own conversion would clip it."""
     values = np.asarray(picture, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("it holds values that are not finite")
     if picture.mode == "F":  # no range is agreed on for floating point: 0 to 1 where it fits, else its own
         low, high = (0, 1) if values.min() >= 0 and values.max() <= 1 else (values.min(), values.max())
-    else:
-        low, high = 0, 65535 if values.max() > 255 else 255
-    values = (values - low) * (255 / max(high - low, 1e-12))
-    return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
+    else:  # mode I is 16 bits as older Pillows read them, or an 8-bit picture that somebody widened
+        low, high = 0, 255 if picture.mode == "I" and values.max() <= 255 else 65535
+    scaled = (values - low) * (255 / max(high - low, 1e-12))
+    scaled = Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))
+    if "transparency" in picture.info:
+        scaled.putalpha(Image.fromarray(np.where(values == picture.info["transparency"], 0, 255).astype(np.uint8)))
+    return scaled
 
 
 def _to_srgb(picture, profile):
@@ -81,9 +86,8 @@ def open_picture(path):
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.simplefilter("ignore", UserWarning)  # Pillow's remarks on odd metadata: of no use to a reader
             with Image.open(path) as picture:
-                _check_side(path, *picture.size)
-                picture.load()
-                return _to_rgb(ImageOps.exif_transpose(picture))
+                _check_side(path, picture)  # before anything is decoded
+                return flatten(picture, path)
     except InputError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -97,10 +101,18 @@ def open_picture(path):
         raise InputError(f"{path}: the picture is damaged ({reason}); get a whole copy") from None
 
 
-def _check_side(path, width, height):
+def flatten(picture, name):
+    """A PIL image of any mode as RGB, as `read_image` has it; `name` stands for it in an error."""
+    _check_side(name, picture)
+    picture.load()
+    return _to_rgb(ImageOps.exif_transpose(picture))
+
+
+def _check_side(name, picture):
+    width, height = picture.size
     if min(width, height) < SMALLEST_SIDE:
         raise InputError(
-            f"{path}: {height} x {width} pixels are too few; use a picture of at least {SMALLEST_SIDE} x {SMALLEST_SIDE}"
+            f"{name}: {height} x {width} pixels are too few; use a picture of at least {SMALLEST_SIDE} x {SMALLEST_SIDE}"
         )
 
 
@@ -139,6 +151,15 @@ def to_picture(img):
 def written_whole(path, mode="wb", **options):
     """Open a file beside `path`, and rename it into place when the block ends without an error."""
     path = Path(path)
+    try:
+        with _written_whole(path, mode, options) as file:
+            yield file
+    except OSError as error:
+        raise NSTError(f"{path}: can't write it ({error.strerror or error}); free some space or choose another place") from None
+
+
+@contextlib.contextmanager
+def _written_whole(path, mode, options):
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with open(descriptor, mode, **options) as file:
@@ -158,29 +179,30 @@ def check_writable(path, suffixes=None):
     path = Path(path)
     if suffixes and path.suffix.lower() not in suffixes:
         raise InputError(f"{path}: the name must end with {' or '.join(suffixes)}")
-    if path.is_dir():
+    # os.path's tests, unlike Path's, are False where the system refuses to look.
+    if os.path.isdir(path):
         raise InputError(f"{path}: a folder; name a file in it")
-    if not path.parent.is_dir():
+    if os.path.lexists(path) and not os.path.isfile(path):
+        raise InputError(f"{path}: not a regular file; choose another name")
+    if not os.path.isdir(path.parent):
         raise InputError(f"{path}: there is no folder {path.parent}; make it first")
     try:
-        with tempfile.TemporaryFile(dir=path.parent):
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):
             pass
     except OSError as error:
         raise InputError(f"{path}: can't write there ({error.strerror}); choose another folder") from None
 
 
-def check_folder_writable(path):
-    """`check_writable` for files in folder `path`, which may have to be made first, with those above it."""
+def check_folder(path):
+    """Raise InputError unless `path` is a folder, or one can be made there, with those above it."""
     path = Path(path)
-    if path.exists():
-        if not path.is_dir():
-            raise InputError(f"{path}: a file, not a folder; choose another")
-        check_writable(path / "picture")
-    else:
-        highest = path
-        while not highest.parent.exists():
-            highest = highest.parent
-        check_writable(highest)
+    if os.path.isdir(path):
+        return
+    if os.path.lexists(path):
+        raise InputError(f"{path}: not a folder; choose another")
+    while not os.path.lexists(path.parent):
+        path = path.parent
+    check_writable(path)
 
 
 def check_picture_writable(path):

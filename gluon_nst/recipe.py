@@ -93,7 +93,7 @@ def read(recipe):
     path = _path(recipe)
     try:
         table = tomllib.loads(text(recipe))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not TOML: {error}") from None
     stages = table.pop("stages", None)
     if not isinstance(stages, list) or not stages or not all(isinstance(stage, dict) for stage in stages):
@@ -148,6 +148,12 @@ def _choice(*choices):
     return check, f"one of {', '.join(map(str, choices))}"
 
 
+def _boolean(value):
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
 def _text(value):
     if not isinstance(value, str) or not value:
         raise ValueError
@@ -159,7 +165,7 @@ def _layers(value):
     if not indices or isinstance(value, str) or len(set(indices)) < len(indices):
         raise ValueError
     for index in indices:
-        if isinstance(index, bool) or index not in range(len(LAYERS)):
+        if isinstance(index, bool) or not isinstance(index, int) or index not in range(len(LAYERS)):
             raise ValueError
     return indices
 
@@ -188,7 +194,7 @@ _RULES = {
     "optimizer": _choice(*OPTIMIZERS),
     "precision": _choice(*PRECISIONS),
     "init": (_text, f"one of {', '.join(INITS)}, or a picture's path"),
-    "rescaled": _choice(True, False),
+    "rescaled": (_boolean, "true or false"),
     "report_every": _integer(1),
 }
 
@@ -197,7 +203,7 @@ def _checked(name, value, where):
     check, allowed = _RULES[name]
     try:
         return check(value)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError):
         raise InputError(f"{where}: {value!r} is not {allowed}") from None
 
 
@@ -241,7 +247,7 @@ def customise(
             dataclasses.replace(stages[min(number, len(stages) - 1)], size=size) for number, size in enumerate(sizes)
         )
     if epochs is not None:
-        epochs = [epochs] if isinstance(epochs, int) else list(epochs)
+        epochs = list(epochs) if isinstance(epochs, (list, tuple)) else [epochs]
         if len(epochs) not in (1, len(stages)):
             raise InputError(f"epochs: {len(epochs)} numbers for {len(stages)} sizes; give one each, or one for all")
         epochs = [_checked("epochs", number, "epochs") for number in epochs]

@@ -6,6 +6,7 @@ that is why this module imports mxnet inside its functions only.
 
 import functools
 import os
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -90,7 +91,7 @@ def choose_device(name="auto"):
     kind, _, number = str(name).partition(":")
     if kind == "cpu" and not number:
         return mx.cpu()
-    if kind != "gpu" or not (number or "0").isdigit():
+    if kind != "gpu" or not re.fullmatch("[0-9]*", number):
         raise InputError(f"device {name}: not auto, cpu, gpu or gpu:N")
     index, found = int(number or 0), mx.context.num_gpus()
     if index >= found:
@@ -105,6 +106,8 @@ def _converted(value, kind, convert):
         return convert(value)
     if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
         return type(value)(_converted(item, kind, convert) for item in value)
+    if isinstance(value, dict):
+        return {key: _converted(item, kind, convert) for key, item in value.items()}
     return value
 
 
@@ -124,7 +127,7 @@ def nd_mode(function):
         to_np = mx.util.is_np_array()
         with mx.util.np_array(False), mx.util.np_shape(False):
             args = _converted(args, mx.np.ndarray, lambda array: array.as_nd_ndarray())
-            kwargs = {k: _converted(v, mx.np.ndarray, lambda array: array.as_nd_ndarray()) for k, v in kwargs.items()}
+            kwargs = _converted(kwargs, mx.np.ndarray, lambda array: array.as_nd_ndarray())
             output = function(*args, **kwargs)
             if to_np:
                 output = _converted(output, mx.nd.NDArray, lambda array: array.as_np_ndarray())

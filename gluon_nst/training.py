@@ -76,10 +76,10 @@ def train(
     the number given here. Raises NSTError when the loss is not finite any more, and Interrupted, with the composite so
     far as its result, on Ctrl-C.
     """
-    X, styles_Y_gram, trainer = get_inits(X, device, lr, styles_Y)
     loss_weights = {"content_weight": content_weight, "style_weight": style_weight, "tv_weight": tv_weight}
-    objective = Objective(net, content_layers, style_layers, loss_weights)
     try:
+        X, styles_Y_gram, trainer = get_inits(X, device, lr, styles_Y)
+        objective = Objective(net, content_layers, style_layers, loss_weights)
         for epoch in range(num_epochs):
             start = time.perf_counter()
             with autograd.record():

@@ -17,7 +17,7 @@ from PIL import Image
 from gluon_nst import recipe as recipes
 from gluon_nst import weights as trunks
 from gluon_nst.errors import InputError, Interrupted
-from gluon_nst.images import open_picture, postprocess, preprocess, to_picture, write_image, written_whole
+from gluon_nst.images import flatten, open_picture, postprocess, preprocess, to_picture, write_image, written_whole
 from gluon_nst.recipe import Recipe
 from gluon_nst.runtime import choose_device, nd_mode
 from gluon_nst.training import Epoch, train
@@ -51,6 +51,8 @@ class Result:
     def save(self, path, stage=None):
         """Write the composite (of `stage`, counted from 1; by default the last one) with its provenance in it."""
         number = len(self.images) if stage is None else stage
+        if number not in range(1, len(self.images) + 1):
+            raise InputError(f"stage {number}: there are pictures of the stages 1 to {len(self.images)}")
         provenance = {**self.provenance, "stage": number}
         write_image(self.images[number - 1], path, json.dumps(provenance, sort_keys=True))
 
@@ -88,8 +90,10 @@ class Result:
 
     def save_plot(self, path):
         """Write `plot()` as a picture."""
+        kind = Path(path).suffix.lstrip(".").lower() or "png"
+        metadata = {"gluon-nst": json.dumps(self.provenance, sort_keys=True)} if kind == "png" else None
         with written_whole(path) as file:
-            self.plot().savefig(file, format=Path(path).suffix.lstrip(".") or "png", dpi=120)
+            self.plot().savefig(file, format=kind, dpi=120, metadata=metadata)
 
 
 @nd_mode
@@ -185,17 +189,19 @@ def transfer(
                 report=record,
             )
             images.append(to_picture(X))
-    except Interrupted as stopped:
-        images.append(to_picture(stopped.result))
-        provenance["interrupted"] = {"stage": number, "epochs": sum(epoch.stage == number for epoch in losses)}
+    except KeyboardInterrupt as stopped:  # in training (Interrupted) or between two stages
+        if not losses:
+            raise Interrupted() from None
+        last = losses[-1]
+        if len(images) < last.stage:
+            images.append(to_picture(stopped.result if isinstance(stopped, Interrupted) else X))
+        provenance["interrupted"] = {"stage": last.stage, "epochs": last.epoch + 1}
         raise Interrupted(result()) from None
-    except KeyboardInterrupt:  # between two stages
-        raise Interrupted(result() if images else None) from None
     return result()
 
 
 def _picture(source):
-    return source.convert("RGB") if isinstance(source, Image.Image) else open_picture(source)
+    return flatten(source, "the picture") if isinstance(source, Image.Image) else open_picture(source)
 
 
 def _array(picture):

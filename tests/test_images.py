@@ -93,6 +93,20 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path, name):
     assert abs(pixels[..., 0] - ramp / 257).max() <= 1
 
 
+def test_a_transparent_colour_of_a_sixteen_bit_picture_becomes_white(tmp_path):
+    values = np.full((20, 20), 25700, np.uint16)
+    values[:, :10] = 77
+    pixels = read(save(tmp_path, Image.fromarray(values), transparency=77))
+    assert pixels[0, 0].tolist() == [255] * 3 and pixels[0, 15].tolist() == [100] * 3
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_refused(tmp_path, value):
+    path = save(tmp_path, Image.fromarray(np.full((20, 20), value, np.float32)), "float.tif")
+    with pytest.raises(nst.InputError, match="values that are not finite"):
+        nst.read_image(path)
+
+
 def test_floating_point_greyscale_is_scaled(tmp_path):
     ramp = np.tile(np.linspace(0, 1, 40, dtype=np.float32), (20, 1))
     assert abs(read(save(tmp_path, Image.fromarray(ramp), "float.tif"))[..., 1] - ramp * 255).max() <= 1

@@ -68,10 +68,13 @@ def test_a_readers_own_recipe_names_layers_as_the_paper_does(tmp_path):
         (f'style_weight = "1e3"\n{STAGE}', "style_weight: '1e3' is not a number of at least 0"),
         (f'content_layers = ["conv9_1"]\n{STAGE}', "content_layers: .* is not different layers of VGG-19"),
         (f"content_layers = [37]\n{STAGE}", "content_layers: .* is not different layers of VGG-19"),
+        (f"content_layers = [1.0]\n{STAGE}", "content_layers: .* is not different layers of VGG-19"),
+        (f"tv_weight = 1{'0' * 400}\n{STAGE}", "tv_weight: 10+ is not a number"),
+        (f"x = {'[' * 5000}", "not TOML"),
         (f"content_layers = []\n{STAGE}", "content_layers: .* is not different layers of VGG-19"),
         (f"style_layers = 28\n{STAGE}", "style_layers: .* is not different layers of VGG-19"),
         (f'optimizer = "sgd"\n{STAGE}', "optimizer: 'sgd' is not one of adam"),
-        (f'rescaled = "yes"\n{STAGE}', "rescaled: 'yes' is not one of True, False"),
+        (f'rescaled = "yes"\n{STAGE}', "rescaled: 'yes' is not true or false"),
     ],
 )
 def test_a_bad_recipe_is_one_line_that_names_the_file_and_what_is_allowed(tmp_path, text, message):

@@ -2,6 +2,7 @@ import csv
 import hashlib
 import io
 import json
+import sys
 
 import mxnet as mx
 import numpy as np
@@ -37,10 +38,7 @@ def test_the_same_inputs_and_seed_give_the_same_picture(run):
 
 
 def test_the_second_stage_starts_from_the_clipped_resized_first_result(run, monkeypatch):
-    import gluon_nst.transfer  # the module, which the function's name hides in the package
-    import sys
-
-    module, starts, ends = sys.modules["gluon_nst.transfer"], [], []
+    module, starts, ends = sys.modules["gluon_nst.transfer"], [], []  # the function's name hides it in the package
     train = module.train
 
     def spy(X, *arguments, **options):
@@ -121,6 +119,69 @@ def test_an_interrupt_keeps_what_was_done(run):
     assert len(result.images) == 2 and len(result.losses) == 6 and not result.complete
     assert result.provenance["interrupted"] == {"stage": 2, "epochs": 2}
     assert result.image.tobytes() == run(epochs=[4, 2]).image.tobytes()
+
+
+def interrupted_at(monkeypatch, name, call):
+    """Have the function `name` of the module transfer raise KeyboardInterrupt when it is called for the `call`-th time."""
+    module, calls = sys.modules["gluon_nst.transfer"], []
+    function = getattr(module, name)
+
+    def stop(*arguments, **options):
+        calls.append(name)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return function(*arguments, **options)
+
+    monkeypatch.setattr(module, name, stop)
+
+
+@pytest.mark.parametrize("name, call", [("to_picture", 1), ("get_contents", 2), ("get_styles", 2)])
+def test_an_interrupt_between_two_stages_keeps_the_first(run, monkeypatch, name, call):
+    with monkeypatch.context() as patch, pytest.raises(nst.Interrupted) as stopped:
+        interrupted_at(patch, name, call)
+        run()
+    result = stopped.value.result
+    assert len(result.images) == 1 and result.provenance["interrupted"] == {"stage": 1, "epochs": 4}
+    assert result.image.tobytes() == run(sizes=[(32, 48)], epochs=4).image.tobytes()
+
+
+def test_an_interrupt_in_the_first_epoch_of_a_stage_keeps_the_stages_before(run, monkeypatch):
+    objective = sys.modules["gluon_nst.training"].Objective
+    calls = []
+
+    def stop(self, *arguments):
+        calls.append(arguments)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return call(self, *arguments)
+
+    call = objective.__call__
+    monkeypatch.setattr(objective, "__call__", stop)
+    with pytest.raises(nst.Interrupted) as stopped:
+        run()
+    assert len(stopped.value.result.images) == 1 and stopped.value.result.provenance["interrupted"]["stage"] == 1
+
+
+def test_an_interrupt_before_the_first_epoch_has_no_result(run, monkeypatch):
+    monkeypatch.setattr(sys.modules["gluon_nst.training"].Objective, "__call__", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(nst.Interrupted) as stopped:
+        run()
+    assert stopped.value.result is None
+
+
+def test_a_pil_image_is_read_as_a_file_is(run, tmp_path, content):
+    picture = Image.new("RGBA", (40, 40), (10, 20, 30, 0))
+    white = run(picture, content, sizes=[(32, 48)], epochs=1, lr=1e-6).image
+    assert np.asarray(white).min() > 250
+    with pytest.raises(nst.InputError, match="1 x 1 pixels are too few"):
+        run(Image.new("RGB", (1, 1)), content)
+
+
+def test_a_stage_that_was_not_run_can_not_be_saved(run, tmp_path):
+    result = run(epochs=1)
+    for stage in (0, 3):
+        with pytest.raises(nst.InputError, match=f"stage {stage}: there are pictures of the stages 1 to 2"):
+            result.save(tmp_path / "out.png", stage=stage)
 
 
 def test_bad_input_is_told_before_the_weights_are_looked_for(run, monkeypatch):

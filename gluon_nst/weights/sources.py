@@ -127,7 +127,10 @@ class Source:
 
 def _first_seen():
     path = cache_folder() / "hashes.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+    except (ValueError, TypeError):
+        raise WeightsError(f"{path}: damaged; delete it, and the hash of the next file is the one recorded") from None
 
 
 def _compare_with_hub(original, found):
@@ -213,7 +216,10 @@ class Trunk:
 
 def cache_folder(name="weights"):
     """The folder `name` in gluon-nst's cache: $GLUON_NST_CACHE, or the user's cache folder by the system's rules."""
-    return Path(os.environ.get("GLUON_NST_CACHE") or platformdirs.user_cache_dir("gluon-nst")).expanduser() / name
+    try:
+        return Path(os.environ.get("GLUON_NST_CACHE") or platformdirs.user_cache_dir("gluon-nst")).expanduser() / name
+    except RuntimeError:
+        raise WeightsError("no home folder to keep a cache in; set HOME, or GLUON_NST_CACHE to a folder") from None
 
 
 def cached(source="auto", *, notify=print_nothing):
@@ -222,7 +228,7 @@ def cached(source="auto", *, notify=print_nothing):
         return next(filter(None, (cached(name, notify=notify) for name in SOURCES)), None)
     path = cache_folder() / f"vgg19-{source}.params"
     record_path = path.with_suffix(".json")
-    if not (path.exists() or record_path.exists()):
+    if not (os.path.exists(path) or os.path.exists(record_path)):
         return None
     try:
         record = json.loads(record_path.read_text(encoding="utf-8"))
@@ -320,7 +326,7 @@ def find(spec="auto", *, notify=print_nothing, progress=None):
     if spec in SOURCES:
         return _first([SOURCES[spec]], notify, progress)
     path = Path(spec).expanduser()
-    if not path.exists():
+    if not os.path.lexists(path):
         raise InputError(f"weights {spec}: no such file, and none of auto, {', '.join(SOURCES)}; check the path")
     formats.kind_of(path)  # refuses what is no file before it is hashed
     name = f"file-{pooch.file_hash(str(path), alg='sha256')[:12]}"
@@ -358,7 +364,7 @@ def _first(sources, notify, progress):
             return trunk
     for source in sources:
         original = source.on_this_machine()
-        if original and original.exists():
+        if original and os.path.exists(original):
             try:
                 return _make(source.name, lambda folder: (original, original), notify)
             except (Unavailable, InputError) as error:
