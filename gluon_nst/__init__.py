@@ -2,7 +2,7 @@
 
 from gluon_nst import runtime
 
-runtime.set_threads()  # before anything below imports mxnet
+runtime.prepare_mxnet()  # before anything below imports mxnet
 
 from gluon_nst.composite import GeneratedImage, get_inits  # noqa: E402
 from gluon_nst.errors import InputError, Interrupted, NSTError, WeightsError  # noqa: E402

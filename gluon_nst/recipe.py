@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Tuple
 
 from gluon_nst.errors import InputError, reading
+from gluon_nst.training import OPTIMIZERS, PRECISIONS
 from gluon_nst.vgg import LAYERS, smallest_side
 
 if sys.version_info >= (3, 11):
@@ -16,9 +17,8 @@ else:
 
 _FOLDER = Path(__file__).parent / "recipes"
 
-OPTIMIZERS = ("adam",)
-PRECISIONS = ("float32",)
 INITS = ("content", "noise", "style")
+CARRIES = ("picture", "change")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +50,14 @@ class Recipe:
     tv_weight: float = 10.0
     optimizer: str = "adam"
     precision: str = "float32"
+    """Of the convolutions; `auto` is bfloat16 where the processor computes it natively, else float32."""
+    tolerance: float = 0.0
+    """A stage ends before its epochs do when its loss has fallen by less than this share of it over ten epochs."""
     init: str = "content"
     """The first stage's start: `content`, `noise`, `style`, or a picture's path."""
+    carry: str = "picture"
+    """What a stage takes over from the one before, resized: the `picture`, clipped to what can be shown, or its `change`
+    from the content picture, which leaves the content's finer detail where it is."""
     rescaled: bool = True
     """Whether a Caffe-scaled trunk is brought to the scale of the model zoo's, for which the weights were chosen."""
     report_every: int = 50
@@ -192,8 +198,10 @@ _RULES = {
     "style_weight": _number(0),
     "tv_weight": _number(0),
     "optimizer": _choice(*OPTIMIZERS),
-    "precision": _choice(*PRECISIONS),
+    "precision": _choice("auto", *PRECISIONS),
+    "tolerance": _number(0),
     "init": (_text, f"one of {', '.join(INITS)}, or a picture's path"),
+    "carry": _choice(*CARRIES),
     "rescaled": (_boolean, "true or false"),
     "report_every": _integer(1),
 }
@@ -227,6 +235,7 @@ def customise(
     lr=None,
     optimizer=None,
     precision=None,
+    tolerance=None,
     init=None,
     content_weight=None,
     style_weight=None,
@@ -236,6 +245,7 @@ def customise(
 
     `sizes` is a sequence of (height, width), one a stage; the stages take their other values from the recipe's stages in
     turn, and from its last one where there are more. `epochs` is a sequence of one number each, or one for all.
+    `precision` auto leaves it to the recipe.
     """
     recipe = read(recipe)
     stages = recipe.stages
@@ -257,7 +267,8 @@ def customise(
         stages = tuple(dataclasses.replace(stage, lr=_checked("lr", lr, "lr")) for stage in stages)
     values = {
         "optimizer": optimizer,
-        "precision": precision,
+        "precision": None if precision == "auto" else precision,
+        "tolerance": tolerance,
         "init": None if init is None else str(init),
         "content_weight": content_weight,
         "style_weight": style_weight,

@@ -80,6 +80,15 @@ def set_threads():
         )
 
 
+def prepare_mxnet():
+    """Set what MXNet reads from the environment; what the user has set wins."""
+    set_threads()
+    # Add two gradients of one array in place; otherwise MXNet sets aside a copy as large as the array, every time.
+    os.environ.setdefault("MXNET_EXEC_INPLACE_GRAD_SUM_CAP", "2")
+    # Don't announce on standard error that graphs are fused.
+    os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
+
+
 def choose_device(name="auto"):
     """The MXNet context for `auto` (d2l.try_gpu(): the first GPU, else the CPU), `cpu`, `gpu` or `gpu:N`."""
     import mxnet as mx
@@ -99,6 +108,22 @@ def choose_device(name="auto"):
             f"device {name}: MXNet sees {found} GPUs here; use --device cpu, or install a GPU build of MXNet"
         )
     return mx.gpu(index)
+
+
+def processor_flags(root="/"):
+    """The instruction sets of the processor, as Linux names them: `avx512bw`, `avx512_bf16`, …"""
+    flags = re.search(r"^flags\s*:(.*)", _read(f"{root}/proc/cpuinfo"), re.MULTILINE)
+    return set(flags.group(1).split()) if flags else set()
+
+
+def choose_precision(name, device):
+    """The precision of a run on `device` (an MXNet context) for `auto`, `float32` or `bfloat16`."""
+    flags = processor_flags() if device.device_type == "cpu" else set()
+    if name == "auto":
+        return "bfloat16" if flags & {"avx512_bf16", "amx_bf16"} else "float32"
+    if name == "bfloat16" and "avx512bw" not in flags:  # with AVX-512 alone MXNet emulates it, slower than float32
+        raise InputError("precision bfloat16: MXNet has it only on processors with AVX-512; use --precision float32")
+    return name
 
 
 def _converted(value, kind, convert):

@@ -1,21 +1,36 @@
-"""Training the composite at one size (section 14.12.7): one optimiser, a record of every epoch."""
+"""Training the composite at one size (section 14.12.7): one graph, one optimiser, a record of every epoch."""
 
+import itertools
 import math
+import sys
 import time
 from typing import NamedTuple
 
-from mxnet import autograd
-from mxnet.gluon import HybridBlock
+import numpy as np
+from mxnet import nd, sym
+from mxnet.contrib import amp
+from scipy import optimize
 
 from gluon_nst.composite import get_inits
 from gluon_nst.errors import Interrupted, NSTError
+from gluon_nst.images import RGB_MEAN, RGB_STD
 from gluon_nst.losses import compute_loss
 from gluon_nst.runtime import nd_mode
 from gluon_nst.vgg import CONTENT_LAYERS, STYLE_LAYERS, extract_features
 
+OPTIMIZERS = ("adam", "lbfgs")
+PRECISIONS = ("float32", "bfloat16")
+
+SETTLING = 10
+"""Epochs over which `tolerance` is measured."""
+
 
 class Epoch(NamedTuple):
-    """The record of one epoch: the weighted losses before its step, its learning rate, and how long it took."""
+    """The record of one epoch: the weighted losses before its step, its learning rate, and how long it took.
+
+    An epoch of L-BFGS is one evaluation of the losses and their gradient; it has no learning rate, which is 1 here.
+    `seconds` is the time since the losses of the epoch before were known.
+    """
 
     stage: int
     epoch: int
@@ -27,24 +42,139 @@ class Epoch(NamedTuple):
     seconds: float
 
 
-class Objective(HybridBlock):
-    """`extract_features` and `compute_loss` as one graph over the layers of `net`.
+class Objective:
+    """The chapter's losses of a composite `X` and the gradient of their sum, as one graph for the size of `X`.
 
-    Called with the composite, the content features and the style Gram matrices, it returns what `compute_loss` does.
-    As one graph MXNet plans its memory once and reuses it every epoch; layer by layer it keeps twice as much.
+    The graph is made of `extract_features` and `compute_loss` over the layers of `net`. Its memory is planned once, forward
+    and backward pass together, which takes two thirds of what a hybridized block takes. `X` must have a gradient
+    attached. With `precision` bfloat16 the convolutions but the first run in bfloat16, all else in float32.
     """
 
-    def __init__(self, net, content_layers, style_layers, loss_weights):
-        super().__init__()
-        self._layers = list(net)
-        for layer in self._layers:
-            self.register_child(layer)
-        self._content_layers, self._style_layers, self._loss_weights = content_layers, style_layers, loss_weights
-        self.hybridize(static_alloc=True, static_shape=True)
+    def __init__(
+        self,
+        net,
+        X,
+        contents_Y,
+        styles_Y_gram,
+        *,
+        content_layers=CONTENT_LAYERS,
+        style_layers=STYLE_LAYERS,
+        loss_weights=None,
+        precision="float32",
+    ):
+        arrays = {f"input{number}": array for number, array in enumerate((X, *contents_Y, *styles_Y_gram))}
+        X_name, *_ = arrays
+        variables = [sym.var(name, shape=array.shape, dtype=array.dtype) for name, array in arrays.items()]
+        contents_Y_hat, styles_Y_hat = extract_features(variables[0], net, content_layers, style_layers)
+        contents_l, styles_l, tv_l, total = compute_loss(
+            variables[0],
+            contents_Y_hat,
+            styles_Y_hat,
+            variables[1 : len(contents_Y) + 1],
+            variables[len(contents_Y) + 1 :],
+            **(loss_weights or {}),
+        )
+        # In this order: with the total first, MXNet's plan would need a tenth more memory.
+        graph = sym.Group([sym.BlockGrad(sym.concat(*contents_l, *styles_l, tv_l, total, dim=0)), total])
+        if precision == "bfloat16":
+            graph = amp.convert_symbol(
+                graph,
+                "bfloat16",
+                target_dtype_ops=["Convolution"],
+                fp32_ops=["Reshape"],  # the first operator of every Gram matrix; a difference is widened by itself
+                conditional_fp32_ops=[],
+                excluded_sym_names=[f"{net[0].name}_fwd"],  # with three input channels it gains nothing
+            )
+        parameters = net.collect_params()
+        arrays.update((name, parameters[name].data()) for name in graph.list_arguments() if name not in arrays)
+        self._executor = graph.bind(
+            X.context,
+            arrays,
+            args_grad={X_name: X.grad},
+            grad_req={name: "write" if name == X_name else "null" for name in arrays},
+        )
+        self._X, self._contents = X, len(contents_Y)
+        self._head = [nd.zeros(len(contents_l) + len(styles_l) + 2, ctx=X.context), nd.ones(1, ctx=X.context)]
 
-    def hybrid_forward(self, F, X, contents_Y, styles_Y_gram):
-        contents_Y_hat, styles_Y_hat = extract_features(X, self._layers, self._content_layers, self._style_layers)
-        return compute_loss(X, contents_Y_hat, styles_Y_hat, contents_Y, styles_Y_gram, **self._loss_weights)
+    def __call__(self):
+        """Compute the gradient into `X.grad`; gives the weighted content, style, total variation and total losses.
+
+        It returns when the losses are known, while MXNet goes on with the gradient.
+        """
+        losses, _ = self._executor.forward(is_train=True)
+        self._executor.backward(self._head)
+        self._X._fresh_grad = True  # as autograd's backward would have told the Trainer
+        losses = losses.asnumpy().tolist()
+        return sum(losses[: self._contents]), sum(losses[self._contents : -2]), losses[-2], losses[-1]
+
+
+class _Settled(Exception):
+    """The optimiser is to stop: the epochs are used up, or the loss does not fall any more."""
+
+
+class _Record:
+    """Counts and reports the epochs of a stage, and knows when they are enough."""
+
+    def __init__(self, stage, num_epochs, tolerance, report):
+        self._stage, self._num_epochs, self._tolerance, self._report = stage, num_epochs, tolerance, report
+        self._lowest, self._last = [], time.perf_counter()
+
+    def add(self, losses, lr):
+        """Take the epoch of `losses`. Raises _Settled when it was the last, NSTError when the loss is not finite."""
+        epoch, now, total = len(self._lowest), time.perf_counter(), losses[-1]
+        if not math.isfinite(total):
+            raise NSTError(
+                f"stage {self._stage}, epoch {epoch}: the loss is {total}; lower the learning rate or the weights"
+            )
+        self._lowest.append(min([total, *self._lowest[-1:]]))
+        if self._report:
+            self._report(Epoch(self._stage, epoch, *losses, lr, now - self._last))
+        self._last = now
+        fallen = self._lowest[-1 - SETTLING] - self._lowest[-1] if epoch >= SETTLING else math.inf
+        if epoch + 1 >= self._num_epochs or fallen < self._tolerance * total:
+            raise _Settled
+
+
+def _adam(objective, trainer, record, lr_decay, lr_decay_epoch, lr_decay_from):
+    for counted in itertools.count(lr_decay_from):
+        losses = objective()
+        trainer.step(1)
+        record.add(losses, trainer.learning_rate)
+        if counted and counted % lr_decay_epoch == 0:
+            trainer.set_learning_rate(trainer.learning_rate * lr_decay)
+
+
+def _lbfgs(objective, X, record):
+    """SciPy's L-BFGS-B (Byrd et al. 1995; Gatys et al. 2016 used L-BFGS), the pixels bounded to what can be shown.
+
+    Leaves the best composite that was evaluated in `X`, however it ends.
+    """
+    best, lowest = X.asnumpy(), math.inf
+    bounds = [np.repeat([(end - mean) / std for mean, std in zip(RGB_MEAN, RGB_STD)], X[0, 0].size) for end in (0, 1)]
+
+    def evaluate(x):
+        nonlocal best, lowest
+        X[:] = x.reshape(X.shape)
+        losses = objective()
+        if losses[-1] < lowest:
+            best, lowest = x.astype(np.float32).reshape(X.shape), losses[-1]
+        record.add(losses, 1.0)
+        return losses[-1], X.grad.asnumpy().ravel().astype(np.float64)
+
+    try:
+        before = None
+        while lowest != before:  # a line search fails now and then for want of precision: a fresh start goes on
+            before = lowest
+            optimize.minimize(
+                evaluate,
+                best.ravel().astype(np.float64),
+                jac=True,
+                method="L-BFGS-B",
+                bounds=optimize.Bounds(*bounds),
+                options={"maxcor": 5, "maxiter": sys.maxsize, "maxfun": sys.maxsize, "ftol": 0, "gtol": 0},
+            )
+    finally:
+        X[:] = best
 
 
 @nd_mode
@@ -65,47 +195,47 @@ def train(
     content_weight=1.0,
     style_weight=1e3,
     tv_weight=10.0,
+    optimizer="adam",
+    precision="float32",
+    tolerance=0.0,
     stage=1,
     report=None,
 ):
-    """Train a composite that starts as `X` (1 × 3 × h × w) with Adam, and return it.
+    """Train a composite that starts as `X` (1 × 3 × h × w), and return it.
 
-    The learning rate is multiplied by `lr_decay` after the step of every epoch whose number is a positive multiple of
-    `lr_decay_epoch`, where the first epoch has the number `lr_decay_from`: 0 in the 2019 edition, 1 in the 2023 edition.
+    With `optimizer` adam, the learning rate `lr` is multiplied by `lr_decay` after the step of every epoch whose number
+    is a positive multiple of `lr_decay_epoch`, where the first epoch has the number `lr_decay_from`: 0 in the 2019 edition,
+    1 in the 2023 edition. With lbfgs, an epoch is one evaluation of the losses and their gradient, no learning rate is
+    used, the pixels are bounded to what a picture can show, and the best composite is returned, not the last.
+
+    `precision` is that of the convolutions, float32 or bfloat16. Training ends after `num_epochs` epochs, or when the
+    lowest loss has fallen by less than the share `tolerance` of the loss over the last ten.
+
     `report` is called with the Epoch after each epoch; its losses are those printed in the chapter, and its `stage` is
     the number given here. Raises NSTError when the loss is not finite any more, and Interrupted, with the composite so
     far as its result, on Ctrl-C.
     """
     loss_weights = {"content_weight": content_weight, "style_weight": style_weight, "tv_weight": tv_weight}
+    record = _Record(stage, num_epochs, tolerance, report)
     try:
         X, styles_Y_gram, trainer = get_inits(X, device, lr, styles_Y)
-        objective = Objective(net, content_layers, style_layers, loss_weights)
-        for epoch in range(num_epochs):
-            start = time.perf_counter()
-            with autograd.record():
-                contents_l, styles_l, tv_l, total = objective(X, contents_Y, styles_Y_gram)
-            total.backward()
-            trainer.step(1)
-            X.wait_to_read()
-            record = Epoch(
-                stage,
-                epoch,
-                sum(layer_loss.asscalar().item() for layer_loss in contents_l),
-                sum(layer_loss.asscalar().item() for layer_loss in styles_l),
-                tv_l.asscalar().item(),
-                total.asscalar().item(),
-                trainer.learning_rate,
-                time.perf_counter() - start,
-            )
-            if not math.isfinite(record.total):
-                raise NSTError(
-                    f"stage {stage}, epoch {epoch}: the loss is {record.total}; lower the learning rate or the weights"
-                )
-            counted = epoch + lr_decay_from
-            if counted and counted % lr_decay_epoch == 0:
-                trainer.set_learning_rate(trainer.learning_rate * lr_decay)
-            if report:
-                report(record)
+        objective = Objective(
+            net,
+            X,
+            contents_Y,
+            styles_Y_gram,
+            content_layers=content_layers,
+            style_layers=style_layers,
+            loss_weights=loss_weights,
+            precision=precision,
+        )
+        if optimizer == "lbfgs":
+            _lbfgs(objective, X, record)
+        else:
+            _adam(objective, trainer, record, lr_decay, lr_decay_epoch, lr_decay_from)
+    except _Settled:
+        pass
     except KeyboardInterrupt:
         raise Interrupted(X) from None
+    X.wait_to_read()
     return X

@@ -19,7 +19,7 @@ from gluon_nst import weights as trunks
 from gluon_nst.errors import InputError, Interrupted
 from gluon_nst.images import flatten, open_picture, postprocess, preprocess, to_picture, write_image, written_whole
 from gluon_nst.recipe import Recipe
-from gluon_nst.runtime import choose_device, nd_mode
+from gluon_nst.runtime import choose_device, choose_precision, nd_mode
 from gluon_nst.training import Epoch, train
 from gluon_nst.version import __version__
 from gluon_nst.vgg import get_contents, get_styles, truncated_vgg19
@@ -45,8 +45,8 @@ class Result:
 
     @property
     def complete(self):
-        """Whether every epoch of the recipe was run."""
-        return len(self.losses) == sum(stage.epochs for stage in self.recipe.stages)
+        """Whether the run came to its end."""
+        return "interrupted" not in self.provenance
 
     def save(self, path, stage=None):
         """Write the composite (of `stage`, counted from 1; by default the last one) with its provenance in it."""
@@ -128,6 +128,7 @@ def transfer(
     if isinstance(start_picture, str):
         start_picture = _picture(start_picture)
     device = choose_device(device)
+    recipe = dataclasses.replace(recipe, precision=choose_precision(recipe.precision, device))
 
     trunk = trunks.find(weights, notify=notify, progress=progress)
     start = time.perf_counter()
@@ -157,13 +158,17 @@ def transfer(
     def result():
         return Result(tuple(images), tuple(losses), recipe, time.perf_counter() - start, provenance)
 
-    X = None
+    X = content_X = None
     try:
         for number, stage in enumerate(recipe.stages, start=1):
             image_shape = stage.size[::-1]
-            _, contents_Y = get_contents(_array(content_picture), image_shape, device, net, recipe.content_layers)
+            change = X - content_X if X is not None and recipe.carry == "change" else None
+            content_X, contents_Y = get_contents(_array(content_picture), image_shape, device, net, recipe.content_layers)
             _, styles_Y = get_styles(_array(style_picture), image_shape, device, net, recipe.style_layers)
-            if X is not None:  # as in the chapter, the picture is resized, clipped to what can be shown
+            if change is not None:
+                height, width = stage.size
+                X = content_X + nd.contrib.BilinearResize2D(change, height=height, width=width, align_corners=False)
+            elif X is not None:  # as in the chapter, the picture is resized, clipped to what can be shown
                 X = preprocess(postprocess(X) * 255, image_shape)
             elif start_picture is not None:
                 X = preprocess(_array(start_picture), image_shape)
@@ -185,6 +190,9 @@ def transfer(
                 content_weight=recipe.content_weight,
                 style_weight=recipe.style_weight,
                 tv_weight=recipe.tv_weight,
+                optimizer=recipe.optimizer,
+                precision=recipe.precision,
+                tolerance=recipe.tolerance,
                 stage=number,
                 report=record,
             )
