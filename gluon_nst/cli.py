@@ -145,19 +145,25 @@ class _RunBar:
         stage = self._stages[epoch.stage - 1]
         height, width = stage.size
         where = f"{height}x{width} epoch {epoch.epoch + 1}/{stage.epochs}"
-        if self._bar is None:  # only now, so that a run that is refused shows none, and the warm-up is not in the estimate
+        # The stages before count as whole, though a tolerance may have ended them early.
+        done = sum(map(self._units, self._stages[: epoch.stage - 1])) + (epoch.epoch + 1) * height * width
+        if self._bar is None:  # only now: a run that is refused shows none, and the warm-up is not in the estimate
             self._bar = tqdm(
                 desc=where,
-                total=sum(stage.epochs * stage.size[0] * stage.size[1] for stage in self._stages),
-                initial=height * width,
+                total=sum(map(self._units, self._stages)),
+                initial=done,
                 disable=self._quiet,
                 mininterval=_interval(),
                 bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
             )
         else:
-            self._bar.update(height * width)
+            self._bar.update(done - self._bar.n)
         self._bar.set_description_str(where, refresh=False)
         self._bar.set_postfix_str(f"loss {epoch.total:.2f}", refresh=False)
+
+    @staticmethod
+    def _units(stage):
+        return stage.epochs * stage.size[0] * stage.size[1]
 
 
 class _ChapterLines:
@@ -214,7 +220,7 @@ def _run(arguments, content, style, recipe, *followers):
 def _finish(result, written):
     """Say what was written, and give the exit status."""
     height, width = result.image.height, result.image.width
-    print(f"{written}: {height} x {width}, total loss {result.losses[-1].total:.2f}, {result.seconds:.0f} s")
+    print(f"{written}: {height} x {width}, total loss {result.loss:.2f}, {result.seconds:.0f} s")
     if result.complete:
         return 0
     stopped = result.provenance["interrupted"]

@@ -1,15 +1,21 @@
-"""The chapter's losses, sections 14.12.5.1 to 14.12.5.4, for NDArray and Symbol alike."""
+"""The chapter's losses, sections 14.12.5.1 to 14.12.5.4, for NDArrays, and for Symbols whose variables have shapes."""
 
 import math
 
 from mxnet import nd, sym
 
+from gluon_nst.errors import InputError
 from gluon_nst.runtime import nd_mode
 
 
 def _shape(X):
     """The shape of an NDArray, or of a Symbol whose variables have theirs."""
-    return X.infer_shape()[1][0] if isinstance(X, sym.Symbol) else X.shape
+    if not isinstance(X, sym.Symbol):
+        return X.shape
+    _, shapes, _ = X.infer_shape_partial()
+    if not shapes or not shapes[0] or 0 in shapes[0]:
+        raise InputError(f"symbol {X.name}: its shape is not known; give its variables their shapes")
+    return shapes[0]
 
 
 def _operators(X):
@@ -17,7 +23,7 @@ def _operators(X):
 
 
 def _mean_product(X, Y):
-    """The mean of X · Y over all elements, of shape (1,): a dot product, which MXNet computes ten times faster than a mean."""
+    """The mean of X · Y over all elements, of shape (1,): a dot product, ten times faster than MXNet's mean."""
     return _operators(X).dot(X.reshape(-1), Y.reshape(-1)) / math.prod(_shape(X))
 
 
@@ -43,8 +49,8 @@ def gram(X):
     """
     F, (_, num_channels, height, width) = _operators(X), _shape(X)
     X = X.reshape((num_channels, height * width))
-    # XXᵀ by oneDNN, which needs no transposed copy. Its gradient is (D + Dᵀ)X for a gradient D: one matrix product, where
-    # that of a product of two variables would take two.
+    # XXᵀ by oneDNN, which needs no transposed copy. Its gradient for a gradient D is (D + Dᵀ)X: one matrix product,
+    # where that of a product of two variables would take two.
     product = F.FullyConnected(X, F.BlockGrad(X), no_bias=True, num_hidden=num_channels)
     product = product + product.transpose() - F.BlockGrad(product)
     return product / (num_channels * height * width)

@@ -50,7 +50,7 @@ class Recipe:
     tv_weight: float = 10.0
     optimizer: str = "adam"
     precision: str = "float32"
-    """Of the convolutions; `auto` is bfloat16 where the processor computes it natively, else float32."""
+    """Of the convolutions after the first; `auto` is bfloat16 where the processor computes it natively, else float32."""
     tolerance: float = 0.0
     """A stage ends before its epochs do when its loss has fallen by less than this share of it over ten epochs."""
     init: str = "content"

@@ -21,26 +21,49 @@ def _read(path):
         return ""
 
 
-def _cgroup_limit(root="/"):
-    """CPUs that the process's control group allows it (a float), or None where there is no limit."""
-    limits = []
+def _cgroup_folders(controller, root):
+    """The folders of the process's control group and of those above it, for a `controller` (cpu, memory)."""
     for line in _read(f"{root}/proc/self/cgroup").splitlines():
         _, controllers, group = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
         base = Path(f"{root}/sys/fs/cgroup/{controllers}")
         folder = base / group.strip("/")
         # A limit on any group above binds too, and in a container the path may be the host's: the
         # folders that are not there are skipped on the way up to the mount.
         for folder in (folder, *folder.parents):
-            quota, _, period = _read(folder / "cpu.max").partition(" ")          # version 2
-            if not quota:                                                        # version 1
-                quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
-            if quota.isdigit() and period.isdigit():
-                limits.append(int(quota) / int(period))
+            yield folder
             if folder == base:
                 break
+
+
+def _cgroup_limit(root="/"):
+    """CPUs that the process's control group allows it (a float), or None where there is no limit."""
+    limits = []
+    for folder in _cgroup_folders("cpu", root):
+        quota, _, period = _read(folder / "cpu.max").partition(" ")          # version 2
+        if not quota:                                                        # version 1
+            quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
+        if quota.isdigit() and period.isdigit():
+            limits.append(int(quota) / int(period))
     return min(limits, default=None)
+
+
+def available_memory(root="/"):
+    """Bytes of memory that this process can have: what it has, and what is free; infinity where that is not known."""
+
+    def kilobytes(path, name):
+        return [int(number) * 1024 for number in re.findall(rf"^{name}:\s*(\d+)", _read(f"{root}/{path}"), re.M)]
+
+    free = kilobytes("proc/meminfo", "MemAvailable")
+    for folder in _cgroup_folders("memory", root):
+        for limit, used in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+            limit, used = _read(folder / limit), _read(folder / used)
+            if limit.isdigit() and used.isdigit():
+                # Files that are kept in memory count as used, and give way.
+                files = re.findall(r"^(?:in)?active_file (\d+)", _read(folder / "memory.stat"), re.M)
+                free.append(int(limit) - int(used) + sum(map(int, files)))
+    return min(free, default=float("inf")) + sum(kilobytes("proc/self/status", "VmRSS"))
 
 
 def physical_cores(root="/"):
@@ -76,15 +99,13 @@ def set_threads():
         warnings.warn(
             f"mxnet was imported before gluon_nst and runs on {taken} of {cores} cores: import gluon_nst first, "
             f"or set OMP_NUM_THREADS={cores} in the environment",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
 def prepare_mxnet():
     """Set what MXNet reads from the environment; what the user has set wins."""
     set_threads()
-    # Add two gradients of one array in place; otherwise MXNet sets aside a copy as large as the array, every time.
-    os.environ.setdefault("MXNET_EXEC_INPLACE_GRAD_SUM_CAP", "2")
     # Don't announce on standard error that graphs are fused.
     os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
 

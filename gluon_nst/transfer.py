@@ -19,8 +19,8 @@ from gluon_nst import weights as trunks
 from gluon_nst.errors import InputError, Interrupted
 from gluon_nst.images import flatten, open_picture, postprocess, preprocess, to_picture, write_image, written_whole
 from gluon_nst.recipe import Recipe
-from gluon_nst.runtime import choose_device, choose_precision, nd_mode
-from gluon_nst.training import Epoch, train
+from gluon_nst.runtime import available_memory, choose_device, choose_precision, nd_mode
+from gluon_nst.training import Epoch, estimate_memory, train
 from gluon_nst.version import __version__
 from gluon_nst.vgg import get_contents, get_styles, truncated_vgg19
 
@@ -42,6 +42,12 @@ class Result:
     def image(self):
         """The composite image, a PIL image."""
         return self.images[-1]
+
+    @property
+    def loss(self):
+        """The total loss: of the best composite, which L-BFGS keeps; with Adam the last recorded, before its last step."""
+        last = [epoch.total for epoch in self.losses if epoch.stage == len(self.images)]
+        return min(last) if self.recipe.optimizer == "lbfgs" else last[-1]
 
     @property
     def complete(self):
@@ -79,8 +85,8 @@ class Result:
                 height, width = self.recipe.stages[epoch.stage - 1].size
                 axes.axvline(at, color="grey", linestyle="--", linewidth=0.8)
                 axes.annotate(
-                    f"{height} × {width}", (at, 1), (3, -3), xycoords=("data", "axes fraction"),
-                    textcoords="offset points", va="top", color="grey", fontsize=9,
+                    f"{height} × {width}", (at, 0), (3, 3), xycoords=("data", "axes fraction"),
+                    textcoords="offset points", color="grey", fontsize=9,
                 )  # fmt: skip
         axes.set(xlabel="epoch", ylabel="weighted loss", yscale="log", title=self.recipe.title)
         # A start from the content picture has a content loss of next to nothing, which would flatten all the rest.
@@ -129,6 +135,8 @@ def transfer(
         start_picture = _picture(start_picture)
     device = choose_device(device)
     recipe = dataclasses.replace(recipe, precision=choose_precision(recipe.precision, device))
+    if device.device_type == "cpu":
+        _check_memory(recipe)
 
     trunk = trunks.find(weights, notify=notify, progress=progress)
     start = time.perf_counter()
@@ -164,7 +172,8 @@ def transfer(
             image_shape = stage.size[::-1]
             change = X - content_X if X is not None and recipe.carry == "change" else None
             content_X, contents_Y = get_contents(_array(content_picture), image_shape, device, net, recipe.content_layers)
-            _, styles_Y = get_styles(_array(style_picture), image_shape, device, net, recipe.style_layers)
+            # An iterator lets the large style features go as soon as their Gram matrices are made.
+            styles_Y = iter(get_styles(_array(style_picture), image_shape, device, net, recipe.style_layers)[1])
             if change is not None:
                 height, width = stage.size
                 X = content_X + nd.contrib.BilinearResize2D(change, height=height, width=width, align_corners=False)
@@ -206,6 +215,19 @@ def transfer(
         provenance["interrupted"] = {"stage": last.stage, "epochs": last.epoch + 1}
         raise Interrupted(result()) from None
     return result()
+
+
+def _check_memory(recipe):
+    """Raise InputError where a stage of `recipe` can't fit into the memory that is free."""
+    free = available_memory()
+    for stage in recipe.stages:
+        needed = estimate_memory(stage.size, recipe.last_layer, recipe.optimizer)
+        if needed > free:
+            height, width = stage.size
+            raise InputError(
+                f"size {height}x{width}: needs about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free; "
+                "choose a smaller size, or end other programs"
+            )
 
 
 def _picture(source):

@@ -43,6 +43,16 @@ def parameter_shapes():
     return shapes
 
 
+def activations(last):
+    """How many numbers the layers up to and including `last` put out for each pixel of a picture."""
+    numbers, area = 0, 1
+    for name, index in LAYERS.items():
+        if index <= last:
+            area = area / 4 if name.startswith("pool") else area
+            numbers += BLOCKS[int(name[4]) - 1][1] * area
+    return numbers
+
+
 def smallest_side(last):
     """The shortest side, in pixels, of a picture that still has a pixel left after layer `last`."""
     return 2 ** sum(index <= last for name, index in LAYERS.items() if name.startswith("pool"))

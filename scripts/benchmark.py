@@ -15,7 +15,6 @@ is not asked for keeps what img/benchmark.json has of it.
 
 import argparse
 import json
-import math
 import os
 import platform
 import re
@@ -35,12 +34,14 @@ import torch  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from gluon_nst import pictures, recipe, runtime, weights  # noqa: E402
+from gluon_nst.training import PRECISIONS  # noqa: E402
 from gluon_nst.vgg import BLOCKS  # noqa: E402
 
 FOLDER = Path(__file__).parents[1] / "img"
 WARM_UP = 3  # the first epochs allocate, and let oneDNN choose its kernels
 
-EPOCHS = ["chapter as printed", "PyTorch", "PyTorch, channels_last", "PyTorch, bfloat16", "gluon-nst", "gluon-nst, bfloat16"]
+EPOCHS = ["chapter as printed", "PyTorch", "PyTorch, channels_last", "PyTorch, bfloat16"]
+EPOCHS += ["gluon-nst", "gluon-nst, bfloat16"]
 LARGE = ["PyTorch", "gluon-nst"]
 SIZES = [(300, 450), (900, 1350), (1200, 1800)]
 DESCENTS = {"chapter as printed": 1, "PyTorch": 1, "gluon-nst": 1, "PyTorch, L-BFGS": 2, "gluon-nst fast": 2}
@@ -75,42 +76,43 @@ def say(line):
 # -- measuring --------------------------------------------------------------------------------------------------------
 
 
-def measure_epochs(programs, results, save, names, size, epochs, rounds):
+def measure_epochs(programs, names, size, epochs, rounds):
     runs = {name: {"seconds": [], "peak": []} for name in names}
-    results.setdefault("epochs", {})["x".join(map(str, size))] = runs
     for number in range(rounds):
         for name in names:
             run = programs.run(name, stages=[[*size, WARM_UP + epochs, 100]])
             ends = [seconds for _, seconds, _ in run["epochs"]]
             runs[name]["seconds"].append(statistics.median(np.diff(ends[WARM_UP - 1 :])))
             runs[name]["peak"].append(run["peak"])
-            save()
-            say(f"{size[0]} x {size[1]}, round {number + 1}, {name}: {runs[name]['seconds'][-1]:.3f} s, {run['peak']:.2f} GB")
+            seconds = runs[name]["seconds"][-1]
+            say(f"{size[0]} x {size[1]}, round {number + 1}, {name}: {seconds:.3f} s, {run['peak']:.2f} GB")
+    return {"x".join(map(str, size)): runs}
 
 
-def measure_descents(programs, results, save):
+def measure_descents(programs, names, descents, target):
+    """Run the programs `names` in turn; `descents` and `target` are what is known already."""
     # The chapter as printed first: its last loss is what the others are timed to.
-    results["descent"], target = {}, None
+    descents = {name: [] if name in names else runs for name, runs in descents.items()}
     for number in range(max(DESCENTS.values())):
         for name, rounds in DESCENTS.items():
-            if number >= rounds:
+            if number >= rounds or name not in names:
                 continue
             short = name in ("PyTorch, L-BFGS", "gluon-nst fast")
             stages = stages_of("fast" if short else "d2l-2019")
             if short:
                 stages[-1][2] *= 4  # it ends when it is at the target
             run = programs.run(name, stages=stages, target=target if short else None)
-            if target is None:
-                target = results["target"] = run["epochs"][-1][2]
-            results["descent"].setdefault(name, []).append(run)
-            save()
-            say(f"{name}: {seconds_to(run, target):.1f} s to {target:.3f}, {run['epochs'][-1][1]:.1f} s in all")
+            if name == "chapter as printed":
+                target = run["epochs"][-1][2]
+            descents.setdefault(name, []).append(run)
+            say(f"{name}: {seconds_to(run, target)} s to {target:.3f}, {run['epochs'][-1][1]:.1f} s in all")
+    return {"descent": descents, "target": target}
 
 
 def seconds_to(run, target):
-    """The seconds after which a run's last stage is at the target; not a number where it never is."""
+    """The seconds after which a run's last stage is at the target; those of the whole run where it never is."""
     last = run["epochs"][-1][0]
-    return next((seconds for stage, seconds, total in run["epochs"] if stage == last and total <= target), math.nan)
+    return next((seconds for stage, seconds, total in run["epochs"] if stage == last and total <= target), run["epochs"][-1][1])
 
 
 def flops(height, width):
@@ -191,7 +193,8 @@ def markdown(results):
         ]
         for name, runs in results["descent"].items():
             seconds = statistics.median(seconds_to(run, results["target"]) for run in runs)
-            lines.append(f"| {name} | {seconds:.0f} | {len(runs[0]['epochs'])} | {len(runs)} |")
+            reached = min(run["epochs"][-1][2] for run in runs) <= results["target"]
+            lines.append(f"| {name} | {'' if reached else 'more than '}{seconds:.0f} | {len(runs[0]['epochs'])} | {len(runs)} |")
         reached = max(run["float32 loss"] for run in results["descent"]["gluon-nst fast"])
         lines += ["", f"What `fast` reaches there is {reached:.3f} when float32 evaluates it, function by function.", ""]
     if "profile" in results:
@@ -218,8 +221,10 @@ def plot(results):
         left.plot(seconds, totals, label=name, linewidth=2 if name == "gluon-nst fast" else 1.2)
     if "target" in results:
         left.axhline(results["target"], color="grey", linestyle="--", linewidth=0.8)
-        left.annotate("the chapter's final loss", (1, results["target"]), (2, -11), textcoords="offset points", color="grey", fontsize=9)
-    left.set(xscale="log", yscale="log", xlabel="seconds", ylabel="total loss of the stage", title="The loss over the seconds")
+        where = {"xytext": (2, -11), "textcoords": "offset points"}
+        left.annotate("the chapter's final loss", (1, results["target"]), color="grey", fontsize=9, **where)
+    left.set(xscale="log", yscale="log", xlabel="seconds", ylabel="total loss of the stage")
+    left.set_title("The loss over the seconds")
     left.legend(fontsize=8)
     bottom = dict.fromkeys(results.get("profile", {}), 0.0)
     for group in next(iter(results.get("profile", {}).values()), {}):
@@ -246,6 +251,7 @@ def machine():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", default="epochs,large,limit,profile,descent")
+    parser.add_argument("--descents", nargs="*", choices=DESCENTS, help="these only; the others keep what was measured")
     parser.add_argument("--epochs", type=int, default=6, help=f"counted epochs a run, after {WARM_UP} that are not")
     parser.add_argument("--rounds", type=int, default=3, help="times that the programs take turns")
     arguments = parser.parse_args()
@@ -256,28 +262,33 @@ def main():
 
     file = FOLDER / "benchmark.json"
     results = json.loads(file.read_text()) if file.exists() else {}
-    results["machine"] = machine()
+    if results.get("machine") != machine():
+        results = {"machine": machine()}  # figures of another machine are no use beside these
 
-    def save():
+    def keep(part):
+        results.update(part)
         file.write_text(json.dumps(results) + "\n")
 
     with tempfile.TemporaryDirectory() as folder:
         programs = Programs(folder)
         if "limit" in parts:
-            results["limit"] = programs.run("limit")
+            keep({"limit": programs.run("limit")})
         if "epochs" in parts:
-            measure_epochs(programs, results, save, EPOCHS, SIZES[0], arguments.epochs, arguments.rounds)
+            runs = measure_epochs(programs, EPOCHS, SIZES[0], arguments.epochs, arguments.rounds)
+            keep({"epochs": {**results.get("epochs", {}), **runs}})
         if "large" in parts:
             for size in SIZES[1:]:
-                measure_epochs(programs, results, save, LARGE, size, 2, 1)
+                keep({"epochs": {**results.get("epochs", {}), **measure_epochs(programs, LARGE, size, 2, 1)}})
         if "profile" in parts:
             run = {"program": "profile", "stages": [[*SIZES[0], arguments.epochs, 100]]}
-            results["profile"] = {
-                precision: programs.run("gluon-nst", precision=precision, **run) for precision in ("float32", "bfloat16")
-            }
+            profiles = {precision: programs.run("gluon-nst", precision=precision, **run) for precision in PRECISIONS}
+            keep({"profile": profiles})
         if "descent" in parts:
-            measure_descents(programs, results, save)
-    save()
+            known = results.get("descent", {})
+            names = arguments.descents or list(DESCENTS)
+            if not known and names[0] != "chapter as printed":
+                parser.error("--descents: the chapter as printed has to be measured first")
+            keep(measure_descents(programs, names, known, results.get("target")))
     (FOLDER / "benchmark.md").write_text(markdown(results))
     matplotlib.rcParams["font.size"] = 9
     plot(results).savefig(FOLDER / "benchmark.png", dpi=110)

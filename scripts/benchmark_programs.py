@@ -10,9 +10,10 @@ the seconds and the loss of every epoch, from after the imports on, and the peak
 import json
 import math
 import os
-import resource
+import re
 import sys
 import time
+from pathlib import Path
 
 CONTENT_LAYERS, STYLE_LAYERS = [25], [0, 5, 10, 19, 28]
 
@@ -215,16 +216,18 @@ def gluon_nst(stages, weights, content, style, report, *, recipe="d2l-2019", **o
     import gluon_nst as nst
 
     report.begin()
-    nst.transfer(
-        content,
-        style,
-        recipe=recipe,
-        weights=weights,
-        sizes=[stage[:2] for stage in stages],
-        epochs=[stage[2] for stage in stages],
-        report=lambda epoch: report(epoch.stage, epoch.total),
-        **options,
-    )
+
+    def follow(epoch):
+        try:
+            report(epoch.stage, epoch.total)
+        except Reached:
+            raise KeyboardInterrupt from None
+
+    sizes, epochs = [stage[:2] for stage in stages], [stage[2] for stage in stages]
+    try:
+        nst.transfer(content, style, recipe=recipe, weights=weights, sizes=sizes, epochs=epochs, report=follow, **options)
+    except nst.Interrupted:
+        pass
 
 
 def gluon_nst_fast(stages, weights, content, style, report):
@@ -244,20 +247,8 @@ def gluon_nst_fast(stages, weights, content, style, report):
             reached[:] = [stopped.result]
             raise
 
-    class Stop(Report):
-        def __call__(self, stage, total):
-            try:
-                report(stage, total)
-            except Reached:
-                raise KeyboardInterrupt from None
-
     transfer.train = keep
-    stopper = Stop(stages, None)
-    stopper.begin = report.begin
-    try:
-        gluon_nst(stages, weights, content, style, stopper, recipe="fast")
-    except nst.Interrupted:
-        pass
+    gluon_nst(stages, weights, content, style, report, recipe="fast")
     height, width = stages[-1][:2]
     net = nst.truncated_vgg19(trunks.find(weights).parameters(28, True), 28, mx.cpu())
     _, contents_Y = nst.get_contents(nst.read_image(content), (width, height), mx.cpu(), net)
@@ -351,7 +342,8 @@ def main():
         checked = PROGRAMS[name](run["stages"], run["weights"], run["content"], run["style"], report)
     except Reached:
         pass
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    # Not getrusage's, which begins at the peak of the process that started this one.
+    peak = int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text()).group(1)) * 1024 / 1e9
     assert all(math.isfinite(total) for _, _, total in report.epochs)
     print(json.dumps({"epochs": report.epochs, "peak": peak, "float32 loss": checked}))
 

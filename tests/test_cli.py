@@ -70,12 +70,13 @@ def test_render_twice_gives_the_same_bytes(render, tmp_path):
 
 
 def test_every_option_reaches_the_recipe(render, tmp_path):
-    options = "--lr 0.5 --optimizer adam --precision float32 --content-weight 2 --style-weight 30 --tv-weight 4 --device cpu"
+    options = "--lr 0.5 --optimizer lbfgs --precision float32 --tolerance 1e-9 --content-weight 2 --style-weight 30 --tv-weight 4 --device cpu"
     assert render("--recipe", "d2l-2023", "--init", "style", "--seed", "7", *options.split())[0] == 0
     made = json.loads(Image.open(tmp_path / "out.png").text["gluon-nst"])
     recipe = made["recipe"]
     assert (recipe["content_weight"], recipe["style_weight"], recipe["tv_weight"]) == (2, 30, 4)
     assert recipe["init"] == "style" and made["seed"] == 7
+    assert (recipe["optimizer"], recipe["precision"], recipe["tolerance"]) == ("lbfgs", "float32", 1e-9)
     assert [(s["size"], s["epochs"], s["lr"], s["lr_decay"]) for s in recipe["stages"]] == [
         ([32, 48], 3, 0.5, 0.8),
         ([48, 64], 2, 0.5, 0.8),
@@ -151,6 +152,9 @@ def test_an_output_folder_without_permission_is_refused_before_the_run(content, 
         (["--recipe", "nowhere.toml"], "nowhere.toml: no such file"),
         (["--init", "nowhere.png"], "nowhere.png: no such file"),
         (["--optimizer", "magic"], "invalid choice: 'magic'"),
+        (["--precision", "float16"], "invalid choice: 'float16'"),
+        (["--tolerance", "-1"], "tolerance: -1.0 is not a number of at least 0"),
+        (["--sizes", "30000x40000,32x48"], "size 30000x40000: needs about "),
         (["--weights", "nowhere.params"], "nowhere.params"),
         (["--weights", "n" * 300], "no such file"),
         (["--recipe", f"{__file__}/x.toml"], "no such file"),

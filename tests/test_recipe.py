@@ -13,10 +13,10 @@ STAGE = "[[stages]]\nsize = [32, 48]\nepochs = 3\n"
 
 
 def test_every_recipe_of_the_package_can_be_read():
-    assert recipes.names() == ["d2l-2019", "d2l-2023"]
+    assert recipes.names() == ["d2l-2019", "d2l-2023", "fast"]
     for name in recipes.names():
         recipe = recipes.read(name)
-        assert recipe.title and recipe.source.startswith("https://") and recipe.last_layer == 28
+        assert recipe.title and recipe.source and recipe.last_layer == 28
 
 
 def test_the_2019_recipe_is_the_chapters():
@@ -35,6 +35,21 @@ def test_the_2023_recipe_is_the_chapters():
         ((300, 450), 500, 0.9, 0.8, 50, 1)
     ]
     assert recipe.style_weight == 1e4
+
+
+def test_fast_minimises_the_losses_of_the_2019_recipe():
+    fast, chapter = recipes.read("fast"), recipes.read("d2l-2019")
+    for name in ("content_layers", "style_layers", "content_weight", "style_weight", "tv_weight", "init"):
+        assert getattr(fast, name) == getattr(chapter, name)
+    assert fast.stages[-1].size == chapter.stages[-1].size and len(fast.stages) >= 3
+    assert (fast.optimizer, fast.precision) == ("lbfgs", "auto")
+
+
+def test_the_chapters_recipes_stay_in_float32():
+    for name in ("d2l-2019", "d2l-2023"):
+        assert recipes.read(name).precision == recipes.customise(name, precision="auto").precision == "float32"
+    assert recipes.customise("fast", precision="auto").precision == "auto"
+    assert recipes.customise("fast", precision="float32").precision == "float32"
 
 
 def test_a_recipe_that_is_printed_can_be_saved_and_read_again(tmp_path):
@@ -73,7 +88,9 @@ def test_a_readers_own_recipe_names_layers_as_the_paper_does(tmp_path):
         (f"x = {'[' * 5000}", "not TOML"),
         (f"content_layers = []\n{STAGE}", "content_layers: .* is not different layers of VGG-19"),
         (f"style_layers = 28\n{STAGE}", "style_layers: .* is not different layers of VGG-19"),
-        (f'optimizer = "sgd"\n{STAGE}', "optimizer: 'sgd' is not one of adam"),
+        (f'optimizer = "sgd"\n{STAGE}', "optimizer: 'sgd' is not one of adam, lbfgs"),
+        (f'precision = "half"\n{STAGE}', "precision: 'half' is not one of auto, float32, bfloat16"),
+        (f'carry = "all"\n{STAGE}', "carry: 'all' is not one of picture, change"),
         (f'rescaled = "yes"\n{STAGE}', "rescaled: 'yes' is not true or false"),
     ],
 )
@@ -86,7 +103,7 @@ def test_a_bad_recipe_is_one_line_that_names_the_file_and_what_is_allowed(tmp_pa
 
 @pytest.mark.parametrize("name", ["d2l-2020", "", "missing.toml"])
 def test_a_recipe_that_is_not_there_is_refused(name):
-    with pytest.raises(InputError, match=f"{name}: (not one of d2l-2019, d2l-2023|no such file)"):
+    with pytest.raises(InputError, match=f"{name}: (not one of d2l-2019, d2l-2023, fast|no such file)"):
         recipes.read(name)
 
 
@@ -120,7 +137,9 @@ def test_what_is_not_given_stays():
         ({"lr": -1}, "lr: -1 is not a number above 0"),
         ({"lr": float("inf")}, "lr: inf is not a number above 0"),
         ({"content_weight": -1}, "content_weight: -1 is not a number of at least 0"),
-        ({"optimizer": "lbfgs"}, "optimizer: 'lbfgs' is not one of adam"),
+        ({"optimizer": "sgd"}, "optimizer: 'sgd' is not one of adam, lbfgs"),
+        ({"precision": "float16"}, "precision: 'float16' is not one of auto, float32, bfloat16"),
+        ({"tolerance": -0.1}, "tolerance: -0.1 is not a number of at least 0"),
     ],
 )
 def test_a_bad_change_is_refused(changes, message):

@@ -66,9 +66,12 @@ def test_the_control_group_limits_the_cores(tmp_path, affinity, cgroup, limits, 
     assert runtime.physical_cores(machine(tmp_path, HYPERTHREADS, cgroup, limits)) == cores
 
 
+SET_FOR_MXNET = {"OMP_NUM_THREADS", "MXNET_SUBGRAPH_VERBOSE"}
+
+
 def python(code, **environment):
-    """Run `code` in a new interpreter, with no OMP_NUM_THREADS but what is given."""
-    inherited = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    """Run `code` in a new interpreter, with none of the variables that gluon_nst sets but what is given."""
+    inherited = {name: value for name, value in os.environ.items() if name not in SET_FOR_MXNET}
     return subprocess.run(
         [sys.executable, "-c", code], env={**inherited, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         universal_newlines=True, check=True,
@@ -100,7 +103,14 @@ import gluon_nst
 after = state()
 print([name for name in before if before[name] != after[name]])
 """
-    assert python(code, OMP_NUM_THREADS="2").stdout.strip() == "[]"
+    assert python(code, **dict.fromkeys(SET_FOR_MXNET, "2")).stdout.strip() == "[]"
+
+
+def test_importing_sets_two_variables_for_mxnet_where_the_user_has_not():
+    code = f"import os; before = set(os.environ); import gluon_nst; print(sorted(set(os.environ) - before - {{'KMP_INIT_AT_FORK'}}))"
+    assert python(code).stdout.strip() == str(sorted(SET_FOR_MXNET))
+    code = "import os, gluon_nst; print(os.environ['MXNET_SUBGRAPH_VERBOSE'])"
+    assert python(code, MXNET_SUBGRAPH_VERBOSE="2").stdout.strip() == "2"
 
 
 def test_the_users_own_thread_count_wins():
@@ -113,7 +123,7 @@ def test_one_warning_where_mxnet_came_first():
     run = python("import mxnet, gluon_nst; import gluon_nst.transfer")
     if runtime.physical_cores() > max(1, len(os.sched_getaffinity(0)) // 2):
         assert run.stderr.count("UserWarning: mxnet was imported before gluon_nst") == 1
-        assert "set OMP_NUM_THREADS=" in run.stderr
+        assert "set OMP_NUM_THREADS=" in run.stderr and "<string>:1: UserWarning" in run.stderr
     else:
         assert "mxnet was imported before" not in run.stderr
 
@@ -171,3 +181,61 @@ def test_nd_mode_keeps_gradients_of_np_arrays(np_mode):
         loss = square(X)
     loss.backward()
     assert X.grad.tolist() == [2, 4]
+
+
+MEMINFO = "MemTotal:  25000000 kB\nMemFree:  100 kB\nMemAvailable:  20000000 kB\n"
+
+
+@pytest.mark.parametrize(
+    "cgroup, files, expected",
+    [
+        ("0::/\n", {}, 20000000 * 1024),
+        ("0::/\n", {"memory.max": "max\n", "memory.current": "5\n"}, 20000000 * 1024),
+        ("0::/\n", {"memory.max": "9000\n", "memory.current": "5000\n"}, 4000),
+        ("0::/\n", {"memory.max": "9000", "memory.current": "5000", "memory.stat": "anon 1\ninactive_file 700\nactive_file 300\n"}, 5000),
+        ("0::/a/b\n", {"a/memory.max": "9000", "a/memory.current": "1000", "a/b/memory.max": "max", "a/b/memory.current": "7"}, 8000),
+        ("4:memory:/a\n", {"memory/a/memory.limit_in_bytes": "900", "memory/a/memory.usage_in_bytes": "400"}, 500),
+    ],
+)
+def test_the_memory_that_is_free_is_the_systems_or_the_control_groups(tmp_path, cgroup, files, expected):
+    root = machine(tmp_path, {}, cgroup, files)
+    (root / "proc/meminfo").write_text(MEMINFO)
+    assert runtime.available_memory(root) == expected
+    (root / "proc/self/status").write_text("VmHWM:\t 9 kB\nVmRSS:\t 3 kB\n")
+    assert runtime.available_memory(root) == expected + 3 * 1024
+
+
+def test_the_memory_is_endless_where_the_system_does_not_tell(tmp_path):
+    assert runtime.available_memory(tmp_path) == float("inf")
+
+
+def test_the_processors_flags_are_read(tmp_path):
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text("processor\t: 0\nflags\t\t: fpu avx2 avx512_bf16\nbugs\t\t: none\n")
+    assert runtime.processor_flags(tmp_path) == {"fpu", "avx2", "avx512_bf16"}
+    assert runtime.processor_flags(tmp_path / "nowhere") == set()
+
+
+@pytest.mark.parametrize(
+    "name, flags, precision",
+    [
+        ("auto", {"avx2"}, "float32"),
+        ("auto", {"avx2", "avx512bw"}, "float32"),
+        ("auto", {"avx512bw", "avx512_bf16"}, "bfloat16"),
+        ("auto", {"avx512bw", "amx_bf16"}, "bfloat16"),
+        ("float32", {"avx512bw", "avx512_bf16"}, "float32"),
+        ("bfloat16", {"avx512bw"}, "bfloat16"),
+    ],
+)
+def test_auto_is_bfloat16_only_where_it_is_native(monkeypatch, name, flags, precision):
+    monkeypatch.setattr(runtime, "processor_flags", lambda: flags)
+    assert runtime.choose_precision(name, mx.cpu()) == precision
+    if name == "auto":
+        assert runtime.choose_precision(name, mx.gpu()) == "float32"
+
+
+@pytest.mark.parametrize("device, flags", [(mx.cpu(), {"avx2"}), (mx.gpu(), {"avx512bw", "avx512_bf16"})])
+def test_bfloat16_is_refused_where_mxnet_does_not_have_it(monkeypatch, device, flags):
+    monkeypatch.setattr(runtime, "processor_flags", lambda: flags)
+    with pytest.raises(InputError, match="precision bfloat16: MXNet has it only on processors with AVX-512; use --precision"):
+        runtime.choose_precision("bfloat16", device)

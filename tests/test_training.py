@@ -4,8 +4,14 @@ import pytest
 from mxnet import autograd
 
 import gluon_nst as nst
+from gluon_nst import runtime, vgg
+from gluon_nst.training import Objective, estimate_memory
 
 from painting import paint
+
+needs_bfloat16 = pytest.mark.skipif(
+    "avx512bw" not in runtime.processor_flags(), reason="MXNet has bfloat16 only on processors with AVX-512"
+)
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +26,77 @@ def record(net, inputs, lr=0.01, epochs=8, every=100, **options):
     rows = []
     X = nst.train(*inputs, net, mx.cpu(), lr, epochs, every, report=rows.append, **options)
     return X, rows
+
+
+def composite(seed=3):
+    """A composite, with a gradient, that is neither the content picture nor the style picture."""
+    X = nst.preprocess(mx.nd.array(paint(32, 48, seed), dtype="uint8"), (48, 32))
+    X.attach_grad()
+    return X
+
+
+def graph(net, inputs, X, **options):
+    """The losses of `X` and the gradient, by the graph."""
+    _, contents_Y, styles_Y = inputs
+    losses = Objective(net, X, contents_Y, [nst.gram(Y) for Y in styles_Y], **options)()
+    return losses, X.grad.asnumpy().astype(np.float64)
+
+
+def one_by_one(net, inputs, X):
+    """The losses of `X` and the gradient, by the public functions, layer by layer."""
+    _, contents_Y, styles_Y = inputs
+    X = X.copy()
+    X.attach_grad()
+    with autograd.record():
+        features = nst.extract_features(X, net)
+        contents_l, styles_l, tv_l, total = nst.compute_loss(X, *features, contents_Y, [nst.gram(Y) for Y in styles_Y])
+    total.backward()
+    sums = [sum(loss.asscalar() for loss in losses) for losses in (contents_l, styles_l, [tv_l], [total])]
+    return sums, X.grad.asnumpy().astype(np.float64)
+
+
+def test_the_graph_agrees_with_the_functions_called_one_by_one(net, inputs):
+    X = composite()
+    losses, gradient = graph(net, inputs, X)
+    expected, expected_gradient = one_by_one(net, inputs, X)
+    assert losses == pytest.approx(expected, rel=1e-5)
+    assert np.linalg.norm(gradient - expected_gradient) < 1e-5 * np.linalg.norm(expected_gradient)
+
+
+def test_the_gradient_of_the_objective_agrees_with_finite_differences(net, inputs):
+    X = composite()
+    _, gradient = graph(net, inputs, X)
+    random = np.random.default_rng(0)
+    for direction in (gradient, gradient * random.random(gradient.shape), random.normal(size=gradient.shape) + 3 * gradient / gradient.std()):
+        direction = direction / np.linalg.norm(direction)
+        step = 0.05
+        up, down = (one_by_one(net, inputs, X + mx.nd.array(sign * step * direction))[0][3].astype(float) for sign in (1, -1))
+        assert (up - down) / (2 * step) == pytest.approx((gradient * direction).sum(), rel=1e-2)
+
+
+def test_the_graph_computes_the_gradient_of_the_composite_and_of_nothing_else(net, inputs):
+    X, contents_Y, styles_Y = composite(), *inputs[1:]
+    executor = Objective(net, X, contents_Y, [nst.gram(Y) for Y in styles_Y])._executor
+    gradients = [name for name, gradient in executor.grad_dict.items() if gradient is not None]
+    assert gradients == ["input0"]
+
+
+@needs_bfloat16
+def test_bfloat16_is_near_float32(net, inputs):
+    X = composite()
+    expected, expected_gradient = one_by_one(net, inputs, X)
+    losses, gradient = graph(net, inputs, X, precision="bfloat16")
+    assert losses == pytest.approx(expected, rel=1e-2) and losses[:2] != pytest.approx(expected[:2], rel=1e-6)
+    cosine = (gradient * expected_gradient).sum() / np.linalg.norm(gradient) / np.linalg.norm(expected_gradient)
+    assert cosine > 0.97
+
+
+@needs_bfloat16
+def test_bfloat16_changes_nothing_outside_the_run(net, inputs):
+    before = nst.extract_features(inputs[0], net)[1][-1].asnumpy()
+    record(net, inputs, epochs=2, precision="bfloat16")
+    after = nst.extract_features(inputs[0], net)[1][-1]
+    assert after.dtype == np.float32 and np.array_equal(after.asnumpy(), before)
 
 
 def as_printed(net, X, contents_Y, styles_Y, lr, num_epochs, lr_decay_epoch):
@@ -99,3 +176,98 @@ def test_an_interrupt_keeps_the_composite(net, inputs):
 def test_training_works_in_np_mode(net, inputs, np_mode):
     X, rows = record(net, [inputs[0].as_np_ndarray(), *inputs[1:]], epochs=2)
     assert isinstance(X, mx.np.ndarray) and len(rows) == 2
+
+
+def in_range(X):
+    shown = X.asnumpy() * np.array([0.229, 0.224, 0.225]).reshape(1, 3, 1, 1) + np.array([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1)
+    return shown.min() >= -1e-6 and shown.max() <= 1 + 1e-6
+
+
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=needs_bfloat16)])
+def test_lbfgs_finds_a_lower_loss_than_adam_in_as_many_evaluations(net, inputs, precision):
+    _, adams = record(net, inputs, epochs=60)
+    X, rows = record(net, inputs, epochs=60, optimizer="lbfgs", precision=precision)
+    assert len(rows) == 60 and min(row.total for row in rows) < 0.9 * adams[-1].total and in_range(X)
+
+
+def test_lbfgs_returns_the_best_composite_that_it_evaluated(net, inputs):
+    X, rows = record(net, inputs, epochs=25, optimizer="lbfgs")
+    losses, _ = one_by_one(net, inputs, X)
+    assert losses[3] == pytest.approx(min(row.total for row in rows), rel=1e-4)
+
+
+def test_an_evaluation_that_is_worse_than_the_one_before_is_not_what_lbfgs_returns(net, inputs):
+    rows = []
+    while not rows or rows[-1].total <= rows[-2].total:  # its line search tries a step too long now and then
+        X, rows = record(net, inputs, epochs=len(rows) + 2, optimizer="lbfgs", tv_weight=1e3)
+        assert len(rows) < 60
+    totals = [row.total for row in rows]
+    expected, _ = record(net, inputs, epochs=totals.index(min(totals)) + 1, optimizer="lbfgs", tv_weight=1e3)
+    assert np.array_equal(X.asnumpy(), expected.asnumpy())
+
+
+def test_lbfgs_bounds_a_start_that_can_not_be_shown(net, inputs):
+    noise = mx.nd.array(np.random.default_rng(0).normal(0, 5, inputs[0].shape))
+    X, rows = record(net, [noise, *inputs[1:]], epochs=5, optimizer="lbfgs")
+    assert in_range(X) and rows[-1].total < rows[0].total
+
+
+def test_an_interrupt_keeps_the_best_composite_of_lbfgs(net, inputs):
+    rows = []
+
+    def stop(row):
+        rows.append(row)
+        if row.epoch == 9:
+            raise KeyboardInterrupt
+
+    with pytest.raises(nst.Interrupted) as stopped:
+        nst.train(*inputs, net, mx.cpu(), 0.01, 50, 100, optimizer="lbfgs", report=stop)
+    losses, _ = one_by_one(net, inputs, stopped.value.result)
+    assert losses[3] == pytest.approx(min(row.total for row in rows), rel=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_training_ends_when_the_loss_has_settled(net, inputs, optimizer):
+    _, rows = record(net, inputs, epochs=200, optimizer=optimizer, tolerance=0.05)
+    assert 10 < len(rows) < 200
+    lowest = np.minimum.accumulate([row.total for row in rows])
+    fallen = [(before - after) / after for before, after in zip(lowest, lowest[10:])]
+    assert fallen[-1] < 0.05 and all(share >= 0.05 for share in fallen[:-1])
+
+
+@pytest.mark.parametrize("options", [{"optimizer": "LBFGS"}, {"precision": "auto"}])
+def test_an_optimizer_or_a_precision_that_is_not_known_is_refused(net, inputs, options):
+    with pytest.raises(nst.InputError, match="(optimizer LBFGS: not one of adam, lbfgs|precision auto: not one of float32)"):
+        record(net, inputs, **options)
+
+
+def test_an_interrupt_in_the_last_backward_pass_keeps_the_composite(net, inputs, monkeypatch):
+    def stop(self):
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mx.nd.NDArray, "wait_to_read", stop)
+    with pytest.raises(nst.Interrupted) as stopped:
+        record(net, inputs, epochs=3)
+    expected, _ = record(net, inputs, epochs=3)
+    assert np.array_equal(stopped.value.result.asnumpy(), expected.asnumpy())
+
+
+def test_lbfgs_ends_where_nothing_is_left_to_gain(net, inputs):
+    X, contents_Y, styles_Y = inputs
+    _, rows = record(net, inputs, epochs=500, optimizer="lbfgs", style_weight=0, tv_weight=0)
+    assert len(rows) < 500 and min(row.total for row in rows) < 1e-6  # it started from the content picture
+
+
+def test_activations_are_those_of_the_layers(net):
+    X, count = mx.nd.zeros((1, 3, 32, 48)), 0
+    for index, layer in enumerate(net):
+        X = layer(X)
+        count += X.size
+        assert vgg.activations(index) == count / (32 * 48)
+
+
+def test_the_estimate_grows_with_the_size_and_the_layers():
+    small, large = (estimate_memory((height, 450), 28) for height in (300, 600))
+    assert small < large < 2 * small and estimate_memory((300, 450), 10) < small
+    assert estimate_memory((300, 450), 28, "lbfgs") > small

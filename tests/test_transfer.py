@@ -203,3 +203,45 @@ def test_a_transfer_is_the_same_in_np_mode(run, np_mode):
     picture = run(epochs=2).image.tobytes()
     mx.npx.reset_np()
     assert picture == run(epochs=2).image.tobytes()
+
+
+def test_a_stage_can_carry_over_the_change_from_the_content_picture(run, monkeypatch, content, style):
+    module, starts, ends = sys.modules["gluon_nst.transfer"], [], []
+    train = module.train
+
+    def spy(X, *arguments, **options):
+        starts.append(X.copy())
+        ends.append(train(X, *arguments, **options))
+        return ends[-1]
+
+    monkeypatch.setattr(module, "train", spy)
+    run(recipe=nst.Recipe((nst.Stage((32, 48), 3), nst.Stage((64, 96), 1)), carry="change"), sizes=None, epochs=None)
+    small, large = (nst.preprocess(nst.read_image(content), shape) for shape in ((48, 32), (96, 64)))
+    change, carried = ends[0] - small, starts[1] - large
+    assert np.abs(change.asnumpy()).mean() > 1e-3
+    halved = carried.asnumpy().reshape(1, 3, 32, 2, 48, 2).mean(axis=(3, 5))  # bilinear, it smooths a little
+    assert np.corrcoef(halved.ravel(), change.asnumpy().ravel())[0, 1] > 0.9
+
+
+def test_the_recipe_of_a_result_has_the_precision_that_was_computed(run, monkeypatch):
+    monkeypatch.setattr("gluon_nst.runtime.processor_flags", lambda: {"avx2"})
+    result = run(recipe="fast", epochs=2)
+    assert result.recipe.precision == "float32" == result.provenance["recipe"]["precision"]
+
+
+def test_the_loss_of_a_result_is_its_pictures(run):
+    assert run().loss == run().losses[-1].total
+    result = run(optimizer="lbfgs", epochs=8)
+    assert result.loss == min(row.total for row in result.losses if row.stage == 2)
+
+
+def test_a_run_that_its_tolerance_ends_is_complete(run):
+    result = run(epochs=40, tolerance=0.5)
+    assert result.complete and len(result.losses) < 80 and len(result.images) == 2
+
+
+def test_a_run_that_does_not_fit_into_the_memory_says_so_before_it_starts(run, monkeypatch):
+    monkeypatch.setattr("gluon_nst.weights.find", lambda *a, **k: pytest.fail("the weights were looked for"))
+    monkeypatch.setattr(sys.modules["gluon_nst.transfer"], "available_memory", lambda: 2e9)
+    with pytest.raises(nst.InputError, match=r"size 1000x1500: needs about \d\.\d GB of memory, and 2\.0 GB are free; choose a smaller"):
+        run(sizes=[(32, 48), (1000, 1500)])

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gluon_nst import pictures
+from gluon_nst import pictures, runtime
+from gluon_nst.training import estimate_memory
 from gluon_nst.weights import calibration, downloads, formats, sources
 
 from test_weights import assert_computes_vgg16
@@ -96,14 +97,53 @@ def test_a_second_run_needs_no_network_and_gives_the_same_bytes(run, tmp_path):
     assert (tmp_path / "1.png").read_bytes() == (tmp_path / "2.png").read_bytes()
 
 
-def test_a_run_at_the_chapters_size_takes_at_most_1_6_gb(user_environment, run, tmp_path):
-    content, style = map(str, PICTURES["the project's own"])
-    code = f"""
-import resource, gluon_nst
-gluon_nst.transfer({content!r}, {style!r}, epochs=2, weights="pypi")
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+@pytest.fixture
+def peak(user_environment, run):
+    """The peak memory, in bytes, of a process of its own that runs `transfer` with the given options."""
+
+    def measure(**options):
+        content, style = map(str, PICTURES["the project's own"])
+        code = f"""
+import re, gluon_nst
+from gluon_nst import Recipe, Stage
+gluon_nst.transfer({content!r}, {style!r}, weights="pypi", **{options!r})
+print(re.search("VmHWM:\\s*(\\d+)", open("/proc/self/status").read()).group(1))
 """
-    output = subprocess.run(
-        [sys.executable, "-c", code], env=user_environment, stdout=subprocess.PIPE, check=True, universal_newlines=True
-    ).stdout
-    assert int(output) < 1.6e6  # kilobytes
+        return int(subprocess.check_output([sys.executable, "-c", code], env=user_environment)) * 1024
+
+    return measure
+
+
+def test_fast_is_below_the_chapters_loss(run, tmp_path):
+    """At half of its sizes, with a third of the epochs: 250 of Adam's against 90 evaluations of L-BFGS."""
+    content, style = PICTURES["the project's own"]
+    totals = {}
+    for recipe, sizes, epochs in (("d2l-2019", "75x112,150x225", "150,100"), ("fast", "38x56,75x112,150x225", "40,30,20")):
+        losses = tmp_path / f"{recipe}.csv"
+        options = ["--recipe", recipe, "--sizes", sizes, "--epochs", epochs, "--precision", "float32", "--weights", "pypi"]
+        run("render", content, style, "--output", tmp_path / "out.png", "--losses", losses, *options)
+        totals[recipe] = [float(row["total"]) for row in csv.DictReader(losses.open())]
+    assert min(totals["fast"][70:]) < totals["d2l-2019"][-1]
+
+
+@pytest.mark.parametrize(
+    "size, options",
+    [
+        ((300, 450), {}),
+        ((300, 450), {"precision": "bfloat16"}),
+        ((450, 600), {"optimizer": "lbfgs"}),
+        ((450, 600), {"recipe": nst.Recipe((nst.Stage((16, 16), 1),), content_layers=(7,), style_layers=(0, 5))}),
+    ],
+)
+def test_the_memory_of_a_run_is_what_was_estimated(peak, size, options):
+    if options.get("precision") == "bfloat16" and "avx512bw" not in runtime.processor_flags():
+        pytest.skip("MXNet has bfloat16 only on processors with AVX-512")
+    last = options["recipe"].last_layer if "recipe" in options else 28
+    optimizer = options.get("optimizer", "adam")
+    assert 0.75 < peak(sizes=[size], epochs=6, **options) / estimate_memory(size, last, optimizer) <= 1
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_a_stage_releases_its_memory_before_the_next(peak, optimizer):
+    one, two = (peak(sizes=sizes, epochs=4, optimizer=optimizer) for sizes in ([(300, 450)], [(290, 435), (300, 450)]))
+    assert two < 1.2 * one
