@@ -15,7 +15,7 @@ from gluon_nst.errors import InputError, Interrupted, NSTError
 from gluon_nst.images import RGB_MEAN, RGB_STD
 from gluon_nst.losses import compute_loss
 from gluon_nst.runtime import nd_mode
-from gluon_nst.vgg import CONTENT_LAYERS, STYLE_LAYERS, activations, extract_features
+from gluon_nst.vgg import CONTENT_LAYERS, LAYERS, STYLE_LAYERS, activations, extract_features
 
 OPTIMIZERS = ("adam", "lbfgs")
 PRECISIONS = ("float32", "bfloat16")
@@ -110,18 +110,19 @@ class Objective:
         return sum(losses[: self._contents]), sum(losses[self._contents : -2]), losses[-2], losses[-1]
 
 
-# Bytes that a process takes at most: with MXNet loaded, for every number that a layer puts out, and for every pixel by
-# the optimiser. Learned from the peaks of whole runs at 300 × 450 to 1200 × 1800 and layers 7 to 28.
-_BASE = 0.35e9
-_BYTES_PER_ACTIVATION = 6.0
-_BYTES_PER_PIXEL = {"adam": 100, "lbfgs": 1000}
+# Bytes that a process takes at most: with MXNet loaded, for every number that a layer puts out, and for every pixel that
+# L-BFGS keeps. Learned from the peaks of whole runs at 300 × 450 to 900 × 1350, up to layers 7 and 28.
+_BASE = 0.47e9
+_BYTES_PER_ACTIVATION = 10.2
+_BYTES_PER_PIXEL = {"adam": 0, "lbfgs": 900}
 
 
 def estimate_memory(size, last_layer, optimizer="adam"):
     """The peak memory, in bytes, of a process that trains at `size` (height, width) on the CPU, in either precision."""
     height, width = size
-    bytes_per_pixel = _BYTES_PER_PIXEL[optimizer] + activations(last_layer) * _BYTES_PER_ACTIVATION
-    return _BASE + height * width * bytes_per_pixel
+    # The peak comes with the gradients of the first two blocks, where the numbers are: the layers above add little.
+    numbers = activations(min(last_layer, LAYERS["conv2_2"]))
+    return _BASE + height * width * (numbers * _BYTES_PER_ACTIVATION + _BYTES_PER_PIXEL[optimizer])
 
 
 class _Record:

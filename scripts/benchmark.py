@@ -1,6 +1,5 @@
 """Measures the chapter as printed, in PyTorch and by gluon-nst, in turn, and writes img/benchmark.md, .json and .png.
 
-    pip install -e ".[benchmark]"
     python scripts/benchmark.py [--parts epochs,large,limit,profile,descent] [--rounds 3]
 
     epochs   one epoch at 300 × 450, and its peak memory
@@ -9,8 +8,8 @@
     profile  where an epoch's time goes
     descent  the loss over the seconds, to the chapter's own final loss (half an hour, most of it the chapter as printed)
 
-Every program is a process of its own, on the project's own pictures and the trunk that `--weights auto` finds. A part that
-is not asked for keeps what img/benchmark.json has of it.
+It needs the extra `benchmark`. Every program is a process of its own, on the project's own pictures and the trunk that
+`--weights auto` finds. A part that is not asked for keeps what img/benchmark.json has of it.
 """
 
 import argparse
