@@ -112,7 +112,7 @@ class Objective:
 
 # Bytes that a process takes at most: with MXNet loaded, for every number that a layer puts out, and for every pixel that
 # L-BFGS keeps. Learned from the peaks of whole runs at 300 × 450 to 900 × 1350, up to layers 7 and 28.
-_BASE = 0.47e9
+_BASE = 0.6e9
 _BYTES_PER_ACTIVATION = 10.2
 _BYTES_PER_PIXEL = {"adam": 0, "lbfgs": 900}
 

