@@ -140,10 +140,10 @@ def test_the_memory_of_a_run_is_what_was_estimated(peak, size, options):
         pytest.skip("MXNet has bfloat16 only on processors with AVX-512")
     last = options["recipe"].last_layer if "recipe" in options else 28
     optimizer = options.get("optimizer", "adam")
-    assert 0.75 < peak(sizes=[size], epochs=6, **options) / estimate_memory(size, last, optimizer) <= 1
+    assert 0.7 < peak(sizes=[size], epochs=6, **options) / estimate_memory(size, last, optimizer) < 1.1
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_a_stage_releases_its_memory_before_the_next(peak, optimizer):
     one, two = (peak(sizes=sizes, epochs=4, optimizer=optimizer) for sizes in ([(300, 450)], [(290, 435), (300, 450)]))
-    assert two < 1.2 * one
+    assert two < 1.4 * one  # both at once would take 1.6 times as much
