@@ -52,10 +52,10 @@ def _cgroup_limit(root="/"):
 def available_memory(root="/"):
     """Bytes of memory that this process can have: what it has, and what is free; infinity where that is not known."""
 
-    def kilobytes(path, name):
+    def bytes_of(name, path):
         return [int(number) * 1024 for number in re.findall(rf"^{name}:\s*(\d+)", _read(f"{root}/{path}"), re.M)]
 
-    free = kilobytes("proc/meminfo", "MemAvailable")
+    free = bytes_of("MemAvailable", "proc/meminfo")
     for folder in _cgroup_folders("memory", root):
         for limit, used in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
             limit, used = _read(folder / limit), _read(folder / used)
@@ -63,7 +63,7 @@ def available_memory(root="/"):
                 # Files that are kept in memory count as used, and give way.
                 files = re.findall(r"^(?:in)?active_file (\d+)", _read(folder / "memory.stat"), re.M)
                 free.append(int(limit) - int(used) + sum(map(int, files)))
-    return min(free, default=float("inf")) + sum(kilobytes("proc/self/status", "VmRSS"))
+    return min(free, default=float("inf")) + sum(bytes_of("VmRSS", "proc/self/status"))
 
 
 def physical_cores(root="/"):

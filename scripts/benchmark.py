@@ -134,6 +134,14 @@ def ratio(over, under):
     return statistics.median(a / b for a, b in zip(over, under))
 
 
+def times_to_target(results):
+    """The median seconds of each program's descent to the target."""
+    target = results["target"]
+    return {
+        name: statistics.median(seconds_to(run, target) for run in runs) for name, runs in results["descent"].items()
+    }
+
+
 def compared(results):
     """The rows (what, asked for, measured) of the parts that there are."""
     epochs = results.get("epochs", {})
@@ -159,10 +167,7 @@ def compared(results):
         speed = flops(300, 450) / statistics.median(ours) / 1e9
         rows.append(("share of the best float32 matrix product", 0.85, speed / max(results["limit"].values())))
     if "descent" in results:
-        times = {
-            name: statistics.median(seconds_to(run, results["target"]) for run in runs)
-            for name, runs in results["descent"].items()
-        }
+        times = times_to_target(results)
         for name, asked in (("chapter as printed", 25), ("PyTorch", 8), ("PyTorch, L-BFGS", 1.2)):
             rows.append(
                 (f"time to the chapter's final loss: {name} / `fast`", asked, times[name] / times["gluon-nst fast"])
@@ -190,10 +195,10 @@ def markdown(results):
             f"| to the chapter's final loss at 300 × 450, {results['target']:.2f} | seconds | epochs | runs |",
             "| --- | --- | --- | --- |",
         ]
+        times = times_to_target(results)
         for name, runs in results["descent"].items():
-            seconds = statistics.median(seconds_to(run, results["target"]) for run in runs)
             reached = min(run["epochs"][-1][2] for run in runs) <= results["target"]
-            lines.append(f"| {name} | {'' if reached else 'more than '}{seconds:.0f} | {len(runs[0]['epochs'])} | {len(runs)} |")
+            lines.append(f"| {name} | {'' if reached else 'more than '}{times[name]:.0f} | {len(runs[0]['epochs'])} | {len(runs)} |")
         reached = max(run["float32 loss"] for run in results["descent"]["gluon-nst fast"])
         lines += ["", f"What `fast` reaches there is {reached:.3f} when float32 evaluates it, function by function.", ""]
     if "profile" in results:
@@ -239,7 +244,7 @@ def machine():
     model = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
     flags = runtime.processor_flags()
     width = "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else "no AVX2"
-    native = ", bfloat16" if flags & {"avx512_bf16", "amx_bf16"} else ""
+    native = ", bfloat16" if runtime.choose_precision("auto", mx.cpu()) == "bfloat16" else ""
     versions = {"gluon-nst": gluon_nst.__version__, "MXNet": mx.__version__, "PyTorch": torch.__version__}
     return (
         f"{runtime.physical_cores()} cores ({model.group(1) if model else platform.processor()}; {width}{native}), no GPU, "

@@ -25,6 +25,21 @@ def run(content, style, weights_file):
     return transfer
 
 
+@pytest.fixture
+def trained(monkeypatch):
+    """What every stage started from, and what it came to: two lists that fill as `transfer` runs."""
+    module, starts, ends = sys.modules["gluon_nst.transfer"], [], []  # the function's name hides it in the package
+    train = module.train
+
+    def spy(X, *arguments, **options):
+        starts.append(X.copy())
+        ends.append(train(X, *arguments, **options))
+        return ends[-1]
+
+    monkeypatch.setattr(module, "train", spy)
+    return starts, ends
+
+
 def test_the_result_has_a_picture_of_every_stage_and_a_record_of_every_epoch(run):
     result = run()
     assert [picture.size for picture in result.images] == [(48, 32), (64, 48)] and result.image is result.images[1]
@@ -37,16 +52,8 @@ def test_the_same_inputs_and_seed_give_the_same_picture(run):
     assert first == second != other
 
 
-def test_the_second_stage_starts_from_the_clipped_resized_first_result(run, monkeypatch):
-    module, starts, ends = sys.modules["gluon_nst.transfer"], [], []  # the function's name hides it in the package
-    train = module.train
-
-    def spy(X, *arguments, **options):
-        starts.append(X)
-        ends.append(train(X, *arguments, **options))
-        return ends[-1]
-
-    monkeypatch.setattr(module, "train", spy)
+def test_the_second_stage_starts_from_the_clipped_resized_first_result(run, trained):
+    starts, ends = trained
     run(lr=1.0)
     shown = nst.postprocess(ends[0]) * 255
     assert nst.postprocess(ends[0]).asnumpy().max() == 1  # something was there to clip
@@ -205,16 +212,8 @@ def test_a_transfer_is_the_same_in_np_mode(run, np_mode):
     assert picture == run(epochs=2).image.tobytes()
 
 
-def test_a_stage_can_carry_over_the_change_from_the_content_picture(run, monkeypatch, content, style):
-    module, starts, ends = sys.modules["gluon_nst.transfer"], [], []
-    train = module.train
-
-    def spy(X, *arguments, **options):
-        starts.append(X.copy())
-        ends.append(train(X, *arguments, **options))
-        return ends[-1]
-
-    monkeypatch.setattr(module, "train", spy)
+def test_a_stage_can_carry_over_the_change_from_the_content_picture(run, trained, content):
+    starts, ends = trained
     run(recipe=nst.Recipe((nst.Stage((32, 48), 3), nst.Stage((64, 96), 1)), carry="change"), sizes=None, epochs=None)
     small, large = (nst.preprocess(nst.read_image(content), shape) for shape in ((48, 32), (96, 64)))
     change, carried = ends[0] - small, starts[1] - large
