@@ -12,13 +12,14 @@ from pathlib import Path
 import mxnet as mx
 from tqdm import tqdm
 
-from gluon_nst import pictures, recipe as recipes, runtime, weights
+from gluon_nst import experiments, figures, pictures, recipe as recipes, runtime, watching, weights
 from gluon_nst.errors import InputError, Interrupted, NSTError
-from gluon_nst.images import check_folder, check_picture_writable, check_writable
-from gluon_nst.transfer import transfer
+from gluon_nst.images import check_ending, check_folder, check_picture_writable, check_writable
+from gluon_nst.transfer import prepare, transfer
 from gluon_nst.version import __version__
+from gluon_nst.vgg import multiplications
 
-_OPTIONS = inspect.signature(recipes.customise).parameters  # what a run may change of its recipe
+_CHANGES = inspect.signature(recipes.customise).parameters  # what a run may change of its recipe
 _DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(transfer).parameters.items()}
 
 
@@ -40,6 +41,13 @@ def _sizes(value):
         raise argparse.ArgumentTypeError(f"{value!r} is not HEIGHTxWIDTH,… such as 150x225,300x450") from None
 
 
+def _longest_sides(value):
+    try:
+        return [int(number) for number in value.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a number of pixels, or one for each stage: 225,450") from None
+
+
 def _epochs(value):
     try:
         return [int(number) for number in value.split(",")]
@@ -47,29 +55,99 @@ def _epochs(value):
         raise argparse.ArgumentTypeError(f"{value!r} is not a number of epochs, or one for each size: 500,300") from None
 
 
-def _add_run_options(parser, recipe_default):
-    add = parser.add_argument
-    add("--recipe", metavar="NAME|FILE.toml", default=recipe_default, help="what to compute (see gluon-nst recipes)")
-    add("--sizes", type=_sizes, metavar="HxW,...", help="one stage each, coarse to fine: 150x225,300x450")
-    add("--epochs", type=_epochs, metavar="N,...", help="one number for each size, or one for all: 500,300")
-    add("--lr", type=float, help="learning rate that each stage starts with")
-    add("--optimizer", choices=recipes.OPTIMIZERS)
-    add("--precision", choices=("auto", *recipes.PRECISIONS), help="of the convolutions (auto: what the recipe says)")
-    add("--tolerance", type=float, help="end a stage whose loss falls by less than this share of it over ten epochs")
-    add("--init", metavar="content|noise|style|FILE", help="what the first stage starts from")
-    add("--seed", type=int, default=_DEFAULTS["seed"], help="for --init noise (default: %(default)s)")
-    add("--content-weight", type=float)
-    add("--style-weight", type=float)
-    add("--tv-weight", type=float)
-    add(
-        "--weights",
+def _layers(value):
+    return [int(layer) if layer.isdecimal() else layer for layer in value.split(",")]
+
+
+def _style_size(value):
+    try:
+        return value if value == "content" else float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{value!r} is not content, nor a number of times the composite's size") from None
+
+
+def _interval_of_epochs(value):
+    if not value.isdecimal() or int(value) < 1:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a number of epochs of at least 1")
+    return int(value)
+
+
+# What a run may change of its recipe, and the rest of what `transfer` takes. `sweep` varies any of them but the device.
+_RECIPE_OPTIONS = {
+    "sizes": dict(type=_sizes, metavar="HxW,...", help="one stage each, coarse to fine: 150x225,300x450"),
+    "longest-side": dict(type=_longest_sides, dest="sizes", metavar="N,...", help="sizes of the content's own shape: 225,450"),
+    "epochs": dict(type=_epochs, metavar="N,...", help="one number for each size, or one for all: 500,300"),
+    "lr": dict(type=float, help="learning rate that each stage starts with"),
+    "optimizer": dict(choices=list(recipes.OPTIMIZERS)),
+    "precision": dict(choices=("auto", *recipes.PRECISIONS), help="of the convolutions (auto: what the recipe says)"),
+    "tolerance": dict(type=float, help="end a stage whose loss falls by less than this share of it over ten epochs"),
+    "init": dict(metavar="content|noise|style|FILE", help="what the first stage starts from"),
+    "content-layers": dict(type=_layers, metavar="NAME,...", help="conv4_2 before its ReLU, relu4_2 after, or an index"),
+    "style-layers": dict(type=_layers, metavar="NAME,...", help="the same, with a weight of 1 each"),
+    "content-weight": dict(type=float),
+    "style-weight": dict(type=float),
+    "tv-weight": dict(type=float),
+    "style-size": dict(type=_style_size, metavar="content|SCALE", help="squashed to the content's, or its longest side"),
+    "seed": dict(type=int, default=_DEFAULTS["seed"], help="for --init noise (default: %(default)s)"),
+    "weights": dict(
         metavar=f"auto|{'|'.join(weights.SOURCES)}|FILE",
         default=_DEFAULTS["weights"],
         help="where VGG-19's parameters come from (default: %(default)s; see gluon-nst weights list)",
-    )
-    add("--device", metavar="auto|cpu|gpu|gpu:N", default=_DEFAULTS["device"], help="default: the first GPU, else the CPU")
+    ),
+}
+_NO_RECIPE = object()
+
+
+def _add_options(parser, recipe_default):
+    """The options of every command that runs anything."""
+    if recipe_default is not _NO_RECIPE:
+        help = "what to compute (see gluon-nst recipes)"
+        parser.add_argument("--recipe", metavar="NAME|FILE.toml", default=recipe_default, help=help)
+    either = parser.add_mutually_exclusive_group()
+    for name, option in _RECIPE_OPTIONS.items():
+        (either if option.get("dest", name) == "sizes" else parser).add_argument(f"--{name}", **option)
+    device_help = "default: the first GPU, else the CPU"
+    parser.add_argument("--device", metavar="auto|cpu|gpu|gpu:N", default=_DEFAULTS["device"], help=device_help)
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _add_run_options(parser, recipe_default):
+    """The options of the commands that make one run."""
+    _add_options(parser, recipe_default)
+    add = parser.add_argument
     add("--losses", type=Path, metavar="FILE.csv", help="write the losses, one row an epoch")
-    add("--quiet", action="store_true", help="no progress bar")
+    add("--save-every", type=_interval_of_epochs, metavar="N", help="keep the picture after every N epochs as well")
+    add("--animate", type=Path, metavar="FILE.gif|webp|mp4", help="make a film: the composite beside its losses")
+    add("--show", action="store_true", help="show the run in a window, where there is a screen")
+
+
+def _add_experiment_options(parser, out, recipe_default):
+    """The options of the commands that make a sheet of many runs."""
+    add = parser.add_argument
+    add("--out", type=Path, metavar="DIR", help=f"where each picture and its losses are kept (default: {out})")
+    add("--figure", type=Path, metavar="FILE.png|svg|pdf", help="the sheet (default: sheet.png in DIR)")
+    _add_options(parser, recipe_default)
+
+
+def _varied(value):
+    """(option, {label: value}) of NAME=VALUE,…; a + inside a value stands for the comma of an option with several."""
+    name, _, values = value.partition("=")
+    name = name if name in _VARIABLE or f"{name}s" not in _VARIABLE else f"{name}s"
+    if name not in _VARIABLE or not values:
+        raise argparse.ArgumentTypeError(f"{value!r} is not NAME=VALUE,… where NAME is one of {', '.join(_VARIABLE)}")
+    option, varied = _VARIABLE[name], {}
+    for label in values.split(","):
+        if label in varied:
+            raise argparse.ArgumentTypeError(f"{value!r} has {label} twice")
+        try:
+            varied[label] = option.get("type", str)(label.replace("+", ",") if option.get("type") in _SEVERAL else label)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{name}={label}: not a number") from None
+    return option.get("dest", name.replace("-", "_")), varied
+
+
+_VARIABLE = {"recipe": {}, **_RECIPE_OPTIONS}
+_SEVERAL = (_sizes, _longest_sides, _epochs, _layers)
 
 
 def build_parser():
@@ -95,6 +173,34 @@ def build_parser():
     render.add_argument("style", metavar="STYLE")
     render.add_argument("--output", type=Path, required=True, metavar="OUT.png", help="PNG or JPEG")
     _add_run_options(render, recipe_default=_DEFAULTS["recipe"])
+
+    sweep = command("sweep", _sweep, "vary one thing or two of a run, and lay the pictures out in a grid")
+    sweep.add_argument("content", metavar="CONTENT")
+    sweep.add_argument("style", metavar="STYLE")
+    sweep.add_argument(
+        "--vary", type=_varied, action="append", required=True, metavar="NAME=VALUE,...",
+        help=f"an option and its values, once for the columns and perhaps again for the rows: {', '.join(_VARIABLE)}; "
+        "a + inside a value stands for a comma: style-layers=conv1_1,conv1_1+conv2_1",
+    )  # fmt: skip
+    _add_experiment_options(sweep, "sweep-CONTENT-STYLE", _DEFAULTS["recipe"])
+
+    compare = command("compare", _compare, "run several recipes on the same two pictures, and lay them side by side")
+    compare.add_argument("content", metavar="CONTENT")
+    compare.add_argument("style", metavar="STYLE")
+    compare.add_argument(
+        "--recipes", type=lambda value: value.split(","), default=list(experiments.PUBLISHED), metavar="NAME,...",
+        help=f"names or .toml files (default: {','.join(experiments.PUBLISHED)})",
+    )  # fmt: skip
+    _add_experiment_options(compare, "compare-CONTENT-STYLE", _NO_RECIPE)
+
+    reconstruct = command("reconstruct", _reconstruct, "find a picture's content, or style, from noise, layer by layer")
+    reconstruct.add_argument("kind", choices=("content", "style"), metavar="content|style")
+    reconstruct.add_argument("content", metavar="IMAGE")
+    reconstruct.add_argument(
+        "--layers", type=_layers, metavar="NAME,...",
+        help="content: from each alone; style: from the first one, two, … (default: those of Gatys et al. 2016, figure 1)",
+    )  # fmt: skip
+    _add_experiment_options(reconstruct, "reconstruct-KIND-IMAGE", "reconstruction")
 
     listing = command("recipes", _recipes, "list the published programs' recipes, or print one as TOML")
     listing.add_argument("recipe", nargs="?", metavar="NAME")
@@ -129,10 +235,14 @@ def _interval():
 
 
 class _RunBar:
-    """A bar over the whole run; its unit is a pixel's epoch, so that the estimate holds across the sizes."""
+    """A bar over one run or several: `recipes` maps their names to what they do.
 
-    def __init__(self, recipe, quiet):
-        self._stages, self._quiet, self._bar = recipe.stages, quiet, None
+    Its unit is a multiplication, so that the estimate holds across the sizes and the recipes.
+    """
+
+    def __init__(self, recipes, quiet):
+        self._recipes, self._quiet, self._bar = recipes, quiet, None
+        self._name = next(iter(recipes), None)
 
     def __enter__(self):
         return self
@@ -141,16 +251,25 @@ class _RunBar:
         if self._bar is not None:
             self._bar.close()
 
+    def begin(self, name):
+        """The run of that name begins; those before it count as whole."""
+        self._name = name
+
     def update(self, epoch):
-        stage = self._stages[epoch.stage - 1]
+        names = list(self._recipes)
+        number, recipe = names.index(self._name), self._recipes[self._name]
+        stage = recipe.stages[epoch.stage - 1]
         height, width = stage.size
         where = f"{height}x{width} epoch {epoch.epoch + 1}/{stage.epochs}"
+        if len(names) > 1:
+            where = f"{number + 1}/{len(names)} {self._name} {where}"
         # The stages before count as whole, though a tolerance may have ended them early.
-        done = sum(map(self._units, self._stages[: epoch.stage - 1])) + (epoch.epoch + 1) * height * width
+        done = sum(self._units(self._recipes[name]) for name in names[:number])
+        done += self._units(recipe, epoch.stage - 1) + (epoch.epoch + 1) * height * width * self._cost(recipe)
         if self._bar is None:  # only now: a run that is refused shows none, and the warm-up is not in the estimate
             self._bar = tqdm(
                 desc=where,
-                total=sum(map(self._units, self._stages)),
+                total=sum(map(self._units, self._recipes.values())),
                 initial=done,
                 disable=self._quiet,
                 mininterval=_interval(),
@@ -159,11 +278,14 @@ class _RunBar:
         else:
             self._bar.update(done - self._bar.n)
         self._bar.set_description_str(where, refresh=False)
-        self._bar.set_postfix_str(f"loss {epoch.total:.2f}", refresh=False)
+        self._bar.set_postfix_str(f"loss {epoch.total:.4g}", refresh=False)
 
     @staticmethod
-    def _units(stage):
-        return stage.epochs * stage.size[0] * stage.size[1]
+    def _cost(recipe):
+        return multiplications(recipe.last_layer)
+
+    def _units(self, recipe, stages=None):
+        return sum(stage.epochs * stage.size[0] * stage.size[1] for stage in recipe.stages[:stages]) * self._cost(recipe)
 
 
 class _ChapterLines:
@@ -186,31 +308,77 @@ class _ChapterLines:
 # -- commands ---------------------------------------------------------------------------------------------------------
 
 
+def _options(arguments):
+    """The options that were given, as `transfer` takes them."""
+    names = {option.get("dest", name.replace("-", "_")) for name, option in _RECIPE_OPTIONS.items()}
+    options = {name: getattr(arguments, name) for name in sorted(names)}
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def _customised(arguments, default=None):
-    changes = {name: getattr(arguments, name) for name in _OPTIONS if name != "recipe"}
+    changes = {name: value for name, value in _options(arguments).items() if name in _CHANGES}
     return recipes.customise(arguments.recipe or default, **changes)
 
 
-def _run(arguments, content, style, recipe, *followers):
+class _Watchers:
+    """What --save-every, --animate and --show ask for; their files are checked before anything is begun."""
+
+    def __init__(self, arguments, base, recipe):
+        self._every, self._animate, self._show, self._base = arguments.save_every, arguments.animate, arguments.show, base
+        self._quiet, self._film, self._window, self._watching = arguments.quiet, None, None, []
+        if self._animate:
+            watching.check_film_writable(self._animate)
+        snapshots = watching.snapshot_paths(base, self._every, recipe).values() if self._every else []
+        self.outputs = [*snapshots, *filter(None, [self._animate])]
+
+    def begin(self, run):
+        if self._every:
+            self._watching.append(watching.Snapshots(self._base, self._every, run.recipe, run.provenance))
+        if self._animate:
+            self._film = watching.Film(self._animate, run.recipe)
+            self._watching.append(self._film)
+        if self._show:
+            self._window = watching.Window(run.recipe)
+            if self._window.opened:
+                self._watching.append(self._window)
+            else:
+                _say("no screen: --show shows nothing here")
+
+    def watch(self, epoch, picture):
+        for watching_one in self._watching:
+            watching_one(epoch, picture)
+
+    def end(self, result):
+        """After the result is saved."""
+        if self._film:
+            description = str(self._animate)
+            self._film.write(lambda frames, total: tqdm(frames, description, total, disable=self._quiet, leave=False))
+            print(f"{self._animate}: the film of the run")
+        if self._window:
+            self._window.stay(result.image)
+
+
+def _run(arguments, content, style, recipe, watchers, *followers):
     """The Result of a run, or of as much of it as was done when it was interrupted."""
-    with _RunBar(recipe, arguments.quiet) as bar:
+    run = prepare(
+        content,
+        style,
+        recipe=recipe,
+        seed=arguments.seed,
+        weights=arguments.weights,
+        device=arguments.device,
+        notify=_say,
+        progress=None if arguments.quiet else _download_bar,
+    )
+    watchers.begin(run)
+    with _RunBar({"": run.recipe}, arguments.quiet) as bar:
 
         def report(epoch):
             for follower in (bar, *followers):
                 follower.update(epoch)
 
         try:
-            return transfer(
-                content,
-                style,
-                recipe=recipe,
-                seed=arguments.seed,
-                weights=arguments.weights,
-                device=arguments.device,
-                report=report,
-                notify=_say,
-                progress=None if arguments.quiet else _download_bar,
-            )
+            return run.start(report, watchers.watch)
         except Interrupted as stopped:
             if stopped.result is None:
                 raise
@@ -241,16 +409,19 @@ def _check_distinct(outputs, *inputs):
 def _render(arguments):
     recipe = _customised(arguments)
     check_picture_writable(arguments.output)
-    outputs = [arguments.output]
+    watchers = _Watchers(arguments, arguments.output, recipe)
+    outputs = [arguments.output, *watchers.outputs]
     if arguments.losses:
         check_writable(arguments.losses)
         outputs.append(arguments.losses)
     _check_distinct(outputs, arguments.content, arguments.style, arguments.init, arguments.recipe, arguments.weights)
-    result = _run(arguments, arguments.content, arguments.style, recipe)
+    result = _run(arguments, arguments.content, arguments.style, recipe, watchers)
     result.save(arguments.output)
     if arguments.losses:
         result.save_losses(arguments.losses)
-    return _finish(result, arguments.output)
+    status = _finish(result, arguments.output)
+    watchers.end(result)
+    return status
 
 
 def _chapter(arguments):
@@ -261,19 +432,22 @@ def _chapter(arguments):
     out = arguments.out
     losses = arguments.losses or out / "losses.csv"
     images = [out / f"neural-style-{number}.png" for number in range(1, len(recipe.stages) + 1)]
-    outputs = [*images, losses, out / "losses.png"]
     check_folder(out)
+    watchers = _Watchers(arguments, out / "neural-style.png", recipe)
+    outputs = [*images, losses, out / "losses.png", *watchers.outputs]
     for path in outputs:
         if path.parent != out or out.is_dir():
             check_writable(path)
     _check_distinct(outputs, content, style, arguments.init, arguments.recipe, arguments.weights)
-    result = _run(arguments, content, style, recipe, _ChapterLines(recipe))
+    result = _run(arguments, content, style, recipe, watchers, _ChapterLines(recipe))
     out.mkdir(parents=True, exist_ok=True)
     for number, path in enumerate(images[: len(result.images)], start=1):
         result.save(path, stage=number)
     result.save_losses(losses)
     result.save_plot(out / "losses.png")
-    return _finish(result, images[len(result.images) - 1])
+    status = _finish(result, images[len(result.images) - 1])
+    watchers.end(result)
+    return status
 
 
 def _chapter_pictures(arguments):
@@ -287,6 +461,75 @@ def _chapter_pictures(arguments):
         return pictures.book_pictures(progress=None if arguments.quiet else _download_bar)
     _say("using the project's own pictures; --book-images fetches the book's, --content and --style take yours")
     return pictures.own_pictures()
+
+
+def _sweep(arguments):
+    vary = {}
+    for name, values in arguments.vary:
+        if name in vary:
+            raise InputError(f"--vary {name.replace('_', '-')}: given twice; put all its values into one")
+        vary[name] = values
+        if name in ("recipe", "seed", "weights"):  # these have a default, which is not what was given
+            setattr(arguments, name, None)
+    options = {"recipe": arguments.recipe, **_options(arguments)}
+    options = {name: value for name, value in options.items() if value is not None}
+    experiment = experiments.sweep(arguments.content, arguments.style, vary, **options, device=arguments.device)
+    return _experiment(arguments, experiment, f"sweep-{Path(arguments.content).stem}-{Path(arguments.style).stem}")
+
+
+def _compare(arguments):
+    options = {**_options(arguments), "device": arguments.device}
+    experiment = experiments.compare(arguments.content, arguments.style, arguments.recipes, **options)
+    return _experiment(arguments, experiment, f"compare-{Path(arguments.content).stem}-{Path(arguments.style).stem}")
+
+
+def _reconstruct(arguments):
+    options = {"recipe": arguments.recipe, **_options(arguments), "device": arguments.device}
+    experiment = experiments.reconstruct(arguments.kind, arguments.content, arguments.layers, **options)
+    return _experiment(arguments, experiment, f"reconstruct-{arguments.kind}-{Path(arguments.content).stem}")
+
+
+def _experiment(arguments, experiment, folder):
+    """Run what isn't finished of an Experiment, and draw its sheet; gives the exit status."""
+    folder = arguments.out or Path(folder)
+    figure = arguments.figure or folder / "sheet.png"
+    check_folder(folder)
+    check_ending(figure, figures.ENDINGS)
+    outputs = [*experiment.paths(folder), figure]
+    for path in outputs:
+        if path.parent != folder or folder.is_dir():
+            check_writable(path)
+    _check_distinct(outputs, experiment.content, experiment.style, arguments.init, arguments.weights)
+    prepared = experiment.prepare(notify=_say, progress=None if arguments.quiet else _download_bar)
+    paths = {trial.name: folder / f"{trial.file_name}.png" for trial in experiment.trials}
+    to_run = {}
+    for name, run in prepared.items():
+        if isinstance(run, NSTError):
+            _say(f"{name}: can't be run, {run}; the others go on")
+        elif not experiments.finished(paths[name], run):
+            to_run[name] = run.recipe
+
+    def done(outcome):
+        tqdm.write(f"{outcome.trial.name}: {'failed, ' if outcome.failed else ''}{outcome.note}")
+
+    status = 0
+    with _RunBar(to_run, arguments.quiet) as bar:
+        try:
+            begin = lambda trial: bar.begin(trial.name)
+            outcomes = experiment.run(folder, prepared, begin=begin, report=bar.update, done=done)
+        except Interrupted as stopped:
+            outcomes, status = stopped.result, 130
+    whole = sum(outcome.picture is not None for outcome in outcomes)
+    if whole:
+        figures.save(experiment.sheet(outcomes), figure)
+        print(f"{figure}: {whole} of {len(outcomes)} pictures; each with its losses in {folder}")
+    for outcome in outcomes:
+        if outcome.failed:
+            print(f"error: {outcome.trial.name}: {outcome.note}", file=sys.stderr)
+            status = status or 1
+    if status == 130:
+        _say(f"interrupted: {whole} of {len(outcomes)} are done and kept in {folder}; the same command goes on from there")
+    return status
 
 
 def _recipes(arguments):

@@ -27,13 +27,14 @@ class GeneratedImage(nn.Block):
 
 
 @nd_mode
-def get_inits(X, device, lr, styles_Y):
+def get_inits(X, device, lr, styles_Y, gram_divisor="chw"):
     """The composite that starts as a copy of `X` (1 × 3 × h × w), the style layers' Gram matrices, and the Trainer.
 
     The composite is returned as the NDArray that the Trainer (Adam with learning rate `lr`) updates in place.
+    `gram_divisor` is as in `gram`.
     """
     gen_img = GeneratedImage(X.shape)
     gen_img.initialize(init.Constant(X), ctx=device, force_reinit=True)
     trainer = gluon.Trainer(gen_img.collect_params(), "adam", {"learning_rate": lr})
-    styles_Y_gram = [gram(Y) for Y in styles_Y]
+    styles_Y_gram = [gram(Y, gram_divisor) for Y in styles_Y]
     return gen_img(), styles_Y_gram, trainer

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import tempfile
 import warnings
@@ -17,6 +18,12 @@ from gluon_nst.runtime import nd_mode
 # The mean and standard deviation of ImageNet's pictures, by channel: what the model zoo's VGG-19 was trained on.
 RGB_MEAN = (0.485, 0.456, 0.406)
 RGB_STD = (0.229, 0.224, 0.225)
+
+RESIZES = {"bilinear": None, "antialiased": Image.BILINEAR, "lanczos": Image.LANCZOS}
+"""The ways to resize: MXNet's, which samples four neighbours however far it scales down, and two of Pillow's, which
+average over all that a pixel covers: bilinear (as torchvision has it) and Lanczos."""
+
+PIXELS = ("standardised", "unit", "bytes")
 
 SMALLEST_SIDE = 16
 """Pictures with a shorter side, in pixels, are refused: there is nothing in them to transfer."""
@@ -114,14 +121,30 @@ def flatten(picture, name):
 # -- arrays: section 14.12.2 ------------------------------------------------------------------------------------------
 
 
+def _resize(img, image_shape, resize):
+    """`img` (height × width × 3) at `image_shape` (width, height), by one of RESIZES."""
+    if resize not in RESIZES:
+        raise InputError(f"resize {resize}: not one of {', '.join(RESIZES)}")
+    if RESIZES[resize] is None:
+        return image.imresize(img, *image_shape)
+    array = img.asnumpy()
+    if array.dtype == np.uint8:
+        array = np.asarray(Image.fromarray(array).resize(image_shape, RESIZES[resize]))
+    else:  # Pillow has floating point for single channels only
+        channels = (Image.fromarray(array[:, :, channel]).resize(image_shape, RESIZES[resize]) for channel in range(3))
+        array = np.stack(list(channels), axis=2)
+    return nd.array(array, dtype=array.dtype)
+
+
 @nd_mode
-def preprocess(img, image_shape):
+def preprocess(img, image_shape, resize="bilinear"):
     """The network's input for a picture: resized, standardised by ImageNet's mean and deviation, 1 × 3 × h × w.
 
     `img` is height × width × 3 with values from 0 to 255 (uint8 or float32); `image_shape` is (width, height), the order
-    that the book's own `image_shape` and MXNet's `imresize` take, unlike every other size here.
+    that the book's own `image_shape` and MXNet's `imresize` take, unlike every other size here. `resize` is one of
+    RESIZES; the book's is `bilinear`.
     """
-    img = image.imresize(img, *image_shape)
+    img = _resize(img, image_shape, resize)
     img = (img.astype("float32") / 255 - nd.array(RGB_MEAN)) / nd.array(RGB_STD)
     return img.transpose((2, 0, 1)).expand_dims(axis=0)
 
@@ -139,26 +162,46 @@ def to_picture(img):
     return Image.fromarray(np.rint(postprocess(img).asnumpy() * 255).astype(np.uint8))
 
 
+def standardisation(pixels):
+    """Scale and shift, 1 × 3 × 1 × 1 each, that take values in the unit `pixels` to the network's standardised input.
+
+    `pixels` is one of PIXELS: `standardised` already, `unit` from 0 to 1, or `bytes` from 0 to 255.
+    """
+    mean, std = (np.array(values, dtype=np.float32).reshape((1, 3, 1, 1)) for values in (RGB_MEAN, RGB_STD))
+    if pixels == "standardised":
+        return np.ones_like(std), np.zeros_like(mean)
+    largest = {"unit": 1, "bytes": 255}[pixels]
+    return 1 / (largest * std), -mean / std
+
+
+def shown_range(pixels):
+    """The least and the largest value that a picture can show, in the unit `pixels`: 1 × 3 × 1 × 1 each."""
+    scale, shift = standardisation(pixels)
+    unit_scale, unit_shift = standardisation("unit")
+    return (unit_shift - shift) / scale, (unit_scale + unit_shift - shift) / scale
+
+
 # -- files out --------------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def written_whole(path, mode="wb", **options):
-    """Open a file beside `path`, and rename it into place when the block ends without an error."""
+def placed_whole(path):
+    """Give the path of an empty file beside `path`, which is renamed into its place when the block ends without an error."""
     path = Path(path)
     try:
-        with _written_whole(path, mode, options) as file:
-            yield file
+        with _placed_whole(path) as temporary:
+            yield temporary
     except OSError as error:
         raise NSTError(f"{path}: can't write it ({error.strerror or error}); free some space or choose another place") from None
 
 
 @contextlib.contextmanager
-def _written_whole(path, mode, options):
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def _placed_whole(path):
+    # The name ends as that of `path` does: some writers go by it.
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    os.close(descriptor)
     try:
-        with open(descriptor, mode, **options) as file:
-            yield file
+        yield temporary
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)  # mkstemp's 0600 would hide the file from everyone else
@@ -169,11 +212,24 @@ def _written_whole(path, mode, options):
         raise
 
 
+@contextlib.contextmanager
+def written_whole(path, mode="wb", **options):
+    """Open a file beside `path`, and rename it into place when the block ends without an error."""
+    with placed_whole(path) as temporary:
+        with open(temporary, mode, **options) as file:
+            yield file
+
+
+def check_ending(path, suffixes):
+    """Raise InputError unless the name of `path` ends with one of `suffixes`, where there are any."""
+    if suffixes and Path(path).suffix.lower() not in suffixes:
+        raise InputError(f"{path}: the name must end with {' or '.join(suffixes)}")
+
+
 def check_writable(path, suffixes=None):
     """Raise InputError unless a file can be written at `path`, without leaving anything there."""
     path = Path(path)
-    if suffixes and path.suffix.lower() not in suffixes:
-        raise InputError(f"{path}: the name must end with {' or '.join(suffixes)}")
+    check_ending(path, suffixes)
     # os.path's tests, unlike Path's, are False where the system refuses to look.
     if os.path.isdir(path):
         raise InputError(f"{path}: a folder; name a file in it")
@@ -186,6 +242,17 @@ def check_writable(path, suffixes=None):
             pass
     except OSError as error:
         raise InputError(f"{path}: can't write there ({error.strerror}); choose another folder") from None
+
+
+def read_provenance(path):
+    """What the PNG at `path` says of how it was made, a dictionary, or None where it says nothing or isn't there."""
+    try:
+        with Image.open(path) as picture:
+            picture.load()  # the whole of it: half a file is no picture
+            provenance = json.loads(picture.text["gluon-nst"])
+    except Exception:  # no file, no PNG, no text, no JSON: not ours, or damaged
+        return None
+    return provenance if isinstance(provenance, dict) else None
 
 
 def check_folder(path):

@@ -33,34 +33,61 @@ def _mean_absolute(X):
     return _mean_product(X, _operators(X).BlockGrad(X.clip(-tiny, tiny) * (1 / tiny)))
 
 
+# What the published programs do with the squares' mean: each entry is the factor on it, for c·h·w numbers in c channels.
+GRAM_DIVISORS = {"chw": lambda c, hw: c * hw, "hw": lambda c, hw: hw, "none": lambda c, hw: 1}
+CONTENT_REDUCTIONS = {"mean": lambda c, hw: 1, "sum": lambda c, hw: c * hw, "sum/2": lambda c, hw: c * hw / 2}
+STYLE_REDUCTIONS = {
+    "mean": lambda c, hw: 1,
+    "mean/chw": lambda c, hw: 1 / (c * hw),
+    "sum": lambda c, hw: c * c,
+    "sum/(2chw)^2": lambda c, hw: c * c / (2 * c * hw) ** 2,
+}
+
+
+def _factor(table, name, X):
+    """The number that `table` has under `name` for a feature map of the shape of `X`."""
+    if name not in table:
+        raise InputError(f"{name!r} is not one of {', '.join(table)}")
+    _, num_channels, height, width = _shape(X)
+    return table[name](num_channels, height * width)
+
+
 @nd_mode
-def content_loss(Y_hat, Y):
-    """The mean squared difference of two feature maps of one shape: a scalar of shape (1,)."""
+def content_loss(Y_hat, Y, reduction="mean"):
+    """The mean squared difference of two feature maps of one shape: a scalar of shape (1,).
+
+    `reduction` is `mean`, as in the book, `sum`, or `sum/2` (Gatys et al. 2016, equation 1).
+    """
     difference = Y_hat - Y
-    return _mean_product(difference, difference)
+    return _mean_product(difference, difference) * _factor(CONTENT_REDUCTIONS, reduction, Y_hat)
 
 
 @nd_mode
-def gram(X):
+def gram(X, divisor="chw"):
     """The Gram matrix of a feature map 1 × c × h × w, divided by c·h·w: c × c (Gatys et al. 2016, equation 3).
 
     Without the division large values of h and w would weigh more; a Gram matrix of c channels has nothing else that
-    grows with the picture.
+    grows with the picture. Other programs than the book's divide by `hw`, or by `none`.
     """
     F, (_, num_channels, height, width) = _operators(X), _shape(X)
+    divided_by = _factor(GRAM_DIVISORS, divisor, X)
     X = X.reshape((num_channels, height * width))
     # XXᵀ by oneDNN, which needs no transposed copy. Its gradient for a gradient D is (D + Dᵀ)X: one matrix product,
     # where that of a product of two variables would take two.
     product = F.FullyConnected(X, F.BlockGrad(X), no_bias=True, num_hidden=num_channels)
     product = product + product.transpose() - F.BlockGrad(product)
-    return product / (num_channels * height * width)
+    return product / divided_by
 
 
 @nd_mode
-def style_loss(Y_hat, gram_Y):
-    """The mean squared difference of the Gram matrix of `Y_hat` (1 × c × h × w) and `gram_Y` (c × c)."""
-    difference = gram(Y_hat) - gram_Y
-    return _mean_product(difference, difference)
+def style_loss(Y_hat, gram_Y, divisor="chw", reduction="mean"):
+    """The mean squared difference of the Gram matrix of `Y_hat` (1 × c × h × w) and `gram_Y` (c × c).
+
+    `divisor` is that of both Gram matrices. `reduction` is `mean`, as in the book, `mean/chw` (Udacity's), `sum`, or
+    `sum/(2chw)^2` (Gatys et al. 2016, equation 4).
+    """
+    difference = gram(Y_hat, divisor) - gram_Y
+    return _mean_product(difference, difference) * _factor(STYLE_REDUCTIONS, reduction, Y_hat)
 
 
 @nd_mode
@@ -69,6 +96,14 @@ def tv_loss(Y_hat):
     down = Y_hat.slice_axis(axis=2, begin=1, end=None) - Y_hat.slice_axis(axis=2, begin=0, end=-1)
     across = Y_hat.slice_axis(axis=3, begin=1, end=None) - Y_hat.slice_axis(axis=3, begin=0, end=-1)
     return 0.5 * (_mean_absolute(down) + _mean_absolute(across))
+
+
+def _by_layer(weight, layers):
+    """The weight of each of the `layers`, where `weight` is one number for all of them or a sequence."""
+    weights = list(weight) if isinstance(weight, (list, tuple)) else [weight] * len(layers)
+    if len(weights) != len(layers):
+        raise InputError(f"{len(weights)} weights for {len(layers)} layers; give one each, or one for all")
+    return weights
 
 
 @nd_mode
@@ -81,13 +116,25 @@ def compute_loss(
     content_weight=1.0,
     style_weight=1e3,
     tv_weight=10.0,
+    *,
+    gram_divisor="chw",
+    content_reduction="mean",
+    style_reduction="mean",
 ):
     """The weighted losses: a list by content layer, a list by style layer, the total variation loss, and their sum.
 
-    The default weights are those of the book's 2019 edition; the 2023 edition has a style weight of 1e4.
+    `content_weight` and `style_weight` are one number, or one for each layer. The default weights are those of the
+    book's 2019 edition; the 2023 edition has a style weight of 1e4. The last three are as in `gram`, `content_loss` and
+    `style_loss`.
     """
-    contents_l = [content_loss(Y_hat, Y) * content_weight for Y_hat, Y in zip(contents_Y_hat, contents_Y)]
-    styles_l = [style_loss(Y_hat, Y) * style_weight for Y_hat, Y in zip(styles_Y_hat, styles_Y_gram)]
+    contents_l = [
+        content_loss(Y_hat, Y, content_reduction) * weight
+        for Y_hat, Y, weight in zip(contents_Y_hat, contents_Y, _by_layer(content_weight, contents_Y))
+    ]
+    styles_l = [
+        style_loss(Y_hat, Y, gram_divisor, style_reduction) * weight
+        for Y_hat, Y, weight in zip(styles_Y_hat, styles_Y_gram, _by_layer(style_weight, styles_Y_gram))
+    ]
     tv_l = tv_loss(X) * tv_weight
     total = tv_l
     for layer_loss in styles_l + contents_l:

@@ -3,7 +3,7 @@
 import itertools
 import math
 import time
-from typing import NamedTuple
+from typing import NamedTuple, Tuple
 
 import numpy as np
 from mxnet import nd, sym
@@ -12,13 +12,20 @@ from scipy import optimize
 
 from gluon_nst.composite import get_inits
 from gluon_nst.errors import InputError, Interrupted, NSTError
-from gluon_nst.images import RGB_MEAN, RGB_STD
+from gluon_nst.images import PIXELS, shown_range, standardisation
 from gluon_nst.losses import compute_loss
 from gluon_nst.runtime import nd_mode
 from gluon_nst.vgg import CONTENT_LAYERS, LAYERS, STYLE_LAYERS, activations, extract_features
 
-OPTIMIZERS = ("adam", "lbfgs")
 PRECISIONS = ("float32", "bfloat16")
+BOUNDS = ("end", "step")
+KEEPS = ("last", "best")
+OPTIMIZERS = {"adam": ("end", "last"), "lbfgs": ("step", "best")}
+"""Each with the bounds and the composite to keep that suit it: what `auto` stands for."""
+
+CORRECTIONS = 5
+"""Steps that L-BFGS remembers. For the chapter's losses, from the content picture, more need no fewer evaluations, and each
+takes longer; from noise more are worth their time and memory."""
 
 _ENDLESS = 2**31 - 1
 
@@ -30,7 +37,8 @@ class Epoch(NamedTuple):
     """The record of one epoch: the weighted losses before its step, its learning rate, and how long it took.
 
     An epoch of L-BFGS is one evaluation of the losses and their gradient; it has no learning rate, which is 1 here.
-    `seconds` is the time since the losses of the epoch before were known.
+    `seconds` is the time since the losses of the epoch before were known. `contents_l` and `styles_l` are the weighted
+    losses by layer, whose sums `content` and `style` are.
     """
 
     stage: int
@@ -41,6 +49,8 @@ class Epoch(NamedTuple):
     total: float
     lr: float
     seconds: float
+    contents_l: Tuple[float, ...] = ()
+    styles_l: Tuple[float, ...] = ()
 
 
 class Objective:
@@ -48,8 +58,9 @@ class Objective:
 
     The graph is made of `extract_features` and `compute_loss` over the layers of `net`. Its memory is planned once,
     forward and backward pass together, which takes less than a hybridized block takes. `X` must have a gradient
-    attached. With `precision` bfloat16 the layers from the second convolution on run in bfloat16; the first, the Gram
-    matrices, the losses and the composite stay in float32.
+    attached; its values are in the unit `pixels` (see `images.standardisation`). `loss_options` are the keywords of
+    `compute_loss`. With `precision` bfloat16 the layers from the second convolution on run in bfloat16; the first, the
+    Gram matrices, the losses and the composite stay in float32.
     """
 
     def __init__(
@@ -61,20 +72,25 @@ class Objective:
         *,
         content_layers=CONTENT_LAYERS,
         style_layers=STYLE_LAYERS,
-        loss_weights=None,
+        loss_options=None,
         precision="float32",
+        pixels="standardised",
     ):
         arrays = {f"input{number}": array for number, array in enumerate((X, *contents_Y, *styles_Y_gram))}
         X_name, *_ = arrays
-        variables = [sym.var(name, shape=array.shape, dtype=array.dtype) for name, array in arrays.items()]
-        contents_Y_hat, styles_Y_hat = extract_features(variables[0], net, content_layers, style_layers)
+        picture, *targets = [sym.var(name, shape=array.shape, dtype=array.dtype) for name, array in arrays.items()]
+        if pixels != "standardised":
+            for name, values, apply in zip(("scale", "shift"), standardisation(pixels), (sym.broadcast_mul, sym.broadcast_add)):
+                arrays[name] = nd.array(values, ctx=X.context)
+                picture = apply(picture, sym.var(name, shape=values.shape))
+        contents_Y_hat, styles_Y_hat = extract_features(picture, net, content_layers, style_layers)
         contents_l, styles_l, tv_l, total = compute_loss(
-            variables[0],
+            picture,
             contents_Y_hat,
             styles_Y_hat,
-            variables[1 : len(contents_Y) + 1],
-            variables[len(contents_Y) + 1 :],
-            **(loss_weights or {}),
+            targets[: len(contents_Y)],
+            targets[len(contents_Y) :],
+            **(loss_options or {}),
         )
         # In this order: a style layer's loss is then computed with the layer, and MXNet's plan needs a tenth less memory.
         graph = sym.Group([total, sym.BlockGrad(sym.concat(*contents_l, *styles_l, tv_l, total, dim=0))])
@@ -99,82 +115,121 @@ class Objective:
         self._out_grads = [nd.ones(1, ctx=X.context), nd.zeros(len(contents_l) + len(styles_l) + 2, ctx=X.context)]
 
     def __call__(self):
-        """Compute the gradient into `X.grad`; gives the weighted content, style, total variation and total losses.
+        """Compute the gradient into `X.grad`; gives the weighted losses as `compute_loss` does, as numbers.
 
         It returns when the losses are known, while MXNet goes on with the gradient.
         """
         _, losses = self._executor.forward(is_train=True)
         self._executor.backward(self._out_grads)
         self._X._fresh_grad = True  # as autograd's backward would have told the Trainer
-        losses = losses.asnumpy().tolist()
-        return sum(losses[: self._contents]), sum(losses[self._contents : -2]), losses[-2], losses[-1]
+        *layers, tv, total = losses.asnumpy().tolist()
+        return layers[: self._contents], layers[self._contents :], tv, total
 
 
-# Bytes that a process takes at most: with MXNet loaded, for every number that a layer puts out, and for every pixel that
-# L-BFGS keeps. Learned from the peaks of whole runs at 300 × 450 to 900 × 1350, up to layers 7 and 28.
+# Bytes that a process takes at most: with MXNet loaded, for every number that a layer puts out, for every pixel that L-BFGS
+# works on, and for each of its corrections (two pictures in double precision). Learned from the peaks of whole runs at 300 × 450 to 900 × 1350, up to layers 7 and 28.
 _BASE = 0.6e9
 _BYTES_PER_ACTIVATION = 10.2
-_BYTES_PER_PIXEL = {"adam": 0, "lbfgs": 900}
+_BYTES_PER_PIXEL = {"adam": 0, "lbfgs": 660}
+_BYTES_PER_CORRECTION = {"adam": 0, "lbfgs": 48}
+_BYTES_PER_STYLE_PIXEL = 2000
 
 
-def estimate_memory(size, last_layer, optimizer="adam"):
-    """The peak memory, in bytes, of a process that trains at `size` (height, width) on the CPU, in either precision."""
-    height, width = size
+def estimate_memory(size, last_layer, optimizer="adam", corrections=CORRECTIONS, style_size=(0, 0)):
+    """The peak memory, in bytes, of a process that trains at `size` (height, width) on the CPU, in either precision.
+
+    `style_size` matters where the style picture is much larger: it only goes forward, which takes less.
+    """
+    (height, width), (style_height, style_width) = size, style_size
     # The peak comes with the gradients of the first two blocks, where the numbers are: the layers above add little.
     numbers = activations(min(last_layer, LAYERS["conv2_2"]))
-    return _BASE + height * width * (numbers * _BYTES_PER_ACTIVATION + _BYTES_PER_PIXEL[optimizer])
+    kept = _BYTES_PER_PIXEL[optimizer] + corrections * _BYTES_PER_CORRECTION[optimizer]
+    training = height * width * (numbers * _BYTES_PER_ACTIVATION + kept)
+    return _BASE + max(training, style_height * style_width * _BYTES_PER_STYLE_PIXEL)
 
 
 class _Record:
     """Counts and reports the epochs of a stage, and knows when they are enough."""
 
-    def __init__(self, stage, num_epochs, tolerance, report):
-        self._stage, self._num_epochs, self._tolerance, self._report = stage, num_epochs, tolerance, report
+    def __init__(self, stage, num_epochs, tolerance, report, watch):
+        self._stage, self._num_epochs, self._tolerance = stage, num_epochs, tolerance
+        self._report, self._watch = report, watch
         self._lowest, self._last = [], time.perf_counter()
 
-    def add(self, losses, lr):
-        """Take the epoch of `losses`, and tell whether it is the last. Raises NSTError when the loss is not finite."""
-        epoch, now, total = len(self._lowest), time.perf_counter(), losses[-1]
+    def add(self, losses, lr, composite):
+        """Take the epoch of `losses`, and tell whether it is the last. Raises NSTError when the loss is not finite.
+
+        `composite` is a function that gives what the run has come to.
+        """
+        contents_l, styles_l, tv, total = losses
+        number, now = len(self._lowest), time.perf_counter()
         if not math.isfinite(total):
             raise NSTError(
-                f"stage {self._stage}, epoch {epoch}: the loss is {total}; lower the learning rate or the weights"
+                f"stage {self._stage}, epoch {number}: the loss is {total}; lower the learning rate or the weights"
             )
         self._lowest.append(min([total, *self._lowest[-1:]]))
+        epoch = Epoch(
+            self._stage, number, sum(contents_l), sum(styles_l), tv, total, lr, now - self._last,
+            tuple(contents_l), tuple(styles_l),
+        )  # fmt: skip
         if self._report:
-            self._report(Epoch(self._stage, epoch, *losses, lr, now - self._last))
+            self._report(epoch)
+        if self._watch:
+            self._watch(epoch, composite)
         self._last = now
         lowest = self._lowest[-1]
-        fallen = self._lowest[-1 - SETTLING] - lowest if epoch >= SETTLING else math.inf
-        return epoch + 1 >= self._num_epochs or fallen < self._tolerance * lowest
+        fallen = self._lowest[-1 - SETTLING] - lowest if number >= SETTLING else math.inf
+        return number + 1 >= self._num_epochs or fallen < self._tolerance * lowest
 
 
-def _adam(objective, trainer, record, lr_decay, lr_decay_epoch, lr_decay_from):
+class _Best:
+    """Keeps a copy of the composite that had the lowest loss."""
+
+    def __init__(self, X):
+        self.X, self.total = X.copy(), math.inf
+
+    def see(self, X, total):
+        if total < self.total:
+            self.X, self.total = X.copy(), total
+
+
+# Each of the two optimisers changes `X` in place as long as `record` takes more epochs. `best`, where there is one, sees
+# every composite that was evaluated, and `composite` gives what the run has come to. `bounds`, where there are any, are
+# the least and the largest value that a pixel may have.
+
+
+def _adam(objective, X, trainer, record, composite, best, bounds, lr_decay, lr_decay_epoch, lr_decay_from):
+    bounds = bounds and [nd.array(bound, ctx=X.context) for bound in bounds]
     for counted in itertools.count(lr_decay_from):
         losses = objective()
+        if best:
+            best.see(X, losses[-1])
         trainer.step(1)
-        if record.add(losses, trainer.learning_rate):
+        if bounds:
+            X[:] = nd.broadcast_minimum(nd.broadcast_maximum(X, bounds[0]), bounds[1])
+        if record.add(losses, trainer.learning_rate, composite):
             return
         if counted and counted % lr_decay_epoch == 0:
             trainer.set_learning_rate(trainer.learning_rate * lr_decay)
 
 
-def _lbfgs(objective, X, record):
-    """SciPy's L-BFGS-B (Byrd et al. 1995; Gatys et al. 2016 used L-BFGS), the pixels bounded to what can be shown.
-
-    Leaves the best composite that was evaluated in `X`, however it ends.
-    """
-    best, lowest = X.asnumpy(), math.inf
-    # One pair for all the pixels of a channel: of arrays SciPy would make millions of Python's numbers.
-    bounds = [((0 - mean) / std, (1 - mean) / std) for mean, std in zip(RGB_MEAN, RGB_STD)]
-    bounds = [pair for pair in bounds for _ in range(X[0, 0].size)]
+def _lbfgs(objective, X, record, composite, best, bounds, corrections):
+    """SciPy's L-BFGS-B (Byrd et al. 1995), which without bounds is the L-BFGS that Gatys et al. (2016) used."""
+    lowest, start = math.inf, X.asnumpy()
+    if bounds:
+        # One pair for all the pixels of a channel: of arrays SciPy would make millions of Python's numbers.
+        pairs = zip(*(bound.ravel().tolist() for bound in bounds))
+        bounds = [pair for pair in pairs for _ in range(X[0, 0].size)]
 
     def evaluate(x):
-        nonlocal best, lowest
+        nonlocal lowest, start
         X[:] = x.reshape(X.shape)
         losses = objective()
         if losses[-1] < lowest:
-            best, lowest = x.astype(np.float32).reshape(X.shape), losses[-1]
-        if record.add(losses, 1.0):
+            lowest, start = losses[-1], x.astype(np.float32)
+        if best:
+            best.see(X, losses[-1])
+        if record.add(losses, 1.0, composite):
             raise StopIteration  # SciPy looks at its own limits only between two line searches
         return losses[-1], X.grad.asnumpy().ravel().astype(np.float64)
 
@@ -182,12 +237,11 @@ def _lbfgs(objective, X, record):
         before = None
         while lowest != before:  # a line search fails now and then for want of precision: a fresh start goes on
             before = lowest
-            # Five corrections (m): with more an evaluation takes longer, and no fewer of them are needed.
             optimize.fmin_l_bfgs_b(
                 evaluate,
-                best.ravel().astype(np.float64),
+                start.ravel().astype(np.float64),
                 bounds=bounds,
-                m=5,
+                m=corrections,
                 factr=0,
                 pgtol=0,
                 maxfun=_ENDLESS,
@@ -196,7 +250,6 @@ def _lbfgs(objective, X, record):
     except StopIteration:
         pass
     finally:
-        X[:] = best
         objective = None  # SciPy's wrappers hold each other, and `evaluate`, until a garbage collection
 
 
@@ -215,52 +268,84 @@ def train(
     lr_decay_from=0,
     content_layers=CONTENT_LAYERS,
     style_layers=STYLE_LAYERS,
-    content_weight=1.0,
-    style_weight=1e3,
-    tv_weight=10.0,
     optimizer="adam",
+    corrections=CORRECTIONS,
     precision="float32",
+    pixels="standardised",
+    bounds="auto",
+    keep="auto",
     tolerance=0.0,
     stage=1,
     report=None,
+    watch=None,
+    **loss_options,
 ):
     """Train a composite that starts as `X` (1 × 3 × h × w), and return it.
 
     With `optimizer` adam, the learning rate `lr` is multiplied by `lr_decay` after the step of every epoch whose number
     is a positive multiple of `lr_decay_epoch`, where the first epoch has the number `lr_decay_from`: 0 in the 2019
-    edition, 1 in the 2023 edition. With lbfgs, an epoch is one evaluation of the losses and their gradient, no learning rate is
-    used, the pixels are bounded to what a picture can show, and the best composite is returned, not the last.
+    edition, 1 in the 2023 edition. With lbfgs, an epoch is one evaluation of the losses and their gradient, no learning
+    rate is used, and `corrections` steps are remembered.
+
+    The optimizer works on values in the unit `pixels`, one of images.PIXELS, which is also that of `lr`. With `bounds`
+    step they are kept, step by step, to what a picture can show; with end they go where they will. `keep` says which
+    composite is returned: the last, or the best of those whose loss was computed. Both follow the optimizer where they
+    are auto: step and best for lbfgs, end and last for adam.
 
     `precision` is that of the convolutions, float32 or bfloat16. `styles_Y` may be an iterator, which lets each feature
     map go when its Gram matrix is made. Training ends after `num_epochs` epochs, or when over the last ten the lowest loss
-    has fallen by less than the share `tolerance` of it.
+    has fallen by less than the share `tolerance` of it. The other keywords are those of `compute_loss`.
 
     `report` is called with the Epoch after each epoch; its losses are those printed in the chapter, and its `stage` is
-    the number given here. Raises InputError for another optimizer or precision, NSTError when the loss is not finite
-    any more, and Interrupted, with the composite so far as its result, on Ctrl-C.
+    the number given here. `watch` is called with the Epoch and a function that gives what would be returned now.
+    Raises InputError for another optimizer or precision, NSTError when the loss is not finite any more, and
+    Interrupted, with the composite so far as its result, on Ctrl-C.
     """
-    for name, value, known in (("optimizer", optimizer, OPTIMIZERS), ("precision", precision, PRECISIONS)):
+    bounds, keep = resolve(optimizer, bounds, keep)
+    for name, value, known in (
+        ("precision", precision, PRECISIONS),
+        ("pixels", pixels, PIXELS),
+        ("bounds", bounds, BOUNDS),
+        ("keep", keep, KEEPS),
+    ):
         if value not in known:
             raise InputError(f"{name} {value}: not one of {', '.join(known)}")
-    loss_weights = {"content_weight": content_weight, "style_weight": style_weight, "tv_weight": tv_weight}
-    record = _Record(stage, num_epochs, tolerance, report)
+    record = _Record(stage, num_epochs, tolerance, report, watch)
+    scale, shift = (nd.array(values, ctx=device) for values in standardisation(pixels))
+    values, best = nd.broadcast_div(nd.broadcast_sub(X.as_in_context(device), shift), scale), None
+
+    def composite():
+        kept = values if best is None else best.X
+        return nd.broadcast_add(nd.broadcast_mul(kept, scale), shift)
+
     try:
-        X, styles_Y_gram, trainer = get_inits(X, device, lr, styles_Y)
+        values, styles_Y_gram, trainer = get_inits(values, device, lr, styles_Y, loss_options.get("gram_divisor", "chw"))
         objective = Objective(
             net,
-            X,
+            values,
             contents_Y,
             styles_Y_gram,
             content_layers=content_layers,
             style_layers=style_layers,
-            loss_weights=loss_weights,
+            loss_options=loss_options,
             precision=precision,
+            pixels=pixels,
         )
+        best = _Best(values) if keep == "best" else None
+        limits = shown_range(pixels) if bounds == "step" else None
         if optimizer == "lbfgs":
-            _lbfgs(objective, X, record)
+            _lbfgs(objective, values, record, composite, best, limits, corrections)
         else:
-            _adam(objective, trainer, record, lr_decay, lr_decay_epoch, lr_decay_from)
-        X.wait_to_read()
+            _adam(objective, values, trainer, record, composite, best, limits, lr_decay, lr_decay_epoch, lr_decay_from)
+        values.wait_to_read()
     except KeyboardInterrupt:
-        raise Interrupted(X) from None
-    return X
+        raise Interrupted(composite()) from None
+    return composite()
+
+
+def resolve(optimizer, bounds, keep):
+    """`bounds` and `keep` as the optimizer has them where they are auto. Raises InputError for another optimizer."""
+    if optimizer not in OPTIMIZERS:
+        raise InputError(f"optimizer {optimizer}: not one of {', '.join(OPTIMIZERS)}")
+    its_bounds, its_keep = OPTIMIZERS[optimizer]
+    return its_bounds if bounds == "auto" else bounds, its_keep if keep == "auto" else keep

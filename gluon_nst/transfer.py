@@ -7,14 +7,14 @@ import json
 import platform
 import time
 from pathlib import Path
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import mxnet
 import numpy as np
 from mxnet import nd
 from PIL import Image
 
-from gluon_nst import recipe as recipes
+from gluon_nst import figures, recipe as recipes
 from gluon_nst import weights as trunks
 from gluon_nst.errors import InputError, Interrupted
 from gluon_nst.images import flatten, open_picture, postprocess, preprocess, to_picture, write_image, written_whole
@@ -23,6 +23,9 @@ from gluon_nst.runtime import available_memory, choose_device, choose_precision,
 from gluon_nst.training import Epoch, estimate_memory, train
 from gluon_nst.version import __version__
 from gluon_nst.vgg import get_contents, get_styles, truncated_vgg19
+
+LOSSES = ("stage", "epoch", "content", "style", "tv", "total", "lr", "seconds")
+"""The columns of a file of losses."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +48,9 @@ class Result:
 
     @property
     def loss(self):
-        """The total loss: of the best composite, which L-BFGS keeps; with Adam the last recorded, before its last step."""
+        """The total loss: of the best composite where the recipe keeps it, else the last recorded, before the last step."""
         last = [epoch.total for epoch in self.losses if epoch.stage == len(self.images)]
-        return min(last) if self.recipe.optimizer == "lbfgs" else last[-1]
+        return min(last) if self.recipe.keeps == "best" else last[-1]
 
     @property
     def complete(self):
@@ -66,43 +69,18 @@ class Result:
         """Write the record as CSV, one row an epoch."""
         with written_whole(path, "w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file, lineterminator="\n")
-            rows.writerow(Epoch._fields)
-            rows.writerows(self.losses)
+            rows.writerow(LOSSES)
+            rows.writerows([getattr(epoch, name) for name in LOSSES] for epoch in self.losses)
 
     def plot(self):
-        """The losses over the epochs as a matplotlib Figure; dashed lines where a stage begins."""
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(7, 4.5), constrained_layout=True)
-        axes = figure.subplots()
-        lowest = []
-        for name, label in (("total", "total"), ("content", "content"), ("style", "style"), ("tv", "TV")):
-            curve = [getattr(epoch, name) for epoch in self.losses]
-            axes.plot(curve, label=label, linewidth=2 if name == "total" else 1)
-            lowest.append(sorted(curve)[len(curve) // 2] / 5)
-        for at, epoch in enumerate(self.losses):
-            if epoch.epoch == 0:
-                height, width = self.recipe.stages[epoch.stage - 1].size
-                axes.axvline(at, color="grey", linestyle="--", linewidth=0.8)
-                axes.annotate(
-                    f"{height} × {width}", (at, 0), (3, 3), xycoords=("data", "axes fraction"),
-                    textcoords="offset points", color="grey", fontsize=9,
-                )  # fmt: skip
-        axes.set(xlabel="epoch", ylabel="weighted loss", yscale="log", title=self.recipe.title)
-        # A start from the content picture has a content loss of next to nothing, which would flatten all the rest.
-        axes.set_ylim(bottom=min((low for low in lowest if low > 0), default=None))
-        axes.legend()
-        return figure
+        """The losses over the epochs, together and layer by layer, as a matplotlib Figure."""
+        return figures.plot_losses(self.losses, self.recipe)
 
     def save_plot(self, path):
-        """Write `plot()` as a picture."""
-        kind = Path(path).suffix.lstrip(".").lower() or "png"
-        metadata = {"gluon-nst": json.dumps(self.provenance, sort_keys=True)} if kind == "png" else None
-        with written_whole(path) as file:
-            self.plot().savefig(file, format=kind, dpi=120, metadata=metadata)
+        """Write `plot()` as PNG, SVG or PDF, by the ending of `path`."""
+        figures.save(self.plot(), path, json.dumps(self.provenance, sort_keys=True))
 
 
-@nd_mode
 def transfer(
     content,
     style,
@@ -112,6 +90,7 @@ def transfer(
     weights="auto",
     device="auto",
     report=None,
+    watch=None,
     notify=trunks.print_nothing,
     progress=None,
     **changes,
@@ -120,12 +99,40 @@ def transfer(
 
     `content` and `style` are paths or PIL images. `recipe` is a name, the path of a .toml file or a Recipe, and `changes`
     are those that `recipe.customise` takes: sizes, epochs, lr, init, content_weight and so on. `seed` (for the start from
-    noise), `weights` and `device` are as on the command line. `report` is called with the Epoch after each epoch, `notify`
-    with a line about the weights, `progress(description, bytes)` makes a bar for a download.
+    noise), `weights` and `device` are as on the command line. `report` is called with the Epoch after each epoch, `watch`
+    with the Epoch and a function that gives the picture that the run has come to. `notify` is called with a line about
+    the weights, `progress(description, bytes)` makes a bar for a download.
 
     Returns a Result. Raises InputError before anything is begun, WeightsError where no parameters can be had, NSTError
     where the losses are not finite any more, and Interrupted, with the Result so far, on Ctrl-C.
     """
+    run = prepare(
+        content,
+        style,
+        recipe=recipe,
+        seed=seed,
+        weights=weights,
+        device=device,
+        notify=notify,
+        progress=progress,
+        **changes,
+    )
+    return run.start(report, watch)
+
+
+def prepare(
+    content,
+    style,
+    *,
+    recipe="d2l-2019",
+    seed=0,
+    weights="auto",
+    device="auto",
+    notify=trunks.print_nothing,
+    progress=None,
+    **changes,
+):
+    """The Run that `transfer` starts, with the same arguments: all that can be wrong with them is told here."""
     recipe = recipes.customise(recipe, **changes)
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise InputError(f"seed {seed}: not an integer of at least 0")
@@ -134,13 +141,13 @@ def transfer(
     if isinstance(start_picture, str):
         start_picture = _picture(start_picture)
     device = choose_device(device)
+    recipe = recipes.fit(recipe, content_picture.size[::-1])
     recipe = dataclasses.replace(recipe, precision=choose_precision(recipe.precision, device))
     if device.device_type == "cpu":
-        _check_memory(recipe)
-
-    trunk = trunks.find(weights, notify=notify, progress=progress)
-    start = time.perf_counter()
-    net = truncated_vgg19(trunk.parameters(recipe.last_layer, recipe.rescaled), recipe.last_layer, device)
+        _check_memory(recipe, style_picture.size[::-1])
+    trunk = trunks.find(weights, preferred=recipe.trunk, notify=notify, progress=progress)
+    if recipe.activations == "caffe" and not trunk.record["scales"]:
+        notify(f"weights {trunk.source}: not of Caffe's scale, for which the recipe's weights of the losses were chosen")
     provenance = {
         "recipe": dataclasses.asdict(recipe),
         "content_sha256": _sha256(content),
@@ -156,72 +163,111 @@ def transfer(
         "seed": seed,
         "sizes": [stage.size for stage in recipe.stages],
     }
-    images, losses = [], []
-
-    def record(epoch):
-        losses.append(epoch)
-        if report:
-            report(epoch)
-
-    def result():
-        return Result(tuple(images), tuple(losses), recipe, time.perf_counter() - start, provenance)
-
-    X = content_X = None
-    try:
-        for number, stage in enumerate(recipe.stages, start=1):
-            image_shape = stage.size[::-1]
-            change = X - content_X if X is not None and recipe.carry == "change" else None
-            content_X, contents_Y = get_contents(_array(content_picture), image_shape, device, net, recipe.content_layers)
-            # An iterator lets the large style features go as soon as their Gram matrices are made.
-            styles_Y = iter(get_styles(_array(style_picture), image_shape, device, net, recipe.style_layers)[1])
-            if change is not None:
-                height, width = stage.size
-                X = content_X + nd.contrib.BilinearResize2D(change, height=height, width=width, align_corners=False)
-            elif X is not None:  # as in the chapter, the picture is resized, clipped to what can be shown
-                X = preprocess(postprocess(X) * 255, image_shape)
-            elif start_picture is not None:
-                X = preprocess(_array(start_picture), image_shape)
-            else:
-                X = nd.array(np.random.default_rng(seed).standard_normal((1, 3, *stage.size), dtype=np.float32))
-            X = train(
-                X.as_in_context(device),
-                contents_Y,
-                styles_Y,
-                net,
-                device,
-                stage.lr,
-                stage.epochs,
-                stage.lr_decay_epoch,
-                lr_decay=stage.lr_decay,
-                lr_decay_from=stage.lr_decay_from,
-                content_layers=recipe.content_layers,
-                style_layers=recipe.style_layers,
-                content_weight=recipe.content_weight,
-                style_weight=recipe.style_weight,
-                tv_weight=recipe.tv_weight,
-                optimizer=recipe.optimizer,
-                precision=recipe.precision,
-                tolerance=recipe.tolerance,
-                stage=number,
-                report=record,
-            )
-            images.append(to_picture(X))
-    except KeyboardInterrupt as stopped:  # in training (Interrupted) or between two stages
-        if not losses:
-            raise Interrupted() from None
-        last = losses[-1]
-        if len(images) < last.stage:
-            images.append(to_picture(stopped.result if isinstance(stopped, Interrupted) else X))
-        provenance["interrupted"] = {"stage": last.stage, "epochs": last.epoch + 1}
-        raise Interrupted(result()) from None
-    return result()
+    return Run(recipe, content_picture, style_picture, start_picture, seed, trunk, device, provenance)
 
 
-def _check_memory(recipe):
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A transfer that can start: its inputs are checked, its recipe is fitted to them, its trunk is here."""
+
+    recipe: Recipe
+    content: Image.Image
+    style: Image.Image
+    start_picture: Optional[Image.Image]
+    """What the first stage starts from, or None for noise."""
+    seed: int
+    trunk: trunks.Trunk
+    device: mxnet.Context
+    provenance: Dict[str, Any]
+    """What the picture will say of how it was made."""
+
+    @nd_mode
+    def start(self, report=None, watch=None):
+        """The Result of the run; arguments and errors are as in `transfer`."""
+        recipe, device, start = self.recipe, self.device, time.perf_counter()
+        parameters = self.trunk.parameters(recipe.last_layer, recipe.activations)
+        net = truncated_vgg19(parameters, recipe.last_layer, device, recipe.pooling)
+        images, losses = [], []
+
+        def record(epoch):
+            losses.append(epoch)
+            if report:
+                report(epoch)
+
+        def result(**interrupted):
+            seconds = time.perf_counter() - start
+            return Result(tuple(images), tuple(losses), recipe, seconds, {**self.provenance, **interrupted})
+
+        X = content_X = None
+        try:
+            for number, stage in enumerate(recipe.stages, start=1):
+                change = X - content_X if X is not None and recipe.carry == "change" else None
+                content_X, contents_Y = get_contents(
+                    _array(self.content), stage.size[::-1], device, net, recipe.content_layers, recipe.resize
+                )
+                styles_Y = self._styles_Y(stage, net)
+                X = train(
+                    self._stage_start(stage, X, content_X, change).as_in_context(device),
+                    contents_Y,
+                    styles_Y,
+                    net,
+                    device,
+                    stage.lr,
+                    stage.epochs,
+                    stage.lr_decay_epoch,
+                    lr_decay=stage.lr_decay,
+                    lr_decay_from=stage.lr_decay_from,
+                    content_layers=recipe.content_layers,
+                    style_layers=recipe.style_layers,
+                    optimizer=recipe.optimizer,
+                    corrections=recipe.corrections,
+                    precision=recipe.precision,
+                    pixels=recipe.pixels,
+                    bounds=recipe.bounds,
+                    keep=recipe.keep,
+                    tolerance=recipe.tolerance,
+                    stage=number,
+                    report=record,
+                    watch=watch and (lambda epoch, composite: watch(epoch, lambda: to_picture(composite()))),
+                    **recipe.loss_options,
+                )
+                images.append(to_picture(X))
+        except KeyboardInterrupt as stopped:  # in training (Interrupted) or between two stages
+            if not losses:
+                raise Interrupted() from None
+            last = losses[-1]
+            if len(images) < last.stage:
+                images.append(to_picture(stopped.result if isinstance(stopped, Interrupted) else X))
+            raise Interrupted(result(interrupted={"stage": last.stage, "epochs": last.epoch + 1})) from None
+        return result()
+
+    def _styles_Y(self, stage, net):
+        """The style features; an iterator lets the large ones go as soon as their Gram matrices are made."""
+        height, width = recipes.style_size(self.recipe, stage, self.style.size[::-1])
+        image_shape = (width, height)
+        _, styles_Y = get_styles(
+            _array(self.style), image_shape, self.device, net, self.recipe.style_layers, self.recipe.resize
+        )
+        return iter(styles_Y)
+
+    def _stage_start(self, stage, X, content_X, change):
+        """What `stage` starts from: `X` is the composite of the stage before, or None in the first stage."""
+        height, width = stage.size
+        if change is not None:
+            return content_X + nd.contrib.BilinearResize2D(change, height=height, width=width, align_corners=False)
+        if X is not None:  # as in the chapter, the picture is resized, clipped to what can be shown
+            return preprocess(postprocess(X) * 255, (width, height), self.recipe.resize)
+        if self.start_picture is not None:
+            return preprocess(_array(self.start_picture), (width, height), self.recipe.resize)
+        return nd.array(np.random.default_rng(self.seed).standard_normal((1, 3, height, width), dtype=np.float32))
+
+
+def _check_memory(recipe, style_picture_size):
     """Raise InputError where a stage of `recipe` can't fit into the memory that is free."""
     free = available_memory()
     for stage in recipe.stages:
-        needed = estimate_memory(stage.size, recipe.last_layer, recipe.optimizer)
+        style_size = recipes.style_size(recipe, stage, style_picture_size)
+        needed = estimate_memory(stage.size, recipe.last_layer, recipe.optimizer, recipe.corrections, style_size)
         if needed > free:
             height, width = stage.size
             raise InputError(

@@ -67,7 +67,9 @@ def test_a_readers_own_recipe_names_layers_as_the_paper_does(tmp_path):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("size = 3", "stages: at least one"),
+        ("tv_weight = 3", "stages: at least one"),
+        ("stages = 3", "stages: at least one"),
+        ("size = 3", "size: unknown key; allowed are extends, stages, title"),
         ("= 3", "not TOML"),
         (f"style_wieght = 3\n{STAGE}", "style_wieght: unknown key; allowed are .*style_weight"),
         (f"{STAGE}epoch = 3", "stage 1: epoch: unknown key; allowed are size, epochs"),
@@ -91,7 +93,7 @@ def test_a_readers_own_recipe_names_layers_as_the_paper_does(tmp_path):
         (f'optimizer = "sgd"\n{STAGE}', "optimizer: 'sgd' is not one of adam, lbfgs"),
         (f'precision = "half"\n{STAGE}', "precision: 'half' is not one of auto, float32, bfloat16"),
         (f'carry = "all"\n{STAGE}', "carry: 'all' is not one of picture, change"),
-        (f'rescaled = "yes"\n{STAGE}', "rescaled: 'yes' is not true or false"),
+        (f'enlarge = "yes"\n{STAGE}', "enlarge: 'yes' is not true or false"),
     ],
 )
 def test_a_bad_recipe_is_one_line_that_names_the_file_and_what_is_allowed(tmp_path, text, message):

@@ -38,8 +38,8 @@ def composite(seed=3):
 def graph(net, inputs, X, **options):
     """The losses of `X` and the gradient, by the graph."""
     _, contents_Y, styles_Y = inputs
-    losses = Objective(net, X, contents_Y, [nst.gram(Y) for Y in styles_Y], **options)()
-    return losses, X.grad.asnumpy().astype(np.float64)
+    contents_l, styles_l, tv_l, total = Objective(net, X, contents_Y, [nst.gram(Y) for Y in styles_Y], **options)()
+    return [sum(contents_l), sum(styles_l), tv_l, total], X.grad.asnumpy().astype(np.float64)
 
 
 def one_by_one(net, inputs, X):

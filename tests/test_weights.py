@@ -356,7 +356,7 @@ def test_vgg16_in_vgg19_computes_what_vgg16_computes(files, picture):
 def test_rescaling_keeps_the_function_up_to_scale_and_reaches_the_targets(parameters, picture, small_pictures):
     scales = formats.calibrate(parameters)
     rescaled = formats.rescale(parameters, scales)
-    deviations = formats.output_deviations(rescaled, formats.paint_pictures())
+    deviations = formats.layer_statistics(rescaled, formats.paint_pictures(), np.std)
     targets = {0: 3, 2: 3.65, 5: 4.3, 7: 7.15, 10: 10, 12: 8.75, 14: 7.5, 16: 6.25, 19: 5, 21: 6, 23: 7, 25: 8}
     for index in vgg.CONVOLUTIONS:
         assert deviations[index] == pytest.approx(targets.get(index, 2.5), rel=2e-3)
@@ -401,7 +401,7 @@ def test_a_trunk_gives_what_the_layers_need(files, parameters):
     for name, array in found.items():
         assert type(array) is mx.nd.NDArray and array.dtype == np.float32
         np.testing.assert_array_equal(array.asnumpy(), parameters[name])
-    assert_equal({name: array.asnumpy() for name, array in trunk.parameters(34, rescaled=False).items()}, parameters)
+    assert_equal({name: array.asnumpy() for name, array in trunk.parameters(34, activations="caffe").items()}, parameters)
 
 
 def test_a_caffe_scaled_file_can_be_had_unscaled(files, parameters, small_pictures):
@@ -409,7 +409,7 @@ def test_a_caffe_scaled_file_can_be_had_unscaled(files, parameters, small_pictur
     scales = trunk.record["scales"]
     assert list(map(int, scales)) == list(vgg.CONVOLUTIONS)
     folded = formats.fold_caffe_input(parameters)
-    unscaled = trunk.parameters(10, rescaled=False)
+    unscaled = trunk.parameters(10, activations="caffe")
     assert len(unscaled) == 10
     for name, array in unscaled.items():
         np.testing.assert_allclose(array.asnumpy(), folded[name], rtol=1e-6)
@@ -422,7 +422,7 @@ def test_everything_works_after_set_np(files, small_pictures):
     mx.npx.set_np()
     try:
         trunk = weights.find(files["hed"])
-        unscaled = trunk.parameters(0, rescaled=False)
+        unscaled = trunk.parameters(0, activations="caffe")
         array = unscaled["features.0.weight"]
         assert len(vgg.truncated_vgg19(unscaled, 0, mx.cpu())) == 1
     finally:

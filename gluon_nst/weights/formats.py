@@ -241,6 +241,19 @@ def fold_caffe_input(parameters):
     return {**parameters, "features.0.weight": weight.astype(np.float32), "features.0.bias": bias.astype(np.float32)}
 
 
+def pad_as_caffe(parameters):
+    """The folded network of `fold_caffe_input` with `features.0.zero`, which makes it exact at the borders too.
+
+    `parameters` are NDArrays. The first layer takes `zero`, where Caffe's mean is in standardised RGB, from its input.
+    """
+    from mxnet import nd
+
+    zero = ((np.array(CAFFE_MEAN) / 255 - RGB_MEAN) / RGB_STD).reshape((1, 3, 1, 1))
+    weight, bias = parameters["features.0.weight"], parameters["features.0.bias"]
+    shift = (weight.asnumpy().astype(np.float64) * zero).sum(axis=(1, 2, 3))
+    return {**parameters, "features.0.zero": nd.array(zero), "features.0.bias": nd.array(bias.asnumpy() + shift)}
+
+
 def target_deviations():
     """The standard deviation that each convolution's output is to have, by index: the model zoo's, about.
 
@@ -254,35 +267,50 @@ def target_deviations():
 
 
 @nd_mode
-def output_deviations(parameters, pictures):
-    """The standard deviation, over all of `pictures`, of each convolution's output before its ReLU, by index.
+def layer_statistics(parameters, pictures, statistic):
+    """`statistic` of each convolution's output before its ReLU, over all of `pictures`, by index.
 
-    `pictures` are uint8, n × height × width × 3.
+    `pictures` are uint8, n × height × width × 3; `parameters` are those of all the convolutions, or of the first few.
     """
     from mxnet import cpu, nd
 
     arrays = {name: nd.array(array) for name, array in parameters.items()}
-    net = vgg.truncated_vgg19(arrays, vgg.CONVOLUTIONS[-1], cpu())
+    last = max(index for index in vgg.CONVOLUTIONS if f"features.{index}.weight" in arrays)
+    net = vgg.truncated_vgg19(arrays, last, cpu())
     X = nd.array((pictures / 255 - RGB_MEAN) / RGB_STD).transpose((0, 3, 1, 2))
-    deviations = {}
+    statistics = {}
     for index, layer in enumerate(net):
         X = layer(X)
         if index in vgg.CONVOLUTIONS:
-            deviations[index] = float(X.asnumpy().std(dtype=np.float64))
-    return deviations
+            statistics[index] = float(statistic(X.asnumpy()))
+    return statistics
 
 
-def calibrate(parameters):
-    """The scale of each convolution, by index, that brings its output on the painted pictures to the target deviation.
+def _scales(parameters, statistic, targets):
+    """The scale of each convolution, by index, that brings `statistic` of its output on the painted pictures to its target.
 
     Four significant digits: the last bits of a convolution differ between processors and numbers of threads.
     """
     with np.errstate(all="ignore"):
-        deviations = output_deviations(parameters, paint_pictures())
+        statistics = layer_statistics(parameters, paint_pictures(), statistic)
     for name, index in vgg.LAYERS.items():
-        if index in deviations and not 0 < deviations[index] < np.inf:
+        if index in statistics and not 0 < statistics[index] < np.inf:
             raise ValueError(f"{name} puts out nothing but a constant, so these are no trained parameters")
-    return {index: float(f"{target / deviations[index]:.4g}") for index, target in target_deviations().items()}
+    return {index: float(f"{targets[index] / found:.4g}") for index, found in statistics.items()}
+
+
+def calibrate(parameters):
+    """The scale of each convolution, by index, that brings its output on the painted pictures to the target deviation."""
+    return _scales(parameters, lambda Y: Y.std(dtype=np.float64), target_deviations())
+
+
+def unit_scales(parameters):
+    """The scale of each convolution, by index, that brings its mean activation to 1 on the painted pictures.
+
+    Gatys et al. (2016, section 2) did that for each filter, over ImageNet's pictures.
+    """
+    ones = dict.fromkeys(vgg.CONVOLUTIONS, 1.0)
+    return _scales(parameters, lambda Y: np.maximum(Y, 0).mean(dtype=np.float64), ones)
 
 
 def rescale(parameters, scales):

@@ -157,6 +157,13 @@ def _give_to_mxnet(original):
         os.replace(unfinished, target)
 
 
+ACTIVATIONS = ("model-zoo", "caffe", "unit")
+"""Scales of the activations: the model zoo's, which is torchvision's too; the original Caffe network's, tens of times
+larger; and a mean of 1 in every layer after its ReLU. A ReLU network computes the same at any of them, but for the unit."""
+
+TRAINED = ("model-zoo", "torchvision", "caffe")
+"""The sources that published programs ran on."""
+
 SOURCES = {
     source.name: source
     for source in (
@@ -199,18 +206,24 @@ class Trunk:
     record: dict = field(repr=False)
 
     @nd_mode
-    def parameters(self, last, rescaled=True):
+    def parameters(self, last, activations="model-zoo"):
         """The parameters of the convolutions up to layer `last`: the zoo's names to float32 NDArrays on the CPU.
 
-        With `rescaled=False` those of a Caffe-scaled trunk are scaled back, to activations as large as Caffe's.
+        `activations`, one of ACTIVATIONS, is the scale to bring the network's activations to. Only Caffe-scaled trunks
+        can be had in Caffe's; others stay as they are.
         """
         from mxnet import nd
 
         arrays = nd.load(str(self.path))
         arrays = {name: array for name, array in arrays.items() if int(name.split(".")[1]) <= last}
-        scales = self.record["scales"]
-        if scales and not rescaled:
-            arrays = formats.rescale(arrays, {int(index): 1 / scale for index, scale in scales.items()})
+        if activations == "caffe" and self.record["scales"]:
+            arrays = formats.rescale(arrays, {int(i): 1 / scale for i, scale in self.record["scales"].items()})
+            arrays = formats.pad_as_caffe(arrays)
+        elif activations == "unit":
+            try:
+                arrays = formats.rescale(arrays, formats.unit_scales(arrays))
+            except ValueError as error:
+                raise InputError(f"{self.path}: {error}; get another file") from None
         return arrays
 
 
@@ -313,16 +326,16 @@ def _save(parameters, path):
 # -- finding ----------------------------------------------------------------------------------------------------------
 
 
-def find(spec="auto", *, notify=print_nothing, progress=None):
+def find(spec="auto", *, preferred=None, notify=print_nothing, progress=None):
     """The Trunk for `spec`: `auto`, one of SOURCES, or the path of a file in any format of `formats.KINDS`.
 
     `auto` takes the first of SOURCES that the cache holds, else that another program has left on this machine, else
-    that can be fetched. A file is converted into the cache once for each content. `notify` is called with lines for
-    people; `progress(description, total)`, with a number of bytes or None, returns what a download is reported to:
+    that can be fetched; where `preferred`, one of SOURCES, is here, it comes before the others. A file is converted into
+    the cache once for each content. `notify` is called with lines for people; `progress(description, total)`, with a number of bytes or None, returns what a download is reported to:
     `update(bytes)` and `close()`. Raises WeightsError where nothing can be had, InputError for a file that is no good.
     """
     if spec == "auto":
-        return _first(list(SOURCES.values()), notify, progress)
+        return _first(list(SOURCES.values()), notify, progress, preferred)
     if spec in SOURCES:
         return _first([SOURCES[spec]], notify, progress)
     path = Path(spec).expanduser()
@@ -356,13 +369,14 @@ def import_file(path, *, notify=print_nothing):
     raise InputError(f"{path}: {'; '.join(refusals)}; to use it unverified, name it with --weights")
 
 
-def _first(sources, notify, progress):
+def _first(sources, notify, progress, preferred=None):
     """The first of `sources` that the cache holds, else that is on this machine, else that can be fetched."""
-    for source in sources:
+    here_first = sorted(sources, key=lambda source: source.name != preferred)
+    for source in here_first:
         trunk = cached(source.name, notify=notify)
         if trunk:
             return trunk
-    for source in sources:
+    for source in here_first:
         original = source.on_this_machine()
         if original and os.path.exists(original):
             try:

@@ -1,0 +1,196 @@
+"""Figures for a slide or a page: the losses of a run, labelled sheets of pictures, and the panel of a film."""
+
+import contextlib
+import textwrap
+from pathlib import Path
+from typing import NamedTuple, Optional
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from gluon_nst.images import check_writable, placed_whole
+from gluon_nst.vgg import LAYERS
+
+ENDINGS = (".png", ".svg", ".pdf")
+
+_COLOURS = {"total": "black", "content": "tab:blue", "style": "tab:orange", "tv": "tab:green"}
+_LABELS = {"total": "total", "content": "content", "style": "style", "tv": "TV"}
+_NAMES = {index: name for name, index in LAYERS.items()}
+
+
+def check_figure_writable(path):
+    """Raise InputError unless a figure can be written at `path`: PNG, SVG or PDF."""
+    check_writable(path, ENDINGS)
+
+
+def save(figure, path, provenance=""):
+    """Write a matplotlib Figure as PNG, SVG or PDF, by the ending of `path`; `provenance` goes into it as text."""
+    path = Path(path)
+    check_figure_writable(path)
+    kind = path.suffix.lower().lstrip(".")
+    # No dates: the same figure gives the same bytes.
+    metadata = {
+        "png": {"gluon-nst": provenance},
+        "svg": {"Description": provenance, "Date": None},
+        "pdf": {"Subject": provenance, "CreationDate": None},
+    }[kind]
+    metadata = {name: value for name, value in metadata.items() if value != ""}
+    if kind != "png":  # on a page the pictures keep their own pixels
+        for axes in figure.axes:
+            for image in axes.images:
+                image.set_interpolation("none")
+    with placed_whole(path) as temporary, rc_context({"svg.hashsalt": "gluon-nst"}):
+        figure.savefig(temporary, format=kind, dpi=150, metadata=metadata)
+
+
+# -- losses -----------------------------------------------------------------------------------------------------------
+
+
+def _floor(curves):
+    """Where a logarithmic axis for `curves` may begin, or None.
+
+    A start from the content picture has a content loss of next to nothing, which would flatten all the rest.
+    """
+    return min((sorted(curve)[len(curve) // 2] / 5 for curve in curves if sorted(curve)[len(curve) // 2] > 0), default=None)
+
+
+def _layer_curves(losses, recipe):
+    """(label, losses, colour, line style) of each layer's loss."""
+    for kind, style in (("content", "--"), ("style", "-")):
+        layers, columns = getattr(recipe, f"{kind}_layers"), list(zip(*(getattr(epoch, f"{kind}s_l") for epoch in losses)))
+        for number, (layer, column) in enumerate(zip(layers, columns)):
+            yield f"{kind} {_NAMES[layer]}", column, f"C{number + 1}" if kind == "style" else "C0", style
+
+
+def plot_losses(losses, recipe):
+    """The losses over the epochs: above the sums, below those of each layer; dashed lines where a stage begins.
+
+    `losses` are Epochs, of a run by `recipe` (a Recipe). Gives a matplotlib Figure.
+    """
+    figure = Figure(figsize=(7, 7), constrained_layout=True)
+    sums, by_layer = figure.subplots(2, sharex=True)
+    curves = {name: [getattr(epoch, name) for epoch in losses] for name in _LABELS}
+    for name, curve in curves.items():
+        sums.plot(curve, label=_LABELS[name], color=_COLOURS[name], linewidth=2 if name == "total" else 1)
+    layers = list(_layer_curves(losses, recipe))
+    for label, curve, colour, style in layers:
+        by_layer.plot(curve, style, label=label, color=colour, linewidth=1)
+    for axes, lowest in ((sums, curves.values()), (by_layer, [curve for _, curve, *_ in layers])):
+        for at, epoch in enumerate(losses):
+            if epoch.epoch == 0:
+                axes.axvline(at, color="grey", linestyle="--", linewidth=0.8)
+        with contextlib.suppress(ValueError):  # nothing above 0: a linear axis then
+            axes.set_ylim(bottom=_floor(lowest))
+        axes.set(ylabel="weighted loss", yscale="log")
+        axes.legend(fontsize=8, ncol=2, loc="upper right")
+    for at, epoch in enumerate(losses):
+        if epoch.epoch == 0:
+            height, width = recipe.stages[epoch.stage - 1].size
+            sums.annotate(
+                f"{height} × {width}", (at, 0), (3, 3), xycoords=("data", "axes fraction"),
+                textcoords="offset points", color="grey", fontsize=9,
+            )  # fmt: skip
+    sums.set(title=recipe.title)
+    by_layer.set(xlabel="epoch")
+    return figure
+
+
+# -- sheets -----------------------------------------------------------------------------------------------------------
+
+
+class Cell(NamedTuple):
+    """A place in a sheet: a PIL image, or a note that says why there is none, under a title, right of a row's title."""
+
+    picture: Optional[Image.Image]
+    title: str = ""
+    note: str = ""
+    side: str = ""
+
+
+def sheet(rows, *, title=""):
+    """A labelled contact sheet as a matplotlib Figure: `rows` are lists of Cells, or of None for an empty place.
+
+    The pictures keep their shape, whatever the others' are.
+    """
+    cells = [cell for row in rows for cell in row if cell]
+    shapes = [cell.picture.height / cell.picture.width for cell in cells if cell.picture]
+    tallest = min(max(shapes, default=1), 2)
+    columns = max(map(len, rows))
+    figure = Figure(figsize=(3 * columns + 0.3, (3 * tallest + 0.4) * len(rows) + 0.4), constrained_layout=True)
+    for axes_row, row in zip(figure.subplots(len(rows), columns, squeeze=False), rows):
+        for axes, cell in zip(axes_row, [*row, *[None] * columns]):
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+            if cell is None:
+                continue
+            axes.set_title(cell.title, fontsize=11)
+            axes.set_ylabel(cell.side, fontsize=11)
+            if cell.picture:
+                axes.imshow(cell.picture)
+            else:
+                axes.set(facecolor="0.92", xlim=(0, 1), ylim=(tallest, 0), aspect="equal")
+                axes.text(0.5, tallest / 2, "\n".join(textwrap.wrap(cell.note, 34)), ha="center", va="center", fontsize=9, color="darkred")
+    figure.suptitle(title, fontsize=12)
+    return figure
+
+
+# -- the panel of a film ------------------------------------------------------------------------------------------------
+
+
+class Panel:
+    """The composite beside its loss curve, drawn anew for each moment of a run.
+
+    `figure` is a matplotlib Figure, `shape` (height, width) that of the composite, `num_epochs` those of the whole run.
+    """
+
+    def __init__(self, figure, shape, num_epochs):
+        height, width = shape
+        picture_width = 4 * width / height
+        figure.set_size_inches(picture_width + 4.6, 4.4)
+        self._picture, self._curve = figure.subplots(1, 2, gridspec_kw={"width_ratios": (picture_width, 4.2)})
+        figure.subplots_adjust(left=0.01, right=0.98, top=0.92, bottom=0.13, wspace=0.16)
+        self._picture.set_axis_off()
+        self._curve.set(xlabel="epoch", xlim=(0, num_epochs), yscale="log")
+        self._curve.set_title("weighted losses", fontsize=11)
+        self._lines = {
+            name: self._curve.plot([], [], label=_LABELS[name], color=_COLOURS[name], linewidth=2 if name == "total" else 1)[0]
+            for name in _LABELS
+        }
+        self._curve.legend(fontsize=9, loc="upper right")
+
+    def scale(self, losses):
+        """Fit the axis to all of `losses`, Epochs."""
+        curves = [[getattr(epoch, name) for epoch in losses] for name in _LABELS]
+        bottom, top = _floor(curves), max(map(max, curves))
+        if bottom and bottom < top:
+            self._curve.set_ylim(bottom, top * 1.5)
+
+    def draw(self, picture, losses):
+        """Show `picture`, a PIL image, and the curves of `losses` so far."""
+        self._picture.clear()
+        self._picture.set_axis_off()
+        self._picture.imshow(picture)
+        last = losses[-1]
+        self._picture.set_title(f"{picture.height} × {picture.width}, epoch {last.epoch + 1}", fontsize=11)
+        for name, line in self._lines.items():
+            line.set_data(range(len(losses)), [getattr(epoch, name) for epoch in losses])
+
+
+def film(moments, losses, num_epochs):
+    """The frames of a film, PIL images of one even size: for each of `moments` the composite beside the losses so far.
+
+    A moment is (number of epochs done, PIL image); `losses` are the Epochs of the whole run.
+    """
+    figure = Figure(dpi=100)
+    canvas = FigureCanvasAgg(figure)
+    _, last = moments[-1]
+    panel = Panel(figure, (last.height, last.width), num_epochs)
+    panel.scale(losses)
+    for done, picture in moments:
+        panel.draw(picture, losses[:done])
+        canvas.draw()
+        frame = np.asarray(canvas.buffer_rgba())[:, :, :3]
+        yield Image.fromarray(frame[: len(frame) // 2 * 2, : frame.shape[1] // 2 * 2])  # codecs want even sides

@@ -1,0 +1,20 @@
+"""VGG-19 in PyTorch, with the layers of torchvision's `vgg19().features`: every ReLU works in place."""
+
+import torch
+from torch import nn
+
+BLOCKS = (64, 64), (128, 128), (256,) * 4, (512,) * 4, (512,) * 4
+
+
+def features(parameters, last):
+    """The layers up to index `last`; `parameters` maps `features.0.weight`, … to NumPy arrays."""
+    layers, below = [], 3
+    for block in BLOCKS:
+        for channels in block:
+            layers += [nn.Conv2d(below, channels, 3, padding=1), nn.ReLU(inplace=True)]
+            below = channels
+        layers.append(nn.MaxPool2d(2, 2))
+    net = nn.Sequential(*layers[: last + 1])
+    names = {name: name[len("features.") :] for name in parameters if int(name.split(".")[1]) <= last}
+    net.load_state_dict({short: torch.tensor(parameters[name]) for name, short in names.items()})
+    return net.requires_grad_(False).eval()

