@@ -16,6 +16,8 @@ from gluon_nst.vgg import LAYERS
 
 ENDINGS = (".png", ".svg", ".pdf")
 
+_LONGEST_SIDE = 1200  # of a picture in a sheet, in pixels: enough for print, and the file stays small
+
 _COLOURS = {"total": "black", "content": "tab:blue", "style": "tab:orange", "tv": "tab:green"}
 _LABELS = {"total": "total", "content": "content", "style": "style", "tv": "TV"}
 _NAMES = {index: name for name, index in LAYERS.items()}
@@ -70,7 +72,7 @@ def plot_losses(losses, recipe):
 
     `losses` are Epochs, of a run by `recipe` (a Recipe). Gives a matplotlib Figure.
     """
-    figure = Figure(figsize=(7, 7), constrained_layout=True)
+    figure = Figure(figsize=(8, 7), constrained_layout=True)
     sums, by_layer = figure.subplots(2, sharex=True)
     curves = {name: [getattr(epoch, name) for epoch in losses] for name in _LABELS}
     for name, curve in curves.items():
@@ -84,8 +86,8 @@ def plot_losses(losses, recipe):
                 axes.axvline(at, color="grey", linestyle="--", linewidth=0.8)
         with contextlib.suppress(ValueError):  # nothing above 0: a linear axis then
             axes.set_ylim(bottom=_floor(lowest))
-        axes.set(ylabel="weighted loss", yscale="log")
-        axes.legend(fontsize=8, ncol=2, loc="upper right")
+        axes.set(yscale="log")
+        axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     for at, epoch in enumerate(losses):
         if epoch.epoch == 0:
             height, width = recipe.stages[epoch.stage - 1].size
@@ -93,8 +95,8 @@ def plot_losses(losses, recipe):
                 f"{height} × {width}", (at, 0), (3, 3), xycoords=("data", "axes fraction"),
                 textcoords="offset points", color="grey", fontsize=9,
             )  # fmt: skip
-    sums.set(title=recipe.title)
-    by_layer.set(xlabel="epoch")
+    sums.set(title=recipe.title, ylabel="weighted loss")
+    by_layer.set(xlabel="epoch", ylabel="weighted loss by layer")
     return figure
 
 
@@ -129,7 +131,9 @@ def sheet(rows, *, title=""):
             axes.set_title(cell.title, fontsize=11)
             axes.set_ylabel(cell.side, fontsize=11)
             if cell.picture:
-                axes.imshow(cell.picture)
+                picture = cell.picture.copy()
+                picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Image.LANCZOS)
+                axes.imshow(picture)
             else:
                 axes.set(facecolor="0.92", xlim=(0, 1), ylim=(tallest, 0), aspect="equal")
                 axes.text(0.5, tallest / 2, "\n".join(textwrap.wrap(cell.note, 34)), ha="center", va="center", fontsize=9, color="darkred")

@@ -315,6 +315,8 @@ def test_recipes_lists_them_with_their_sources(capfd):
     assert cli.main(["recipes"]) == 0
     out = capfd.readouterr().out
     assert "d2l-2019" in out and "d2l-2023" in out and out.count("https://d2l.ai/") == 2
+    for source in ("udacity/deep-learning-v2-pytorch", "symoon94", "blog.tensorflow.org", "10.1109/CVPR.2016.265"):
+        assert source in out
 
 
 def test_recipes_prints_one_that_can_be_run(render, tmp_path, capfd):
@@ -351,3 +353,53 @@ def test_version(capfd):
     with pytest.raises(SystemExit) as done:
         cli.main(["--version"])
     assert done.value.code == 0 and capfd.readouterr().out == f"gluon-nst {nst.__version__}\n"
+
+
+# -- watching a run ---------------------------------------------------------------------------------------------------
+
+
+def test_a_run_can_be_watched(render, tmp_path):
+    status, out, err = render("--save-every", 2, "--animate", tmp_path / "film.gif", "--show", "--quiet")
+    assert status == 0 and err == "no screen: --show shows nothing here\n"
+    assert f"{tmp_path / 'film.gif'}: the film of the run" in out
+    written = ["film.gif", "out-stage-1-epoch-2.png", "out-stage-2-epoch-2.png", "out.png"]
+    assert sorted(os.listdir(tmp_path)) == sorted(["content.png", "style.png", *written])
+    with Image.open(tmp_path / "out.png") as result, Image.open(tmp_path / "out-stage-2-epoch-2.png") as last:
+        assert result.tobytes() == last.tobytes()
+        assert json.loads(last.text["gluon-nst"])["recipe"] == json.loads(result.text["gluon-nst"])["recipe"]
+    assert Image.open(tmp_path / "film.gif").n_frames == 5
+
+
+def test_chapter_keeps_its_snapshots_in_its_folder(weights_file, content, style, tmp_path):
+    options = ["--content", content, "--style", style, "--sizes", "32x48", "--epochs", "6", "--save-every", "3"]
+    assert chapter(weights_file, tmp_path / "out", *options) == 0
+    names = ["losses.csv", "losses.png", "neural-style-1.png", "neural-style-stage-1-epoch-3.png", "neural-style-stage-1-epoch-6.png"]
+    assert sorted(os.listdir(tmp_path / "out")) == names
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--save-every", "0"], "'0' is not a number of epochs of at least 1"),
+        (["--save-every", "often"], "'often' is not a number of epochs"),
+        (["--animate", "film.avi"], "film.avi: the name must end with .gif or .webp or .mp4"),
+        (["--animate", "nowhere/film.gif"], "there is no folder"),
+        (["--longest-side", "100"], "not allowed with argument --sizes"),
+        (["--content-layers", "conv9_1"], "content_layers: ['conv9_1'] is not different layers of VGG-19"),
+        (["--style-layers", ""], "style_layers: [''] is not different layers"),
+        (["--style-size", "big"], "'big' is not content"),
+    ],
+)
+def test_bad_ways_to_watch_and_to_customise_are_refused(refuses, options, message):
+    refuses(message, *options)
+
+
+def test_a_snapshot_must_not_overwrite_an_input(refuses, content, tmp_path):
+    taken = tmp_path / "out-stage-1-epoch-2.png"
+    content.rename(taken)
+    refuses("is one of the run's inputs", "--save-every", "2", content=taken)
+
+
+def test_the_longest_side_keeps_the_contents_shape(render, tmp_path):
+    assert render("--longest-side", "48", "--epochs", "2", small=False)[0] == 0
+    assert Image.open(tmp_path / "out.png").size == (48, 32)  # of a content picture of 60 x 90

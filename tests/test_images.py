@@ -275,3 +275,38 @@ def test_an_output_that_can_not_be_written_is_refused(tmp_path, name, message):
     with pytest.raises(nst.InputError, match=message):
         images.check_picture_writable(tmp_path / name)
     assert sorted(os.listdir(tmp_path)) == ["file", "folder.png"]
+
+
+@pytest.mark.parametrize("resize, filter", [("antialiased", Image.BILINEAR), ("lanczos", Image.LANCZOS)])
+def test_a_picture_can_be_resized_as_pillow_does(resize, filter):
+    picture = paint(60, 90, seed=1)
+    expected = np.asarray(Image.fromarray(picture).resize((30, 20), filter), float)
+    for img, rounding in ((mx.nd.array(picture, dtype="uint8"), 0.001), (mx.nd.array(picture.astype(np.float32)), 1.5)):
+        shown = nst.postprocess(nst.preprocess(img, (30, 20), resize)).asnumpy() * 255
+        assert np.abs(shown - expected).max() <= rounding  # in 8 bits Pillow rounds twice, in floating point never
+    nearest = nst.postprocess(nst.preprocess(img, (30, 20))).asnumpy() * 255
+    assert np.abs(nearest - expected).max() > 5  # MXNet's leaves most pixels out
+    with pytest.raises(nst.InputError, match="resize nearest: not one of bilinear, antialiased, lanczos"):
+        nst.preprocess(img, (30, 20), "nearest")
+
+
+def test_pixels_in_every_unit_come_to_the_networks_input():
+    bytes_ = np.arange(256, dtype=np.float32)[None, None, :, None].repeat(3, axis=1)
+    standardised = nst.preprocess(mx.nd.array(bytes_[0].transpose(1, 2, 0)), (1, 256)).asnumpy()
+    for pixels, values, limits in (("bytes", bytes_, (0, 255)), ("unit", bytes_ / 255, (0, 1))):
+        scale, shift = images.standardisation(pixels)
+        assert np.allclose(values * scale + shift, standardised, atol=1e-6)
+        low, high = images.shown_range(pixels)
+        assert np.allclose(low, limits[0], atol=1e-4) and np.allclose(high, limits[1], rtol=1e-6)
+    low, high = images.shown_range("standardised")
+    assert np.allclose(low, standardised.min(axis=2, keepdims=True)) and np.allclose(high, standardised.max(axis=2, keepdims=True))
+
+
+def test_the_provenance_of_a_picture_that_has_none_is_none(tmp_path):
+    Image.new("RGB", (20, 20)).save(tmp_path / "plain.png")
+    (tmp_path / "no.png").write_bytes(b"no picture")
+    images.write_image(Image.new("RGB", (20, 20)), tmp_path / "ours.png", '{"seed": 3}')
+    whole = (tmp_path / "ours.png").read_bytes()
+    (tmp_path / "half.png").write_bytes(whole[: len(whole) - 30])
+    found = [images.read_provenance(tmp_path / f"{name}.png") for name in ("ours", "plain", "no", "half", "nowhere")]
+    assert found == [{"seed": 3}, None, None, None, None]

@@ -80,6 +80,41 @@ def test_compute_loss_weighs_and_adds():
     assert close(total, sum(expected_contents) + sum(expected_styles) + 7 * book_tv(X))
 
 
+@pytest.mark.parametrize("divisor, divided_by", [("chw", 8 * 5 * 6), ("hw", 5 * 6), ("none", 1)])
+@pytest.mark.parametrize("reduction, factor", [
+    ("mean", 1 / 64), ("mean/chw", 1 / 64 / 240), ("sum", 1), ("sum/(2chw)^2", 1 / (4 * 8**2 * 30**2)),
+])  # fmt: skip
+def test_style_loss_is_what_each_published_program_makes_of_it(divisor, divided_by, reduction, factor):
+    a, b = features(8, 5, 6, seed=15), features(8, 5, 6, seed=16)
+    grams = [X.astype(float).reshape(8, 30) @ X.astype(float).reshape(8, 30).T / divided_by for X in (a, b)]
+    loss = nst.style_loss(nd.array(a), nst.gram(nd.array(b), divisor), divisor, reduction)
+    assert close(loss, ((grams[0] - grams[1]) ** 2).sum() * factor)
+
+
+@pytest.mark.parametrize("reduction, factor", [("mean", 1 / 240), ("sum", 1), ("sum/2", 0.5)])
+def test_content_loss_is_what_each_published_program_makes_of_it(reduction, factor):
+    a, b = features(8, 5, 6, seed=15), features(8, 5, 6, seed=16)
+    assert close(nst.content_loss(nd.array(a), nd.array(b), reduction), ((a.astype(float) - b) ** 2).sum() * factor)
+
+
+def test_a_reduction_that_is_not_known_is_refused():
+    X = nd.array(features(3, 5, 6, seed=17))
+    with pytest.raises(nst.InputError, match="'chwn' is not one of chw, hw, none"):
+        nst.gram(X, "chwn")
+    with pytest.raises(nst.InputError, match="'median' is not one of mean, sum, sum/2"):
+        nst.content_loss(X, X, "median")
+
+
+def test_compute_loss_takes_a_weight_for_each_layer():
+    X = nd.array(features(3, 20, 30, seed=7))
+    layers = [nd.array(features(8, 5, 6, seed=seed)) for seed in (8, 9)]
+    targets = [layer + 1 for layer in layers]
+    contents_l, *_ = nst.compute_loss(X, layers, [], targets, [], content_weight=[2, 0.5])
+    assert [close(loss, weight) for loss, weight in zip(contents_l, (2, 0.5))] == [True, True]
+    with pytest.raises(nst.InputError, match="3 weights for 2 layers; give one each, or one for all"):
+        nst.compute_loss(X, layers, [], targets, [], content_weight=[1, 2, 3])
+
+
 def test_a_symbol_needs_the_shapes_of_its_variables():
     Y = mx.sym.var("Y", shape=(1, 8, 5, 6))
     assert nst.gram(Y).infer_shape()[1] == [(8, 8)]

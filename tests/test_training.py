@@ -271,3 +271,62 @@ def test_the_estimate_grows_with_the_size_and_the_layers():
     small, large = (estimate_memory((height, 450), 28) for height in (300, 600))
     assert small < large < 2 * small and estimate_memory((300, 450), 2) < small
     assert estimate_memory((300, 450), 28, "lbfgs") > small
+
+
+@pytest.mark.parametrize("pixels, unit", [("unit", 1), ("bytes", 255)])
+def test_adam_works_in_the_unit_of_the_pixels(net, inputs, pixels, unit):
+    X, _ = record(net, inputs, lr=0.02 * unit, epochs=1, pixels=pixels)
+    steps = np.abs(X.asnumpy() - inputs[0].asnumpy()) * np.array([0.229, 0.224, 0.225]).reshape(1, 3, 1, 1)
+    assert steps.max() <= 0.02 * 1.001 and np.median(steps) > 0.0195
+
+
+def test_the_losses_are_the_same_in_every_unit_of_the_pixels(net, inputs):
+    for optimizer in ("adam", "lbfgs"):
+        rows = [record(net, inputs, epochs=1, optimizer=optimizer, pixels=pixels)[1][0] for pixels in ("standardised", "unit", "bytes")]
+        for row in rows[1:]:
+            assert row[3:6] == pytest.approx(rows[0][3:6], rel=1e-5)
+
+
+def test_bounds_at_each_step_keep_pixels_to_what_can_be_shown(net, inputs):
+    free, _ = record(net, inputs, lr=1.0, epochs=6)
+    bounded, rows = record(net, inputs, lr=1.0, epochs=6, bounds="step")
+    assert not in_range(free) and in_range(bounded) and len(rows) == 6
+
+
+def test_lbfgs_without_bounds_goes_where_it_will(net, inputs):
+    noise = mx.nd.array(np.random.default_rng(0).normal(0, 5, inputs[0].shape))
+    X, rows = record(net, [noise, *inputs[1:]], epochs=5, optimizer="lbfgs", bounds="end")
+    assert not in_range(X) and rows[-1].total < rows[0].total
+
+
+def test_the_best_composite_can_be_kept_of_adams_as_well(net, inputs):
+    rising = {"lr": 0.01, "epochs": 9, "every": 4, "lr_decay": 100}  # a step far too long after the fifth epoch
+    last, rows = record(net, inputs, **rising)
+    totals = [row.total for row in rows]
+    assert totals.index(min(totals)) not in (0, 8)
+    best, _ = record(net, inputs, keep="best", **rising)
+    losses, _ = one_by_one(net, inputs, best)
+    assert losses[3] == pytest.approx(min(totals), rel=1e-4)
+    assert np.abs(best.asnumpy() - last.asnumpy()).max() > 0.1
+
+
+def test_every_epoch_has_the_losses_of_each_layer(net, inputs):
+    _, rows = record(net, inputs, epochs=2, style_weight=[1, 10, 0, 1e3, 1e3])
+    for row in rows:
+        assert len(row.contents_l) == 1 and len(row.styles_l) == 5 and row.styles_l[2] == 0
+        assert sum(row.contents_l) == row.content and sum(row.styles_l) == row.style
+
+
+@pytest.mark.parametrize("options", [{}, {"optimizer": "lbfgs"}, {"keep": "best", "pixels": "unit"}])
+def test_a_watcher_can_have_what_the_run_has_come_to(net, inputs, options):
+    seen = []
+    X, _ = record(net, inputs, epochs=4, watch=lambda epoch, composite: seen.append((epoch.epoch, composite())), **options)
+    assert [number for number, _ in seen] == [0, 1, 2, 3]
+    assert np.array_equal(seen[-1][1].asnumpy(), X.asnumpy())
+    third, _ = record(net, inputs, epochs=3, **options)
+    assert np.array_equal(seen[2][1].asnumpy(), third.asnumpy())
+
+
+def test_a_keyword_that_no_loss_has_is_refused(net, inputs):
+    with pytest.raises(TypeError, match="stile_weight"):
+        record(net, inputs, stile_weight=3)

@@ -108,11 +108,18 @@ def test_the_losses_are_saved_one_row_an_epoch(run, tmp_path):
     assert [tuple(map(float, row.values())) for row in rows] == [tuple(map(float, row[:8])) for row in result.losses]
 
 
-def test_the_plot_draws_the_four_losses_and_marks_the_stages(run):
-    axes = run().plot().axes[0]
-    curves = {line.get_label(): line.get_ydata() for line in axes.get_lines() if len(line.get_ydata()) == 7}
-    assert list(curves) == ["total", "content", "style", "TV"]
-    assert "32 × 48" in axes.texts[0].get_text() and "48 × 64" in axes.texts[1].get_text()
+def test_the_plot_is_of_the_run(run, tmp_path):
+    result = run()
+    curves = [line.get_ydata() for line in result.plot().axes[0].get_lines() if len(line.get_ydata()) == 7]
+    assert list(curves[0]) == [row.total for row in result.losses]
+    result.save_plot(tmp_path / "losses.pdf")
+    assert (tmp_path / "losses.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_recipe_for_caffes_scale_says_so_where_the_trunk_is_of_another(run):
+    lines = []
+    run(recipe="tensorflow", epochs=1, notify=lines.append)
+    assert any("not of Caffe's scale, for which the recipe's weights of the losses were chosen" in line for line in lines)
 
 
 def test_an_interrupt_keeps_what_was_done(run):

@@ -80,3 +80,27 @@ def test_features_can_be_had_in_np_mode(parameters, np_mode):
     X = nst.preprocess(mx.np.array(paint(32, 48), dtype="uint8"), (48, 32))
     contents, styles = nst.extract_features(X, net)
     assert all(isinstance(Y, mx.np.ndarray) for Y in (X, *contents, *styles))
+
+
+def test_average_pooling_takes_the_place_of_the_maximum(parameters):
+    X = nst.preprocess(mx.nd.array(paint(32, 48), dtype="uint8"), (48, 32))
+    before, after = (nst.truncated_vgg19(parameters, last, mx.cpu(), "average")(X).asnumpy() for last in (3, 4))
+    assert np.allclose(after, before.reshape(1, 64, 16, 2, 24, 2).mean(axis=(3, 5)), rtol=1e-5, atol=1e-5)
+    with pytest.raises(nst.InputError, match="pooling sum: not one of max, average"):
+        nst.truncated_vgg19(parameters, 4, mx.cpu(), "sum")
+
+
+def test_the_first_layers_padding_can_stand_for_another_input_than_0(parameters):
+    X, zero = (np.random.default_rng(seed).normal(size=(1, 3, *size)) for seed, size in ((1, (16, 20)), (2, (1, 1))))
+    shifted = nst.truncated_vgg19({**parameters, "features.0.zero": mx.nd.array(zero)}, 0, mx.cpu())
+    plain = nst.truncated_vgg19(parameters, 0, mx.cpu())
+    assert np.allclose(shifted(mx.nd.array(X)).asnumpy(), plain(mx.nd.array(X - zero)).asnumpy(), atol=1e-4)
+
+
+def test_multiplications_are_those_of_the_layers(net):
+    X, count = mx.nd.zeros((1, 3, 32, 48)), 0
+    for index, layer in enumerate(net):
+        X = layer(X)
+        if isinstance(layer, nn.Conv2D):
+            count += X.size * np.prod(layer.weight.shape[1:])
+        assert vgg.multiplications(index) == count / (32 * 48)

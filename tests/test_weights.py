@@ -410,12 +410,28 @@ def test_a_caffe_scaled_file_can_be_had_unscaled(files, parameters, small_pictur
     assert list(map(int, scales)) == list(vgg.CONVOLUTIONS)
     folded = formats.fold_caffe_input(parameters)
     unscaled = trunk.parameters(10, activations="caffe")
-    assert len(unscaled) == 10
+    assert len(unscaled) == 11
     for name, array in unscaled.items():
-        np.testing.assert_allclose(array.asnumpy(), folded[name], rtol=1e-6)
+        if name not in ("features.0.bias", "features.0.zero"):
+            np.testing.assert_allclose(array.asnumpy(), folded[name], rtol=1e-6)
     np.testing.assert_allclose(
         trunk.parameters(0)["features.0.weight"].asnumpy(), folded["features.0.weight"] * scales["0"], rtol=1e-6
     )
+
+
+def test_an_unscaled_network_computes_what_caffes_does_up_to_its_borders(files, parameters, picture, small_pictures):
+    (_, _, kernel, bias), *_ = blocks_and_numbers(parameters)
+    net = vgg.truncated_vgg19(weights.find(files["caffe"]).parameters(0, activations="caffe"), 0, mx.cpu())
+    X = mx.nd.array(((picture / 255 - RGB_MEAN) / RGB_STD).transpose(2, 0, 1)[None])
+    expected = convolve(picture[:, :, ::-1] - np.array((103.939, 116.779, 123.68)), kernel, bias, 0.0)
+    assert_close(net(X).asnumpy()[0].transpose(1, 2, 0), expected, 1e-5)
+
+
+def test_the_activations_of_any_trunk_can_be_brought_to_a_mean_of_1(files, small_pictures):
+    for name in ("params", "caffe"):
+        arrays = weights.find(files[name]).parameters(10, activations="unit")
+        means = formats.layer_statistics(arrays, formats.paint_pictures(), lambda Y: np.maximum(Y, 0).mean())
+        assert list(means) == [0, 2, 5, 7, 10] and list(means.values()) == pytest.approx([1] * 5, rel=1e-3)
 
 
 def test_everything_works_after_set_np(files, small_pictures):
@@ -631,6 +647,16 @@ def test_auto_takes_the_cached_before_what_must_be_fetched(server):
     trunk = weights.fetch("torchvision")
     server.gets.clear()
     assert weights.find() == trunk == weights.cached()
+    assert server.gets == {}
+
+
+def test_auto_takes_the_preferred_source_before_the_others_if_it_is_here(server):
+    weights.fetch("caffe")
+    assert weights.find(preferred="torchvision").source == "caffe"
+    weights.fetch("torchvision")
+    server.gets.clear()
+    assert weights.find(preferred="torchvision").source == "torchvision"
+    assert weights.find(preferred="model-zoo").source == weights.find().source == "caffe"
     assert server.gets == {}
 
 

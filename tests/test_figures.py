@@ -1,0 +1,100 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import gluon_nst as nst
+from gluon_nst import figures, recipe as recipes
+
+from painting import paint
+
+
+def epochs(count, stage=1):
+    """A record of `count` epochs whose losses fall."""
+    return [
+        nst.Epoch(stage, n, 1 / (n + 1), 5 / (n + 1), 0.5, 6 / (n + 1) + 0.5, 0.01, 1.0, (1 / (n + 1),), (1 / (n + 1),) * 5)
+        for n in range(count)
+    ]
+
+
+def drawn(figure):
+    """The pixels of a figure, as a PNG shows them."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=50)
+    return np.asarray(Image.open(file).convert("RGB")).astype(int)
+
+
+@pytest.fixture
+def picture():
+    return Image.fromarray(paint(40, 60, seed=3))
+
+
+# -- losses -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_losses_are_drawn_together_and_layer_by_layer():
+    recipe = recipes.customise("d2l-2019", sizes=[(32, 48), (48, 64)])
+    sums, layers = figures.plot_losses(epochs(4) + epochs(3, stage=2), recipe).axes
+    for axes, labels in (
+        (sums, ["total", "content", "style", "TV"]),
+        (layers, ["content conv4_4", "style conv1_1", "style conv2_1", "style conv3_1", "style conv4_1", "style conv5_1"]),
+    ):
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == labels
+        assert sum(len(line.get_ydata()) == 7 for line in axes.get_lines()) == len(labels)
+    assert [text.get_text() for text in sums.texts] == ["32 × 48", "48 × 64"]
+
+
+# -- sheets -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_sheet_shows_every_picture_under_its_title_at_its_own_shape(picture):
+    square, tall = picture.resize((40, 40)), picture.resize((30, 60))
+    sheet = figures.sheet([[figures.Cell(picture, "wide"), figures.Cell(square, "square"), figures.Cell(tall, "tall")]])
+    drawn(sheet)
+    for axes, shown, title in zip(sheet.axes, (picture, square, tall), ("wide", "square", "tall")):
+        box = axes.get_window_extent()
+        assert axes.get_title() == title
+        assert box.height / box.width == pytest.approx(shown.height / shown.width, rel=0.02)
+
+
+def test_a_sheet_says_why_a_picture_is_not_there(picture):
+    sheet = figures.sheet([[figures.Cell(picture, "a", side="row"), None], [figures.Cell(None, "b", "failed: too small"), None]])
+    assert [axes.get_ylabel() for axes in sheet.axes] == ["row", "", "", ""]
+    assert [text.get_text() for text in sheet.axes[2].texts] == ["failed: too small"] and not sheet.axes[2].images
+
+
+@pytest.mark.parametrize("ending, magic", [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
+def test_a_figure_is_written_by_its_ending_and_says_how_it_was_made(picture, tmp_path, ending, magic):
+    for name in ("1", "2"):
+        figures.save(figures.sheet([[figures.Cell(picture, "a")]]), tmp_path / f"{name}.{ending}", '{"seed": 3}')
+    written = (tmp_path / f"1.{ending}").read_bytes()
+    assert written.startswith(magic) and written == (tmp_path / f"2.{ending}").read_bytes()
+    if ending == "png":
+        assert Image.open(tmp_path / "1.png").text["gluon-nst"] == '{"seed": 3}'
+    else:
+        assert b"seed" in written
+
+
+def test_a_figure_of_another_kind_is_refused(picture, tmp_path):
+    with pytest.raises(nst.InputError, match="sheet.tiff: the name must end with .png or .svg or .pdf"):
+        figures.save(figures.sheet([[figures.Cell(picture)]]), tmp_path / "sheet.tiff")
+
+
+def test_the_pictures_of_a_page_keep_their_own_pixels(picture, tmp_path):
+    sheet = figures.sheet([[figures.Cell(picture)]])
+    figures.save(sheet, tmp_path / "sheet.svg")
+    assert 'width="60"' in (tmp_path / "sheet.svg").read_text().split("<image")[1]
+
+
+# -- films ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_film_has_the_composite_beside_the_losses_so_far(picture):
+    black = Image.new("RGB", picture.size)
+    first, last = map(np.asarray, figures.film([(2, picture), (8, black)], epochs(8), 8))
+    assert first.shape == last.shape and first.shape[0] % 2 == first.shape[1] % 2 == 0
+    changed = np.abs(first.astype(int) - last).sum(axis=2) > 60
+    left, right = np.array_split(changed, 2, axis=1)
+    assert left.mean() > 0.3 and 0 < right.mean() < 0.1  # another picture, and a longer line
+    assert (last[100:300, 100:300] == 0).all()
