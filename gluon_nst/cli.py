@@ -352,7 +352,8 @@ class _Watchers:
         """After the result is saved."""
         if self._film:
             description = str(self._animate)
-            self._film.write(lambda frames, total: tqdm(frames, description, total, disable=self._quiet, leave=False))
+            progress = lambda frames, total: tqdm(frames, description, total, disable=self._quiet, leave=False)
+            self._film.write(result.image, progress)
             print(f"{self._animate}: the film of the run")
         if self._window:
             self._window.stay(result.image)

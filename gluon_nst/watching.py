@@ -58,13 +58,18 @@ class Film:
 
     def __call__(self, epoch, picture):
         self._losses.append(epoch)
-        if (len(self._losses) - 1) % self._every == 0 or len(self._losses) == self._num_epochs:
-            smaller = picture()
-            smaller.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Image.LANCZOS)
-            self._moments.append((len(self._losses), smaller))
+        if (len(self._losses) - 1) % self._every == 0:
+            self._keep(picture())
 
-    def write(self, progress=lambda frames, total: frames):
-        """Write the film of what there was; `progress(frames, total)` wraps the iterator over its frames."""
+    def _keep(self, picture):
+        smaller = picture.copy()
+        smaller.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Image.LANCZOS)
+        self._moments.append((len(self._losses), smaller))
+
+    def write(self, picture, progress=lambda frames, total: frames):
+        """Write the film, which ends with `picture`, the run's result; `progress(frames, total)` wraps its frames."""
+        if self._moments[-1][0] < len(self._losses):
+            self._keep(picture)
         frames = iter(progress(figures.film(self._moments, self._losses, self._num_epochs), len(self._moments)))
         with placed_whole(self._path) as temporary:
             if self._path.suffix.lower() == ".mp4":

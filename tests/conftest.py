@@ -3,6 +3,7 @@
 import os
 
 USER_ENVIRONMENT = dict(os.environ)  # before gluon_nst sets the threads and a fixture the cache
+os.environ["MPLBACKEND"] = "Agg"  # no windows, on whatever machine this is
 
 import gluon_nst as nst  # before mxnet: it sets MXNet's thread count
 
