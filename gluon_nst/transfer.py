@@ -185,7 +185,7 @@ class Run:
     def start(self, report=None, watch=None):
         """The Result of the run; arguments and errors are as in `transfer`."""
         recipe, device, start = self.recipe, self.device, time.perf_counter()
-        parameters = self.trunk.parameters(recipe.last_layer, recipe.activations)
+        parameters = self.trunk.parameters(recipe.last_layer, recipe.activations, recipe.pooling)
         net = truncated_vgg19(parameters, recipe.last_layer, device, recipe.pooling)
         images, losses = [], []
 

@@ -68,7 +68,9 @@ class Film:
 
     def write(self, picture, progress=lambda frames, total: frames):
         """Write the film, which ends with `picture`, the run's result; `progress(frames, total)` wraps its frames."""
-        if self._moments[-1][0] < len(self._losses):
+        if not self._losses:  # stopped before it saw anything
+            return
+        if not self._moments or self._moments[-1][0] < len(self._losses):
             self._keep(picture)
         frames = iter(progress(figures.film(self._moments, self._losses, self._num_epochs), len(self._moments)))
         with placed_whole(self._path) as temporary:

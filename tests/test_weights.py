@@ -428,9 +428,9 @@ def test_an_unscaled_network_computes_what_caffes_does_up_to_its_borders(files, 
 
 
 def test_the_activations_of_any_trunk_can_be_brought_to_a_mean_of_1(files, small_pictures):
-    for name in ("params", "caffe"):
-        arrays = weights.find(files[name]).parameters(10, activations="unit")
-        means = formats.layer_statistics(arrays, formats.paint_pictures(), lambda Y: np.maximum(Y, 0).mean())
+    for name, pooling in (("params", "max"), ("caffe", "average")):
+        arrays = weights.find(files[name]).parameters(10, "unit", pooling)
+        means = formats.layer_statistics(arrays, formats.paint_pictures(), lambda Y: np.maximum(Y, 0).mean(), pooling)
         assert list(means) == [0, 2, 5, 7, 10] and list(means.values()) == pytest.approx([1] * 5, rel=1e-3)
 
 

@@ -267,16 +267,17 @@ def target_deviations():
 
 
 @nd_mode
-def layer_statistics(parameters, pictures, statistic):
+def layer_statistics(parameters, pictures, statistic, pooling="max"):
     """`statistic` of each convolution's output before its ReLU, over all of `pictures`, by index.
 
-    `pictures` are uint8, n × height × width × 3; `parameters` are those of all the convolutions, or of the first few.
+    `pictures` are uint8, n × height × width × 3; `parameters` are those of all the convolutions, or of the first few;
+    `pooling` is as in `vgg.truncated_vgg19`.
     """
     from mxnet import cpu, nd
 
     arrays = {name: nd.array(array) for name, array in parameters.items()}
     last = max(index for index in vgg.CONVOLUTIONS if f"features.{index}.weight" in arrays)
-    net = vgg.truncated_vgg19(arrays, last, cpu())
+    net = vgg.truncated_vgg19(arrays, last, cpu(), pooling)
     X = nd.array((pictures / 255 - RGB_MEAN) / RGB_STD).transpose((0, 3, 1, 2))
     statistics = {}
     for index, layer in enumerate(net):
@@ -286,13 +287,13 @@ def layer_statistics(parameters, pictures, statistic):
     return statistics
 
 
-def _scales(parameters, statistic, targets):
+def _scales(parameters, statistic, targets, pooling="max"):
     """The scale of each convolution, by index, that brings `statistic` of its output on the painted pictures to its target.
 
     Four significant digits: the last bits of a convolution differ between processors and numbers of threads.
     """
     with np.errstate(all="ignore"):
-        statistics = layer_statistics(parameters, paint_pictures(), statistic)
+        statistics = layer_statistics(parameters, paint_pictures(), statistic, pooling)
     for name, index in vgg.LAYERS.items():
         if index in statistics and not 0 < statistics[index] < np.inf:
             raise ValueError(f"{name} puts out nothing but a constant, so these are no trained parameters")
@@ -304,13 +305,13 @@ def calibrate(parameters):
     return _scales(parameters, lambda Y: Y.std(dtype=np.float64), target_deviations())
 
 
-def unit_scales(parameters):
+def unit_scales(parameters, pooling):
     """The scale of each convolution, by index, that brings its mean activation to 1 on the painted pictures.
 
     Gatys et al. (2016, section 2) did that for each filter, over ImageNet's pictures.
     """
     ones = dict.fromkeys(vgg.CONVOLUTIONS, 1.0)
-    return _scales(parameters, lambda Y: np.maximum(Y, 0).mean(dtype=np.float64), ones)
+    return _scales(parameters, lambda Y: np.maximum(Y, 0).mean(dtype=np.float64), ones, pooling)
 
 
 def rescale(parameters, scales):

@@ -206,11 +206,11 @@ class Trunk:
     record: dict = field(repr=False)
 
     @nd_mode
-    def parameters(self, last, activations="model-zoo"):
+    def parameters(self, last, activations="model-zoo", pooling="max"):
         """The parameters of the convolutions up to layer `last`: the zoo's names to float32 NDArrays on the CPU.
 
-        `activations`, one of ACTIVATIONS, is the scale to bring the network's activations to. Only Caffe-scaled trunks
-        can be had in Caffe's; others stay as they are.
+        `activations`, one of ACTIVATIONS, is the scale to bring the network's activations to, with `pooling` as in
+        `vgg.truncated_vgg19`. Only Caffe-scaled trunks can be had in Caffe's; others stay as they are.
         """
         from mxnet import nd
 
@@ -221,7 +221,7 @@ class Trunk:
             arrays = formats.pad_as_caffe(arrays)
         elif activations == "unit":
             try:
-                arrays = formats.rescale(arrays, formats.unit_scales(arrays))
+                arrays = formats.rescale(arrays, formats.unit_scales(arrays, pooling))
             except ValueError as error:
                 raise InputError(f"{self.path}: {error}; get another file") from None
         return arrays

