@@ -1,6 +1,7 @@
 """The command gluon-nst."""
 
 import argparse
+import contextlib
 import inspect
 import os
 import platform
@@ -95,16 +96,17 @@ _RECIPE_OPTIONS = {
         help="where VGG-19's parameters come from (default: %(default)s; see gluon-nst weights list)",
     ),
 }
-_NO_RECIPE = object()
 
 
-def _add_options(parser, recipe_default):
-    """The options of every command that runs anything."""
-    if recipe_default is not _NO_RECIPE:
+def _add_options(parser, recipe_default=None, without=()):
+    """The options of every command that runs anything, but for those `without` which a command is."""
+    if "recipe" not in without:
         help = "what to compute (see gluon-nst recipes)"
         parser.add_argument("--recipe", metavar="NAME|FILE.toml", default=recipe_default, help=help)
     either = parser.add_mutually_exclusive_group()
     for name, option in _RECIPE_OPTIONS.items():
+        if name in without:
+            continue
         (either if option.get("dest", name) == "sizes" else parser).add_argument(f"--{name}", **option)
     device_help = "default: the first GPU, else the CPU"
     parser.add_argument("--device", metavar="auto|cpu|gpu|gpu:N", default=_DEFAULTS["device"], help=device_help)
@@ -121,12 +123,19 @@ def _add_run_options(parser, recipe_default):
     add("--show", action="store_true", help="show the run in a window, where there is a screen")
 
 
-def _add_experiment_options(parser, out, recipe_default):
+def _add_experiment_options(parser, out, recipe_default=None, without=()):
     """The options of the commands that make a sheet of many runs."""
     add = parser.add_argument
     add("--out", type=Path, metavar="DIR", help=f"where each picture and its losses are kept (default: {out})")
     add("--figure", type=Path, metavar="FILE.png|svg|pdf", help="the sheet (default: sheet.png in DIR)")
-    _add_options(parser, recipe_default)
+    _add_options(parser, recipe_default, without)
+
+
+def _names(value):
+    names = value.split(",")
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{value!r} is not NAME,… such as d2l-2019,udacity")
+    return names
 
 
 def _varied(value):
@@ -188,10 +197,10 @@ def build_parser():
     compare.add_argument("content", metavar="CONTENT")
     compare.add_argument("style", metavar="STYLE")
     compare.add_argument(
-        "--recipes", type=lambda value: value.split(","), default=list(experiments.PUBLISHED), metavar="NAME,...",
+        "--recipes", type=_names, default=list(experiments.PUBLISHED), metavar="NAME,...",
         help=f"names or .toml files (default: {','.join(experiments.PUBLISHED)})",
     )  # fmt: skip
-    _add_experiment_options(compare, "compare-CONTENT-STYLE", _NO_RECIPE)
+    _add_experiment_options(compare, "compare-CONTENT-STYLE", without=["recipe"])
 
     reconstruct = command("reconstruct", _reconstruct, "find a picture's content, or style, from noise, layer by layer")
     reconstruct.add_argument("kind", choices=("content", "style"), metavar="content|style")
@@ -200,7 +209,8 @@ def build_parser():
         "--layers", type=_layers, metavar="NAME,...",
         help="content: from each alone; style: from the first one, two, … (default: those of Gatys et al. 2016, figure 1)",
     )  # fmt: skip
-    _add_experiment_options(reconstruct, "reconstruct-KIND-IMAGE", "reconstruction")
+    fixed = ["content-layers", "style-layers", "content-weight", "style-weight", "style-size"]
+    _add_experiment_options(reconstruct, "reconstruct-KIND-IMAGE", "reconstruction", without=fixed)
 
     listing = command("recipes", _recipes, "list the published programs' recipes, or print one as TOML")
     listing.add_argument("recipe", nargs="?", metavar="NAME")
@@ -311,7 +321,7 @@ class _ChapterLines:
 def _options(arguments):
     """The options that were given, as `transfer` takes them."""
     names = {option.get("dest", name.replace("-", "_")) for name, option in _RECIPE_OPTIONS.items()}
-    options = {name: getattr(arguments, name) for name in sorted(names)}
+    options = {name: getattr(arguments, name, None) for name in sorted(names)}
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -327,7 +337,7 @@ class _Watchers:
         self._every, self._animate, self._show, self._base = arguments.save_every, arguments.animate, arguments.show, base
         self._quiet, self._film, self._window, self._watching = arguments.quiet, None, None, []
         if self._animate:
-            watching.check_film_writable(self._animate)
+            watching.check_film(self._animate)
         snapshots = watching.snapshot_paths(base, self._every, recipe).values() if self._every else []
         self.outputs = [*snapshots, *filter(None, [self._animate])]
 
@@ -345,8 +355,12 @@ class _Watchers:
                 _say("no screen: --show shows nothing here")
 
     def watch(self, epoch, picture):
-        for watching_one in self._watching:
-            watching_one(epoch, picture)
+        for one in list(self._watching):
+            try:
+                one(epoch, picture)
+            except NSTError as error:  # a full disk: the run is worth more than its snapshots
+                _say(f"{error}; the run goes on without")
+                self._watching.remove(one)
 
     def end(self, result):
         """After the result is saved."""
@@ -415,21 +429,32 @@ def _render(arguments):
     if arguments.losses:
         check_writable(arguments.losses)
         outputs.append(arguments.losses)
+    for path in watchers.outputs:
+        check_writable(path)
     _check_distinct(outputs, arguments.content, arguments.style, arguments.init, arguments.recipe, arguments.weights)
     result = _run(arguments, arguments.content, arguments.style, recipe, watchers)
-    result.save(arguments.output)
-    if arguments.losses:
-        result.save_losses(arguments.losses)
-    status = _finish(result, arguments.output)
-    watchers.end(result)
+    with _writing(arguments.output.parent):
+        result.save(arguments.output)
+        if arguments.losses:
+            result.save_losses(arguments.losses)
+        status = _finish(result, arguments.output)
+        watchers.end(result)
     return status
+
+
+@contextlib.contextmanager
+def _writing(folder):
+    """Tell whoever stops the program while it writes into `folder` that what is there is whole."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"what is in {folder} is whole, the rest is not written") from None
 
 
 def _chapter(arguments):
     if arguments.recipe and arguments.edition:
         raise InputError("--edition names a recipe as --recipe does; give one of them")
     recipe = _customised(arguments, default=f"d2l-{arguments.edition or 2019}")
-    content, style = _chapter_pictures(arguments)
     out = arguments.out
     losses = arguments.losses or out / "losses.csv"
     images = [out / f"neural-style-{number}.png" for number in range(1, len(recipe.stages) + 1)]
@@ -439,15 +464,17 @@ def _chapter(arguments):
     for path in outputs:
         if path.parent != out or out.is_dir():
             check_writable(path)
+    content, style = _chapter_pictures(arguments)
     _check_distinct(outputs, content, style, arguments.init, arguments.recipe, arguments.weights)
     result = _run(arguments, content, style, recipe, watchers, _ChapterLines(recipe))
-    out.mkdir(parents=True, exist_ok=True)
-    for number, path in enumerate(images[: len(result.images)], start=1):
-        result.save(path, stage=number)
-    result.save_losses(losses)
-    result.save_plot(out / "losses.png")
-    status = _finish(result, images[len(result.images) - 1])
-    watchers.end(result)
+    with _writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        for number, path in enumerate(images[: len(result.images)], start=1):
+            result.save(path, stage=number)
+        result.save_losses(losses)
+        result.save_plot(out / "losses.png")
+        status = _finish(result, images[len(result.images) - 1])
+        watchers.end(result)
     return status
 
 
@@ -522,7 +549,8 @@ def _experiment(arguments, experiment, folder):
             outcomes, status = stopped.result, 130
     whole = sum(outcome.picture is not None for outcome in outcomes)
     if whole:
-        figures.save(experiment.sheet(outcomes), figure)
+        with _writing(folder):
+            figures.save(experiment.sheet(outcomes), figure)
         print(f"{figure}: {whole} of {len(outcomes)} pictures; each with its losses in {folder}")
     for outcome in outcomes:
         if outcome.failed:
@@ -577,6 +605,7 @@ def _info(arguments):
 
 def main(argv=None):
     """Run the command line and return its exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    warnings.filterwarnings("ignore", "Glyph .* missing")  # a file's name in a script that matplotlib's font lacks
     warnings.filterwarnings("ignore", module="mxnet")  # remarks on NumPy that a user of the command can't act on
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop keeps as much as Ctrl-C does
     try:
@@ -585,8 +614,9 @@ def main(argv=None):
     except NSTError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.status
-    except KeyboardInterrupt:
-        print("interrupted: nothing was written", file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        written = stopped.args[0] if stopped.args and not isinstance(stopped, Interrupted) else "nothing was written"
+        print(f"interrupted: {written}", file=sys.stderr)
         return 130
     except (mx.MXNetError, MemoryError, OSError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]

@@ -4,7 +4,10 @@ An experiment is a number of trials, each a `transfer` of its own. A trial's pic
 experiment's folder as soon as it is done, and what is there already is not run again.
 """
 
+import contextlib
 import dataclasses
+import hashlib
+import inspect
 import json
 import re
 from pathlib import Path
@@ -28,8 +31,13 @@ PUBLISHED = ("d2l-2019", "udacity", "poster", "tensorflow", "gatys-2016")
 CONTENT_LAYERS = ("conv1_2", "conv2_2", "conv3_2", "conv4_2", "conv5_2")
 STYLE_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 
-_SAME = ("recipe", "content_sha256", "style_sha256", "weights", "seed")
-"""What makes two runs the same, of their provenance: not the versions of the programs."""
+_NOT_THE_PICTURE = ("title", "source", "report_every")
+"""What of a recipe makes no other picture."""
+
+_LONGEST_NAME = 100
+
+_VARIABLE = (*inspect.signature(recipes.customise).parameters, "seed", "weights")
+"""The options of `transfer` that make another picture."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +50,10 @@ class Trial:
     @property
     def file_name(self):
         """The name of its files, without their ending."""
-        return re.sub(r"[^\w.+=,-]", "_", self.name)
+        name = re.sub(r"[^\w.+=,-]", "_", self.name)
+        if len(name) > _LONGEST_NAME:  # systems allow 255 bytes
+            name = f"{name[:_LONGEST_NAME]}-{hashlib.sha256(self.name.encode(errors='replace')).hexdigest()[:8]}"
+        return name
 
 
 class Outcome(NamedTuple):
@@ -125,6 +136,8 @@ class Experiment:
             begin(trial)
         try:
             result = run.start(report)
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()  # else, stopped here, it would stand beside losses that are not its own
             result.save_losses(path.with_suffix(".csv"))
             result.save(path)
         except (NSTError, mx.MXNetError, MemoryError) as error:
@@ -167,19 +180,27 @@ def finished(path, run):
     provenance = read_provenance(path)
     if not provenance or "interrupted" in provenance or not path.with_suffix(".csv").is_file():
         return False
-    expected = json.loads(json.dumps(run.provenance))
-    return all(provenance.get(name) == expected[name] for name in _SAME)
+    return _identity(provenance) == _identity(json.loads(json.dumps({**run.provenance, "stage": len(run.recipe.stages)})))
+
+
+def _identity(provenance):
+    """The part of a provenance that is the same for two runs that make the same picture."""
+    recipe = {name: value for name, value in provenance.get("recipe", {}).items() if name not in _NOT_THE_PICTURE}
+    return {**provenance, "recipe": recipe, "versions": None}
 
 
 def sweep(content, style, vary, **options):
     """The Experiment that varies one thing, or two, of a run.
 
-    `vary` maps one or two options of `transfer` to values of theirs: {text: value}, where the text is the label.
+    `vary` maps one or two options of `transfer` to lists of values, or to dictionaries of them whose keys are the labels.
     The first is drawn across, the second down. `options` are those that stay.
     """
     if len(vary) not in (1, 2):
         raise InputError(f"vary: {len(vary)} things; one or two can be varied at once")
+    vary = {name: v if isinstance(v, dict) else {str(value): value for value in v} for name, v in vary.items()}
     for name, values in vary.items():
+        if name not in _VARIABLE:
+            raise InputError(f"vary: {name}: not one of {', '.join(_VARIABLE)}")
         if not values:
             raise InputError(f"vary: {name}: at least one value is needed")
         if name in options:

@@ -1,6 +1,5 @@
 """Figures for a slide or a page: the losses of a run, labelled sheets of pictures, and the panel of a film."""
 
-import contextlib
 import textwrap
 from pathlib import Path
 from typing import NamedTuple, Optional
@@ -17,6 +16,8 @@ from gluon_nst.vgg import LAYERS
 ENDINGS = (".png", ".svg", ".pdf")
 
 _LONGEST_SIDE = 1200  # of a picture in a sheet, in pixels: enough for print, and the file stays small
+
+_PLAIN = {"parse_math": False}  # a name or a title with a $ in it is no formula
 
 _COLOURS = {"total": "black", "content": "tab:blue", "style": "tab:orange", "tv": "tab:green"}
 _LABELS = {"total": "total", "content": "content", "style": "style", "tv": "TV"}
@@ -56,14 +57,15 @@ def _floor(curves):
 
     A start from the content picture has a content loss of next to nothing, which would flatten all the rest.
     """
-    return min((sorted(curve)[len(curve) // 2] / 5 for curve in curves if sorted(curve)[len(curve) // 2] > 0), default=None)
+    medians = [sorted(curve)[len(curve) // 2] for curve in curves]
+    return min((median / 5 for median in medians if median > 0), default=None)
 
 
 def _layer_curves(losses, recipe):
     """(label, losses, colour, line style) of each layer's loss."""
     for kind, style in (("content", "--"), ("style", "-")):
-        layers, columns = getattr(recipe, f"{kind}_layers"), list(zip(*(getattr(epoch, f"{kind}s_l") for epoch in losses)))
-        for number, (layer, column) in enumerate(zip(layers, columns)):
+        columns = zip(*(getattr(epoch, f"{kind}s_l") for epoch in losses))
+        for number, (layer, column) in enumerate(zip(getattr(recipe, f"{kind}_layers"), columns)):
             yield f"{kind} {_NAMES[layer]}", column, f"C{number + 1}" if kind == "style" else "C0", style
 
 
@@ -84,9 +86,10 @@ def plot_losses(losses, recipe):
         for at, epoch in enumerate(losses):
             if epoch.epoch == 0:
                 axes.axvline(at, color="grey", linestyle="--", linewidth=0.8)
-        with contextlib.suppress(ValueError):  # nothing above 0: a linear axis then
-            axes.set_ylim(bottom=_floor(lowest))
-        axes.set(yscale="log")
+        floor = _floor(lowest)
+        if floor:  # else nothing is above 0, and the axis stays linear
+            axes.set(yscale="log")
+            axes.set_ylim(bottom=floor)
         axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     for at, epoch in enumerate(losses):
         if epoch.epoch == 0:
@@ -95,7 +98,8 @@ def plot_losses(losses, recipe):
                 f"{height} × {width}", (at, 0), (3, 3), xycoords=("data", "axes fraction"),
                 textcoords="offset points", color="grey", fontsize=9,
             )  # fmt: skip
-    sums.set(title=recipe.title, ylabel="weighted loss")
+    sums.set_title(recipe.title, **_PLAIN)
+    sums.set(ylabel="weighted loss")
     by_layer.set(xlabel="epoch", ylabel="weighted loss by layer")
     return figure
 
@@ -128,16 +132,17 @@ def sheet(rows, *, title=""):
             axes.spines[:].set_visible(False)
             if cell is None:
                 continue
-            axes.set_title(cell.title, fontsize=11)
-            axes.set_ylabel(cell.side, fontsize=11)
+            axes.set_title(cell.title, fontsize=11, **_PLAIN)
+            axes.set_ylabel(cell.side, fontsize=11, **_PLAIN)
             if cell.picture:
                 picture = cell.picture.copy()
                 picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Image.LANCZOS)
                 axes.imshow(picture)
             else:
                 axes.set(facecolor="0.92", xlim=(0, 1), ylim=(tallest, 0), aspect="equal")
-                axes.text(0.5, tallest / 2, "\n".join(textwrap.wrap(cell.note, 34)), ha="center", va="center", fontsize=9, color="darkred")
-    figure.suptitle(title, fontsize=12)
+                note = "\n".join(textwrap.wrap(cell.note, 34))
+                axes.text(0.5, tallest / 2, note, ha="center", va="center", fontsize=9, color="darkred", **_PLAIN)
+    figure.suptitle(title, fontsize=12, **_PLAIN)
     return figure
 
 
@@ -152,17 +157,17 @@ class Panel:
 
     def __init__(self, figure, shape, num_epochs):
         height, width = shape
-        picture_width = 4 * width / height
+        picture_width = min(max(4 * width / height, 2), 8)  # inches; what is wider or taller leaves some of them empty
         figure.set_size_inches(picture_width + 4.6, 4.4)
         self._picture, self._curve = figure.subplots(1, 2, gridspec_kw={"width_ratios": (picture_width, 4.2)})
         figure.subplots_adjust(left=0.01, right=0.98, top=0.92, bottom=0.13, wspace=0.16)
         self._picture.set_axis_off()
-        self._curve.set(xlabel="epoch", xlim=(0, num_epochs), yscale="log")
+        self._curve.set(xlabel="epoch", xlim=(0, num_epochs))
         self._curve.set_title("weighted losses", fontsize=11)
-        self._lines = {
-            name: self._curve.plot([], [], label=_LABELS[name], color=_COLOURS[name], linewidth=2 if name == "total" else 1)[0]
-            for name in _LABELS
-        }
+        self._lines = {}
+        for name, label in _LABELS.items():
+            width = 2 if name == "total" else 1
+            (self._lines[name],) = self._curve.plot([], [], label=label, color=_COLOURS[name], linewidth=width)
         self._curve.legend(fontsize=9, loc="upper right")
 
     def scale(self, losses):
@@ -170,7 +175,7 @@ class Panel:
         curves = [[getattr(epoch, name) for epoch in losses] for name in _LABELS]
         bottom, top = _floor(curves), max(map(max, curves))
         if bottom and bottom < top:
-            self._curve.set_ylim(bottom, top * 1.5)
+            self._curve.set(yscale="log", ylim=(bottom, top * 1.5))
 
     def draw(self, picture, losses):
         """Show `picture`, a PIL image, and the curves of `losses` so far."""
@@ -183,7 +188,7 @@ class Panel:
             line.set_data(range(len(losses)), [getattr(epoch, name) for epoch in losses])
 
 
-def film(moments, losses, num_epochs):
+def film(moments, losses):
     """The frames of a film, PIL images of one even size: for each of `moments` the composite beside the losses so far.
 
     A moment is (number of epochs done, PIL image); `losses` are the Epochs of the whole run.
@@ -191,7 +196,7 @@ def film(moments, losses, num_epochs):
     figure = Figure(dpi=100)
     canvas = FigureCanvasAgg(figure)
     _, last = moments[-1]
-    panel = Panel(figure, (last.height, last.width), num_epochs)
+    panel = Panel(figure, (last.height, last.width), len(losses))
     panel.scale(losses)
     for done, picture in moments:
         panel.draw(picture, losses[:done])

@@ -33,7 +33,7 @@ def _mean_absolute(X):
     return _mean_product(X, _operators(X).BlockGrad(X.clip(-tiny, tiny) * (1 / tiny)))
 
 
-# What the published programs do with the squares' mean: each entry is the factor on it, for c·h·w numbers in c channels.
+# What the published programs divide a Gram matrix of c × hw features by, and by what they multiply the mean of squares.
 GRAM_DIVISORS = {"chw": lambda c, hw: c * hw, "hw": lambda c, hw: hw, "none": lambda c, hw: 1}
 CONTENT_REDUCTIONS = {"mean": lambda c, hw: 1, "sum": lambda c, hw: c * hw, "sum/2": lambda c, hw: c * hw / 2}
 STYLE_REDUCTIONS = {
@@ -44,10 +44,10 @@ STYLE_REDUCTIONS = {
 }
 
 
-def _factor(table, name, X):
-    """The number that `table` has under `name` for a feature map of the shape of `X`."""
+def _factor(table, what, name, X):
+    """The number that `table` has under `name` for a feature map of the shape of `X`; `what` it is, for an error."""
     if name not in table:
-        raise InputError(f"{name!r} is not one of {', '.join(table)}")
+        raise InputError(f"{what} {name}: not one of {', '.join(table)}")
     _, num_channels, height, width = _shape(X)
     return table[name](num_channels, height * width)
 
@@ -59,7 +59,7 @@ def content_loss(Y_hat, Y, reduction="mean"):
     `reduction` is `mean`, as in the book, `sum`, or `sum/2` (Gatys et al. 2016, equation 1).
     """
     difference = Y_hat - Y
-    return _mean_product(difference, difference) * _factor(CONTENT_REDUCTIONS, reduction, Y_hat)
+    return _mean_product(difference, difference) * _factor(CONTENT_REDUCTIONS, "reduction", reduction, Y_hat)
 
 
 @nd_mode
@@ -70,7 +70,7 @@ def gram(X, divisor="chw"):
     grows with the picture. Other programs than the book's divide by `hw`, or by `none`.
     """
     F, (_, num_channels, height, width) = _operators(X), _shape(X)
-    divided_by = _factor(GRAM_DIVISORS, divisor, X)
+    divided_by = _factor(GRAM_DIVISORS, "divisor", divisor, X)
     X = X.reshape((num_channels, height * width))
     # XXᵀ by oneDNN, which needs no transposed copy. Its gradient for a gradient D is (D + Dᵀ)X: one matrix product,
     # where that of a product of two variables would take two.
@@ -87,7 +87,7 @@ def style_loss(Y_hat, gram_Y, divisor="chw", reduction="mean"):
     `sum/(2chw)^2` (Gatys et al. 2016, equation 4).
     """
     difference = gram(Y_hat, divisor) - gram_Y
-    return _mean_product(difference, difference) * _factor(STYLE_REDUCTIONS, reduction, Y_hat)
+    return _mean_product(difference, difference) * _factor(STYLE_REDUCTIONS, "reduction", reduction, Y_hat)
 
 
 @nd_mode

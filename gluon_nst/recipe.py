@@ -150,7 +150,7 @@ def text(recipe):
     path = _path(recipe)
     try:
         with reading(path, "a recipe"):
-            return path.read_text(encoding="utf-8")
+            return path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
     except UnicodeDecodeError:
         raise InputError(f"{path}: not a text in UTF-8; save the recipe as one") from None
 
@@ -174,7 +174,9 @@ def _read_values(path, below=()):
         raise InputError(f"{path}: extends: the recipe extends itself")
     try:
         table = tomllib.loads(text(path))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:  # ValueError: an integer of too many digits, too
         raise InputError(f"{path}: not TOML: {error}") from None
     values = {}
     if "extends" in table:
@@ -262,7 +264,7 @@ def _boolean(value):
 
 
 def _text(value):
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or not value.isprintable():
         raise ValueError
     return value
 
@@ -306,8 +308,8 @@ _RULES = {
     "lr_decay_epoch": _integer(1),
     "lr_decay_from": _integer(0),
     "extends": (_text, "a recipe's name or the path of a .toml file"),
-    "title": (_text, "a text"),
-    "source": (_text, "a text"),
+    "title": (_text, "a text of one line"),
+    "source": (_text, "a text of one line"),
     "trunk": _choice(*TRAINED),
     "activations": _choice(*ACTIVATIONS),
     "pooling": _choice(*POOLINGS),
@@ -340,7 +342,9 @@ def _checked(name, value, where):
     try:
         return check(value)
     except (ValueError, TypeError, KeyError, OverflowError):
-        raise InputError(f"{where}: {value!r} is not {allowed}") from None
+        shown = repr(value)
+        shown = shown if len(shown) <= 100 else f"{shown[:99]}…"
+        raise InputError(f"{where}: {shown} is not {allowed}") from None
 
 
 def _check_sizes(recipe, where=""):

@@ -80,9 +80,9 @@ class Objective:
         X_name, *_ = arrays
         picture, *targets = [sym.var(name, shape=array.shape, dtype=array.dtype) for name, array in arrays.items()]
         if pixels != "standardised":
-            for name, values, apply in zip(("scale", "shift"), standardisation(pixels), (sym.broadcast_mul, sym.broadcast_add)):
-                arrays[name] = nd.array(values, ctx=X.context)
-                picture = apply(picture, sym.var(name, shape=values.shape))
+            scale, shift = (sym.var(name, shape=(1, 3, 1, 1)) for name in ("scale", "shift"))
+            picture = sym.broadcast_add(sym.broadcast_mul(picture, scale), shift)
+            arrays.update(zip(("scale", "shift"), (nd.array(values, ctx=X.context) for values in standardisation(pixels))))
         contents_Y_hat, styles_Y_hat = extract_features(picture, net, content_layers, style_layers)
         contents_l, styles_l, tv_l, total = compute_loss(
             picture,
@@ -127,7 +127,8 @@ class Objective:
 
 
 # Bytes that a process takes at most: with MXNet loaded, for every number that a layer puts out, for every pixel that L-BFGS
-# works on, and for each of its corrections (two pictures in double precision). Learned from the peaks of whole runs at 300 × 450 to 900 × 1350, up to layers 7 and 28.
+# works on, and for each of its corrections (two pictures in double precision); and for every pixel of a style picture, whose
+# features of a block may all be kept. Learned from the peaks of whole runs at 300 × 450 to 900 × 1350, up to layers 7 and 28.
 _BASE = 0.6e9
 _BYTES_PER_ACTIVATION = 10.2
 _BYTES_PER_PIXEL = {"adam": 0, "lbfgs": 660}

@@ -163,6 +163,8 @@ def prepare(
         "seed": seed,
         "sizes": [stage.size for stage in recipe.stages],
     }
+    if recipe.init not in recipes.INITS:
+        provenance["init_sha256"] = _sha256(recipe.init)
     return Run(recipe, content_picture, style_picture, start_picture, seed, trunk, device, provenance)
 
 

@@ -90,8 +90,9 @@ def truncated_vgg19(parameters, last, ctx, pooling="max"):
     """The model zoo's VGG-19 up to and including layer `last`, as in section 14.12.3 of the book.
 
     `parameters` maps the model zoo's names (`features.0.weight`, …) to NDArrays, and perhaps `features.0.zero` to the input
-    that the first layer's padding stands for. They are frozen: the composite is the only thing with a gradient. The layers above `last`, the dense ones among them, are never allocated. `pooling` is
-    `max`, as VGG was trained, or `average` (Gatys et al. 2016, section 2).
+    that the first layer's padding stands for. They are frozen: the composite is the only thing with a gradient. The layers
+    above `last`, the dense ones among them, are never allocated. `pooling` is `max`, as VGG was trained, or `average`
+    (Gatys et al. 2016, section 2).
     """
     if pooling not in POOLINGS:
         raise InputError(f"pooling {pooling}: not one of {', '.join(POOLINGS)}")

@@ -10,10 +10,11 @@ from PIL import Image
 
 from gluon_nst import figures
 from gluon_nst.errors import InputError
-from gluon_nst.images import check_writable, placed_whole, write_image
+from gluon_nst.images import check_ending, placed_whole, write_image
 
 FILMS = (".gif", ".webp", ".mp4")
 
+_MOST_SNAPSHOTS = 10_000
 _MOMENTS = 90
 _FRAMES_A_SECOND = 12
 _REST = 2  # seconds that the last frame stays
@@ -23,7 +24,9 @@ _SECONDS_BETWEEN_TWO_DRAWINGS = 1
 
 def snapshot_paths(path, every, recipe):
     """{(stage, epochs done): path} of the pictures that Snapshots writes: out-stage-1-epoch-050.png, …"""
-    path = Path(path)
+    path, count = Path(path), sum(stage.epochs // every for stage in recipe.stages)
+    if count > _MOST_SNAPSHOTS:
+        raise InputError(f"save every {every}: would keep {count} pictures; choose a larger number of epochs")
     return {
         (number, done): path.with_name(f"{path.stem}-stage-{number}-epoch-{done:0{len(str(stage.epochs))}}{path.suffix}")
         for number, stage in enumerate(recipe.stages, start=1)
@@ -53,8 +56,7 @@ class Film:
 
     def __init__(self, path, recipe):
         self._path, self._moments, self._losses = Path(path), [], []
-        self._num_epochs = sum(stage.epochs for stage in recipe.stages)
-        self._every = -(-self._num_epochs // _MOMENTS)
+        self._every = -(-sum(stage.epochs for stage in recipe.stages) // _MOMENTS)
 
     def __call__(self, epoch, picture):
         self._losses.append(epoch)
@@ -72,7 +74,7 @@ class Film:
             return
         if not self._moments or self._moments[-1][0] < len(self._losses):
             self._keep(picture)
-        frames = iter(progress(figures.film(self._moments, self._losses, self._num_epochs), len(self._moments)))
+        frames = iter(progress(figures.film(self._moments, self._losses), len(self._moments)))
         with placed_whole(self._path) as temporary:
             if self._path.suffix.lower() == ".mp4":
                 _write_mp4(temporary, frames)
@@ -80,9 +82,9 @@ class Film:
                 _write_animation(temporary, frames, self._path.suffix.lower().lstrip("."))
 
 
-def check_film_writable(path):
-    """Raise InputError unless a film can be written at `path`: GIF, WebP or, with imageio-ffmpeg, MP4."""
-    check_writable(path, FILMS)
+def check_film(path):
+    """Raise InputError unless `path` names a film that can be made: GIF, WebP or, with imageio-ffmpeg, MP4."""
+    check_ending(path, FILMS)
     if Path(path).suffix.lower() == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
         raise InputError(f"{path}: MP4 takes the package imageio-ffmpeg; install gluon-nst[film], or name a .gif or .webp")
 
@@ -112,11 +114,12 @@ class Window:
     """Shows the run by `recipe` in a window, where there is a screen; `opened` tells."""
 
     def __init__(self, recipe):
-        from matplotlib import pyplot, rcsetup
-
-        self._pyplot, self._losses, self._drawn, self._panel = pyplot, [], 0.0, None
+        self._losses, self._drawn, self._panel = [], 0.0, None
         self._recipe, self._figure = recipe, None
         try:  # without a screen matplotlib falls back to drawing into memory, or refuses
+            from matplotlib import pyplot, rcsetup
+
+            self._pyplot = pyplot
             if pyplot.get_backend().lower() in {backend.lower() for backend in rcsetup.interactive_bk}:
                 self._figure = pyplot.figure("gluon-nst")
                 self._figure.show()

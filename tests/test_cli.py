@@ -403,3 +403,36 @@ def test_a_snapshot_must_not_overwrite_an_input(refuses, content, tmp_path):
 def test_the_longest_side_keeps_the_contents_shape(render, tmp_path):
     assert render("--longest-side", "48", "--epochs", "2", small=False)[0] == 0
     assert Image.open(tmp_path / "out.png").size == (48, 32)  # of a content picture of 60 x 90
+
+
+def test_a_snapshot_or_a_film_in_whose_place_is_a_folder_is_refused(refuses, tmp_path):
+    (tmp_path / "out-stage-1-epoch-2.png").mkdir()
+    (tmp_path / "film.gif").mkdir()
+    refuses("out-stage-1-epoch-2.png: a folder", "--save-every", "2")
+    refuses("film.gif: a folder", "--animate", tmp_path / "film.gif")
+
+
+def test_a_snapshot_that_can_not_be_written_does_not_end_the_run(render, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise nst.NSTError("out-stage-1-epoch-1.png: can't write it (No space left on device)")
+
+    monkeypatch.setattr("gluon_nst.watching.write_image", full)
+    status, out, err = render("--save-every", "1", "--quiet")
+    assert status == 0 and "out.png: 48 x 64" in out and (tmp_path / "out.png").exists()
+    assert err == "out-stage-1-epoch-1.png: can't write it (No space left on device); the run goes on without\n"
+
+
+def test_an_interrupt_while_the_film_is_made_keeps_the_picture(render, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gluon_nst.figures.film", stop)
+    status, _, err = render("--animate", tmp_path / "film.gif", "--quiet")
+    assert (status, err) == (130, f"interrupted: what is in {tmp_path} is whole, the rest is not written\n")
+    assert sorted(os.listdir(tmp_path)) == ["content.png", "out.png", "style.png"]
+
+
+def test_chapter_makes_the_folder_of_its_film(weights_file, content, style, tmp_path):
+    options = ["--content", content, "--style", style, "--sizes", "32x48", "--epochs", "2"]
+    assert chapter(weights_file, tmp_path / "new", *options, "--animate", tmp_path / "new/film.gif") == 0
+    assert (tmp_path / "new/film.gif").is_file()

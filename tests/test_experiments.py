@@ -98,19 +98,47 @@ def test_a_finished_cell_is_not_run_again(command, started, tmp_path):
     assert (tmp_path / "out/style-weight=1e1.png").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("change", ["losses gone", "half a picture", "another style", "another seed", "other epochs"])
+@pytest.mark.parametrize("change", ["losses gone", "half a picture", "another style", "another seed", "another learning rate", "another start"])
 def test_a_cell_that_is_not_what_would_be_made_is_run_again(command, started, tmp_path, style, change):
-    command("sweep", "--vary", "tv-weight=1")
-    cell, options = tmp_path / "out/tv-weight=1.png", []
+    start = tmp_path / "start.png"
+    Image.new("RGB", (48, 32), "red").save(start)
+    options = ["--init", start] if change == "another start" else []
+    command("sweep", "--vary", "tv-weight=1", *options)
+    cell = tmp_path / "out/tv-weight=1.png"
     if change == "losses gone":
         cell.with_suffix(".csv").unlink()
     elif change == "half a picture":
         cell.write_bytes(cell.read_bytes()[:-40])
     elif change == "another style":
         Image.new("RGB", (40, 40), "red").save(style)
+    elif change == "another start":
+        Image.new("RGB", (48, 32), "blue").save(start)
     else:
-        options = {"another seed": ["--seed", 3], "other epochs": ["--lr", 0.02]}[change]
+        options = {"another seed": ["--seed", 3], "another learning rate": ["--lr", 0.02]}[change]
     assert command("sweep", "--vary", "tv-weight=1", *options)[0] == 0 and len(started) == 2
+
+
+def test_a_cell_is_kept_where_only_its_recipes_words_have_changed(command, started, tmp_path):
+    recipe = tmp_path / "my.toml"
+    for title in ("One", "Another"):
+        recipe.write_text(f'extends = "d2l-2019"\ntitle = "{title}"\nreport_every = {len(title)}\n')
+        assert command("compare", "--recipes", recipe)[0] == 0
+    assert len(started) == 1
+
+
+def test_a_cell_with_a_long_name_has_files_with_a_short_one(content, style):
+    layers = ["conv1_1+" * count + "conv2_1" for count in (40, 41)]
+    experiment = experiments.sweep(content, style, {"style_layers": {name: ["conv1_1"] for name in layers}})
+    names = [trial.file_name for trial in experiment.trials]
+    assert len(set(names)) == 2 and all(len(name) < 120 for name in names)
+
+
+def test_values_to_vary_can_be_a_list(content, style):
+    experiment = experiments.sweep(content, style, {"style_weight": [1, 2.5]})
+    assert [trial.name for trial in experiment.trials] == ["style-weight=1", "style-weight=2.5"]
+    for vary, message in (({"colour": [1]}, "vary: colour: not one of recipe, sizes"), ({}, "0 things"), ({"lr": []}, "lr: at least one")):
+        with pytest.raises(nst.InputError, match=message):
+            experiments.sweep(content, style, vary)
 
 
 def test_a_bad_cell_is_marked_and_told_at_the_end(command, tmp_path):
@@ -219,6 +247,17 @@ def test_each_command_can_be_stopped_with_ctrl_c(content, style, weights_file, t
     assert len(files(tmp_path / "out")) == 3 and "sheet.png" in files(tmp_path / "out")
 
 
+def test_an_interrupt_while_the_sheet_is_drawn_keeps_the_cells(command, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gluon_nst.figures.save", stop)
+        status, _, err = command("sweep", "--vary", "lr=0.1")
+    assert (status, err) == (130, f"interrupted: what is in {tmp_path / 'out'} is whole, the rest is not written\n")
+    assert files(tmp_path / "out") == ["lr=0.1.csv", "lr=0.1.png"]
+
+
 # -- comparisons ------------------------------------------------------------------------------------------------------
 
 
@@ -237,6 +276,8 @@ def test_compare_takes_the_recipes_it_is_told_and_marks_what_is_none(command, st
     assert status == 1 and [recipe.style_weight for recipe in started] == [1e4]
     assert "error: d2l-1066: recipe d2l-1066: not one of d2l-2019" in err
     assert "give each value once" in command("compare", "--recipes", "fast,fast")[2]
+    status, out, err = command("compare", "--recipes", "fast,")
+    assert (status, out) == (2, "") and "'fast,' is not NAME,… such as d2l-2019,udacity" in err
 
 
 # -- reconstructions --------------------------------------------------------------------------------------------------
@@ -275,6 +316,7 @@ def test_a_reconstructions_sheet_begins_with_the_original(content):
 
 @pytest.mark.parametrize("options, message", [
     (["contents", "a.png"], "invalid choice: 'contents'"),
+    (["content", "a.png", "--style-layers", "conv1_1"], "unrecognized arguments: --style-layers conv1_1"),
     (["content", "nowhere.png"], "nowhere.png: no such file"),
     (["content", "nowhere.png", "--layers", "conv9_1"], "content_layers: ['conv9_1'] is not different layers"),
 ])  # fmt: skip

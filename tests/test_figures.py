@@ -1,3 +1,4 @@
+import dataclasses
 import io
 
 import numpy as np
@@ -92,9 +93,29 @@ def test_the_pictures_of_a_page_keep_their_own_pixels(picture, tmp_path):
 
 def test_a_film_has_the_composite_beside_the_losses_so_far(picture):
     black = Image.new("RGB", picture.size)
-    first, last = map(np.asarray, figures.film([(2, picture), (8, black)], epochs(8), 8))
+    first, last = map(np.asarray, figures.film([(2, picture), (8, black)], epochs(8)))
     assert first.shape == last.shape and first.shape[0] % 2 == first.shape[1] % 2 == 0
     changed = np.abs(first.astype(int) - last).sum(axis=2) > 60
     left, right = np.array_split(changed, 2, axis=1)
     assert left.mean() > 0.3 and 0 < right.mean() < 0.1  # another picture, and a longer line
     assert (last[100:300, 100:300] == 0).all()
+
+
+def test_losses_that_are_all_0_are_drawn_too():
+    recipe = recipes.customise("d2l-2019", sizes=[(32, 48)])
+    nothing = [nst.Epoch(1, number, 0, 0, 0, 0, 0.01, 1.0, (0,), (0,) * 5) for number in range(3)]
+    assert drawn(figures.plot_losses(nothing, recipe)).std() > 0
+    assert len(list(figures.film([(1, Image.new("RGB", (30, 20)))], nothing))) == 1
+
+
+def test_a_dollar_in_a_name_is_no_formula(picture):
+    name = "a $^$ b"
+    sheet = figures.sheet([[figures.Cell(picture, name, side=name), figures.Cell(None, name, name)]], title=name)
+    assert drawn(sheet).std() > 0
+    recipe = dataclasses.replace(recipes.customise("d2l-2019", sizes=[(32, 48)]), title=name)
+    assert drawn(figures.plot_losses(epochs(3), recipe)).std() > 0
+
+
+def test_a_film_of_a_very_wide_picture_is_no_wider_than_a_screen():
+    (frame,) = figures.film([(1, Image.new("RGB", (480, 5)))], epochs(1))
+    assert frame.width < 1400 and frame.height < 500

@@ -99,9 +99,9 @@ def test_content_loss_is_what_each_published_program_makes_of_it(reduction, fact
 
 def test_a_reduction_that_is_not_known_is_refused():
     X = nd.array(features(3, 5, 6, seed=17))
-    with pytest.raises(nst.InputError, match="'chwn' is not one of chw, hw, none"):
+    with pytest.raises(nst.InputError, match="divisor chwn: not one of chw, hw, none"):
         nst.gram(X, "chwn")
-    with pytest.raises(nst.InputError, match="'median' is not one of mean, sum, sum/2"):
+    with pytest.raises(nst.InputError, match="reduction median: not one of mean, sum, sum/2"):
         nst.content_loss(X, X, "median")
 
 

@@ -114,7 +114,7 @@ def test_a_readers_own_recipe_names_layers_as_the_paper_does(tmp_path):
         (f'content_layers = ["conv9_1"]\n{STAGE}', "content_layers: .* is not different layers of VGG-19"),
         (f"content_layers = [37]\n{STAGE}", "content_layers: .* is not different layers of VGG-19"),
         (f"content_layers = [1.0]\n{STAGE}", "content_layers: .* is not different layers of VGG-19"),
-        (f"tv_weight = 1{'0' * 400}\n{STAGE}", "tv_weight: 10+ is not a number"),
+        (f"tv_weight = 1{'0' * 400}\n{STAGE}", "tv_weight: 10+… is not a number"),
         (f"x = {'[' * 5000}", "not TOML"),
         (f"content_layers = []\n{STAGE}", "content_layers: .* is not different layers of VGG-19"),
         (f"style_layers = 28\n{STAGE}", "style_layers: .* is not different layers of VGG-19"),
@@ -207,6 +207,9 @@ def test_a_recipe_can_extend_a_file_beside_it(tmp_path):
         ("style_layers = {conv1_1 = -1}", "my.toml: style_layers: .* is not different layers of VGG-19, .* or a table"),
         ('style_layers = {conv1_1 = "1"}', "my.toml: style_layers: .* is not different layers"),
         ("style_layers = {conv1_1 = 1, 0 = 2}", "my.toml: style_layers: .* is not different layers"),
+        (f"tv_weight = {'9' * 5000}", "my.toml: (not TOML|tv_weight: 9+… is not a number)"),
+        ('extends = "a\\u0000.toml"', "my.toml: extends: .* is not a recipe's name"),
+        ('init = "a\\nb.png"', "my.toml: init: .* is not one of content, noise, style"),
         ("style_size = 0", "my.toml: style_size: 0 is not content, or a number above 0"),
         ('gram_divisor = "c"', "my.toml: gram_divisor: 'c' is not one of chw, hw, none"),
         ("[[stages]]\nsize = 8\nepochs = 1", "my.toml: size 8x8: too small for the network"),
@@ -217,6 +220,11 @@ def test_what_a_recipe_can_not_be_is_one_line_that_names_the_file(tmp_path, text
     with pytest.raises(InputError, match=message) as refused:
         recipes.read(write(tmp_path, text))
     assert "\n" not in str(refused.value)
+
+
+def test_a_recipe_may_begin_with_an_editors_mark(tmp_path):
+    (tmp_path / "my.toml").write_text(f"tv_weight = 7\n{STAGE}", encoding="utf-8-sig")
+    assert recipes.read(tmp_path / "my.toml").tv_weight == 7
 
 
 def test_layers_can_have_weights_and_come_in_the_networks_order(tmp_path):

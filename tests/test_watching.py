@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import sys
 
@@ -68,6 +69,25 @@ def test_a_long_run_has_a_film_of_about_ninety_moments(tmp_path):
     assert 80 < Image.open(tmp_path / "film.gif").n_frames <= 92
 
 
+@pytest.mark.parametrize("done", [0, 1, 20])
+def test_a_film_of_a_run_that_ended_early_ends_with_its_result(tmp_path, done):
+    recipe = recipes.customise("d2l-2019", sizes=[(48, 64)], epochs=1000)
+    film = watching.Film(tmp_path / "film.webp", recipe)
+    follow(dataclasses.replace(recipe, stages=(recipes.Stage((48, 64), done),)), film)
+    film.write(RESULT)
+    assert (tmp_path / "film.webp").exists() == (done > 0)
+    if done > 1:
+        with Image.open(tmp_path / "film.webp") as written:
+            written.seek(written.n_frames - 1)
+            assert np.abs(np.asarray(written.convert("RGB"))[200:220, 200:220].astype(int) - 60).max() < 12
+
+
+def test_more_snapshots_than_anybody_wants_are_refused(tmp_path):
+    recipe = recipes.customise("d2l-2019", epochs=10**9)
+    with pytest.raises(nst.InputError, match="save every 1: would keep 2000000000 pictures; choose a larger number"):
+        watching.snapshot_paths(tmp_path / "out.png", 1, recipe)
+
+
 def test_a_film_can_be_mp4(recipe, tmp_path):
     imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="MP4 takes imageio-ffmpeg: pip install -e .[film]")
     film = watching.Film(tmp_path / "film.mp4", recipe)
@@ -85,10 +105,10 @@ def test_a_film_can_be_mp4(recipe, tmp_path):
 def test_mp4_without_its_package_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     with pytest.raises(nst.InputError, match=r"film.mp4: MP4 takes .* install gluon-nst\[film\], or name a .gif or .webp"):
-        watching.check_film_writable(tmp_path / "film.mp4")
-    watching.check_film_writable(tmp_path / "film.gif")
+        watching.check_film(tmp_path / "film.mp4")
+    watching.check_film(tmp_path / "film.gif")
     with pytest.raises(nst.InputError, match="the name must end with .gif or .webp or .mp4"):
-        watching.check_film_writable(tmp_path / "film.avi")
+        watching.check_film(tmp_path / "film.avi")
 
 
 def test_without_a_screen_no_window_opens(recipe):
