@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import functools
 import inspect
 import os
 import platform
@@ -366,8 +367,8 @@ class _Watchers:
         """After the result is saved."""
         if self._film:
             description = str(self._animate)
-            progress = lambda frames, total: tqdm(frames, description, total, disable=self._quiet, leave=False)
-            self._film.write(result.image, progress)
+            bar = functools.partial(tqdm, desc=description, disable=self._quiet, leave=False)
+            self._film.write(result.image, lambda frames, total: bar(frames, total=total))
             print(f"{self._animate}: the film of the run")
         if self._window:
             self._window.stay(result.image)
@@ -529,13 +530,13 @@ def _experiment(arguments, experiment, folder):
             check_writable(path)
     _check_distinct(outputs, experiment.content, experiment.style, arguments.init, arguments.weights)
     prepared = experiment.prepare(notify=_say, progress=None if arguments.quiet else _download_bar)
-    paths = {trial.name: folder / f"{trial.file_name}.png" for trial in experiment.trials}
     to_run = {}
-    for name, run in prepared.items():
+    for trial in experiment.trials:
+        run = prepared[trial.name]
         if isinstance(run, NSTError):
-            _say(f"{name}: can't be run, {run}; the others go on")
-        elif not experiments.finished(paths[name], run):
-            to_run[name] = run.recipe
+            _say(f"{trial.name}: can't be run, {run}; the others go on")
+        elif not experiments.finished(trial.path(folder), run):
+            to_run[trial.name] = run.recipe
 
     def done(outcome):
         tqdm.write(f"{outcome.trial.name}: {'failed, ' if outcome.failed else ''}{outcome.note}")
@@ -543,8 +544,7 @@ def _experiment(arguments, experiment, folder):
     status = 0
     with _RunBar(to_run, arguments.quiet) as bar:
         try:
-            begin = lambda trial: bar.begin(trial.name)
-            outcomes = experiment.run(folder, prepared, begin=begin, report=bar.update, done=done)
+            outcomes = experiment.run(folder, prepared, begin=bar.begin, report=bar.update, done=done)
         except Interrupted as stopped:
             outcomes, status = stopped.result, 130
     whole = sum(outcome.picture is not None for outcome in outcomes)
@@ -565,9 +565,10 @@ def _recipes(arguments):
     if arguments.recipe:
         print(recipes.text(arguments.recipe), end="")
         return 0
+    width = max(map(len, recipes.names()))
     for name in recipes.names():
         recipe = recipes.read(name)
-        print(f"{name:<12} {recipe.title}\n{'':<12} {recipe.source}")
+        print(f"{name:<{width}} {recipe.title}\n{'':<{width}} {recipe.source}")
     return 0
 
 

@@ -47,6 +47,10 @@ class Trial:
     name: str
     options: Dict[str, Any] = dataclasses.field(default_factory=dict)
 
+    def path(self, folder, ending=".png"):
+        """Its file in `folder`: the picture, or with the ending .csv the losses."""
+        return Path(folder) / f"{self.file_name}{ending}"
+
     @property
     def file_name(self):
         """The name of its files, without their ending."""
@@ -89,7 +93,7 @@ class Experiment:
 
     def paths(self, folder):
         """The files that the experiment writes into `folder`: a picture and its losses for each trial."""
-        return [Path(folder) / f"{trial.file_name}{ending}" for trial in self.trials for ending in (".png", ".csv")]
+        return [trial.path(folder, ending) for trial in self.trials for ending in (".png", ".csv")]
 
     def prepare(self, *, notify=print_nothing, progress=None):
         """{trial: Run, or the error that it can't be}. Raises the error where no trial can be run."""
@@ -111,7 +115,7 @@ class Experiment:
     def run(self, folder, prepared=None, *, begin=None, report=None, done=None):
         """Run the trials that aren't finished in `folder` yet; gives an Outcome for each of the experiment's.
 
-        `prepared` is what `prepare` gave. `begin(trial)` is called before a trial is run, `report` after each of its
+        `prepared` is what `prepare` gave. `begin(name)` is called before a trial is run, `report` after each of its
         epochs, `done(outcome)` when a trial has an outcome. Raises Interrupted, with the outcomes so far, on Ctrl-C.
         """
         prepared, folder, outcomes = prepared or self.prepare(), Path(folder), {}
@@ -129,11 +133,11 @@ class Experiment:
     def _outcome(self, trial, run, folder, begin, report):
         if isinstance(run, NSTError):
             return Outcome(trial, None, str(run), failed=True)
-        path = folder / f"{trial.file_name}.png"
+        path = trial.path(folder)
         if finished(path, run):
             return Outcome(trial, open_picture(path), "kept from before")
         if begin:
-            begin(trial)
+            begin(trial.name)
         try:
             result = run.start(report)
             with contextlib.suppress(FileNotFoundError):
