@@ -51,7 +51,7 @@ class Recipe:
     """The trained VGG-19 that the program ran on: what `--weights auto` takes if it is here."""
     activations: str = "model-zoo"
     """The scale of the activations that the weights of the losses were chosen for: the `model-zoo`'s (which is also
-    torchvision's), `caffe`'s, or `unit`: a mean of 1 in each layer after its ReLU."""
+    torchvision's) or `caffe`'s."""
     pooling: str = "max"
     content_layers: Tuple[int, ...] = (25,)
     """Indices in the model zoo's `features`, in ascending order. A file may name the layers as the paper does, `conv4_4`

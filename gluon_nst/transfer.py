@@ -187,7 +187,7 @@ class Run:
     def start(self, report=None, watch=None):
         """The Result of the run; arguments and errors are as in `transfer`."""
         recipe, device, start = self.recipe, self.device, time.perf_counter()
-        parameters = self.trunk.parameters(recipe.last_layer, recipe.activations, recipe.pooling)
+        parameters = self.trunk.parameters(recipe.last_layer, recipe.activations)
         net = truncated_vgg19(parameters, recipe.last_layer, device, recipe.pooling)
         images, losses = [], []
 

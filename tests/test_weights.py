@@ -356,7 +356,7 @@ def test_vgg16_in_vgg19_computes_what_vgg16_computes(files, picture):
 def test_rescaling_keeps_the_function_up_to_scale_and_reaches_the_targets(parameters, picture, small_pictures):
     scales = formats.calibrate(parameters)
     rescaled = formats.rescale(parameters, scales)
-    deviations = formats.layer_statistics(rescaled, formats.paint_pictures(), np.std)
+    deviations = formats.output_deviations(rescaled, formats.paint_pictures())
     targets = {0: 3, 2: 3.65, 5: 4.3, 7: 7.15, 10: 10, 12: 8.75, 14: 7.5, 16: 6.25, 19: 5, 21: 6, 23: 7, 25: 8}
     for index in vgg.CONVOLUTIONS:
         assert deviations[index] == pytest.approx(targets.get(index, 2.5), rel=2e-3)
@@ -425,13 +425,6 @@ def test_an_unscaled_network_computes_what_caffes_does_up_to_its_borders(files, 
     X = mx.nd.array(((picture / 255 - RGB_MEAN) / RGB_STD).transpose(2, 0, 1)[None])
     expected = convolve(picture[:, :, ::-1] - np.array((103.939, 116.779, 123.68)), kernel, bias, 0.0)
     assert_close(net(X).asnumpy()[0].transpose(1, 2, 0), expected, 1e-5)
-
-
-def test_the_activations_of_any_trunk_can_be_brought_to_a_mean_of_1(files, small_pictures):
-    for name, pooling in (("params", "max"), ("caffe", "average")):
-        arrays = weights.find(files[name]).parameters(10, "unit", pooling)
-        means = formats.layer_statistics(arrays, formats.paint_pictures(), lambda Y: np.maximum(Y, 0).mean(), pooling)
-        assert list(means) == [0, 2, 5, 7, 10] and list(means.values()) == pytest.approx([1] * 5, rel=1e-3)
 
 
 def test_everything_works_after_set_np(files, small_pictures):

@@ -267,51 +267,35 @@ def target_deviations():
 
 
 @nd_mode
-def layer_statistics(parameters, pictures, statistic, pooling="max"):
-    """`statistic` of each convolution's output before its ReLU, over all of `pictures`, by index.
+def output_deviations(parameters, pictures):
+    """The standard deviation, over all of `pictures`, of each convolution's output before its ReLU, by index.
 
-    `pictures` are uint8, n × height × width × 3; `parameters` are those of all the convolutions, or of the first few;
-    `pooling` is as in `vgg.truncated_vgg19`.
+    `pictures` are uint8, n × height × width × 3.
     """
     from mxnet import cpu, nd
 
     arrays = {name: nd.array(array) for name, array in parameters.items()}
-    last = max(index for index in vgg.CONVOLUTIONS if f"features.{index}.weight" in arrays)
-    net = vgg.truncated_vgg19(arrays, last, cpu(), pooling)
+    net = vgg.truncated_vgg19(arrays, vgg.CONVOLUTIONS[-1], cpu())
     X = nd.array((pictures / 255 - RGB_MEAN) / RGB_STD).transpose((0, 3, 1, 2))
-    statistics = {}
+    deviations = {}
     for index, layer in enumerate(net):
         X = layer(X)
         if index in vgg.CONVOLUTIONS:
-            statistics[index] = float(statistic(X.asnumpy()))
-    return statistics
+            deviations[index] = float(X.asnumpy().std(dtype=np.float64))
+    return deviations
 
 
-def _scales(parameters, statistic, targets, pooling="max"):
-    """The scale of each convolution, by index, that brings `statistic` of its output on the painted pictures to its target.
+def calibrate(parameters):
+    """The scale of each convolution, by index, that brings its output on the painted pictures to the target deviation.
 
     Four significant digits: the last bits of a convolution differ between processors and numbers of threads.
     """
     with np.errstate(all="ignore"):
-        statistics = layer_statistics(parameters, paint_pictures(), statistic, pooling)
+        deviations = output_deviations(parameters, paint_pictures())
     for name, index in vgg.LAYERS.items():
-        if index in statistics and not 0 < statistics[index] < np.inf:
+        if index in deviations and not 0 < deviations[index] < np.inf:
             raise ValueError(f"{name} puts out nothing but a constant, so these are no trained parameters")
-    return {index: float(f"{targets[index] / found:.4g}") for index, found in statistics.items()}
-
-
-def calibrate(parameters):
-    """The scale of each convolution, by index, that brings its output on the painted pictures to the target deviation."""
-    return _scales(parameters, lambda Y: Y.std(dtype=np.float64), target_deviations())
-
-
-def unit_scales(parameters, pooling):
-    """The scale of each convolution, by index, that brings its mean activation to 1 on the painted pictures.
-
-    Gatys et al. (2016, section 2) did that for each filter, over ImageNet's pictures.
-    """
-    ones = dict.fromkeys(vgg.CONVOLUTIONS, 1.0)
-    return _scales(parameters, lambda Y: np.maximum(Y, 0).mean(dtype=np.float64), ones, pooling)
+    return {index: float(f"{target / deviations[index]:.4g}") for index, target in target_deviations().items()}
 
 
 def rescale(parameters, scales):

@@ -157,9 +157,9 @@ def _give_to_mxnet(original):
         os.replace(unfinished, target)
 
 
-ACTIVATIONS = ("model-zoo", "caffe", "unit")
-"""Scales of the activations: the model zoo's, which is torchvision's too; the original Caffe network's, tens of times
-larger; and a mean of 1 in every layer after its ReLU. A ReLU network computes the same at any of them, but for the unit."""
+ACTIVATIONS = ("model-zoo", "caffe")
+"""Scales of the activations: the model zoo's, which is torchvision's too, and the original Caffe network's, tens of times
+larger. A ReLU network computes the same at both, but for the unit."""
 
 TRAINED = ("model-zoo", "torchvision", "caffe")
 """The sources that published programs ran on."""
@@ -206,11 +206,11 @@ class Trunk:
     record: dict = field(repr=False)
 
     @nd_mode
-    def parameters(self, last, activations="model-zoo", pooling="max"):
+    def parameters(self, last, activations="model-zoo"):
         """The parameters of the convolutions up to layer `last`: the zoo's names to float32 NDArrays on the CPU.
 
-        `activations`, one of ACTIVATIONS, is the scale to bring the network's activations to, with `pooling` as in
-        `vgg.truncated_vgg19`. Only Caffe-scaled trunks can be had in Caffe's; others stay as they are.
+        `activations`, one of ACTIVATIONS, is the scale to bring the network's activations to. Only Caffe-scaled trunks
+        can be had in Caffe's; others stay as they are.
         """
         from mxnet import nd
 
@@ -219,11 +219,6 @@ class Trunk:
         if activations == "caffe" and self.record["scales"]:
             arrays = formats.rescale(arrays, {int(i): 1 / scale for i, scale in self.record["scales"].items()})
             arrays = formats.pad_as_caffe(arrays)
-        elif activations == "unit":
-            try:
-                arrays = formats.rescale(arrays, formats.unit_scales(arrays, pooling))
-            except ValueError as error:
-                raise InputError(f"{self.path}: {error}; get another file") from None
         return arrays
 
 

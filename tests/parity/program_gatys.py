@@ -8,6 +8,7 @@ from torch import nn
 
 MEAN = torch.tensor([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).reshape(1, 3, 1, 1)
+CAFFE_MEAN = torch.tensor([103.939, 116.779, 123.68]).reshape(1, 3, 1, 1)  # blue, green, red
 STYLE_LAYERS, CONTENT_LAYER = [1, 6, 11, 20, 29], 22
 ALPHA, BETA, W = 1, 1e3, 1 / 5
 
@@ -31,8 +32,8 @@ class Program:
         return (torch.tensor(np.array(image)).permute(2, 0, 1)[None].float().contiguous() / 255 - MEAN) / STD
 
     def responses(self, x):
-        """F of every layer: N rows, one a filter, of M positions each."""
-        x, responses = x * 1, {}
+        """F of every layer: N rows, one a filter, of M positions each; `x` is standardised, which Caffe's input isn't."""
+        x, responses = (255 * (x * STD + MEAN)).flip(1) - CAFFE_MEAN, {}
         for i, layer in enumerate(self.net):
             x = layer(x)
             if i == CONTENT_LAYER or i in STYLE_LAYERS:

@@ -76,9 +76,9 @@ def program(trunk, given):
 
     def make(name, *size):
         recipe = nst.recipe.read(name)
-        parameters = trunk.parameters(34, recipe.activations, recipe.pooling)
+        parameters = trunk.parameters(34, recipe.activations)
         parameters = {key: array.asnumpy() for key, array in parameters.items()}
-        if name == "tensorflow":
+        if recipe.activations == "caffe":
             parameters = as_caffe_wants_it(parameters)
         return PROGRAMS[name][0](*given(name), parameters, *size)
 
