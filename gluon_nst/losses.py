@@ -41,6 +41,7 @@ STYLE_REDUCTIONS = {
     "mean/chw": lambda c, hw: 1 / (c * hw),
     "sum": lambda c, hw: c * c,
     "sum/(2chw)^2": lambda c, hw: c * c / (2 * c * hw) ** 2,
+    "relative": lambda c, hw: 1,  # and divided by the mean square of the style picture's Gram matrix
 }
 
 
@@ -83,11 +84,13 @@ def gram(X, divisor="chw"):
 def style_loss(Y_hat, gram_Y, divisor="chw", reduction="mean"):
     """The mean squared difference of the Gram matrix of `Y_hat` (1 × c × h × w) and `gram_Y` (c × c).
 
-    `divisor` is that of both Gram matrices. `reduction` is `mean`, as in the book, `mean/chw` (Udacity's), `sum`, or
-    `sum/(2chw)^2` (Gatys et al. 2016, equation 4).
+    `divisor` is that of both Gram matrices. `reduction` is `mean`, as in the book, `mean/chw` (Udacity's), `sum`,
+    `sum/(2chw)^2` (Gatys et al. 2016, equation 4), or `relative`: the mean, divided by that of `gram_Y` squared, which
+    gives layers of different scales an equal voice.
     """
     difference = gram(Y_hat, divisor) - gram_Y
-    return _mean_product(difference, difference) * _factor(STYLE_REDUCTIONS, "reduction", reduction, Y_hat)
+    loss = _mean_product(difference, difference) * _factor(STYLE_REDUCTIONS, "reduction", reduction, Y_hat)
+    return loss / _mean_product(gram_Y, gram_Y) if reduction == "relative" else loss
 
 
 @nd_mode

@@ -65,7 +65,7 @@ class Recipe:
     content_reduction: str = "mean"
     """Of the squared differences in a layer: `mean`, `sum` or `sum/2`."""
     style_reduction: str = "mean"
-    """Of the squared differences of Gram matrices: `mean`, `mean/chw`, `sum` or `sum/(2chw)^2`."""
+    """Of the squared differences of Gram matrices: `mean`, `mean/chw`, `sum`, `sum/(2chw)^2` or `relative`."""
     content_weight: float = 1.0
     style_weight: float = 1e3
     tv_weight: float = 10.0

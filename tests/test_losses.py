@@ -97,6 +97,13 @@ def test_content_loss_is_what_each_published_program_makes_of_it(reduction, fact
     assert close(nst.content_loss(nd.array(a), nd.array(b), reduction), ((a.astype(float) - b) ** 2).sum() * factor)
 
 
+def test_a_relative_style_loss_is_the_share_of_the_styles_own_gram_matrix():
+    a, b = features(8, 5, 6, seed=15), features(8, 5, 6, seed=16)
+    expected = ((book_gram(a) - book_gram(b)) ** 2).mean() / (book_gram(b) ** 2).mean()
+    assert close(nst.style_loss(nd.array(a), nd.array(book_gram(b)), reduction="relative"), expected)
+    assert close(nst.style_loss(nd.array(a * 7), nd.array(book_gram(b * 7)), reduction="relative"), expected)
+
+
 def test_a_reduction_that_is_not_known_is_refused():
     X = nd.array(features(3, 5, 6, seed=17))
     with pytest.raises(nst.InputError, match="divisor chwn: not one of chw, hw, none"):
