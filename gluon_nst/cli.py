@@ -15,7 +15,7 @@ import mxnet as mx
 from tqdm import tqdm
 
 from gluon_nst import experiments, figures, pictures, recipe as recipes, runtime, watching, weights
-from gluon_nst.errors import InputError, Interrupted, NSTError
+from gluon_nst.errors import InputError, Interrupted, NSTError, reason
 from gluon_nst.images import check_ending, check_folder, check_picture_writable, check_writable
 from gluon_nst.transfer import prepare, transfer
 from gluon_nst.version import __version__
@@ -43,18 +43,19 @@ def _sizes(value):
         raise argparse.ArgumentTypeError(f"{value!r} is not HEIGHTxWIDTH,… such as 150x225,300x450") from None
 
 
-def _longest_sides(value):
+def _integers(value, expected):
     try:
         return [int(number) for number in value.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{value!r} is not a number of pixels, or one for each stage: 225,450") from None
+        raise argparse.ArgumentTypeError(f"{value!r} is not {expected}") from None
+
+
+def _longest_sides(value):
+    return _integers(value, "a number of pixels, or one for each stage: 225,450")
 
 
 def _epochs(value):
-    try:
-        return [int(number) for number in value.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{value!r} is not a number of epochs, or one for each size: 500,300") from None
+    return _integers(value, "a number of epochs, or one for each size: 500,300")
 
 
 def _layers(value):
@@ -170,6 +171,10 @@ def build_parser():
         added.set_defaults(function=function)
         return added
 
+    def add_pictures(added):
+        added.add_argument("content", metavar="CONTENT")
+        added.add_argument("style", metavar="STYLE")
+
     chapter = command("chapter", _chapter, "run the book's chapter, coarse to fine, and print what it prints")
     chapter.add_argument("--edition", choices=("2019", "2023"), help="of the book (default: 2019)")
     chapter.add_argument("--out", type=Path, default=Path("neural-style"), metavar="DIR", help="default: %(default)s")
@@ -179,14 +184,12 @@ def build_parser():
     _add_run_options(chapter, recipe_default=None)
 
     render = command("render", _render, "transfer the style of one picture to the content of another")
-    render.add_argument("content", metavar="CONTENT")
-    render.add_argument("style", metavar="STYLE")
+    add_pictures(render)
     render.add_argument("--output", type=Path, required=True, metavar="OUT.png", help="PNG or JPEG")
     _add_run_options(render, recipe_default=_DEFAULTS["recipe"])
 
     sweep = command("sweep", _sweep, "vary one thing or two of a run, and lay the pictures out in a grid")
-    sweep.add_argument("content", metavar="CONTENT")
-    sweep.add_argument("style", metavar="STYLE")
+    add_pictures(sweep)
     sweep.add_argument(
         "--vary", type=_varied, action="append", required=True, metavar="NAME=VALUE,...",
         help=f"an option and its values, once for the columns and perhaps again for the rows: {', '.join(_VARIABLE)}; "
@@ -195,8 +198,7 @@ def build_parser():
     _add_experiment_options(sweep, "sweep-CONTENT-STYLE", _DEFAULTS["recipe"])
 
     compare = command("compare", _compare, "run several recipes on the same two pictures, and lay them side by side")
-    compare.add_argument("content", metavar="CONTENT")
-    compare.add_argument("style", metavar="STYLE")
+    add_pictures(compare)
     compare.add_argument(
         "--recipes", type=_names, default=list(experiments.PUBLISHED), metavar="NAME,...",
         help=f"names or .toml files (default: {','.join(experiments.PUBLISHED)})",
@@ -253,7 +255,8 @@ class _RunBar:
 
     def __init__(self, recipes, quiet):
         self._recipes, self._quiet, self._bar = recipes, quiet, None
-        self._name = next(iter(recipes), None)
+        if recipes:
+            self.begin(next(iter(recipes)))
 
     def __enter__(self):
         return self
@@ -264,19 +267,19 @@ class _RunBar:
 
     def begin(self, name):
         """The run of that name begins; those before it count as whole."""
-        self._name = name
+        names = list(self._recipes)
+        before = names[: names.index(name)]
+        self._recipe, self._before = self._recipes[name], sum(self._units(self._recipes[other]) for other in before)
+        self._where = f"{len(before) + 1}/{len(names)} {name} " if len(names) > 1 else ""
 
     def update(self, epoch):
-        names = list(self._recipes)
-        number, recipe = names.index(self._name), self._recipes[self._name]
+        recipe = self._recipe
         stage = recipe.stages[epoch.stage - 1]
         height, width = stage.size
-        where = f"{height}x{width} epoch {epoch.epoch + 1}/{stage.epochs}"
-        if len(names) > 1:
-            where = f"{number + 1}/{len(names)} {self._name} {where}"
+        where = f"{self._where}{height}x{width} epoch {epoch.epoch + 1}/{stage.epochs}"
         # The stages before count as whole, though a tolerance may have ended them early.
-        done = sum(self._units(self._recipes[name]) for name in names[:number])
-        done += self._units(recipe, epoch.stage - 1) + (epoch.epoch + 1) * height * width * self._cost(recipe)
+        done = self._before + self._units(recipe, epoch.stage - 1)
+        done += (epoch.epoch + 1) * height * width * self._cost(recipe)
         if self._bar is None:  # only now: a run that is refused shows none, and the warm-up is not in the estimate
             self._bar = tqdm(
                 desc=where,
@@ -422,15 +425,20 @@ def _check_distinct(outputs, *inputs):
         taken.add(output)
 
 
+def _check_writable_with(folder, outputs):
+    """Refuse outputs that can't be written once `folder` is there, and a folder that can't be made."""
+    check_folder(folder)
+    for path in outputs:
+        if path.parent != folder or folder.is_dir():
+            check_writable(path)
+
+
 def _render(arguments):
     recipe = _customised(arguments)
     check_picture_writable(arguments.output)
     watchers = _Watchers(arguments, arguments.output, recipe)
-    outputs = [arguments.output, *watchers.outputs]
-    if arguments.losses:
-        check_writable(arguments.losses)
-        outputs.append(arguments.losses)
-    for path in watchers.outputs:
+    outputs = [arguments.output, *watchers.outputs, *filter(None, [arguments.losses])]
+    for path in outputs:
         check_writable(path)
     _check_distinct(outputs, arguments.content, arguments.style, arguments.init, arguments.recipe, arguments.weights)
     result = _run(arguments, arguments.content, arguments.style, recipe, watchers)
@@ -459,12 +467,9 @@ def _chapter(arguments):
     out = arguments.out
     losses = arguments.losses or out / "losses.csv"
     images = [out / f"neural-style-{number}.png" for number in range(1, len(recipe.stages) + 1)]
-    check_folder(out)
     watchers = _Watchers(arguments, out / "neural-style.png", recipe)
     outputs = [*images, losses, out / "losses.png", *watchers.outputs]
-    for path in outputs:
-        if path.parent != out or out.is_dir():
-            check_writable(path)
+    _check_writable_with(out, outputs)
     content, style = _chapter_pictures(arguments)
     _check_distinct(outputs, content, style, arguments.init, arguments.recipe, arguments.weights)
     result = _run(arguments, content, style, recipe, watchers, _ChapterLines(recipe))
@@ -522,12 +527,9 @@ def _experiment(arguments, experiment, folder):
     """Run what isn't finished of an Experiment, and draw its sheet; gives the exit status."""
     folder = arguments.out or Path(folder)
     figure = arguments.figure or folder / "sheet.png"
-    check_folder(folder)
     check_ending(figure, figures.ENDINGS)
     outputs = [*experiment.paths(folder), figure]
-    for path in outputs:
-        if path.parent != folder or folder.is_dir():
-            check_writable(path)
+    _check_writable_with(folder, outputs)
     _check_distinct(outputs, experiment.content, experiment.style, arguments.init, arguments.weights)
     prepared = experiment.prepare(notify=_say, progress=None if arguments.quiet else _download_bar)
     to_run = {}
@@ -620,6 +622,5 @@ def main(argv=None):
         print(f"interrupted: {written}", file=sys.stderr)
         return 130
     except (mx.MXNetError, MemoryError, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        print(f"error: the run failed: {reason}", file=sys.stderr)
+        print(f"error: the run failed: {reason(error)}", file=sys.stderr)
         return 1

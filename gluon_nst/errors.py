@@ -27,6 +27,11 @@ class Interrupted(KeyboardInterrupt):
         self.result = result
 
 
+def reason(error):
+    """Why an error of a library happened, in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+
+
 @contextlib.contextmanager
 def reading(path, what):
     """Turn the system's refusals to read the file at `path`, which should be `what`, into InputErrors."""

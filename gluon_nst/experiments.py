@@ -17,11 +17,11 @@ import mxnet as mx
 from PIL import Image
 
 from gluon_nst import recipe as recipes
-from gluon_nst.errors import InputError, Interrupted, NSTError
+from gluon_nst.errors import InputError, Interrupted, NSTError, reason
 from gluon_nst.figures import Cell, sheet
 from gluon_nst.images import open_picture, read_provenance
 from gluon_nst.transfer import Run, prepare
-from gluon_nst.vgg import LAYERS
+from gluon_nst.vgg import NAMES
 from gluon_nst.weights import print_nothing
 
 PUBLISHED = ("d2l-2019", "udacity", "poster", "tensorflow", "gatys-2016")
@@ -145,8 +145,7 @@ class Experiment:
             result.save_losses(path.with_suffix(".csv"))
             result.save(path)
         except (NSTError, mx.MXNetError, MemoryError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-            return Outcome(trial, None, reason, failed=True)
+            return Outcome(trial, None, reason(error), failed=True)
         return Outcome(trial, result.image, f"total loss {result.loss:.4g}, {result.seconds:.0f} s")
 
     def sheet(self, outcomes):
@@ -155,21 +154,21 @@ class Experiment:
         inputs = [Cell(open_picture(self.content), "content"), Cell(open_picture(self.style), "style")]
         if self.style == self.content:
             inputs = [inputs[0]._replace(title="original")]
+        titles = self.column_titles or [trial.name for trial in self.rows[0]]
         rows = []
         for number, trials in enumerate(self.rows):
             row = []
             for column, trial in enumerate(trials):
                 _, picture, note, failed = outcomes[trial.name]
-                title = self.column_titles[column] if self.column_titles and number == 0 else ""
-                title = title if self.column_titles else trial.name
+                title = titles[column] if number == 0 else ""
                 side = self.row_titles[number] if self.row_titles and column == 0 else ""
                 row.append(Cell(picture, title, f"failed: {note}" if failed else note, side))
             rows.append(row)
         if len(rows) == 1:
-            rows = [[*inputs, *rows[0]]]
-            return sheet(_wrapped(rows[0]), title=self.title)
-        inputs += [None] * len(rows)
-        return sheet([[before, *row] for before, row in zip(inputs, rows)], title=self.title)
+            rows = _wrapped([*inputs, *rows[0]])
+        else:
+            rows = [[before, *row] for before, row in zip([*inputs, *[None] * len(rows)], rows)]
+        return sheet(rows, title=self.title)
 
 
 def _wrapped(cells, longest=5):
@@ -247,12 +246,11 @@ def reconstruct(kind, picture, layers=None, *, recipe="reconstruction", seed=0, 
     other = {"content": "style", "style": "content"}[kind]
     # Nothing is computed for the kind of loss that is left out.
     recipe = dataclasses.replace(recipe, **{f"{other}_weight": 0.0, f"{other}_layers": (), f"{other}_layer_weights": ()})
-    names = {index: name for name, index in LAYERS.items()}
     trials = []
     for count in range(1, len(layers) + 1):
         chosen = layers[count - 1 : count] if kind == "content" else layers[:count]
         customised = recipes.customise(recipe, **{f"{kind}_layers": chosen})
-        chosen = [names[index] for index in getattr(customised, f"{kind}_layers")]
+        chosen = [NAMES[index] for index in getattr(customised, f"{kind}_layers")]
         trials.append(Trial(chosen[0] if len(chosen) == 1 else f"{chosen[0]} to {chosen[-1]}", {"recipe": customised}))
     title = f"{Path(picture).name}: {kind} reconstructed from noise"
     options = {"seed": seed, "weights": weights, "device": device}

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from gluon_nst.images import check_writable, placed_whole
-from gluon_nst.vgg import LAYERS
+from gluon_nst.vgg import NAMES
 
 ENDINGS = (".png", ".svg", ".pdf")
 
@@ -19,20 +19,18 @@ _LONGEST_SIDE = 1200  # of a picture in a sheet, in pixels: enough for print, an
 
 _PLAIN = {"parse_math": False}  # a name or a title with a $ in it is no formula
 
-_COLOURS = {"total": "black", "content": "tab:blue", "style": "tab:orange", "tv": "tab:green"}
-_LABELS = {"total": "total", "content": "content", "style": "style", "tv": "TV"}
-_NAMES = {index: name for name, index in LAYERS.items()}
-
-
-def check_figure_writable(path):
-    """Raise InputError unless a figure can be written at `path`: PNG, SVG or PDF."""
-    check_writable(path, ENDINGS)
+_LINES = {
+    "total": {"label": "total", "color": "black", "linewidth": 2},
+    "content": {"label": "content", "color": "tab:blue", "linewidth": 1},
+    "style": {"label": "style", "color": "tab:orange", "linewidth": 1},
+    "tv": {"label": "TV", "color": "tab:green", "linewidth": 1},
+}
 
 
 def save(figure, path, provenance=""):
     """Write a matplotlib Figure as PNG, SVG or PDF, by the ending of `path`; `provenance` goes into it as text."""
     path = Path(path)
-    check_figure_writable(path)
+    check_writable(path, ENDINGS)
     kind = path.suffix.lower().lstrip(".")
     # No dates: the same figure gives the same bytes.
     metadata = {
@@ -61,12 +59,17 @@ def _floor(curves):
     return min((median / 5 for median in medians if median > 0), default=None)
 
 
+def _curves(losses):
+    """The four losses of each of `losses`, Epochs, by name."""
+    return {name: [getattr(epoch, name) for epoch in losses] for name in _LINES}
+
+
 def _layer_curves(losses, recipe):
     """(label, losses, colour, line style) of each layer's loss."""
     for kind, style in (("content", "--"), ("style", "-")):
         columns = zip(*(getattr(epoch, f"{kind}s_l") for epoch in losses))
         for number, (layer, column) in enumerate(zip(getattr(recipe, f"{kind}_layers"), columns)):
-            yield f"{kind} {_NAMES[layer]}", column, f"C{number + 1}" if kind == "style" else "C0", style
+            yield f"{kind} {NAMES[layer]}", column, f"C{number + 1}" if kind == "style" else "C0", style
 
 
 def plot_losses(losses, recipe):
@@ -76,28 +79,27 @@ def plot_losses(losses, recipe):
     """
     figure = Figure(figsize=(8, 7), constrained_layout=True)
     sums, by_layer = figure.subplots(2, sharex=True)
-    curves = {name: [getattr(epoch, name) for epoch in losses] for name in _LABELS}
+    starts = [(at, epoch.stage) for at, epoch in enumerate(losses) if epoch.epoch == 0]
+    curves = _curves(losses)
     for name, curve in curves.items():
-        sums.plot(curve, label=_LABELS[name], color=_COLOURS[name], linewidth=2 if name == "total" else 1)
+        sums.plot(curve, **_LINES[name])
     layers = list(_layer_curves(losses, recipe))
     for label, curve, colour, style in layers:
         by_layer.plot(curve, style, label=label, color=colour, linewidth=1)
     for axes, lowest in ((sums, curves.values()), (by_layer, [curve for _, curve, *_ in layers])):
-        for at, epoch in enumerate(losses):
-            if epoch.epoch == 0:
-                axes.axvline(at, color="grey", linestyle="--", linewidth=0.8)
+        for at, _ in starts:
+            axes.axvline(at, color="grey", linestyle="--", linewidth=0.8)
         floor = _floor(lowest)
         if floor:  # else nothing is above 0, and the axis stays linear
             axes.set(yscale="log")
             axes.set_ylim(bottom=floor)
         axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    for at, epoch in enumerate(losses):
-        if epoch.epoch == 0:
-            height, width = recipe.stages[epoch.stage - 1].size
-            sums.annotate(
-                f"{height} × {width}", (at, 0), (3, 3), xycoords=("data", "axes fraction"),
-                textcoords="offset points", color="grey", fontsize=9,
-            )  # fmt: skip
+    for at, stage in starts:
+        height, width = recipe.stages[stage - 1].size
+        sums.annotate(
+            f"{height} × {width}", (at, 0), (3, 3), xycoords=("data", "axes fraction"),
+            textcoords="offset points", color="grey", fontsize=9,
+        )  # fmt: skip
     sums.set_title(recipe.title, **_PLAIN)
     sums.set(ylabel="weighted loss")
     by_layer.set(xlabel="epoch", ylabel="weighted loss by layer")
@@ -161,18 +163,14 @@ class Panel:
         figure.set_size_inches(picture_width + 4.6, 4.4)
         self._picture, self._curve = figure.subplots(1, 2, gridspec_kw={"width_ratios": (picture_width, 4.2)})
         figure.subplots_adjust(left=0.01, right=0.98, top=0.92, bottom=0.13, wspace=0.16)
-        self._picture.set_axis_off()
         self._curve.set(xlabel="epoch", xlim=(0, num_epochs))
         self._curve.set_title("weighted losses", fontsize=11)
-        self._lines = {}
-        for name, label in _LABELS.items():
-            width = 2 if name == "total" else 1
-            (self._lines[name],) = self._curve.plot([], [], label=label, color=_COLOURS[name], linewidth=width)
+        self._lines = {name: self._curve.plot([], [], **line)[0] for name, line in _LINES.items()}
         self._curve.legend(fontsize=9, loc="upper right")
 
     def scale(self, losses):
         """Fit the axis to all of `losses`, Epochs."""
-        curves = [[getattr(epoch, name) for epoch in losses] for name in _LABELS]
+        curves = _curves(losses).values()
         bottom, top = _floor(curves), max(map(max, curves))
         if bottom and bottom < top:
             self._curve.set(yscale="log", ylim=(bottom, top * 1.5))
@@ -184,8 +182,8 @@ class Panel:
         self._picture.imshow(picture)
         last = losses[-1]
         self._picture.set_title(f"{picture.height} × {picture.width}, epoch {last.epoch + 1}", fontsize=11)
-        for name, line in self._lines.items():
-            line.set_data(range(len(losses)), [getattr(epoch, name) for epoch in losses])
+        for name, curve in _curves(losses).items():
+            self._lines[name].set_data(range(len(losses)), curve)
 
 
 def film(moments, losses):

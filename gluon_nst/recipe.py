@@ -187,9 +187,6 @@ def _read_values(path, below=()):
             extended = path.parent / extended
         values = _read_values(_path(extended), (*below, path.resolve()))
     stages = table.pop("stages", None)
-    for kind in ("content", "style"):
-        if f"{kind}_layers" in table:
-            values.pop(f"{kind}_layer_weights", None)  # of the layers that these replace
     values.update(_checked_table(Recipe, table, path))
     if stages is not None:
         if not isinstance(stages, list) or not stages or not all(isinstance(stage, dict) for stage in stages):

@@ -216,31 +216,26 @@ def _adam(objective, X, trainer, record, composite, best, bounds, lr_decay, lr_d
 
 def _lbfgs(objective, X, record, composite, best, bounds, corrections):
     """SciPy's L-BFGS-B (Byrd et al. 1995), which without bounds is the L-BFGS that Gatys et al. (2016) used."""
-    lowest, start = math.inf, X.asnumpy()
     if bounds:
         # One pair for all the pixels of a channel: of arrays SciPy would make millions of Python's numbers.
         pairs = zip(*(bound.ravel().tolist() for bound in bounds))
         bounds = [pair for pair in pairs for _ in range(X[0, 0].size)]
 
     def evaluate(x):
-        nonlocal lowest, start
         X[:] = x.reshape(X.shape)
         losses = objective()
-        if losses[-1] < lowest:
-            lowest, start = losses[-1], x.astype(np.float32)
-        if best:
-            best.see(X, losses[-1])
+        best.see(X, losses[-1])
         if record.add(losses, 1.0, composite):
             raise StopIteration  # SciPy looks at its own limits only between two line searches
         return losses[-1], X.grad.asnumpy().ravel().astype(np.float64)
 
     try:
         before = None
-        while lowest != before:  # a line search fails now and then for want of precision: a fresh start goes on
-            before = lowest
+        while best.total != before:  # a line search fails now and then for want of precision: a fresh start goes on
+            before = best.total
             optimize.fmin_l_bfgs_b(
                 evaluate,
-                start.ravel().astype(np.float64),
+                best.X.asnumpy().ravel().astype(np.float64),
                 bounds=bounds,
                 m=corrections,
                 factr=0,
@@ -316,7 +311,7 @@ def train(
     values, best = nd.broadcast_div(nd.broadcast_sub(X.as_in_context(device), shift), scale), None
 
     def composite():
-        kept = values if best is None else best.X
+        kept = best.X if best and keep == "best" else values
         return nd.broadcast_add(nd.broadcast_mul(kept, scale), shift)
 
     try:
@@ -332,7 +327,7 @@ def train(
             precision=precision,
             pixels=pixels,
         )
-        best = _Best(values) if keep == "best" else None
+        best = _Best(values) if keep == "best" or optimizer == "lbfgs" else None
         limits = shown_range(pixels) if bounds == "step" else None
         if optimizer == "lbfgs":
             _lbfgs(objective, values, record, composite, best, limits, corrections)

@@ -31,6 +31,9 @@ def _layers():
 LAYERS = _layers()
 """The paper's names of the layers, each with its index in the model zoo's (and torchvision's) `features`."""
 
+NAMES = {index: name for name, index in LAYERS.items()}
+"""The other way round."""
+
 CONVOLUTIONS = tuple(index for name, index in LAYERS.items() if name.startswith("conv"))
 """The indices of the sixteen convolutions."""
 

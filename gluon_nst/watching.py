@@ -102,7 +102,6 @@ def _write_mp4(path, frames):
     # yuv420p and even sides, as figures.film gives them, play everywhere.
     writer = imageio_ffmpeg.write_frames(str(path), first.size, fps=_FRAMES_A_SECOND, macro_block_size=2, quality=7)
     writer.send(None)
-    last = first
     for last in itertools.chain([first], frames):
         writer.send(last.tobytes())
     for _ in range(_FRAMES_A_SECOND * _REST):
