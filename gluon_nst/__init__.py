@@ -1,43 +1,37 @@
 """The Neural Style Transfer chapter of Dive into Deep Learning as a program, on Apache MXNet/Gluon."""
 
+import importlib
+
 from gluon_nst import runtime
+from gluon_nst.version import __version__
 
-runtime.prepare_mxnet()  # before anything below imports mxnet
+runtime.prepare_mxnet()  # before anything, here or elsewhere, imports mxnet
 
-from gluon_nst.composite import GeneratedImage, get_inits  # noqa: E402
-from gluon_nst.errors import InputError, Interrupted, NSTError, WeightsError  # noqa: E402
-from gluon_nst.images import postprocess, preprocess, read_image  # noqa: E402
-from gluon_nst.losses import compute_loss, content_loss, gram, style_loss, tv_loss  # noqa: E402
-from gluon_nst.recipe import Recipe, Stage  # noqa: E402
-from gluon_nst.training import Epoch, train  # noqa: E402
-from gluon_nst.transfer import Result, transfer  # noqa: E402
-from gluon_nst.version import __version__  # noqa: E402
-from gluon_nst.vgg import extract_features, get_contents, get_styles, truncated_vgg19  # noqa: E402
+# Public names by the module that they are from, which is imported when one of them is asked for: MXNet takes seconds to
+# load, and `gluon-nst --help` needs none of it.
+_NAMES = {
+    "composite": ("GeneratedImage", "get_inits"),
+    "errors": ("InputError", "Interrupted", "NSTError", "OutOfMemory", "WeightsError"),
+    "images": ("postprocess", "preprocess", "read_image"),
+    "job": ("Result", "transfer"),
+    "losses": ("compute_loss", "content_loss", "gram", "style_loss", "tv_loss"),
+    "recipe": ("Recipe", "Stage"),
+    "training": ("Epoch", "train"),
+    "vgg": ("extract_features", "get_contents", "get_styles", "truncated_vgg19"),
+}
+_MODULES = ("experiments", "figures", "pictures", "recipe", "watching", "weights")
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
 
-__all__ = [
-    "Epoch",
-    "GeneratedImage",
-    "InputError",
-    "Interrupted",
-    "NSTError",
-    "Recipe",
-    "Result",
-    "Stage",
-    "WeightsError",
-    "__version__",
-    "compute_loss",
-    "content_loss",
-    "extract_features",
-    "get_contents",
-    "get_inits",
-    "get_styles",
-    "gram",
-    "postprocess",
-    "preprocess",
-    "read_image",
-    "style_loss",
-    "train",
-    "transfer",
-    "truncated_vgg19",
-    "tv_loss",
-]
+__all__ = [*sorted(_HOME), "__version__"]
+
+
+def __getattr__(name):
+    if name in _MODULES:
+        return importlib.import_module(f"gluon_nst.{name}")
+    if name not in _HOME:
+        raise AttributeError(f"module 'gluon_nst' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"gluon_nst.{_HOME[name]}"), name)
+
+
+def __dir__():
+    return sorted([*globals(), *_HOME, *_MODULES])

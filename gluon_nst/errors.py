@@ -1,7 +1,5 @@
 """The errors that gluon-nst raises; each message is one line: what, which file or argument, what to do."""
 
-import contextlib
-
 
 class NSTError(Exception):
     """A run failed. The command line ends with `status`."""
@@ -19,6 +17,14 @@ class WeightsError(NSTError):
     """VGG-19's parameters can't be had from any source that was tried."""
 
 
+class OutOfMemory(NSTError):
+    """The memory ran out in a run; `result` is the Result so far, or None where the first epoch was not reached."""
+
+    def __init__(self, message, result=None):
+        super().__init__(message)
+        self.result = result
+
+
 class Interrupted(KeyboardInterrupt):
     """A run was stopped; `result` is the Result so far, or None where the first epoch was not reached."""
 
@@ -30,20 +36,3 @@ class Interrupted(KeyboardInterrupt):
 def reason(error):
     """Why an error of a library happened, in one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]
-
-
-@contextlib.contextmanager
-def reading(path, what):
-    """Turn the system's refusals to read the file at `path`, which should be `what`, into InputErrors."""
-    try:
-        yield
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{path}: no such file; check the path") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: a folder, not {what}; name a file in it") from None
-    except PermissionError:
-        raise InputError(f"{path}: no permission to read it; check its mode and owner") from None
-    except OSError as error:
-        if error.errno is None:  # a library's own complaint about what is in the file
-            raise
-        raise InputError(f"{path}: can't read it ({error.strerror}); check the path") from None

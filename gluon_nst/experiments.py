@@ -16,16 +16,14 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple
 import mxnet as mx
 from PIL import Image
 
-from gluon_nst import recipe as recipes
+from gluon_nst import apart, recipe as recipes
 from gluon_nst.errors import InputError, Interrupted, NSTError, reason
 from gluon_nst.figures import Cell, sheet
+from gluon_nst.files import given
 from gluon_nst.images import open_picture, read_provenance
-from gluon_nst.transfer import Run, prepare
-from gluon_nst.vgg import NAMES
+from gluon_nst.job import Run, prepare
+from gluon_nst.layers import NAMES
 from gluon_nst.weights import print_nothing
-
-PUBLISHED = ("d2l-2019", "udacity", "poster", "tensorflow", "gatys-2016")
-"""The recipes that `compare` takes unless it is told otherwise: the five documents' and the paper's."""
 
 # Gatys et al. 2016, figure 1.
 CONTENT_LAYERS = ("conv1_2", "conv2_2", "conv3_2", "conv4_2", "conv5_2")
@@ -49,7 +47,7 @@ class Trial:
 
     def path(self, folder, ending=".png"):
         """Its file in `folder`: the picture, or with the ending .csv the losses."""
-        return Path(folder) / f"{self.file_name}{ending}"
+        return given(folder) / f"{self.file_name}{ending}"
 
     @property
     def file_name(self):
@@ -118,11 +116,14 @@ class Experiment:
         `prepared` is what `prepare` gave. `begin(name)` is called before a trial is run, `report` after each of its
         epochs, `done(outcome)` when a trial has an outcome. Raises Interrupted, with the outcomes so far, on Ctrl-C.
         """
-        prepared, folder, outcomes = prepared or self.prepare(), Path(folder), {}
+        prepared, folder, outcomes = prepared or self.prepare(), given(folder), {}
         folder.mkdir(parents=True, exist_ok=True)
+        runs = [run for run in prepared.values() if isinstance(run, Run)]
+        # Every size that MXNet has seen takes memory for good: where there are several, each run has a process of its own.
+        start = apart.start if len({run.sizes for run in runs}) > 1 else Run.start
         try:
             for trial in self.trials:
-                outcomes[trial.name] = self._outcome(trial, prepared[trial.name], folder, begin, report)
+                outcomes[trial.name] = self._outcome(trial, prepared[trial.name], folder, start, begin, report)
                 if done:
                     done(outcomes[trial.name])
         except KeyboardInterrupt:
@@ -130,7 +131,7 @@ class Experiment:
             raise Interrupted([*outcomes.values(), *left]) from None
         return list(outcomes.values())
 
-    def _outcome(self, trial, run, folder, begin, report):
+    def _outcome(self, trial, run, folder, start, begin, report):
         if isinstance(run, NSTError):
             return Outcome(trial, None, str(run), failed=True)
         path = trial.path(folder)
@@ -139,7 +140,7 @@ class Experiment:
         if begin:
             begin(trial.name)
         try:
-            result = run.start(report)
+            result = start(run, report)
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()  # else, stopped here, it would stand beside losses that are not its own
             result.save_losses(path.with_suffix(".csv"))
@@ -189,7 +190,7 @@ def finished(path, run):
 def _identity(provenance):
     """The part of a provenance that is the same for two runs that make the same picture."""
     recipe = {name: value for name, value in provenance.get("recipe", {}).items() if name not in _NOT_THE_PICTURE}
-    return {**provenance, "recipe": recipe, "versions": None}
+    return {**provenance, "recipe": recipe, "versions": None, "instructions": None}
 
 
 def sweep(content, style, vary, **options):
@@ -221,17 +222,17 @@ def sweep(content, style, vary, **options):
 
     rows = tuple(tuple(trial(column, row) for column in across) for row in down)
     labels = (titles(across), titles(down)) if len(axes) == 2 else ((), ())
-    return Experiment(_title(content, style), Path(content), Path(style), rows, options, *labels)
+    return Experiment(_title(content, style), given(content), given(style), rows, options, *labels)
 
 
-def compare(content, style, recipe_names=PUBLISHED, **options):
+def compare(content, style, recipe_names=recipes.PUBLISHED, **options):
     """The Experiment that runs several recipes, by name or path, on the same two pictures."""
     rows = (tuple(Trial(str(name), {"recipe": name}) for name in recipe_names),)
-    return Experiment(_title(content, style), Path(content), Path(style), rows, options)
+    return Experiment(_title(content, style), given(content), given(style), rows, options)
 
 
 def _title(content, style):
-    return f"{Path(content).name} in the style of {Path(style).name}"
+    return f"{given(content).name} in the style of {given(style).name}"
 
 
 def reconstruct(kind, picture, layers=None, *, recipe="reconstruction", seed=0, weights="auto", device="auto", **changes):
@@ -252,6 +253,6 @@ def reconstruct(kind, picture, layers=None, *, recipe="reconstruction", seed=0, 
         customised = recipes.customise(recipe, **{f"{kind}_layers": chosen})
         chosen = [NAMES[index] for index in getattr(customised, f"{kind}_layers")]
         trials.append(Trial(chosen[0] if len(chosen) == 1 else f"{chosen[0]} to {chosen[-1]}", {"recipe": customised}))
-    title = f"{Path(picture).name}: {kind} reconstructed from noise"
+    title = f"{given(picture).name}: {kind} reconstructed from noise"
     options = {"seed": seed, "weights": weights, "device": device}
-    return Experiment(title, Path(picture), Path(picture), (tuple(trials),), options)
+    return Experiment(title, given(picture), given(picture), (tuple(trials),), options)

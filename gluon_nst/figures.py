@@ -1,7 +1,6 @@
 """Figures for a slide or a page: the losses of a run, labelled sheets of pictures, and the panel of a film."""
 
 import textwrap
-from pathlib import Path
 from typing import NamedTuple, Optional
 
 import numpy as np
@@ -10,8 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from gluon_nst.images import check_writable, placed_whole
-from gluon_nst.vgg import NAMES
+from gluon_nst.files import check_writable, given, placed_whole
+from gluon_nst.layers import NAMES
 
 ENDINGS = (".png", ".svg", ".pdf")
 
@@ -29,7 +28,7 @@ _LINES = {
 
 def save(figure, path, provenance=""):
     """Write a matplotlib Figure as PNG, SVG or PDF, by the ending of `path`; `provenance` goes into it as text."""
-    path = Path(path)
+    path = given(path)
     check_writable(path, ENDINGS)
     kind = path.suffix.lower().lstrip(".")
     # No dates: the same figure gives the same bytes.

@@ -1,29 +1,25 @@
-"""Files and arrays: pictures are read, brought to the network's input and back, and written whole or not at all."""
+"""Pictures: read, brought to the network's input and back, and written."""
 
-import contextlib
 import io
 import json
-import os
-import tempfile
 import warnings
-from pathlib import Path
 
 import numpy as np
 from mxnet import cpu, image, nd
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
-from gluon_nst.errors import InputError, NSTError, reading
+from gluon_nst import recipe as recipes
+from gluon_nst.errors import InputError
+from gluon_nst.files import check_writable, given, reading, written_whole
 from gluon_nst.runtime import nd_mode
 
 # The mean and standard deviation of ImageNet's pictures, by channel: what the model zoo's VGG-19 was trained on.
 RGB_MEAN = (0.485, 0.456, 0.406)
 RGB_STD = (0.229, 0.224, 0.225)
 
-RESIZES = {"bilinear": None, "antialiased": Image.BILINEAR, "lanczos": Image.LANCZOS}
+RESIZES = dict(zip(recipes.RESIZES, (None, Image.BILINEAR, Image.LANCZOS)))
 """The ways to resize: MXNet's, which samples four neighbours however far it scales down, and two of Pillow's, which
 average over all that a pixel covers: bilinear (as torchvision has it) and Lanczos."""
-
-PIXELS = ("standardised", "unit", "bytes")
 
 SMALLEST_SIDE = 16
 """Pictures with a shorter side, in pixels, are refused: there is nothing in them to transfer."""
@@ -87,7 +83,7 @@ def read_image(path):
 
 def open_picture(path):
     """`read_image` as a PIL image in mode RGB."""
-    path = Path(path)
+    path = given(path)
     try:
         with reading(path, "a picture"), warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -165,7 +161,7 @@ def to_picture(img):
 def standardisation(pixels):
     """Scale and shift, 1 × 3 × 1 × 1 each, that take values in the unit `pixels` to the network's standardised input.
 
-    `pixels` is one of PIXELS: `standardised` already, `unit` from 0 to 1, or `bytes` from 0 to 255.
+    `pixels` is one of recipe.PIXELS: `standardised` already, `unit` from 0 to 1, or `bytes` from 0 to 255.
     """
     mean, std = (np.array(values, dtype=np.float32).reshape((1, 3, 1, 1)) for values in (RGB_MEAN, RGB_STD))
     if pixels == "standardised":
@@ -181,90 +177,7 @@ def shown_range(pixels):
     return (unit_shift - shift) / scale, (unit_scale + unit_shift - shift) / scale
 
 
-# -- files out --------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def placed_whole(path):
-    """Give the path of an empty file beside `path`, which is renamed into its place when the block ends without an error."""
-    path = Path(path)
-    try:
-        with _placed_whole(path) as temporary:
-            yield temporary
-    except OSError as error:
-        raise NSTError(f"{path}: can't write it ({error.strerror or error}); free some space or choose another place") from None
-
-
-@contextlib.contextmanager
-def _placed_whole(path):
-    # The name ends as that of `path` does: some writers go by it.
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.close(descriptor)
-    try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's 0600 would hide the file from everyone else
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-
-
-@contextlib.contextmanager
-def written_whole(path, mode="wb", **options):
-    """Open a file beside `path`, and rename it into place when the block ends without an error."""
-    with placed_whole(path) as temporary:
-        with open(temporary, mode, **options) as file:
-            yield file
-
-
-def check_ending(path, suffixes):
-    """Raise InputError unless the name of `path` ends with one of `suffixes`, where there are any."""
-    if suffixes and Path(path).suffix.lower() not in suffixes:
-        raise InputError(f"{path}: the name must end with {' or '.join(suffixes)}")
-
-
-def check_writable(path, suffixes=None):
-    """Raise InputError unless a file can be written at `path`, without leaving anything there."""
-    path = Path(path)
-    check_ending(path, suffixes)
-    # os.path's tests, unlike Path's, are False where the system refuses to look.
-    if os.path.isdir(path):
-        raise InputError(f"{path}: a folder; name a file in it")
-    if os.path.lexists(path) and not os.path.isfile(path):
-        raise InputError(f"{path}: not a regular file; choose another name")
-    if not os.path.isdir(path.parent):
-        raise InputError(f"{path}: there is no folder {path.parent}; make it first")
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):
-            pass
-    except OSError as error:
-        raise InputError(f"{path}: can't write there ({error.strerror}); choose another folder") from None
-
-
-def read_provenance(path):
-    """What the PNG at `path` says of how it was made, a dictionary, or None where it says nothing or isn't there."""
-    try:
-        with Image.open(path) as picture:
-            picture.load()  # the whole of it: half a file is no picture
-            provenance = json.loads(picture.text["gluon-nst"])
-    except Exception:  # no file, no PNG, no text, no JSON: not ours, or damaged
-        return None
-    return provenance if isinstance(provenance, dict) else None
-
-
-def check_folder(path):
-    """Raise InputError unless `path` is a folder, or one can be made there, with those above it."""
-    path = Path(path)
-    if os.path.isdir(path):
-        return
-    if os.path.lexists(path):
-        raise InputError(f"{path}: not a folder; choose another")
-    while not os.path.lexists(path.parent):
-        path = path.parent
-    check_writable(path)
+# -- pictures out -----------------------------------------------------------------------------------------------------
 
 
 def check_picture_writable(path):
@@ -277,7 +190,7 @@ def write_image(picture, path, provenance=""):
 
     In a PNG it is the text chunk `gluon-nst`, in a JPEG the comment.
     """
-    path = Path(path)
+    path = given(path)
     check_picture_writable(path)
     options = {"format": _FORMATS[path.suffix.lower()]}
     if options["format"] == "PNG":
@@ -288,3 +201,14 @@ def write_image(picture, path, provenance=""):
         options.update(quality=95, comment=provenance)
     with written_whole(path) as file:
         picture.save(file, **options)
+
+
+def read_provenance(path):
+    """What the PNG at `path` says of how it was made, a dictionary, or None where it says nothing or isn't there."""
+    try:
+        with reading(path, "a picture"), Image.open(path) as picture:
+            picture.load()  # the whole of it: half a file is no picture
+            provenance = json.loads(picture.text["gluon-nst"])
+    except Exception:  # no file, no PNG, no text, no JSON: not ours, or damaged
+        return None
+    return provenance if isinstance(provenance, dict) else None

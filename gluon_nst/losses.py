@@ -5,6 +5,7 @@ import math
 from mxnet import nd, sym
 
 from gluon_nst.errors import InputError
+from gluon_nst.recipe import CONTENT_REDUCTIONS, GRAM_DIVISORS, STYLE_REDUCTIONS
 from gluon_nst.runtime import nd_mode
 
 
@@ -31,18 +32,6 @@ def _mean_absolute(X):
     """The mean of |X| over all elements, of shape (1,), as that of X times its sign; its gradient is the sign."""
     tiny = 1e-30  # MXNet's sign, and so the gradient of its abs, is five times slower than this clipping
     return _mean_product(X, _operators(X).BlockGrad(X.clip(-tiny, tiny) * (1 / tiny)))
-
-
-# What the published programs divide a Gram matrix of c × hw features by, and by what they multiply the mean of squares.
-GRAM_DIVISORS = {"chw": lambda c, hw: c * hw, "hw": lambda c, hw: hw, "none": lambda c, hw: 1}
-CONTENT_REDUCTIONS = {"mean": lambda c, hw: 1, "sum": lambda c, hw: c * hw, "sum/2": lambda c, hw: c * hw / 2}
-STYLE_REDUCTIONS = {
-    "mean": lambda c, hw: 1,
-    "mean/chw": lambda c, hw: 1 / (c * hw),
-    "sum": lambda c, hw: c * c,
-    "sum/(2chw)^2": lambda c, hw: c * c / (2 * c * hw) ** 2,
-    "relative": lambda c, hw: 1,  # and divided by the mean square of the style picture's Gram matrix
-}
 
 
 def _factor(table, what, name, X):

@@ -2,16 +2,14 @@
 
 import dataclasses
 import math
+import os
 import sys
 from pathlib import Path
 from typing import Tuple, Union
 
-from gluon_nst.errors import InputError, reading
-from gluon_nst.images import PIXELS, RESIZES
-from gluon_nst.losses import CONTENT_REDUCTIONS, GRAM_DIVISORS, STYLE_REDUCTIONS
-from gluon_nst.training import BOUNDS, CORRECTIONS, KEEPS, OPTIMIZERS, PRECISIONS, resolve
-from gluon_nst.vgg import LAYERS, POOLINGS, smallest_side
-from gluon_nst.weights import ACTIVATIONS, TRAINED
+from gluon_nst.errors import InputError
+from gluon_nst.files import given, reading
+from gluon_nst.layers import CONTENT_LAYERS, LAYERS, STYLE_LAYERS, smallest_side
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -20,8 +18,46 @@ else:
 
 _FOLDER = Path(__file__).parent / "recipes"
 
+DEFAULT = "d2l-2019"
+"""The recipe of a run that is not told another."""
+PUBLISHED = ("d2l-2019", "udacity", "poster", "tensorflow", "gatys-2016")
+"""The four documents' recipes and the paper's: what `compare` takes unless it is told otherwise."""
+
+# What the fields of a recipe may be, by name.
+
+SOURCES = ("model-zoo", "caffe", "torchvision", "pypi")
+"""Where VGG-19's parameters can come from, in the order in which they are tried."""
+TRAINED = ("model-zoo", "torchvision", "caffe")
+"""Those of them that published programs ran on."""
+ACTIVATIONS = ("model-zoo", "caffe")
+"""Scales of the activations: the model zoo's, which is torchvision's too, and the original Caffe network's, tens of times
+larger. A ReLU network computes the same at both, but for the unit."""
+POOLINGS = ("max", "average")
+PRECISIONS = ("float32", "bfloat16")
+PIXELS = ("standardised", "unit", "bytes")
+BOUNDS = ("end", "step")
+KEEPS = ("last", "best")
+OPTIMIZERS = {"adam": ("end", "last"), "lbfgs": ("step", "best")}
+"""Each with the bounds and the composite to keep that suit it: what `auto` stands for."""
 INITS = ("content", "noise", "style")
 CARRIES = ("picture", "change")
+RESIZES = ("bilinear", "antialiased", "lanczos")
+SIDES = ("longest", "shortest")
+
+# What the published programs divide a Gram matrix of c × hw features by, and by what they multiply the mean of squares.
+GRAM_DIVISORS = {"chw": lambda c, hw: c * hw, "hw": lambda c, hw: hw, "none": lambda c, hw: 1}
+CONTENT_REDUCTIONS = {"mean": lambda c, hw: 1, "sum": lambda c, hw: c * hw, "sum/2": lambda c, hw: c * hw / 2}
+STYLE_REDUCTIONS = {
+    "mean": lambda c, hw: 1,
+    "mean/chw": lambda c, hw: 1 / (c * hw),
+    "sum": lambda c, hw: c * c,
+    "sum/(2chw)^2": lambda c, hw: c * c / (2 * c * hw) ** 2,
+    "relative": lambda c, hw: 1,  # and divided by the mean square of the style picture's Gram matrix
+}
+
+CORRECTIONS = 5
+"""Steps that L-BFGS remembers. For the chapter's losses, from the content picture, more need no fewer evaluations, and each
+takes longer; from noise more are worth their time and memory."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +65,7 @@ class Stage:
     """One size of the coarse-to-fine schedule."""
 
     size: Union[Tuple[int, int], int]
-    """(height, width) in pixels, or the longest side of a composite of the content picture's own shape."""
+    """(height, width) in pixels, or one side, which the recipe names, of a composite of the content picture's own shape."""
     epochs: int
     lr: float = 0.01
     """In the unit `pixels` of the recipe."""
@@ -39,10 +75,17 @@ class Stage:
     lr_decay_from: int = 0
     """where the first epoch has this number."""
 
+    def __post_init__(self):
+        for name in (field.name for field in dataclasses.fields(self)):
+            object.__setattr__(self, name, _checked(name, getattr(self, name), name))
+
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Everything that a run does, whatever its pictures: layers, losses, weights, optimiser, stages."""
+    """Everything that a run does, whatever its pictures: layers, losses, weights, optimiser, stages.
+
+    What is not given is as in the chapter's 2019 edition. Raises InputError for a value that a field can't have.
+    """
 
     stages: Tuple[Stage, ...]
     title: str = ""
@@ -53,10 +96,10 @@ class Recipe:
     """The scale of the activations that the weights of the losses were chosen for: the `model-zoo`'s (which is also
     torchvision's) or `caffe`'s."""
     pooling: str = "max"
-    content_layers: Tuple[int, ...] = (25,)
+    content_layers: Tuple[int, ...] = CONTENT_LAYERS
     """Indices in the model zoo's `features`, in ascending order. A file may name the layers as the paper does, `conv4_4`
     (before its ReLU) or `relu4_4` (after), and may give each a weight: `{relu1_1 = 1.0, relu2_1 = 0.5}`."""
-    style_layers: Tuple[int, ...] = (0, 5, 10, 19, 28)
+    style_layers: Tuple[int, ...] = STYLE_LAYERS
     content_layer_weights: Tuple[float, ...] = ()
     """One for each of the layers, 1 where a file gives none; `content_weight` and `style_weight` multiply them."""
     style_layer_weights: Tuple[float, ...] = ()
@@ -81,7 +124,7 @@ class Recipe:
     `bytes`, from 0 to 255."""
     bounds: str = "auto"
     """When pixels are brought to what a picture can show: at each `step`, or at the `end` of a stage. `auto` is what
-    suits the optimizer, here and in `keep`: step and best with lbfgs, end and last with adam."""
+    suits the optimizer, whichever it is, here and in `keep`: step and best with lbfgs, end and last with adam."""
     keep: str = "auto"
     """Which composite a stage ends with: the `last`, or the `best`, whose loss was the lowest."""
     init: str = "content"
@@ -94,20 +137,34 @@ class Recipe:
     style_size: Union[str, float] = "content"
     """The style picture's size: squashed to the `content`'s, or in its own shape, its longest side this many times the
     composite's."""
+    side: str = "longest"
+    """Which side of the composite a stage's `size` is where it is one number: the `longest` or the `shortest`."""
     enlarge: bool = True
-    """Whether a stage's longest side may be longer than the content picture's own."""
+    """Whether such a size may be more than the content picture's longest side; where it may not, it is that side."""
     report_every: int = 50
     """Epochs between two printed lines."""
 
     def __post_init__(self):
+        stages = tuple(self.stages) if isinstance(self.stages, (list, tuple)) else ()
+        if not stages or not all(isinstance(stage, Stage) for stage in stages):
+            raise InputError(_NO_STAGES)
+        values = {"stages": stages}
+        for name in (field.name for field in dataclasses.fields(self) if field.name not in (*_MADE_ELSEWHERE, *_LAYERS)):
+            values[name] = _checked(name, getattr(self, name), name)
         for kind in ("content", "style"):
-            layers, weights = getattr(self, f"{kind}_layers"), getattr(self, f"{kind}_layer_weights")
-            weights = weights or (1.0,) * len(layers)
-            if len(weights) != len(layers):
-                raise InputError(f"{kind}_layer_weights: {len(weights)} weights for {len(layers)} layers")
-            pairs = sorted(zip(layers, weights))  # the network puts its features out in this order
-            object.__setattr__(self, f"{kind}_layers", tuple(layer for layer, _ in pairs))
-            object.__setattr__(self, f"{kind}_layer_weights", tuple(weight for _, weight in pairs))
+            layers, weights = f"{kind}_layers", f"{kind}_layer_weights"
+            # No layers are enough for a loss that counts for nothing.
+            chosen = getattr(self, layers)
+            pairs = _checked(layers, chosen, layers) if chosen or values[f"{kind}_weight"] else []
+            if getattr(self, weights):
+                pairs = _with_weights(pairs, getattr(self, weights), weights)
+            pairs = sorted(pairs)  # the network puts its features out in this order
+            values[layers], values[weights] = zip(*pairs) if pairs else ((), ())
+        if not values["content_layers"] and not values["style_layers"]:
+            raise InputError("content_layers, style_layers: at least one layer is needed")
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        _check_sizes(self)
 
     @property
     def last_layer(self):
@@ -137,11 +194,19 @@ def names():
     return sorted(path.stem for path in _FOLDER.glob("*.toml"))
 
 
+def resolve(optimizer, bounds, keep):
+    """`bounds` and `keep` as the optimizer has them where they are auto. Raises InputError for another optimizer."""
+    if optimizer not in OPTIMIZERS:
+        raise InputError(f"optimizer {optimizer}: not one of {', '.join(OPTIMIZERS)}")
+    its_bounds, its_keep = OPTIMIZERS[optimizer]
+    return its_bounds if bounds == "auto" else bounds, its_keep if keep == "auto" else keep
+
+
 def _path(recipe):
     if str(recipe) in names():
         return _FOLDER / f"{recipe}.toml"
     if str(recipe).endswith(".toml"):
-        return Path(recipe)
+        return given(recipe)
     raise InputError(f"recipe {recipe}: not one of {', '.join(names())}, nor the path of a .toml file")
 
 
@@ -160,12 +225,10 @@ def read(recipe):
     if isinstance(recipe, Recipe):
         return recipe
     path = _path(recipe)
-    values = _read_values(path)
-    if "stages" not in values:
-        raise InputError(f"{path}: stages: at least one [[stages]] table is needed")
-    recipe = Recipe(**values)
-    _check_sizes(recipe, f"{path}: ")
-    return recipe
+    try:
+        return Recipe(**{"stages": (), **_read_values(path)})
+    except InputError as error:
+        raise InputError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
 
 
 def _read_values(path, below=()):
@@ -190,13 +253,15 @@ def _read_values(path, below=()):
     values.update(_checked_table(Recipe, table, path))
     if stages is not None:
         if not isinstance(stages, list) or not stages or not all(isinstance(stage, dict) for stage in stages):
-            raise InputError(f"{path}: stages: at least one [[stages]] table is needed")
+            raise InputError(f"{path}: {_NO_STAGES}")
         where = [f"{path}: stage {number}" for number in range(1, len(stages) + 1)]
         values["stages"] = tuple(Stage(**_checked_table(Stage, stage, at)) for stage, at in zip(stages, where))
     return values
 
 
-_MADE_ELSEWHERE = {"stages", "content_layer_weights", "style_layer_weights"}
+_NO_STAGES = "stages: at least one [[stages]] table is needed"
+_LAYERS = ("content_layers", "style_layers")
+_MADE_ELSEWHERE = ("stages", "content_layer_weights", "style_layer_weights")
 
 
 def _checked_table(kind, table, where):
@@ -260,8 +325,14 @@ def _boolean(value):
     return value
 
 
+def _line(value):
+    if not isinstance(value, str) or not value.isprintable():
+        raise ValueError
+    return value
+
+
 def _text(value):
-    if not isinstance(value, str) or not value or not value.isprintable():
+    if not _line(value):
         raise ValueError
     return value
 
@@ -280,6 +351,17 @@ def _layers(value):
     return [(index, check_weight(weights.get(name, 1.0))) for index, name in zip(indices, value)]
 
 
+def _with_weights(pairs, weights, where):
+    """The layers of `pairs`, (index, weight) each, with other `weights`."""
+    if len(weights) != len(pairs):
+        raise InputError(f"{where}: {len(weights)} weights for {len(pairs)} layers")
+    return [(index, _checked("layer_weight", weight, where)) for (index, _), weight in zip(pairs, weights)]
+
+
+def _start(value):
+    return _text(os.fspath(value))
+
+
 def _size(value):
     check, _ = _integer(1)
     if isinstance(value, int):
@@ -293,25 +375,26 @@ def _style_size(value):
     return value if value == "content" else check(value)
 
 
-_LAYERS = (
+_LAYERS_RULE = (
     _layers,
     f"different layers of VGG-19, by name (conv4_2, relu4_2) or index (0 to {len(LAYERS) - 1}), or a table of their weights",
 )
 _RULES = {
-    "size": (_size, "two positive integers, [height, width], or one, the longest side"),
+    "size": (_size, "two positive integers, [height, width], or one, the longest or shortest side"),
     "epochs": _integer(1),
     "lr": _number(0, open_end=True),
     "lr_decay": _number(0, open_end=True),
     "lr_decay_epoch": _integer(1),
     "lr_decay_from": _integer(0),
     "extends": (_text, "a recipe's name or the path of a .toml file"),
-    "title": (_text, "a text of one line"),
-    "source": (_text, "a text of one line"),
+    "title": (_line, "a text of one line"),
+    "source": (_line, "a text of one line"),
     "trunk": _choice(*TRAINED),
     "activations": _choice(*ACTIVATIONS),
     "pooling": _choice(*POOLINGS),
-    "content_layers": _LAYERS,
-    "style_layers": _LAYERS,
+    "content_layers": _LAYERS_RULE,
+    "style_layers": _LAYERS_RULE,
+    "layer_weight": _number(0),
     "gram_divisor": _choice(*GRAM_DIVISORS),
     "content_reduction": _choice(*CONTENT_REDUCTIONS),
     "style_reduction": _choice(*STYLE_REDUCTIONS),
@@ -325,10 +408,11 @@ _RULES = {
     "pixels": _choice(*PIXELS),
     "bounds": _choice("auto", *BOUNDS),
     "keep": _choice("auto", *KEEPS),
-    "init": (_text, f"one of {', '.join(INITS)}, or a picture's path"),
+    "init": (_start, f"one of {', '.join(INITS)}, or a picture's path"),
     "carry": _choice(*CARRIES),
     "resize": _choice(*RESIZES),
     "style_size": (_style_size, "content, or a number above 0"),
+    "side": _choice(*SIDES),
     "enlarge": (_boolean, "true or false"),
     "report_every": _integer(1),
 }
@@ -344,40 +428,42 @@ def _checked(name, value, where):
         raise InputError(f"{where}: {shown} is not {allowed}") from None
 
 
-def _check_sizes(recipe, where=""):
+def _check_sizes(recipe):
     """Raise InputError where a stage is too small for the layers of `recipe`."""
     least = smallest_side(recipe.last_layer)
     for stage in recipe.stages:
         height, width = stage.size if isinstance(stage.size, tuple) else (stage.size, stage.size)
         if min(height, width) < least:
             raise InputError(
-                f"{where}size {height}x{width}: too small for the network, whose layer {recipe.last_layer} needs "
+                f"size {height}x{width}: too small for the network, whose layer {recipe.last_layer} needs "
                 f"at least {least}x{least}"
             )
 
 
 def fit(recipe, picture_size):
     """`recipe` with the height and width of every stage, for a content picture of `picture_size` (height, width)."""
-    longest = max(picture_size)
+    shortest, longest = min(picture_size), max(picture_size)
 
     def size(stage):
         if isinstance(stage.size, tuple):
             return stage.size
-        scale = (stage.size if recipe.enlarge else min(stage.size, longest)) / longest
-        return tuple(max(1, round(side * scale)) for side in picture_size)
+        length = stage.size if recipe.enlarge else min(stage.size, longest)
+        if recipe.side == "shortest":  # torchvision's Resize of one number, which cuts the other side's fraction off
+            return tuple(side * length // shortest for side in picture_size)
+        return tuple(max(1, round(side * length / longest)) for side in picture_size)
 
-    stages = tuple(dataclasses.replace(stage, size=size(stage)) for stage in recipe.stages)
-    recipe = dataclasses.replace(recipe, stages=stages)
-    _check_sizes(recipe)
-    return recipe
+    return dataclasses.replace(recipe, stages=tuple(dataclasses.replace(stage, size=size(stage)) for stage in recipe.stages))
 
 
 def style_size(recipe, stage, picture_size):
-    """(height, width) of a style picture of `picture_size` in a stage whose size is known."""
+    """(height, width) of a style picture of `picture_size` in a stage whose size is known.
+
+    In its own shape it is enlarged where its short side would be less than the network needs.
+    """
     if recipe.style_size == "content":
         return stage.size
-    scale = recipe.style_size * max(stage.size) / max(picture_size)
     least = smallest_side(recipe.last_layer)
+    scale = max(recipe.style_size * max(stage.size) / max(picture_size), least / min(picture_size))
     return tuple(max(least, round(side * scale)) for side in picture_size)
 
 
@@ -403,8 +489,7 @@ def customise(
     `sizes` is a sequence of (height, width) or of longest sides, one a stage; the stages take their other values from the
     recipe's stages in turn, and from its last one where there are more. `epochs` is a sequence of one number each, or one
     for all. Layers are names or indices, with a weight of 1 each, or a dictionary of their weights. `precision` auto
-    leaves it to the recipe. With another `optimizer` than the recipe's come the bounds and the composite to keep that
-    suit it.
+    leaves it to the recipe.
     """
     recipe = read(recipe)
     stages = recipe.stages
@@ -428,17 +513,16 @@ def customise(
         "optimizer": optimizer,
         "precision": None if precision == "auto" else precision,
         "tolerance": tolerance,
-        "init": None if init is None else str(init),
+        "init": init,
         "content_layers": content_layers,
         "style_layers": style_layers,
+        "content_layer_weights": None if content_layers is None else (),
+        "style_layer_weights": None if style_layers is None else (),
         "content_weight": content_weight,
         "style_weight": style_weight,
         "tv_weight": tv_weight,
         "style_size": style_size,
+        "side": "longest" if any(isinstance(size, int) for size in sizes or ()) else None,
     }
-    values = {name: _checked(name, value, name) for name, value in values.items() if value is not None}
-    if values.get("optimizer", recipe.optimizer) != recipe.optimizer:
-        values.update(bounds="auto", keep="auto")
-    recipe = dataclasses.replace(recipe, stages=stages, **_with_layer_weights(values))
-    _check_sizes(recipe)
-    return recipe
+    values = {name: value for name, value in values.items() if value is not None}
+    return dataclasses.replace(recipe, stages=stages, **values)

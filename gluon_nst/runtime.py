@@ -1,12 +1,18 @@
-"""Cores, device and array mode: what the machine has, and how MXNet is told of it.
+"""Cores, instructions, memory, device and array mode: what the machine has, and how MXNet is told of it.
 
-MXNet reads its thread count once, as it loads, so `set_threads` runs before the first import of mxnet;
-that is why this module imports mxnet inside its functions only.
+MXNet reads its thread count as it loads, and its oneDNN the instructions that it may use at its first operator; so importing
+gluon_nst, which imports no MXNet, arranges for both to be told when MXNet is loaded, by whomever (`prepare_mxnet`).
 """
 
+import contextlib
+import ctypes
 import functools
+import importlib.abc
+import importlib.util
 import os
+import platform
 import re
+import resource
 import sys
 import warnings
 from pathlib import Path
@@ -50,12 +56,18 @@ def _cgroup_limit(root="/"):
 
 
 def available_memory(root="/"):
-    """Bytes of memory that this process can have: what it has, and what is free; infinity where that is not known."""
+    """Bytes of memory that this process can have: what it has, and what is free; infinity where that is not known.
+
+    Bounds are the system's, a control group's, and a limit on the process's address space (`ulimit -v`).
+    """
 
     def bytes_of(name, path):
         return [int(number) * 1024 for number in re.findall(rf"^{name}:\s*(\d+)", _read(f"{root}/{path}"), re.M)]
 
     free = bytes_of("MemAvailable", "proc/meminfo")
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:
+        free += [limit - size for size in bytes_of("VmSize", "proc/self/status")]
     for folder in _cgroup_folders("memory", root):
         for limit, used in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
             limit, used = _read(folder / limit), _read(folder / used)
@@ -103,11 +115,148 @@ def set_threads():
         )
 
 
+def _check_threads():
+    """Raise InputError for an OMP_NUM_THREADS that would end the process, or be taken for something else."""
+    threads = os.environ.get("OMP_NUM_THREADS", "1")
+    if not re.fullmatch("0*[1-9][0-9]{0,3}", threads):
+        raise InputError(
+            f"OMP_NUM_THREADS={threads}: not a number of threads from 1 to 9999; unset it, or set it to the cores to "
+            f"use, {physical_cores()} at the most"
+        )
+
+
+def processor_flags(root="/"):
+    """The instruction sets of the processor, as Linux names them: `avx512bw`, `avx512_bf16`, …"""
+    flags = re.search(r"^flags\s*:(.*)", _read(f"{root}/proc/cpuinfo"), re.MULTILINE)
+    return set(flags.group(1).split()) if flags else set()
+
+
+def processor_vendor(root="/"):
+    """Who made the processor, as it says itself: `GenuineIntel`, `AuthenticAMD`, …"""
+    vendor = re.search(r"^vendor_id\s*:\s*(\S+)", _read(f"{root}/proc/cpuinfo"), re.MULTILINE)
+    return vendor.group(1) if vendor else ""
+
+
+# What oneDNN may use at the most (its variable DNNL_MAX_CPU_ISA), least first, and the flags that each level adds.
+_LEVELS = {
+    "SSE41": {"sse4_1"},
+    "AVX": {"avx"},
+    "AVX2": {"avx2"},
+    "AVX512_CORE": {"avx512bw"},
+    "AVX512_CORE_VNNI": {"avx512_vnni"},
+    "AVX512_CORE_BF16": {"avx512_bf16"},
+    "AVX512_CORE_AMX": {"amx_tile", "amx_bf16"},
+}
+_VARIABLE = "DNNL_MAX_CPU_ISA"
+
+
+def amx_permitted():
+    """Ask Linux for AMX's tile registers, for this process and its threads; a process that uses them unasked is ended.
+
+    arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA), in Linux from 5.16 on.
+    """
+    if platform.machine() != "x86_64" or not sys.platform.startswith("linux"):
+        return False
+    return ctypes.CDLL(None).syscall(158, 0x1023, 18) == 0
+
+
+class Instructions:
+    """Which instructions MXNet's oneDNN may use. It is asked once, before its first operator, and keeps to the answer.
+
+    oneDNN 2.4 has kernels for AMX and leaves them off unless its variable lets them in. The variable is in the
+    environment only while oneDNN reads it: other programs that are started from this one have no permission for AMX,
+    and those with an oneDNN of that age would die of it.
+    """
+
+    def __init__(self):
+        self.amx = "MXNet is not loaded"
+        """`used`, or why AMX is not."""
+        self.highest = "AVX512_CORE_BF16"
+        """The level that oneDNN keeps to: one of _LEVELS."""
+
+    def _decide(self):
+        """The value that the variable is to have while oneDNN reads it, or None to leave it as it is."""
+        wanted = os.environ.get(_VARIABLE, "").strip().upper()
+        if wanted in _LEVELS:
+            self.highest = wanted
+        if not processor_flags() >= _LEVELS["AVX512_CORE_AMX"]:
+            self.amx = "the processor has none"
+        elif wanted and wanted != "AVX512_CORE_AMX":  # so do ALL and DEFAULT
+            self.amx = f"{_VARIABLE}={wanted} keeps it off"
+        elif not amx_permitted():
+            self.amx, self.highest = "the system does not permit it", "AVX512_CORE_BF16"
+            return self.highest if wanted else None  # with what the user has set oneDNN would end the process
+        else:
+            self.amx, self.highest = "used", "AVX512_CORE_AMX"
+            return self.highest
+        return None
+
+    def mxnet_came_first(self):
+        """MXNet was imported before gluon_nst, so it may have asked already: it has AMX only where the user let it in."""
+        self._decide()
+        if self.amx == "used" and _VARIABLE not in os.environ:
+            self.amx, self.highest = "mxnet was imported before gluon_nst", "AVX512_CORE_BF16"
+
+    @contextlib.contextmanager
+    def told(self):
+        """Load MXNet, and have it run its first operator, in the block."""
+        value, before = self._decide(), os.environ.get(_VARIABLE)
+        if value is None:
+            yield False
+            return
+        os.environ[_VARIABLE] = value
+        try:
+            yield True
+        finally:
+            os.environ.pop(_VARIABLE)
+            if before is not None:
+                os.environ[_VARIABLE] = before
+
+    def flags(self):
+        """The flags of the processor that oneDNN makes use of."""
+        levels = list(_LEVELS)
+        beyond = set().union(*(_LEVELS[level] for level in levels[levels.index(self.highest) + 1 :]))
+        return processor_flags() - beyond
+
+
+instructions = Instructions()
+"""Those of this process."""
+
+
+class _Loading(importlib.abc.MetaPathFinder):
+    """Stands in the way of the first import of mxnet, to tell it of this machine."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name != "mxnet":
+            return None
+        _check_threads()
+        sys.meta_path.remove(self)
+        try:
+            spec = importlib.util.find_spec("mxnet")
+        finally:
+            sys.meta_path.insert(0, self)
+        if spec is not None:
+            load = spec.loader.exec_module
+            spec.loader.exec_module = lambda module: self._load(load, module)
+        return spec
+
+    def _load(self, load, module):
+        with instructions.told() as first_operator:
+            load(module)
+            if first_operator:
+                module.nd.FullyConnected(module.nd.ones((1, 1)), module.nd.ones((1, 1)), no_bias=True, num_hidden=1).wait_to_read()
+        sys.meta_path.remove(self)
+
+
 def prepare_mxnet():
-    """Set what MXNet reads from the environment; what the user has set wins."""
+    """Set what MXNet reads from the environment, or have it set when it is loaded; what the user has set wins."""
     set_threads()
     # Don't announce on standard error that graphs are fused.
     os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
+    if "mxnet" in sys.modules:
+        instructions.mxnet_came_first()
+    else:
+        sys.meta_path.insert(0, _Loading())
 
 
 def choose_device(name="auto"):
@@ -131,20 +280,34 @@ def choose_device(name="auto"):
     return mx.gpu(index)
 
 
-def processor_flags(root="/"):
-    """The instruction sets of the processor, as Linux names them: `avx512bw`, `avx512_bf16`, …"""
-    flags = re.search(r"^flags\s*:(.*)", _read(f"{root}/proc/cpuinfo"), re.MULTILINE)
-    return set(flags.group(1).split()) if flags else set()
+def bfloat16_by(device):
+    """What computes a convolution in bfloat16 on `device` (an MXNet context): `AMX`, `AVX512_BF16`, `AVX-512`, or nothing, ``.
+
+    With AVX-512 alone MXNet emulates it, slower than float32.
+    """
+    flags = instructions.flags() if device.device_type == "cpu" else set()
+    kinds = {"AMX": "amx_bf16", "AVX512_BF16": "avx512_bf16", "AVX-512": "avx512bw"}
+    return next((kind for kind, flag in kinds.items() if flag in flags), "")
 
 
 def choose_precision(name, device):
-    """The precision of a run on `device` (an MXNet context) for `auto`, `float32` or `bfloat16`."""
-    flags = processor_flags() if device.device_type == "cpu" else set()
+    """The precision of a run on `device` (an MXNet context) for `auto`, `float32` or `bfloat16`.
+
+    `auto` is what is fastest, measured by scripts/benchmark.py: bfloat16 with AMX, and with AVX512_BF16 on AMD's processors
+    (Zen 4 and 5: 1.7 times as fast as float32), not on Intel's (0.7 times).
+    """
+    kind = bfloat16_by(device)
     if name == "auto":
-        return "bfloat16" if flags & {"avx512_bf16", "amx_bf16"} else "float32"
-    if name == "bfloat16" and "avx512bw" not in flags:  # with AVX-512 alone MXNet emulates it, slower than float32
+        wins = kind == "AMX" or (kind == "AVX512_BF16" and processor_vendor() == "AuthenticAMD")
+        return "bfloat16" if wins else "float32"
+    if name == "bfloat16" and not kind:
         raise InputError("precision bfloat16: MXNet has it only on processors with AVX-512; use --precision float32")
     return name
+
+
+def is_out_of_memory(error):
+    """Whether `error`, MXNet's or Python's own, says that there was no memory left to be had."""
+    return isinstance(error, MemoryError) or bool(re.search("allocat|bad_alloc|out of memory|memory object", str(error), re.I))
 
 
 def _converted(value, kind, convert):

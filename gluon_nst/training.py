@@ -5,29 +5,21 @@ import math
 import time
 from typing import NamedTuple, Tuple
 
-import numpy as np
-from mxnet import nd, sym
-from mxnet.contrib import amp
-from scipy import optimize
+from mxnet import MXNetError, nd, sym
 
 from gluon_nst.composite import get_inits
-from gluon_nst.errors import InputError, Interrupted, NSTError
-from gluon_nst.images import PIXELS, shown_range, standardisation
+from gluon_nst.errors import InputError, Interrupted, NSTError, OutOfMemory
+from gluon_nst.images import shown_range, standardisation
+from gluon_nst.layers import CONTENT_LAYERS, LAYERS, STYLE_LAYERS, activations
+from gluon_nst.lbfgs import LBFGS
 from gluon_nst.losses import compute_loss
-from gluon_nst.runtime import nd_mode
-from gluon_nst.vgg import CONTENT_LAYERS, LAYERS, STYLE_LAYERS, activations, extract_features
+from gluon_nst.narrow import narrow_features
+from gluon_nst.recipe import BOUNDS, CORRECTIONS, KEEPS, PIXELS, PRECISIONS, resolve
+from gluon_nst.runtime import is_out_of_memory, nd_mode
+from gluon_nst.vgg import extract_features
 
-PRECISIONS = ("float32", "bfloat16")
-BOUNDS = ("end", "step")
-KEEPS = ("last", "best")
-OPTIMIZERS = {"adam": ("end", "last"), "lbfgs": ("step", "best")}
-"""Each with the bounds and the composite to keep that suit it: what `auto` stands for."""
-
-CORRECTIONS = 5
-"""Steps that L-BFGS remembers. For the chapter's losses, from the content picture, more need no fewer evaluations, and each
-takes longer; from noise more are worth their time and memory."""
-
-_ENDLESS = 2**31 - 1
+_FIRST_STEP = 0.02
+"""The root mean square of the changes in the first step of L-BFGS, in the network's standardised pixels."""
 
 SETTLING = 10
 """Epochs over which `tolerance` is measured."""
@@ -59,8 +51,8 @@ class Objective:
     The graph is made of `extract_features` and `compute_loss` over the layers of `net`. Its memory is planned once,
     forward and backward pass together, which takes less than a hybridized block takes. `X` must have a gradient
     attached; its values are in the unit `pixels` (see `images.standardisation`). `loss_options` are the keywords of
-    `compute_loss`. With `precision` bfloat16 the layers from the second convolution on run in bfloat16; the first, the
-    Gram matrices, the losses and the composite stay in float32.
+    `compute_loss`. With `precision` bfloat16 the convolutions run in bfloat16 (`narrow.narrow_features`); the Gram matrices,
+    the losses and the composite stay in float32.
     """
 
     def __init__(
@@ -76,14 +68,20 @@ class Objective:
         precision="float32",
         pixels="standardised",
     ):
-        arrays = {f"input{number}": array for number, array in enumerate((X, *contents_Y, *styles_Y_gram))}
+        # The targets as MXNet's own operators read them: in oneDNN's layout they would be converted in every epoch.
+        targets = [nd.array(Y.asnumpy(), ctx=X.context) for Y in (*contents_Y, *styles_Y_gram)]
+        arrays = {f"input{number}": array for number, array in enumerate((X, *targets))}
         X_name, *_ = arrays
         picture, *targets = [sym.var(name, shape=array.shape, dtype=array.dtype) for name, array in arrays.items()]
         if pixels != "standardised":
             scale, shift = (sym.var(name, shape=(1, 3, 1, 1)) for name in ("scale", "shift"))
             picture = sym.broadcast_add(sym.broadcast_mul(picture, scale), shift)
             arrays.update(zip(("scale", "shift"), (nd.array(values, ctx=X.context) for values in standardisation(pixels))))
-        contents_Y_hat, styles_Y_hat = extract_features(picture, net, content_layers, style_layers)
+        if precision == "bfloat16":
+            (contents_Y_hat, styles_Y_hat), narrow = narrow_features(picture, net, content_layers, style_layers)
+            arrays.update(narrow)
+        else:
+            contents_Y_hat, styles_Y_hat = extract_features(picture, net, content_layers, style_layers)
         contents_l, styles_l, tv_l, total = compute_loss(
             picture,
             contents_Y_hat,
@@ -94,15 +92,6 @@ class Objective:
         )
         # In this order: a style layer's loss is then computed with the layer, and MXNet's plan needs a tenth less memory.
         graph = sym.Group([total, sym.BlockGrad(sym.concat(*contents_l, *styles_l, tv_l, total, dim=0))])
-        if precision == "bfloat16":
-            graph = amp.convert_symbol(
-                graph,
-                "bfloat16",
-                target_dtype_ops=["Convolution"],
-                fp32_ops=["Reshape"],  # the first operator of every Gram matrix; a difference is widened by itself
-                conditional_fp32_ops=[],
-                excluded_sym_names=[f"{net[0].name}_fwd"],  # with three input channels it gains nothing
-            )
         parameters = net.collect_params()
         arrays.update((name, parameters[name].data()) for name in graph.list_arguments() if name not in arrays)
         self._executor = graph.bind(
@@ -127,12 +116,12 @@ class Objective:
 
 
 # Bytes that a process takes at most: with MXNet loaded, for every number that a layer puts out, for every pixel that L-BFGS
-# works on, and for each of its corrections (two pictures in double precision); and for every pixel of a style picture, whose
+# works on, and for each of its corrections (two pictures in single precision); and for every pixel of a style picture, whose
 # features of a block may all be kept. Learned from the peaks of whole runs at 300 × 450 to 900 × 1350, up to layers 7 and 28.
 _BASE = 0.6e9
 _BYTES_PER_ACTIVATION = 10.2
-_BYTES_PER_PIXEL = {"adam": 0, "lbfgs": 660}
-_BYTES_PER_CORRECTION = {"adam": 0, "lbfgs": 48}
+_BYTES_PER_PIXEL = {"adam": 0, "lbfgs": 200}
+_BYTES_PER_CORRECTION = {"adam": 0, "lbfgs": 24}
 _BYTES_PER_STYLE_PIXEL = 2000
 
 
@@ -214,39 +203,15 @@ def _adam(objective, X, trainer, record, composite, best, bounds, lr_decay, lr_d
             trainer.set_learning_rate(trainer.learning_rate * lr_decay)
 
 
-def _lbfgs(objective, X, record, composite, best, bounds, corrections):
-    """SciPy's L-BFGS-B (Byrd et al. 1995), which without bounds is the L-BFGS that Gatys et al. (2016) used."""
-    if bounds:
-        # One pair for all the pixels of a channel: of arrays SciPy would make millions of Python's numbers.
-        pairs = zip(*(bound.ravel().tolist() for bound in bounds))
-        bounds = [pair for pair in pairs for _ in range(X[0, 0].size)]
-
-    def evaluate(x):
-        X[:] = x.reshape(X.shape)
+def _lbfgs(objective, X, record, composite, best, bounds, corrections, first_step):
+    optimizer = LBFGS(X.asnumpy(), corrections, bounds, first_step)
+    while True:
+        X[:] = optimizer.x
         losses = objective()
         best.see(X, losses[-1])
         if record.add(losses, 1.0, composite):
-            raise StopIteration  # SciPy looks at its own limits only between two line searches
-        return losses[-1], X.grad.asnumpy().ravel().astype(np.float64)
-
-    try:
-        before = None
-        while best.total != before:  # a line search fails now and then for want of precision: a fresh start goes on
-            before = best.total
-            optimize.fmin_l_bfgs_b(
-                evaluate,
-                best.X.asnumpy().ravel().astype(np.float64),
-                bounds=bounds,
-                m=corrections,
-                factr=0,
-                pgtol=0,
-                maxfun=_ENDLESS,
-                maxiter=_ENDLESS,
-            )
-    except StopIteration:
-        pass
-    finally:
-        objective = None  # SciPy's wrappers hold each other, and `evaluate`, until a garbage collection
+            return
+        optimizer.step(losses[-1], X.grad.asnumpy())
 
 
 @nd_mode
@@ -283,7 +248,7 @@ def train(
     edition, 1 in the 2023 edition. With lbfgs, an epoch is one evaluation of the losses and their gradient, no learning
     rate is used, and `corrections` steps are remembered.
 
-    The optimizer works on values in the unit `pixels`, one of images.PIXELS, which is also that of `lr`. With `bounds`
+    The optimizer works on values in the unit `pixels`, one of recipe.PIXELS, which is also that of `lr`. With `bounds`
     step they are kept, step by step, to what a picture can show; with end they go where they will. `keep` says which
     composite is returned: the last, or the best of those whose loss was computed. Both follow the optimizer where they
     are auto: step and best for lbfgs, end and last for adam.
@@ -294,8 +259,8 @@ def train(
 
     `report` is called with the Epoch after each epoch; its losses are those printed in the chapter, and its `stage` is
     the number given here. `watch` is called with the Epoch and a function that gives what would be returned now.
-    Raises InputError for another optimizer or precision, NSTError when the loss is not finite any more, and
-    Interrupted, with the composite so far as its result, on Ctrl-C.
+    Raises InputError for another optimizer or precision, NSTError when the loss is not finite any more, and OutOfMemory,
+    or on Ctrl-C Interrupted, with the composite so far as its result.
     """
     bounds, keep = resolve(optimizer, bounds, keep)
     for name, value, known in (
@@ -330,18 +295,15 @@ def train(
         best = _Best(values) if keep == "best" or optimizer == "lbfgs" else None
         limits = shown_range(pixels) if bounds == "step" else None
         if optimizer == "lbfgs":
-            _lbfgs(objective, values, record, composite, best, limits, corrections)
+            first_step = _FIRST_STEP / float(scale.mean().asscalar())
+            _lbfgs(objective, values, record, composite, best, limits, corrections, first_step)
         else:
             _adam(objective, values, trainer, record, composite, best, limits, lr_decay, lr_decay_epoch, lr_decay_from)
         values.wait_to_read()
     except KeyboardInterrupt:
         raise Interrupted(composite()) from None
+    except (MemoryError, MXNetError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(f"stage {stage}: the memory ran out", composite()) from None
     return composite()
-
-
-def resolve(optimizer, bounds, keep):
-    """`bounds` and `keep` as the optimizer has them where they are auto. Raises InputError for another optimizer."""
-    if optimizer not in OPTIMIZERS:
-        raise InputError(f"optimizer {optimizer}: not one of {', '.join(OPTIMIZERS)}")
-    its_bounds, its_keep = OPTIMIZERS[optimizer]
-    return its_bounds if bounds == "auto" else bounds, its_keep if keep == "auto" else keep

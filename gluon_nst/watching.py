@@ -4,13 +4,13 @@ import importlib.util
 import itertools
 import json
 import time
-from pathlib import Path
 
 from PIL import Image
 
 from gluon_nst import figures
 from gluon_nst.errors import InputError
-from gluon_nst.images import check_ending, placed_whole, write_image
+from gluon_nst.files import check_ending, given, placed_whole
+from gluon_nst.images import write_image
 
 FILMS = (".gif", ".webp", ".mp4")
 
@@ -24,7 +24,7 @@ _SECONDS_BETWEEN_TWO_DRAWINGS = 1
 
 def snapshot_paths(path, every, recipe):
     """{(stage, epochs done): path} of the pictures that Snapshots writes: out-stage-1-epoch-050.png, …"""
-    path, count = Path(path), sum(stage.epochs // every for stage in recipe.stages)
+    path, count = given(path), sum(stage.epochs // every for stage in recipe.stages)
     if count > _MOST_SNAPSHOTS:
         raise InputError(f"save every {every}: would keep {count} pictures; choose a larger number of epochs")
     return {
@@ -54,8 +54,8 @@ class Snapshots:
 class Film:
     """Collects about ninety moments of a run by `recipe`; `write` makes the film: the composite beside its losses."""
 
-    def __init__(self, path, recipe):
-        self._path, self._moments, self._losses = Path(path), [], []
+    def __init__(self, recipe):
+        self._moments, self._losses = [], []
         self._every = -(-sum(stage.epochs for stage in recipe.stages) // _MOMENTS)
 
     def __call__(self, epoch, picture):
@@ -68,24 +68,25 @@ class Film:
         smaller.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Image.LANCZOS)
         self._moments.append((len(self._losses), smaller))
 
-    def write(self, picture, progress=lambda frames, total: frames):
-        """Write the film, which ends with `picture`, the run's result; `progress(frames, total)` wraps its frames."""
+    def write(self, path, picture, progress=lambda frames, total: frames):
+        """Write the film to `path`; it ends with `picture`, the run's result. `progress(frames, total)` wraps its frames."""
+        path = given(path)
         if not self._losses:  # stopped before it saw anything
             return
         if not self._moments or self._moments[-1][0] < len(self._losses):
             self._keep(picture)
         frames = iter(progress(figures.film(self._moments, self._losses), len(self._moments)))
-        with placed_whole(self._path) as temporary:
-            if self._path.suffix.lower() == ".mp4":
+        with placed_whole(path) as temporary:
+            if path.suffix.lower() == ".mp4":
                 _write_mp4(temporary, frames)
             else:
-                _write_animation(temporary, frames, self._path.suffix.lower().lstrip("."))
+                _write_animation(temporary, frames, path.suffix.lower().lstrip("."))
 
 
 def check_film(path):
     """Raise InputError unless `path` names a film that can be made: GIF, WebP or, with imageio-ffmpeg, MP4."""
     check_ending(path, FILMS)
-    if Path(path).suffix.lower() == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
+    if given(path).suffix.lower() == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
         raise InputError(f"{path}: MP4 takes the package imageio-ffmpeg; install gluon-nst[film], or name a .gif or .webp")
 
 

@@ -33,8 +33,8 @@ import torch  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from gluon_nst import pictures, recipe, runtime, weights  # noqa: E402
-from gluon_nst.training import PRECISIONS  # noqa: E402
-from gluon_nst.vgg import BLOCKS  # noqa: E402
+from gluon_nst.recipe import PRECISIONS  # noqa: E402
+from gluon_nst.layers import BLOCKS  # noqa: E402
 
 FOLDER = Path(__file__).parents[1] / "img"
 WARM_UP = 3  # the first epochs allocate, and let oneDNN choose its kernels

@@ -117,7 +117,7 @@ def as_printed(stages, weights, content, style, report):
                 trainer.set_learning_rate(trainer.learning_rate * 0.1)
 
 
-def pytorch(stages, weights, content, style, report, *, channels_last=False, bfloat16=False, lbfgs=False):
+def pytorch(stages, weights, content, style, report, *, channels_last=False, bfloat16=False, compiled=False, lbfgs=False):
     """The chapter in PyTorch: eager, its parameters frozen, threads as PyTorch takes them (every core)."""
     import numpy as np
     import torch
@@ -180,11 +180,17 @@ def pytorch(stages, weights, content, style, report, *, channels_last=False, bfl
             styles_Y_gram = [gram(Y) for Y in extract_features(preprocess(style_img, height, width))[1]]
         X = nn.Parameter(content_X.clone() if X is None else preprocess(postprocess(X) * 255, height, width))
 
-        def compute_loss():
+        def losses(X, contents_Y, styles_Y_gram):
             contents_Y_hat, styles_Y_hat = extract_features(X)
             contents_l = [torch.square(Y_hat - Y).mean() for Y_hat, Y in zip(contents_Y_hat, contents_Y)]
             styles_l = [torch.square(gram(Y_hat) - Y).mean() * 1e3 for Y_hat, Y in zip(styles_Y_hat, styles_Y_gram)]
-            total = sum([*contents_l, *styles_l, tv_loss(X) * 10])
+            return sum([*contents_l, *styles_l, tv_loss(X) * 10])
+
+        # Compiled anew for each size, as it would be by itself (dynamic shapes, from the second on, are slower).
+        objective = torch.compile(losses, dynamic=False) if compiled else losses
+
+        def compute_loss():
+            total = objective(X, contents_Y, styles_Y_gram)
             X.grad = None
             total.backward()
             return total
@@ -236,7 +242,7 @@ def gluon_nst_fast(stages, weights, content, style, report):
     import mxnet as mx
     from gluon_nst import weights as trunks
 
-    transfer, reached = sys.modules["gluon_nst.transfer"], []
+    transfer, reached = sys.modules["gluon_nst.job"], []
     train = transfer.train
 
     def keep(*arguments, **options):
@@ -262,6 +268,9 @@ PROGRAMS = {
     "PyTorch": pytorch,
     "PyTorch, channels_last": lambda *run: pytorch(*run, channels_last=True),
     "PyTorch, bfloat16": lambda *run: pytorch(*run, bfloat16=True),
+    "PyTorch, bfloat16, channels_last": lambda *run: pytorch(*run, bfloat16=True, channels_last=True),
+    "PyTorch, bfloat16, compiled": lambda *run: pytorch(*run, bfloat16=True, compiled=True),
+    "PyTorch, bfloat16, channels_last, compiled": lambda *run: pytorch(*run, bfloat16=True, channels_last=True, compiled=True),
     "PyTorch, L-BFGS": lambda *run: pytorch(*run, lbfgs=True),
     "gluon-nst": gluon_nst,
     "gluon-nst, bfloat16": lambda *run: gluon_nst(*run, precision="bfloat16"),

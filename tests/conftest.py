@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gluon_nst import vgg
+from gluon_nst import layers
 
 from painting import paint
 
@@ -37,7 +37,7 @@ def parameters():
     """He-initialised parameters for all sixteen convolutions, with small biases, under the model zoo's names."""
     random = np.random.default_rng(19)
     arrays = {}
-    for name, shape in vgg.parameter_shapes().items():
+    for name, shape in layers.parameter_shapes().items():
         deviation = np.sqrt(2 / np.prod(shape[1:])) if name.endswith("weight") else 0.1
         arrays[name] = mx.nd.array(random.standard_normal(shape, dtype=np.float32) * np.float32(deviation))
     return arrays

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import gluon_nst as nst
-from gluon_nst import cli, experiments, weights
+from gluon_nst import cli, experiments, job, recipe as recipes, weights
 
 SMALL = ["--sizes", "32x48", "--epochs", "3", "--quiet"]
 
@@ -31,13 +31,13 @@ def command(content, style, weights_file, tmp_path, capfd):
 @pytest.fixture
 def started(monkeypatch):
     """The recipes of the runs that were started, as they start."""
-    recipes, start = [], nst.transfer.__globals__["Run"].start
+    recipes, start = [], job.Run.start
 
     def spy(self, *arguments, **options):
         recipes.append(self.recipe)
         return start(self, *arguments, **options)
 
-    monkeypatch.setattr(nst.transfer.__globals__["Run"], "start", spy)
+    monkeypatch.setattr(job.Run, "start", spy)
     return recipes
 
 
@@ -199,7 +199,7 @@ def test_an_experiment_does_not_overwrite_its_inputs(content, style, weights_fil
 
 
 def test_an_interrupt_keeps_what_is_finished_and_says_how_to_go_on(command, started, tmp_path, monkeypatch):
-    train, calls = sys.modules["gluon_nst.transfer"].train, []
+    train, calls = job.train, []
 
     def stop(*arguments, **options):
         calls.append(1)
@@ -208,7 +208,7 @@ def test_an_interrupt_keeps_what_is_finished_and_says_how_to_go_on(command, star
         return train(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules["gluon_nst.transfer"], "train", stop)
+        patch.setattr(job, "train", stop)
         status, _, err = command("sweep", "--vary", "lr=0.1,0.2,0.3")
     folder = tmp_path / "out"
     assert status == 130
@@ -267,7 +267,7 @@ def test_compare_runs_the_published_recipes_on_the_same_pictures(command, starte
     assert [recipe.content_layers for recipe in started] == [(25,), (22,), (7,), (31,), (22,)]
     assert {recipe.stages[0].size for recipe in started} == {(32, 48)}
     assert files(tmp_path / "out") == sorted(
-        ["sheet.png", *(f"{name}{end}" for name in experiments.PUBLISHED for end in (".csv", ".png"))]
+        ["sheet.png", *(f"{name}{end}" for name in recipes.PUBLISHED for end in (".csv", ".png"))]
     )
 
 

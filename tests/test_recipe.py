@@ -14,6 +14,7 @@ def write(tmp_path, text):
     return path
 
 
+STAGES = (recipes.Stage((32, 48), 2),)
 STAGE = "[[stages]]\nsize = [32, 48]\nepochs = 3\n"
 
 
@@ -48,7 +49,8 @@ def test_udacitys_recipe_takes_features_after_the_relu():
     assert (recipe.content_layers, recipe.style_layers) == ((22,), (1, 6, 11, 20, 29))
     assert recipe.style_layer_weights == (1, 0.75, 0.2, 0.2, 0.2) and recipe.style_weight == 1e6
     assert (recipe.gram_divisor, recipe.style_reduction) == ("none", "mean/chw")
-    assert [(s.size, s.epochs, s.lr, s.lr_decay) for s in recipe.stages] == [(400, 2000, 0.003, 1)] and not recipe.enlarge
+    assert [(s.size, s.epochs, s.lr, s.lr_decay) for s in recipe.stages] == [(400, 2000, 0.003, 1)]
+    assert recipe.side == "shortest" and not recipe.enlarge
 
 
 def test_the_posters_recipe_uses_the_first_five_convolutions():
@@ -246,11 +248,17 @@ def test_layers_can_be_customised_by_name_index_or_weights():
 def test_a_stage_of_a_longest_side_has_the_pictures_shape():
     fitted = [recipes.fit(recipes.customise("udacity", sizes=[400]), size).stages[0].size for size in ((800, 600), (300, 900))]
     assert fitted == [(400, 300), (133, 400)]
-    assert recipes.fit(recipes.read("udacity"), (150, 200)).stages[0].size == (150, 200)  # it doesn't enlarge
+    small = dataclasses.replace(recipes.customise("udacity", sizes=[400]), enlarge=False)
+    assert recipes.fit(small, (150, 200)).stages[0].size == (150, 200)
     assert recipes.fit(recipes.read("tensorflow"), (150, 200)).stages[0].size == (384, 512)
     assert recipes.fit(recipes.read("d2l-2019"), (150, 200)) == recipes.read("d2l-2019")
     with pytest.raises(InputError, match="size 4x400: too small for the network"):
-        recipes.fit(recipes.read("udacity"), (9, 900))
+        recipes.fit(recipes.customise("udacity", sizes=[400]), (9, 900))
+
+
+def test_a_stage_of_a_shortest_side_is_as_torchvision_resizes():
+    fitted = [recipes.fit(recipes.read("udacity"), size).stages[0].size for size in ((1365, 2048), (800, 600), (160, 240), (900, 900))]
+    assert fitted == [(400, 600), (533, 400), (240, 360), (400, 400)]
 
 
 def test_the_style_picture_is_squashed_or_keeps_its_shape():
@@ -258,7 +266,46 @@ def test_the_style_picture_is_squashed_or_keeps_its_shape():
     stage = recipes.Stage((200, 300), 1)
     assert recipes.style_size(squashed, stage, (900, 300)) == (200, 300)
     assert recipes.style_size(own, stage, (900, 300)) == (150, 50)
-    assert recipes.style_size(own, stage, (900, 20)) == (150, 16)  # what the network needs
+    assert recipes.style_size(own, stage, (900, 20)) == (720, 16)  # what the network needs, and its shape
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: recipes.Recipe(stages=()), r"stages: at least one \[\[stages\]\] table is needed"),
+        (lambda: recipes.Recipe(stages=[(300, 450)]), "stages: at least one"),
+        (lambda: recipes.Stage((300, 450), epochs=0), "epochs: 0 is not an integer of at least 1"),
+        (lambda: recipes.Stage((300, 450), 1, lr=float("nan")), "lr: nan is not a number above 0"),
+        (lambda: recipes.Stage("300x450", 1), "size: '300x450' is not two positive integers"),
+        (lambda: recipes.Recipe(STAGES, style_reduction="median"), "style_reduction: 'median' is not one of mean, mean/chw"),
+        (lambda: recipes.Recipe(STAGES, tv_weight=float("nan")), "tv_weight: nan is not a number of at least 0"),
+        (lambda: recipes.Recipe(STAGES, content_layers=()), "content_layers: .* is not different layers of VGG-19"),
+        (lambda: recipes.Recipe(STAGES, style_layers=(37,)), "style_layers: .* is not different layers of VGG-19"),
+        (lambda: recipes.Recipe(STAGES, style_layers=(0,), style_layer_weights=(-1,)), "style_layer_weights: -1 is not a number"),
+        (lambda: recipes.Recipe((recipes.Stage((8, 64), 1),)), "size 8x64: too small for the network"),
+        (lambda: dataclasses.replace(recipes.read("fast"), optimizer="sgd"), "optimizer: 'sgd' is not one of adam, lbfgs"),
+    ],
+)
+def test_a_recipe_made_in_python_is_checked_as_a_file_is(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+def test_a_recipe_made_in_python_may_name_its_layers():
+    recipe = recipes.Recipe(STAGES, content_layers=["conv4_2"], style_layers={"relu2_1": 0.5, "conv1_1": 2})
+    assert (recipe.content_layers, recipe.style_layers, recipe.style_layer_weights) == ((21,), (0, 6), (2, 0.5))
+
+
+def test_what_a_recipe_does_not_say_is_as_in_the_default_recipe(tmp_path):
+    default, bare = recipes.read(recipes.DEFAULT), recipes.read(write(tmp_path, STAGE))
+    assert dataclasses.replace(bare, stages=default.stages, title=default.title, source=default.source) == default
+    assert recipes.Stage(300, 1) == dataclasses.replace(default.stages[0], size=300, epochs=1)
+
+
+def test_what_a_recipe_sets_stays_with_another_optimizer():
+    recipe = recipes.customise("tensorflow", optimizer="lbfgs")
+    assert (recipe.bounds, recipe.keep) == ("step", "best")
+    assert (recipes.customise("gatys-2016", optimizer="adam").bounds, recipes.customise("gatys-2016", optimizer="adam").keep) == ("end", "best")
 
 
 def test_bounds_and_what_is_kept_follow_another_optimizer():

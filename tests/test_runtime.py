@@ -107,7 +107,7 @@ print([name for name in before if before[name] != after[name]])
 
 
 def test_importing_sets_two_variables_for_mxnet_where_the_user_has_not():
-    code = f"import os; before = set(os.environ); import gluon_nst; print(sorted(set(os.environ) - before - {{'KMP_INIT_AT_FORK'}}))"
+    code = "import os; before = set(os.environ); import gluon_nst; print(sorted(set(os.environ) - before - {'KMP_INIT_AT_FORK'}))"
     assert python(code).stdout.strip() == str(sorted(SET_FOR_MXNET))
     code = "import os, gluon_nst; print(os.environ['MXNET_SUBGRAPH_VERBOSE'])"
     assert python(code, MXNET_SUBGRAPH_VERBOSE="2").stdout.strip() == "2"
@@ -120,7 +120,7 @@ def test_the_users_own_thread_count_wins():
 
 @pytest.mark.skipif(runtime.physical_cores() < 2, reason="on one core MXNet takes all there is")
 def test_one_warning_where_mxnet_came_first():
-    run = python("import mxnet, gluon_nst; import gluon_nst.transfer")
+    run = python("import mxnet, gluon_nst; import gluon_nst.job")
     if runtime.physical_cores() > max(1, len(os.sched_getaffinity(0)) // 2):
         assert run.stderr.count("UserWarning: mxnet was imported before gluon_nst") == 1
         assert "set OMP_NUM_THREADS=" in run.stderr and "<string>:1: UserWarning" in run.stderr
@@ -216,26 +216,146 @@ def test_the_processors_flags_are_read(tmp_path):
     assert runtime.processor_flags(tmp_path / "nowhere") == set()
 
 
+AMX = {"avx512bw", "avx512_bf16", "amx_tile", "amx_bf16"}
+
+
+@pytest.fixture
+def processor(monkeypatch):
+    """Have runtime find itself on a processor, before MXNet is loaded; gives the Instructions of its process."""
+
+    def find(flags, vendor="GenuineIntel", permitted=True):
+        monkeypatch.setattr(runtime, "processor_flags", lambda: flags)
+        monkeypatch.setattr(runtime, "processor_vendor", lambda: vendor)
+        monkeypatch.setattr(runtime, "amx_permitted", lambda: permitted)
+        monkeypatch.delenv("DNNL_MAX_CPU_ISA", raising=False)
+        monkeypatch.setattr(runtime, "instructions", runtime.Instructions())
+        return runtime.instructions
+
+    return find
+
+
 @pytest.mark.parametrize(
-    "name, flags, precision",
+    "flags, vendor, permitted, precision, by",
     [
-        ("auto", {"avx2"}, "float32"),
-        ("auto", {"avx2", "avx512bw"}, "float32"),
-        ("auto", {"avx512bw", "avx512_bf16"}, "bfloat16"),
-        ("auto", {"avx512bw", "amx_bf16"}, "bfloat16"),
-        ("float32", {"avx512bw", "avx512_bf16"}, "float32"),
-        ("bfloat16", {"avx512bw"}, "bfloat16"),
+        ({"avx2"}, "AuthenticAMD", True, "float32", ""),
+        ({"avx2", "avx512bw"}, "GenuineIntel", True, "float32", "AVX-512"),
+        ({"avx512bw", "avx512_bf16"}, "AuthenticAMD", True, "bfloat16", "AVX512_BF16"),
+        ({"avx512bw", "avx512_bf16"}, "GenuineIntel", True, "float32", "AVX512_BF16"),
+        (AMX, "GenuineIntel", True, "bfloat16", "AMX"),
+        (AMX, "GenuineIntel", False, "float32", "AVX512_BF16"),
     ],
 )
-def test_auto_is_bfloat16_only_where_it_is_native(monkeypatch, name, flags, precision):
-    monkeypatch.setattr(runtime, "processor_flags", lambda: flags)
-    assert runtime.choose_precision(name, mx.cpu()) == precision
-    if name == "auto":
-        assert runtime.choose_precision(name, mx.gpu()) == "float32"
+def test_auto_is_bfloat16_only_where_it_is_the_faster_one(processor, flags, vendor, permitted, precision, by):
+    with processor(flags, vendor, permitted).told():
+        pass
+    assert runtime.choose_precision("auto", mx.cpu()) == precision and runtime.bfloat16_by(mx.cpu()) == by
+    assert runtime.choose_precision("float32", mx.cpu()) == runtime.choose_precision("auto", mx.gpu()) == "float32"
 
 
-@pytest.mark.parametrize("device, flags", [(mx.cpu(), {"avx2"}), (mx.gpu(), {"avx512bw", "avx512_bf16"})])
-def test_bfloat16_is_refused_where_mxnet_does_not_have_it(monkeypatch, device, flags):
-    monkeypatch.setattr(runtime, "processor_flags", lambda: flags)
+@pytest.mark.parametrize("device, flags", [(mx.cpu(), {"avx2"}), (mx.gpu(), AMX)])
+def test_bfloat16_is_refused_where_mxnet_does_not_have_it(processor, device, flags):
+    processor(flags)
     with pytest.raises(InputError, match="precision bfloat16: MXNet has it only on processors with AVX-512; use --precision"):
         runtime.choose_precision("bfloat16", device)
+
+
+@pytest.mark.parametrize(
+    "flags, permitted, wanted, while_it_reads, amx",
+    [
+        (AMX, True, None, "AVX512_CORE_AMX", "used"),
+        (AMX, True, "AVX512_CORE_AMX", "AVX512_CORE_AMX", "used"),
+        (AMX, True, "avx512_core", "avx512_core", "DNNL_MAX_CPU_ISA=AVX512_CORE keeps it off"),
+        (AMX, True, "ALL", "ALL", "DNNL_MAX_CPU_ISA=ALL keeps it off"),
+        (AMX, False, None, None, "the system does not permit it"),
+        (AMX, False, "AVX512_CORE_AMX", "AVX512_CORE_BF16", "the system does not permit it"),
+        ({"avx512bw"}, True, None, None, "the processor has none"),
+    ],
+)
+def test_the_variable_for_amx_is_there_only_while_it_is_read(processor, monkeypatch, flags, permitted, wanted, while_it_reads, amx):
+    instructions = processor(flags, permitted=permitted)
+    if wanted:
+        monkeypatch.setenv("DNNL_MAX_CPU_ISA", wanted)
+    with instructions.told():
+        assert os.environ.get("DNNL_MAX_CPU_ISA") == while_it_reads
+    assert os.environ.get("DNNL_MAX_CPU_ISA") == wanted and instructions.amx == amx
+
+
+def test_where_mxnet_came_first_amx_is_not_counted_on(processor, monkeypatch):
+    instructions = processor(AMX)
+    instructions.mxnet_came_first()
+    assert instructions.amx == "mxnet was imported before gluon_nst"
+    assert runtime.choose_precision("auto", mx.cpu()) == "float32"
+    instructions = processor(AMX)
+    monkeypatch.setenv("DNNL_MAX_CPU_ISA", "AVX512_CORE_AMX")  # the user's own: MXNet may have read it
+    instructions.mxnet_came_first()
+    assert instructions.amx == "used" and runtime.choose_precision("auto", mx.cpu()) == "bfloat16"
+
+
+needs_amx = pytest.mark.skipif(
+    not runtime.processor_flags() >= AMX or not runtime.amx_permitted(), reason="the processor has no AMX, or the system keeps it"
+)
+
+CONVOLVE = """
+import mxnet as mx
+from mxnet.contrib.amp.amp import bfloat16
+X = mx.nd.amp_cast(mx.nd.ones((1, 32, 8, 8)), dtype=bfloat16)
+W = mx.nd.amp_cast(mx.nd.ones((32, 32, 3, 3)), dtype=bfloat16)
+mx.nd.amp_cast(mx.nd.Convolution(X, W, no_bias=True, kernel=(3, 3), num_filter=32), dtype="float32").asnumpy()
+"""
+
+
+@needs_amx
+@pytest.mark.parametrize(
+    "before, variable, amx",
+    [
+        ("import gluon_nst", {}, True),
+        ("import gluon_nst", {"DNNL_MAX_CPU_ISA": "AVX512_CORE_BF16"}, False),
+        ("import mxnet, gluon_nst", {}, False),
+        ("from gluon_nst import runtime; runtime.amx_permitted = lambda: False", {"DNNL_MAX_CPU_ISA": "AVX512_CORE_AMX"}, False),
+    ],
+)
+def test_convolutions_use_amx_where_it_is_let_in(before, variable, amx):
+    # oneDNN writes which kernel it takes; a process that used AMX without permission would have been ended.
+    run = python(f"{before}\n{CONVOLVE}", DNNL_VERBOSE="1", OMP_NUM_THREADS="2", **variable)
+    kernels = [line for line in run.stdout.splitlines() if ",convolution," in line]
+    assert kernels and all(("amx" in kernel) == amx for kernel in kernels)
+
+
+@needs_amx
+def test_programs_that_are_started_from_a_run_do_not_get_amx_by_it():
+    code = f"import gluon_nst, os, subprocess, sys\n{CONVOLVE}\nsubprocess.run([sys.executable, '-c', {CONVOLVE!r}], check=True)"
+    assert python(code, DNNL_VERBOSE="1").stdout.count("amx") > 0
+
+
+@pytest.mark.parametrize("threads", ["abc", "", "0", "-1", "2,4", "99999999999"])
+def test_a_number_of_threads_that_is_none_is_refused_in_one_line(threads):
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        python("from gluon_nst.cli import main; raise SystemExit(main(['info']))", OMP_NUM_THREADS=threads)
+    assert refused.value.returncode == 2 and refused.value.stdout == ""
+    assert refused.value.stderr.startswith(f"error: OMP_NUM_THREADS={threads}: not a number of threads from 1 to 9999; unset it")
+    assert refused.value.stderr.count("\n") == 1
+
+
+def test_a_limit_on_the_address_space_bounds_the_memory():
+    limit = 3_000_000 * 1024
+    code = f"""
+import resource
+resource.setrlimit(resource.RLIMIT_AS, ({limit}, {limit}))
+from gluon_nst import runtime
+print(runtime.available_memory())
+"""
+    assert 0.5 * limit < int(python(code).stdout) <= limit
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (MemoryError(), True),
+        (mx.MXNetError("Failed to allocate CPU Memory"), True),
+        (mx.MXNetError("std::bad_alloc"), True),
+        (mx.MXNetError("cudaMalloc retry failed: out of memory"), True),
+        (mx.MXNetError("Shape inconsistent"), False),
+    ],
+)
+def test_an_error_for_want_of_memory_is_known(error, said):
+    assert runtime.is_out_of_memory(error) == said

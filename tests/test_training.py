@@ -4,7 +4,7 @@ import pytest
 from mxnet import autograd
 
 import gluon_nst as nst
-from gluon_nst import runtime, vgg
+from gluon_nst import runtime, layers
 from gluon_nst.training import Objective, estimate_memory
 
 from painting import paint
@@ -264,7 +264,7 @@ def test_activations_are_those_of_the_layers(net):
     for index, layer in enumerate(net):
         X = layer(X)
         count += X.size
-        assert vgg.activations(index) == count / (32 * 48)
+        assert layers.activations(index) == count / (32 * 48)
 
 
 def test_the_estimate_grows_with_the_size_and_the_layers():

@@ -5,13 +5,13 @@ from mxnet.gluon import nn
 from mxnet.gluon.model_zoo import vision
 
 import gluon_nst as nst
-from gluon_nst import vgg
+from gluon_nst import layers
 
 from painting import paint
 
 
 def test_the_books_indices_are_the_papers_layers():
-    names = {index: name for name, index in vgg.LAYERS.items()}
+    names = {index: name for name, index in layers.LAYERS.items()}
     assert [names[index] for index in (0, 5, 10, 19, 28)] == ["conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"]
     assert names[25] == "conv4_4" and len(names) == 37
 
@@ -19,7 +19,7 @@ def test_the_books_indices_are_the_papers_layers():
 def test_names_and_indices_are_those_of_the_model_zoo():
     features = vision.vgg19().features
     kinds = {"conv": nn.Conv2D, "relu": nn.Activation, "pool": nn.MaxPool2D}
-    for name, index in vgg.LAYERS.items():
+    for name, index in layers.LAYERS.items():
         assert type(features[index]) is kinds[name[:4]]
 
 
@@ -30,7 +30,7 @@ def test_the_parameters_have_the_model_zoos_names_and_shapes():
     shapes = {name: p.shape for name, p in zoo._collect_params_with_prefix().items()}
     convolutions = [index for index, layer in enumerate(zoo.features) if isinstance(layer, nn.Conv2D)]
     names = [f"features.{index}.{kind}" for index in convolutions for kind in ("weight", "bias")]
-    assert vgg.parameter_shapes() == {name: shapes[name] for name in names}
+    assert layers.parameter_shapes() == {name: shapes[name] for name in names}
 
 
 def test_the_network_ends_after_the_last_layer_and_is_frozen(parameters):
@@ -49,7 +49,7 @@ def test_the_network_holds_the_parameters_it_was_given(parameters):
 
 @pytest.mark.parametrize("last, side", [(3, 1), (4, 2), (25, 8), (28, 16), (36, 32)])
 def test_the_smallest_side_is_the_smallest_that_runs(parameters, last, side):
-    assert vgg.smallest_side(last) == side
+    assert layers.smallest_side(last) == side
     net = nst.truncated_vgg19(parameters, last, mx.cpu())
     assert min(net(mx.nd.zeros((1, 3, side, side))).shape) == 1
 
@@ -103,4 +103,4 @@ def test_multiplications_are_those_of_the_layers(net):
         X = layer(X)
         if isinstance(layer, nn.Conv2D):
             count += X.size * np.prod(layer.weight.shape[1:])
-        assert vgg.multiplications(index) == count / (32 * 48)
+        assert layers.multiplications(index) == count / (32 * 48)

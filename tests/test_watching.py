@@ -50,9 +50,9 @@ def test_a_runs_snapshot_after_its_last_epoch_is_its_result(content, style, weig
 
 @pytest.mark.parametrize("ending", [".gif", ".webp"])
 def test_a_film_is_an_animation_that_ends_with_the_result(recipe, tmp_path, ending):
-    film, counted = watching.Film(tmp_path / f"film{ending}", recipe), []
+    film, counted = watching.Film(recipe), []
     follow(recipe, film)
-    film.write(RESULT, lambda frames, total: (counted.append(total) or frame for frame in frames))
+    film.write(tmp_path / f"film{ending}", RESULT, lambda frames, total: (counted.append(total) or frame for frame in frames))
     assert counted == [11] * 11
     with Image.open(tmp_path / f"film{ending}") as written:
         assert written.n_frames == 11
@@ -63,18 +63,18 @@ def test_a_film_is_an_animation_that_ends_with_the_result(recipe, tmp_path, endi
 
 def test_a_long_run_has_a_film_of_about_ninety_moments(tmp_path):
     recipe = recipes.customise("d2l-2019", sizes=[(16, 16)], epochs=1000)
-    film = watching.Film(tmp_path / "film.gif", recipe)
+    film = watching.Film(recipe)
     follow(recipe, film)
-    film.write(RESULT)
+    film.write(tmp_path / "film.gif", RESULT)
     assert 80 < Image.open(tmp_path / "film.gif").n_frames <= 92
 
 
 @pytest.mark.parametrize("done", [0, 1, 20])
 def test_a_film_of_a_run_that_ended_early_ends_with_its_result(tmp_path, done):
     recipe = recipes.customise("d2l-2019", sizes=[(48, 64)], epochs=1000)
-    film = watching.Film(tmp_path / "film.webp", recipe)
+    film = watching.Film(recipe)
     follow(dataclasses.replace(recipe, stages=(recipes.Stage((48, 64), done),)), film)
-    film.write(RESULT)
+    film.write(tmp_path / "film.webp", RESULT)
     assert (tmp_path / "film.webp").exists() == (done > 0)
     if done > 1:
         with Image.open(tmp_path / "film.webp") as written:
@@ -90,9 +90,9 @@ def test_more_snapshots_than_anybody_wants_are_refused(tmp_path):
 
 def test_a_film_can_be_mp4(recipe, tmp_path):
     imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="MP4 takes imageio-ffmpeg: pip install -e .[film]")
-    film = watching.Film(tmp_path / "film.mp4", recipe)
+    film = watching.Film(recipe)
     follow(recipe, film)
-    film.write(RESULT)
+    film.write(tmp_path / "film.mp4", RESULT)
     frames, seconds = imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "film.mp4"))
     assert frames == 11 + 24 and seconds == pytest.approx(35 / 12, abs=0.2)
     reader = imageio_ffmpeg.read_frames(str(tmp_path / "film.mp4"))

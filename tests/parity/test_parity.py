@@ -12,7 +12,7 @@ from PIL import Image
 import gluon_nst as nst
 from gluon_nst import pictures, training, weights
 from gluon_nst.images import RGB_STD
-from gluon_nst.transfer import prepare
+from gluon_nst.job import prepare
 
 torch = pytest.importorskip("torch", reason="parity is with PyTorch: pip install -e .[torch]")
 pytestmark = pytest.mark.torch

@@ -6,7 +6,6 @@ import hashlib
 import json
 import platform
 import time
-from pathlib import Path
 from typing import Any, Dict, Optional, Tuple
 
 import mxnet
@@ -16,10 +15,12 @@ from PIL import Image
 
 from gluon_nst import figures, recipe as recipes
 from gluon_nst import weights as trunks
-from gluon_nst.errors import InputError, Interrupted
-from gluon_nst.images import flatten, open_picture, postprocess, preprocess, to_picture, write_image, written_whole
+from gluon_nst.errors import InputError, Interrupted, OutOfMemory
+from gluon_nst.files import given, reading, written_whole
+from gluon_nst.images import flatten, open_picture, postprocess, preprocess, to_picture, write_image
+from gluon_nst.layers import smallest_side
 from gluon_nst.recipe import Recipe
-from gluon_nst.runtime import available_memory, choose_device, choose_precision, nd_mode
+from gluon_nst.runtime import available_memory, bfloat16_by, choose_device, choose_precision, is_out_of_memory, nd_mode
 from gluon_nst.training import Epoch, estimate_memory, train
 from gluon_nst.version import __version__
 from gluon_nst.vgg import get_contents, get_styles, truncated_vgg19
@@ -85,7 +86,7 @@ def transfer(
     content,
     style,
     *,
-    recipe="d2l-2019",
+    recipe=recipes.DEFAULT,
     seed=0,
     weights="auto",
     device="auto",
@@ -104,7 +105,8 @@ def transfer(
     the weights, `progress(description, bytes)` makes a bar for a download.
 
     Returns a Result. Raises InputError before anything is begun, WeightsError where no parameters can be had, NSTError
-    where the losses are not finite any more, and Interrupted, with the Result so far, on Ctrl-C.
+    where the losses are not finite any more, OutOfMemory where the memory ran out in mid-run, and Interrupted on Ctrl-C;
+    these two have the Result so far.
     """
     run = prepare(
         content,
@@ -124,7 +126,7 @@ def prepare(
     content,
     style,
     *,
-    recipe="d2l-2019",
+    recipe=recipes.DEFAULT,
     seed=0,
     weights="auto",
     device="auto",
@@ -142,7 +144,9 @@ def prepare(
         start_picture = _picture(start_picture)
     device = choose_device(device)
     recipe = recipes.fit(recipe, content_picture.size[::-1])
-    recipe = dataclasses.replace(recipe, precision=choose_precision(recipe.precision, device))
+    bounds, keep = recipes.resolve(recipe.optimizer, recipe.bounds, recipe.keep)
+    precision = choose_precision(recipe.precision, device)
+    recipe = dataclasses.replace(recipe, bounds=bounds, keep=keep, precision=precision)
     if device.device_type == "cpu":
         _check_memory(recipe, style_picture.size[::-1])
     trunk = trunks.find(weights, preferred=recipe.trunk, notify=notify, progress=progress)
@@ -163,6 +167,8 @@ def prepare(
         "seed": seed,
         "sizes": [stage.size for stage in recipe.stages],
     }
+    if recipe.precision == "bfloat16":
+        provenance["instructions"] = bfloat16_by(device)
     if recipe.init not in recipes.INITS:
         provenance["init_sha256"] = _sha256(recipe.init)
     return Run(recipe, content_picture, style_picture, start_picture, seed, trunk, device, provenance)
@@ -182,6 +188,12 @@ class Run:
     device: mxnet.Context
     provenance: Dict[str, Any]
     """What the picture will say of how it was made."""
+
+    @property
+    def sizes(self):
+        """(height, width) of each stage, and of the style picture in it: all the sizes that the network will see."""
+        style = self.style.size[::-1]
+        return tuple((stage.size, recipes.style_size(self.recipe, stage, style)) for stage in self.recipe.stages)
 
     @nd_mode
     def start(self, report=None, watch=None):
@@ -234,14 +246,23 @@ class Run:
                     **recipe.loss_options,
                 )
                 images.append(to_picture(X))
-        except KeyboardInterrupt as stopped:  # in training (Interrupted) or between two stages
-            if not losses:
-                raise Interrupted() from None
-            last = losses[-1]
-            if len(images) < last.stage:
-                images.append(to_picture(stopped.result if isinstance(stopped, Interrupted) else X))
-            raise Interrupted(result(interrupted={"stage": last.stage, "epochs": last.epoch + 1})) from None
+        except (KeyboardInterrupt, OutOfMemory, MemoryError, mxnet.MXNetError) as stopped:  # in training, or between two stages
+            reached = None
+            if losses:
+                last = losses[-1]
+                if len(images) < last.stage:
+                    images.append(to_picture(getattr(stopped, "result", X)))
+                reached = result(interrupted={"stage": last.stage, "epochs": last.epoch + 1})
+            if isinstance(stopped, KeyboardInterrupt):
+                raise Interrupted(reached) from None
+            if isinstance(stopped, OutOfMemory) or is_out_of_memory(stopped):
+                raise OutOfMemory(self._no_memory(stage), reached) from None
+            raise
         return result()
+
+    def _no_memory(self, stage):
+        height, width = stage.size
+        return f"size {height}x{width}: the memory ran out; choose a smaller size, or end other programs"
 
     def _styles_Y(self, stage, net):
         """The style features; an iterator lets the large ones go as soon as their Gram matrices are made."""
@@ -264,17 +285,25 @@ class Run:
         return nd.array(np.random.default_rng(self.seed).standard_normal((1, 3, height, width), dtype=np.float32))
 
 
+def _needed_memory(recipe, size, style_picture_size):
+    """The peak memory, in bytes, of a stage of `recipe` at `size`."""
+    style_size = recipes.style_size(recipe, dataclasses.replace(recipe.stages[0], size=size), style_picture_size)
+    return estimate_memory(size, recipe.last_layer, recipe.optimizer, recipe.corrections, style_size)
+
+
 def _check_memory(recipe, style_picture_size):
     """Raise InputError where a stage of `recipe` can't fit into the memory that is free."""
     free = available_memory()
     for stage in recipe.stages:
-        style_size = recipes.style_size(recipe, stage, style_picture_size)
-        needed = estimate_memory(stage.size, recipe.last_layer, recipe.optimizer, recipe.corrections, style_size)
+        needed = _needed_memory(recipe, stage.size, style_picture_size)
         if needed > free:
-            height, width = stage.size
+            smaller = (tuple(int(side * percent / 100) for side in stage.size) for percent in range(99, 0, -1))
+            large_enough = (size for size in smaller if min(size) >= smallest_side(recipe.last_layer))
+            fitting = (size for size in large_enough if _needed_memory(recipe, size, style_picture_size) <= free)
+            such_as = next((" such as {}x{},".format(*size) for size in fitting), "")
             raise InputError(
-                f"size {height}x{width}: needs about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free; "
-                "choose a smaller size, or end other programs"
+                "size {}x{}: ".format(*stage.size) + f"needs about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB "
+                f"are free; choose a smaller size,{such_as} or end other programs"
             )
 
 
@@ -288,5 +317,7 @@ def _array(picture):
 
 def _sha256(source):
     """The hash of a file's bytes, or of a PIL image's RGB pixels."""
-    data = source.convert("RGB").tobytes() if isinstance(source, Image.Image) else Path(source).read_bytes()
-    return hashlib.sha256(data).hexdigest()
+    if isinstance(source, Image.Image):
+        return hashlib.sha256(source.convert("RGB").tobytes()).hexdigest()
+    with reading(given(source), "a picture"):
+        return hashlib.sha256(given(source).read_bytes()).hexdigest()

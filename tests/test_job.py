@@ -2,7 +2,6 @@ import csv
 import hashlib
 import io
 import json
-import sys
 
 import mxnet as mx
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 from PIL import Image
 
 import gluon_nst as nst
+from gluon_nst import job, training
 
 from painting import paint
 
@@ -28,15 +28,15 @@ def run(content, style, weights_file):
 @pytest.fixture
 def trained(monkeypatch):
     """What every stage started from, and what it came to: two lists that fill as `transfer` runs."""
-    module, starts, ends = sys.modules["gluon_nst.transfer"], [], []  # the function's name hides it in the package
-    train = module.train
+    starts, ends = [], []
+    train = job.train
 
     def spy(X, *arguments, **options):
         starts.append(X.copy())
         ends.append(train(X, *arguments, **options))
         return ends[-1]
 
-    monkeypatch.setattr(module, "train", spy)
+    monkeypatch.setattr(job, "train", spy)
     return starts, ends
 
 
@@ -136,9 +136,9 @@ def test_an_interrupt_keeps_what_was_done(run):
 
 
 def interrupted_at(monkeypatch, name, call):
-    """Have the function `name` of the module transfer raise KeyboardInterrupt when it is called for the `call`-th time."""
-    module, calls = sys.modules["gluon_nst.transfer"], []
-    function = getattr(module, name)
+    """Have the function `name` of the module job raise KeyboardInterrupt when it is called for the `call`-th time."""
+    calls = []
+    function = getattr(job, name)
 
     def stop(*arguments, **options):
         calls.append(name)
@@ -146,7 +146,7 @@ def interrupted_at(monkeypatch, name, call):
             raise KeyboardInterrupt
         return function(*arguments, **options)
 
-    monkeypatch.setattr(module, name, stop)
+    monkeypatch.setattr(job, name, stop)
 
 
 @pytest.mark.parametrize("name, call", [("to_picture", 1), ("get_contents", 2), ("get_styles", 2)])
@@ -160,7 +160,7 @@ def test_an_interrupt_between_two_stages_keeps_the_first(run, monkeypatch, name,
 
 
 def test_an_interrupt_in_the_first_epoch_of_a_stage_keeps_the_stages_before(run, monkeypatch):
-    objective = sys.modules["gluon_nst.training"].Objective
+    objective = training.Objective
     calls = []
 
     def stop(self, *arguments):
@@ -180,7 +180,7 @@ def test_an_interrupt_before_the_first_epoch_has_no_result(run, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["gluon_nst.training"].Objective, "__call__", stop)
+    monkeypatch.setattr(training.Objective, "__call__", stop)
     with pytest.raises(nst.Interrupted) as stopped:
         run()
     assert stopped.value.result is None
@@ -248,6 +248,6 @@ def test_a_run_that_its_tolerance_ends_is_complete(run):
 
 def test_a_run_that_does_not_fit_into_the_memory_says_so_before_it_starts(run, monkeypatch):
     monkeypatch.setattr("gluon_nst.weights.find", lambda *a, **k: pytest.fail("the weights were looked for"))
-    monkeypatch.setattr(sys.modules["gluon_nst.transfer"], "available_memory", lambda: 2e9)
+    monkeypatch.setattr(job, "available_memory", lambda: 2e9)
     with pytest.raises(nst.InputError, match=r"size 1000x1500: needs about \d\.\d GB of memory, and 2\.0 GB are free; choose a smaller"):
         run(sizes=[(32, 48), (1000, 1500)])

@@ -1,0 +1,132 @@
+"""Files: read only where they are regular ones, written whole or not at all; checks of the paths that a caller gives."""
+
+import contextlib
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from gluon_nst.errors import InputError, NSTError
+
+
+def given(path):
+    """The Path that a caller's `path` names. A ~ at its beginning is the home folder, which shells don't expand after a =."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # no such user: as in a shell it is a name like any other
+        return Path(path)
+
+
+# -- in ---------------------------------------------------------------------------------------------------------------
+
+_KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+
+
+@contextlib.contextmanager
+def reading(path, what):
+    """Read the file at `path`, which should be `what`, in the block; raise InputError where it can't be read.
+
+    What is no regular file is refused before it is opened: a pipe would be waited for without an end.
+    """
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_IFMT(mode) in _KINDS:
+            raise InputError(f"{path}: {_KINDS[stat.S_IFMT(mode)]}, not {what}; save what it gives to a file, and name that")
+        yield
+    except InputError:
+        raise
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{path}: no such file; check the path") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: a folder, not {what}; name a file in it") from None
+    except PermissionError:
+        raise InputError(f"{path}: no permission to read it; check its mode and owner") from None
+    except OSError as error:
+        if error.errno is None:  # a library's own complaint about what is in the file
+            raise
+        raise InputError(f"{path}: can't read it ({error.strerror}); check the path") from None
+
+
+# -- out --------------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def placed_whole(path):
+    """Give the path of an empty file beside `path`, which is renamed into its place when the block ends without an error."""
+    path = given(path)
+    try:
+        with _placed_whole(path) as temporary:
+            yield temporary
+    except OSError as error:
+        raise NSTError(f"{path}: can't write it ({error.strerror or error}); free some space or choose another place") from None
+
+
+@contextlib.contextmanager
+def _placed_whole(path):
+    # The name ends as that of `path` does: some writers go by it.
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    os.close(descriptor)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's 0600 would hide the file from everyone else
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+@contextlib.contextmanager
+def written_whole(path, mode="wb", **options):
+    """Open a file beside `path`, and rename it into place when the block ends without an error."""
+    with placed_whole(path) as temporary:
+        with open(temporary, mode, **options) as file:
+            yield file
+
+
+def check_ending(path, suffixes):
+    """Raise InputError unless the name of `path` ends with one of `suffixes`, where there are any."""
+    if suffixes and given(path).suffix.lower() not in suffixes:
+        raise InputError(f"{path}: the name must end with {' or '.join(suffixes)}")
+
+
+def check_writable(path, suffixes=None):
+    """Raise InputError unless a file can be written at `path`, without leaving anything there."""
+    path = given(path)
+    check_ending(path, suffixes)
+    # os.path's tests, unlike Path's, are False where the system refuses to look.
+    if os.path.isdir(path):
+        raise InputError(f"{path}: a folder; name a file in it")
+    if os.path.lexists(path) and not os.path.isfile(path):
+        raise InputError(f"{path}: not a regular file; choose another name")
+    if not os.path.isdir(path.parent):
+        raise InputError(f"{path}: there is no folder {path.parent}; make it first")
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):
+            pass
+    except OSError as error:
+        raise InputError(f"{path}: can't write there ({error.strerror}); choose another folder") from None
+
+
+def check_folder(path):
+    """Raise InputError unless `path` is a folder, or one can be made there, with those above it."""
+    path = given(path)
+    if os.path.isdir(path):
+        return
+    if os.path.lexists(path):
+        raise InputError(f"{path}: not a folder; choose another")
+    while not os.path.lexists(path.parent):
+        path = path.parent
+    check_writable(path)
+
+
+def beside(path, word):
+    """`path`, or where something is there already the first free name beside it: out-WORD.png, out-WORD-2.png, …"""
+    taken, number = given(path), 1
+    free = taken
+    while os.path.lexists(free):
+        free = taken.with_name(f"{taken.stem}-{word}{f'-{number}' if number > 1 else ''}{taken.suffix}")
+        number += 1
+    return free

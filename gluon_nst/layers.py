@@ -1,0 +1,67 @@
+"""VGG-19's layers: their names, indices, shapes and sizes. Plain arithmetic, without MXNet."""
+
+# The book's choice of layers, each before its ReLU: conv4_4, and the first convolution of every block.
+CONTENT_LAYERS = (25,)
+STYLE_LAYERS = (0, 5, 10, 19, 28)
+
+# Convolutions and channels of each block (Simonyan and Zisserman 2015, table 1, column E).
+BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
+
+
+def _layers():
+    layers = {}
+    for block, (convolutions, _) in enumerate(BLOCKS, start=1):
+        for number in range(1, convolutions + 1):
+            layers[f"conv{block}_{number}"] = len(layers)
+            layers[f"relu{block}_{number}"] = len(layers)
+        layers[f"pool{block}"] = len(layers)
+    return layers
+
+
+LAYERS = _layers()
+"""The paper's names of the layers, each with its index in the model zoo's (and torchvision's) `features`."""
+
+NAMES = {index: name for name, index in LAYERS.items()}
+"""The other way round."""
+
+CONVOLUTIONS = tuple(index for name, index in LAYERS.items() if name.startswith("conv"))
+"""The indices of the sixteen convolutions."""
+
+
+def parameter_shapes():
+    """The shapes of the sixteen convolutions' parameters under the model zoo's names, in the order of the layers."""
+    shapes, below, indices = {}, 3, iter(CONVOLUTIONS)
+    for convolutions, channels in BLOCKS:
+        for index in (next(indices) for _ in range(convolutions)):
+            shapes[f"features.{index}.weight"] = (channels, below, 3, 3)
+            shapes[f"features.{index}.bias"] = (channels,)
+            below = channels
+    return shapes
+
+
+def activations(last):
+    """How many numbers the layers up to and including `last` put out for each pixel of a picture."""
+    numbers, area = 0, 1
+    for name, index in LAYERS.items():
+        if index <= last:
+            area = area / 4 if name.startswith("pool") else area
+            numbers += BLOCKS[int(name[4]) - 1][1] * area
+    return numbers
+
+
+def multiplications(last):
+    """How many multiplications the convolutions up to layer `last` take for each pixel of a picture, forward."""
+    numbers, below, area = 0, 3, 1
+    for name, index in LAYERS.items():
+        channels = BLOCKS[int(name[4]) - 1][1]
+        if name.startswith("pool"):
+            area /= 4
+        elif name.startswith("conv") and index <= last:
+            numbers += 9 * below * channels * area
+            below = channels
+    return numbers
+
+
+def smallest_side(last):
+    """The shortest side, in pixels, of a picture that still has a pixel left after layer `last`."""
+    return 2 ** sum(index <= last for name, index in LAYERS.items() if name.startswith("pool"))

@@ -1,0 +1,91 @@
+"""The trunk in bfloat16, as a graph: convolutions in bfloat16, features in float32 for the losses that are taken of them.
+
+oneDNN's kernels for AMX put the channels last, all that MXNet computes itself wants them first, and the way from the one to
+the other costs more than a convolution. So the graph is laid out such that large gradients don't take it: where features are
+widened, the network goes on from the wide ones, and two gradients of one layout are added; and the layers from the second
+convolution on have a first convolution of their own, whose gradient is of a few channels only.
+"""
+
+from mxnet import nd, sym
+from mxnet.contrib import amp
+from mxnet.gluon import nn
+
+from gluon_nst.layers import CONVOLUTIONS
+from gluon_nst.vgg import extract_features
+
+_CHANNELS = 16
+"""Of the picture, all but three of them 0: for so few as three oneDNN has no kernel for AMX's tiles."""
+
+
+def _narrowed(X):
+    return (sym if isinstance(X, sym.Symbol) else nd).amp_cast(X, dtype=amp.amp.bfloat16)
+
+
+def _widened(X):
+    return sym.amp_cast(X, dtype="float32")
+
+
+def narrow_features(X, net, content_layers, style_layers):
+    """`vgg.extract_features` for a Symbol `X` whose shape is known, and {name: NDArray} of the parameters that it adds.
+
+    The features of layers before the second convolution are computed in float32 throughout.
+    """
+    second = CONVOLUTIONS[1]
+    contents, styles = extract_features(X, net[:second], content_layers, style_layers)
+    parameters, layers, wide = {}, [], True
+    for index, layer in enumerate(net):
+        steps = [layer]
+        if isinstance(layer, nn.Conv2D):
+            convolution = _Convolution(layer, parameters)
+            steps = [_narrowed, convolution] if wide and index else [convolution]
+            wide = False
+        if index in (*content_layers, *style_layers) and index >= second and not wide:
+            steps.append(_widened)
+            wide = True
+        layers.append(_chained(steps))
+    late = [[index for index in kind if index >= second] for kind in (content_layers, style_layers)]
+    late_contents, late_styles = extract_features(X, layers, *late)
+    return (contents + late_contents, styles + late_styles), parameters
+
+
+def _chained(steps):
+    def run(X):
+        for step in steps:
+            X = step(X)
+        return X
+
+    return run
+
+
+class _Convolution:
+    """A convolution of the network in bfloat16; its parameters are narrowed once, into `parameters`.
+
+    The network's first one takes the picture in float32.
+    """
+
+    def __init__(self, layer, parameters):
+        self._layer, self._parameters = layer, parameters
+        self._weight, self._bias = layer.weight.data(), layer.bias.data()
+        self._first = self._weight.shape[1] == 3
+
+    def __call__(self, X):
+        if self._first:
+            X = self._padded(X)
+            num_filter, missing, height, width = self._weight.shape
+            zeros = nd.zeros((num_filter, _CHANNELS - missing, height, width), ctx=self._weight.context)
+            self._weight = nd.concat(self._weight, zeros, dim=1)
+        arguments = [self._variable(name, array) for name, array in (("weight", self._weight), ("bias", self._bias))]
+        return sym.Convolution(X, *arguments, kernel=(3, 3), pad=(1, 1), num_filter=len(self._bias))
+
+    def _padded(self, X):
+        """The picture, narrow, with as many channels as the kernels want."""
+        if hasattr(self._layer, "zero"):
+            X = sym.broadcast_sub(X, self._layer.zero.var())
+        _, (shape,), _ = X.infer_shape_partial()
+        zeros = nd.zeros((1, _CHANNELS - 3, *shape[2:]), ctx=self._weight.context)
+        return sym.concat(_narrowed(X), self._variable("channels", zeros), dim=1)
+
+    def _variable(self, name, array):
+        name = f"{self._layer.name}_{name}_bfloat16"
+        self._parameters[name] = _narrowed(array)
+        return sym.var(name, shape=array.shape, dtype=amp.amp.bfloat16)
