@@ -5,11 +5,15 @@ takes on some processors; this takes 6, and no more evaluations.
 """
 
 import numpy as np
-from scipy.linalg.blas import saxpy
 
 _DECREASE = 1e-4
 """The share of the decrease that the gradient promises which a step must bring (Armijo's condition)."""
 _MOST_SHORTENINGS = 5
+
+
+def _product(a, b):
+    """The scalar product. Not by BLAS, whose threads would go on to wait, busily, where MXNet's have to work."""
+    return float(np.einsum("i,i->", a.ravel(), b.ravel()))
 
 
 class LBFGS:
@@ -25,6 +29,8 @@ class LBFGS:
     def __init__(self, x, corrections, bounds=None, first_step=0.02):
         self._corrections, self._bounds, self._first_step = corrections, bounds, first_step
         self._pairs, self._from, self._shortenings = [], None, 0
+        self.settled = False
+        """Whether nothing is left to gain: not even a short step straight downhill lowers the loss."""
         self.x = self._bounded(np.array(x, dtype=np.float32))
 
     def step(self, loss, gradient):
@@ -42,6 +48,7 @@ class LBFGS:
         x, before, gradient, slope = self._from
         self._shortenings += 1
         if self._shortenings > _MOST_SHORTENINGS:
+            self.settled = not self._pairs
             self._pairs = []
             self._go_on(x, before, gradient)
             return
@@ -53,33 +60,35 @@ class LBFGS:
         """Set out from `x`, the lowest so far but for what the noise of the losses hides."""
         free = self._free(x, gradient)
         direction = self._newton(gradient * free) * free
-        slope = float(np.vdot(direction, gradient))
+        slope = _product(direction, gradient)
         if slope >= 0:  # the remembered steps say nothing here
             self._pairs, direction = [], -gradient * free
-            slope = float(np.vdot(direction, gradient))
+            slope = _product(direction, gradient)
         self._length = 1.0
         if not self._pairs:
-            self._length = self._first_step / max(float(np.sqrt(np.mean(direction**2))), 1e-30)
+            size = float(np.sqrt(np.mean(direction**2)))
+            self.settled = self.settled or size == 0
+            self._length = self._first_step / (size or 1)
         self._from, self._direction, self._shortenings = (x, loss, gradient, slope), direction, 0
         self.x = self._bounded(x + np.float32(self._length) * direction)
 
     def _remember(self, step, change):
-        curvature = float(np.vdot(step, change))
-        if curvature > 1e-10 * float(np.vdot(change, change)):
+        curvature = _product(step, change)
+        if curvature > 1e-10 * _product(change, change):
             self._pairs.append((step.ravel(), change.ravel(), 1 / curvature))
             del self._pairs[: -self._corrections]
 
     def _newton(self, gradient):
         """The direction of the quasi-Newton step, by the two-loop recursion over the remembered steps."""
-        direction, weights = -gradient.ravel(), []
+        direction, weights, scratch = -gradient.ravel(), [], np.empty(gradient.size, np.float32)
         for step, change, inverse in reversed(self._pairs):
-            weights.append(inverse * float(np.vdot(step, direction)))
-            saxpy(change, direction, a=-weights[-1])
+            weights.append(inverse * _product(step, direction))
+            direction -= np.multiply(change, weights[-1], out=scratch)
         if self._pairs:
             _, change, inverse = self._pairs[-1]
-            direction *= np.float32(1 / (inverse * float(np.vdot(change, change))))
+            direction *= np.float32(1 / (inverse * _product(change, change)))
         for (step, change, inverse), weight in zip(self._pairs, reversed(weights)):
-            saxpy(step, direction, a=weight - inverse * float(np.vdot(change, direction)))
+            direction += np.multiply(step, weight - inverse * _product(change, direction), out=scratch)
         return direction.reshape(gradient.shape)
 
     def _bounded(self, x):

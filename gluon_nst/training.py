@@ -18,7 +18,7 @@ from gluon_nst.recipe import BOUNDS, CORRECTIONS, KEEPS, PIXELS, PRECISIONS, res
 from gluon_nst.runtime import is_out_of_memory, nd_mode
 from gluon_nst.vgg import extract_features
 
-_FIRST_STEP = 0.02
+_FIRST_STEP = 0.06
 """The root mean square of the changes in the first step of L-BFGS, in the network's standardised pixels."""
 
 SETTLING = 10
@@ -205,7 +205,7 @@ def _adam(objective, X, trainer, record, composite, best, bounds, lr_decay, lr_d
 
 def _lbfgs(objective, X, record, composite, best, bounds, corrections, first_step):
     optimizer = LBFGS(X.asnumpy(), corrections, bounds, first_step)
-    while True:
+    while not optimizer.settled:
         X[:] = optimizer.x
         losses = objective()
         best.see(X, losses[-1])

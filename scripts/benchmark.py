@@ -1,15 +1,17 @@
 """Measures the chapter as printed, in PyTorch and by gluon-nst, in turn, and writes img/benchmark.md, .json and .png.
 
-    python scripts/benchmark.py [--parts epochs,large,limit,profile,descent] [--rounds 3]
+    python scripts/benchmark.py [--parts epochs,large,limit,profile,descent,pairs] [--rounds 3]
 
     epochs   one epoch at 300 × 450, and its peak memory
     large    the same at 900 × 1350 and 1200 × 1800 (up to 10 GB)
-    limit    the best float32 matrix product of the machine
+    limit    the best matrix products of the machine
     profile  where an epoch's time goes
     descent  the loss over the seconds, to the chapter's own final loss (half an hour, most of it the chapter as printed)
+    pairs    what `fast` comes to on several pairs of pictures, where the chapter's 800 epochs come to (5 minutes each)
 
 It needs the extra `benchmark`. Every program is a process of its own, on the project's own pictures and the trunk that
-`--weights auto` finds. A part that is not asked for keeps what img/benchmark.json has of it.
+`--weights auto` finds. Three pairs are made by scripts; `--pairs cat=cat.jpg,waves.jpg` adds others. The figures of each kind of
+processor are kept beside those of the others, and a part that is not asked for keeps what img/benchmark.json has of it.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -33,17 +36,28 @@ import torch  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from gluon_nst import pictures, recipe, runtime, weights  # noqa: E402
+from paint_pairs import paint_pairs  # noqa: E402
 from gluon_nst.recipe import PRECISIONS  # noqa: E402
 from gluon_nst.layers import BLOCKS  # noqa: E402
 
 FOLDER = Path(__file__).parents[1] / "img"
 WARM_UP = 3  # the first epochs allocate, and let oneDNN choose its kernels
 
-EPOCHS = ["chapter as printed", "PyTorch", "PyTorch, channels_last", "PyTorch, bfloat16"]
-EPOCHS += ["gluon-nst", "gluon-nst, bfloat16"]
+# What is measured: a program of benchmark_programs.py, and its options.
+MODES = {
+    "chapter as printed": ("chapter as printed", {}),
+    "PyTorch": ("PyTorch", {}),
+    "PyTorch, channels_last": ("PyTorch", {"channels_last": True}),
+    "PyTorch, bfloat16": ("PyTorch", {"bfloat16": True}),
+    "PyTorch, bfloat16, channels_last": ("PyTorch", {"bfloat16": True, "channels_last": True}),
+    "PyTorch, bfloat16, channels_last, compiled": ("PyTorch", {"bfloat16": True, "channels_last": True, "compiled": True}),
+    "gluon-nst": ("gluon-nst", {"precision": "float32"}),
+    "gluon-nst, bfloat16": ("gluon-nst", {"precision": "bfloat16"}),
+}
 LARGE = ["PyTorch", "gluon-nst"]
 SIZES = [(300, 450), (900, 1350), (1200, 1800)]
-DESCENTS = {"chapter as printed": 1, "PyTorch": 1, "gluon-nst": 1, "PyTorch, L-BFGS": 2, "gluon-nst fast": 2}
+DESCENTS = {"chapter as printed": 1, "gluon-nst": 1, "PyTorch, Adam": 1, "PyTorch, L-BFGS": 2, "gluon-nst fast": 2}
+"""Each with the number of its runs. The first two end at the loss that the others are timed to."""
 
 
 def stages_of(name):
@@ -60,10 +74,11 @@ class Programs:
         self._folder = folder
         self._content, self._style = map(str, pictures.own_pictures())
 
-    def run(self, name, program=None, **run):
-        file = {"P": "trunk.npz", "c": "trunk.params"}.get(name[0])
-        run.update(weights=f"{self._folder}/{file}" if file else "auto", content=self._content, style=self._style)
-        command = [sys.executable, Path(__file__).with_name("benchmark_programs.py"), program or name, json.dumps(run)]
+    def run(self, program, **run):
+        file = {"P": "trunk.npz", "c": "trunk.params"}.get(program[0])
+        run = {"content": self._content, "style": self._style, **run}
+        run["weights"] = f"{self._folder}/{file}" if file else "auto"
+        command = [sys.executable, Path(__file__).with_name("benchmark_programs.py"), program, json.dumps(run)]
         done = subprocess.run(command, env=ENVIRONMENT, stdout=subprocess.PIPE, check=True, universal_newlines=True)
         return json.loads(done.stdout.splitlines()[-1])
 
@@ -79,7 +94,8 @@ def measure_epochs(programs, names, size, epochs, rounds):
     runs = {name: {"seconds": [], "peak": []} for name in names}
     for number in range(rounds):
         for name in names:
-            run = programs.run(name, stages=[[*size, WARM_UP + epochs, 100]])
+            program, options = MODES[name]
+            run = programs.run(program, stages=[[*size, WARM_UP + epochs, 100]], **options)
             ends = [seconds for _, seconds, _ in run["epochs"]]
             runs[name]["seconds"].append(statistics.median(np.diff(ends[WARM_UP - 1 :])))
             runs[name]["peak"].append(run["peak"])
@@ -88,24 +104,42 @@ def measure_epochs(programs, names, size, epochs, rounds):
     return {"x".join(map(str, size)): runs}
 
 
-def measure_descents(programs, names, descents, target):
-    """Run the programs `names` in turn; `descents` and `target` are what is known already."""
-    # The chapter as printed first: its last loss is what the others are timed to.
-    descents = {name: [] if name in names else runs for name, runs in descents.items()}
+def measure_descents(programs, names, known, mode):
+    """Run the programs `names` in turn, PyTorch in its `mode`; `known` is what there is of this part already."""
+    runs = {name: done for name, done in known.get("descent", {}).items() if name not in names}
+    target = known.get("target")
     for number in range(max(DESCENTS.values())):
-        for name, rounds in DESCENTS.items():
-            if number >= rounds or name not in names:
-                continue
-            short = name in ("PyTorch, L-BFGS", "gluon-nst fast")
+        for name in (name for name, rounds in DESCENTS.items() if name in names and number < rounds):
+            program, *_ = name.split(", ")
+            options = dict(MODES[mode][1]) if program == "PyTorch" else {}
+            if name == "PyTorch, L-BFGS":
+                options["lbfgs"] = True
+            if name == "gluon-nst fast":
+                program, options = "gluon-nst", {"recipe": "fast", "check": True}
+            short = "lbfgs" in options or "recipe" in options
             stages = stages_of("fast" if short else "d2l-2019")
-            if short:
-                stages[-1][2] *= 4  # it ends when it is at the target
-            run = programs.run(name, stages=stages, target=target if short else None)
-            if name == "chapter as printed":
+            run = programs.run(program, stages=stages, target=target if short else None, **options)
+            if name == "chapter as printed" or target is None:
                 target = run["epochs"][-1][2]
-            descents.setdefault(name, []).append(run)
+            runs.setdefault(name, []).append(run)
             say(f"{name}: {seconds_to(run, target)} s to {target:.3f}, {run['epochs'][-1][1]:.1f} s in all")
-    return {"descent": descents, "target": target}
+    return {"descent": {name: runs[name] for name in (*DESCENTS, *runs) if name in runs}, "target": target, "descent mode": mode}
+
+
+def measure_pairs(programs, pairs, known):
+    """The final losses of the chapter, where they are not known, and of `fast`, by float32: {name: {"chapter": …, "fast": …}}."""
+    results = {}
+    for name, (content, style) in pairs.items():
+        given = {"content": str(content), "style": str(style)}
+        chapter = known.get(name, {}).get("chapter")
+        if chapter is None:
+            run = programs.run("gluon-nst", stages=stages_of("d2l-2019"), **MODES["gluon-nst"][1], **given)
+            chapter = run["epochs"][-1][2]
+        run = programs.run("gluon-nst", stages=[], recipe="fast", check=True, **given)
+        counts = [sum(stage == number for stage, *_ in run["epochs"]) for number in range(1, run["epochs"][-1][0] + 1)]
+        results[name] = {"chapter": chapter, "fast": run["float32 loss"], "seconds": run["epochs"][-1][1], "evaluations": counts}
+        say(f"{name}: {results[name]}")
+    return {"pairs": {**known, **results}}
 
 
 def seconds_to(run, target):
@@ -129,6 +163,12 @@ def flops(height, width):
 # -- telling ----------------------------------------------------------------------------------------------------------
 
 
+def best_mode(epochs):
+    """The mode of PyTorch with the shortest epoch among `epochs`."""
+    names = [name for name in epochs if name.startswith("PyTorch")]
+    return min(names, key=lambda name: statistics.median(epochs[name]["seconds"]))
+
+
 def ratio(over, under):
     """The median of the ratios round by round: the programs of a round ran one after the other."""
     return statistics.median(a / b for a, b in zip(over, under))
@@ -144,45 +184,53 @@ def times_to_target(results):
 
 def compared(results):
     """The rows (what, asked for, measured) of the parts that there are."""
-    epochs = results.get("epochs", {})
-    rows = []
-    small, middle = epochs.get("300x450"), epochs.get("900x1350")
+    epochs, rows = results.get("epochs", {}), []
+    small, middle, large = (epochs.get("x".join(map(str, size))) for size in SIZES)
     if small:
-        ours = small["gluon-nst"]["seconds"]
+        seconds = {name: run["seconds"] for name, run in small.items()}
+        ours, narrow, best = seconds["gluon-nst"], seconds["gluon-nst, bfloat16"], best_mode(small)
+        fastest = min(ours, narrow, key=statistics.median)
         for name, asked in (("chapter as printed", 3.8), ("PyTorch", 1.2), ("PyTorch, channels_last", 1.05)):
-            rows.append((f"epoch at 300 × 450, float32: {name} / gluon-nst", asked, ratio(small[name]["seconds"], ours)))
+            rows.append((f"epoch at 300 × 450, float32: {name} / gluon-nst", asked, ratio(seconds[name], ours)))
+        rows.append((f"epoch at 300 × 450: PyTorch's best mode ({best[9:]}) / gluon-nst's", 1.1, ratio(seconds[best], fastest)))
+        asked = 2.4 if results["instructions"] == "AMX" else 1.5
+        rows.append(("epoch at 300 × 450: gluon-nst float32 / bfloat16", asked, ratio(ours, narrow)))
     if middle:
-        rows.append(
-            (
-                "epoch at 900 × 1350, float32: PyTorch / gluon-nst",
-                1.6,
-                ratio(middle["PyTorch"]["seconds"], middle["gluon-nst"]["seconds"]),
-            )
-        )
-    if small:
-        rows.append(
-            ("epoch at 300 × 450: gluon-nst float32 / bfloat16", 1.5, ratio(ours, small["gluon-nst, bfloat16"]["seconds"]))
-        )
+        rows.append(("epoch at 900 × 1350, float32: PyTorch / gluon-nst", 1.6, ratio(*(middle[name]["seconds"] for name in LARGE))))
     if small and "limit" in results:
         speed = flops(300, 450) / statistics.median(ours) / 1e9
         rows.append(("share of the best float32 matrix product", 0.85, speed / max(results["limit"].values())))
     if "descent" in results:
         times = times_to_target(results)
-        for name, asked in (("chapter as printed", 25), ("PyTorch", 8), ("PyTorch, L-BFGS", 1.2)):
-            rows.append(
-                (f"time to the chapter's final loss: {name} / `fast`", asked, times[name] / times["gluon-nst fast"])
-            )
+        asked = {"chapter as printed": 25, "PyTorch, Adam": 6, "PyTorch, L-BFGS": 1.5}
+        for name in [name for name in times if name in asked]:
+            rows.append((f"time to the chapter's final loss: {name} / `fast`", asked[name], times[name] / times["gluon-nst fast"]))
     for size, runs in epochs.items():
         peaks = [max(runs[name]["peak"]) for name in ("gluon-nst", "PyTorch")]
         rows.append((f"peak memory at {size.replace('x', ' × ')}: gluon-nst / PyTorch", "at most 1.0", peaks[0] / peaks[1]))
-    large = epochs.get("1200x1800")
     if small and large:
         growth = statistics.median(large["gluon-nst"]["seconds"]) / statistics.median(ours) / 16
         rows.append(("time per pixel and epoch: 1200 × 1800 / 300 × 450", "at most 1.25", growth))
+    if "pairs" in results:
+        below = sum(pair["fast"] <= pair["chapter"] for pair in results["pairs"].values())
+        rows.append((f"pairs of pictures, of {len(results['pairs'])}, on which `fast` ends no higher than the chapter", 6, below))
     return rows
 
 
-def markdown(results):
+def markdown(machines):
+    """What README and img/benchmark.md show: a table for all machines, then each with the rest."""
+    names = [name for name in MODES if any(name in results.get("epochs", {}).get("300x450", {}) for results in machines.values())]
+    lines = [f"| one epoch at 300 × 450, seconds | {' | '.join(machines)} |", "| --- |" + " --- |" * len(machines)]
+    for name in names:
+        runs = [results.get("epochs", {}).get("300x450", {}).get(name) for results in machines.values()]
+        cells = [f"{statistics.median(run['seconds']):.2f}" if run else "" for run in runs]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    for name, results in machines.items():
+        lines += ["", f"## {name}", "", *_of_one_machine(results)]
+    return "\n".join(lines) + "\n"
+
+
+def _of_one_machine(results):
     lines = [f"Measured on {results['machine']}, by `scripts/benchmark.py`; medians.", ""]
     for size, runs in results.get("epochs", {}).items():
         lines += [f"| one epoch at {size.replace('x', ' × ')} | seconds | peak memory |", "| --- | --- | --- |"]
@@ -195,12 +243,21 @@ def markdown(results):
             f"| to the chapter's final loss at 300 × 450, {results['target']:.2f} | seconds | epochs | runs |",
             "| --- | --- | --- | --- |",
         ]
-        times = times_to_target(results)
+        times, mode = times_to_target(results), results.get("descent mode", "PyTorch")
         for name, runs in results["descent"].items():
             reached = min(run["epochs"][-1][2] for run in runs) <= results["target"]
-            lines.append(f"| {name} | {'' if reached else 'more than '}{times[name]:.0f} | {len(runs[0]['epochs'])} | {len(runs)} |")
+            in_mode = f" ({mode[9:]})" if name.startswith("PyTorch") and mode != "PyTorch" else ""
+            lines.append(
+                f"| {name}{in_mode} | {'' if reached else 'more than '}{times[name]:.0f} | {len(runs[0]['epochs'])} | {len(runs)} |"
+            )
         reached = max(run["float32 loss"] for run in results["descent"]["gluon-nst fast"])
         lines += ["", f"What `fast` reaches there is {reached:.3f} when float32 evaluates it, function by function.", ""]
+    if "pairs" in results:
+        lines += ["| pair | the chapter ends at | `fast`, by float32 | seconds | evaluations |", "| --- | --- | --- | --- | --- |"]
+        for name, pair in results["pairs"].items():
+            counts = " + ".join(map(str, pair["evaluations"]))
+            lines.append(f"| {name} | {pair['chapter']:.2f} | {pair['fast']:.2f} | {pair['seconds']:.0f} | {counts} |")
+        lines.append("")
     if "profile" in results:
         names = list(results["profile"])
         lines += [f"| milliseconds of an epoch | {' | '.join(names)} |", "| --- |" + " --- |" * len(names)]
@@ -212,8 +269,7 @@ def markdown(results):
         products = ", ".join(f"{name} {speed:.0f}" for name, speed in results["limit"].items())
         lines += [f"The best float32 matrix products, in GFLOP/s: {products}.", ""]
     lines += ["| ratio | asked for at least | measured |", "| --- | --- | --- |"]
-    lines += [f"| {what} | {asked} | {measured:.2f} |" for what, asked, measured in compared(results)]
-    return "\n".join(lines) + "\n"
+    return lines + [f"| {what} | {asked} | {measured:.2f} |" for what, asked, measured in compared(results)]
 
 
 def plot(results):
@@ -241,62 +297,76 @@ def plot(results):
 
 
 def machine():
+    """(kind, description, instructions) of this machine: its figures are kept under its kind."""
     model = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
-    flags = runtime.processor_flags()
-    width = "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else "no AVX2"
-    native = ", bfloat16" if runtime.choose_precision("auto", mx.cpu()) == "bfloat16" else ""
+    model = re.sub(r"\(R\)|\(TM\)|Processor|\d+-Core.*|@.*", "", model.group(1) if model else platform.processor())
+    instructions = runtime.bfloat16_by(mx.cpu()) or "float32"
+    kind = f"{' '.join(model.split())}, {instructions}"
     versions = {"gluon-nst": gluon_nst.__version__, "MXNet": mx.__version__, "PyTorch": torch.__version__}
-    return (
-        f"{runtime.physical_cores()} cores ({model.group(1) if model else platform.processor()}; {width}{native}), no GPU, "
-        f"{', '.join(f'{name} {version}' for name, version in versions.items())}, Python {platform.python_version()}"
-    )
+    versions = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return kind, f"{runtime.physical_cores()} cores ({kind}), no GPU, {versions}, Python {platform.python_version()}", instructions
+
+
+def read_pair(value):
+    name, _, paths = value.partition("=")
+    paths = paths.split(",")
+    if len(paths) != 2:
+        raise argparse.ArgumentTypeError(f"{value!r} is not NAME=CONTENT,STYLE")
+    return name, paths
+
+
+PARTS = ("limit", "epochs", "large", "profile", "descent", "pairs")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", default="epochs,large,limit,profile,descent")
+    parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--descents", nargs="*", choices=DESCENTS, help="these only; the others keep what was measured")
+    parser.add_argument("--pairs", nargs="*", type=read_pair, default=[], metavar="NAME=CONTENT,STYLE", help="more of them")
     parser.add_argument("--epochs", type=int, default=6, help=f"counted epochs a run, after {WARM_UP} that are not")
     parser.add_argument("--rounds", type=int, default=3, help="times that the programs take turns")
     arguments = parser.parse_args()
     parts = arguments.parts.split(",")
-    unknown = set(parts) - {"epochs", "large", "limit", "profile", "descent"}
+    unknown = set(parts) - set(PARTS)
     if unknown:
         parser.error(f"--parts: unknown: {', '.join(sorted(unknown))}")
 
     file = FOLDER / "benchmark.json"
-    results = json.loads(file.read_text()) if file.exists() else {}
-    if results.get("machine") != machine():
-        results = {"machine": machine()}  # figures of another machine are no use beside these
+    machines = json.loads(file.read_text()) if file.exists() else {}
+    kind, description, instructions = machine()
+    results = machines.setdefault(kind, {})
+    results.update(machine=description, instructions=instructions)
 
     def keep(part):
         results.update(part)
-        file.write_text(json.dumps(results) + "\n")
+        file.write_text(json.dumps(machines) + "\n")
 
     with tempfile.TemporaryDirectory() as folder:
         programs = Programs(folder)
         if "limit" in parts:
             keep({"limit": programs.run("limit")})
         if "epochs" in parts:
-            runs = measure_epochs(programs, EPOCHS, SIZES[0], arguments.epochs, arguments.rounds)
+            names = [name for name in MODES if "compiled" not in name or shutil.which("g++")]
+            runs = measure_epochs(programs, names, SIZES[0], arguments.epochs, arguments.rounds)
             keep({"epochs": {**results.get("epochs", {}), **runs}})
         if "large" in parts:
             for size in SIZES[1:]:
                 keep({"epochs": {**results.get("epochs", {}), **measure_epochs(programs, LARGE, size, 2, 1)}})
         if "profile" in parts:
-            run = {"program": "profile", "stages": [[*SIZES[0], arguments.epochs, 100]]}
-            profiles = {precision: programs.run("gluon-nst", precision=precision, **run) for precision in PRECISIONS}
-            keep({"profile": profiles})
+            run = {"stages": [[*SIZES[0], arguments.epochs, 100]]}
+            keep({"profile": {precision: programs.run("profile", precision=precision, **run) for precision in PRECISIONS}})
         if "descent" in parts:
-            known = results.get("descent", {})
+            if "300x450" not in results.get("epochs", {}):
+                parser.error("descent: PyTorch takes its best mode, which the part epochs has to measure first")
             names = arguments.descents or list(DESCENTS)
-            if not known and names[0] != "chapter as printed":
-                parser.error("--descents: the chapter as printed has to be measured first")
-            keep(measure_descents(programs, names, known, results.get("target")))
-    (FOLDER / "benchmark.md").write_text(markdown(results))
+            keep(measure_descents(programs, names, results, best_mode(results["epochs"]["300x450"])))
+        if "pairs" in parts:
+            pairs = {"mountains": pictures.own_pictures(), **paint_pairs(folder), **dict(arguments.pairs)}
+            keep(measure_pairs(programs, pairs, results.get("pairs", {})))
+    (FOLDER / "benchmark.md").write_text(markdown(machines))
     matplotlib.rcParams["font.size"] = 9
     plot(results).savefig(FOLDER / "benchmark.png", dpi=110)
-    print(markdown(results))
+    print(markdown(machines))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """The programs that benchmark.py measures; it starts each as a process of its own.
 
-    python scripts/benchmark_programs.py NAME '{"stages": [[300, 450, 8, 100]], "weights": …, "content": …, "style": …}'
+    python scripts/benchmark_programs.py PyTorch \
+        '{"stages": [[300, 450, 8, 100]], "weights": …, "content": …, "style": …, "bfloat16": true}'
 
-A program takes stages of (height, width, epochs, epochs between two falls of the learning rate) and reports the total loss
-of every epoch. With a "target" it ends as soon as a loss of the last stage is no higher. What it measured is printed as JSON:
+A program takes stages of (height, width, epochs, epochs between two falls of the learning rate), and options of its own, and
+reports the total loss of every epoch. With a "target" it ends as soon as a loss of the last stage is no higher. What it measured is printed as JSON:
 the seconds and the loss of every epoch, from after the imports on, and the peak memory of the process in GB.
 """
 
@@ -11,7 +12,9 @@ import json
 import math
 import os
 import re
+import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -118,7 +121,7 @@ def as_printed(stages, weights, content, style, report):
 
 
 def pytorch(stages, weights, content, style, report, *, channels_last=False, bfloat16=False, compiled=False, lbfgs=False):
-    """The chapter in PyTorch: eager, its parameters frozen, threads as PyTorch takes them (every core)."""
+    """The chapter in PyTorch, its parameters frozen, threads as PyTorch takes them (every core)."""
     import numpy as np
     import torch
     from PIL import Image
@@ -145,7 +148,8 @@ def pytorch(stages, weights, content, style, report, *, channels_last=False, bfl
 
     def preprocess(img, height, width):
         img = interpolate(img, (height, width), mode="bilinear").round()
-        return ((img / 255 - rgb_mean) / rgb_std).contiguous(memory_format=layout)
+        # Where PyTorch's L-BFGS wants a flat view of the picture, the network lays its features out by itself.
+        return ((img / 255 - rgb_mean) / rgb_std).contiguous(memory_format=torch.contiguous_format if lbfgs else layout)
 
     def postprocess(X):
         return (X.detach() * rgb_std + rgb_mean).clamp(0, 1)
@@ -153,6 +157,7 @@ def pytorch(stages, weights, content, style, report, *, channels_last=False, bfl
     def extract_features(X):
         contents, styles = [], []
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+            X = X.contiguous(memory_format=layout)
             for i, layer in enumerate(net):
                 X = layer(X)
                 if i in STYLE_LAYERS:
@@ -217,9 +222,14 @@ def pytorch(stages, weights, content, style, report, *, channels_last=False, bfl
                 trainer.param_groups[0]["lr"] *= 0.1
 
 
-def gluon_nst(stages, weights, content, style, report, *, recipe="d2l-2019", **options):
-    """This package, by a recipe; `stages` give the sizes and the epochs."""
+def gluon_nst(stages, weights, content, style, report, *, recipe="d2l-2019", check=False, **options):
+    """This package, by a recipe; `stages` give the sizes and the epochs.
+
+    With `check` it gives the total loss of the composite that it keeps as float32 evaluates it, function by function, just
+    as the book has them.
+    """
     import gluon_nst as nst
+    from gluon_nst import job, training
 
     report.begin()
 
@@ -229,58 +239,46 @@ def gluon_nst(stages, weights, content, style, report, *, recipe="d2l-2019", **o
         except Reached:
             raise KeyboardInterrupt from None
 
-    sizes, epochs = [stage[:2] for stage in stages], [stage[2] for stage in stages]
-    try:
-        nst.transfer(content, style, recipe=recipe, weights=weights, sizes=sizes, epochs=epochs, report=follow, **options)
-    except nst.Interrupted:
-        pass
+    reached, train = [], training.train
 
-
-def gluon_nst_fast(stages, weights, content, style, report):
-    """The recipe `fast`; gives the total loss of what it reached in float32, by the functions called one by one."""
-    import gluon_nst as nst
-    import mxnet as mx
-    from gluon_nst import weights as trunks
-
-    transfer, reached = sys.modules["gluon_nst.job"], []
-    train = transfer.train
-
-    def keep(*arguments, **options):
+    def keep(*arguments, **keywords):
         try:
-            reached[:] = [train(*arguments, **options)]
+            reached[:] = [train(*arguments, **keywords)]
             return reached[0]
         except nst.Interrupted as stopped:
             reached[:] = [stopped.result]
             raise
 
-    transfer.train = keep
-    gluon_nst(stages, weights, content, style, report, recipe="fast")
-    height, width = stages[-1][:2]
-    net = nst.truncated_vgg19(trunks.find(weights).parameters(28, True), 28, mx.cpu())
+    job.train = keep
+    if stages:
+        options.update(sizes=[stage[:2] for stage in stages], epochs=[stage[2] for stage in stages])
+    try:
+        recipe = nst.transfer(content, style, recipe=recipe, weights=weights, report=follow, **options).recipe
+    except nst.Interrupted as stopped:
+        recipe = stopped.result.recipe
+    if check:
+        return plain_loss(reached[0], weights, content, style, recipe)
+
+
+def plain_loss(X, weights, content, style, recipe):
+    import gluon_nst as nst
+    import mxnet as mx
+    from gluon_nst import weights as trunks
+
+    _, _, height, width = X.shape
+    net = nst.truncated_vgg19(trunks.find(weights).parameters(28, recipe.activations), 28, mx.cpu())
     _, contents_Y = nst.get_contents(nst.read_image(content), (width, height), mx.cpu(), net)
     _, styles_Y = nst.get_styles(nst.read_image(style), (width, height), mx.cpu(), net)
-    features = nst.extract_features(reached[0], net)
-    return nst.compute_loss(reached[0], *features, contents_Y, [nst.gram(Y) for Y in styles_Y])[-1].asscalar().item()
+    features = nst.extract_features(X, net)
+    return nst.compute_loss(X, *features, contents_Y, [nst.gram(Y) for Y in styles_Y])[-1].asscalar().item()
 
 
-PROGRAMS = {
-    "chapter as printed": as_printed,
-    "PyTorch": pytorch,
-    "PyTorch, channels_last": lambda *run: pytorch(*run, channels_last=True),
-    "PyTorch, bfloat16": lambda *run: pytorch(*run, bfloat16=True),
-    "PyTorch, bfloat16, channels_last": lambda *run: pytorch(*run, bfloat16=True, channels_last=True),
-    "PyTorch, bfloat16, compiled": lambda *run: pytorch(*run, bfloat16=True, compiled=True),
-    "PyTorch, bfloat16, channels_last, compiled": lambda *run: pytorch(*run, bfloat16=True, channels_last=True, compiled=True),
-    "PyTorch, L-BFGS": lambda *run: pytorch(*run, lbfgs=True),
-    "gluon-nst": gluon_nst,
-    "gluon-nst, bfloat16": lambda *run: gluon_nst(*run, precision="bfloat16"),
-    "gluon-nst fast": gluon_nst_fast,
-}
+PROGRAMS = {"chapter as printed": as_printed, "PyTorch": pytorch, "gluon-nst": gluon_nst}
 
 
 def best_matrix_product():
     """The best float32 matrix product of this machine, in GFLOP/s, among the libraries at hand and two sizes."""
-    import gluon_nst  # noqa: F401 (every core)
+    import gluon_nst as _  # noqa: F401 (every core)
     import numpy as np
     import torch
     from mxnet import nd
@@ -317,7 +315,9 @@ def profile(stages, weights, content, style, **options):
     import mxnet as mx
 
     warm_up, (height, width, epochs, _) = 3, stages[0]
-    mx.profiler.set_config(profile_all=True, aggregate_stats=True, filename=os.devnull)
+    # Never os.devnull: MXNet removes a file of that name before it writes its own, which root may.
+    file = Path(tempfile.mkdtemp()) / "profile.json"
+    mx.profiler.set_config(profile_all=True, aggregate_stats=True, filename=str(file))
 
     def report(epoch):
         if epoch.epoch == warm_up - 1:
@@ -329,6 +329,7 @@ def profile(stages, weights, content, style, **options):
     mx.nd.waitall()
     mx.profiler.set_state("stop")
     table = json.loads(mx.profiler.dumps(format="json"))
+    shutil.rmtree(file.parent)
     milliseconds = dict.fromkeys([*GROUPS, "the rest"], 0.0)
     for operator, row in table["Time"]["operator"].items():
         name = operator.replace("_backward_", "")
@@ -345,10 +346,11 @@ def main():
     if name == "profile":
         print(json.dumps(profile(**run)))
         return
-    report = Report(run["stages"], run.pop("target", None))
-    checked = None
+    stages = run.pop("stages")
+    report = Report(stages, run.pop("target", None))
+    given, checked = [run.pop(what) for what in ("weights", "content", "style")], None
     try:
-        checked = PROGRAMS[name](run["stages"], run["weights"], run["content"], run["style"], report)
+        checked = PROGRAMS[name](stages, *given, report, **run)
     except Reached:
         pass
     # Not getrusage's, which begins at the peak of the process that started this one.

@@ -4,15 +4,17 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 
+import mxnet as mx
 import pytest
 from PIL import Image
 
 import gluon_nst as nst
-from gluon_nst import cli, pictures, recipe as recipes
+from gluon_nst import cli, pictures, recipe as recipes, training
 
 from test_images import BAD_PICTURES
 
@@ -85,11 +87,11 @@ def test_every_option_reaches_the_recipe(render, tmp_path):
 
 def test_every_change_of_a_recipe_has_an_option():
     arguments = cli.build_parser().parse_args(["render", "a", "b", "--output", "c.png"])
-    for name, parameter in inspect.signature(recipes.customise).parameters.items():
-        if name != "recipe":
-            assert getattr(arguments, name) is parameter.default is None
-    for name in ("recipe", "seed", "weights", "device"):
-        assert getattr(arguments, name) == inspect.signature(nst.transfer).parameters[name].default
+    for name in (*inspect.signature(recipes.customise).parameters, "seed", "weights"):
+        assert getattr(arguments, name) is None  # what is not given is left to `transfer`
+    defaults = {name: parameter.default for name, parameter in inspect.signature(nst.transfer).parameters.items()}
+    assert (defaults["recipe"], defaults["seed"], defaults["weights"]) == (recipes.DEFAULT, 0, "auto")  # as --help says
+    assert arguments.device == defaults["device"]
 
 
 @pytest.mark.parametrize("which", ["content", "style"])
@@ -244,6 +246,178 @@ def test_an_interrupt_before_the_first_epoch_writes_nothing(render, tmp_path, mo
     monkeypatch.setattr("gluon_nst.weights.find", stop)
     status, _, err = render("--quiet")
     assert (status, err) == (130, "interrupted: nothing was written\n") and not (tmp_path / "out.png").exists()
+
+
+@pytest.fixture
+def stopped(monkeypatch):
+    """Have a run be stopped, as by Ctrl-C, after so many epochs."""
+
+    def after(epochs):
+        take, calls = training.Objective.__call__, []
+
+        def stop(self):
+            calls.append(1)
+            if len(calls) > epochs:
+                raise KeyboardInterrupt
+            return take(self)
+
+        monkeypatch.setattr(training.Objective, "__call__", stop)
+
+    return after
+
+
+def test_a_stopped_run_leaves_a_finished_picture_where_it_is(render, tmp_path, stopped):
+    output, losses, film = tmp_path / "out.png", tmp_path / "losses.csv", tmp_path / "film.gif"
+    options = ["--losses", losses, "--animate", film, "--quiet"]
+    assert render(*options)[0] == 0
+    finished = {path: path.read_bytes() for path in (output, losses, film)}
+    for number, name in enumerate(("interrupted", "interrupted-2")):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(training.Objective, "__call__", training.Objective.__call__)
+            stopped(2)
+            status, out, err = render(*options)
+        assert status == 130 and {path: path.read_bytes() for path in finished} == finished
+        assert f"{output}: left as it was; the run that did not end is in {tmp_path}/out-{name}.png" in err
+        with Image.open(tmp_path / f"out-{name}.png") as picture:
+            assert json.loads(picture.text["gluon-nst"])["interrupted"] == {"stage": 1, "epochs": 2}
+        assert len((tmp_path / f"losses-{name}.csv").read_text().splitlines()) == 3
+        assert (tmp_path / f"film-{name}.gif").exists()
+
+
+def test_a_stopped_chapter_leaves_a_finished_one_where_it_is(weights_file, content, style, tmp_path, stopped):
+    options = ["--content", content, "--style", style, "--epochs", "2"]
+    assert chapter(weights_file, tmp_path / "out", *options) == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    stopped(3)
+    assert chapter(weights_file, tmp_path / "out", *options) == 130
+    assert {path: path.read_bytes() for path in before} == before
+    beside = {"losses-interrupted.csv", "losses-interrupted.png", "neural-style-1-interrupted.png", "neural-style-2-interrupted.png"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {path.name for path in before} | beside
+
+
+def test_a_run_whose_memory_runs_out_keeps_what_it_has(render, tmp_path, monkeypatch):
+    take, calls = training.Objective.__call__, []
+
+    def run_out(self):
+        calls.append(1)
+        if len(calls) == 5:
+            raise mx.MXNetError("Failed to allocate CPU Memory")
+        return take(self)
+
+    monkeypatch.setattr(training.Objective, "__call__", run_out)
+    status, out, err = render("--quiet")
+    assert status == 1 and "out.png: 48 x 64" in out
+    assert err.splitlines()[0] == "error: size 48x64: the memory ran out; choose a smaller size, or end other programs"
+    with Image.open(tmp_path / "out.png") as picture:
+        assert json.loads(picture.text["gluon-nst"])["interrupted"] == {"stage": 2, "epochs": 1}
+
+
+def test_memory_that_runs_out_at_once_is_one_line(render, tmp_path, monkeypatch):
+    def run_out(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("gluon_nst.job.get_contents", run_out)
+    status, out, err = render("--quiet")
+    assert (status, out) == (1, "") and not (tmp_path / "out.png").exists()
+    assert err == "error: size 32x48: the memory ran out; choose a smaller size, or end other programs\n"
+
+
+@pytest.mark.parametrize("make, kind", [(os.mkfifo, "a named pipe"), (lambda path: _socket(path), "a socket")])
+@pytest.mark.parametrize("place", ["content", "style", "--init", "--recipe", "--weights"])
+def test_what_is_no_regular_file_is_refused_wherever_it_is_read(refuses, tmp_path, make, kind, place):
+    name = {"--recipe": "odd.toml", "--weights": "odd.params"}.get(place, "odd.png")
+    make(tmp_path / name)
+    if place in ("content", "style"):
+        refuses(f"{name}: {kind}, not a picture", **{place: tmp_path / name})
+    else:
+        refuses(f"{name}: {kind}, not a", place, tmp_path / name)
+
+
+def _socket(path):
+    with socket.socket(socket.AF_UNIX) as unix, pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path.parent)  # a socket's path is short
+        unix.bind(path.name)
+
+
+@pytest.mark.parametrize("place", ["content", "style", "--init", "--recipe"])
+def test_a_device_is_refused(refuses, place):
+    if place in ("content", "style"):
+        refuses("/dev/null: a device, not a picture", **{place: "/dev/null"})
+    else:
+        refuses("/dev/null", place, "/dev/null")
+
+
+def test_the_home_folder_can_be_named_with_a_tilde(content, style, weights_file, tmp_path, monkeypatch, capfd):
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    for path, name in ((content, "c.png"), (style, "s.png"), (content, "x.png"), (weights_file, "w.params")):
+        shutil.copy(str(path), str(home / name))
+    (home / "my.toml").write_text('extends = "d2l-2019"\n[[stages]]\nsize = [32, 48]\nepochs = 2\n')
+    options = "--output=~/o.png --init=~/x.png --recipe=~/my.toml --losses=~/l.csv --animate=~/f.gif --weights=~/w.params --quiet"
+    assert cli.main(["render", "~/c.png", "~/s.png", *options.split()]) == 0, capfd.readouterr().err
+    assert {"o.png", "l.csv", "f.gif"} <= set(os.listdir(home))
+    out = ["--out=~/new/chapter", "--content=~/c.png", "--style=~/s.png", "--recipe=~/my.toml", "--weights=~/w.params"]
+    assert cli.main(["chapter", *out]) == 0 and (home / "new/chapter/neural-style-1.png").exists()
+    swept = ["--vary", "lr=0.1", "--out=~/sweep", "--figure=~/sheet.svg", "--recipe=~/my.toml", "--weights=~/w.params"]
+    assert cli.main(["sweep", "~/c.png", "~/s.png", *swept]) == 0
+    assert (home / "sweep/lr=0.1.png").exists() and (home / "sheet.svg").exists()
+    result = nst.transfer("~/c.png", "~/s.png", recipe="~/my.toml", weights="~/w.params", init="~/x.png")
+    result.save("~/p.png")
+    result.save_losses("~/p.csv")
+    result.save_plot("~/p.svg")
+    assert nst.read_image("~/p.png").shape == (32, 48, 3) and {"p.csv", "p.svg"} <= set(os.listdir(home))
+    assert cli.main(["recipes", "~/my.toml"]) == 0
+
+
+def test_a_name_that_begins_with_a_tilde_is_a_name(content, style, weights_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    content.rename("~c.png")
+    arguments = ["render", "~c.png", str(style), "--output", "~o.png", "--weights", str(weights_file), "--sizes", "32x48", "--epochs", "1"]
+    assert cli.main(arguments) == 0 and (tmp_path / "~o.png").exists()
+
+
+def test_a_reader_that_goes_away_is_no_error(weights_file, content, style, tmp_path):
+    for command in (["recipes"], ["recipes", "d2l-2019"], ["--help"], ["weights", "list"]):
+        line = f"{sys.executable} -m gluon_nst {' '.join(command)} | head -1; exit ${{PIPESTATUS[0]}}"
+        run = subprocess.run(["bash", "-c", line], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert run.stderr == b"" and run.returncode == 0
+    run = f"chapter --content {content} --style {style} --weights {weights_file} --sizes 32x48 --epochs 300 --out {tmp_path}/out"
+    line = f"{sys.executable} -m gluon_nst {run} --quiet | head -1; exit ${{PIPESTATUS[0]}}"
+    run = subprocess.run(["bash", "-c", line], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert run.stdout.startswith(b"epoch  50") and run.stderr == b"" and run.returncode == 0
+    assert (tmp_path / "out/neural-style-1.png").exists()
+
+
+def test_what_needs_no_mxnet_does_not_load_it():
+    for argv in (["--help"], ["render", "--help"], ["--version"], ["recipes"], ["recipes", "fast"], ["render", "--what"], []):
+        code = f"""
+import sys
+from gluon_nst import cli
+try:
+    cli.main({argv!r})
+except SystemExit:
+    pass
+heavy = {{"mxnet", "numpy", "PIL", "matplotlib", "scipy", "requests", "h5py"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+        subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE)
+
+
+@pytest.mark.parametrize("seconds", [0.15, 0.3, 0.6, 1.0])
+def test_ctrl_c_while_mxnet_loads_is_no_traceback(seconds):
+    run = subprocess.Popen(
+        [sys.executable, "-m", "gluon_nst", "render", "a.png", "b.png", "--output", "/tmp/never.png"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )
+    time.sleep(seconds)
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=60)
+    # It may have come to its end, an error, before the signal. Where Ctrl-C met an `exec`, Python ends by the signal itself,
+    # which a shell tells as 130 too.
+    assert b"Traceback" not in err and run.returncode in (130, -signal.SIGINT, 2)
 
 
 # -- chapter ----------------------------------------------------------------------------------------------------------

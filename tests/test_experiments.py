@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 import gluon_nst as nst
-from gluon_nst import cli, experiments, job, recipe as recipes, weights
+from gluon_nst import apart, cli, experiments, job, recipe as recipes, weights
 
 SMALL = ["--sizes", "32x48", "--epochs", "3", "--quiet"]
 
@@ -31,14 +32,15 @@ def command(content, style, weights_file, tmp_path, capfd):
 @pytest.fixture
 def started(monkeypatch):
     """The recipes of the runs that were started, as they start."""
-    recipes, start = [], job.Run.start
+    started, start = [], job.Run.start
 
     def spy(self, *arguments, **options):
-        recipes.append(self.recipe)
+        started.append(self.recipe)
         return start(self, *arguments, **options)
 
     monkeypatch.setattr(job.Run, "start", spy)
-    return recipes
+    monkeypatch.setattr(apart, "start", spy)  # what would have a process of its own runs here as well
+    return started
 
 
 def files(folder):
@@ -256,6 +258,52 @@ def test_an_interrupt_while_the_sheet_is_drawn_keeps_the_cells(command, tmp_path
         status, _, err = command("sweep", "--vary", "lr=0.1")
     assert (status, err) == (130, f"interrupted: what is in {tmp_path / 'out'} is whole, the rest is not written\n")
     assert files(tmp_path / "out") == ["lr=0.1.csv", "lr=0.1.png"]
+
+
+# -- memory -----------------------------------------------------------------------------------------------------------
+
+
+def test_runs_of_several_sizes_have_processes_of_their_own_and_give_the_same(content, style, weights_file, tmp_path):
+    options = {"epochs": 3, "weights": str(weights_file)}
+    experiment = experiments.sweep(content, style, {"sizes": {"32": [(32, 48)], "48": [(48, 64)]}}, **options)
+    seen, inside = [], []
+    outcomes = experiment.run(tmp_path / "out", report=lambda epoch: seen.append((epoch.stage, epoch.epoch)))
+    assert seen == [(1, 0), (1, 1), (1, 2)] * 2 and not any(outcome.failed for outcome in outcomes)
+    for trial, outcome in zip(experiment.trials, outcomes):
+        inside.append(nst.transfer(content, style, **options, **trial.options).image.tobytes())
+        assert outcome.picture.tobytes() == inside[-1]
+
+
+def test_runs_of_one_size_stay_in_this_process(command, monkeypatch):
+    monkeypatch.setattr(apart, "start", lambda *_: pytest.fail("another process"))
+    assert command("sweep", "--vary", "lr=0.1,0.2")[0] == 0
+
+
+def test_an_error_in_another_process_is_the_same_line(command):
+    status, _, err = command("sweep", "--vary", "style-size=0.5,1", "--lr", "1e30")
+    assert status == 1 and err.count("error: style-size") == 2 and "stage 1, epoch 1: the loss is" in err
+
+
+def test_a_process_that_is_ended_is_told_of(content, style, weights_file, monkeypatch):
+    run = job.prepare(content, style, sizes=[(32, 48)], epochs=10**6, weights=str(weights_file))
+
+    def end(_):
+        (child,) = subprocess.run(["pgrep", "-f", "gluon_nst.apart"], stdout=subprocess.PIPE).stdout.split()
+        os.kill(int(child), signal.SIGKILL)
+
+    with pytest.raises(nst.NSTError, match="the process of this run ended by signal 9; was there memory enough"):
+        apart.start(run, end)
+
+
+def test_a_run_that_is_stopped_ends_its_process(content, style, weights_file):
+    run = job.prepare(content, style, sizes=[(32, 48)], epochs=10**6, weights=str(weights_file))
+
+    def stop(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        apart.start(run, stop)
+    assert subprocess.run(["pgrep", "-f", "gluon_nst.apart"], stdout=subprocess.PIPE).stdout == b""
 
 
 # -- comparisons ------------------------------------------------------------------------------------------------------

@@ -335,12 +335,12 @@ def test_caffes_input_is_folded_into_the_first_convolution(parameters, picture):
 
 def assert_computes_vgg16(path, picture):
     with h5py.File(path, "r") as file:
-        layers = []
+        convolved = []
         for block, convolutions in enumerate((2, 2, 3, 3, 3), start=1):
             for number in range(convolutions):
                 group = file[f"block{block}/layers/conv2d{f'_{number}' if number else ''}/vars"]
-                layers.append((block, number + 1, group["0"][()], group["1"][()]))
-    expected = vgg16(picture, layers)
+                convolved.append((block, number + 1, group["0"][()], group["1"][()]))
+    expected = vgg16(picture, convolved)
     found = run_vgg19(formats.fold_caffe_input(formats.read(path)), picture)
     shared = [index for index in layers.CONVOLUTIONS if index not in (16, 25, 34)]
     for index, output in zip(shared, expected):

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+
+from gluon_nst.lbfgs import LBFGS
+
+
+def minimise(function, x, evaluations, corrections=5, bounds=None, first_step=0.1):
+    """The losses and the points of so many evaluations of `function`, which gives a loss and a gradient."""
+    optimizer, losses, points = LBFGS(x, corrections, bounds, first_step), [], []
+    while len(losses) < evaluations and not optimizer.settled:
+        points.append(optimizer.x)
+        loss, gradient = function(optimizer.x.astype(np.float64))
+        losses.append(loss)
+        optimizer.step(loss, np.asarray(gradient, dtype=np.float32))
+    return losses, points
+
+
+def rosenbrock(x):
+    a, b = x[..., :-1], x[..., 1:]
+    gradient = np.zeros_like(x)
+    gradient[..., :-1] = -400 * a * (b - a**2) - 2 * (1 - a)
+    gradient[..., 1:] += 200 * (b - a**2)
+    return float((100 * (b - a**2) ** 2 + (1 - a) ** 2).sum()), gradient
+
+
+def bowl(scales):
+    return lambda x: (float((scales * x**2).sum() / 2), scales * x)
+
+
+def test_it_finds_the_minimum_at_the_end_of_a_curved_valley():
+    losses, points = minimise(rosenbrock, np.full((2, 3), -1.2, np.float32), 200)
+    assert min(losses) < 1e-6 and np.abs(points[np.argmin(losses)] - 1).max() < 1e-2
+
+
+def test_with_a_memory_of_every_direction_it_solves_a_quadratic_in_a_few_steps():
+    scales = np.geomspace(1, 100, 8)
+    losses, _ = minimise(bowl(scales), np.ones(8, np.float32), 40, corrections=8)
+    assert min(losses) < 1e-8 * losses[0]
+    forgetful, _ = minimise(bowl(scales), np.ones(8, np.float32), 40, corrections=1)
+    assert min(forgetful) > min(losses)
+
+
+def test_every_point_is_within_the_bounds_and_the_minimum_on_them_is_found():
+    centre = np.array([[2.0, 0.3], [-1.0, 0.6]])
+    bounds = np.float32(0), np.array([[1.0, 1.0], [1.0, 0.5]], np.float32)
+    losses, points = minimise(lambda x: (float(((x - centre) ** 2).sum()), 2 * (x - centre)), np.full((2, 2), 0.5), 60, bounds=bounds)
+    assert all((point >= bounds[0]).all() and (point <= bounds[1]).all() for point in points)
+    assert points[np.argmin(losses)] == pytest.approx(np.array([[1.0, 0.3], [0.0, 0.5]]), abs=1e-3)
+
+
+def test_a_step_that_is_too_long_is_taken_back():
+    losses, _ = minimise(bowl(np.ones(4)), np.ones(4, np.float32), 20, first_step=100)
+    assert losses[1] > losses[0] and min(losses) < 1e-6
+
+
+def test_the_first_step_has_the_length_it_is_given():
+    _, points = minimise(bowl(np.array([1.0, 5.0])), np.ones(2, np.float32), 2, first_step=0.25)
+    assert np.sqrt(np.mean((points[1] - points[0]) ** 2)) == pytest.approx(0.25, rel=1e-5)
+
+
+def test_it_settles_where_nothing_is_left_to_gain():
+    losses, _ = minimise(bowl(np.ones(3)), np.zeros(3, np.float32), 50)
+    assert len(losses) == 1
+    losses, _ = minimise(lambda x: (1.0 + 1e-9 * np.random.rand(), np.ones(3)), np.zeros(3, np.float32), 50)  # nothing but noise
+    assert len(losses) < 50
+
+
+def test_a_gradient_that_is_noisy_does_not_stop_it():
+    random = np.random.default_rng(0)
+
+    def noisy(x):
+        loss, gradient = bowl(np.geomspace(1, 50, 30))(x)
+        return loss, gradient * (1 + 0.1 * random.standard_normal(30))  # as bfloat16's is
+
+    losses, _ = minimise(noisy, np.ones(30, np.float32), 80)
+    assert min(losses) < 1e-4 * losses[0]
