@@ -20,11 +20,12 @@ def gram_matrix(tensor):
 class Program:
     units = "standardised"
 
-    def __init__(self, content, style, parameters, longest=144):
+    def __init__(self, content, style, parameters, max_size=144):
         self.vgg = features(parameters, 29)
         width, height = Image.open(content).size
-        scale = min(longest, max(width, height)) / max(width, height)
-        self.size = round(height * scale), round(width * scale)
+        size = max_size if max(width, height) > max_size else max(width, height)
+        # torchvision's Resize(size): the shorter side is that long, the other one follows, its fraction cut off.
+        self.size = (size, int(size * width / height)) if height <= width else (int(size * height / width), size)
         self.start = self.read(content)
         self.content_features = self.get_features(self.start)
         style_features = self.get_features(self.read(style))

@@ -23,10 +23,16 @@ import program_poster  # noqa: E402
 import program_tensorflow  # noqa: E402
 import program_udacity  # noqa: E402
 
+def smaller_udacity(size):
+    """The recipe at another size, by its own rule: the shortest side, or as long as a smaller picture's longest side."""
+    recipe = nst.recipe.read("udacity")
+    return dataclasses.replace(recipe, stages=(dataclasses.replace(recipe.stages[0], size=size),))
+
+
 PROGRAMS = {
     "d2l-2019": (program_d2l.edition_2019, {"sizes": [(96, 144)]}),
     "d2l-2023": (program_d2l.edition_2023, {"sizes": [(96, 144)]}),
-    "udacity": (program_udacity.Program, {"sizes": [144]}),
+    "udacity": (program_udacity.Program, {"recipe": smaller_udacity(144)}),
     "poster": (program_poster.Program, {"sizes": [(64, 64)]}),
     "tensorflow": (program_tensorflow.Program, {"sizes": [192]}),
     "gatys-2016": (program_gatys.Program, {"sizes": [144]}),
@@ -99,7 +105,7 @@ def first_epoch(given, monkeypatch):
     def run(name, **options):
         monkeypatch.setattr(training, "Objective", Objective)
         epochs = []
-        prepare(*given(name), recipe=name, epochs=1, **{**PROGRAMS[name][1], **options}).start(epochs.append)
+        prepare(*given(name), **{"recipe": name, "epochs": 1, **PROGRAMS[name][1], **options}).start(epochs.append)
         (epoch,), gradient = epochs, gradients[0]
         return [*epoch.contents_l, *epoch.styles_l, epoch.tv], gradient.astype(np.float64)
 
@@ -115,17 +121,22 @@ def terms_and_gradient(program, x):
     return [term.item() for term in terms], gradient[:, ::-1] if program.units == "bytes" else gradient
 
 
-def assert_agree(ours, theirs):
-    (terms, gradient), (expected, expected_gradient) = ours, theirs
+def assert_agree(ours, program, x):
+    (terms, gradient), (expected, expected_gradient) = ours, terms_and_gradient(program, x)
     assert len(terms) == len(expected)
     assert terms == pytest.approx(expected, rel=1e-4, abs=1e-9 * sum(expected))  # from the content picture some are 0
-    assert np.linalg.norm(gradient - expected_gradient) < 1e-4 * np.linalg.norm(expected_gradient)
+    # Where two values that are pooled are equal but for their rounding, the gradient goes to one of them or to the other, on
+    # one processor this way and on the next that way: so much the program's own gradient moves when its picture is rounded.
+    generator = torch.Generator().manual_seed(0)
+    rounded = [x * (1 + 1e-7 * torch.randn(x.shape, generator=generator)) for _ in range(4)]
+    moves = [np.linalg.norm(terms_and_gradient(program, near)[1] - expected_gradient) for near in rounded]
+    assert np.linalg.norm(gradient - expected_gradient) < max(1e-4 * np.linalg.norm(expected_gradient), *moves)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_the_losses_and_the_gradient_at_the_start_agree(program, first_epoch, name):
     theirs = program(name)
-    assert_agree(first_epoch(name), terms_and_gradient(theirs, theirs.start))
+    assert_agree(first_epoch(name), theirs, theirs.start)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -134,7 +145,7 @@ def test_the_losses_and_the_gradient_at_a_given_composite_agree(program, first_e
     start = tmp_path / "given.png"
     composite = nst.transfer(*pictures.own_pictures(), sizes=[theirs.size], epochs=5, lr=0.1, tv_weight=0)
     composite.image.save(start)
-    assert_agree(first_epoch(name, init=str(start)), terms_and_gradient(theirs, theirs.read(start)))
+    assert_agree(first_epoch(name, init=str(start)), theirs, theirs.read(start))
 
 
 @pytest.fixture
@@ -142,8 +153,8 @@ def totals(given):
     """The total loss of each epoch of a recipe's run."""
 
     def run(name, steps, **options):
-        epochs, options = [], {**PROGRAMS[name][1], **options}
-        nst.transfer(*given(name), recipe=name, epochs=steps, report=epochs.append, **options)
+        epochs, options = [], {"recipe": name, **PROGRAMS[name][1], **options}
+        nst.transfer(*given(name), epochs=steps, report=epochs.append, **options)
         return [epoch.total for epoch in epochs]
 
     return run
