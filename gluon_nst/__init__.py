@@ -19,7 +19,23 @@ _NAMES = {
     "training": ("Epoch", "train"),
     "vgg": ("extract_features", "get_contents", "get_styles", "truncated_vgg19"),
 }
-_MODULES = ("experiments", "figures", "pictures", "recipe", "watching", "weights")
+_MODULES = (
+    "apart",
+    "composite",
+    "errors",
+    "experiments",
+    "figures",
+    "images",
+    "job",
+    "layers",
+    "losses",
+    "pictures",
+    "recipe",
+    "training",
+    "vgg",
+    "watching",
+    "weights",
+)
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [*sorted(_HOME), "__version__"]

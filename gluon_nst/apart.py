@@ -8,7 +8,6 @@ import os
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 
 from gluon_nst.errors import NSTError, reason
 
@@ -16,13 +15,12 @@ from gluon_nst.errors import NSTError, reason
 def start(run, report=None):
     """`run.start(report)`, a Result, in another process. Errors are as there, and NSTError where the process was ended.
 
-    On Ctrl-C the other process is ended with this one, and what it was at is lost.
+    On Ctrl-C the other process is ended with this one, and what it was at is lost; so it is where the memory runs out.
     """
-    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-W", "ignore", "-m", "gluon_nst.apart"]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}, start_new_session=True
-    ) as other:
+    # With the same path, and so without the working folder, which may hold a random.py of the user's.
+    code = f"import sys; sys.path[:] = {sys.path!r}; from gluon_nst import apart; apart.answer()"
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as other:
         try:
             with other.stdin:
                 pickle.dump(run, other.stdin)
@@ -34,7 +32,7 @@ def start(run, report=None):
                     raise value
                 if report:
                     report(value)
-        except (EOFError, BrokenPipeError):
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError):
             status = other.wait()
             ended = f"by signal {-status}; was there memory enough?" if status < 0 else f"with status {status}"
             raise NSTError(f"the process of this run ended {ended}") from None
@@ -42,23 +40,20 @@ def start(run, report=None):
             other.kill()
 
 
-def _main():
-    # What anything prints is not to come between the answers.
+def answer():
+    """In the other process: take the run from standard input, and put its epochs and its result on standard output."""
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
+    os.dup2(2, 1)  # what anything prints is not to come between them
 
-    def answer(kind, value):
+    def put(kind, value):
         pickle.dump((kind, value), answers)
         answers.flush()
 
     try:
         run = pickle.load(sys.stdin.buffer)
-        answer("result", run.start(lambda epoch: answer("epoch", epoch)))
+        run.check_memory()  # anew: what the other process has this one can't have
+        put("result", run.start(lambda epoch: put("epoch", epoch)))
     except NSTError as error:
-        answer("error", type(error)(str(error)))
+        put("error", type(error)(str(error)))
     except Exception as error:  # MXNet's own
-        answer("error", NSTError(reason(error)))
-
-
-if __name__ == "__main__":
-    _main()
+        put("error", NSTError(reason(error)))

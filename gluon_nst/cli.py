@@ -270,9 +270,12 @@ def main(argv=None):
     warnings.filterwarnings("ignore", module="mxnet")  # remarks on NumPy that a user of the command can't act on
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop keeps as much as Ctrl-C does
     streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = map(_Pipe, streams)
+    sys.stdout, sys.stderr = (stream and _Pipe(stream) for stream in streams)  # a closed one is None
     try:
-        return _run(argv)
+        status = _run(argv)
+        if sys.stdout:
+            sys.stdout.flush()
+        return status
     except NSTError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.status
@@ -280,9 +283,8 @@ def main(argv=None):
         written = stopped.args[0] if stopped.args and not isinstance(stopped, Interrupted) else "nothing was written"
         print(f"interrupted: {written}", file=sys.stderr)
         return 130
-    except OSError as error:
+    except (MemoryError, OSError) as error:
         print(f"error: the run failed: {reason(error)}", file=sys.stderr)
         return 1
     finally:
-        sys.stdout.flush()
         sys.stdout, sys.stderr = streams

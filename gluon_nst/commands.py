@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import inspect
+import json
 import os
 import platform
 import sys
@@ -14,7 +15,7 @@ from tqdm import tqdm
 from gluon_nst import experiments, figures, pictures, recipe as recipes, runtime, watching, weights
 from gluon_nst.errors import InputError, Interrupted, NSTError, OutOfMemory, reason
 from gluon_nst.files import beside, check_ending, check_folder, check_writable, given
-from gluon_nst.images import check_picture_writable
+from gluon_nst.images import check_picture_writable, read_provenance
 from gluon_nst.job import prepare
 from gluon_nst.layers import multiplications
 from gluon_nst.version import __version__
@@ -351,9 +352,11 @@ def _experiment(arguments, experiment, folder):
     whole = sum(outcome.picture is not None for outcome in outcomes)
     if whole:
         with _writing(folder):
-            if status:  # a sheet with holes does not take the place of a whole one
+            # A sheet with holes takes the place of none but one that says it had no fewer.
+            before = (read_provenance(figure) or {}).get("pictures", len(outcomes))
+            if whole < len(outcomes) and whole < before:
                 figure = beside(figure, "interrupted")
-            figures.save(experiment.sheet(outcomes), figure)
+            figures.save(experiment.sheet(outcomes), figure, json.dumps({"pictures": whole}))
         print(f"{figure}: {whole} of {len(outcomes)} pictures; each with its losses in {folder}")
     for outcome in outcomes:
         if outcome.failed:
@@ -393,7 +396,7 @@ def _info(arguments, options):
     print(" ".join(f"{name} {version}" for name, version in versions.items()))
     print(f"device {device}; cores {runtime.physical_cores()}; threads {os.environ.get('OMP_NUM_THREADS', 'as MXNet takes them')}")
     by = runtime.bfloat16_by(device)
-    print(f"precision auto: {runtime.choose_precision('auto', device)}; bfloat16 by {by or 'nothing'}; AMX: {runtime.instructions.amx}")
+    print(f"precision, where a recipe says auto: {runtime.choose_precision('auto', device)}; bfloat16 by {by or 'nothing'}; AMX: {runtime.instructions.amx}")
     _print_weights()
     return 0
 

@@ -104,7 +104,9 @@ class Experiment:
                 prepared[trial.name] = error
                 continue
             first = next((other for other in prepared.values() if isinstance(other, Run)), run)
-            prepared[trial.name] = dataclasses.replace(run, content=first.content, style=first.style)  # one copy for all
+            # One copy for all.
+            start = {"content": first.content, "style": first.style}.get(run.recipe.init, run.start_picture)
+            prepared[trial.name] = dataclasses.replace(run, content=first.content, style=first.style, start_picture=start)
         errors = [error for error in prepared.values() if isinstance(error, NSTError)]
         if len(errors) == len(prepared):
             raise errors[0]
@@ -132,6 +134,7 @@ class Experiment:
         return list(outcomes.values())
 
     def _outcome(self, trial, run, folder, start, begin, report):
+        """What becomes of a trial. A cell is whole or not there: of a run that did not end nothing is kept."""
         if isinstance(run, NSTError):
             return Outcome(trial, None, str(run), failed=True)
         path = trial.path(folder)
@@ -142,9 +145,9 @@ class Experiment:
         try:
             result = start(run, report)
             with contextlib.suppress(FileNotFoundError):
-                path.unlink()  # else, stopped here, it would stand beside losses that are not its own
-            result.save_losses(path.with_suffix(".csv"))
+                path.with_suffix(".csv").unlink()  # else, stopped here, they would stand beside a picture that is not theirs
             result.save(path)
+            result.save_losses(path.with_suffix(".csv"))
         except (NSTError, mx.MXNetError, MemoryError) as error:
             return Outcome(trial, None, reason(error), failed=True)
         return Outcome(trial, result.image, f"total loss {result.loss:.4g}, {result.seconds:.0f} s")

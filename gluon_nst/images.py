@@ -9,7 +9,7 @@ from mxnet import cpu, image, nd
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from gluon_nst import recipe as recipes
-from gluon_nst.errors import InputError
+from gluon_nst.errors import InputError, reason
 from gluon_nst.files import check_writable, given, reading, written_whole
 from gluon_nst.runtime import nd_mode
 
@@ -90,7 +90,7 @@ def open_picture(path):
             warnings.simplefilter("ignore", UserWarning)  # Pillow's remarks on odd metadata: of no use to a reader
             with Image.open(path) as picture:
                 return flatten(picture, path)
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise InputError(
@@ -99,8 +99,7 @@ def open_picture(path):
     except Image.UnidentifiedImageError:
         raise InputError(f"{path}: not a picture in a format that Pillow reads; convert it to PNG or JPEG") from None
     except Exception as error:  # decoders raise all sorts on damaged files: OSError, SyntaxError, struct.error, …
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: the picture is damaged ({reason}); get a whole copy") from None
+        raise InputError(f"{path}: the picture is damaged ({reason(error)}); get a whole copy") from None
 
 
 def flatten(picture, name):
@@ -209,6 +208,8 @@ def read_provenance(path):
         with reading(path, "a picture"), Image.open(path) as picture:
             picture.load()  # the whole of it: half a file is no picture
             provenance = json.loads(picture.text["gluon-nst"])
+    except MemoryError:
+        raise
     except Exception:  # no file, no PNG, no text, no JSON: not ours, or damaged
         return None
     return provenance if isinstance(provenance, dict) else None

@@ -1,5 +1,6 @@
 """The main job: coarse to fine, from two pictures to one."""
 
+import contextlib
 import csv
 import dataclasses
 import hashlib
@@ -147,8 +148,7 @@ def prepare(
     bounds, keep = recipes.resolve(recipe.optimizer, recipe.bounds, recipe.keep)
     precision = choose_precision(recipe.precision, device)
     recipe = dataclasses.replace(recipe, bounds=bounds, keep=keep, precision=precision)
-    if device.device_type == "cpu":
-        _check_memory(recipe, style_picture.size[::-1])
+    _check_memory(recipe, style_picture.size[::-1], device)
     trunk = trunks.find(weights, preferred=recipe.trunk, notify=notify, progress=progress)
     if recipe.activations == "caffe" and not trunk.record["scales"]:
         notify(f"weights {trunk.source}: not of Caffe's scale, for which the recipe's weights of the losses were chosen")
@@ -195,13 +195,15 @@ class Run:
         style = self.style.size[::-1]
         return tuple((stage.size, recipes.style_size(self.recipe, stage, style)) for stage in self.recipe.stages)
 
+    def check_memory(self):
+        """Raise InputError where the run can't fit into the memory that this process can have."""
+        _check_memory(self.recipe, self.style.size[::-1], self.device)
+
     @nd_mode
     def start(self, report=None, watch=None):
         """The Result of the run; arguments and errors are as in `transfer`."""
         recipe, device, start = self.recipe, self.device, time.perf_counter()
-        parameters = self.trunk.parameters(recipe.last_layer, recipe.activations)
-        net = truncated_vgg19(parameters, recipe.last_layer, device, recipe.pooling)
-        images, losses = [], []
+        images, losses, stage = [], [], recipe.stages[0]
 
         def record(epoch):
             losses.append(epoch)
@@ -214,6 +216,8 @@ class Run:
 
         X = content_X = None
         try:
+            parameters = self.trunk.parameters(recipe.last_layer, recipe.activations)
+            net = truncated_vgg19(parameters, recipe.last_layer, device, recipe.pooling)
             for number, stage in enumerate(recipe.stages, start=1):
                 change = X - content_X if X is not None and recipe.carry == "change" else None
                 content_X, contents_Y = get_contents(
@@ -251,8 +255,10 @@ class Run:
             if losses:
                 last = losses[-1]
                 if len(images) < last.stage:
-                    images.append(to_picture(getattr(stopped, "result", X)))
-                reached = result(interrupted={"stage": last.stage, "epochs": last.epoch + 1})
+                    with contextlib.suppress(MemoryError, mxnet.MXNetError):  # not enough for that either
+                        images.append(to_picture(getattr(stopped, "result", X)))
+                if images:
+                    reached = result(interrupted={"stage": last.stage, "epochs": last.epoch + 1})
             if isinstance(stopped, KeyboardInterrupt):
                 raise Interrupted(reached) from None
             if isinstance(stopped, OutOfMemory) or is_out_of_memory(stopped):
@@ -291,9 +297,9 @@ def _needed_memory(recipe, size, style_picture_size):
     return estimate_memory(size, recipe.last_layer, recipe.optimizer, recipe.corrections, style_size)
 
 
-def _check_memory(recipe, style_picture_size):
-    """Raise InputError where a stage of `recipe` can't fit into the memory that is free."""
-    free = available_memory()
+def _check_memory(recipe, style_picture_size, device):
+    """Raise InputError where a stage of `recipe` can't fit into the memory that is free; of a GPU's nothing is known."""
+    free = available_memory() if device.device_type == "cpu" else float("inf")
     for stage in recipe.stages:
         needed = _needed_memory(recipe, stage.size, style_picture_size)
         if needed > free:

@@ -69,12 +69,13 @@ class _Convolution:
         self._first = self._weight.shape[1] == 3
 
     def __call__(self, X):
+        weight = self._weight
         if self._first:
             X = self._padded(X)
-            num_filter, missing, height, width = self._weight.shape
-            zeros = nd.zeros((num_filter, _CHANNELS - missing, height, width), ctx=self._weight.context)
-            self._weight = nd.concat(self._weight, zeros, dim=1)
-        arguments = [self._variable(name, array) for name, array in (("weight", self._weight), ("bias", self._bias))]
+            num_filter, channels, height, width = weight.shape
+            zeros = nd.zeros((num_filter, _CHANNELS - channels, height, width), ctx=weight.context)
+            weight = nd.concat(weight, zeros, dim=1)
+        arguments = [self._variable(name, array) for name, array in (("weight", weight), ("bias", self._bias))]
         return sym.Convolution(X, *arguments, kernel=(3, 3), pad=(1, 1), num_filter=len(self._bias))
 
     def _padded(self, X):

@@ -116,7 +116,7 @@ class Recipe:
     corrections: int = CORRECTIONS
     """Steps that L-BFGS remembers."""
     precision: str = "float32"
-    """Of the convolutions after the first; `auto` is bfloat16 where the processor computes it natively, else float32."""
+    """Of the convolutions after the first; `auto` is bfloat16 where that is the faster on the processor, else float32."""
     tolerance: float = 0.0
     """A stage ends before its epochs do when its loss has fallen by less than this share of it over ten epochs."""
     pixels: str = "standardised"
@@ -156,7 +156,7 @@ class Recipe:
             # No layers are enough for a loss that counts for nothing.
             chosen = getattr(self, layers)
             pairs = _checked(layers, chosen, layers) if chosen or values[f"{kind}_weight"] else []
-            if getattr(self, weights):
+            if getattr(self, weights) and not isinstance(chosen, dict):  # else the table has them
                 pairs = _with_weights(pairs, getattr(self, weights), weights)
             pairs = sorted(pairs)  # the network puts its features out in this order
             values[layers], values[weights] = zip(*pairs) if pairs else ((), ())
@@ -247,7 +247,7 @@ def _read_values(path, below=()):
         if extended not in names():
             if not extended.endswith(".toml"):
                 raise InputError(f"{path}: extends: {extended!r} is not one of {', '.join(names())}, nor a .toml file")
-            extended = path.parent / extended
+            extended = path.parent / given(extended)
         values = _read_values(_path(extended), (*below, path.resolve()))
     stages = table.pop("stages", None)
     values.update(_checked_table(Recipe, table, path))
@@ -522,7 +522,8 @@ def customise(
         "style_weight": style_weight,
         "tv_weight": tv_weight,
         "style_size": style_size,
-        "side": "longest" if any(isinstance(size, int) for size in sizes or ()) else None,
     }
+    if any(isinstance(size, int) for size in sizes or ()):  # which is what was asked for, whatever the recipe's own rule
+        values.update(side="longest", enlarge=True)
     values = {name: value for name, value in values.items() if value is not None}
     return dataclasses.replace(recipe, stages=stages, **values)

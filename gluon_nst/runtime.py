@@ -17,7 +17,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from gluon_nst.errors import InputError
+from gluon_nst.errors import InputError, reason
 
 
 def _read(path):
@@ -116,13 +116,15 @@ def set_threads():
 
 
 def _check_threads():
-    """Raise InputError for an OMP_NUM_THREADS that would end the process, or be taken for something else."""
-    threads = os.environ.get("OMP_NUM_THREADS", "1")
-    if not re.fullmatch("0*[1-9][0-9]{0,3}", threads):
-        raise InputError(
-            f"OMP_NUM_THREADS={threads}: not a number of threads from 1 to 9999; unset it, or set it to the cores to "
-            f"use, {physical_cores()} at the most"
-        )
+    """Raise InputError for a number of threads that would end the process as MXNet reads it, or be taken for another."""
+    variables = ("OMP_NUM_THREADS", "MXNET_OMP_MAX_THREADS", "MXNET_CPU_WORKER_NTHREADS", "MXNET_CPU_PRIORITY_NTHREADS")
+    for name in variables:
+        threads = os.environ.get(name, "1")
+        if not re.fullmatch("0*[1-9][0-9]{0,3}", threads):
+            raise InputError(
+                f"{name}={threads}: not a number of threads from 1 to 9999; unset it, or set it to the cores to use, "
+                f"{physical_cores()} at the most"
+            )
 
 
 def processor_flags(root="/"):
@@ -174,8 +176,8 @@ class Instructions:
         self.highest = "AVX512_CORE_BF16"
         """The level that oneDNN keeps to: one of _LEVELS."""
 
-    def _decide(self):
-        """The value that the variable is to have while oneDNN reads it, or None to leave it as it is."""
+    def decide(self):
+        """The value that the variable is to have while oneDNN reads it, or None to leave it as it is; asks for AMX."""
         wanted = os.environ.get(_VARIABLE, "").strip().upper()
         if wanted in _LEVELS:
             self.highest = wanted
@@ -193,14 +195,14 @@ class Instructions:
 
     def mxnet_came_first(self):
         """MXNet was imported before gluon_nst, so it may have asked already: it has AMX only where the user let it in."""
-        self._decide()
+        self.decide()
         if self.amx == "used" and _VARIABLE not in os.environ:
             self.amx, self.highest = "mxnet was imported before gluon_nst", "AVX512_CORE_BF16"
 
     @contextlib.contextmanager
     def told(self):
-        """Load MXNet, and have it run its first operator, in the block."""
-        value, before = self._decide(), os.environ.get(_VARIABLE)
+        """Have MXNet run its first operator in the block; gives whether that is needed."""
+        value, before = self.decide(), os.environ.get(_VARIABLE)
         if value is None:
             yield False
             return
@@ -241,9 +243,10 @@ class _Loading(importlib.abc.MetaPathFinder):
         return spec
 
     def _load(self, load, module):
-        with instructions.told() as first_operator:
-            load(module)
-            if first_operator:
+        instructions.decide()  # before MXNet's threads start
+        load(module)
+        with instructions.told() as needed:
+            if needed:
                 module.nd.FullyConnected(module.nd.ones((1, 1)), module.nd.ones((1, 1)), no_bias=True, num_hidden=1).wait_to_read()
         sys.meta_path.remove(self)
 
@@ -307,7 +310,8 @@ def choose_precision(name, device):
 
 def is_out_of_memory(error):
     """Whether `error`, MXNet's or Python's own, says that there was no memory left to be had."""
-    return isinstance(error, MemoryError) or bool(re.search("allocat|bad_alloc|out of memory|memory object", str(error), re.I))
+    # In the last line only: MXNet's begin with a trace of C++, which is full of allocators.
+    return isinstance(error, MemoryError) or bool(re.search("allocat|bad_alloc|out of memory|memory object", reason(error), re.I))
 
 
 def _converted(value, kind, convert):

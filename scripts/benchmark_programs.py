@@ -278,7 +278,7 @@ PROGRAMS = {"chapter as printed": as_printed, "PyTorch": pytorch, "gluon-nst": g
 
 def best_matrix_product():
     """The best float32 matrix product of this machine, in GFLOP/s, among the libraries at hand and two sizes."""
-    import gluon_nst as _  # noqa: F401 (every core)
+    import gluon_nst  # noqa: F401 (every core)
     import numpy as np
     import torch
     from mxnet import nd

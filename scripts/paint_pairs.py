@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from gluon_nst.files import given
 from paint_pictures import blur, fractal_noise, mix, sample, smoothstep
 from PIL import Image, ImageDraw
 
@@ -108,7 +109,7 @@ def paint_pairs(folder, seed=5):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--out", type=given, required=True, metavar="FOLDER")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     paint_pairs(arguments.out)

@@ -1,5 +1,4 @@
 import json
-import os
 import subprocess
 import sys
 import time
@@ -284,18 +283,27 @@ def test_an_error_in_another_process_is_the_same_line(command):
     assert status == 1 and err.count("error: style-size") == 2 and "stage 1, epoch 1: the loss is" in err
 
 
-def test_a_process_that_is_ended_is_told_of(content, style, weights_file, monkeypatch):
+@pytest.fixture
+def processes(monkeypatch):
+    """The processes that are started for runs."""
+    started = []
+
+    class Popen(subprocess.Popen):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            started.append(self)
+
+    monkeypatch.setattr(apart.subprocess, "Popen", Popen)
+    return started
+
+
+def test_a_process_that_is_ended_is_told_of(content, style, weights_file, processes):
     run = job.prepare(content, style, sizes=[(32, 48)], epochs=10**6, weights=str(weights_file))
-
-    def end(_):
-        (child,) = subprocess.run(["pgrep", "-f", "gluon_nst.apart"], stdout=subprocess.PIPE).stdout.split()
-        os.kill(int(child), signal.SIGKILL)
-
     with pytest.raises(nst.NSTError, match="the process of this run ended by signal 9; was there memory enough"):
-        apart.start(run, end)
+        apart.start(run, lambda _: processes[0].kill())
 
 
-def test_a_run_that_is_stopped_ends_its_process(content, style, weights_file):
+def test_a_run_that_is_stopped_ends_its_process(content, style, weights_file, processes):
     run = job.prepare(content, style, sizes=[(32, 48)], epochs=10**6, weights=str(weights_file))
 
     def stop(_):
@@ -303,7 +311,27 @@ def test_a_run_that_is_stopped_ends_its_process(content, style, weights_file):
 
     with pytest.raises(KeyboardInterrupt):
         apart.start(run, stop)
-    assert subprocess.run(["pgrep", "-f", "gluon_nst.apart"], stdout=subprocess.PIPE).stdout == b""
+    assert processes[0].poll() == -signal.SIGKILL
+
+
+def test_the_pictures_are_held_once_for_all_runs(content, style, weights_file):
+    experiment = experiments.sweep(content, style, {"lr": [0.1, 0.2, 0.3]}, weights=str(weights_file))
+    first, *others = experiment.prepare().values()
+    assert all(run.content is first.content is run.start_picture and run.style is first.style for run in others)
+
+
+def test_a_sheet_with_holes_leaves_a_whole_one_where_it_is(command, tmp_path):
+    sheet = tmp_path / "out/sheet.png"
+    assert command("sweep", "--vary", "lr=0.1,0.2")[0] == 0
+    whole = sheet.read_bytes()
+    assert command("sweep", "--vary", "lr=0.1,1e30")[0] == 1
+    assert sheet.read_bytes() == whole and (tmp_path / "out/sheet-interrupted.png").exists()
+
+
+def test_a_sheet_takes_the_place_of_one_with_more_holes(command, tmp_path):
+    assert command("sweep", "--vary", "lr=0.1,1e30,1e31")[0] == 1
+    assert command("sweep", "--vary", "lr=0.1,0.2,1e31")[0] == 1
+    assert "sheet-interrupted.png" not in files(tmp_path / "out")
 
 
 # -- comparisons ------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import pytest
 
 from PIL import Image
 
-from gluon_nst import InputError, cli, recipe as recipes
+from gluon_nst import InputError, cli, recipe as recipes, weights
 
 
 def write(tmp_path, text):
@@ -289,6 +289,19 @@ def test_the_style_picture_is_squashed_or_keeps_its_shape():
 def test_a_recipe_made_in_python_is_checked_as_a_file_is(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+def test_a_table_of_layers_brings_its_own_weights():
+    recipe = dataclasses.replace(recipes.read("udacity"), style_layers={name: 0.5 for name in ("conv1_1", "conv2_1")})
+    assert (recipe.style_layers, recipe.style_layer_weights) == ((0, 5), (0.5, 0.5))
+
+
+def test_a_longest_side_that_is_asked_for_is_what_is_made():
+    assert recipes.fit(recipes.customise("udacity", sizes=[800]), (300, 450)).stages[0].size == (533, 800)
+
+
+def test_the_sources_of_weights_are_those_that_a_recipe_knows():
+    assert tuple(weights.SOURCES) == recipes.SOURCES
 
 
 def test_a_recipe_made_in_python_may_name_its_layers():

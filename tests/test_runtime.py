@@ -327,6 +327,12 @@ def test_programs_that_are_started_from_a_run_do_not_get_amx_by_it():
     assert python(code, DNNL_VERBOSE="1").stdout.count("amx") > 0
 
 
+def test_other_numbers_of_threads_that_mxnet_reads_are_checked_too():
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        python("from gluon_nst.cli import main; raise SystemExit(main(['info']))", MXNET_CPU_WORKER_NTHREADS="many")
+    assert refused.value.returncode == 2 and refused.value.stderr.startswith("error: MXNET_CPU_WORKER_NTHREADS=many: not a number")
+
+
 @pytest.mark.parametrize("threads", ["abc", "", "0", "-1", "2,4", "99999999999"])
 def test_a_number_of_threads_that_is_none_is_refused_in_one_line(threads):
     with pytest.raises(subprocess.CalledProcessError) as refused:
@@ -355,6 +361,7 @@ print(runtime.available_memory())
         (mx.MXNetError("std::bad_alloc"), True),
         (mx.MXNetError("cudaMalloc retry failed: out of memory"), True),
         (mx.MXNetError("Shape inconsistent"), False),
+        (mx.MXNetError("Stack trace:\n  [bt] (1) std::vector<std::allocator<int> >\nMXNetError: Shape inconsistent"), False),
     ],
 )
 def test_an_error_for_want_of_memory_is_known(error, said):

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from gluon_nst import layers, vgg
-from gluon_nst.errors import InputError
+from gluon_nst.errors import InputError, reason
 from gluon_nst.files import reading
 from gluon_nst.images import RGB_MEAN, RGB_STD
 from gluon_nst.runtime import nd_mode
@@ -95,11 +95,10 @@ def read(path):
     """
     try:
         found = _READERS[kind_of(path)](path)
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except Exception as error:  # on damaged files the libraries raise all sorts: MXNetError, OSError, UnpicklingError
-        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]  # MXNet's begin with a stack trace
-        raise InputError(f"{path}: the file is damaged ({reason}); get a whole copy") from None
+        raise InputError(f"{path}: the file is damaged ({reason(error)}); get a whole copy") from None
     parameters = {}
     for name, shape in layers.parameter_shapes().items():
         if name not in found:
