@@ -1,6 +1,7 @@
 """The command gluon-nst: its arguments, and its exit status. What needs MXNet is imported when a command runs."""
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -288,3 +289,15 @@ def main(argv=None):
         return 1
     finally:
         sys.stdout, sys.stderr = streams
+
+
+def command():
+    """The command gluon-nst: `main`, and the end of the process."""
+    status = main()
+    if status == 1:
+        # Where MXNet has failed, for want of memory for instance, what it does at the end of the process may crash.
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)

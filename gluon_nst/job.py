@@ -308,7 +308,7 @@ def _check_memory(recipe, style_picture_size, device):
             fitting = (size for size in large_enough if _needed_memory(recipe, size, style_picture_size) <= free)
             such_as = next((" such as {}x{},".format(*size) for size in fitting), "")
             raise InputError(
-                "size {}x{}: ".format(*stage.size) + f"needs about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB "
+                "size {}x{}: ".format(*stage.size) + f"needs about {needed / 1e9:.1f} GB of memory, and {max(free, 0) / 1e9:.1f} GB "
                 f"are free; choose a smaller size,{such_as} or end other programs"
             )
 

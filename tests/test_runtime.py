@@ -350,7 +350,7 @@ resource.setrlimit(resource.RLIMIT_AS, ({limit}, {limit}))
 from gluon_nst import runtime
 print(runtime.available_memory())
 """
-    assert 0.5 * limit < int(python(code).stdout) <= limit
+    assert 0.5 * limit < float(python(code).stdout) <= limit
 
 
 @pytest.mark.parametrize(
