@@ -220,10 +220,13 @@ def build_parser():
 
 
 class _Pipe:
-    """A standard stream whose reader may go away: what is written after that goes nowhere, and the command goes on."""
+    """A standard stream whose reader may go away: what is written after that goes nowhere, and the command goes on.
 
-    def __init__(self, stream):
-        self._stream = stream
+    `ends` are the errors that end it; a closed stream is None, and ends before it begins.
+    """
+
+    def __init__(self, stream, ends):
+        self._stream, self._ends = stream or open(os.devnull, "w"), ends
 
     def __getattr__(self, name):
         return getattr(self._stream, name)
@@ -237,7 +240,7 @@ class _Pipe:
     def _unless_broken(self, call, *arguments):
         try:
             return call(*arguments)
-        except BrokenPipeError:
+        except self._ends:
             with open(os.devnull, "w") as nowhere:
                 os.dup2(nowhere.fileno(), self._stream.fileno())
 
@@ -271,11 +274,11 @@ def main(argv=None):
     warnings.filterwarnings("ignore", module="mxnet")  # remarks on NumPy that a user of the command can't act on
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop keeps as much as Ctrl-C does
     streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (stream and _Pipe(stream) for stream in streams)  # a closed one is None
+    # A run is worth more than its progress bar, on whatever full disk that is logged.
+    sys.stdout, sys.stderr = _Pipe(sys.stdout, BrokenPipeError), _Pipe(sys.stderr, OSError)
     try:
         status = _run(argv)
-        if sys.stdout:
-            sys.stdout.flush()
+        sys.stdout.flush()
         return status
     except NSTError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -284,7 +287,7 @@ def main(argv=None):
         written = stopped.args[0] if stopped.args and not isinstance(stopped, Interrupted) else "nothing was written"
         print(f"interrupted: {written}", file=sys.stderr)
         return 130
-    except (MemoryError, OSError) as error:
+    except (MemoryError, ImportError, OSError) as error:  # ImportError: no memory to load a library into
         print(f"error: the run failed: {reason(error)}", file=sys.stderr)
         return 1
     finally:

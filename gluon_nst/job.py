@@ -21,7 +21,7 @@ from gluon_nst.files import given, reading, written_whole
 from gluon_nst.images import flatten, open_picture, postprocess, preprocess, to_picture, write_image
 from gluon_nst.layers import smallest_side
 from gluon_nst.recipe import Recipe
-from gluon_nst.runtime import available_memory, bfloat16_by, choose_device, choose_precision, is_out_of_memory, nd_mode
+from gluon_nst.runtime import address_space_is_limited, available_memory, bfloat16_by, choose_device, choose_precision, is_out_of_memory, nd_mode
 from gluon_nst.training import Epoch, estimate_memory, train
 from gluon_nst.version import __version__
 from gluon_nst.vgg import get_contents, get_styles, truncated_vgg19
@@ -299,6 +299,7 @@ def _needed_memory(recipe, size, style_picture_size):
 
 def _check_memory(recipe, style_picture_size, device):
     """Raise InputError where a stage of `recipe` can't fit into the memory that is free; of a GPU's nothing is known."""
+    remedy = "raise the limit of ulimit -v" if address_space_is_limited() else "end other programs"
     free = available_memory() if device.device_type == "cpu" else float("inf")
     for stage in recipe.stages:
         needed = _needed_memory(recipe, stage.size, style_picture_size)
@@ -309,7 +310,7 @@ def _check_memory(recipe, style_picture_size, device):
             such_as = next((" such as {}x{},".format(*size) for size in fitting), "")
             raise InputError(
                 "size {}x{}: ".format(*stage.size) + f"needs about {needed / 1e9:.1f} GB of memory, and {max(free, 0) / 1e9:.1f} GB "
-                f"are free; choose a smaller size,{such_as} or end other programs"
+                f"are free; choose a smaller size,{such_as} or {remedy}"
             )
 
 

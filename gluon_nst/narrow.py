@@ -83,8 +83,11 @@ class _Convolution:
         if hasattr(self._layer, "zero"):
             X = sym.broadcast_sub(X, self._layer.zero.var())
         _, (shape,), _ = X.infer_shape_partial()
-        zeros = nd.zeros((1, _CHANNELS - 3, *shape[2:]), ctx=self._weight.context)
-        return sym.concat(_narrowed(X), self._variable("channels", zeros), dim=1)
+        name = f"{self._layer.name}_channels"
+        zeros = self._parameters[name] = nd.zeros((1, _CHANNELS - 3, *shape[2:]), ctx=self._weight.context)
+        # Narrowed after it is put together: without AMX, oneDNN's blocks of channels in bfloat16 can't be taken apart again
+        # at the third, and the process would end there.
+        return _narrowed(sym.concat(X, sym.var(name, shape=zeros.shape), dim=1))
 
     def _variable(self, name, array):
         name = f"{self._layer.name}_{name}_bfloat16"

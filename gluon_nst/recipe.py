@@ -353,6 +353,8 @@ def _layers(value):
 
 def _with_weights(pairs, weights, where):
     """The layers of `pairs`, (index, weight) each, with other `weights`."""
+    if not isinstance(weights, (list, tuple)):
+        raise InputError(f"{where}: {weights!r} is not a list of numbers, one for each layer")
     if len(weights) != len(pairs):
         raise InputError(f"{where}: {len(weights)} weights for {len(pairs)} layers")
     return [(index, _checked("layer_weight", weight, where)) for (index, _), weight in zip(pairs, weights)]

@@ -55,6 +55,12 @@ def _cgroup_limit(root="/"):
     return min(limits, default=None)
 
 
+def address_space_is_limited():
+    """Whether the process has a limit on its address space (`ulimit -v`)."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return limit != resource.RLIM_INFINITY
+
+
 def available_memory(root="/"):
     """Bytes of memory that this process can have: what it has, and what is free; infinity where that is not known.
 
@@ -65,8 +71,8 @@ def available_memory(root="/"):
         return [int(number) * 1024 for number in re.findall(rf"^{name}:\s*(\d+)", _read(f"{root}/{path}"), re.M)]
 
     free = bytes_of("MemAvailable", "proc/meminfo")
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit != resource.RLIM_INFINITY:
+    if address_space_is_limited():
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
         # Threads that are still to start reserve more than they use, and memory comes back in pieces: measured.
         free += [0.9 * (limit - size) - 0.6e9 for size in bytes_of("VmSize", "proc/self/status")]
     for folder in _cgroup_folders("memory", root):

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import gluon_nst as nst
-from gluon_nst import cli, pictures, recipe as recipes, training
+from gluon_nst import cli, pictures, recipe as recipes, runtime, training
 
 from test_images import BAD_PICTURES
 
@@ -392,6 +392,24 @@ def test_a_reader_that_goes_away_is_no_error(weights_file, content, style, tmp_p
     options = ["--content", content, "--style", style, "--weights", weights_file, "--sizes", "32x48", "--epochs", "60", "--quiet"]
     done = run("chapter", *options, "--out", tmp_path / "out")
     assert done.stderr == b"" and done.returncode == 0 and (tmp_path / "out/neural-style-1.png").exists()
+
+
+@pytest.mark.parametrize("stream", ["2>&-", "2>/dev/full", ">&- 2>&-"])
+def test_a_run_does_not_end_for_want_of_a_place_for_its_progress(content, style, weights_file, tmp_path, stream):
+    options = f"--output {tmp_path}/out.png --weights {weights_file} --sizes 32x48 --epochs 2"
+    line = f"{sys.executable} -m gluon_nst render {content} {style} {options} {stream}"
+    assert subprocess.run(["bash", "-c", line], stdout=subprocess.DEVNULL).returncode == 0 and (tmp_path / "out.png").exists()
+
+
+@pytest.mark.skipif("avx512bw" not in runtime.processor_flags(), reason="MXNet has bfloat16 only on processors with AVX-512")
+@pytest.mark.parametrize("instructions", ["", "AVX512_CORE", "AVX512_CORE_BF16"])
+def test_bfloat16_runs_with_every_set_of_instructions(content, style, weights_file, tmp_path, instructions):
+    # oneDNN has other kernels, and other layouts, for each; a mistake in one of them ends the process.
+    command = ["render", content, style, "--output", tmp_path / "out.png", "--weights", weights_file, "--sizes", "32x48,48x64"]
+    command = [sys.executable, "-m", "gluon_nst", *map(str, command), "--epochs", "2", "--precision", "bfloat16", "--quiet"]
+    environment = {**os.environ, "DNNL_MAX_CPU_ISA": instructions}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert done.returncode == 0 and done.stderr == b"" and (tmp_path / "out.png").exists()
 
 
 @pytest.mark.parametrize("closed, out, err", [(">&-", b"", b""), ("2>&-", b"d2l-2019", b""), ("> /dev/full", b"", b"error: the run failed")])

@@ -282,6 +282,7 @@ def test_the_style_picture_is_squashed_or_keeps_its_shape():
         (lambda: recipes.Recipe(STAGES, content_layers=()), "content_layers: .* is not different layers of VGG-19"),
         (lambda: recipes.Recipe(STAGES, style_layers=(37,)), "style_layers: .* is not different layers of VGG-19"),
         (lambda: recipes.Recipe(STAGES, style_layers=(0,), style_layer_weights=(-1,)), "style_layer_weights: -1 is not a number"),
+        (lambda: recipes.Recipe(STAGES, content_layer_weights=2.0), "content_layer_weights: 2.0 is not a list of numbers"),
         (lambda: recipes.Recipe((recipes.Stage((8, 64), 1),)), "size 8x64: too small for the network"),
         (lambda: dataclasses.replace(recipes.read("fast"), optimizer="sgd"), "optimizer: 'sgd' is not one of adam, lbfgs"),
     ],

@@ -191,7 +191,7 @@ def test_a_limit_on_the_address_space_is_told_before_the_run_and_what_fits_in_it
 
     refused = render("2000x2000")
     assert refused.returncode == 2 and refused.stderr.startswith("error: size 2000x2000: needs about"), refused.stderr
-    (fitting,) = re.findall(r"such as (\d+x\d+), or end other programs$", refused.stderr)
+    (fitting,) = re.findall(r"such as (\d+x\d+), or raise the limit of ulimit -v$", refused.stderr)
     assert refused.stderr.count("\n") == 1 and not (tmp_path / "out.png").exists()
     done = render(fitting)
     assert done.returncode == 0, done.stderr
