@@ -268,7 +268,7 @@ class Run:
 
     def _no_memory(self, stage):
         height, width = stage.size
-        return f"size {height}x{width}: the memory ran out; choose a smaller size, or end other programs"
+        return f"size {height}x{width}: the memory ran out; choose a smaller size, or {_more_memory()}"
 
     def _styles_Y(self, stage, net):
         """The style features; an iterator lets the large ones go as soon as their Gram matrices are made."""
@@ -291,6 +291,11 @@ class Run:
         return nd.array(np.random.default_rng(self.seed).standard_normal((1, 3, height, width), dtype=np.float32))
 
 
+def _more_memory():
+    """What to do for more of it, in words."""
+    return "raise the limit of ulimit -v" if address_space_is_limited() else "end other programs"
+
+
 def _needed_memory(recipe, size, style_picture_size):
     """The peak memory, in bytes, of a stage of `recipe` at `size`."""
     style_size = recipes.style_size(recipe, dataclasses.replace(recipe.stages[0], size=size), style_picture_size)
@@ -299,7 +304,6 @@ def _needed_memory(recipe, size, style_picture_size):
 
 def _check_memory(recipe, style_picture_size, device):
     """Raise InputError where a stage of `recipe` can't fit into the memory that is free; of a GPU's nothing is known."""
-    remedy = "raise the limit of ulimit -v" if address_space_is_limited() else "end other programs"
     free = available_memory() if device.device_type == "cpu" else float("inf")
     for stage in recipe.stages:
         needed = _needed_memory(recipe, stage.size, style_picture_size)
@@ -310,7 +314,7 @@ def _check_memory(recipe, style_picture_size, device):
             such_as = next((" such as {}x{},".format(*size) for size in fitting), "")
             raise InputError(
                 "size {}x{}: ".format(*stage.size) + f"needs about {needed / 1e9:.1f} GB of memory, and {max(free, 0) / 1e9:.1f} GB "
-                f"are free; choose a smaller size,{such_as} or {remedy}"
+                f"are free; choose a smaller size,{such_as} or {_more_memory()}"
             )
 
 
@@ -326,5 +330,6 @@ def _sha256(source):
     """The hash of a file's bytes, or of a PIL image's RGB pixels."""
     if isinstance(source, Image.Image):
         return hashlib.sha256(source.convert("RGB").tobytes()).hexdigest()
-    with reading(given(source), "a picture"):
-        return hashlib.sha256(given(source).read_bytes()).hexdigest()
+    path = given(source)
+    with reading(path, "a picture"):
+        return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,7 +1,7 @@
 """L-BFGS (Nocedal and Wright 2006, algorithm 7.4) for pictures: bounds on the pixels, and as good as one evaluation a step.
 
 SciPy's L-BFGS-B works in double precision and one thread, 40 ms an evaluation at 300 × 450, which is more than the gradient
-takes on some processors; this takes 6, and no more evaluations.
+takes on some processors; this takes 8, and no more evaluations.
 """
 
 import numpy as np
