@@ -1,47 +1,92 @@
 """The Neural Style Transfer chapter of Dive into Deep Learning as a program, on Apache MXNet/Gluon."""
 
-import importlib
+from __future__ import annotations
 
-from gluon_nst import runtime
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from gluon_nst import machine
 from gluon_nst.version import __version__
 
-runtime.prepare_mxnet()  # before anything, here or elsewhere, imports mxnet
+if TYPE_CHECKING:  # what a type checker and an editor see; __getattr__ below gives the same
+    from gluon_nst.composite import GeneratedImage, get_inits
+    from gluon_nst.errors import InputError, NSTError, OutOfMemory, WeightsError
+    from gluon_nst.images import postprocess, preprocess, read_image
+    from gluon_nst.job import Job
+    from gluon_nst.loop import steps, transfer
+    from gluon_nst.losses import compute_loss, content_loss, gram, style_loss, tv_loss
+    from gluon_nst.observer import Observer
+    from gluon_nst.recipes import Recipe, Stage
+    from gluon_nst.records import Epoch, Losses
+    from gluon_nst.result import Result
+    from gluon_nst.state import State
+    from gluon_nst.training import train
+    from gluon_nst.vgg import extract_features, get_contents, get_styles, truncated_vgg19
 
-# Public names by the module that they are from, which is imported when one of them is asked for: MXNet takes seconds to
-# load, and `gluon-nst --help` needs none of it.
-_NAMES = {
+machine.prepare_mxnet()  # before anything, here or elsewhere, imports mxnet
+
+__all__ = [
+    "Epoch",
+    "GeneratedImage",
+    "InputError",
+    "Job",
+    "Losses",
+    "NSTError",
+    "Observer",
+    "OutOfMemory",
+    "Recipe",
+    "Result",
+    "Stage",
+    "State",
+    "WeightsError",
+    "__version__",
+    "compute_loss",
+    "content_loss",
+    "extract_features",
+    "get_contents",
+    "get_inits",
+    "get_styles",
+    "gram",
+    "postprocess",
+    "preprocess",
+    "read_image",
+    "steps",
+    "style_loss",
+    "train",
+    "transfer",
+    "truncated_vgg19",
+    "tv_loss",
+]
+
+# The module of each public name, which is imported when the name is asked for: MXNet takes seconds to load, and
+# `gluon-nst --help` needs none of it.
+_MODULES = {
     "composite": ("GeneratedImage", "get_inits"),
-    "errors": ("InputError", "Interrupted", "NSTError", "OutOfMemory", "WeightsError"),
+    "errors": ("InputError", "NSTError", "OutOfMemory", "WeightsError"),
     "images": ("postprocess", "preprocess", "read_image"),
-    "job": ("Result", "transfer"),
+    "job": ("Job",),
+    "loop": ("steps", "transfer"),
     "losses": ("compute_loss", "content_loss", "gram", "style_loss", "tv_loss"),
-    "recipe": ("Recipe", "Stage"),
-    "training": ("Epoch", "train"),
+    "observer": ("Observer",),
+    "recipes": ("Recipe", "Stage"),
+    "records": ("Epoch", "Losses"),
+    "result": ("Result",),
+    "state": ("State",),
+    "training": ("train",),
     "vgg": ("extract_features", "get_contents", "get_styles", "truncated_vgg19"),
+    # and those that are used as modules
+    "apart": (),
+    "experiments": (),
+    "figures": (),
+    "layers": (),
+    "observers": (),
+    "pictures": (),
+    "weights": (),
 }
-_MODULES = (
-    "apart",
-    "composite",
-    "errors",
-    "experiments",
-    "figures",
-    "images",
-    "job",
-    "layers",
-    "losses",
-    "pictures",
-    "recipe",
-    "training",
-    "vgg",
-    "watching",
-    "weights",
-)
-_HOME = {name: module for module, names in _NAMES.items() for name in names}
-
-__all__ = [*sorted(_HOME), "__version__"]
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"gluon_nst.{name}")
     if name not in _HOME:
@@ -49,5 +94,5 @@ def __getattr__(name):
     return getattr(importlib.import_module(f"gluon_nst.{_HOME[name]}"), name)
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted([*globals(), *_HOME, *_MODULES])

@@ -4,23 +4,35 @@ MXNet keeps what it has made for every size that it has computed, and never lets
 100 MB at 300. A process that ends gives it all back.
 """
 
+from __future__ import annotations
+
 import os
 import pickle
 import subprocess
 import sys
+from typing import Any, Iterable
 
 from gluon_nst.errors import NSTError, reason
+from gluon_nst.loop import carry_out
+from gluon_nst.observer import Observer, Observers
+from gluon_nst.result import Result
+from gluon_nst.run import Run
+from gluon_nst.state import State
 
 
-def start(run, report=None):
-    """`run.start(report)`, a Result, in another process. Errors are as there, and NSTError where the process was ended.
+def carry_out_apart(run: Run, observers: Iterable[Observer] = ()) -> Result:
+    """`loop.carry_out` in another process. Errors are as there, and NSTError where the process was ended.
 
-    On Ctrl-C the other process is ended with this one, and what it was at is lost; so it is where the memory runs out.
+    The `observers` hear of its epochs; the pictures along the way stay in the other process. Whatever ends this function ends
+    that process, and what it was at is lost.
     """
+    state, following = State(), Observers(observers)
+    following.begin(run)
     # With the same path, and so without the working folder, which may hold a random.py of the user's.
     code = f"import sys; sys.path[:] = {sys.path!r}; from gluon_nst import apart; apart.answer()"
     command = [sys.executable, "-W", "ignore", "-c", code]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as other:
+        assert other.stdin and other.stdout
         try:
             with other.stdin:
                 pickle.dump(run, other.stdin)
@@ -30,8 +42,8 @@ def start(run, report=None):
                     return value
                 if kind == "error":
                     raise value
-                if report:
-                    report(value)
+                state.record.append(value)
+                following.state(state)
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
             status = other.wait()
             ended = f"by signal {-status}; was there memory enough?" if status < 0 else f"with status {status}"
@@ -40,19 +52,29 @@ def start(run, report=None):
             other.kill()
 
 
-def answer():
+class _Reporter(Observer):
+    """Puts each epoch's record on the way to the process that asked."""
+
+    def __init__(self, put: Any) -> None:
+        self._put = put
+
+    def state(self, state: State) -> None:
+        self._put("epoch", state.record[-1])
+
+
+def answer() -> None:
     """In the other process: take the run from standard input, and put its epochs and its result on standard output."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what anything prints is not to come between them
 
-    def put(kind, value):
+    def put(kind: str, value: Any) -> None:
         pickle.dump((kind, value), answers)
         answers.flush()
 
     try:
         run = pickle.load(sys.stdin.buffer)
         run.check_memory()  # anew: what the other process has this one can't have
-        put("result", run.start(lambda epoch: put("epoch", epoch)))
+        put("result", carry_out(run, [_Reporter(put)]))
     except NSTError as error:
         put("error", type(error)(str(error)))
     except Exception as error:  # MXNet's own

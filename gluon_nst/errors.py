@@ -18,21 +18,13 @@ class WeightsError(NSTError):
 
 
 class OutOfMemory(NSTError):
-    """The memory ran out in a run; `result` is the Result so far, or None where the first epoch was not reached."""
-
-    def __init__(self, message, result=None):
-        super().__init__(message)
-        self.result = result
+    """The memory ran out before a run came to a picture."""
 
 
-class Interrupted(KeyboardInterrupt):
-    """A run was stopped; `result` is the Result so far, or None where the first epoch was not reached."""
+def reason(error: BaseException) -> str:
+    """Why an error of a library happened, in one line.
 
-    def __init__(self, result=None):
-        super().__init__("interrupted")
-        self.result = result
-
-
-def reason(error):
-    """Why an error of a library happened, in one line."""
+    >>> reason(OSError("a trace\\nof many lines\\nNo space left on device"))
+    'No space left on device'
+    """
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]

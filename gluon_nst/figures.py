@@ -1,7 +1,10 @@
 """Figures for a slide or a page: the losses of a run, labelled sheets of pictures, and the panel of a film."""
 
+from __future__ import annotations
+
 import textwrap
-from typing import NamedTuple, Optional
+from pathlib import Path
+from typing import Any, Iterable, Iterator, NamedTuple, Sequence
 
 import numpy as np
 from matplotlib import rc_context
@@ -10,7 +13,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from gluon_nst.files import check_writable, given, placed_whole
-from gluon_nst.layers import NAMES
+from gluon_nst.recipes import Recipe
+from gluon_nst.records import Epoch
 
 ENDINGS = (".png", ".svg", ".pdf")
 
@@ -26,18 +30,18 @@ _LINES = {
 }
 
 
-def save(figure, path, provenance=""):
+def save(figure: Figure, path: str | Path, provenance: str = "") -> None:
     """Write a matplotlib Figure as PNG, SVG or PDF, by the ending of `path`; `provenance` goes into it as text."""
     path = given(path)
     check_writable(path, ENDINGS)
     kind = path.suffix.lower().lstrip(".")
     # No dates: the same figure gives the same bytes.
-    metadata = {
+    kinds: dict[str, dict[str, Any]] = {
         "png": {"gluon-nst": provenance},
         "svg": {"Description": provenance, "Date": None},
         "pdf": {"Subject": provenance, "CreationDate": None},
-    }[kind]
-    metadata = {name: value for name, value in metadata.items() if value != ""}
+    }
+    metadata = {name: value for name, value in kinds[kind].items() if value != ""}
     if kind != "png":  # on a page the pictures keep their own pixels
         for axes in figure.axes:
             for image in axes.images:
@@ -49,7 +53,7 @@ def save(figure, path, provenance=""):
 # -- losses -----------------------------------------------------------------------------------------------------------
 
 
-def _floor(curves):
+def _floor(curves: Iterable[Sequence[float]]) -> float | None:
     """Where a logarithmic axis for `curves` may begin, or None.
 
     A start from the content picture has a content loss of next to nothing, which would flatten all the rest.
@@ -58,34 +62,34 @@ def _floor(curves):
     return min((median / 5 for median in medians if median > 0), default=None)
 
 
-def _curves(losses):
-    """The four losses of each of `losses`, Epochs, by name."""
-    return {name: [getattr(epoch, name) for epoch in losses] for name in _LINES}
+def _curves(record: Sequence[Epoch]) -> dict[str, list[float]]:
+    """The four losses of each epoch, by name."""
+    return {name: [getattr(epoch.losses, name) for epoch in record] for name in _LINES}
 
 
-def _layer_curves(losses, recipe):
-    """(label, losses, colour, line style) of each layer's loss."""
-    for kind, style in (("content", "--"), ("style", "-")):
-        columns = zip(*(getattr(epoch, f"{kind}s_l") for epoch in losses))
-        for number, (layer, column) in enumerate(zip(getattr(recipe, f"{kind}_layers"), columns)):
-            yield f"{kind} {NAMES[layer]}", column, f"C{number + 1}" if kind == "style" else "C0", style
+def _term_curves(record: Sequence[Epoch]) -> Iterator[tuple[str, list[float], str, str]]:
+    """(label, losses, colour, line style) of each content and style loss."""
+    for kind, line in (("content", "--"), ("style", "-")):
+        for number, name in enumerate(record[0].losses.of(kind)):
+            curve = [epoch.losses[f"{kind}/{name}"] for epoch in record]
+            yield f"{kind} {name}", curve, f"C{number + 1}" if kind == "style" else "C0", line
 
 
-def plot_losses(losses, recipe):
+def plot_losses(record: Sequence[Epoch], recipe: Recipe) -> Figure:
     """The losses over the epochs: above the sums, below those of each layer; dashed lines where a stage begins.
 
-    `losses` are Epochs, of a run by `recipe` (a Recipe). Gives a matplotlib Figure.
+    `record` has the epochs of a run by `recipe`. Gives a matplotlib Figure.
     """
     figure = Figure(figsize=(8, 7), constrained_layout=True)
     sums, by_layer = figure.subplots(2, sharex=True)
-    starts = [(at, epoch.stage) for at, epoch in enumerate(losses) if epoch.epoch == 0]
-    curves = _curves(losses)
+    starts = [(at, epoch.stage) for at, epoch in enumerate(record) if epoch.epoch == 0]
+    curves = _curves(record)
     for name, curve in curves.items():
         sums.plot(curve, **_LINES[name])
-    layers = list(_layer_curves(losses, recipe))
-    for label, curve, colour, style in layers:
-        by_layer.plot(curve, style, label=label, color=colour, linewidth=1)
-    for axes, lowest in ((sums, curves.values()), (by_layer, [curve for _, curve, *_ in layers])):
+    terms = list(_term_curves(record))
+    for label, curve, colour, line in terms:
+        by_layer.plot(curve, line, label=label, color=colour, linewidth=1)
+    for axes, lowest in ((sums, curves.values()), (by_layer, [curve for _, curve, *_ in terms])):
         for at, _ in starts:
             axes.axvline(at, color="grey", linestyle="--", linewidth=0.8)
         floor = _floor(lowest)
@@ -94,7 +98,7 @@ def plot_losses(losses, recipe):
             axes.set_ylim(bottom=floor)
         axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     for at, stage in starts:
-        height, width = recipe.stages[stage - 1].size
+        height, width = recipe.stages[stage - 1].shape
         sums.annotate(
             f"{height} × {width}", (at, 0), (3, 3), xycoords=("data", "axes fraction"),
             textcoords="offset points", color="grey", fontsize=9,
@@ -111,13 +115,13 @@ def plot_losses(losses, recipe):
 class Cell(NamedTuple):
     """A place in a sheet: a PIL image, or a note that says why there is none, under a title, right of a row's title."""
 
-    picture: Optional[Image.Image]
+    picture: Image.Image | None
     title: str = ""
     note: str = ""
     side: str = ""
 
 
-def sheet(rows, *, title=""):
+def sheet(rows: Sequence[Sequence[Cell | None]], *, title: str = "") -> Figure:
     """A labelled contact sheet as a matplotlib Figure: `rows` are lists of Cells, or of None for an empty place.
 
     The pictures keep their shape, whatever the others' are.
@@ -137,7 +141,7 @@ def sheet(rows, *, title=""):
             axes.set_ylabel(cell.side, fontsize=11, **_PLAIN)
             if cell.picture:
                 picture = cell.picture.copy()
-                picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Image.LANCZOS)
+                picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Image.Resampling.LANCZOS)
                 axes.imshow(picture)
             else:
                 axes.set(facecolor="0.92", xlim=(0, 1), ylim=(tallest, 0), aspect="equal")
@@ -156,7 +160,7 @@ class Panel:
     `figure` is a matplotlib Figure, `shape` (height, width) that of the composite, `num_epochs` those of the whole run.
     """
 
-    def __init__(self, figure, shape, num_epochs):
+    def __init__(self, figure: Figure, shape: tuple[int, int], num_epochs: int) -> None:
         height, width = shape
         picture_width = min(max(4 * width / height, 2), 8)  # inches; what is wider or taller leaves some of them empty
         figure.set_size_inches(picture_width + 4.6, 4.4)
@@ -167,36 +171,36 @@ class Panel:
         self._lines = {name: self._curve.plot([], [], **line)[0] for name, line in _LINES.items()}
         self._curve.legend(fontsize=9, loc="upper right")
 
-    def scale(self, losses):
-        """Fit the axis to all of `losses`, Epochs."""
-        curves = _curves(losses).values()
+    def scale(self, record: Sequence[Epoch]) -> None:
+        """Fit the axis to all of the losses in `record`."""
+        curves = _curves(record).values()
         bottom, top = _floor(curves), max(map(max, curves))
         if bottom and bottom < top:
             self._curve.set(yscale="log", ylim=(bottom, top * 1.5))
 
-    def draw(self, picture, losses):
-        """Show `picture`, a PIL image, and the curves of `losses` so far."""
+    def draw(self, picture: Image.Image, record: Sequence[Epoch]) -> None:
+        """Show `picture`, a PIL image, and the curves of the `record` so far."""
         self._picture.clear()
         self._picture.set_axis_off()
         self._picture.imshow(picture)
-        last = losses[-1]
+        last = record[-1]
         self._picture.set_title(f"{picture.height} × {picture.width}, epoch {last.epoch + 1}", fontsize=11)
-        for name, curve in _curves(losses).items():
-            self._lines[name].set_data(range(len(losses)), curve)
+        for name, curve in _curves(record).items():
+            self._lines[name].set_data(range(len(record)), curve)
 
 
-def film(moments, losses):
+def film(moments: Sequence[tuple[int, Image.Image]], record: Sequence[Epoch]) -> Iterator[Image.Image]:
     """The frames of a film, PIL images of one even size: for each of `moments` the composite beside the losses so far.
 
-    A moment is (number of epochs done, PIL image); `losses` are the Epochs of the whole run.
+    A moment is (number of epochs done, PIL image); `record` is that of the whole run.
     """
     figure = Figure(dpi=100)
     canvas = FigureCanvasAgg(figure)
     _, last = moments[-1]
-    panel = Panel(figure, (last.height, last.width), len(losses))
-    panel.scale(losses)
+    panel = Panel(figure, (last.height, last.width), len(record))
+    panel.scale(record)
     for done, picture in moments:
-        panel.draw(picture, losses[:done])
+        panel.draw(picture, record[:done])
         canvas.draw()
         frame = np.asarray(canvas.buffer_rgba())[:, :, :3]
         yield Image.fromarray(frame[: len(frame) // 2 * 2, : frame.shape[1] // 2 * 2])  # codecs want even sides

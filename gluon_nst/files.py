@@ -1,15 +1,18 @@
 """Files: read only where they are regular ones, written whole or not at all; checks of the paths that a caller gives."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import stat
 import tempfile
 from pathlib import Path
+from typing import IO, Any, Iterator, Sequence
 
 from gluon_nst.errors import InputError, NSTError
 
 
-def given(path):
+def given(path: str | Path) -> Path:
     """The Path that a caller's `path` names. A ~ at its beginning is the home folder, which shells don't expand after a =."""
     try:
         return Path(path).expanduser()
@@ -23,7 +26,7 @@ _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR:
 
 
 @contextlib.contextmanager
-def reading(path, what):
+def reading(path: str | Path, what: str) -> Iterator[None]:
     """Read the file at `path`, which should be `what`, in the block; raise InputError where it can't be read.
 
     What is no regular file is refused before it is opened: a pipe would be waited for without an end.
@@ -31,7 +34,9 @@ def reading(path, what):
     try:
         mode = os.stat(path).st_mode
         if stat.S_IFMT(mode) in _KINDS:
-            raise InputError(f"{path}: {_KINDS[stat.S_IFMT(mode)]}, not {what}; save what it gives to a file, and name that")
+            raise InputError(
+                f"{path}: {_KINDS[stat.S_IFMT(mode)]}, not {what}; save what it gives to a file, and name that"
+            )
         yield
     except InputError:
         raise
@@ -51,18 +56,20 @@ def reading(path, what):
 
 
 @contextlib.contextmanager
-def placed_whole(path):
+def placed_whole(path: str | Path) -> Iterator[str]:
     """Give the path of an empty file beside `path`, which is renamed into its place when the block ends without an error."""
     path = given(path)
     try:
         with _placed_whole(path) as temporary:
             yield temporary
     except OSError as error:
-        raise NSTError(f"{path}: can't write it ({error.strerror or error}); free some space or choose another place") from None
+        raise NSTError(
+            f"{path}: can't write it ({error.strerror or error}); free some space or choose another place"
+        ) from None
 
 
 @contextlib.contextmanager
-def _placed_whole(path):
+def _placed_whole(path: Path) -> Iterator[str]:
     # The name ends as that of `path` does: some writers go by it.
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
     os.close(descriptor)
@@ -79,20 +86,19 @@ def _placed_whole(path):
 
 
 @contextlib.contextmanager
-def written_whole(path, mode="wb", **options):
+def written_whole(path: str | Path, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]:
     """Open a file beside `path`, and rename it into place when the block ends without an error."""
-    with placed_whole(path) as temporary:
-        with open(temporary, mode, **options) as file:
-            yield file
+    with placed_whole(path) as temporary, open(temporary, mode, **options) as file:
+        yield file
 
 
-def check_ending(path, suffixes):
+def check_ending(path: str | Path, suffixes: Sequence[str] | None) -> None:
     """Raise InputError unless the name of `path` ends with one of `suffixes`, where there are any."""
     if suffixes and given(path).suffix.lower() not in suffixes:
         raise InputError(f"{path}: the name must end with {' or '.join(suffixes)}")
 
 
-def check_writable(path, suffixes=None):
+def check_writable(path: str | Path, suffixes: Sequence[str] | None = None) -> None:
     """Raise InputError unless a file can be written at `path`, without leaving anything there."""
     path = given(path)
     check_ending(path, suffixes)
@@ -110,7 +116,7 @@ def check_writable(path, suffixes=None):
         raise InputError(f"{path}: can't write there ({error.strerror}); choose another folder") from None
 
 
-def check_folder(path):
+def check_folder(path: str | Path) -> None:
     """Raise InputError unless `path` is a folder, or one can be made there, with those above it."""
     path = given(path)
     if os.path.isdir(path):
@@ -122,7 +128,7 @@ def check_folder(path):
     check_writable(path)
 
 
-def beside(path, word):
+def beside(path: str | Path, word: str) -> Path:
     """`path`, or where something is there already the first free name beside it: out-WORD.png, out-WORD-2.png, …"""
     taken, number = given(path), 1
     free = taken

@@ -1,28 +1,35 @@
 """Pictures: read, brought to the network's input and back, and written."""
 
+from __future__ import annotations
+
+import hashlib
 import io
 import json
 import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from mxnet import cpu, image, nd
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
-from gluon_nst import recipe as recipes
 from gluon_nst.errors import InputError, reason
 from gluon_nst.files import check_writable, given, reading, written_whole
-from gluon_nst.runtime import nd_mode
+from gluon_nst.machine import nd_mode
+from gluon_nst.recipes import choices
 
 # The mean and standard deviation of ImageNet's pictures, by channel: what the model zoo's VGG-19 was trained on.
 RGB_MEAN = (0.485, 0.456, 0.406)
 RGB_STD = (0.229, 0.224, 0.225)
 
-RESIZES = dict(zip(recipes.RESIZES, (None, Image.BILINEAR, Image.LANCZOS)))
+RESIZES = dict(zip(choices.RESIZES, (None, Image.Resampling.BILINEAR, Image.Resampling.LANCZOS)))
 """The ways to resize: MXNet's, which samples four neighbours however far it scales down, and two of Pillow's, which
 average over all that a pixel covers: bilinear (as torchvision has it) and Lanczos."""
 
 SMALLEST_SIDE = 16
 """Pictures with a shorter side, in pixels, are refused: there is nothing in them to transfer."""
+
+NDArray = Any
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
@@ -30,7 +37,7 @@ _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 # -- pictures in ------------------------------------------------------------------------------------------------------
 
 
-def _to_8_bits(picture):
+def _to_8_bits(picture: Image.Image) -> Image.Image:
     """Greyscale with more than eight bits to the mode L, or LA; Pillow's own conversion would clip it."""
     values = np.asarray(picture, dtype=np.float64)
     if not np.isfinite(values).all():
@@ -46,16 +53,17 @@ def _to_8_bits(picture):
     return scaled
 
 
-def _to_srgb(picture, profile):
+def _to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
     """`picture` as RGB, converted from its embedded colour `profile` (bytes) to sRGB."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        return ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        converted = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        return converted or picture.convert("RGB")
     except (ImageCms.PyCMSError, OSError, ValueError):
         return picture.convert("RGB")  # a damaged profile, or one for another colour space: viewers ignore it as well
 
 
-def _to_rgb(picture):
+def _to_rgb(picture: Image.Image) -> Image.Image:
     profile = picture.info.get("icc_profile")
     if picture.mode == "F" or picture.mode.startswith("I"):
         picture = _to_8_bits(picture)
@@ -71,25 +79,46 @@ def _to_rgb(picture):
     return Image.composite(picture, Image.new("RGB", picture.size, "white"), alpha)
 
 
-def read_image(path):
+def read_image(path: str | Path) -> NDArray:
     """The picture in file `path` as a uint8 NDArray, height × width × 3, sRGB.
 
     Anything that Pillow opens: the first frame, turned as its EXIF orientation says, transparency flattened on white,
     an embedded colour profile converted to sRGB. Raises InputError for a file that is not such a picture, is damaged,
     has a side shorter than 16 pixels, or more pixels than Pillow's limit against decompression bombs.
     """
-    return nd.array(np.asarray(open_picture(path)), dtype=np.uint8)
+    return open_picture(path).array
 
 
-def open_picture(path):
-    """`read_image` as a PIL image in mode RGB."""
-    path = given(path)
+class Picture(NamedTuple):
+    """A picture that is decoded: a PIL image in mode RGB, and the SHA-256 of the file, or of the pixels, it came from."""
+
+    image: Image.Image
+    sha256: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.image.height, self.image.width
+
+    @property
+    def array(self) -> NDArray:
+        """The pixels as a uint8 NDArray, height × width × 3."""
+        return nd.array(np.asarray(self.image), dtype=np.uint8)
+
+
+def open_picture(source: str | Path | Image.Image) -> Picture:
+    """The Picture in a file, as `read_image` has it, or of a PIL image of any mode."""
+    if isinstance(source, Image.Image):
+        return Picture(flatten(source, "the picture"), hashlib.sha256(source.convert("RGB").tobytes()).hexdigest())
+    path = given(source)
+    with reading(path, "a picture"):
+        encoded = path.read_bytes()
     try:
-        with reading(path, "a picture"), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.simplefilter("ignore", UserWarning)  # Pillow's remarks on odd metadata: of no use to a reader
-            with Image.open(path) as picture:
-                return flatten(picture, path)
+            with Image.open(io.BytesIO(encoded)) as picture:
+                return Picture(flatten(picture, str(path)), hashlib.sha256(encoded).hexdigest())
     except (InputError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -102,7 +131,7 @@ def open_picture(path):
         raise InputError(f"{path}: the picture is damaged ({reason(error)}); get a whole copy") from None
 
 
-def flatten(picture, name):
+def flatten(picture: Image.Image, name: str) -> Image.Image:
     """A PIL image of any mode as RGB, as `read_image` has it; `name` stands for it in an error."""
     width, height = picture.size
     if min(width, height) < SMALLEST_SIDE:
@@ -116,7 +145,7 @@ def flatten(picture, name):
 # -- arrays: section 14.12.2 ------------------------------------------------------------------------------------------
 
 
-def _resize(img, image_shape, resize):
+def _resize(img: NDArray, image_shape: tuple[int, int], resize: str) -> NDArray:
     """`img` (height × width × 3) at `image_shape` (width, height), by one of RESIZES."""
     if resize not in RESIZES:
         raise InputError(f"resize {resize}: not one of {', '.join(RESIZES)}")
@@ -126,13 +155,13 @@ def _resize(img, image_shape, resize):
     if array.dtype == np.uint8:
         array = np.asarray(Image.fromarray(array).resize(image_shape, RESIZES[resize]))
     else:  # Pillow has floating point for single channels only
-        channels = (Image.fromarray(array[:, :, channel]).resize(image_shape, RESIZES[resize]) for channel in range(3))
-        array = np.stack(list(channels), axis=2)
+        channels = [Image.fromarray(array[:, :, channel]).resize(image_shape, RESIZES[resize]) for channel in range(3)]
+        array = np.stack([np.asarray(channel) for channel in channels], axis=2)
     return nd.array(array, dtype=array.dtype)
 
 
 @nd_mode
-def preprocess(img, image_shape, resize="bilinear"):
+def preprocess(img: NDArray, image_shape: tuple[int, int], resize: str = "bilinear") -> NDArray:
     """The network's input for a picture: resized, standardised by ImageNet's mean and deviation, 1 × 3 × h × w.
 
     `img` is height × width × 3 with values from 0 to 255 (uint8 or float32); `image_shape` is (width, height), the order
@@ -145,33 +174,33 @@ def preprocess(img, image_shape, resize="bilinear"):
 
 
 @nd_mode
-def postprocess(img):
+def postprocess(img: NDArray) -> NDArray:
     """The picture in a network input of 1 × 3 × h × w: h × w × 3, values from 0 to 1, clipped, on the CPU."""
     img = img[0].as_in_context(cpu())
     return (img.transpose((1, 2, 0)) * nd.array(RGB_STD) + nd.array(RGB_MEAN)).clip(0, 1)
 
 
 @nd_mode
-def to_picture(img):
+def to_picture(img: NDArray) -> Image.Image:
     """The network input `img` as a PIL image."""
     return Image.fromarray(np.rint(postprocess(img).asnumpy() * 255).astype(np.uint8))
 
 
-def standardisation(pixels):
-    """Scale and shift, 1 × 3 × 1 × 1 each, that take values in the unit `pixels` to the network's standardised input.
+def standardisation(pixel_unit: str) -> tuple[Any, Any]:
+    """Scale and shift, 1 × 3 × 1 × 1 each, that take values in the unit `pixel_unit` to the network's standardised input.
 
-    `pixels` is one of recipe.PIXELS: `standardised` already, `unit` from 0 to 1, or `bytes` from 0 to 255.
+    `pixel_unit` is one of recipes.choices.PIXEL_UNITS: `standardised` already, `unit` from 0 to 1, or `bytes` from 0 to 255.
     """
     mean, std = (np.array(values, dtype=np.float32).reshape((1, 3, 1, 1)) for values in (RGB_MEAN, RGB_STD))
-    if pixels == "standardised":
+    if pixel_unit == "standardised":
         return np.ones_like(std), np.zeros_like(mean)
-    largest = {"unit": 1, "bytes": 255}[pixels]
+    largest = {"unit": 1, "bytes": 255}[pixel_unit]
     return 1 / (largest * std), -mean / std
 
 
-def shown_range(pixels):
-    """The least and the largest value that a picture can show, in the unit `pixels`: 1 × 3 × 1 × 1 each."""
-    scale, shift = standardisation(pixels)
+def shown_range(pixel_unit: str) -> tuple[Any, Any]:
+    """The least and the largest value that a picture can show, in the unit `pixel_unit`: 1 × 3 × 1 × 1 each."""
+    scale, shift = standardisation(pixel_unit)
     unit_scale, unit_shift = standardisation("unit")
     return (unit_shift - shift) / scale, (unit_scale + unit_shift - shift) / scale
 
@@ -179,37 +208,34 @@ def shown_range(pixels):
 # -- pictures out -----------------------------------------------------------------------------------------------------
 
 
-def check_picture_writable(path):
+def check_picture_writable(path: str | Path) -> None:
     """`check_writable` for a picture: PNG or JPEG."""
     check_writable(path, tuple(_FORMATS))
 
 
-def write_image(picture, path, provenance=""):
+def write_image(picture: Image.Image, path: str | Path, provenance: str = "") -> None:
     """Write a PIL image as PNG or JPEG, by the ending of `path`; `provenance` goes into it as text.
 
     In a PNG it is the text chunk `gluon-nst`, in a JPEG the comment.
     """
     path = given(path)
     check_picture_writable(path)
-    options = {"format": _FORMATS[path.suffix.lower()]}
-    if options["format"] == "PNG":
-        options["pnginfo"] = PngImagePlugin.PngInfo()
-        if provenance:
-            options["pnginfo"].add_text("gluon-nst", provenance)
-    else:
-        options.update(quality=95, comment=provenance)
+    kind, text = _FORMATS[path.suffix.lower()], PngImagePlugin.PngInfo()
+    if provenance:
+        text.add_text("gluon-nst", provenance)
+    options: dict[str, Any] = {"pnginfo": text} if kind == "PNG" else {"quality": 95, "comment": provenance}
     with written_whole(path) as file:
-        picture.save(file, **options)
+        picture.save(file, format=kind, **options)
 
 
-def read_provenance(path):
-    """What the PNG at `path` says of how it was made, a dictionary, or None where it says nothing or isn't there."""
+def read_made(path: str | Path) -> tuple[Image.Image, dict[str, Any]] | None:
+    """The PNG at `path` and what it says of how it was made, or None where it says nothing or isn't there."""
     try:
         with reading(path, "a picture"), Image.open(path) as picture:
             picture.load()  # the whole of it: half a file is no picture
-            provenance = json.loads(picture.text["gluon-nst"])
+            provenance = json.loads(picture.text["gluon-nst"])  # type: ignore[attr-defined]
+            return (picture.convert("RGB"), provenance) if isinstance(provenance, dict) else None
     except MemoryError:
         raise
     except Exception:  # no file, no PNG, no text, no JSON: not ours, or damaged
         return None
-    return provenance if isinstance(provenance, dict) else None

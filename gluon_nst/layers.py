@@ -1,5 +1,7 @@
 """VGG-19's layers: their names, indices, shapes and sizes. Plain arithmetic, without MXNet."""
 
+from __future__ import annotations
+
 # The book's choice of layers, each before its ReLU: conv4_4, and the first convolution of every block.
 CONTENT_LAYERS = (25,)
 STYLE_LAYERS = (0, 5, 10, 19, 28)
@@ -8,8 +10,8 @@ STYLE_LAYERS = (0, 5, 10, 19, 28)
 BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 
 
-def _layers():
-    layers = {}
+def _layers() -> dict[str, int]:
+    layers: dict[str, int] = {}
     for block, (convolutions, _) in enumerate(BLOCKS, start=1):
         for number in range(1, convolutions + 1):
             layers[f"conv{block}_{number}"] = len(layers)
@@ -28,9 +30,10 @@ CONVOLUTIONS = tuple(index for name, index in LAYERS.items() if name.startswith(
 """The indices of the sixteen convolutions."""
 
 
-def parameter_shapes():
+def parameter_shapes() -> dict[str, tuple[int, ...]]:
     """The shapes of the sixteen convolutions' parameters under the model zoo's names, in the order of the layers."""
-    shapes, below, indices = {}, 3, iter(CONVOLUTIONS)
+    shapes: dict[str, tuple[int, ...]] = {}
+    below, indices = 3, iter(CONVOLUTIONS)
     for convolutions, channels in BLOCKS:
         for index in (next(indices) for _ in range(convolutions)):
             shapes[f"features.{index}.weight"] = (channels, below, 3, 3)
@@ -39,9 +42,9 @@ def parameter_shapes():
     return shapes
 
 
-def activations(last):
+def outputs_per_pixel(last: int) -> float:
     """How many numbers the layers up to and including `last` put out for each pixel of a picture."""
-    numbers, area = 0, 1
+    numbers, area = 0.0, 1.0
     for name, index in LAYERS.items():
         if index <= last:
             area = area / 4 if name.startswith("pool") else area
@@ -49,9 +52,9 @@ def activations(last):
     return numbers
 
 
-def multiplications(last):
+def multiplications(last: int) -> float:
     """How many multiplications the convolutions up to layer `last` take for each pixel of a picture, forward."""
-    numbers, below, area = 0, 3, 1
+    numbers, below, area = 0.0, 3, 1.0
     for name, index in LAYERS.items():
         channels = BLOCKS[int(name[4]) - 1][1]
         if name.startswith("pool"):
@@ -62,6 +65,6 @@ def multiplications(last):
     return numbers
 
 
-def smallest_side(last):
+def smallest_side(last: int) -> int:
     """The shortest side, in pixels, of a picture that still has a pixel left after layer `last`."""
     return 2 ** sum(index <= last for name, index in LAYERS.items() if name.startswith("pool"))

@@ -6,35 +6,45 @@ widened, the network goes on from the wide ones, and two gradients of one layout
 convolution on have a first convolution of their own, whose gradient is of a few channels only.
 """
 
+from __future__ import annotations
+
+from typing import Any, Callable, Collection
+
 from mxnet import nd, sym
 from mxnet.contrib import amp
 from mxnet.gluon import nn
 
 from gluon_nst.layers import CONVOLUTIONS
+from gluon_nst.style_statistics import shape_of
 from gluon_nst.vgg import extract_features
+
+Symbol = Any
 
 _CHANNELS = 16
 """Of the picture, all but three of them 0: for so few as three oneDNN has no kernel for AMX's tiles."""
 
 
-def _narrowed(X):
+def _narrowed(X: Any) -> Any:
     return (sym if isinstance(X, sym.Symbol) else nd).amp_cast(X, dtype=amp.amp.bfloat16)
 
 
-def _widened(X):
+def _widened(X: Symbol) -> Symbol:
     return sym.amp_cast(X, dtype="float32")
 
 
-def narrow_features(X, net, content_layers, style_layers):
+def narrow_features(
+    X: Symbol, net: Any, content_layers: Collection[int], style_layers: Collection[int]
+) -> tuple[tuple[list[Symbol], list[Symbol]], dict[str, Any]]:
     """`vgg.extract_features` for a Symbol `X` whose shape is known, and {name: NDArray} of the parameters that it adds.
 
     The features of layers before the second convolution are computed in float32 throughout.
     """
     second = CONVOLUTIONS[1]
     contents, styles = extract_features(X, net[:second], content_layers, style_layers)
-    parameters, layers, wide = {}, [], True
+    parameters: dict[str, Any] = {}
+    layers, wide = [], True
     for index, layer in enumerate(net):
-        steps = [layer]
+        steps: list[Callable[[Symbol], Symbol]] = [layer]
         if isinstance(layer, nn.Conv2D):
             convolution = _Convolution(layer, parameters)
             steps = [_narrowed, convolution] if wide and index else [convolution]
@@ -48,8 +58,8 @@ def narrow_features(X, net, content_layers, style_layers):
     return (contents + late_contents, styles + late_styles), parameters
 
 
-def _chained(steps):
-    def run(X):
+def _chained(steps: list[Callable[[Symbol], Symbol]]) -> Callable[[Symbol], Symbol]:
+    def run(X: Symbol) -> Symbol:
         for step in steps:
             X = step(X)
         return X
@@ -63,12 +73,12 @@ class _Convolution:
     The network's first one takes the picture in float32.
     """
 
-    def __init__(self, layer, parameters):
+    def __init__(self, layer: Any, parameters: dict[str, Any]) -> None:
         self._layer, self._parameters = layer, parameters
         self._weight, self._bias = layer.weight.data(), layer.bias.data()
         self._first = self._weight.shape[1] == 3
 
-    def __call__(self, X):
+    def __call__(self, X: Symbol) -> Symbol:
         weight = self._weight
         if self._first:
             X = self._padded(X)
@@ -78,18 +88,17 @@ class _Convolution:
         arguments = [self._variable(name, array) for name, array in (("weight", weight), ("bias", self._bias))]
         return sym.Convolution(X, *arguments, kernel=(3, 3), pad=(1, 1), num_filter=len(self._bias))
 
-    def _padded(self, X):
+    def _padded(self, X: Symbol) -> Symbol:
         """The picture, narrow, with as many channels as the kernels want."""
         if hasattr(self._layer, "zero"):
             X = sym.broadcast_sub(X, self._layer.zero.var())
-        _, (shape,), _ = X.infer_shape_partial()
         name = f"{self._layer.name}_channels"
-        zeros = self._parameters[name] = nd.zeros((1, _CHANNELS - 3, *shape[2:]), ctx=self._weight.context)
+        zeros = self._parameters[name] = nd.zeros((1, _CHANNELS - 3, *shape_of(X)[2:]), ctx=self._weight.context)
         # Narrowed after it is put together: without AMX, oneDNN's blocks of channels in bfloat16 can't be taken apart again
         # at the third, and the process would end there.
         return _narrowed(sym.concat(X, sym.var(name, shape=zeros.shape), dim=1))
 
-    def _variable(self, name, array):
+    def _variable(self, name: str, array: Any) -> Symbol:
         name = f"{self._layer.name}_{name}_bfloat16"
         self._parameters[name] = _narrowed(array)
         return sym.var(name, shape=array.shape, dtype=amp.amp.bfloat16)

@@ -1,10 +1,12 @@
 """The pictures that the chapter runs on when none are given: the project's own, or the book's."""
 
+from __future__ import annotations
+
 import sysconfig
 from pathlib import Path
 
 from gluon_nst.errors import InputError, NSTError
-from gluon_nst.weights import downloads, sources
+from gluon_nst.weights import Progress, cache, downloads
 
 OWN = ("mountains.jpg", "autumn-oaks.jpg")
 
@@ -16,24 +18,28 @@ BOOK_SHA256 = {
 }
 
 
-def own_pictures():
+def own_pictures() -> tuple[Path, Path]:
     """The paths of the project's own content and style pictures."""
     # In a checkout they are in img/; setup.cfg installs them below share/ for everyone else.
     for folder in (Path(__file__).parents[1] / "img", Path(sysconfig.get_path("data")) / "share/gluon-nst/img"):
-        if all((folder / name).is_file() for name in OWN):
-            return tuple(folder / name for name in OWN)
+        content, style = (folder / name for name in OWN)
+        if content.is_file() and style.is_file():
+            return content, style
     raise InputError("the project's own pictures are not installed; give --content and --style, or --book-images")
 
 
-def book_pictures(progress=None):
+def book_pictures(progress: Progress | None = None) -> tuple[Path, Path]:
     """The paths of the book's content and style pictures, fetched once into the cache and checked by their hashes.
 
     `progress` is as in `weights.find`. Raises NSTError where they can't be had.
     """
-    folder = sources.cache_folder("pictures")
+    folder = cache.cache_folder("pictures")
     for name, sha256 in BOOK_SHA256.items():
         try:
             downloads.verified_url(f"{BOOK}/{name}", sha256, folder / name, progress)
         except downloads.Unavailable as error:
-            raise NSTError(f"{error}; carry the book's pictures over, and name them with --content and --style") from None
-    return tuple(folder / name for name in BOOK_SHA256)
+            raise NSTError(
+                f"{error}; carry the book's pictures over, and name them with --content and --style"
+            ) from None
+    content, style = (folder / name for name in BOOK_SHA256)
+    return content, style

@@ -1,5 +1,9 @@
 """The Sequential of VGG-19's layers, truncated after the last one used, and its features."""
 
+from __future__ import annotations
+
+from typing import Any, Collection, Iterable, Mapping
+
 from mxnet import init
 from mxnet.gluon import nn
 from mxnet.gluon.model_zoo import vision
@@ -7,22 +11,25 @@ from mxnet.gluon.model_zoo import vision
 from gluon_nst.errors import InputError
 from gluon_nst.images import preprocess
 from gluon_nst.layers import BLOCKS, CONTENT_LAYERS, CONVOLUTIONS, STYLE_LAYERS
-from gluon_nst.recipe import POOLINGS
-from gluon_nst.runtime import nd_mode
+from gluon_nst.machine import nd_mode
+from gluon_nst.recipes.choices import POOLINGS
+
+NDArray = Any
+
 
 class _ShiftedConv2D(nn.Conv2D):
     """A convolution that takes `zero` (1 × 3 × 1 × 1) from its input, so that its zero padding stands for it."""
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.zero = self.params.get("zero", shape=(1, 3, 1, 1))
 
-    def hybrid_forward(self, F, x, weight, bias, zero):
+    def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any, zero: Any) -> Any:
         return super().hybrid_forward(F, F.broadcast_sub(x, zero), weight, bias)
 
 
 @nd_mode
-def truncated_vgg19(parameters, last, ctx, pooling="max"):
+def truncated_vgg19(parameters: Mapping[str, NDArray], last: int, ctx: Any, pooling: str = "max") -> nn.Sequential:
     """The model zoo's VGG-19 up to and including layer `last`, as in section 14.12.3 of the book.
 
     `parameters` maps the model zoo's names (`features.0.weight`, …) to NDArrays, and perhaps `features.0.zero` to the input
@@ -54,7 +61,12 @@ def truncated_vgg19(parameters, last, ctx, pooling="max"):
 
 
 @nd_mode
-def extract_features(X, net, content_layers=CONTENT_LAYERS, style_layers=STYLE_LAYERS):
+def extract_features(
+    X: Any,
+    net: Iterable[Any],
+    content_layers: Collection[int] = CONTENT_LAYERS,
+    style_layers: Collection[int] = STYLE_LAYERS,
+) -> tuple[list[Any], list[Any]]:
     """The outputs of the content layers and of the style layers for the network input `X` (1 × 3 × h × w): two lists.
 
     `net` is any sequence of layers; `X` may be a Symbol, so that the graph of a run is made by this very function.
@@ -70,7 +82,14 @@ def extract_features(X, net, content_layers=CONTENT_LAYERS, style_layers=STYLE_L
 
 
 @nd_mode
-def get_contents(content_img, image_shape, device, net, content_layers=CONTENT_LAYERS, resize="bilinear"):
+def get_contents(
+    content_img: NDArray,
+    image_shape: tuple[int, int],
+    device: Any,
+    net: Iterable[Any],
+    content_layers: Collection[int] = CONTENT_LAYERS,
+    resize: str = "bilinear",
+) -> tuple[NDArray, list[NDArray]]:
     """The preprocessed content image (1 × 3 × h × w) and its content features; `image_shape` is (width, height)."""
     content_X = preprocess(content_img, image_shape, resize).copyto(device)
     contents_Y, _ = extract_features(content_X, net, content_layers, ())
@@ -78,7 +97,14 @@ def get_contents(content_img, image_shape, device, net, content_layers=CONTENT_L
 
 
 @nd_mode
-def get_styles(style_img, image_shape, device, net, style_layers=STYLE_LAYERS, resize="bilinear"):
+def get_styles(
+    style_img: NDArray,
+    image_shape: tuple[int, int],
+    device: Any,
+    net: Iterable[Any],
+    style_layers: Collection[int] = STYLE_LAYERS,
+    resize: str = "bilinear",
+) -> tuple[NDArray, list[NDArray]]:
     """The preprocessed style image (1 × 3 × h × w) and its style features; `image_shape` is (width, height)."""
     style_X = preprocess(style_img, image_shape, resize).copyto(device)
     _, styles_Y = extract_features(style_X, net, (), style_layers)

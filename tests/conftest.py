@@ -15,6 +15,16 @@ from PIL import Image
 from gluon_nst import layers
 
 from painting import paint
+from weights_fixtures import (  # noqa: F401
+    hashes,
+    originals,
+    parameter_arrays,
+    picture,
+    published,
+    server,
+    small_pictures,
+    weights_folder,
+)
 
 
 @pytest.fixture(scope="session", autouse=True)

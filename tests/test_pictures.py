@@ -5,6 +5,7 @@ from weights_servers import Server, dead_url
 
 import gluon_nst as nst
 from gluon_nst import cli, pictures
+from gluon_nst.weights.cache import cache_folder
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def test_a_picture_with_another_hash_is_refused_and_not_kept(book):
     book.files["/autumn-oak.jpg"] = b"something else"
     with pytest.raises(nst.NSTError, match="autumn-oak.jpg .*SHA256 [0-9a-f]{64}, not the published"):
         pictures.book_pictures()
-    assert not list((pictures.sources.cache_folder("pictures")).glob("*autumn*"))
+    assert not list(cache_folder("pictures").glob("*autumn*"))
 
 
 def test_where_the_book_can_not_be_reached_the_chapter_says_so(book, monkeypatch, tmp_path, capfd):

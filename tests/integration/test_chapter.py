@@ -20,7 +20,7 @@ from gluon_nst import pictures, runtime
 from gluon_nst.training import estimate_memory
 from gluon_nst.weights import calibration, downloads, formats, sources
 
-from test_weights import assert_computes_vgg16
+from weights_networks import assert_computes_vgg16
 
 SHARED = Path(__file__).parents[3] / "shared/images"
 PICTURES = {

@@ -1,0 +1,29 @@
+"""What the commands do, once their arguments are read; loads MXNet."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, Callable
+
+from mxnet import MXNetError
+
+from gluon_nst.cli import info, pictures, sheets, weights
+from gluon_nst.errors import NSTError, reason
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace, dict[str, Any]], int]] = {
+    "chapter": pictures.chapter,
+    "render": pictures.render,
+    "sweep": sheets.sweep,
+    "compare": sheets.compare,
+    "reconstruct": sheets.reconstruct,
+    "weights": weights.weights,
+    "info": info.info,
+}
+
+
+def run(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
+    """Do what `arguments` ask for, and give the exit status; `options` are those of them that `transfer` takes."""
+    try:
+        return _COMMANDS[arguments.command](arguments, options)
+    except (MXNetError, MemoryError) as error:
+        raise NSTError(f"the run failed: {reason(error)}") from None

@@ -1,0 +1,100 @@
+"""The command gluon-nst: its standard streams, its errors, its exit status."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import warnings
+from typing import Any, Sequence, TextIO
+
+from gluon_nst import recipes
+from gluon_nst.cli.options import given_options
+from gluon_nst.cli.parser import build_parser
+from gluon_nst.errors import NSTError, reason
+
+
+class _Pipe:
+    """A standard stream whose reader may go away: what is written after that goes nowhere, and the command goes on.
+
+    `ends` are the errors that end it; a closed stream is None, and ends before it begins.
+    """
+
+    def __init__(self, stream: TextIO | None, ends: type[OSError]) -> None:
+        self._stream = stream or open(os.devnull, "w")  # noqa: SIM115 (as long as the command runs)
+        self._ends = ends
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> Any:
+        return self._unless_broken(self._stream.write, text)
+
+    def flush(self) -> None:
+        self._unless_broken(self._stream.flush)
+
+    def _unless_broken(self, call: Any, *arguments: Any) -> Any:
+        try:
+            return call(*arguments)
+        except self._ends:
+            with open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), self._stream.fileno())
+
+
+def _list_recipes(name: str | None) -> int:
+    if name:
+        print(recipes.text(name), end="")
+        return 0
+    width = max(map(len, recipes.names()))
+    for name in recipes.names():
+        recipe = recipes.read(name)
+        print(f"{name:<{width}} {recipe.title}\n{'':<{width}} {recipe.source}")
+    print("A file of your own gets what it does not say from the recipe that it extends, or else from d2l-2019.")
+    return 0
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    arguments = build_parser().parse_args(argv)
+    if arguments.command == "recipes":
+        return _list_recipes(arguments.recipe)
+    from gluon_nst.cli import doing  # which loads MXNet
+
+    return doing.run(arguments, given_options(arguments))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    warnings.filterwarnings("ignore", "Glyph .* missing")  # a file's name in a script that matplotlib's font lacks
+    warnings.filterwarnings("ignore", module="mxnet")  # remarks on NumPy that a user of the command can't act on
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop keeps as much as Ctrl-C does
+    streams = sys.stdout, sys.stderr
+    # A run is worth more than its progress bar, on whatever full disk that is logged.
+    sys.stdout, sys.stderr = _Pipe(sys.stdout, BrokenPipeError), _Pipe(sys.stderr, OSError)  # type: ignore[assignment]
+    try:
+        status = _run(argv)
+        sys.stdout.flush()
+        return status
+    except NSTError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt as stopped:
+        print(f"interrupted: {stopped.args[0] if stopped.args else 'nothing was written'}", file=sys.stderr)
+        return 130
+    except (MemoryError, ImportError, OSError) as error:  # ImportError: no memory to load a library into
+        print(f"error: the run failed: {reason(error)}", file=sys.stderr)
+        return 1
+    finally:
+        sys.stdout, sys.stderr = streams
+
+
+def command() -> None:
+    """The command gluon-nst: `main`, and the end of the process."""
+    status = main()
+    if status == 1:
+        # Where MXNet has failed, for want of memory for instance, what it does at the end of the process may crash.
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)

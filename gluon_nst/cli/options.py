@@ -1,0 +1,114 @@
+"""Options of the command line, made from the schema: what may be said of a run, and what `--vary` varies."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, Callable, Iterable, NamedTuple
+
+from gluon_nst.job import Job
+from gluon_nst.recipes import Setting, recipe_settings, settings
+from gluon_nst.recipes.rules import integer
+
+
+class Option(NamedTuple):
+    """A setting as it is given on the command line: `--name`."""
+
+    name: str
+    destination: str
+    """What `transfer` calls it."""
+    parse: Callable[[str], Any]
+    several: bool
+    """Whether its text may have commas."""
+    arguments: dict[str, Any]
+    """Those of argparse's add_argument."""
+    group: str
+
+
+def _parser_of(setting: Setting) -> Callable[[str], Any]:
+    """What reads the text of an option; it raises argparse's error, with the words of the setting's rule."""
+    rule = setting.rule
+
+    def parse(text: str) -> Any:
+        try:
+            return [rule.parse(part) for part in text.split(",")] if setting.staged else rule.parse(text)
+        except (ValueError, KeyError):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {rule.allowed}") from None
+
+    return parse
+
+
+def _option(setting: Setting, group: str) -> Option:
+    metavar = f"{setting.rule.metavar},..." if setting.staged else setting.rule.metavar
+    arguments: dict[str, Any] = {"help": setting.help}
+    if setting.rule.choices:
+        arguments["choices"] = setting.rule.choices
+    else:
+        arguments["metavar"] = metavar or None
+    several = setting.staged or setting.rule.several
+    return Option(setting.name.replace("_", "-"), setting.name, _parser_of(setting), several, arguments, group)
+
+
+def _longest_side() -> Option:
+    help = "sizes of the content picture's own shape, by their longest side: 225,450"
+    sides = Setting("sizes", integer(1), help, None, staged=True, words=False)
+    return _option(sides, STAGES)._replace(name="longest-side")
+
+
+STAGES = "the stages, coarse to fine (one value for each size, or one for all)"
+RECIPE = "the recipe (what is not given is as --recipe has it)"
+RUN = "the run"
+
+
+def options() -> list[Option]:
+    """All that `transfer` takes beside two pictures, the recipe and the device."""
+    of_recipe = [_option(setting, STAGES if setting.staged else RECIPE) for setting in recipe_settings()]
+    of_job = [_option(setting, RUN) for setting in settings(Job)]
+    sizes, *others = of_recipe
+    return [sizes, _longest_side(), *others, *of_job]
+
+
+def add_options(parser: argparse.ArgumentParser, without: Iterable[str] = ()) -> None:
+    """Give a parser the options of every command that runs anything, but for those `without` which a command is."""
+    titles = [STAGES, RECIPE, RUN]
+    groups = {title: parser.add_argument_group(title) for title in titles}
+    sizes = groups[STAGES].add_mutually_exclusive_group()
+    if "recipe" not in without:
+        help = "what to compute (see gluon-nst recipes)"
+        groups[RECIPE].add_argument("--recipe", metavar="NAME|FILE.toml", help=help)
+    for option in options():
+        if option.name not in without:
+            group = sizes if option.destination == "sizes" else groups[option.group]
+            group.add_argument(f"--{option.name}", dest=option.destination, type=option.parse, **option.arguments)
+    device_help = "default: the first GPU, else the CPU"
+    groups[RUN].add_argument("--device", metavar="auto|cpu|gpu|gpu:N", default="auto", help=device_help)
+    groups[RUN].add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Those of the options that were given, as `transfer` takes them."""
+    values = {option.destination: getattr(arguments, option.destination, None) for option in options()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def variable() -> dict[str, Option]:
+    """What `--vary` varies, by name."""
+    recipe = Option("recipe", "recipe", str, False, {}, RECIPE)
+    return {option.name: option for option in [recipe, *options()]}
+
+
+def varied(text: str) -> tuple[str, dict[str, Any]]:
+    """(option, {label: value}) of NAME=VALUE,…; a + inside a value stands for the comma of an option with several."""
+    name, _, labels = text.partition("=")
+    known = variable()
+    name = name if name in known or f"{name}s" not in known else f"{name}s"
+    if name not in known or not labels:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE,… where NAME is one of {', '.join(known)}")
+    option, values = known[name], {}
+    for label in labels.split(","):
+        if label in values:
+            raise argparse.ArgumentTypeError(f"{text!r} has {label} twice")
+        try:
+            values[label] = option.parse(label.replace("+", ",") if option.several else label)
+        except argparse.ArgumentTypeError as error:
+            raise argparse.ArgumentTypeError(f"{name}={label}: {error}") from None
+    return option.destination, values

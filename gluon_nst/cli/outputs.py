@@ -1,0 +1,48 @@
+"""Checks of what a command is to write, and the places where it writes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Iterable, Iterator
+
+from gluon_nst.errors import InputError
+from gluon_nst.files import beside, check_folder, check_writable, given
+from gluon_nst.observers.progress import Say
+from gluon_nst.result import Result
+
+
+def check_distinct(outputs: Iterable[Path], *inputs: object) -> None:
+    """Refuse an output that would overwrite another one, or a file that the run reads."""
+    paths = [given(str(path)) for path in inputs if path]
+    taken = {os.path.realpath(path) for path in paths if os.path.isfile(path)}
+    for output in map(os.path.realpath, outputs):
+        if output in taken:
+            raise InputError(f"{output}: is one of the run's inputs, or another output; choose another name")
+        taken.add(output)
+
+
+def check_writable_with(folder: Path, outputs: Iterable[Path]) -> None:
+    """Refuse outputs that can't be written once `folder` is there, and a folder that can't be made."""
+    check_folder(folder)
+    for path in outputs:
+        if path.parent != folder or folder.is_dir():
+            check_writable(path)
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Tell whoever stops the program while it writes into `folder` that what is there is whole."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"what is in {folder} is whole, the rest is not written") from None
+
+
+def place(path: Path, result: Result, say: Say) -> Path:
+    """Where to write of `result` what was to be written to `path`: beside what is there, unless the run came to its end."""
+    found = path if result.complete else beside(path, "interrupted")
+    if found != path:
+        say(f"{path}: left as it was; the run that did not end is in {found}")
+    return found

@@ -1,0 +1,146 @@
+"""The parser of the command line: the commands and their arguments."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, NoReturn, Sequence
+
+from gluon_nst import __doc__ as description
+from gluon_nst.cli.options import add_options, variable, varied
+from gluon_nst.errors import InputError
+from gluon_nst.files import given
+from gluon_nst.recipes import PUBLISHED, SOURCES
+from gluon_nst.recipes.rules import layers
+from gluon_nst.version import __version__
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are the program's own; an option is never guessed from its beginning."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "allow_abbrev": False})
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+def build_parser() -> Parser:
+    """The parser of the whole command line."""
+    parser = Parser(prog="gluon-nst", description=description)
+    parser.add_argument("--version", action="version", version=f"gluon-nst {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
+    for name, help, add in (
+        ("chapter", "run the book's chapter, coarse to fine, and print what it prints", _chapter),
+        ("render", "transfer the style of one picture to the content of another", _render),
+        ("sweep", "vary one thing or two of a run, and lay the pictures out in a grid", _sweep),
+        ("compare", "run several recipes on the same two pictures, and lay them side by side", _compare),
+        ("reconstruct", "find a picture's content, or style, from noise, layer by layer", _reconstruct),
+        ("recipes", "list the published programs' recipes, or print one as TOML", _recipes),
+        ("weights", "list, fetch, import or find VGG-19's parameters", _weights),
+        ("info", "print versions, device, cores, and which weights are here", lambda parser: None),
+    ):
+        add(commands.add_parser(name, help=help, description=help))
+    return parser
+
+
+# -- one run ----------------------------------------------------------------------------------------------------------
+
+
+def _chapter(parser: Parser) -> None:
+    add = parser.add_argument
+    add("--edition", choices=("2019", "2023"), help="of the book (default: 2019)")
+    add("--out", type=given, default=given("neural-style"), metavar="DIR", help="default: %(default)s")
+    add("--content", type=given, metavar="FILE", help="default: the project's own picture of mountains")
+    add("--style", type=given, metavar="FILE", help="default: the project's own painting of oaks")
+    add("--book-images", action="store_true", help="fetch the book's own two pictures and use them")
+    _add_watching(parser)
+    add_options(parser)
+
+
+def _render(parser: Parser) -> None:
+    _add_pictures(parser)
+    parser.add_argument("--output", type=given, required=True, metavar="OUT.png", help="PNG or JPEG")
+    _add_watching(parser)
+    add_options(parser)
+
+
+def _add_pictures(parser: Parser) -> None:
+    parser.add_argument("content", type=given, metavar="CONTENT")
+    parser.add_argument("style", type=given, metavar="STYLE")
+
+
+def _add_watching(parser: Parser) -> None:
+    add = parser.add_argument
+    add("--losses", type=given, metavar="FILE.csv", help="write the losses, one row an epoch")
+    add("--save-every", type=_interval_of_epochs, metavar="N", help="keep the picture after every N epochs as well")
+    add("--animate", type=given, metavar="FILE.gif|webp|mp4", help="make a film: the composite beside its losses")
+    add("--show", action="store_true", help="show the run in a window, where there is a screen")
+
+
+def _interval_of_epochs(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of epochs of at least 1")
+    return int(text)
+
+
+# -- many runs --------------------------------------------------------------------------------------------------------
+
+
+def _sweep(parser: Parser) -> None:
+    _add_pictures(parser)
+    help = (
+        f"an option and its values, once for the columns and perhaps again for the rows: {', '.join(variable())}; "
+        "a + inside a value stands for a comma: style-layers=conv1_1,conv1_1+conv2_1"
+    )
+    parser.add_argument("--vary", type=varied, action="append", required=True, metavar="NAME=VALUE,...", help=help)
+    _add_sheet(parser, "sweep-CONTENT-STYLE")
+
+
+def _compare(parser: Parser) -> None:
+    _add_pictures(parser)
+    help = f"names or .toml files (default: {','.join(PUBLISHED)})"
+    parser.add_argument("--recipes", type=_names, default=list(PUBLISHED), metavar="NAME,...", help=help)
+    _add_sheet(parser, "compare-CONTENT-STYLE", without=["recipe"])
+
+
+def _reconstruct(parser: Parser) -> None:
+    parser.add_argument("kind", choices=("content", "style"), metavar="content|style")
+    parser.add_argument("content", type=given, metavar="IMAGE")
+    help = "content: from each alone; style: from the first one, two, … (default: those of Gatys et al. 2016, figure 1)"
+    parser.add_argument("--layers", type=layers().parse, metavar="NAME,...", help=help)
+    fixed = ["content-layers", "style-layers", "content-weight", "style-weight", "style-size"]
+    _add_sheet(parser, "reconstruct-KIND-IMAGE", fixed)
+
+
+def _add_sheet(parser: Parser, out: str, without: Sequence[str] = ()) -> None:
+    add = parser.add_argument
+    add("--out", type=given, metavar="DIR", help=f"where each picture and its losses are kept (default: {out})")
+    add("--figure", type=given, metavar="FILE.png|svg|pdf", help="the sheet (default: sheet.png in DIR)")
+    add_options(parser, without)
+
+
+def _names(text: str) -> list[str]:
+    names = text.split(",")
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME,… such as d2l-2019,udacity")
+    return names
+
+
+# -- no runs ----------------------------------------------------------------------------------------------------------
+
+
+def _recipes(parser: Parser) -> None:
+    parser.add_argument("recipe", nargs="?", metavar="NAME")
+
+
+def _weights(parser: Parser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="list|fetch|import|path", required=True, parser_class=Parser)
+    actions.add_parser("list", help="the sources, and which of them are here")
+    fetch = actions.add_parser("fetch", help="get a source's parameters into the cache")
+    fetch.add_argument("source", choices=list(SOURCES), metavar="SOURCE")
+    carried = actions.add_parser(
+        "import", help="take a source's file that was carried here, on a machine with no network"
+    )
+    carried.add_argument("file", type=given, metavar="FILE")
+    path = actions.add_parser("path", help="print where the parameters are")
+    path.add_argument("source", nargs="?", default="auto", choices=["auto", *SOURCES], metavar="SOURCE")

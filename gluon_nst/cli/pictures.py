@@ -1,0 +1,151 @@
+"""The commands that make one run: chapter and render."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any, Iterable
+
+from tqdm import tqdm
+
+from gluon_nst import recipes
+from gluon_nst.cli.outputs import check_distinct, check_writable_with, place, writing
+from gluon_nst.errors import InputError
+from gluon_nst.files import check_writable
+from gluon_nst.images import check_picture_writable
+from gluon_nst.job import Job
+from gluon_nst.loop import carry_out
+from gluon_nst.observer import Observer, Observers
+from gluon_nst.observers import Bar, Film, Lines, Snapshots, Window, check_film, snapshot_paths
+from gluon_nst.pictures import book_pictures, own_pictures
+from gluon_nst.result import Result
+from gluon_nst.run import prepare
+from gluon_nst.state import State
+
+_STATUS = {"complete": 0, "settled": 0, "interrupted": 130}
+"""What the command ends with; 1 for the others."""
+
+
+def render(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
+    """gluon-nst render."""
+    job = _job(arguments, options, recipes.DEFAULT)
+    check_picture_writable(arguments.output)
+    follow = _Following(arguments, arguments.output, job)
+    outputs = [arguments.output, *follow.outputs, *filter(None, [arguments.losses])]
+    for path in outputs:
+        check_writable(path)
+    _check_inputs(arguments, job, outputs)
+    result = follow.carry_out(job)
+    with writing(arguments.output.parent):
+        picture = follow.place(arguments.output, result)
+        result.save(picture)
+        if arguments.losses:
+            result.save_losses(follow.place(arguments.losses, result))
+        follow.end(result, picture)
+    return _STATUS.get(result.status, 1)
+
+
+def chapter(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
+    """gluon-nst chapter."""
+    if arguments.recipe and arguments.edition:
+        raise InputError("--edition names a recipe as --recipe does; give one of them")
+    job = _job(arguments, options, f"d2l-{arguments.edition or 2019}")
+    out, losses = arguments.out, arguments.losses or arguments.out / "losses.csv"
+    stages = range(1, len(recipes.read(job.recipe).stages) + 1)
+    images = [out / f"neural-style-{number}.png" for number in stages]
+    follow = _Following(arguments, out / "neural-style.png", job, [Lines()])
+    outputs = [*images, losses, out / "losses.png", *follow.outputs]
+    check_writable_with(out, outputs)
+    content, style = _chapter_pictures(arguments, follow.bar)
+    job = dataclasses.replace(job, content=content, style=style)
+    _check_inputs(arguments, job, outputs)
+    result = follow.carry_out(job)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        places = [follow.place(path, result) for path in images[: len(result.images)]]
+        for number, path in enumerate(places, start=1):
+            result.save(path, stage=number)
+        result.save_losses(follow.place(losses, result))
+        result.save_plot(follow.place(out / "losses.png", result))
+        follow.end(result, places[-1])
+    return _STATUS.get(result.status, 1)
+
+
+def _job(arguments: argparse.Namespace, options: dict[str, Any], default: str) -> Job:
+    recipe = arguments.recipe or default
+    return Job.customised(arguments.content, arguments.style, recipe=recipe, device=arguments.device, **options)
+
+
+def _check_inputs(arguments: argparse.Namespace, job: Job, outputs: Iterable[Path]) -> None:
+    check_distinct(outputs, job.content, job.style, recipes.read(job.recipe).init, arguments.recipe, job.weights)
+
+
+def _chapter_pictures(arguments: argparse.Namespace, bar: Bar) -> tuple[Path, Path]:
+    if (arguments.content is None) != (arguments.style is None):
+        raise InputError("--content and --style go together; give both, or neither for the project's own pictures")
+    if arguments.content:
+        if arguments.book_images:
+            raise InputError("--book-images is for a run without --content and --style; leave one of them out")
+        return arguments.content, arguments.style
+    if arguments.book_images:
+        return book_pictures(bar.download)
+    bar.note("using the project's own pictures; --book-images fetches the book's, --content and --style take yours")
+    return own_pictures()
+
+
+class _Following:
+    """What follows a run: the bar, `others`, and what --save-every, --animate and --show ask for, beside `base`.
+
+    Their files are checked as it is made, before anything is begun; `outputs` are these.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, base: Path, job: Job, others: Iterable[Observer] = ()) -> None:
+        self.bar = Bar(quiet=arguments.quiet)
+        self.outputs: list[Path] = []
+        self._observers: list[Observer] = [self.bar, *others]
+        self._film = None
+        if arguments.save_every:
+            self.outputs += snapshot_paths(base, arguments.save_every, recipes.read(job.recipe)).values()
+            self._observers.append(Snapshots(base, arguments.save_every))
+        if arguments.animate:
+            check_film(arguments.animate)
+            self.outputs.append(arguments.animate)
+            frames = functools.partial(tqdm, desc=str(arguments.animate), disable=arguments.quiet, leave=False)
+            self._film = Film(arguments.animate, lambda made, total: frames(made, total=total))
+            self._observers.append(self._film)
+        if arguments.show:
+            self._observers.append(Window(self.bar.note))
+
+    def carry_out(self, job: Job) -> Result:
+        """The Result of a job; where it was stopped, or could not go on, of as much of it as there is a picture of."""
+        run, state = prepare(job, self.bar), State()
+        with self.bar:
+            try:
+                carry_out(run, self._observers, state)
+            except KeyboardInterrupt:
+                if not state.record:
+                    raise
+        if state.note:
+            self.bar.note(f"error: {state.note}")
+        return Result.of(run, state)
+
+    def place(self, path: Path, result: Result) -> Path:
+        """Where to write of `result` what was to be written to `path`."""
+        return place(path, result, self.bar.note)
+
+    def end(self, result: Result, written: Path) -> None:
+        """The result is kept, its picture in `written`: say so, and let the observers end."""
+        height, width = result.image.height, result.image.width
+        print(f"{written}: {height} x {width}, total loss {result.loss:.2f}, {result.seconds:.0f} s")
+        if not result.complete:
+            stage, done = result.provenance["interrupted"].values()
+            whole = result.recipe.stages[stage - 1].epochs
+            what = "what there was" if stage == len(result.images) else f"the picture of stage {len(result.images)}"
+            self.bar.note(f"{result.status}: stage {stage}, {done} of {whole} epochs; {written} is {what}")
+        Observers(self._observers).end(result)
+        if self._film:
+            if self._film.written != self._film.path:
+                self.bar.note(f"{self._film.path}: left as it was; the run that did not end is in {self._film.written}")
+            print(f"{self._film.written}: the film of the run")

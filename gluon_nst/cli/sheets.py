@@ -1,0 +1,105 @@
+"""The commands that make a sheet of many runs: sweep, compare and reconstruct."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from gluon_nst import experiments, figures
+from gluon_nst.cli.outputs import check_distinct, check_writable_with, writing
+from gluon_nst.errors import InputError, NSTError
+from gluon_nst.experiments import Experiment, Outcome, Prepared
+from gluon_nst.files import beside, check_ending
+from gluon_nst.images import read_made
+from gluon_nst.observers import Bar
+from gluon_nst.provenance import as_text
+
+
+def sweep(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
+    """gluon-nst sweep."""
+    vary: dict[str, Any] = {}
+    for name, values in arguments.vary:
+        if name in vary:
+            raise InputError(f"--vary {name.replace('_', '-')}: given twice; put all its values into one")
+        vary[name] = values
+    experiment = experiments.sweep(arguments.content, arguments.style, vary, **_with_recipe(arguments, options))
+    return _carry_out(arguments, experiment, f"sweep-{arguments.content.stem}-{arguments.style.stem}")
+
+
+def compare(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
+    """gluon-nst compare."""
+    options = {**options, "device": arguments.device}
+    experiment = experiments.compare(arguments.content, arguments.style, arguments.recipes, **options)
+    return _carry_out(arguments, experiment, f"compare-{arguments.content.stem}-{arguments.style.stem}")
+
+
+def reconstruct(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
+    """gluon-nst reconstruct."""
+    options = _with_recipe(arguments, options)
+    experiment = experiments.reconstruct(arguments.kind, arguments.content, arguments.layers, **options)
+    return _carry_out(arguments, experiment, f"reconstruct-{arguments.kind}-{arguments.content.stem}")
+
+
+def _with_recipe(arguments: argparse.Namespace, options: dict[str, Any]) -> dict[str, Any]:
+    recipe = {"recipe": arguments.recipe} if arguments.recipe else {}
+    return {**options, **recipe, "device": arguments.device}
+
+
+def _carry_out(arguments: argparse.Namespace, experiment: Experiment, folder_name: str) -> int:
+    """Run what isn't finished of an experiment, and draw its sheet; gives the exit status."""
+    folder = arguments.out or Path(folder_name)
+    figure = arguments.figure or folder / "sheet.png"
+    check_ending(figure, figures.ENDINGS)
+    outputs = [*experiment.paths(folder), figure]
+    check_writable_with(folder, outputs)
+    check_distinct(outputs, experiment.content, experiment.style, arguments.init, arguments.weights)
+    prepared = experiment.prepare(Bar(quiet=arguments.quiet))
+    outcomes, stopped = _outcomes(experiment, prepared, folder, arguments.quiet)
+    whole = sum(outcome.picture is not None for outcome in outcomes)
+    if whole:
+        with writing(folder):
+            figure = _draw(experiment, outcomes, figure, whole)
+        print(f"{figure}: {whole} of {len(outcomes)} pictures; each with its losses in {folder}")
+    failed = [outcome for outcome in outcomes if outcome.failed]
+    for outcome in failed:
+        print(f"error: {outcome.trial.name}: {outcome.note}", file=sys.stderr)
+    if stopped:
+        done = f"{whole} of {len(outcomes)} are done and kept in {folder}"
+        print(f"interrupted: {done}; the same command goes on from there", file=sys.stderr)
+        return 130
+    return 1 if failed else 0
+
+
+def _outcomes(experiment: Experiment, prepared: Prepared, folder: Path, quiet: bool) -> tuple[list[Outcome], bool]:
+    """The Outcome of each trial, and whether the program was stopped before there was one of all."""
+    to_run = {}
+    for trial in experiment.trials:
+        run = prepared[trial.name]
+        if isinstance(run, NSTError):
+            tqdm.write(f"{trial.name}: can't be run, {run}; the others go on", file=sys.stderr)
+        elif not experiments.kept(trial.path(folder), run):
+            to_run[trial.name] = run.recipe
+    outcomes: list[Outcome] = []
+    with Bar(to_run, quiet) as bar:
+        try:
+            for outcome in experiment.run(folder, prepared, [bar]):
+                outcomes.append(outcome)
+                tqdm.write(f"{outcome.trial.name}: {'failed, ' if outcome.failed else ''}{outcome.note}")
+        except KeyboardInterrupt:
+            left = experiment.trials[len(outcomes) :]
+            return [*outcomes, *(Outcome(trial, None, "not run yet") for trial in left)], True
+    return outcomes, False
+
+
+def _draw(experiment: Experiment, outcomes: list[Outcome], figure: Path, whole: int) -> Path:
+    """Write the sheet, and give its path. One with holes takes the place of none but one that says it had no fewer."""
+    if whole < len(outcomes):
+        made = read_made(figure)
+        before = made[1].get("pictures", len(outcomes)) if made else len(outcomes)
+        figure = beside(figure, "interrupted") if whole < before else figure
+    figures.save(experiment.sheet(outcomes), figure, as_text({"pictures": whole}))
+    return figure

@@ -1,0 +1,117 @@
+"""steps: the run of a job, epoch by epoch, from coarse to fine; and transfer, which takes them all."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Generator, Iterable
+
+from mxnet import MXNetError
+
+from gluon_nst.errors import NSTError, OutOfMemory
+from gluon_nst.job import Job, Source
+from gluon_nst.machine import is_out_of_memory, nd_mode_steps
+from gluon_nst.memory import more_memory
+from gluon_nst.objective import Objective
+from gluon_nst.observer import Observer, Observers
+from gluon_nst.recipes import DEFAULT, RecipeName, Stage
+from gluon_nst.result import Result
+from gluon_nst.run import Run, prepare
+from gluon_nst.state import State
+from gluon_nst.style_statistics import style_statistic
+from gluon_nst.training import epochs, optimiser_of
+from gluon_nst.vgg import get_contents, get_styles, truncated_vgg19
+
+
+@nd_mode_steps
+def steps(job: Job | Run, state: State | None = None) -> Generator[State, None, None]:
+    """Give the State of a job after each of its epochs. Whoever stops taking them stops the run, which can go on from there.
+
+    `job` is a Job, or the Run that was prepared of it. With a `state` the run goes on from that; it is one State, changed
+    in place. Its status says how the run ended: where the loss is not finite any more, or the memory runs out, what was
+    reached before is in the state. Raises the errors of `prepare`, and NSTError or OutOfMemory where nothing was reached.
+    """
+    run = job if isinstance(job, Run) else prepare(job)
+    state = State() if state is None else state
+    state.go_on()
+    begun = time.perf_counter() - state.seconds
+    stages = run.recipe.stages
+    stage = stages[0]
+    try:
+        parameters = run.trunk.parameters(run.recipe.last_layer, run.recipe.activation_scale)
+        net = truncated_vgg19(parameters, run.recipe.last_layer, run.device, run.recipe.pooling)
+        for stage in stages[len(state.images) :]:
+            for epoch in epochs(state, _objective(run, state, stage, net), run.recipe, stage):
+                if len(state.images) == len(stages):
+                    state.status = "complete" if epoch.epoch + 1 >= stage.epochs else "settled"
+                state.seconds = time.perf_counter() - begun
+                yield state
+            if state.status == "diverged":
+                break
+    except (MemoryError, MXNetError) as error:
+        if not is_out_of_memory(error):
+            raise
+        height, width = stage.shape
+        note = f"size {height}x{width}: the memory ran out; choose a smaller size, or {more_memory()}"
+        if not state.record:
+            raise OutOfMemory(note) from None
+        state.status, state.note = "out of memory", note
+    if state.status == "diverged" and not state.images:
+        raise NSTError(state.note)
+
+
+def _objective(run: Run, state: State, stage: Stage, net: Any) -> Objective:
+    """The Objective of a stage, bound to the composite in `state`, where the stage begins unless it has begun."""
+    recipe, statistic, (height, width) = run.recipe, style_statistic(run.recipe), stage.shape
+    content_X, contents_Y = get_contents(
+        run.content.array, (width, height), run.device, net, recipe.content_layers, recipe.resize
+    )
+    style_height, style_width = run.style_shape(stage)
+    _, styles_Y = get_styles(
+        run.style.array, (style_width, style_height), run.device, net, recipe.style_layers, recipe.resize
+    )
+    styles_Y.reverse()
+    statistics = [
+        statistic.of(styles_Y.pop()) for _ in recipe.style_layers
+    ]  # lets go of each large feature map in turn
+    if state.optimiser is None:
+        state.begin(optimiser_of(run.start_of(stage, content_X, state.composite), recipe))
+    assert state.optimiser is not None
+    return Objective(net, state.optimiser.X, contents_Y, statistics, recipe)
+
+
+def carry_out(run: Run, observers: Iterable[Observer] = (), state: State | None = None) -> Result:
+    """Take all the steps of a run, or those that are left to do in `state`, while `observers` follow; gives its Result."""
+    state, following = State() if state is None else state, Observers(observers)
+    following.begin(run)
+    for _ in steps(run, state):
+        following.state(state)
+    return Result.of(run, state)
+
+
+def transfer(
+    content: Source,
+    style: Source,
+    *,
+    recipe: RecipeName = DEFAULT,
+    seed: int = 0,
+    weights: str = "auto",
+    device: str = "auto",
+    observers: Iterable[Observer] = (),
+    **changes: Any,
+) -> Result:
+    """Transfer the style of one picture to the content of another, coarse to fine.
+
+    - `content` and `style` are paths or PIL images.
+    - `recipe` is a name, the path of a .toml file or a Recipe.
+    - `seed` (for the start from noise), `weights` and `device` are as on the command line.
+    - `observers` follow the run.
+    - `changes` are those that `recipes.customise` takes: sizes, epochs, lr, init, content_weight and so on.
+
+    Returns a Result, whose status says whether the run came to its end. Raises InputError before anything is begun,
+    WeightsError where no parameters can be had, and NSTError or OutOfMemory where the run failed before it came to a picture.
+    """
+    observers = list(observers)
+    job = Job.customised(content, style, recipe=recipe, seed=seed, weights=weights, device=device, **changes)
+    result = carry_out(prepare(job, Observers(observers)), observers)
+    Observers(observers).end(result)
+    return result

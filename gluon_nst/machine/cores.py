@@ -1,0 +1,74 @@
+"""The cores that this process may use, and the number of threads that MXNet is told of."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import warnings
+
+from gluon_nst.errors import InputError
+from gluon_nst.machine.system import cgroup_folders, read_text
+
+
+def _cgroup_limit(root: str | os.PathLike[str]) -> float | None:
+    """CPUs that the process's control group allows it, or None where there is no limit."""
+    limits = []
+    for folder in cgroup_folders("cpu", root):
+        quota, _, period = read_text(folder / "cpu.max").partition(" ")  # version 2
+        if not quota:  # version 1
+            quota, period = read_text(folder / "cpu.cfs_quota_us"), read_text(folder / "cpu.cfs_period_us")
+        if quota.isdigit() and period.isdigit():
+            limits.append(int(quota) / int(period))
+    return min(limits, default=None)
+
+
+def _usable_cpus() -> set[int]:
+    """The CPUs of the process's affinity, or all where the system has no such thing."""
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
+
+
+def physical_cores(root: str | os.PathLike[str] = "/") -> int:
+    """Physical cores that this process may use: its CPU affinity, hyper-threads counted once, its cgroup's limit.
+
+    (joblib and psutil count two hyper-threads of one core as two where the affinity is narrower than the machine.)
+    """
+    topology = f"{root}/sys/devices/system/cpu/cpu%d/topology"
+    cores = {read_text(f"{topology % cpu}/thread_siblings_list") or cpu for cpu in _usable_cpus()}
+    limit = _cgroup_limit(root)
+    return max(1, min(len(cores), len(cores) if limit is None else int(limit)))
+
+
+def set_threads() -> None:
+    """Let MXNet use every physical core; OMP_NUM_THREADS, where the user has set it, wins.
+
+    As it comes, MXNet 1.9.1 takes half of the CPUs it finds (src/engine/openmp.cc), which halves the speed wherever
+    they are not hyper-threads. Nothing but the variable, set before MXNet loads, changes that.
+    """
+    if "OMP_NUM_THREADS" in os.environ:
+        return
+    cores = physical_cores()
+    if "mxnet" not in sys.modules:
+        os.environ["OMP_NUM_THREADS"] = str(cores)
+        return
+    taken = max(1, len(_usable_cpus()) // 2)
+    if taken < cores:
+        warnings.warn(
+            f"mxnet was imported before gluon_nst and runs on {taken} of {cores} cores: import gluon_nst first, "
+            f"or set OMP_NUM_THREADS={cores} in the environment",
+            stacklevel=4,  # whoever imports gluon_nst, which calls prepare_mxnet
+        )
+
+
+def check_threads() -> None:
+    """Raise InputError for a number of threads that would end the process as MXNet reads it, or be taken for another."""
+    variables = ("OMP_NUM_THREADS", "MXNET_OMP_MAX_THREADS", "MXNET_CPU_WORKER_NTHREADS", "MXNET_CPU_PRIORITY_NTHREADS")
+    for name in variables:
+        threads = os.environ.get(name, "1")
+        if not re.fullmatch("0*[1-9][0-9]{0,3}", threads):
+            raise InputError(
+                f"{name}={threads}: not a number of threads from 1 to 9999; unset it, or set it to the cores to use, "
+                f"{physical_cores()} at the most"
+            )

@@ -1,0 +1,62 @@
+"""The device that a run computes on, and the precision that is the fastest there."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gluon_nst.errors import InputError
+from gluon_nst.machine.instructions import instructions, processor_vendor
+
+if TYPE_CHECKING:
+    import mxnet
+
+
+def choose_device(name: str = "auto") -> mxnet.Context:
+    """The MXNet context for `auto` (d2l.try_gpu(): the first GPU, else the CPU), `cpu`, `gpu` or `gpu:N`.
+
+    Raises InputError for another name, and for a GPU that MXNet doesn't see.
+    """
+    import mxnet as mx
+
+    if name == "auto":
+        from d2l import mxnet as d2l
+
+        return d2l.try_gpu()
+    kind, _, number = str(name).partition(":")
+    if kind == "cpu" and not number:
+        return mx.cpu()
+    if kind != "gpu" or not re.fullmatch("[0-9]*", number):
+        raise InputError(f"device {name}: not auto, cpu, gpu or gpu:N")
+    index, found = int(number or 0), mx.context.num_gpus()
+    if index >= found:
+        raise InputError(
+            f"device {name}: MXNet sees {found} GPUs here; use --device cpu, or install a GPU build of MXNet"
+        )
+    return mx.gpu(index)
+
+
+def bfloat16_by(device: mxnet.Context) -> str:
+    """What computes a convolution in bfloat16 on `device`: `AMX`, `AVX512_BF16`, `AVX-512`, or nothing, ``.
+
+    With AVX-512 alone MXNet emulates it, slower than float32.
+    """
+    flags = instructions.flags() if device.device_type == "cpu" else set()
+    kinds = {"AMX": "amx_bf16", "AVX512_BF16": "avx512_bf16", "AVX-512": "avx512bw"}
+    return next((kind for kind, flag in kinds.items() if flag in flags), "")
+
+
+def choose_precision(name: str, device: mxnet.Context) -> str:
+    """The precision of a run on `device` for `auto`, `float32` or `bfloat16`.
+
+    `auto` is what is fastest, measured by scripts/benchmark.py: bfloat16 with AMX, and with AVX512_BF16 on AMD's
+    processors (Zen 4 and 5: 1.7 times as fast as float32), not on Intel's (0.7 times). Raises InputError for bfloat16
+    where MXNet does not have it.
+    """
+    kind = bfloat16_by(device)
+    if name == "auto":
+        wins = kind == "AMX" or (kind == "AVX512_BF16" and processor_vendor() == "AuthenticAMD")
+        return "bfloat16" if wins else "float32"
+    if name == "bfloat16" and not kind:
+        raise InputError("precision bfloat16: MXNet has it only on processors with AVX-512; use --precision float32")
+    return name

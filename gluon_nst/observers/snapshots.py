@@ -1,0 +1,48 @@
+"""Pictures of a run that are kept along the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gluon_nst.errors import InputError
+from gluon_nst.files import given
+from gluon_nst.images import write_image
+from gluon_nst.observer import Observer
+from gluon_nst.provenance import as_text
+from gluon_nst.recipes import Recipe
+from gluon_nst.run import Run
+from gluon_nst.state import State
+
+_MOST = 10_000
+
+
+def snapshot_paths(path: str | Path, every: int, recipe: Recipe) -> dict[tuple[int, int], Path]:
+    """{(stage, epochs done): path} of the pictures that Snapshots writes: out-stage-1-epoch-050.png, …"""
+    path, count = given(path), sum(stage.epochs // every for stage in recipe.stages)
+    if count > _MOST:
+        raise InputError(f"save every {every}: would keep {count} pictures; choose a larger number of epochs")
+    return {
+        (number, done): path.with_name(
+            f"{path.stem}-stage-{number}-epoch-{done:0{len(str(stage.epochs))}}{path.suffix}"
+        )
+        for number, stage in enumerate(recipe.stages, start=1)
+        for done in range(every, stage.epochs + 1, every)
+    }
+
+
+class Snapshots(Observer):
+    """Writes the composite after `every` so many epochs of each stage, beside `path`."""
+
+    def __init__(self, path: str | Path, every: int) -> None:
+        self._path, self._every = path, every
+
+    def begin(self, run: Run) -> None:
+        self._run, self._paths = run, snapshot_paths(self._path, self._every, run.recipe)
+
+    def state(self, state: State) -> None:
+        epoch = state.record[-1]
+        path = self._paths.get((epoch.stage, epoch.epoch + 1))
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            made = {**self._run.provenance, "stage": epoch.stage, "epochs": epoch.epoch + 1}
+            write_image(state.picture(self._run.recipe), path, as_text(made))

@@ -1,0 +1,66 @@
+"""A window that shows a run, where there is a screen."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Callable
+
+from PIL import Image
+
+from gluon_nst import figures
+from gluon_nst.observer import Observer
+from gluon_nst.records import Epoch
+from gluon_nst.result import Result
+from gluon_nst.run import Run
+from gluon_nst.state import State
+
+_SECONDS_BETWEEN_TWO_DRAWINGS = 1
+
+
+class Window(Observer):
+    """Shows the composite and its losses as they evolve, and stays until it is closed; `say` is told where there is no screen."""
+
+    def __init__(self, say: Callable[[str], object]) -> None:
+        self._say, self._drawn = say, 0.0
+        self._figure: Any = None
+        self._panel: figures.Panel | None = None
+
+    @property
+    def opened(self) -> bool:
+        """Whether there is a window."""
+        return self._figure is not None
+
+    def begin(self, run: Run) -> None:
+        self._recipe = run.recipe
+        try:  # without a screen matplotlib falls back to drawing into memory, or refuses
+            from matplotlib import pyplot, rcsetup
+
+            self._pyplot = pyplot
+            if pyplot.get_backend().lower() in {backend.lower() for backend in rcsetup.interactive_bk}:
+                self._figure = pyplot.figure("gluon-nst")
+                self._figure.show()
+        except Exception:  # each toolkit has its own error for a screen that can't be opened
+            self._figure = None
+        if not self.opened:
+            self._say("no screen: --show shows nothing here")
+
+    def state(self, state: State) -> None:
+        if self.opened and time.monotonic() - self._drawn > _SECONDS_BETWEEN_TWO_DRAWINGS:
+            self._draw(state.picture(self._recipe), state.record)
+            self._drawn = time.monotonic()
+
+    def _draw(self, picture: Image.Image, record: list[Epoch]) -> None:
+        if not self._pyplot.fignum_exists(self._figure.number):  # closed by the user: the run goes on
+            return
+        if self._panel is None:
+            num_epochs = sum(stage.epochs for stage in self._recipe.stages)
+            self._panel = figures.Panel(self._figure, (picture.height, picture.width), num_epochs)
+        self._panel.scale(record)
+        self._panel.draw(picture, record)
+        self._figure.canvas.draw_idle()
+        self._figure.canvas.flush_events()
+
+    def end(self, result: Result) -> None:
+        if self.opened:
+            self._draw(result.image, list(result.losses))
+            self._pyplot.show()

@@ -1,0 +1,131 @@
+"""The optimisers: each holds the composite that it moves and a state, and makes one step at a time.
+
+All can be pickled between two steps, and go on as if nothing had been. To add one, add its class to OPTIMISERS, and its name to
+recipes.choices.OPTIMIZERS.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any, Callable, Mapping, Protocol
+
+import numpy as np
+from mxnet import nd
+
+from gluon_nst import lbfgs
+from gluon_nst.composite import get_inits
+from gluon_nst.images import shown_range, standardisation
+from gluon_nst.recipes import Recipe
+from gluon_nst.records import Losses
+
+NDArray = Any
+
+
+class Optimiser(Protocol):
+    """What the loop asks of an optimiser; `evaluate` and `step` take turns."""
+
+    X: NDArray
+    """The composite, in the unit of the recipe's pixels, with its gradient attached: an Objective is bound to it."""
+    scheduled: bool
+    """Whether it makes use of a learning rate."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is left to gain."""
+
+    def evaluate(self, objective: Callable[[], Losses]) -> Losses:
+        """The losses at the composite; their gradient is being computed when this returns."""
+
+    def step(self, losses: Losses, lr: float) -> None:
+        """Take them, and decide on the next composite."""
+
+
+class Adam:
+    """The chapter's Trainer, with the composite clipped at each step where the recipe says so.
+
+    `X` is what the composite starts as, in the unit of the recipe's pixels.
+    """
+
+    scheduled, settled = True, False
+
+    def __init__(self, X: NDArray, recipe: Recipe) -> None:
+        self._limits = shown_range(recipe.pixel_unit) if recipe.clip_at == "step" else None
+        self._begin(X)
+
+    def _begin(self, X: NDArray) -> None:
+        self.X, _, self._trainer = get_inits(X, X.context, 1.0, ())
+        self._bounds = [nd.array(limit, ctx=X.context) for limit in self._limits or ()]
+
+    def evaluate(self, objective: Callable[[], Losses]) -> Losses:
+        """The losses at the composite."""
+        return objective()
+
+    def step(self, losses: Losses, lr: float) -> None:
+        """One step of the Trainer by the learning rate `lr`."""
+        self._trainer.set_learning_rate(lr)
+        self._trainer.step(1)
+        if self._bounds:
+            least, largest = self._bounds
+            self.X[:] = nd.broadcast_minimum(nd.broadcast_maximum(self.X, least), largest)
+
+    def __getstate__(self) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as folder:  # a Trainer writes its state to files only
+            path = Path(folder, "trainer")
+            self._trainer.save_states(str(path))
+            states = path.read_bytes()
+        return {"X": self.X.asnumpy(), "device": self.X.context, "limits": self._limits, "trainer": states}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._limits = state["limits"]
+        self._begin(nd.array(state["X"], ctx=state["device"]))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "trainer")
+            path.write_bytes(state["trainer"])
+            self._trainer.load_states(str(path))
+
+
+_FIRST_STEP = 0.06
+"""The root mean square of the changes in the first step of L-BFGS, in the network's standardised pixels."""
+
+
+class LBFGS:
+    """L-BFGS (`lbfgs.LBFGS`), bounded where the recipe clips at each step. An epoch is one evaluation."""
+
+    scheduled = False
+
+    def __init__(self, X: NDArray, recipe: Recipe) -> None:
+        limits = shown_range(recipe.pixel_unit) if recipe.clip_at == "step" else None
+        scale, _ = standardisation(recipe.pixel_unit)
+        first_step = _FIRST_STEP / float(np.mean(scale))
+        self._minimiser = lbfgs.LBFGS(X.asnumpy(), recipe.history_size, limits, first_step)
+        self._begin(X)
+
+    def _begin(self, X: NDArray) -> None:
+        self.X = X.copy()
+        self.X.attach_grad()
+
+    @property
+    def settled(self) -> bool:
+        """Whether not even a short step straight downhill lowers the loss."""
+        return self._minimiser.settled
+
+    def evaluate(self, objective: Callable[[], Losses]) -> Losses:
+        """The losses at the composite that the step before decided on."""
+        self.X[:] = self._minimiser.x
+        return objective()
+
+    def step(self, losses: Losses, lr: float) -> None:
+        """One step of the quasi-Newton method, or of its line search; `lr` says nothing to it."""
+        self._minimiser.step(losses.total, self.X.grad.asnumpy())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"X": self.X.asnumpy(), "device": self.X.context, "minimiser": self._minimiser}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._minimiser = state["minimiser"]
+        self._begin(nd.array(state["X"], ctx=state["device"]))
+
+
+OPTIMISERS: Mapping[str, Callable[[NDArray, Recipe], Optimiser]] = {"adam": Adam, "lbfgs": LBFGS}
+"""The classes by the names that a recipe's `optimizer` has for them."""

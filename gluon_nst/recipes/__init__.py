@@ -1,0 +1,30 @@
+"""What a run does: the schema of a recipe, the published programs as .toml files, and changes to them. Knows no MXNet."""
+
+from gluon_nst.recipes.changes import customise, fit, follow_optimizer, style_shape
+from gluon_nst.recipes.choices import ACTIVATION_SCALES, INITS, OPTIMIZERS, PRECISIONS, SOURCES
+from gluon_nst.recipes.files import DEFAULT, PUBLISHED, RecipeName, names, read, text
+from gluon_nst.recipes.schema import Recipe, Setting, Stage, recipe_settings, setting, settings
+
+__all__ = [
+    "ACTIVATION_SCALES",
+    "DEFAULT",
+    "INITS",
+    "OPTIMIZERS",
+    "PRECISIONS",
+    "PUBLISHED",
+    "SOURCES",
+    "Recipe",
+    "RecipeName",
+    "Setting",
+    "Stage",
+    "customise",
+    "fit",
+    "follow_optimizer",
+    "names",
+    "read",
+    "recipe_settings",
+    "setting",
+    "settings",
+    "style_shape",
+    "text",
+]

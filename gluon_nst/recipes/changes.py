@@ -1,0 +1,102 @@
+"""A recipe with other values, and a recipe as it runs on given pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from gluon_nst.errors import InputError
+from gluon_nst.layers import smallest_side
+from gluon_nst.recipes.choices import OPTIMIZERS
+from gluon_nst.recipes.files import RecipeName, read
+from gluon_nst.recipes.schema import Recipe, Setting, Stage, recipe_settings
+
+
+def customise(recipe: RecipeName, **changes: Any) -> Recipe:
+    """`recipe` (a Recipe, a name or a path) with other values for what is given; None stands for what is not.
+
+    The keywords are the names of the fields of Recipe, and of Stage for all of its stages. Those of Stage take one value for
+    all, or a sequence of one for each. `sizes` is a sequence of (height, width) or of longest sides; the stages take their
+    other values from the recipe's stages in turn, and from its last one where there are more. Raises InputError for a value
+    that can't be, TypeError for another keyword.
+
+    >>> [stage.epochs for stage in customise("d2l-2019", sizes=[(75, 112), (150, 225)], epochs=9).stages]
+    [9, 9]
+    """
+    recipe = read(recipe)
+    known = {each.name: each for each in recipe_settings()}
+    for name in changes:
+        if name not in known:
+            raise TypeError(f"{name}: not a setting of a recipe; there are {', '.join(known)}")
+    given = {name: value for name, value in changes.items() if value is not None}
+    stages = recipe.stages
+    if "sizes" in given:
+        sizes = list(given.pop("sizes"))
+        stages = _resized(stages, sizes, known["sizes"])
+        if any(isinstance(size, int) for size in sizes):  # the longest sides, whatever the recipe's own rule
+            given = {"side": "longest", "enlarge": True, **given}
+    for name in [name for name in given if known[name].staged]:
+        values = _one_for_each(given.pop(name), len(stages), known[name])
+        stages = tuple(dataclasses.replace(stage, **{name: value}) for stage, value in zip(stages, values))
+    return dataclasses.replace(recipe, stages=stages, **given)
+
+
+def _resized(stages: tuple[Stage, ...], sizes: list[Any], setting: Setting) -> tuple[Stage, ...]:
+    if not sizes:
+        raise InputError("sizes: at least one is needed")
+    sizes = [setting.rule.check(size, "sizes") for size in sizes]
+    before = [stages[min(number, len(stages) - 1)] for number in range(len(sizes))]
+    return tuple(dataclasses.replace(stage, size=size) for stage, size in zip(before, sizes))
+
+
+def _one_for_each(given: Any, count: int, setting: Setting) -> list[Any]:
+    values = list(given) if isinstance(given, (list, tuple)) else [given]
+    if len(values) not in (1, count):
+        raise InputError(f"{setting.name}: {len(values)} numbers for {count} sizes; give one each, or one for all")
+    values = [setting.rule.check(value, setting.name) for value in values]
+    return values * count if len(values) == 1 else values
+
+
+def follow_optimizer(recipe: Recipe) -> Recipe:
+    """`recipe` with what `auto` stands for in `clip_at` and `keep`: what suits its optimizer."""
+    facts = OPTIMIZERS[recipe.optimizer]
+    return dataclasses.replace(
+        recipe,
+        clip_at=facts.clip_at if recipe.clip_at == "auto" else recipe.clip_at,
+        keep=facts.keep if recipe.keep == "auto" else recipe.keep,
+    )
+
+
+def fit(recipe: Recipe, picture_size: tuple[int, int]) -> Recipe:
+    """`recipe` with the height and width of every stage, for a content picture of `picture_size` (height, width).
+
+    >>> fit(customise("d2l-2019", sizes=[450]), (600, 900)).stages[0].size
+    (300, 450)
+    """
+    shortest, longest = min(picture_size), max(picture_size)
+
+    def size(stage: Stage) -> tuple[int, int]:
+        if not isinstance(stage.size, int):
+            return stage.size
+        height, width = picture_size
+        length = stage.size if recipe.enlarge else min(stage.size, longest)
+        if recipe.side == "shortest":  # torchvision's Resize of one number, which cuts the other side's fraction off
+            return height * length // shortest, width * length // shortest
+        return max(1, round(height * length / longest)), max(1, round(width * length / longest))
+
+    return dataclasses.replace(
+        recipe, stages=tuple(dataclasses.replace(stage, size=size(stage)) for stage in recipe.stages)
+    )
+
+
+def style_shape(recipe: Recipe, composite: tuple[int, int], picture_size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of a style picture of `picture_size` beside a `composite` of that height and width.
+
+    In its own shape it is enlarged where its short side would be less than the network needs.
+    """
+    if not isinstance(recipe.style_size, float):
+        return composite
+    least = smallest_side(recipe.last_layer)
+    scale = max(recipe.style_size * max(composite) / max(picture_size), least / min(picture_size))
+    height, width = picture_size
+    return max(least, round(height * scale)), max(least, round(width * scale))

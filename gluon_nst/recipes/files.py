@@ -1,0 +1,124 @@
+"""Recipes from .toml files: the package's own, one for each published program, and a user's."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any, Union
+
+from gluon_nst.errors import InputError
+from gluon_nst.files import given, reading
+from gluon_nst.recipes.rules import line
+from gluon_nst.recipes.schema import NO_STAGES, Recipe, Stage
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_FOLDER = Path(__file__).parent
+
+DEFAULT = "d2l-2019"
+"""The recipe of a run that is not told another."""
+PUBLISHED = ("d2l-2019", "udacity", "poster", "tensorflow", "gatys-2016")
+"""The four documents' recipes and the paper's: what `compare` takes unless it is told otherwise."""
+
+RENAMED = {
+    "activations": "activation_scale",
+    "bounds": "clip_at",
+    "corrections": "history_size",
+    "pixels": "pixel_unit",
+    "rescaled": "activation_scale",
+}
+"""Names that fields had before, which may stand in users' files."""
+
+RecipeName = Union[Recipe, str, Path]
+"""A recipe, the name of one of the package's, or the path of a .toml file."""
+
+
+def names() -> list[str]:
+    """The names of the package's recipes, in alphabetical order."""
+    return sorted(path.stem for path in _FOLDER.glob("*.toml"))
+
+
+def _path(recipe: str | Path) -> Path:
+    if str(recipe) in names():
+        return _FOLDER / f"{recipe}.toml"
+    if str(recipe).endswith(".toml"):
+        return given(recipe)
+    raise InputError(f"recipe {recipe}: not one of {', '.join(names())}, nor the path of a .toml file")
+
+
+def text(recipe: str | Path) -> str:
+    """The TOML text of a recipe, by name or path, ready to be saved and edited."""
+    path = _path(recipe)
+    try:
+        with reading(path, "a recipe"):
+            return path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a text in UTF-8; save the recipe as one") from None
+
+
+def read(recipe: RecipeName) -> Recipe:
+    """The Recipe of that name, or in that .toml file; a Recipe is returned as it is.
+
+    >>> read("udacity").stages[0].epochs
+    2000
+    """
+    if isinstance(recipe, Recipe):
+        return recipe
+    path = _path(recipe)
+    try:
+        return Recipe(**{"stages": (), **_values(path)})
+    except InputError as error:
+        raise InputError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
+
+
+def _values(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The values of Recipe's fields in the file at `path`, over those of the recipe that it extends."""
+    if path.resolve() in below:
+        raise InputError(f"{path}: extends: the recipe extends itself")
+    try:
+        table = tomllib.loads(text(path))
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:  # ValueError: an integer of too many digits, too
+        raise InputError(f"{path}: not TOML: {error}") from None
+    values = {}
+    if "extends" in table:
+        values = _values(_extended(path, table.pop("extends")), (*below, path.resolve()))
+    stages = table.pop("stages", None)
+    values.update(_checked(Recipe, table, f"{path}"))
+    if stages is not None:
+        if not isinstance(stages, list) or not stages or not all(isinstance(stage, dict) for stage in stages):
+            raise InputError(f"{path}: {NO_STAGES}")
+        where = [f"{path}: stage {number}" for number in range(1, len(stages) + 1)]
+        values["stages"] = tuple(Stage(**_checked(Stage, stage, at)) for stage, at in zip(stages, where))
+    return values
+
+
+def _extended(path: Path, recipe: Any) -> Path:
+    """The path of the `recipe` that the file at `path` extends: one of the package's, or one beside it."""
+    rule = dataclasses.replace(line(), allowed="a recipe's name or the path of a .toml file")
+    recipe = rule.check(recipe, f"{path}: extends")
+    if recipe in names():
+        return _path(recipe)
+    if not recipe.endswith(".toml"):
+        raise InputError(f"{path}: extends: {recipe!r} is not one of {', '.join(names())}, nor a .toml file")
+    return path.parent / given(recipe)
+
+
+def _checked(kind: type, table: dict[str, Any], where: str) -> dict[str, Any]:
+    """The values of a TOML `table` for the fields of `kind`, Stage or Recipe, every one checked."""
+    fields = {field.name: field for field in dataclasses.fields(kind) if "rule" in field.metadata}
+    for name in table:
+        if name in RENAMED:
+            raise InputError(f"{where}: {name}: is called {RENAMED[name]} now; write {RENAMED[name]} = …")
+        if name not in fields:
+            extends = "extends, stages, " if kind is Recipe else ""
+            raise InputError(f"{where}: {name}: unknown key; allowed are {extends}{', '.join(fields)}")
+    for name, field in fields.items():
+        if field.default is dataclasses.MISSING and name not in table:
+            raise InputError(f"{where}: {name}: missing")
+    return {name: fields[name].metadata["rule"].check(value, f"{where}: {name}") for name, value in table.items()}

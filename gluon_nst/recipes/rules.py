@@ -1,0 +1,179 @@
+"""What a value may be. A rule checks it, says in words what is allowed, and reads it from the text of a command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from typing import Any, Callable
+
+from gluon_nst.errors import InputError
+from gluon_nst.layers import LAYERS
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """A rule for one value.
+
+    - `convert` gives the value in its type, or raises ValueError, TypeError, KeyError or OverflowError.
+    - `allowed` says in words what may stand there: "a number above 0".
+    - `parse` reads a text, as it stands on a command line, or raises ValueError; what it gives is still to be checked.
+    - `metavar` stands for the value in a line of help.
+    - `choices` are all that is allowed, where that can be listed.
+    - `several` tells that the text is a list, with commas.
+    """
+
+    convert: Callable[[Any], Any]
+    allowed: str
+    parse: Callable[[str], Any] = str
+    metavar: str = ""
+    choices: tuple[str, ...] = ()
+    several: bool = False
+
+    def check(self, value: Any, where: str) -> Any:
+        """The value in its type; raises InputError, which names `where` it stands, for one that is not allowed.
+
+        >>> number(above=0).check(2, "lr")
+        2.0
+        >>> number(above=0).check(-1, "lr")
+        Traceback (most recent call last):
+        gluon_nst.errors.InputError: lr: -1 is not a number above 0
+        """
+        try:
+            return self.convert(value)
+        except (ValueError, TypeError, KeyError, OverflowError):
+            shown = repr(value)
+            shown = shown if len(shown) <= 100 else f"{shown[:99]}…"
+            raise InputError(f"{where}: {shown} is not {self.allowed}") from None
+
+
+def integer(low: int) -> Rule:
+    """An integer of at least `low`."""
+
+    def convert(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+            raise ValueError
+        return value
+
+    return Rule(convert, f"an integer of at least {low}", int, "N")
+
+
+def number(low: float = 0, above: float | None = None) -> Rule:
+    """A finite number of at least `low`, or one `above` another."""
+
+    def convert(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError
+        if not math.isfinite(value) or (value < low if above is None else value <= above):
+            raise ValueError
+        return float(value)
+
+    return Rule(convert, f"a number of at least {low}" if above is None else f"a number above {above}", float, "NUMBER")
+
+
+def choice(*choices: str) -> Rule:
+    """One of several words."""
+
+    def convert(value: Any) -> str:
+        if value not in choices:
+            raise ValueError
+        return value
+
+    return Rule(convert, f"one of {', '.join(choices)}", choices=choices)
+
+
+def boolean() -> Rule:
+    """True or false."""
+
+    def convert(value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValueError
+        return value
+
+    def parse(text: str) -> bool:
+        return {"true": True, "false": False}[text.lower()]
+
+    return Rule(convert, "true or false", parse, "true|false")
+
+
+def line(empty: bool = False) -> Rule:
+    """A text of one line."""
+
+    def convert(value: Any) -> str:
+        if not isinstance(value, str) or not value.isprintable() or not (value or empty):
+            raise ValueError
+        return value
+
+    return Rule(convert, "a text of one line")
+
+
+def named_or_path(*named: str, what: str = "a file") -> Rule:
+    """One of several words, or a path."""
+    check = line().convert
+    words = f"one of {', '.join(named)}, or {what}'s path"
+    return Rule(lambda value: check(os.fspath(value)), words, metavar="|".join((*named, "FILE")))
+
+
+def layers() -> Rule:
+    """Layers of VGG-19 and their weights: {index: weight}, in the network's order.
+
+    Given as names or indices, with a weight of 1 each, or as a mapping from them to weights; on a command line as
+    `conv1_1,conv2_1:0.5`.
+
+    >>> layers().check(["relu4_2", 25], "content_layers")
+    {22: 1.0, 25: 1.0}
+    >>> layers().check(layers().parse("conv2_1:0.5,conv1_1"), "style_layers")
+    {0: 1.0, 5: 0.5}
+    """
+    check_index, check_weight = integer(0).convert, number(0).convert
+
+    def index(name: Any) -> int:
+        name = int(name) if isinstance(name, str) and name.isdecimal() else name
+        return check_index(LAYERS[name] if isinstance(name, str) else name)
+
+    def convert(value: Any) -> dict[int, float]:
+        if isinstance(value, str):
+            raise ValueError
+        weights = value if isinstance(value, dict) else dict.fromkeys(value, 1.0)
+        indices = {index(name): check_weight(weight) for name, weight in weights.items()}
+        if len(indices) < len(value) or any(index >= len(LAYERS) for index in indices):
+            raise ValueError
+        return dict(sorted(indices.items()))
+
+    def parse(text: str) -> Any:
+        pairs = [layer.partition(":") for layer in text.split(",")]
+        if not any(colon for _, colon, _ in pairs):
+            return [name for name, _, _ in pairs]
+        return {name: float(weight) if colon else 1.0 for name, colon, weight in pairs}
+
+    allowed = f"different layers of VGG-19, by name (conv4_2, relu4_2) or index (0 to {len(LAYERS) - 1}), or a table of their weights"
+    return Rule(convert, allowed, parse, "LAYER[:WEIGHT],...", several=True)
+
+
+def size() -> Rule:
+    """(height, width) in pixels, or the length of one side."""
+    check = integer(1).convert
+
+    def convert(value: Any) -> int | tuple[int, int]:
+        if isinstance(value, int):
+            return check(value)
+        height, width = value
+        return check(height), check(width)
+
+    def parse(text: str) -> tuple[int, ...]:
+        height, width = map(int, text.lower().replace("×", "x").split("x"))
+        return height, width
+
+    allowed = "two positive integers, [height, width], or one, the longest or shortest side"
+    return Rule(convert, allowed, parse, "HxW")
+
+
+def style_size() -> Rule:
+    """`content`, or how many times the composite's longest side."""
+    check = number(above=0).convert
+    return Rule(
+        lambda value: value if value == "content" else check(value),
+        "content, or a number above 0",
+        lambda text: text if text == "content" else float(text),
+        "content|SCALE",
+    )

@@ -1,0 +1,193 @@
+"""The schema of a recipe: each field of Recipe and Stage once, with its rule, its default and its words of help.
+
+From here come the check wherever a Recipe or a Stage is made, what a .toml file may say, the options of the command line, what
+`--vary` varies, and the tables of docs/recipes.md. To add a field is to add one line here, and its use.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Dict, Iterator, NamedTuple
+
+from gluon_nst.errors import InputError
+from gluon_nst.layers import CONTENT_LAYERS, NAMES, STYLE_LAYERS, smallest_side
+from gluon_nst.recipes import choices
+from gluon_nst.recipes.rules import (
+    Rule,
+    boolean,
+    choice,
+    integer,
+    layers,
+    line,
+    named_or_path,
+    number,
+    size,
+    style_size,
+)
+
+Layers = Dict[int, float]
+"""{index: weight}, in the network's order."""
+
+
+def setting(rule: Rule, help: str, default: Any = dataclasses.MISSING, *, words: bool = False) -> Any:
+    """A field of a dataclass that is checked by `rule`; `words` marks what is for people, and makes no other picture."""
+    return dataclasses.field(default=default, metadata={"rule": rule, "help": help, "words": words})
+
+
+def check_fields(instance: Any) -> None:
+    """Check each field that has a rule, in the `__post_init__` of a frozen dataclass, and set it in its type."""
+    for field in dataclasses.fields(instance):
+        if "rule" in field.metadata:
+            value = field.metadata["rule"].check(getattr(instance, field.name), field.name)
+            object.__setattr__(instance, field.name, value)
+
+
+# One line each: a table, which the formatter would take apart.
+# fmt: off
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One size of the coarse-to-fine schedule. Raises InputError for a value that a field can't have."""
+
+    size: int | tuple[int, int] = setting(size(), "height and width in pixels; or one `side`, for the content picture's own shape")
+    epochs: int = setting(integer(1), "steps of Adam, or evaluations of L-BFGS")
+    lr: float = setting(number(above=0), "learning rate that the stage starts with, in the pixels' unit", 0.01)
+    lr_decay: float = setting(number(above=0), "what the learning rate is multiplied by when it falls", 0.1)
+    lr_decay_epoch: int = setting(integer(1), "it falls after each epoch whose number is a multiple of this, but 0", 200)
+    lr_decay_from: int = setting(integer(0), "the number of the first epoch: 0 in the 2019 edition, 1 in the 2023 edition", 0)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width), where the recipe is fitted to its content picture."""
+        if isinstance(self.size, int):
+            raise TypeError(f"a stage of {self.size} pixels is not fitted to a picture yet: see recipes.fit")
+        return self.size
+
+    def lr_at(self, epoch: int) -> float:
+        """The learning rate of an epoch, counted from 0.
+
+        >>> [Stage((300, 450), 8, lr_decay_epoch=3).lr_at(epoch) for epoch in (3, 4, 7)]
+        [0.01, 0.001, 0.0001]
+        """
+        lr, done = self.lr, range(self.lr_decay_from, self.lr_decay_from + epoch)
+        for _ in range(sum(1 for counted in done if counted and counted % self.lr_decay_epoch == 0)):
+            lr *= self.lr_decay  # one by one, as a Trainer's learning rate falls in the chapter
+        return lr
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Everything that a run does, whatever its pictures: layers, losses, weights, optimiser, stages.
+
+    What is not given is as in the chapter's 2019 edition. `stages` is a sequence of Stage. Raises InputError for a value
+    that a field can't have.
+    """
+
+    stages: tuple[Stage, ...]
+    # what people are told; it makes no other picture
+    title: str = setting(line(empty=True), "what the recipe is called", "", words=True)
+    source: str = setting(line(empty=True), "where the program is published", "", words=True)
+    report_every: int = setting(integer(1), "epochs between two printed lines", 50, words=True)
+    # the network
+    trunk: str = setting(choice(*choices.TRAINED), "trained VGG-19 that --weights auto takes first if it is here", "model-zoo")
+    activation_scale: str = setting(choice(*choices.ACTIVATION_SCALES), "scale of the activations that the losses' weights are for", "model-zoo")
+    pooling: str = setting(choice(*choices.POOLINGS), "max as VGG was trained, average as in Gatys et al. 2016", "max")
+    content_layers: Layers = setting(layers(), "conv4_2 before its ReLU, relu4_2 after, or an index", CONTENT_LAYERS)
+    style_layers: Layers = setting(layers(), "the same, for the style; a layer has a weight of 1 where none is given", STYLE_LAYERS)
+    # the losses
+    gram_divisor: str = setting(choice(*choices.GRAM_DIVISORS), "what a Gram matrix of c × h × w features is divided by", "chw")
+    content_reduction: str = setting(choice(*choices.CONTENT_REDUCTIONS), "of the squared differences of features", "mean")
+    style_reduction: str = setting(choice(*choices.STYLE_REDUCTIONS), "of the squared differences of Gram matrices", "mean")
+    content_weight: float = setting(number(0), "of the content loss", 1.0)
+    style_weight: float = setting(number(0), "of the style loss", 1e3)
+    tv_weight: float = setting(number(0), "of the total variation loss", 10.0)
+    # the optimiser
+    optimizer: str = setting(choice(*choices.OPTIMIZERS), "Adam as in the chapter, or L-BFGS", "adam")
+    history_size: int = setting(integer(1), "steps that L-BFGS remembers; from noise more than 5 are worth their time", 5)
+    precision: str = setting(choice("auto", *choices.PRECISIONS), "of the convolutions; auto: the faster on this machine", "float32")
+    tolerance: float = setting(number(0), "end a stage whose loss falls by less than this share of it over ten epochs", 0.0)
+    pixel_unit: str = setting(choice(*choices.PIXEL_UNITS), "of what is optimised: as the network's input, 0 to 1, 0 to 255", "standardised")
+    clip_at: str = setting(choice("auto", *choices.CLIP_AT), "clip pixels at each step, or a stage's end; auto: step for lbfgs, else end", "auto")
+    keep: str = setting(choice("auto", *choices.KEEP), "a stage's last composite, or that of the lowest loss; auto: best for lbfgs, else last", "auto")
+    # the pictures
+    init: str = setting(named_or_path(*choices.INITS, what="a picture"), "what the first stage starts from", "content")
+    carry: str = setting(choice(*choices.CARRIES), "what a stage takes over: the picture, or its change from the content", "picture")
+    resize: str = setting(choice(*choices.RESIZES), "four neighbours as MXNet; antialiased or Lanczos as Pillow", "bilinear")
+    style_size: str | float = setting(style_size(), "squashed to the content's, or its longest side as a multiple of the composite's", "content")
+    side: str = setting(choice(*choices.SIDES), "which side of the composite a size of one number is", "longest")
+    enlarge: bool = setting(boolean(), "whether such a size may be more than the content picture's longest side", True)
+
+    def __post_init__(self) -> None:
+        stages = tuple(self.stages) if isinstance(self.stages, (list, tuple)) else ()
+        if not stages or not all(isinstance(stage, Stage) for stage in stages):
+            raise InputError(NO_STAGES)
+        object.__setattr__(self, "stages", stages)
+        check_fields(self)
+        for kind, used, weight in (
+            ("content_layers", self.content_layers, self.content_weight),
+            ("style_layers", self.style_layers, self.style_weight),
+        ):
+            if weight and not used:  # none are enough for a loss that counts for nothing
+                raise InputError(f"{kind}: [] is not {layers().allowed}")
+        if not self.content_layers and not self.style_layers:
+            raise InputError("content_layers, style_layers: at least one layer is needed")
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        least = smallest_side(self.last_layer)
+        for stage in self.stages:
+            height, width = stage.size if isinstance(stage.size, tuple) else (stage.size, stage.size)
+            if min(height, width) < least:
+                raise InputError(
+                    f"size {height}x{width}: too small for the network, whose layer {self.last_layer} needs "
+                    f"at least {least}x{least}"
+                )
+
+    @property
+    def last_layer(self) -> int:
+        """The index of the last layer used: the network ends there."""
+        return max([*self.content_layers, *self.style_layers])
+
+    def as_dict(self) -> dict[str, Any]:
+        """The recipe in plain values, layers by name, that can be written as JSON."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        for kind in ("content_layers", "style_layers"):
+            values[kind] = {NAMES[index]: weight for index, weight in values[kind].items()}
+        return {**values, "stages": [dataclasses.asdict(stage) for stage in self.stages]}
+
+
+# fmt: on
+NO_STAGES = "stages: at least one [[stages]] table is needed"
+
+
+# -- what is derived --------------------------------------------------------------------------------------------------
+
+
+class Setting(NamedTuple):
+    """A field as `customise`, the command line and the documentation see it."""
+
+    name: str
+    rule: Rule
+    help: str
+    default: Any
+    staged: bool
+    """Whether each stage has one."""
+    words: bool
+
+
+def settings(kind: type) -> Iterator[Setting]:
+    """The fields of `kind` that have a rule, in their order; those of Stage come with `staged`, and its `size` as `sizes`."""
+    for field in dataclasses.fields(kind):
+        if "rule" in field.metadata:
+            name = "sizes" if (kind, field.name) == (Stage, "size") else field.name
+            metadata = field.metadata
+            yield Setting(name, metadata["rule"], metadata["help"], field.default, kind is Stage, metadata["words"])
+
+
+def recipe_settings() -> tuple[Setting, ...]:
+    """All that makes another picture of a recipe: the fields of its stages, then its own."""
+    return tuple(each for kind in (Stage, Recipe) for each in settings(kind) if not each.words)

@@ -1,0 +1,67 @@
+"""What a run records: the losses by name, and one record for each epoch."""
+
+from __future__ import annotations
+
+from typing import Iterator, Mapping, NamedTuple
+
+
+class Losses(Mapping[str, float]):
+    """The weighted losses of a composite by name: `content/conv4_4`, `style/conv1_1`, `tv`.
+
+    `total` is their sum as the run computed it, in single precision.
+
+    >>> losses = Losses({"content/conv4_4": 1.0, "style/conv1_1": 2.0, "style/conv2_1": 3.0, "tv": 0.5}, total=6.5)
+    >>> losses["style/conv1_1"], losses.style, losses.total
+    (2.0, 5.0, 6.5)
+    >>> losses.of("style")
+    {'conv1_1': 2.0, 'conv2_1': 3.0}
+    """
+
+    def __init__(self, terms: Mapping[str, float], total: float) -> None:
+        self._terms = dict(terms)
+        self.total = total
+
+    def __getitem__(self, name: str) -> float:
+        return self._terms[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._terms)
+
+    def __len__(self) -> int:
+        return len(self._terms)
+
+    def __repr__(self) -> str:
+        return f"Losses({self._terms}, total={self.total})"
+
+    def of(self, kind: str) -> dict[str, float]:
+        """The losses of a `kind`, content or style, by what follows it in their names."""
+        return {name[len(kind) + 1 :]: loss for name, loss in self.items() if name.startswith(f"{kind}/")}
+
+    @property
+    def content(self) -> float:
+        """The sum over the content layers."""
+        return sum(self.of("content").values())
+
+    @property
+    def style(self) -> float:
+        """The sum over the style layers."""
+        return sum(self.of("style").values())
+
+    @property
+    def tv(self) -> float:
+        """The total variation loss."""
+        return self._terms.get("tv", 0.0)
+
+
+class Epoch(NamedTuple):
+    """The record of one epoch: the losses before its step, its learning rate, and how long it took.
+
+    An epoch of L-BFGS is one evaluation of the losses and their gradient; it has no learning rate, which is 1 here.
+    `stage` counts from 1, `epoch` from 0 in each stage; `seconds` is the time since the losses of the epoch before were known.
+    """
+
+    stage: int
+    epoch: int
+    losses: Losses
+    lr: float
+    seconds: float

@@ -1,0 +1,108 @@
+"""Result: the pictures of a run, how they came about, and what it took."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import io
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from mxnet import MXNetError
+from PIL import Image
+
+from gluon_nst import figures
+from gluon_nst.errors import InputError, NSTError
+from gluon_nst.files import written_whole
+from gluon_nst.images import write_image
+from gluon_nst.provenance import Provenance, as_text
+from gluon_nst.recipes import Recipe
+from gluon_nst.records import Epoch
+from gluon_nst.run import Run
+from gluon_nst.state import State
+
+LOSSES = ("stage", "epoch", "content", "style", "tv", "total", "lr", "seconds")
+"""The columns of a file of losses."""
+
+_NO_MEMORY = (MemoryError, MXNetError)
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a run gives, however it ended: the composite, how it came about, and what it took."""
+
+    images: tuple[Image.Image, ...]
+    """The composite at the end of every stage that was begun; a stage whose loss diverged has none."""
+    losses: tuple[Epoch, ...]
+    """The record of every epoch, all stages in turn."""
+    recipe: Recipe
+    seconds: float
+    status: str
+    """`complete`, `settled` (its tolerance ended the last stage), `interrupted`, `diverged` or `out of memory`."""
+    note: str
+    """Why it ended, where it could not go on."""
+    provenance: Provenance
+    """How the picture was made: recipe, inputs, weights, versions, seed, sizes."""
+
+    @classmethod
+    def of(cls, run: Run, state: State) -> Result:
+        """What `run` has come to in `state`. Raises NSTError where there is no picture yet."""
+        if not state.record:
+            raise NSTError("the run has not come to a picture yet")
+        images, status, made = list(state.images), state.status, run.provenance
+        status = "interrupted" if status == "running" else status
+        last = state.record[-1]
+        if state.optimiser:
+            with contextlib.suppress(*_NO_MEMORY if status == "out of memory" else ()):  # not enough for that either
+                images.append(state.picture(run.recipe))
+        if not images:
+            raise NSTError(state.note)
+        if status not in ("complete", "settled"):
+            made = {**made, "status": status, "interrupted": {"stage": last.stage, "epochs": last.epoch + 1}}
+        return cls(tuple(images), tuple(state.record), run.recipe, state.seconds, status, state.note, made)
+
+    @property
+    def image(self) -> Image.Image:
+        """The composite image, a PIL image."""
+        return self.images[-1]
+
+    @property
+    def loss(self) -> float:
+        """The total loss: of the best composite where the recipe keeps it, else the last recorded, before the last step."""
+        last = [epoch.losses.total for epoch in self.losses if epoch.stage == len(self.images)]
+        return min(last) if self.recipe.keep == "best" else last[-1]
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run came to its end."""
+        return self.status in ("complete", "settled")
+
+    def save(self, path: str | Path, stage: int | None = None) -> None:
+        """Write the composite (of `stage`, counted from 1; by default the last one) with its provenance in it."""
+        number = len(self.images) if stage is None else stage
+        if number not in range(1, len(self.images) + 1):
+            raise InputError(f"stage {number}: there are pictures of the stages 1 to {len(self.images)}")
+        write_image(self.images[number - 1], path, as_text({**self.provenance, "stage": number}))
+
+    def save_losses(self, path: str | Path) -> None:
+        """Write the record as CSV, one row an epoch."""
+        with written_whole(path, "w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file, lineterminator="\n")
+            rows.writerow(LOSSES)
+            for stage, epoch, losses, lr, seconds in self.losses:
+                rows.writerow([stage, epoch, losses.content, losses.style, losses.tv, losses.total, lr, seconds])
+
+    def plot(self) -> Figure:
+        """The losses over the epochs, together and layer by layer, as a matplotlib Figure."""
+        return figures.plot_losses(self.losses, self.recipe)
+
+    def save_plot(self, path: str | Path) -> None:
+        """Write `plot()` as PNG, SVG or PDF, by the ending of `path`."""
+        figures.save(self.plot(), path, as_text(self.provenance))
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows of it: its picture."""
+        file = io.BytesIO()
+        self.image.save(file, format="PNG")
+        return file.getvalue()

@@ -1,0 +1,109 @@
+"""State: all that evolves in a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from mxnet import nd
+from PIL import Image
+
+from gluon_nst.images import standardisation, to_picture
+from gluon_nst.machine import nd_mode
+from gluon_nst.optimisers import Optimiser
+from gluon_nst.recipes import Recipe
+from gluon_nst.records import Epoch
+
+NDArray = Any
+
+SETTLING = 10
+"""Epochs over which a recipe's `tolerance` is measured."""
+
+
+@dataclasses.dataclass
+class State:
+    """All that evolves in a run, whole between two epochs: what `steps` gives, takes to go on from, and changes in place.
+
+    It can be pickled, and gone on from in another process, to the same picture.
+    """
+
+    images: list[Image.Image] = dataclasses.field(default_factory=list)
+    """The composites of the stages that have ended, as PIL images."""
+    record: list[Epoch] = dataclasses.field(default_factory=list)
+    """One for each epoch, all stages in turn."""
+    seconds: float = 0.0
+    """How long the run has taken so far."""
+    status: str = "running"
+    """`running` while there is more to do; then `complete`, `settled` (its tolerance ended the last stage), `diverged` (the
+    loss is not finite any more), or `out of memory`."""
+    note: str = ""
+    """Why it ended, in one line, where it could not go on."""
+    optimiser: Optimiser | None = None
+    """That of the stage that has begun, with its composite; None between two stages."""
+    composite: NDArray | None = None
+    """The composite that the stage before ended with, 1 × 3 × h × w, standardised."""
+    best: NDArray | None = None
+    """What the optimiser's composite was when the loss of this stage was the lowest, where the recipe keeps that."""
+    lowest: float = math.inf
+    """That loss."""
+
+    @property
+    def stage(self) -> int:
+        """The number of the stage that is at work, or that the last epoch was of; from 1."""
+        return len(self.images) + 1 if self.optimiser else max(1, len(self.images))
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs of that stage are done."""
+        return sum(1 for epoch in self.record if epoch.stage == self.stage)
+
+    @property
+    def totals(self) -> list[float]:
+        """The total losses of that stage's epochs."""
+        return [epoch.losses.total for epoch in self.record if epoch.stage == self.stage]
+
+    @nd_mode
+    def reached(self, recipe: Recipe) -> NDArray:
+        """What the stage that is at work has come to, 1 × 3 × h × w, standardised."""
+        if self.optimiser is None:
+            return self.composite
+        X = self.best if recipe.keep == "best" and self.best is not None else self.optimiser.X
+        scale, shift = (nd.array(values, ctx=X.context) for values in standardisation(recipe.pixel_unit))
+        return nd.broadcast_add(nd.broadcast_mul(X, scale), shift)
+
+    def picture(self, recipe: Recipe) -> Image.Image:
+        """The same as a PIL image."""
+        return self.images[-1] if self.optimiser is None else to_picture(self.reached(recipe))
+
+    def go_on(self) -> None:
+        """The run goes on, where it was stopped or could not."""
+        if self.status not in ("complete", "settled"):
+            self.status, self.note = "running", ""
+
+    def begin(self, optimiser: Optimiser) -> None:
+        """A stage begins."""
+        self.optimiser, self.composite, self.best, self.lowest = optimiser, None, None, math.inf
+
+    def see(self, X: NDArray, total: float) -> None:
+        """Keep a copy of the composite `X` where its loss is the lowest so far."""
+        if total < self.lowest:
+            self.best, self.lowest = X.copy(), total
+
+    def settled(self, tolerance: float) -> bool:
+        """Whether the lowest loss of the stage has fallen by less than this share of it over the last ten epochs."""
+        totals = self.totals
+        if not tolerance or len(totals) <= SETTLING:
+            return False
+        lowest = min(totals)
+        return min(totals[:-SETTLING]) - lowest < tolerance * lowest
+
+    def diverge(self, note: str) -> None:
+        """The loss is not finite any more: what the stage has come to is of no use."""
+        self.status, self.note, self.optimiser, self.best = "diverged", note, None, None
+
+    def end(self, recipe: Recipe) -> None:
+        """The stage is done: its picture is kept, and its composite is what the next one starts from."""
+        composite = self.reached(recipe)
+        self.images.append(to_picture(composite))
+        self.optimiser, self.best, self.composite = None, None, composite

@@ -1,0 +1,165 @@
+"""The cache: converted trunks, each kept with its record, made by one process at a time, and hashed once a process.
+
+It holds, for each source, `vgg19-SOURCE.params` (what `conversion.convert` makes) and `vgg19-SOURCE.json` (where it came
+from, hashes, date, scales), which is written last: a file whose hash is not the one in its record is not there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import functools
+import json
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Iterator
+
+import filelock
+import platformdirs
+import pooch
+from mxnet import nd
+
+from gluon_nst.errors import WeightsError
+from gluon_nst.files import reading, written_whole
+from gluon_nst.machine import nd_mode
+from gluon_nst.weights import conversion
+from gluon_nst.weights.formats import Parameters
+
+Notify = Callable[[str], object]
+"""What is called with lines for people."""
+
+
+def print_nothing(line: str) -> None:
+    """The `notify` of callers who want to hear nothing."""
+
+
+def cache_folder(name: str = "weights") -> Path:
+    """The folder `name` in gluon-nst's cache: $GLUON_NST_CACHE, or the user's cache folder by the system's rules."""
+    try:
+        return Path(os.environ.get("GLUON_NST_CACHE") or platformdirs.user_cache_dir("gluon-nst")).expanduser() / name
+    except RuntimeError:
+        raise WeightsError("no home folder to keep a cache in; set HOME, or GLUON_NST_CACHE to a folder") from None
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of the file at `path`, which is read once a process unless it changes."""
+    state = os.stat(path)
+    return _sha256(str(path), state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+@functools.lru_cache(maxsize=32)
+def _sha256(path: str, size: int, modified: int, inode: int) -> str:
+    return pooch.file_hash(path, alg="sha256")
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """A converted trunk in the cache: its source's name, its file and that file's SHA-256, and the JSON beside it."""
+
+    source: str
+    path: Path
+    sha256: str
+    record: dict[str, Any] = field(repr=False)
+
+    @nd_mode
+    def parameters(self, last: int, activation_scale: str = "model-zoo") -> dict[str, Any]:
+        """The parameters of the convolutions up to layer `last`: the zoo's names to float32 NDArrays on the CPU.
+
+        `activation_scale`, one of recipes.ACTIVATION_SCALES, is the one to bring the network's activations to. Only Caffe-scaled
+        trunks can be had in Caffe's; others stay as they are.
+        """
+        arrays = nd.load(str(self.path))
+        arrays = {name: array for name, array in arrays.items() if int(name.split(".")[1]) <= last}
+        if activation_scale == "caffe" and self.record["scales"]:
+            unscale = {int(index): 1 / scale for index, scale in self.record["scales"].items()}
+            arrays = conversion.pad_as_caffe(conversion.rescale(arrays, unscale))
+        return arrays
+
+
+def _trunk_file(name: str) -> Path:
+    return cache_folder() / f"vgg19-{name}.params"
+
+
+def look_up(name: str, notify: Notify = print_nothing) -> Trunk | None:
+    """The Trunk that is kept under `name`, or None where there is none, or one that is not whole."""
+    path = _trunk_file(name)
+    record_path = path.with_suffix(".json")
+    if not (os.path.exists(path) or os.path.exists(record_path)):
+        return None
+    try:
+        with reading(path, "parameters"), reading(record_path, "a record"):
+            record = json.loads(record_path.read_text(encoding="utf-8"))
+        if record["sha256"] == sha256_of(path):
+            return Trunk(name, path, record["sha256"], record)
+    except (OSError, ValueError, KeyError, TypeError):  # InputError is a ValueError
+        pass
+    notify(f"{path}: damaged or unfinished, so it is made again")
+    return None
+
+
+def keep(name: str, converted: conversion.Converted, original: Path, origin: object, folder: Path) -> Trunk:
+    """Keep what the file `original`, which came from `origin`, was converted to; `folder` is for unfinished files."""
+    unfinished, target = folder / "vgg19.params", _trunk_file(name)
+    _save(converted.parameters, unfinished)
+    record = {
+        "source": name,
+        "from": str(origin),
+        "original": {"name": original.name, "sha256": pooch.file_hash(str(original), alg="sha256")},
+        "sha256": pooch.file_hash(str(unfinished), alg="sha256"),
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "conversion": converted.conversion,
+        "scales": {str(index): scale for index, scale in converted.scales.items()},
+    }
+    os.replace(unfinished, target)
+    with written_whole(target.with_suffix(".json"), "w", encoding="utf-8") as file:
+        json.dump(record, file, indent=2)
+    return Trunk(name, target, record["sha256"], record)
+
+
+@nd_mode
+def _save(parameters: Parameters, path: Path) -> None:
+    nd.save(str(path), {name: nd.array(array) for name, array in parameters.items()})
+
+
+# -- one process at a time --------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def alone(name: str, notify: Notify) -> Iterator[Path]:
+    """Hold the lock on `name` in the cache; gives an empty folder for unfinished files, which goes afterwards."""
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder / f".{name}.lock", name, notify), _emptied(folder / f".unfinished-{name}") as work:
+            yield work
+    except OSError as error:
+        raise WeightsError(
+            f"{folder}: can't keep the parameters there ({error.strerror or error}); free some space, or set "
+            "GLUON_NST_CACHE to another folder"
+        ) from None
+
+
+@contextlib.contextmanager
+def _locked(path: Path, name: str, notify: Notify) -> Iterator[None]:
+    lock = filelock.FileLock(str(path))
+    try:
+        lock.acquire(timeout=1)
+    except filelock.Timeout:
+        notify(f"{name}: waiting for another process, which is at it already")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _emptied(folder: Path) -> Iterator[Path]:
+    try:
+        shutil.rmtree(folder, ignore_errors=True)  # a killed process leaves one
+        folder.mkdir()
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

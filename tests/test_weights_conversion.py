@@ -1,0 +1,53 @@
+"""The conversion of Caffe's networks: they compute what they computed, and their outputs get the model zoo's scale."""
+
+import numpy as np
+import pytest
+from weights_files import blocks_and_numbers, in_cache, save_keras
+from weights_networks import assert_close, assert_computes_vgg16, assert_equal, run_vgg19, vgg16
+
+from gluon_nst import layers, weights
+from gluon_nst.errors import InputError
+from gluon_nst.weights import calibration, conversion
+
+pytestmark = pytest.mark.usefixtures("weights_folder")
+
+
+def test_caffes_input_is_folded_into_the_first_convolution(arrays, picture):
+    folded = conversion.fold_caffe_input(arrays)
+    (_, _, kernel, bias), *_ = blocks_and_numbers(arrays)
+    expected = vgg16(picture, [(1, 1, kernel, bias)])[0]
+    assert_close(run_vgg19(folded, picture)[0], expected, 1e-5)
+    assert all(folded[name] is arrays[name] for name in list(layers.parameter_shapes())[2:])
+
+
+def test_vgg16_in_vgg19_computes_what_vgg16_computes(originals, picture):
+    assert_computes_vgg16(originals["hed"], picture)
+
+
+def test_rescaling_keeps_the_function_up_to_scale_and_reaches_the_targets(arrays, picture, small_pictures):
+    scales = conversion.calibrate(arrays)
+    rescaled = conversion.rescale(arrays, scales)
+    deviations = conversion.output_deviations(rescaled, conversion.paint_pictures())
+    targets = {0: 3, 2: 3.65, 5: 4.3, 7: 7.15, 10: 10, 12: 8.75, 14: 7.5, 16: 6.25, 19: 5, 21: 6, 23: 7, 25: 8}
+    for index in layers.CONVOLUTIONS:
+        assert deviations[index] == pytest.approx(targets.get(index, 2.5), rel=2e-3)
+    before, after = run_vgg19(arrays, picture), run_vgg19(rescaled, picture)
+    for index in layers.CONVOLUTIONS:
+        assert_close(after[index], before[index] * scales[index], 1e-4)
+    assert conversion.calibrate(arrays) == scales
+    back = conversion.rescale(rescaled, {index: 1 / scale for index, scale in scales.items()})
+    assert_equal(back, arrays, rtol=1e-6)
+
+
+def test_a_trunk_that_puts_out_a_constant_is_refused_and_not_kept(tmp_path, arrays, weights_folder, small_pictures):
+    path = save_keras(tmp_path / "zero.h5", {name: array * 0 for name, array in arrays.items()})
+    with pytest.raises(InputError, match="zero.h5: conv1_1 puts out nothing but a constant"):
+        weights.find(str(path))
+    assert in_cache(weights_folder) == []
+
+
+def test_calibration_pictures_are_always_the_same_and_fill_the_range():
+    pictures = calibration.paint_pictures()
+    assert pictures.shape == (4, 150, 225, 3) and pictures.dtype == np.uint8
+    np.testing.assert_array_equal(pictures, calibration.paint_pictures())
+    assert 80 < pictures.mean() < 170 and pictures.std() > 40
