@@ -51,7 +51,7 @@ class Objective:
         recipe: Recipe,
         statistic: Statistic | None = None,
     ) -> None:
-        self._X, self._recipe = X, recipe
+        self.X, self._recipe = X, recipe
         self._content = SquaredDifference(recipe.content_reduction)
         self._style = statistic or style_statistic(recipe)
         self._variation = TotalVariation()
@@ -64,7 +64,7 @@ class Objective:
 
     def _statistics_graph(self, net: Any, contents_Y: Sequence[NDArray]) -> Any:
         """The graph from the composite to the sums; remembers the shapes of what is summed over."""
-        X, recipe = self._X, self._recipe
+        X, recipe = self.X, self._recipe
         arrays = {"X": X}
         composite = sym.var("X", shape=X.shape, dtype=X.dtype)
         if recipe.pixel_unit != "standardised":
@@ -99,12 +99,12 @@ class Objective:
 
     def _distance_graph(self, sums: Sequence[NDArray], styles_Y: Sequence[NDArray]) -> Any:
         """The graph from the sums to the losses."""
-        recipe, context = self._recipe, self._X.context
+        recipe, context = self._recipe, self.X.context
         arrays = {f"sums{number}": array for number, array in enumerate(sums)}
         gradients = {name: nd.zeros_like(array) for name, array in arrays.items()}
         down, across, *rest = (sym.var(name, shape=array.shape) for name, array in arrays.items())
         styles, contents = rest[: len(styles_Y)], rest[len(styles_Y) :]
-        targets = {f"style{number}": _plain(Y, self._X) for number, Y in enumerate(styles_Y)}
+        targets = {f"style{number}": _plain(Y, self.X) for number, Y in enumerate(styles_Y)}
         (composite_shape,), styles_shape, contents_shape = self._shapes
         contents_l = [
             self._content.loss(sums, shape) * (recipe.content_weight * weight)
@@ -133,7 +133,7 @@ class Objective:
         _, losses = self._distance.forward(is_train=True)
         self._distance.backward(self._out_grads)
         self._statistics.backward(self._gradients)
-        self._X._fresh_grad = True  # as autograd's backward would have told the Trainer
+        self.X._fresh_grad = True  # as autograd's backward would have told the Trainer
         *terms, total = losses.asnumpy().tolist()
         return Losses(dict(zip(self._names, terms)), total)
 

@@ -30,17 +30,19 @@ from pathlib import Path
 ENVIRONMENT = dict(os.environ)  # as it was before gluon_nst sets the threads of this process
 
 import gluon_nst  # noqa: E402 (first: it sets the threads)
+from gluon_nst import pictures, recipes, weights  # noqa: E402
+from gluon_nst.files import written_whole  # noqa: E402
+from gluon_nst.layers import BLOCKS  # noqa: E402
+from gluon_nst.machine import bfloat16_by, physical_cores  # noqa: E402
+from gluon_nst.recipes import PRECISIONS  # noqa: E402
+
 import matplotlib  # noqa: E402
 import mxnet as mx  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from gluon_nst import pictures, recipe, runtime, weights  # noqa: E402
 from paint_pairs import paint_pairs  # noqa: E402
-from gluon_nst.recipe import PRECISIONS  # noqa: E402
-from gluon_nst.files import written_whole  # noqa: E402
-from gluon_nst.layers import BLOCKS  # noqa: E402
 
 FOLDER = Path(__file__).parents[1] / "img"
 WARM_UP = 3  # the first epochs allocate, and let oneDNN choose its kernels
@@ -52,7 +54,10 @@ MODES = {
     "PyTorch, channels_last": ("PyTorch", {"channels_last": True}),
     "PyTorch, bfloat16": ("PyTorch", {"bfloat16": True}),
     "PyTorch, bfloat16, channels_last": ("PyTorch", {"bfloat16": True, "channels_last": True}),
-    "PyTorch, bfloat16, channels_last, compiled": ("PyTorch", {"bfloat16": True, "channels_last": True, "compiled": True}),
+    "PyTorch, bfloat16, channels_last, compiled": (
+        "PyTorch",
+        {"bfloat16": True, "channels_last": True, "compiled": True},
+    ),
     "gluon-nst": ("gluon-nst", {"precision": "float32"}),
     "gluon-nst, bfloat16": ("gluon-nst", {"precision": "bfloat16"}),
 }
@@ -63,7 +68,7 @@ DESCENTS = {"chapter as printed": 1, "gluon-nst": 1, "PyTorch, Adam": 1, "PyTorc
 
 
 def stages_of(name):
-    return [[*stage.size, stage.epochs, stage.lr_decay_epoch] for stage in recipe.read(name).stages]
+    return [[*stage.shape, stage.epochs, stage.lr_decay_epoch] for stage in recipes.read(name).stages]
 
 
 class Programs:
@@ -81,7 +86,7 @@ class Programs:
         run = {"content": self._content, "style": self._style, **run}
         run["weights"] = f"{self._folder}/{file}" if file else "auto"
         command = [sys.executable, Path(__file__).with_name("benchmark_programs.py"), program, json.dumps(run)]
-        done = subprocess.run(command, env=ENVIRONMENT, stdout=subprocess.PIPE, check=True, universal_newlines=True)
+        done = subprocess.run(command, env=ENVIRONMENT, stdout=subprocess.PIPE, check=True, text=True)
         return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -125,7 +130,11 @@ def measure_descents(programs, names, known, mode):
                 target = run["epochs"][-1][2]
             runs.setdefault(name, []).append(run)
             say(f"{name}: {seconds_to(run, target)} s to {target:.3f}, {run['epochs'][-1][1]:.1f} s in all")
-    return {"descent": {name: runs[name] for name in (*DESCENTS, *runs) if name in runs}, "target": target, "descent mode": mode}
+    return {
+        "descent": {name: runs[name] for name in (*DESCENTS, *runs) if name in runs},
+        "target": target,
+        "descent mode": mode,
+    }
 
 
 def measure_pairs(programs, pairs, known):
@@ -141,7 +150,13 @@ def measure_pairs(programs, pairs, known):
             chapter = run["epochs"][-1][2]
         run = programs.run("gluon-nst", stages=[], recipe="fast", check=True, **given)
         counts = [sum(stage == number for stage, *_ in run["epochs"]) for number in range(1, run["epochs"][-1][0] + 1)]
-        results[name] = {"pictures": hashes, "chapter": chapter, "fast": run["float32 loss"], "seconds": run["epochs"][-1][1], "evaluations": counts}
+        results[name] = {
+            "pictures": hashes,
+            "chapter": chapter,
+            "fast": run["float32 loss"],
+            "seconds": run["epochs"][-1][1],
+            "evaluations": counts,
+        }
         say(f"{name}: {results[name]}")
     return {"pairs": {**known, **results}}
 
@@ -149,7 +164,9 @@ def measure_pairs(programs, pairs, known):
 def seconds_to(run, target):
     """The seconds after which a run's last stage is at the target; those of the whole run where it never is."""
     last = run["epochs"][-1][0]
-    return next((seconds for stage, seconds, total in run["epochs"] if stage == last and total <= target), run["epochs"][-1][1])
+    return next(
+        (seconds for stage, seconds, total in run["epochs"] if stage == last and total <= target), run["epochs"][-1][1]
+    )
 
 
 def flops(height, width):
@@ -157,7 +174,7 @@ def flops(height, width):
     count, below = 0, 3
     for block, (convolutions, channels) in enumerate(BLOCKS):
         pixels = (height >> block) * (width >> block)
-        for number in range(convolutions if block < 4 else 1):
+        for _ in range(convolutions if block < 4 else 1):
             count += 2 * 2 * 9 * below * channels * pixels
             below = channels
         count += 2 * 2 * channels**2 * pixels
@@ -197,11 +214,19 @@ def compared(results):
         fastest = min(ours, narrow, key=statistics.median)
         for name, asked in (("chapter as printed", 3.8), ("PyTorch", 1.2), ("PyTorch, channels_last", 1.05)):
             rows.append((f"epoch at 300 × 450, float32: {name} / gluon-nst", asked, ratio(seconds[name], ours)))
-        rows.append((f"epoch at 300 × 450: PyTorch's best mode ({best[9:]}) / gluon-nst's", 1.1, ratio(seconds[best], fastest)))
+        rows.append(
+            (f"epoch at 300 × 450: PyTorch's best mode ({best[9:]}) / gluon-nst's", 1.1, ratio(seconds[best], fastest))
+        )
         asked = 2.4 if results["instructions"] == "AMX" else 1.5
         rows.append(("epoch at 300 × 450: gluon-nst float32 / bfloat16", asked, ratio(ours, narrow)))
     if middle:
-        rows.append(("epoch at 900 × 1350, float32: PyTorch / gluon-nst", 1.6, ratio(*(middle[name]["seconds"] for name in LARGE))))
+        rows.append(
+            (
+                "epoch at 900 × 1350, float32: PyTorch / gluon-nst",
+                1.6,
+                ratio(*(middle[name]["seconds"] for name in LARGE)),
+            )
+        )
     if small and "limit" in results:
         speed = flops(300, 450) / statistics.median(ours) / 1e9
         rows.append(("share of the best float32 matrix product", 0.85, speed / max(results["limit"].values())))
@@ -209,22 +234,40 @@ def compared(results):
         times = times_to_target(results)
         asked = {"chapter as printed": 25, "PyTorch, Adam": 6, "PyTorch, L-BFGS": 1.5}
         for name in [name for name in times if name in asked]:
-            rows.append((f"time to the chapter's final loss: {name} / `fast`", asked[name], times[name] / times["gluon-nst fast"]))
+            rows.append(
+                (
+                    f"time to the chapter's final loss: {name} / `fast`",
+                    asked[name],
+                    times[name] / times["gluon-nst fast"],
+                )
+            )
     for size, runs in epochs.items():
         peaks = [max(runs[name]["peak"]) for name in ("gluon-nst", "PyTorch")]
-        rows.append((f"peak memory at {size.replace('x', ' × ')}: gluon-nst / PyTorch", "at most 1.0", peaks[0] / peaks[1]))
+        rows.append(
+            (f"peak memory at {size.replace('x', ' × ')}: gluon-nst / PyTorch", "at most 1.0", peaks[0] / peaks[1])
+        )
     if small and large:
         growth = statistics.median(large["gluon-nst"]["seconds"]) / statistics.median(ours) / 16
         rows.append(("time per pixel and epoch: 1200 × 1800 / 300 × 450", "at most 1.25", growth))
     if "pairs" in results:
         below = sum(pair["fast"] <= pair["chapter"] for pair in results["pairs"].values())
-        rows.append((f"pairs of pictures, of {len(results['pairs'])}, on which `fast` ends no higher than the chapter", 6, below))
+        rows.append(
+            (
+                f"pairs of pictures, of {len(results['pairs'])}, on which `fast` ends no higher than the chapter",
+                6,
+                below,
+            )
+        )
     return rows
 
 
 def markdown(machines):
     """What README and img/benchmark.md show: a table for all machines, then each with the rest."""
-    names = [name for name in MODES if any(name in results.get("epochs", {}).get("300x450", {}) for results in machines.values())]
+    names = [
+        name
+        for name in MODES
+        if any(name in results.get("epochs", {}).get("300x450", {}) for results in machines.values())
+    ]
     lines = [f"| one epoch at 300 × 450, seconds | {' | '.join(machines)} |", "| --- |" + " --- |" * len(machines)]
     for name in names:
         runs = [results.get("epochs", {}).get("300x450", {}).get(name) for results in machines.values()]
@@ -240,7 +283,8 @@ def _of_one_machine(results):
     for size, runs in results.get("epochs", {}).items():
         lines += [f"| one epoch at {size.replace('x', ' × ')} | seconds | peak memory |", "| --- | --- | --- |"]
         lines += [
-            f"| {name} | {statistics.median(run['seconds']):.2f} | {max(run['peak']):.2f} GB |" for name, run in runs.items()
+            f"| {name} | {statistics.median(run['seconds']):.2f} | {max(run['peak']):.2f} GB |"
+            for name, run in runs.items()
         ]
         lines.append("")
     if "descent" in results:
@@ -256,9 +300,16 @@ def _of_one_machine(results):
                 f"| {name}{in_mode} | {'' if reached else 'more than '}{times[name]:.0f} | {len(runs[0]['epochs'])} | {len(runs)} |"
             )
         reached = max(run["float32 loss"] for run in results["descent"]["gluon-nst fast"])
-        lines += ["", f"What `fast` reaches there is {reached:.3f} when float32 evaluates it, function by function.", ""]
+        lines += [
+            "",
+            f"What `fast` reaches there is {reached:.3f} when float32 evaluates it, function by function.",
+            "",
+        ]
     if "pairs" in results:
-        lines += ["| pair | the chapter ends at | `fast`, by float32 | seconds | evaluations |", "| --- | --- | --- | --- | --- |"]
+        lines += [
+            "| pair | the chapter ends at | `fast`, by float32 | seconds | evaluations |",
+            "| --- | --- | --- | --- | --- |",
+        ]
         for name, pair in results["pairs"].items():
             counts = " + ".join(map(str, pair["evaluations"]))
             lines.append(f"| {name} | {pair['chapter']:.2f} | {pair['fast']:.2f} | {pair['seconds']:.0f} | {counts} |")
@@ -305,8 +356,8 @@ def machine():
     """(kind, description, instructions) of this machine: its figures are kept under its kind."""
     model = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
     model = re.sub(r"\(R\)|\(TM\)|Processor|\d+-Core.*|@.*", "", model.group(1) if model else platform.processor())
-    instructions = runtime.bfloat16_by(mx.cpu()) or "float32"
-    kind = f"{' '.join(model.split())}, {runtime.physical_cores()} cores, {instructions}"
+    instructions = bfloat16_by(mx.cpu()) or "float32"
+    kind = f"{' '.join(model.split())}, {physical_cores()} cores, {instructions}"
     versions = {"gluon-nst": gluon_nst.__version__, "MXNet": mx.__version__, "PyTorch": torch.__version__}
     versions = ", ".join(f"{name} {version}" for name, version in versions.items())
     return kind, f"{kind}, no GPU, {versions}, Python {platform.python_version()}", instructions
@@ -327,7 +378,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--descents", nargs="*", choices=DESCENTS, help="these only; the others keep what was measured")
-    parser.add_argument("--pairs", nargs="*", type=read_pair, default=[], metavar="NAME=CONTENT,STYLE", help="more of them")
+    parser.add_argument(
+        "--pairs", nargs="*", type=read_pair, default=[], metavar="NAME=CONTENT,STYLE", help="more of them"
+    )
     parser.add_argument("--epochs", type=int, default=6, help=f"counted epochs a run, after {WARM_UP} that are not")
     parser.add_argument("--rounds", type=int, default=3, help="times that the programs take turns")
     arguments = parser.parse_args()
@@ -362,7 +415,13 @@ def main():
         if "profile" in parts:
             run = {"stages": [[*SIZES[0], arguments.epochs, 100]]}
             precisions = PRECISIONS if instructions != "float32" else PRECISIONS[:1]
-            keep({"profile": {precision: programs.run("profile", precision=precision, **run) for precision in precisions}})
+            keep(
+                {
+                    "profile": {
+                        precision: programs.run("profile", precision=precision, **run) for precision in precisions
+                    }
+                }
+            )
         if "descent" in parts:
             if "300x450" not in results.get("epochs", {}):
                 parser.error("descent: PyTorch takes its best mode, which the part epochs has to measure first")

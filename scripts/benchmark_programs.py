@@ -8,6 +8,7 @@ reports the total loss of every epoch. With a "target" it ends as soon as a loss
 the seconds and the loss of every epoch, from after the imports on, and the peak memory of the process in GB.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -120,7 +121,9 @@ def as_printed(stages, weights, content, style, report):
                 trainer.set_learning_rate(trainer.learning_rate * 0.1)
 
 
-def pytorch(stages, weights, content, style, report, *, channels_last=False, bfloat16=False, compiled=False, lbfgs=False):
+def pytorch(
+    stages, weights, content, style, report, *, channels_last=False, bfloat16=False, compiled=False, lbfgs=False
+):
     """The chapter in PyTorch, its parameters frozen, threads as PyTorch takes them (every core)."""
     import numpy as np
     import torch
@@ -229,44 +232,28 @@ def gluon_nst(stages, weights, content, style, report, *, recipe="d2l-2019", che
     as the book has them.
     """
     import gluon_nst as nst
-    from gluon_nst import job, training
+    from gluon_nst.run import prepare
 
     report.begin()
-
-    def follow(epoch):
-        try:
-            report(epoch.stage, epoch.total)
-        except Reached:
-            raise KeyboardInterrupt from None
-
-    reached, train = [], training.train
-
-    def keep(*arguments, **keywords):
-        try:
-            reached[:] = [train(*arguments, **keywords)]
-            return reached[0]
-        except nst.Interrupted as stopped:
-            reached[:] = [stopped.result]
-            raise
-
-    job.train = keep
     if stages:
         options.update(sizes=[stage[:2] for stage in stages], epochs=[stage[2] for stage in stages])
-    try:
-        recipe = nst.transfer(content, style, recipe=recipe, weights=weights, report=follow, **options).recipe
-    except nst.Interrupted as stopped:
-        recipe = stopped.result.recipe
+    run = prepare(nst.Job.customised(content, style, recipe=recipe, weights=weights, **options))
+    state = nst.State()
+    with contextlib.suppress(Reached):
+        for reached in nst.steps(run, state):
+            report(reached.record[-1].stage, reached.record[-1].losses.total)
     if check:
-        return plain_loss(reached[0], weights, content, style, recipe)
+        return plain_loss(state.reached(run.recipe), weights, content, style, run.recipe)
 
 
 def plain_loss(X, weights, content, style, recipe):
     import gluon_nst as nst
-    import mxnet as mx
     from gluon_nst import weights as trunks
 
+    import mxnet as mx
+
     _, _, height, width = X.shape
-    net = nst.truncated_vgg19(trunks.find(weights).parameters(28, recipe.activations), 28, mx.cpu())
+    net = nst.truncated_vgg19(trunks.find(weights).parameters(28, recipe.activation_scale), 28, mx.cpu())
     _, contents_Y = nst.get_contents(nst.read_image(content), (width, height), mx.cpu(), net)
     _, styles_Y = nst.get_styles(nst.read_image(style), (width, height), mx.cpu(), net)
     features = nst.extract_features(X, net)
@@ -279,6 +266,7 @@ PROGRAMS = {"chapter as printed": as_printed, "PyTorch": pytorch, "gluon-nst": g
 def best_matrix_product():
     """The best float32 matrix product of this machine, in GFLOP/s, among the libraries at hand and two sizes."""
     import gluon_nst  # noqa: F401 (every core)
+
     import numpy as np
     import torch
     from mxnet import nd
@@ -312,6 +300,7 @@ def profile(stages, weights, content, style, **options):
     """Milliseconds an epoch by group of operators, by MXNet's profiler, the operators run one by one."""
     os.environ["MXNET_EXEC_BULK_EXEC_TRAIN"] = "0"
     import gluon_nst as nst
+
     import mxnet as mx
 
     warm_up, (height, width, epochs, _) = 3, stages[0]
@@ -319,13 +308,14 @@ def profile(stages, weights, content, style, **options):
     file = Path(tempfile.mkdtemp()) / "profile.json"
     mx.profiler.set_config(profile_all=True, aggregate_stats=True, filename=str(file))
 
-    def report(epoch):
-        if epoch.epoch == warm_up - 1:
+    job = nst.Job.customised(
+        content, style, weights=weights, sizes=[(height, width)], epochs=warm_up + epochs, **options
+    )
+    for state in nst.steps(job):
+        if state.epoch == warm_up:
             mx.nd.waitall()
             mx.profiler.dumps(reset=True)
             mx.profiler.set_state("run")
-
-    nst.transfer(content, style, weights=weights, sizes=[(height, width)], epochs=warm_up + epochs, report=report, **options)
     mx.nd.waitall()
     mx.profiler.set_state("stop")
     table = json.loads(mx.profiler.dumps(format="json"))
@@ -349,10 +339,8 @@ def main():
     stages = run.pop("stages")
     report = Report(stages, run.pop("target", None))
     given, checked = [run.pop(what) for what in ("weights", "content", "style")], None
-    try:
+    with contextlib.suppress(Reached):
         checked = PROGRAMS[name](stages, *given, report, **run)
-    except Reached:
-        pass
     # Not getrusage's, which begins at the peak of the process that started this one.
     peak = int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text()).group(1)) * 1024 / 1e9
     assert all(math.isfinite(total) for _, _, total in report.epochs)

@@ -9,10 +9,12 @@ They are measured on, not shown: what matters is that their statistics are unlik
 import argparse
 from pathlib import Path
 
-import numpy as np
 from gluon_nst.files import given
-from paint_pictures import blur, fractal_noise, mix, sample, smoothstep
+
+import numpy as np
 from PIL import Image, ImageDraw
+
+from paint_pictures import blur, fractal_noise, mix, sample, smoothstep
 
 WIDTH, HEIGHT = 900, 600
 
@@ -37,7 +39,9 @@ def paint_town(rng):
             draw.polygon([(left - 6, top), (left + width // 2, top - width // 2), (left + width + 6, top)], fill=roof)
             for window_y in range(top + 16, ground - 40, 42):
                 for window_x in range(left + 12, left + width - 20, 30):
-                    draw.rectangle([window_x, window_y, window_x + 15, window_y + 24], fill=(48, 56, 78), outline=(235, 232, 222))
+                    draw.rectangle(
+                        [window_x, window_y, window_x + 15, window_y + 24], fill=(48, 56, 78), outline=(235, 232, 222)
+                    )
             left += width + int(rng.integers(0, 8))
     draw.rectangle([0, 560, WIDTH, HEIGHT], fill=(128, 124, 120))
     return np.asarray(image, np.float32) / 255 + rng.normal(0, 0.012, (HEIGHT, WIDTH, 1))
@@ -76,7 +80,9 @@ def paint_fruit(rng):
         picture = picture * (1 - 0.6 * np.exp(-(((u - 0.5) / 1.2) ** 2) - ((v - 0.95) / 0.35) ** 2))[..., None]
         up = np.sqrt(np.clip(1 - u**2 - v**2, 0, 1))
         light = np.clip(-0.55 * u - 0.5 * v + 0.67 * up, 0, 1)
-        colour = np.array([(0.82, 0.20, 0.12), (0.90, 0.58, 0.12), (0.55, 0.66, 0.18), (0.48, 0.16, 0.34)][rng.integers(4)])
+        colour = np.array(
+            [(0.82, 0.20, 0.12), (0.90, 0.58, 0.12), (0.55, 0.66, 0.18), (0.48, 0.16, 0.34)][rng.integers(4)]
+        )
         ball = colour * (0.08 + 0.95 * light[..., None]) + 0.8 * light[..., None] ** 40
         picture = mix(picture, ball, smoothstep(1.01, 0.985, np.hypot(u, v)))
     return picture * (1 + 0.02 * rng.standard_normal((HEIGHT, WIDTH, 1)))

@@ -1,4 +1,5 @@
 """Paint the two demonstration pictures, a mountain landscape and an oil painting of oaks, from a seed."""
+
 import argparse
 import os
 from pathlib import Path
@@ -25,8 +26,7 @@ def sample(grid, x, y):
         fx, fy = fx[..., None], fy[..., None]
     rows, cols = grid.shape[:2]
     x0, x1, y0, y1 = x0 % cols, (x0 + 1) % cols, y0 % rows, (y0 + 1) % rows
-    return ((grid[y0, x0] * (1 - fx) + grid[y0, x1] * fx) * (1 - fy)
-            + (grid[y1, x0] * (1 - fx) + grid[y1, x1] * fx) * fy)
+    return (grid[y0, x0] * (1 - fx) + grid[y0, x1] * fx) * (1 - fy) + (grid[y1, x0] * (1 - fx) + grid[y1, x1] * fx) * fy
 
 
 def smoothstep(low, high, x):
@@ -42,7 +42,7 @@ def mix(a, b, t):
 
 def blur(plane, radius):
     fy, fx = np.fft.fftfreq(plane.shape[0])[:, None], np.fft.rfftfreq(plane.shape[1])[None, :]
-    gain = np.exp(-2 * (np.pi * radius) ** 2 * (fx ** 2 + fy ** 2))
+    gain = np.exp(-2 * (np.pi * radius) ** 2 * (fx**2 + fy**2))
     return np.fft.irfft2(np.fft.rfft2(plane) * gain, s=plane.shape).astype(np.float32)
 
 
@@ -67,20 +67,32 @@ def save_jpeg(pixels, path):
 # --- The mountains: a height field seen in perspective ------------------------------------------
 # World units are kilometres, x to the right and z away from the viewer; colours are linear light.
 
-SCALE = 1.5                                  # painted larger than saved, so that thin shapes come out smooth
+SCALE = 1.5  # painted larger than saved, so that thin shapes come out smooth
 ROWS, COLS = int(HEIGHT * SCALE), int(WIDTH * SCALE)
 FOCAL, HORIZON, EYE = 1190 * SCALE, 640 * SCALE, 0.030
 CELLS, EXTENT = 1400, 11.0
 CELL = EXTENT / CELLS
-SUN = np.array([-0.78, 0.46, -0.50])         # the direction towards the sun: x, up, z
+SUN = np.array([-0.78, 0.46, -0.50])  # the direction towards the sun: x, up, z
 HAZE = (0.44, 0.57, 0.76)
 PEAKS = [  # x, z, height, radius
-    (0.45, 6.0, 2.30, 3.1), (-1.1, 6.5, 1.65, 2.2), (2.3, 6.4, 1.55, 2.4), (-3.4, 7.6, 1.95, 2.8),
-    (4.4, 8.6, 2.1, 3.0), (-1.9, 9.6, 2.0, 2.6), (2.5, 9.9, 2.2, 2.8), (-2.9, 3.6, 0.75, 1.9),
-    (2.9, 3.3, 0.70, 1.9), (-0.4, 4.0, 0.33, 1.3),
+    (0.45, 6.0, 2.30, 3.1),
+    (-1.1, 6.5, 1.65, 2.2),
+    (2.3, 6.4, 1.55, 2.4),
+    (-3.4, 7.6, 1.95, 2.8),
+    (4.4, 8.6, 2.1, 3.0),
+    (-1.9, 9.6, 2.0, 2.6),
+    (2.5, 9.9, 2.2, 2.8),
+    (-2.9, 3.6, 0.75, 1.9),
+    (2.9, 3.3, 0.70, 1.9),
+    (-0.4, 4.0, 0.33, 1.3),
 ]
 NEAR_TREES = [  # x and foot as shares of the picture, height likewise
-    (.975, .96, .62), (.90, .93, .40), (.945, .99, .47), (.855, .925, .24), (.03, .975, .36), (.075, .96, .22),
+    (0.975, 0.96, 0.62),
+    (0.90, 0.93, 0.40),
+    (0.945, 0.99, 0.47),
+    (0.855, 0.925, 0.24),
+    (0.03, 0.975, 0.36),
+    (0.075, 0.96, 0.22),
 ]
 
 
@@ -89,7 +101,7 @@ def ridged(tile, x, y, octaves):
     total, weight = 0.0, 1.0
     for octave in range(octaves):
         crest = np.clip(1 - np.abs(sample(tile, x + 97.3 * octave, y + 41.7 * octave)), 0, 1) ** 2
-        total = total + crest * weight * 0.5 ** octave
+        total = total + crest * weight * 0.5**octave
         weight, x, y = np.clip(crest * 1.6, 0, 1), x * 2.03, y * 2.03
     return total
 
@@ -161,7 +173,7 @@ def light_terrain(height):
 
 def veil_at(distance):
     """Share of haze: hardly any on the near shore, so that the forest stays dark against the peaks."""
-    return 0.60 * (1 - np.exp(-np.clip((distance - 1.0) / 8.0, 0, None) ** 2))
+    return 0.60 * (1 - np.exp(-(np.clip((distance - 1.0) / 8.0, 0, None) ** 2)))
 
 
 def paint_sky(rng):
@@ -174,7 +186,7 @@ def paint_sky(rng):
     lit = np.clip(0.72 + 0.55 * (density - sample(tile, u - 9, v + 7)), 0.35, 1.1)
     cloud = mix((0.42, 0.49, 0.62), (0.98, 0.95, 0.90), lit)
     cover = smoothstep(-0.1, 1.5, density) * smoothstep(0.02, 0.3, up)
-    return mix(mix((0.62, 0.72, 0.82), (0.075, 0.20, 0.47), up ** 0.75), cloud, 0.92 * cover)
+    return mix(mix((0.62, 0.72, 0.82), (0.075, 0.20, 0.47), up**0.75), cloud, 0.92 * cover)
 
 
 def paint_slopes(rng, picture, height, x, z):
@@ -189,24 +201,25 @@ def paint_slopes(rng, picture, height, x, z):
     rough = sample(bump, x * 260, z * 130 + up * 300)
     gully_at = x * 620 + z * 240 + 3 * rough, up * 230 + x * 40
     gully = sample(bump, *gully_at)
-    tilt = (0.38 * (rough - sample(bump, x * 260 + 1.5, z * 130 + up * 300))
-            + 0.45 * (gully - sample(bump, gully_at[0] + 1.5, gully_at[1])))
+    tilt = 0.38 * (rough - sample(bump, x * 260 + 1.5, z * 130 + up * 300)) + 0.45 * (
+        gully - sample(bump, gully_at[0] + 1.5, gully_at[1])
+    )
     normal = lit[:, :3] + np.stack([tilt, 0 * tilt, 0.10 * fine], -1)
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
     flat = normal[:, 1]
 
     strata = np.sin(up * 62 + x * 9 + 2.5 * rough)
-    rock = mix((.070, .066, .066), (.215, .190, .163), np.clip(0.48 + 0.22 * rough + 0.08 * strata, 0, 1))
+    rock = mix((0.070, 0.066, 0.066), (0.215, 0.190, 0.163), np.clip(0.48 + 0.22 * rough + 0.08 * strata, 0, 1))
     rock = rock * ((1 + 0.20 * fine) * np.clip(1 + 0.24 * gully, 0.4, 2))[:, None]
-    turf = mix((.075, .095, .030), (.160, .140, .055), np.clip(0.5 + 0.3 * broad + 0.2 * fine, 0, 1))
-    forest = mix((.007, .014, .008), (.020, .032, .013), np.clip(0.5 + 0.4 * fine, 0, 1))
+    turf = mix((0.075, 0.095, 0.030), (0.160, 0.140, 0.055), np.clip(0.5 + 0.3 * broad + 0.2 * fine, 0, 1))
+    forest = mix((0.007, 0.014, 0.008), (0.020, 0.032, 0.013), np.clip(0.5 + 0.4 * fine, 0, 1))
     turf_at = smoothstep(0.55, 0.75, flat + 0.05 * rough) * smoothstep(1.15, 0.7, up + 0.1 * broad)
     clearing = smoothstep(1.0, 1.7, sample(bump, x * 90, z * 45 + 500)) * (z > 1.9)
     forest_at = smoothstep(0.58, 0.44, up + 0.09 * broad + 0.25 * (0.7 - flat)) * (1 - 0.8 * clearing)
     # Snow stays high up, on ledges and in hollows, and slides off whatever is steep.
     hold = 0.34 * (up - 0.95 - 0.10 * broad) + 0.8 * (flat - 0.50) - 0.35 * (lit[:, 4] - 0.5) + 0.06 * rough
     snow_at = smoothstep(-0.13, 0.16, hold + 0.03 * fine) * smoothstep(0.62, 1.0, up + 0.08 * rough)
-    colour = mix(mix(mix(rock, turf, turf_at), forest, forest_at), (.72, .74, .78), snow_at)
+    colour = mix(mix(mix(rock, turf, turf_at), forest, forest_at), (0.72, 0.74, 0.78), snow_at)
 
     sun = np.clip(normal @ (SUN / np.linalg.norm(SUN)), 0, 1) * lit[:, 3]
     light = sun[:, None] * (3.5, 3.1, 2.6) + lit[:, 4:] * (0.36, 0.49, 0.72)
@@ -226,10 +239,10 @@ def draw_spruce(rng, size=800):
     draw.polygon([(middle, 0), (middle + size / 70, size), (middle - size / 70, size)], (40, 255))
     for down in np.sort(rng.uniform(0.004, 0.93, 400)) ** 0.9:
         side = rng.uniform(-1, 1)
-        reach = fullness * (0.05 + down ** 0.85) * rng.uniform(0.65, 1.1) * side
+        reach = fullness * (0.05 + down**0.85) * rng.uniform(0.65, 1.1) * side
         droop = (0.10 + 0.28 * down) * abs(reach) + 0.012 * size
         for along in np.linspace(0.1, 1, 5 + int(abs(reach) / 6)):
-            x, y = middle + reach * along, down * size + droop * (along - 0.35 * along ** 3)
+            x, y = middle + reach * along, down * size + droop * (along - 0.35 * along**3)
             glow = 95 - 75 * side * along + 60 * (along - 0.5) + rng.normal(0, 22)
             twig = size * (0.010 + 0.022 * down) * rng.uniform(0.6, 1.3)
             tip = x + rng.normal(0.25 * np.sign(side), 0.5) * twig, y + twig
@@ -247,8 +260,8 @@ def plant_tree(rng, picture, stock, x, y, tall, light, veil):
         stock[kind, tall] = (small[..., :1] / 115) ** 1.6, small[..., 1] / 255
     bright, cover = stock[kind, tall]
     spot, part = overlap(picture, cover, x - cover.shape[1] // 2, y - tall + 1)
-    green = np.array([.034, .056, .024]) * rng.uniform(0.55, 1.5) * (rng.uniform(0.8, 1.4), 1, 1)
-    colour = mix(bright[part] * green * light + (.004, .007, .010), HAZE, np.full((1, 1), veil))
+    green = np.array([0.034, 0.056, 0.024]) * rng.uniform(0.55, 1.5) * (rng.uniform(0.8, 1.4), 1, 1)
+    colour = mix(bright[part] * green * light + (0.004, 0.007, 0.010), HAZE, np.full((1, 1), veil))
     picture[spot] = mix(picture[spot], colour, cover[part])
 
 
@@ -257,8 +270,16 @@ def plant_forest(rng, picture, stock, growth, glow, z):
     y, x = np.nonzero(rng.random(z.shape) < 0.030 * growth)
     for k in np.argsort(-z[y, x]):
         away = z[y[k], x[k]]
-        plant_tree(rng, picture, stock, x[k], y[k], FOCAL * rng.uniform(0.014, 0.034) / away,
-                   1.75 * glow[y[k], x[k]], veil_at(away))
+        plant_tree(
+            rng,
+            picture,
+            stock,
+            x[k],
+            y[k],
+            FOCAL * rng.uniform(0.014, 0.034) / away,
+            1.75 * glow[y[k], x[k]],
+            veil_at(away),
+        )
 
 
 def fill_lake(rng, picture, land):
@@ -266,13 +287,16 @@ def fill_lake(rng, picture, land):
     y, x = np.mgrid[0:ROWS, 0:COLS].astype(np.float32)
     shore = ROWS - np.argmax(land[::-1], axis=0)[None, :].astype(np.float32)
     near = np.clip((y - HORIZON) / (ROWS - HORIZON), 0.004, 1)
-    swell, across = fractal_noise(rng, 1024, 1.3, low=6), x / near ** 0.6
+    swell, across = fractal_noise(rng, 1024, 1.3, low=6), x / near**0.6
     ripple = sample(swell, across * 0.05, 60 / near) + 0.5 * sample(swell, across * 0.13, 190 / near)
-    mirror = sample(picture, np.clip(x + ripple * 5 * near, 0, COLS - 1),
-                    np.clip(shore - (y - shore) * 0.97 + ripple * (1 + 16 * near), 0, ROWS - 1))
-    water = mix((.010, .060, .070), mirror, np.clip(0.92 - 0.40 * near + 0.05 * ripple, 0.1, 0.95))
+    mirror = sample(
+        picture,
+        np.clip(x + ripple * 5 * near, 0, COLS - 1),
+        np.clip(shore - (y - shore) * 0.97 + ripple * (1 + 16 * near), 0, ROWS - 1),
+    )
+    water = mix((0.010, 0.060, 0.070), mirror, np.clip(0.92 - 0.40 * near + 0.05 * ripple, 0.1, 0.95))
     breeze = 0.22 * smoothstep(0.5, 1.8, sample(swell, x * 0.02 + 70, 14 / near))
-    return np.where((y >= shore)[..., None], mix(water, (.36, .47, .60), breeze), picture)
+    return np.where((y >= shore)[..., None], mix(water, (0.36, 0.47, 0.60), breeze), picture)
 
 
 def grow_meadow(rng, picture):
@@ -283,7 +307,7 @@ def grow_meadow(rng, picture):
     for near in np.linspace(0, 1, 130):
         for x in rng.uniform(-20, COLS + 20, 330):
             bank = ROWS * (0.885 + 0.055 * np.sin(x / COLS * 3.6 + 0.7))
-            y = bank + (ROWS * 1.06 - bank) * near ** 1.25 + rng.normal(0, 4)
+            y = bank + (ROWS * 1.06 - bank) * near**1.25 + rng.normal(0, 4)
             tone = float(sample(patches, np.float64(x * 0.06), np.float64(y * 0.2)))
             tall = (9 + 60 * near) * SCALE * rng.uniform(0.35, 1.0) * (1 + 0.2 * np.clip(tone, -2, 2))
             lean, glow = rng.normal(0.15, 0.35) * tall, rng.uniform(0.55, 1.25) * (0.75 + 0.35 * near)
@@ -309,21 +333,29 @@ def paint_mountains(rng):
     for x, y, tall in NEAR_TREES:
         plant_tree(rng, picture, stock, int(x * COLS), int(y * ROWS), tall * ROWS, light=1.0, veil=0)
     # A soft shoulder and deep shadows, as film has: sunlit snow would otherwise burn out to flat white.
-    return grow_meadow(rng, 1.1 * (picture / (1 + picture ** 2.5) ** 0.4) ** 1.15)
+    return grow_meadow(rng, 1.1 * (picture / (1 + picture**2.5) ** 0.4) ** 1.15)
 
 
 # --- The oaks: strokes of thick paint, laid from coarse to fine ---------------------------------
 # Units are pixels of the saved picture; colours are as shown.
 
 SUNSET = np.array([790.0, 500.0])
-CROWNS = np.array([  # colours from shadow to light
-    [(.26, .09, .22), (.62, .13, .10), (.90, .33, .09), (.99, .62, .20)],
-    [(.33, .16, .24), (.72, .36, .08), (.96, .65, .11), (1.0, .87, .38)],
-    [(.30, .11, .25), (.76, .24, .07), (.96, .48, .08), (1.0, .76, .26)],
-])
+CROWNS = np.array(
+    [  # colours from shadow to light
+        [(0.26, 0.09, 0.22), (0.62, 0.13, 0.10), (0.90, 0.33, 0.09), (0.99, 0.62, 0.20)],
+        [(0.33, 0.16, 0.24), (0.72, 0.36, 0.08), (0.96, 0.65, 0.11), (1.0, 0.87, 0.38)],
+        [(0.30, 0.11, 0.25), (0.76, 0.24, 0.07), (0.96, 0.48, 0.08), (1.0, 0.76, 0.26)],
+    ]
+)
 OAKS = [  # foot x, foot y, trunk width, crown colours, haze; far to near
-    (640, 612, 13, 2, .55), (985, 616, 14, 1, .5), (560, 632, 19, 1, .4), (1060, 640, 22, 0, .35),
-    (905, 650, 24, 2, .25), (440, 660, 30, 2, .2), (1180, 690, 40, 1, .12), (1330, 850, 92, 0, 0),
+    (640, 612, 13, 2, 0.55),
+    (985, 616, 14, 1, 0.5),
+    (560, 632, 19, 1, 0.4),
+    (1060, 640, 22, 0, 0.35),
+    (905, 650, 24, 2, 0.25),
+    (440, 660, 30, 2, 0.2),
+    (1180, 690, 40, 1, 0.12),
+    (1330, 850, 92, 0, 0),
     (245, 890, 118, 1, 0),
 ]
 
@@ -332,7 +364,7 @@ def make_brush(rng, tile, length, width, angle):
     """Return one stroke's coverage, ridge of paint and streaks; its bristles lift off raggedly at the end."""
     bend = rng.uniform(-0.16, 0.16)
     half = int(np.hypot(length, width + abs(bend) * length) / 2) + 2
-    y, x = np.mgrid[-half:half + 1, -half:half + 1].astype(np.float32)
+    y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float32)
     u = (x * np.cos(angle) - y * np.sin(angle)) / (length / 2)
     v = (x * np.sin(angle) + y * np.cos(angle)) / (width / 2) + bend * (u * u - 0.4) * length / width
     a, b = rng.uniform(0, 500, 2)
@@ -368,7 +400,7 @@ class Painting:
         paint = np.clip(colour + rng.normal(0, broken) + rng.normal(0, 0.55 * broken, 3), 0.02, 1)
         self.colour[spot] = mix(self.colour[spot], paint * streaks[part], 0.94 * cover[part])
         self.relief[spot] *= 1 - 0.8 * cover[part]
-        self.relief[spot] += ridge[part] * load * width ** 0.5
+        self.relief[spot] += ridge[part] * load * width**0.5
 
     def lit(self):
         """Light the paint from the upper left and let the weave show where it lies thin."""
@@ -384,24 +416,24 @@ def sketch_scene(rng):
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
     soft, drift = fractal_noise(rng, 512, 2.2), fractal_noise(rng, 512, 2.6)
     billow = sample(soft, x * 0.16, y * 0.3)
-    glow = np.exp(-np.hypot((x - SUNSET[0]) / 520, (y - SUNSET[1]) / 330) ** 2)
-    colour = mix((.16, .47, .58), (.55, .76, .74), np.clip(y / 560 + 0.16 * billow, 0, 1))
-    colour = mix(colour, (1.0, .88, .56), np.clip(glow * (1.15 + 0.10 * billow), 0, 1))
-    for level, tint in ((455, (.52, .56, .74)), (510, (.40, .36, .62)), (565, (.62, .30, .32))):
+    glow = np.exp(-(np.hypot((x - SUNSET[0]) / 520, (y - SUNSET[1]) / 330) ** 2))
+    colour = mix((0.16, 0.47, 0.58), (0.55, 0.76, 0.74), np.clip(y / 560 + 0.16 * billow, 0, 1))
+    colour = mix(colour, (1.0, 0.88, 0.56), np.clip(glow * (1.15 + 0.10 * billow), 0, 1))
+    for level, tint in ((455, (0.52, 0.56, 0.74)), (510, (0.40, 0.36, 0.62)), (565, (0.62, 0.30, 0.32))):
         top = level - 30 * sample(soft, x * 0.12 + level, x * 0) - 14 * sample(soft, x * 0.6, x * 0 + level)
-        colour = mix(colour, mix(tint, (1.0, .80, .46), 0.85 * glow), smoothstep(-6, 8, y - top))
+        colour = mix(colour, mix(tint, (1.0, 0.80, 0.46), 0.85 * glow), smoothstep(-6, 8, y - top))
     deep = np.clip((y - 605) / 395, 0, 1)
-    path = np.exp(-((x - SUNSET[0] + 90 * np.sin(deep * 3.0)) / (70 + 330 * deep)) ** 2)
-    grass = mix((.80, .50, .16), (.45, .19, .13), np.clip(deep ** 0.8 + 0.15 * billow, 0, 1))
-    grass = mix(grass, mix((1.0, .84, .45), (.93, .60, .24), deep), np.clip(path + 0.12 * billow, 0, 1))
+    path = np.exp(-(((x - SUNSET[0] + 90 * np.sin(deep * 3.0)) / (70 + 330 * deep)) ** 2))
+    grass = mix((0.80, 0.50, 0.16), (0.45, 0.19, 0.13), np.clip(deep**0.8 + 0.15 * billow, 0, 1))
+    grass = mix(grass, mix((1.0, 0.84, 0.45), (0.93, 0.60, 0.24), deep), np.clip(path + 0.12 * billow, 0, 1))
     for foot_x, foot_y, trunk, _, _ in OAKS:
         away = ((y - foot_y + 4) / (foot_y - SUNSET[1])).clip(0)
         middle = foot_x + (foot_x - SUNSET[0]) * away * 0.9
         breadth = np.maximum(trunk * (0.75 + 1.3 * away) + 10 * away * billow, 1)
         shadow = smoothstep(1.15, 0.7, np.abs(x - middle) / breadth) * (away > 0) * np.exp(-0.3 * away)
-        grass = mix(grass, (.27, .19, .42), 0.85 * shadow)
+        grass = mix(grass, (0.27, 0.19, 0.42), 0.85 * shadow)
     dapple = smoothstep(0.5, 1.3, sample(drift, x * 0.35, y * 1.2)) * smoothstep(0.1, 0.4, deep)
-    colour = mix(colour, mix(grass, (.36, .22, .46), 0.7 * dapple), smoothstep(-4, 4, y - 606))
+    colour = mix(colour, mix(grass, (0.36, 0.22, 0.46), 0.7 * dapple), smoothstep(-4, 4, y - 606))
     around = np.arctan2(SUNSET[1] - y, x - SUNSET[0]) + np.pi / 2 + 0.5 * sample(drift, x * 0.2, y * 0.2)
     return colour, np.where(y < 450, around, 0.30 * sample(drift, x * 0.3, y * 0.6))
 
@@ -434,8 +466,17 @@ def grow(rng, x, y, heading, trunk, length, wood, tips, order=0):
     forks = 3 if order < 2 else 2
     for side in np.linspace(-1, 1, forks) + rng.normal(0, 0.2, forks):
         turn = side * rng.uniform(0.35, 0.65) * (1 if order else 1.55)
-        grow(rng, x, y, heading + turn, thick * rng.uniform(0.60, 0.78), length * rng.uniform(0.66, 0.88),
-             wood, tips, order + 1)
+        grow(
+            rng,
+            x,
+            y,
+            heading + turn,
+            thick * rng.uniform(0.60, 0.78),
+            length * rng.uniform(0.66, 0.88),
+            wood,
+            tips,
+            order + 1,
+        )
 
 
 def paint_wood(painting, wood, haze):
@@ -449,12 +490,19 @@ def paint_wood(painting, wood, haze):
         width = int(np.clip(thick * 0.22, 3, 13)) | 1
         for side in np.linspace(-1, 1, max(2, int(thick / width * 1.1))) if thick > 8 else (0.0,):
             light = side * np.sign(facing) * (0.45 + 0.55 * abs(facing)) + rng.normal(0, 0.22)
-            tone = mix((.13, .08, .13), (.30, .15, .13), smoothstep(-0.5, 0.5, light))
-            tone = mix(tone, (.86, .47, .20), smoothstep(0.55, 1.25, light))
-            tone = mix(tone, (.34, .30, .52), 0.8 * smoothstep(-0.6, -1.2, light))
+            tone = mix((0.13, 0.08, 0.13), (0.30, 0.15, 0.13), smoothstep(-0.5, 0.5, light))
+            tone = mix(tone, (0.86, 0.47, 0.20), smoothstep(0.55, 1.25, light))
+            tone = mix(tone, (0.34, 0.30, 0.52), 0.8 * smoothstep(-0.6, -1.2, light))
             spot = (x, y) + across * side * 0.5 * (thick - width)
-            painting.stroke(*spot, heading + rng.normal(0, 0.20), mix(tone, (.80, .62, .58), haze),
-                            int(max(9, width * rng.integers(3, 6))), width, broken=0.028, load=1.1)
+            painting.stroke(
+                *spot,
+                heading + rng.normal(0, 0.20),
+                mix(tone, (0.80, 0.62, 0.58), haze),
+                int(max(9, width * rng.integers(3, 6))),
+                width,
+                broken=0.028,
+                load=1.1,
+            )
 
 
 def paint_crown(painting, tips, ramp, haze, scale, clumps):
@@ -468,27 +516,32 @@ def paint_crown(painting, tips, ramp, haze, scale, clumps):
             light = int(np.clip(1.55 + 1.9 * (offset @ sunny + rng.normal(0, 0.22)), 0, 3))
             tone = CROWNS[ramp][light] * (1 - other) + CROWNS[(ramp + 1) % 3][light] * other
             angle = turn + 1.2 * offset[0] + rng.normal(0, 0.5) + np.pi * rng.integers(2)
-            painting.stroke(*(centre + offset * radius), angle, mix(tone, (.98, .80, .55), haze),
-                            length - 2 * int(rng.integers(0, 1 + length // 5)), max(4, length // 2),
-                            load=0.9 + 0.15 * light)
+            painting.stroke(
+                *(centre + offset * radius),
+                angle,
+                mix(tone, (0.98, 0.80, 0.55), haze),
+                length - 2 * int(rng.integers(0, 1 + length // 5)),
+                max(4, length // 2),
+                load=0.9 + 0.15 * light,
+            )
 
 
 def scatter_leaves(painting, count):
     """Strew fallen leaves in drifts, larger towards the viewer; one in eighty is still in the air."""
     rng, drifts = painting.rng, fractal_noise(painting.rng, 256, 1.8, low=4)
     near, x = np.sort(rng.random(count)), rng.uniform(0, WIDTH, count)
-    y = 625 + 375 * near ** 0.9
+    y = 625 + 375 * near**0.9
     lies = sample(drifts, x * 0.12, y * 0.5) > rng.normal(0.1, 0.7, count)
     y = np.where(rng.random(count) < 1 / 80, rng.uniform(250, 800, count), y)
     for k in np.flatnonzero(lies):
         size = int((5 + 3 * round(5 * near[k])) * rng.uniform(0.7, 1.25))
-        tone = CROWNS[rng.integers(3)][rng.choice(4, p=(.12, .28, .38, .22))]
+        tone = CROWNS[rng.integers(3)][rng.choice(4, p=(0.12, 0.28, 0.38, 0.22))]
         painting.stroke(x[k], y[k], rng.normal(0, 0.6), tone, size, max(4, size // 2), broken=0.06, load=1.1)
 
 
 def paint_oaks(rng):
     colour, angle = sketch_scene(rng)
-    painting = Painting(rng, ground=(.45, .24, .15))
+    painting = Painting(rng, ground=(0.45, 0.24, 0.15))
     for length, width, spacing in ((150, 44, 26), (84, 25, 17), (46, 15, 13)):
         cover_canvas(painting, colour, angle, length, width, spacing)
     scatter_leaves(painting, 5200)
@@ -507,8 +560,12 @@ def paint_oaks(rng):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent.parent / "img",
-                        help="folder for the pictures (default: img, beside the folder of this script)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path(__file__).resolve().parent.parent / "img",
+        help="folder for the pictures (default: img, beside the folder of this script)",
+    )
     parser.add_argument("--seed", type=int, default=2, help="another seed paints other pictures (default: 2)")
     args = parser.parse_args()
     for name, paint in (("mountains.jpg", paint_mountains), ("autumn-oaks.jpg", paint_oaks)):

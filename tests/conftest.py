@@ -6,13 +6,12 @@ USER_ENVIRONMENT = dict(os.environ)  # before gluon_nst sets the threads and a f
 os.environ["MPLBACKEND"] = "Agg"  # no windows, on whatever machine this is
 
 import gluon_nst as nst  # before mxnet: it sets MXNet's thread count
+from gluon_nst import layers
 
 import mxnet as mx
 import numpy as np
 import pytest
 from PIL import Image
-
-from gluon_nst import layers
 
 from painting import paint
 from weights_fixtures import (  # noqa: F401
@@ -79,6 +78,30 @@ def style(tmp_path):
     path = tmp_path / "style.png"
     Image.fromarray(paint(80, 70, seed=2)).save(path)
     return path
+
+
+SMALL = {"sizes": [(32, 48), (48, 64)], "epochs": [4, 3]}
+"""Two small stages."""
+
+
+@pytest.fixture
+def run(content, style, weights_file):
+    """Run `transfer` on the small pictures, with the random trunk, in two small stages unless told otherwise."""
+
+    def transfer(*pictures, **options):
+        return nst.transfer(*(pictures or (content, style)), **{"weights": str(weights_file), **SMALL, **options})
+
+    return transfer
+
+
+@pytest.fixture
+def job(content, style, weights_file):
+    """The Job of the same."""
+
+    def make(**options):
+        return nst.Job.customised(content, style, **{"weights": str(weights_file), **SMALL, **options})
+
+    return make
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 
+import gluon_nst as nst
+from gluon_nst import cli, pictures, runtime, training
+from gluon_nst import recipe as recipes
+
 import mxnet as mx
 import pytest
 from PIL import Image
-
-import gluon_nst as nst
-from gluon_nst import cli, pictures, recipe as recipes, runtime, training
 
 from test_images import BAD_PICTURES
 
@@ -109,9 +110,7 @@ def obeying_permissions(command):
         if not shutil.which("setpriv"):
             pytest.skip("root may read everything, and setpriv (util-linux) is not here to take that away")
         command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
-    return subprocess.run(
-        [*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
-    )
+    return subprocess.run([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_a_picture_without_permission_is_refused(content, style, tmp_path, weights_file):
@@ -200,7 +199,9 @@ def test_a_full_disk_is_one_line_that_names_the_file(render, tmp_path, monkeypat
 
     monkeypatch.setattr(Image.Image, "save", full)
     status, _, err = render("--quiet")
-    assert status == 1 and err.startswith(f"error: {tmp_path / 'out.png'}: can't write it (No space left on device); free")
+    assert status == 1 and err.startswith(
+        f"error: {tmp_path / 'out.png'}: can't write it (No space left on device); free"
+    )
     assert sorted(os.listdir(tmp_path)) == ["content.png", "style.png"]
 
 
@@ -291,7 +292,12 @@ def test_a_stopped_chapter_leaves_a_finished_one_where_it_is(weights_file, conte
     stopped(3)
     assert chapter(weights_file, tmp_path / "out", *options) == 130
     assert {path: path.read_bytes() for path in before} == before
-    beside = {"losses-interrupted.csv", "losses-interrupted.png", "neural-style-1-interrupted.png", "neural-style-2-interrupted.png"}
+    beside = {
+        "losses-interrupted.csv",
+        "losses-interrupted.png",
+        "neural-style-1-interrupted.png",
+        "neural-style-2-interrupted.png",
+    }
     assert {path.name for path in (tmp_path / "out").iterdir()} == {path.name for path in before} | beside
 
 
@@ -375,7 +381,19 @@ def test_the_home_folder_can_be_named_with_a_tilde(content, style, weights_file,
 def test_a_name_that_begins_with_a_tilde_is_a_name(content, style, weights_file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     content.rename("~c.png")
-    arguments = ["render", "~c.png", str(style), "--output", "~o.png", "--weights", str(weights_file), "--sizes", "32x48", "--epochs", "1"]
+    arguments = [
+        "render",
+        "~c.png",
+        str(style),
+        "--output",
+        "~o.png",
+        "--weights",
+        str(weights_file),
+        "--sizes",
+        "32x48",
+        "--epochs",
+        "1",
+    ]
     assert cli.main(arguments) == 0 and (tmp_path / "~o.png").exists()
 
 
@@ -384,12 +402,26 @@ def test_a_reader_that_goes_away_is_no_error(weights_file, content, style, tmp_p
         reading, writing = os.pipe()
         os.close(reading)
         with os.fdopen(writing) as nobody:
-            return subprocess.run([sys.executable, "-m", "gluon_nst", *map(str, command)], stdout=nobody, stderr=subprocess.PIPE)
+            return subprocess.run(
+                [sys.executable, "-m", "gluon_nst", *map(str, command)], stdout=nobody, stderr=subprocess.PIPE
+            )
 
     for command in (["recipes"], ["recipes", "d2l-2019"], ["--help"], ["weights", "list"]):
         done = run(*command)
         assert done.stderr == b"" and done.returncode == 0
-    options = ["--content", content, "--style", style, "--weights", weights_file, "--sizes", "32x48", "--epochs", "60", "--quiet"]
+    options = [
+        "--content",
+        content,
+        "--style",
+        style,
+        "--weights",
+        weights_file,
+        "--sizes",
+        "32x48",
+        "--epochs",
+        "60",
+        "--quiet",
+    ]
     done = run("chapter", *options, "--out", tmp_path / "out")
     assert done.stderr == b"" and done.returncode == 0 and (tmp_path / "out/neural-style-1.png").exists()
 
@@ -398,21 +430,48 @@ def test_a_reader_that_goes_away_is_no_error(weights_file, content, style, tmp_p
 def test_a_run_does_not_end_for_want_of_a_place_for_its_progress(content, style, weights_file, tmp_path, stream):
     options = f"--output {tmp_path}/out.png --weights {weights_file} --sizes 32x48 --epochs 2"
     line = f"{sys.executable} -m gluon_nst render {content} {style} {options} {stream}"
-    assert subprocess.run(["bash", "-c", line], stdout=subprocess.DEVNULL).returncode == 0 and (tmp_path / "out.png").exists()
+    assert (
+        subprocess.run(["bash", "-c", line], stdout=subprocess.DEVNULL).returncode == 0
+        and (tmp_path / "out.png").exists()
+    )
 
 
-@pytest.mark.skipif("avx512bw" not in runtime.processor_flags(), reason="MXNet has bfloat16 only on processors with AVX-512")
+@pytest.mark.skipif(
+    "avx512bw" not in runtime.processor_flags(), reason="MXNet has bfloat16 only on processors with AVX-512"
+)
 @pytest.mark.parametrize("instructions", ["", "AVX512_CORE", "AVX512_CORE_BF16"])
 def test_bfloat16_runs_with_every_set_of_instructions(content, style, weights_file, tmp_path, instructions):
     # oneDNN has other kernels, and other layouts, for each; a mistake in one of them ends the process.
-    command = ["render", content, style, "--output", tmp_path / "out.png", "--weights", weights_file, "--sizes", "32x48,48x64"]
-    command = [sys.executable, "-m", "gluon_nst", *map(str, command), "--epochs", "2", "--precision", "bfloat16", "--quiet"]
+    command = [
+        "render",
+        content,
+        style,
+        "--output",
+        tmp_path / "out.png",
+        "--weights",
+        weights_file,
+        "--sizes",
+        "32x48,48x64",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "gluon_nst",
+        *map(str, command),
+        "--epochs",
+        "2",
+        "--precision",
+        "bfloat16",
+        "--quiet",
+    ]
     environment = {**os.environ, "DNNL_MAX_CPU_ISA": instructions}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert done.returncode == 0 and done.stderr == b"" and (tmp_path / "out.png").exists()
 
 
-@pytest.mark.parametrize("closed, out, err", [(">&-", b"", b""), ("2>&-", b"d2l-2019", b""), ("> /dev/full", b"", b"error: the run failed")])
+@pytest.mark.parametrize(
+    "closed, out, err", [(">&-", b"", b""), ("2>&-", b"d2l-2019", b""), ("> /dev/full", b"", b"error: the run failed")]
+)
 def test_a_standard_stream_that_can_not_be_written_is_no_traceback(closed, out, err):
     line = f"{sys.executable} -m gluon_nst recipes {closed}"
     done = subprocess.run(["bash", "-c", line], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -420,7 +479,15 @@ def test_a_standard_stream_that_can_not_be_written_is_no_traceback(closed, out, 
 
 
 def test_what_needs_no_mxnet_does_not_load_it():
-    for argv in (["--help"], ["render", "--help"], ["--version"], ["recipes"], ["recipes", "fast"], ["render", "--what"], []):
+    for argv in (
+        ["--help"],
+        ["render", "--help"],
+        ["--version"],
+        ["recipes"],
+        ["recipes", "fast"],
+        ["render", "--what"],
+        [],
+    ):
         code = f"""
 import sys
 from gluon_nst import cli
@@ -463,7 +530,12 @@ def chapter(weights_file, out, *options):
 
 def test_chapter_writes_its_files_and_prints_the_chapters_lines(weights_file, content, style, tmp_path, capfd):
     assert chapter(weights_file, tmp_path / "out", "--content", content, "--style", style) == 0
-    assert sorted(os.listdir(tmp_path / "out")) == ["losses.csv", "losses.png", "neural-style-1.png", "neural-style-2.png"]
+    assert sorted(os.listdir(tmp_path / "out")) == [
+        "losses.csv",
+        "losses.png",
+        "neural-style-1.png",
+        "neural-style-2.png",
+    ]
     sizes = [Image.open(tmp_path / f"out/neural-style-{number}.png").size for number in (1, 2)]
     assert sizes == [(48, 32), (64, 48)] and Image.open(tmp_path / "out/losses.png").width > 400
     lines = capfd.readouterr().out.splitlines()
@@ -580,7 +652,13 @@ def test_a_run_can_be_watched(render, tmp_path):
 def test_chapter_keeps_its_snapshots_in_its_folder(weights_file, content, style, tmp_path):
     options = ["--content", content, "--style", style, "--sizes", "32x48", "--epochs", "6", "--save-every", "3"]
     assert chapter(weights_file, tmp_path / "out", *options) == 0
-    names = ["losses.csv", "losses.png", "neural-style-1.png", "neural-style-stage-1-epoch-3.png", "neural-style-stage-1-epoch-6.png"]
+    names = [
+        "losses.csv",
+        "losses.png",
+        "neural-style-1.png",
+        "neural-style-stage-1-epoch-3.png",
+        "neural-style-stage-1-epoch-6.png",
+    ]
     assert sorted(os.listdir(tmp_path / "out")) == names
 
 

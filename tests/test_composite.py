@@ -1,13 +1,13 @@
+import gluon_nst as nst
+
 import mxnet as mx
 import numpy as np
-
-import gluon_nst as nst
 
 
 def test_the_composite_is_the_blocks_only_parameter():
     block = nst.GeneratedImage((1, 3, 4, 5))
     block.initialize(mx.init.Constant(0.25))
-    assert list(block._collect_params_with_prefix()) == ["weight"]
+    assert [name[len(block.prefix) :] for name in block.collect_params()] == ["weight"]
     assert block().shape == (1, 3, 4, 5) and (block().asnumpy() == 0.25).all()
 
 
@@ -18,7 +18,7 @@ def test_the_composite_starts_as_a_copy():
     composite[:] = 0
     assert X.asnumpy().any()
     assert grams[0].shape == (2, 2) and trainer.learning_rate == 0.3
-    assert type(trainer) is mx.gluon.Trainer and type(trainer._optimizer) is mx.optimizer.Adam
+    assert type(trainer) is mx.gluon.Trainer and type(trainer.optimizer) is mx.optimizer.Adam
 
 
 def test_the_block_works_in_np_mode(np_mode):

@@ -1,15 +1,16 @@
 import json
+import signal
 import subprocess
 import sys
 import time
-import signal
 from pathlib import Path
+
+import gluon_nst as nst
+from gluon_nst import apart, cli, experiments, job, weights
+from gluon_nst import recipe as recipes
 
 import pytest
 from PIL import Image
-
-import gluon_nst as nst
-from gluon_nst import apart, cli, experiments, job, recipe as recipes, weights
 
 SMALL = ["--sizes", "32x48", "--epochs", "3", "--quiet"]
 
@@ -62,7 +63,10 @@ def test_a_sweep_keeps_the_picture_and_the_losses_of_every_cell(command, started
 
 
 def test_two_things_varied_make_a_grid(content, style):
-    vary = {"style_weight": {"1e1": 10.0, "1e3": 1e3}, "content_layers": {"conv2_2": ["conv2_2"], "conv4_2": ["conv4_2"]}}
+    vary = {
+        "style_weight": {"1e1": 10.0, "1e3": 1e3},
+        "content_layers": {"conv2_2": ["conv2_2"], "conv4_2": ["conv4_2"]},
+    }
     experiment = experiments.sweep(content, style, vary)
     assert [[trial.options for trial in row] for row in experiment.rows] == [
         [{"style_weight": 10, "content_layers": ["conv2_2"]}, {"style_weight": 1e3, "content_layers": ["conv2_2"]}],
@@ -99,7 +103,10 @@ def test_a_finished_cell_is_not_run_again(command, started, tmp_path):
     assert (tmp_path / "out/style-weight=1e1.png").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("change", ["losses gone", "half a picture", "another style", "another seed", "another learning rate", "another start"])
+@pytest.mark.parametrize(
+    "change",
+    ["losses gone", "half a picture", "another style", "another seed", "another learning rate", "another start"],
+)
 def test_a_cell_that_is_not_what_would_be_made_is_run_again(command, started, tmp_path, style, change):
     start = tmp_path / "start.png"
     Image.new("RGB", (48, 32), "red").save(start)
@@ -137,7 +144,11 @@ def test_a_cell_with_a_long_name_has_files_with_a_short_one(content, style):
 def test_values_to_vary_can_be_a_list(content, style):
     experiment = experiments.sweep(content, style, {"style_weight": [1, 2.5]})
     assert [trial.name for trial in experiment.trials] == ["style-weight=1", "style-weight=2.5"]
-    for vary, message in (({"colour": [1]}, "vary: colour: not one of recipe, sizes"), ({}, "0 things"), ({"lr": []}, "lr: at least one")):
+    for vary, message in (
+        ({"colour": [1]}, "vary: colour: not one of recipe, sizes"),
+        ({}, "0 things"),
+        ({"lr": []}, "lr: at least one"),
+    ):
         with pytest.raises(nst.InputError, match=message):
             experiments.sweep(content, style, vary)
 
@@ -147,7 +158,9 @@ def test_a_bad_cell_is_marked_and_told_at_the_end(command, tmp_path):
     assert status == 1
     lines = err.splitlines()
     assert lines[0] == "lr=-1: can't be run, lr: -1.0 is not a number above 0; the others go on"
-    assert lines[1].startswith("error: lr=1e30: stage 1, epoch 1: the loss is") and lines[2].startswith("error: lr=-1: lr: -1.0")
+    assert lines[1].startswith("error: lr=1e30: stage 1, epoch 1: the loss is") and lines[2].startswith(
+        "error: lr=-1: lr: -1.0"
+    )
     assert len(lines) == 3 and "1 of 3 pictures" in out
     assert files(tmp_path / "out") == ["lr=0.01.csv", "lr=0.01.png"] and (tmp_path / "sheet.svg").is_file()
 
@@ -155,7 +168,10 @@ def test_a_bad_cell_is_marked_and_told_at_the_end(command, tmp_path):
 def test_a_sheet_marks_what_failed_and_what_was_not_run(content, style):
     experiment = experiments.sweep(content, style, {"lr": {"1": 1.0, "2": 2.0}})
     first, second = experiment.trials
-    outcomes = [experiments.Outcome(first, None, "too hot", failed=True), experiments.Outcome(second, None, "not run yet")]
+    outcomes = [
+        experiments.Outcome(first, None, "too hot", failed=True),
+        experiments.Outcome(second, None, "not run yet"),
+    ]
     axes = experiment.sheet(outcomes).axes
     assert [text.get_text() for a in axes for text in a.texts] == ["failed: too hot", "not run yet"]
 
@@ -191,7 +207,18 @@ def test_a_bad_sweep_is_one_line(command, tmp_path, options, message):
 
 def test_an_experiment_does_not_overwrite_its_inputs(content, style, weights_file, tmp_path, capfd):
     Path(content).rename(tmp_path / "lr=1.png")
-    arguments = ["sweep", tmp_path / "lr=1.png", style, "--vary", "lr=1", "--out", tmp_path, "--weights", weights_file, *SMALL]
+    arguments = [
+        "sweep",
+        tmp_path / "lr=1.png",
+        style,
+        "--vary",
+        "lr=1",
+        "--out",
+        tmp_path,
+        "--weights",
+        weights_file,
+        *SMALL,
+    ]
     assert cli.main(list(map(str, arguments))) == 2
     assert "is one of the run's inputs" in capfd.readouterr().err
 
@@ -228,7 +255,9 @@ def test_each_command_can_be_stopped_with_ctrl_c(content, style, weights_file, t
         "reconstruct": ["reconstruct", "content", content, "--layers", "conv1_1,conv5_1", "--epochs", "400"],
     }[name]
     for recipe, count in (("one", 2), ("two", 100000)):
-        (tmp_path / f"{recipe}.toml").write_text(f'extends = "d2l-2019"\n[[stages]]\nsize = [32, 48]\nepochs = {count}\n')
+        (tmp_path / f"{recipe}.toml").write_text(
+            f'extends = "d2l-2019"\n[[stages]]\nsize = [32, 48]\nepochs = {count}\n'
+        )
     size = [] if name == "compare" else ["--sizes", "32x48" if name == "sweep" else "64x96"]
     run = subprocess.Popen(
         [sys.executable, "-m", "gluon_nst", *map(str, given), *size, "--out", "out", "--weights", str(weights_file)],
@@ -387,7 +416,11 @@ def test_a_reconstruction_comes_near_its_picture(content, weights_file):
 def test_a_reconstructions_sheet_begins_with_the_original(content):
     experiment = experiments.reconstruct("style", content, ["conv1_1", "conv2_1"])
     outcomes = [experiments.Outcome(trial, Image.new("RGB", (48, 32))) for trial in experiment.trials]
-    assert [axes.get_title() for axes in experiment.sheet(outcomes).axes] == ["original", "conv1_1", "conv1_1 to conv2_1"]
+    assert [axes.get_title() for axes in experiment.sheet(outcomes).axes] == [
+        "original",
+        "conv1_1",
+        "conv1_1 to conv2_1",
+    ]
 
 
 @pytest.mark.parametrize("options, message", [

@@ -1,22 +1,25 @@
 import dataclasses
 import io
 
+import gluon_nst as nst
+from gluon_nst import figures, recipes
+
 import numpy as np
 import pytest
 from PIL import Image
-
-import gluon_nst as nst
-from gluon_nst import figures, recipe as recipes
 
 from painting import paint
 
 
 def epochs(count, stage=1):
     """A record of `count` epochs whose losses fall."""
-    return [
-        nst.Epoch(stage, n, 1 / (n + 1), 5 / (n + 1), 0.5, 6 / (n + 1) + 0.5, 0.01, 1.0, (1 / (n + 1),), (1 / (n + 1),) * 5)
-        for n in range(count)
-    ]
+    return [nst.Epoch(stage, n, losses(1 / (n + 1), 0.5), 0.01, 1.0) for n in range(count)]
+
+
+def losses(loss, tv):
+    """Losses of one content layer and five style layers, each `loss`."""
+    terms = {"content/conv4_4": loss, **{f"style/conv{block}_1": loss for block in range(1, 6)}, "tv": tv}
+    return nst.Losses(terms, sum(terms.values()))
 
 
 def drawn(figure):
@@ -39,7 +42,10 @@ def test_the_losses_are_drawn_together_and_layer_by_layer():
     sums, layers = figures.plot_losses(epochs(4) + epochs(3, stage=2), recipe).axes
     for axes, labels in (
         (sums, ["total", "content", "style", "TV"]),
-        (layers, ["content conv4_4", "style conv1_1", "style conv2_1", "style conv3_1", "style conv4_1", "style conv5_1"]),
+        (
+            layers,
+            ["content conv4_4", "style conv1_1", "style conv2_1", "style conv3_1", "style conv4_1", "style conv5_1"],
+        ),
     ):
         assert [text.get_text() for text in axes.get_legend().get_texts()] == labels
         assert sum(len(line.get_ydata()) == 7 for line in axes.get_lines()) == len(labels)
@@ -60,7 +66,9 @@ def test_a_sheet_shows_every_picture_under_its_title_at_its_own_shape(picture):
 
 
 def test_a_sheet_says_why_a_picture_is_not_there(picture):
-    sheet = figures.sheet([[figures.Cell(picture, "a", side="row"), None], [figures.Cell(None, "b", "failed: too small"), None]])
+    sheet = figures.sheet(
+        [[figures.Cell(picture, "a", side="row"), None], [figures.Cell(None, "b", "failed: too small"), None]]
+    )
     assert [axes.get_ylabel() for axes in sheet.axes] == ["row", "", "", ""]
     assert [text.get_text() for text in sheet.axes[2].texts] == ["failed: too small"] and not sheet.axes[2].images
 
@@ -103,7 +111,7 @@ def test_a_film_has_the_composite_beside_the_losses_so_far(picture):
 
 def test_losses_that_are_all_0_are_drawn_too():
     recipe = recipes.customise("d2l-2019", sizes=[(32, 48)])
-    nothing = [nst.Epoch(1, number, 0, 0, 0, 0, 0.01, 1.0, (0,), (0,) * 5) for number in range(3)]
+    nothing = [nst.Epoch(1, number, losses(0, 0), 0.01, 1.0) for number in range(3)]
     assert drawn(figures.plot_losses(nothing, recipe)).std() > 0
     assert len(list(figures.film([(1, Image.new("RGB", (30, 20)))], nothing))) == 1
 

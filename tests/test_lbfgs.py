@@ -1,12 +1,12 @@
+from gluon_nst.lbfgs import LBFGS
+
 import numpy as np
 import pytest
 
-from gluon_nst.lbfgs import LBFGS
 
-
-def minimise(function, x, evaluations, corrections=5, bounds=None, first_step=0.1):
+def minimise(function, x, evaluations, history_size=5, bounds=None, first_step=0.1):
     """The losses and the points of so many evaluations of `function`, which gives a loss and a gradient."""
-    optimizer, losses, points = LBFGS(x, corrections, bounds, first_step), [], []
+    optimizer, losses, points = LBFGS(x, history_size, bounds, first_step), [], []
     while len(losses) < evaluations and not optimizer.settled:
         points.append(optimizer.x)
         loss, gradient = function(optimizer.x.astype(np.float64))
@@ -34,16 +34,18 @@ def test_it_finds_the_minimum_at_the_end_of_a_curved_valley():
 
 def test_with_a_memory_of_every_direction_it_solves_a_quadratic_in_a_few_steps():
     scales = np.geomspace(1, 100, 8)
-    losses, _ = minimise(bowl(scales), np.ones(8, np.float32), 40, corrections=8)
+    losses, _ = minimise(bowl(scales), np.ones(8, np.float32), 40, history_size=8)
     assert min(losses) < 1e-8 * losses[0]
-    forgetful, _ = minimise(bowl(scales), np.ones(8, np.float32), 40, corrections=1)
+    forgetful, _ = minimise(bowl(scales), np.ones(8, np.float32), 40, history_size=1)
     assert min(forgetful) > min(losses)
 
 
 def test_every_point_is_within_the_bounds_and_the_minimum_on_them_is_found():
     centre = np.array([[2.0, 0.3], [-1.0, 0.6]])
     bounds = np.float32(0), np.array([[1.0, 1.0], [1.0, 0.5]], np.float32)
-    losses, points = minimise(lambda x: (float(((x - centre) ** 2).sum()), 2 * (x - centre)), np.full((2, 2), 0.5), 60, bounds=bounds)
+    losses, points = minimise(
+        lambda x: (float(((x - centre) ** 2).sum()), 2 * (x - centre)), np.full((2, 2), 0.5), 60, bounds=bounds
+    )
     assert all((point >= bounds[0]).all() and (point <= bounds[1]).all() for point in points)
     assert points[np.argmin(losses)] == pytest.approx(np.array([[1.0, 0.3], [0.0, 0.5]]), abs=1e-3)
 
@@ -61,7 +63,9 @@ def test_the_first_step_has_the_length_it_is_given():
 def test_it_settles_where_nothing_is_left_to_gain():
     losses, _ = minimise(bowl(np.ones(3)), np.zeros(3, np.float32), 50)
     assert len(losses) == 1
-    losses, _ = minimise(lambda x: (1.0 + 1e-9 * np.random.rand(), np.ones(3)), np.zeros(3, np.float32), 50)  # nothing but noise
+    losses, _ = minimise(
+        lambda x: (1.0 + 1e-9 * np.random.rand(), np.ones(3)), np.zeros(3, np.float32), 50
+    )  # nothing but noise
     assert len(losses) < 50
 
 

@@ -1,11 +1,11 @@
 """The losses against NumPy written from the book's equations."""
 
+import gluon_nst as nst
+
 import mxnet as mx
 import numpy as np
 import pytest
 from mxnet import autograd, nd
-
-import gluon_nst as nst
 
 
 def features(channels, height, width, seed):
@@ -75,7 +75,7 @@ def test_compute_loss_weighs_and_adds():
         style_weight=300,
         tv_weight=7,
     )
-    assert [close(l, e) for l, e in zip(contents_l + styles_l, expected_contents + expected_styles)] == [True] * 4
+    assert [close(loss, value) for loss, value in zip(contents_l + styles_l, expected_contents + expected_styles)] == [True] * 4
     assert close(tv_l, 7 * book_tv(X))
     assert close(total, sum(expected_contents) + sum(expected_styles) + 7 * book_tv(X))
 

@@ -3,10 +3,10 @@ import subprocess
 import sys
 import weakref
 
+from gluon_nst import InputError, machine
+
 import mxnet as mx
 import pytest
-
-from gluon_nst import InputError, machine
 
 
 def file_tree(root, siblings, cgroup="0::/\n", limits=None):

@@ -1,11 +1,12 @@
 import hashlib
 
-import pytest
-from weights_servers import Server, dead_url
-
 import gluon_nst as nst
 from gluon_nst import cli, pictures
 from gluon_nst.weights.cache import cache_folder
+
+import pytest
+
+from weights_servers import Server, dead_url
 
 
 @pytest.fixture
@@ -44,5 +45,7 @@ def test_where_the_book_can_not_be_reached_the_chapter_says_so(book, monkeypatch
     monkeypatch.setattr(pictures, "BOOK", dead_url())
     assert cli.main(["chapter", "--book-images", "--out", str(tmp_path / "out")]) == 1
     err = capfd.readouterr().err
-    assert err.startswith("error: ") and "rainier.jpg" in err and "--content and --style" in err and err.count("\n") == 1
+    assert (
+        err.startswith("error: ") and "rainier.jpg" in err and "--content and --style" in err and err.count("\n") == 1
+    )
     assert not (tmp_path / "out").exists()

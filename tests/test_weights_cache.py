@@ -5,18 +5,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+from gluon_nst import layers, vgg, weights
+from gluon_nst.errors import WeightsError
+from gluon_nst.images import RGB_MEAN, RGB_STD
+from gluon_nst.weights import conversion
+
 import filelock
 import mxnet as mx
 import numpy as np
 import pooch
 import pytest
+
 from weights_files import URLS, blocks_and_numbers, digest, in_cache
 from weights_networks import assert_close, assert_equal, convolve
-
-from gluon_nst import layers, vgg, weights
-from gluon_nst.errors import WeightsError
-from gluon_nst.images import RGB_MEAN, RGB_STD
-from gluon_nst.weights import conversion
 
 pytestmark = pytest.mark.usefixtures("weights_folder")
 

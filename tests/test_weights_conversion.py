@@ -1,13 +1,14 @@
 """The conversion of Caffe's networks: they compute what they computed, and their outputs get the model zoo's scale."""
 
-import numpy as np
-import pytest
-from weights_files import blocks_and_numbers, in_cache, save_keras
-from weights_networks import assert_close, assert_computes_vgg16, assert_equal, run_vgg19, vgg16
-
 from gluon_nst import layers, weights
 from gluon_nst.errors import InputError
 from gluon_nst.weights import calibration, conversion
+
+import numpy as np
+import pytest
+
+from weights_files import blocks_and_numbers, in_cache, save_keras
+from weights_networks import assert_close, assert_computes_vgg16, assert_equal, run_vgg19, vgg16
 
 pytestmark = pytest.mark.usefixtures("weights_folder")
 

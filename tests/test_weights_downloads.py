@@ -4,14 +4,15 @@ import hashlib
 import socket
 import time
 
-import pytest
-from weights_files import URLS, in_cache
-from weights_networks import assert_equal
-from weights_servers import dead_url
-
 from gluon_nst import weights
 from gluon_nst.errors import WeightsError
 from gluon_nst.weights import downloads
+
+import pytest
+
+from weights_files import URLS, in_cache
+from weights_networks import assert_equal
+from weights_servers import dead_url
 
 pytestmark = pytest.mark.usefixtures("weights_folder")
 

@@ -4,13 +4,14 @@ import shutil
 import time
 from pathlib import Path
 
-import numpy as np
-import pytest
-from weights_files import KERAS_FILE, URLS, digest, in_cache, save_safetensors
-
 from gluon_nst import weights
 from gluon_nst.errors import InputError, WeightsError
 from gluon_nst.weights import conversion
+
+import numpy as np
+import pytest
+
+from weights_files import KERAS_FILE, URLS, digest, in_cache, save_safetensors
 
 pytestmark = pytest.mark.usefixtures("weights_folder")
 

@@ -2,14 +2,15 @@
 
 import builtins
 
-import numpy as np
-import pytest
-from weights_files import in_cache, save_keras, save_legacy_gluon, save_safetensors
-from weights_networks import assert_equal
-
 from gluon_nst import weights
 from gluon_nst.errors import InputError
 from gluon_nst.weights import formats
+
+import numpy as np
+import pytest
+
+from weights_files import in_cache, save_keras, save_legacy_gluon, save_safetensors
+from weights_networks import assert_equal
 
 pytestmark = pytest.mark.usefixtures("weights_folder")
 

@@ -4,13 +4,14 @@ import inspect
 import json
 import shutil
 
-import huggingface_hub
-import pytest
-from weights_files import URLS, digest, in_cache, save_safetensors
-
 from gluon_nst import weights
 from gluon_nst.errors import InputError, WeightsError
 from gluon_nst.weights import downloads, sources
+
+import huggingface_hub
+import pytest
+
+from weights_files import URLS, digest, in_cache, save_safetensors
 
 pytestmark = pytest.mark.usefixtures("weights_folder")
 

@@ -3,12 +3,12 @@
 import hashlib
 from pathlib import Path
 
+from gluon_nst import layers
+
 import h5py
 import mxnet as mx
 import numpy as np
 from safetensors.numpy import save_file
-
-from gluon_nst import layers
 
 KERAS_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
 

@@ -4,12 +4,13 @@ import os
 import shutil
 import zipfile
 
+from gluon_nst.weights import calibration, conversion, downloads, sources
+
 import numpy as np
 import pytest
+
 from weights_files import KERAS_FILE, URLS, digest, save_gluon, save_hed, save_keras, save_safetensors
 from weights_servers import Server, dead_url
-
-from gluon_nst.weights import calibration, conversion, downloads, sources
 
 # -- random parameters, as files of every format ----------------------------------------------------------------------
 

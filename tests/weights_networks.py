@@ -1,12 +1,12 @@
 """VGG-16 and VGG-19, computed from the definition and by MXNet, for the tests of weights to compare."""
 
-import h5py
-import mxnet as mx
-import numpy as np
-
 from gluon_nst import layers, vgg
 from gluon_nst.images import RGB_MEAN, RGB_STD
 from gluon_nst.weights import conversion, formats
+
+import h5py
+import mxnet as mx
+import numpy as np
 
 
 def assert_equal(found, expected, **tolerances):

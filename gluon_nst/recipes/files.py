@@ -17,7 +17,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent
+"""Where the package's own recipes are."""
 
 DEFAULT = "d2l-2019"
 """The recipe of a run that is not told another."""
@@ -39,12 +40,12 @@ RecipeName = Union[Recipe, str, Path]
 
 def names() -> list[str]:
     """The names of the package's recipes, in alphabetical order."""
-    return sorted(path.stem for path in _FOLDER.glob("*.toml"))
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
 def _path(recipe: str | Path) -> Path:
     if str(recipe) in names():
-        return _FOLDER / f"{recipe}.toml"
+        return FOLDER / f"{recipe}.toml"
     if str(recipe).endswith(".toml"):
         return given(recipe)
     raise InputError(f"recipe {recipe}: not one of {', '.join(names())}, nor the path of a .toml file")

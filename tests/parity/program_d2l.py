@@ -21,7 +21,9 @@ def gram(X):
 class Program:
     units = "standardised"
 
-    def __init__(self, content, style, parameters, style_weight, lr, lr_decay, lr_decay_epoch, first_epoch, size=(96, 144)):
+    def __init__(
+        self, content, style, parameters, style_weight, lr, lr_decay, lr_decay_epoch, first_epoch, size=(96, 144)
+    ):
         self.size, self.style_weight = size, style_weight
         self.lr, self.lr_decay, self.lr_decay_epoch, self.first_epoch = lr, lr_decay, lr_decay_epoch, first_epoch
         net = features(parameters, max(CONTENT_LAYERS + STYLE_LAYERS))

@@ -1,0 +1,328 @@
+import pickle
+import subprocess
+import sys
+
+import gluon_nst as nst
+from gluon_nst import loop
+from gluon_nst.loop import carry_out
+from gluon_nst.run import prepare
+
+import mxnet as mx
+import numpy as np
+import pytest
+from PIL import Image
+
+from painting import paint
+
+
+def take(steps, count):
+    """The State after so many steps, at which they are stopped."""
+    for _ in range(count):
+        state = next(steps)
+    steps.close()
+    return state
+
+
+# -- steps ------------------------------------------------------------------------------------------------------------
+
+
+def test_steps_give_the_state_after_every_epoch(job):
+    seen = []
+    for state in nst.steps(job()):
+        seen.append((state.stage, state.epoch, len(state.record), len(state.images), state.status))
+    assert seen == [
+        *((1, done, done, 0, "running") for done in (1, 2, 3)),
+        (1, 4, 4, 1, "running"),
+        *((2, done, 4 + done, 1, "running") for done in (1, 2)),
+        (2, 3, 7, 2, "complete"),
+    ]
+    assert state.seconds > 0
+
+
+def test_the_last_state_has_the_pictures_of_the_result(job, run):
+    *_, state = nst.steps(job())
+    result = run()
+    assert [picture.tobytes() for picture in state.images] == [picture.tobytes() for picture in result.images]
+
+
+def test_a_state_has_the_picture_that_the_run_has_come_to(job, run):
+    prepared = prepare(job())
+    state = take(nst.steps(prepared), 2)
+    assert state.picture(prepared.recipe).tobytes() == run(sizes=[(32, 48)], epochs=2).image.tobytes()
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize("count", [2, 4, 6])
+def test_a_run_that_was_stopped_goes_on_to_the_same_picture(job, optimizer, count):
+    options = {"optimizer": optimizer, "keep": "best", "carry": "change"}
+    *_, whole = nst.steps(job(**options))
+    state = pickle.loads(pickle.dumps(take(nst.steps(job(**options)), count)))
+    *_, state = nst.steps(job(**options), state)
+    assert state.status == whole.status == "complete"
+    assert [epoch.losses.total for epoch in state.record] == [epoch.losses.total for epoch in whole.record]
+    assert [picture.tobytes() for picture in state.images] == [picture.tobytes() for picture in whole.images]
+
+
+def test_a_run_goes_on_in_another_process(job, tmp_path):
+    *_, whole = nst.steps(job())
+    state = take(nst.steps(job()), 3)
+    (tmp_path / "state").write_bytes(pickle.dumps((job(), state)))
+    code = """
+import pickle, sys
+import gluon_nst as nst
+job, state = pickle.load(open(sys.argv[1], "rb"))
+*_, state = nst.steps(job, state)
+state.images[-1].save(sys.argv[2])
+"""
+    subprocess.run([sys.executable, "-c", code, tmp_path / "state", tmp_path / "out.png"], check=True)
+    with Image.open(tmp_path / "out.png") as picture:
+        assert picture.tobytes() == whole.images[-1].tobytes()
+
+
+def test_a_run_goes_on_by_another_recipe(job):
+    state = take(nst.steps(job()), 2)
+    *_, state = nst.steps(job(style_weight=0), state)
+    styles = [epoch.losses.style for epoch in state.record]
+    assert min(styles[:2]) > 0 == max(styles[2:]) and len(styles) == 7
+
+
+def test_a_run_that_is_done_has_no_more_steps(job):
+    *_, state = nst.steps(job(epochs=1))
+    assert list(nst.steps(job(epochs=1), state)) == [] and state.status == "complete"
+
+
+def test_the_callers_array_mode_is_its_own_between_two_steps(job, np_mode):
+    modes = [(mx.util.is_np_array(), state.status) for state in nst.steps(job(epochs=1))]
+    assert modes == [(True, "running"), (True, "complete")]
+
+
+# -- how a run ends ---------------------------------------------------------------------------------------------------
+
+
+class Stopper(nst.Observer):
+    """Stops a run after so many epochs, as Ctrl-C would."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def state(self, state):
+        if len(state.record) == self.count:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("count, pictures, last", [(2, 1, (1, 2)), (4, 1, (1, 4)), (6, 2, (2, 2))])
+def test_an_interrupt_leaves_a_state_with_what_was_done(job, run, count, pictures, last):
+    prepared, state = prepare(job()), nst.State()
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(prepared, [Stopper(count)], state)
+    result = nst.Result.of(prepared, state)
+    assert (result.status, result.complete) == ("interrupted", False)
+    assert len(result.images) == pictures and len(result.losses) == count
+    assert tuple(result.provenance["interrupted"].values()) == last
+    shorter = run(sizes=[(32, 48), (48, 64)][:pictures], epochs=[4, last[1]][-pictures:] if pictures == 2 else last[1])
+    assert result.image.tobytes() == shorter.image.tobytes()
+
+
+@pytest.mark.parametrize("name", ["get_contents", "get_styles", "Objective"])
+def test_an_interrupt_between_two_stages_keeps_the_first(job, run, monkeypatch, name):
+    function, calls = getattr(loop, name), []
+
+    def stop(*arguments, **options):
+        calls.append(name)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return function(*arguments, **options)
+
+    monkeypatch.setattr(loop, name, stop)
+    prepared, state = prepare(job()), nst.State()
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(prepared, state=state)
+    result = nst.Result.of(prepared, state)
+    assert len(state.images) == 1 and result.provenance["interrupted"] == {"stage": 1, "epochs": 4}
+    monkeypatch.undo()
+    assert state.images[0].tobytes() == run(sizes=[(32, 48)], epochs=4).image.tobytes()
+
+
+def test_a_run_that_was_stopped_before_its_first_epoch_has_no_result(job):
+    with pytest.raises(nst.NSTError, match="the run has not come to a picture yet"):
+        nst.Result.of(prepare(job()), nst.State())
+
+
+def test_a_run_that_diverges_in_its_third_stage_keeps_the_first_two(run):
+    result = run(sizes=[(32, 48), (48, 64), (32, 48)], epochs=3, lr=[0.01, 0.01, 1e30])
+    assert (result.status, result.complete) == ("diverged", False)
+    assert result.note.startswith("stage 3, epoch 1: the loss is ") and result.provenance["status"] == "diverged"
+    assert [picture.size for picture in result.images] == [(48, 32), (64, 48)]
+    assert result.image.tobytes() == run(epochs=3).image.tobytes()
+    assert [(epoch.stage, epoch.epoch) for epoch in result.losses][-2:] == [(2, 2), (3, 0)]
+    assert result.loss == [epoch.losses.total for epoch in result.losses if epoch.stage == 2][-1]
+
+
+def test_a_run_that_diverges_in_its_first_stage_has_no_result(run):
+    with pytest.raises(nst.NSTError, match="stage 1, epoch 1: the loss is (nan|inf); lower the learning rate"):
+        run(lr=1e30)
+
+
+def test_a_run_that_diverged_goes_on_from_the_stage_before(job):
+    *_, state = nst.steps(job(lr=[0.01, 1e30]))
+    assert state.status == "diverged" and len(state.images) == 1
+    *_, state = nst.steps(job(), state)
+    assert state.status == "complete" and len(state.images) == 2 and state.note == ""
+
+
+class OutOfMemory(nst.Observer):
+    """Has the memory run out after so many epochs."""
+
+    def __init__(self, monkeypatch, count):
+        self.monkeypatch, self.count = monkeypatch, count
+
+    def state(self, state):
+        if len(state.record) == self.count:
+            self.monkeypatch.setattr("gluon_nst.objective.Objective.__call__", _no_memory)
+
+
+def _no_memory(objective):
+    raise mx.MXNetError("Failed to allocate CPU Memory")
+
+
+def test_a_run_whose_memory_runs_out_keeps_what_it_has(run, monkeypatch):
+    result = run(observers=[OutOfMemory(monkeypatch, 5)])
+    assert result.status == "out of memory" and len(result.images) == 2 and len(result.losses) == 5
+    assert result.note == "size 48x64: the memory ran out; choose a smaller size, or end other programs"
+
+
+def test_memory_that_runs_out_at_once_is_an_error(run, monkeypatch):
+    monkeypatch.setattr("gluon_nst.objective.Objective.__call__", _no_memory)
+    with pytest.raises(nst.OutOfMemory, match="size 32x48: the memory ran out"):
+        run()
+
+
+def test_a_run_that_its_tolerance_ends_has_settled_and_is_complete(run):
+    result = run(epochs=40, tolerance=0.5)
+    assert (result.status, result.complete) == ("settled", True)
+    assert len(result.losses) < 80 and len(result.images) == 2
+
+
+# -- transfer ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_result_has_a_picture_of_every_stage_and_a_record_of_every_epoch(run):
+    result = run()
+    assert [picture.size for picture in result.images] == [(48, 32), (64, 48)] and result.image is result.images[1]
+    assert [(row.stage, row.epoch) for row in result.losses] == [(1, 0), (1, 1), (1, 2), (1, 3), (2, 0), (2, 1), (2, 2)]
+    assert (result.status, result.complete, result.note) == ("complete", True, "") and result.seconds > 0
+
+
+def test_the_same_inputs_and_seed_give_the_same_picture(run):
+    first, second, other = (run(init="noise", seed=seed).image.tobytes() for seed in (5, 5, 6))
+    assert first == second != other
+
+
+def test_the_second_stage_starts_from_the_clipped_resized_first_result(job):
+    prepared = prepare(job(lr=1.0))
+    state = take(nst.steps(prepared), 4)
+    shown = nst.postprocess(state.composite) * 255
+    assert nst.postprocess(state.composite).asnumpy().max() == 1  # something was there to clip
+    content_X = nst.preprocess(prepared.content.array, (64, 48))
+    start = prepared.start_of(prepared.recipe.stages[1], content_X, state.composite)
+    assert np.array_equal(start.asnumpy(), nst.preprocess(shown, (64, 48)).asnumpy())
+
+
+def test_a_stage_can_carry_over_the_change_from_the_content_picture(job):
+    prepared = prepare(job(sizes=[(32, 48), (64, 96)], epochs=3, carry="change"))
+    state = take(nst.steps(prepared), 3)
+    small, large = (nst.preprocess(prepared.content.array, shape) for shape in ((48, 32), (96, 64)))
+    start = prepared.start_of(prepared.recipe.stages[1], large, state.composite)
+    change, carried = state.composite - small, start - large
+    assert np.abs(change.asnumpy()).mean() > 1e-3
+    halved = carried.asnumpy().reshape(1, 3, 32, 2, 48, 2).mean(axis=(3, 5))  # bilinear, it smooths a little
+    assert np.corrcoef(halved.ravel(), change.asnumpy().ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("init", ["content", "style"])
+def test_a_run_starts_from_the_picture_it_is_told(run, content, style, init):
+    picture = {"content": content, "style": style}[init]
+    result = run(init=init, sizes=[(32, 48)], epochs=1, lr=1e-6)
+    start = nst.preprocess(nst.read_image(picture), (48, 32))
+    assert np.abs(np.asarray(result.image, float) - nst.postprocess(start).asnumpy() * 255).max() < 1
+
+
+def test_a_run_starts_from_a_file(run, tmp_path):
+    Image.fromarray(paint(32, 48, seed=9)).save(tmp_path / "start.png")
+    result = run(init=str(tmp_path / "start.png"), sizes=[(32, 48)], epochs=1, lr=1e-6)
+    assert np.abs(np.asarray(result.image, float) - paint(32, 48, seed=9)).max() < 1
+
+
+def test_weights_of_the_losses_and_layers_are_the_recipes(run):
+    recipe = nst.Recipe(
+        (nst.Stage((32, 48), 2),), content_layers=(7,), style_layers=(0, 2), style_weight=0, tv_weight=0
+    )
+    result = run(recipe=recipe, sizes=None, epochs=None)
+    assert [list(row.losses) for row in result.losses] == [
+        ["content/conv2_2", "style/conv1_1", "style/conv1_2", "tv"]
+    ] * 2
+    assert [row.losses.style for row in result.losses] == [0, 0] == [row.losses.tv for row in result.losses]
+    *_, made = (result.provenance["recipe"][name] for name in ("style_layers", "content_layers"))
+    assert made == {"conv2_2": 1.0}
+
+
+def test_a_pil_image_is_read_as_a_file_is(run, content):
+    picture = Image.new("RGBA", (40, 40), (10, 20, 30, 0))
+    white = run(picture, content, sizes=[(32, 48)], epochs=1, lr=1e-6).image
+    assert np.asarray(white).min() > 250
+    with pytest.raises(nst.InputError, match="1 x 1 pixels are too few"):
+        run(Image.new("RGB", (1, 1)), content)
+
+
+def test_bad_input_is_told_before_the_weights_are_looked_for(run, monkeypatch):
+    monkeypatch.setattr("gluon_nst.weights.find", lambda *a, **k: pytest.fail("the weights were looked for"))
+    for options in ({"seed": -1}, {"seed": 1.5}, {"device": "tpu"}, {"init": "nowhere.png"}, {"sizes": [(8, 8)]}):
+        with pytest.raises(nst.InputError):
+            run(**options)
+    with pytest.raises(nst.InputError, match="nowhere.jpg: no such file"):
+        run("nowhere.jpg", "nowhere.jpg")
+    with pytest.raises(TypeError, match="stile_weight"):
+        run(stile_weight=3)
+
+
+def test_a_run_that_does_not_fit_into_the_memory_says_so_before_it_starts(run, monkeypatch):
+    monkeypatch.setattr("gluon_nst.weights.find", lambda *a, **k: pytest.fail("the weights were looked for"))
+    monkeypatch.setattr("gluon_nst.memory.available_memory", lambda: 2e9)
+    message = r"size 1000x1500: needs about \d\.\d GB of memory, and 2\.0 GB are free; choose a smaller"
+    with pytest.raises(nst.InputError, match=message):
+        run(sizes=[(32, 48), (1000, 1500)])
+
+
+def test_a_transfer_is_the_same_in_np_mode(run, np_mode):
+    assert mx.util.is_np_array()
+    picture = run(epochs=2).image.tobytes()
+    mx.npx.reset_np()
+    assert picture == run(epochs=2).image.tobytes()
+
+
+def test_the_recipe_of_a_result_has_what_auto_stood_for(run, monkeypatch):
+    monkeypatch.setattr("gluon_nst.machine.instructions.processor_flags", lambda: {"avx2"})
+    result = run(recipe="fast", epochs=2)
+    assert result.recipe.precision == "float32" == result.provenance["recipe"]["precision"]
+    assert run(optimizer="lbfgs", epochs=1).provenance["recipe"]["keep"] == "best"
+
+
+def test_a_recipe_for_caffes_scale_says_so_where_the_trunk_is_of_another(run):
+    class Notes(nst.Observer):
+        lines = []
+
+        def note(self, line):
+            self.lines.append(line)
+
+    run(recipe="tensorflow", epochs=1, observers=[Notes()])
+    assert any(
+        "not of Caffe's scale, for which the recipe's weights of the losses were chosen" in line for line in Notes.lines
+    )
+
+
+def test_each_file_is_decoded_once(content, weights_file, monkeypatch):
+    opened = []
+    decode = Image.open
+    monkeypatch.setattr(Image, "open", lambda file: opened.append(file) or decode(file))
+    nst.transfer(content, content, init="content", epochs=1, sizes=[(32, 48), (48, 64)], weights=str(weights_file))
+    assert len(opened) == 2  # as content and as style: once each

@@ -1,0 +1,140 @@
+import gluon_nst as nst
+from gluon_nst.objective import Objective
+from gluon_nst.optimisers import Adam
+from gluon_nst.style_statistics import Gram, Statistic, operators
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+from training_inputs import composite, make_inputs, needs_bfloat16, one_by_one, recipe
+
+
+@pytest.fixture(scope="module")
+def inputs(net):
+    return make_inputs(net)
+
+
+def graph(net, inputs, X, **options):
+    """The losses of `X` and the gradient, by the graphs."""
+    _, contents_Y, styles_Y = inputs
+    losses = Objective(net, X, contents_Y, [nst.gram(Y) for Y in styles_Y], recipe(**options))()
+    return [losses.content, losses.style, losses.tv, losses.total], X.grad.asnumpy().astype(np.float64)
+
+
+def test_the_graphs_agree_with_the_functions_called_one_by_one(net, inputs):
+    X = composite()
+    losses, gradient = graph(net, inputs, X)
+    expected, expected_gradient = one_by_one(net, inputs, X)
+    assert losses == pytest.approx(expected, rel=1e-5)
+    assert np.linalg.norm(gradient - expected_gradient) < 1e-5 * np.linalg.norm(expected_gradient)
+
+
+def test_the_gradient_of_the_objective_agrees_with_finite_differences(net, inputs):
+    X = composite()
+    _, gradient = graph(net, inputs, X)
+    random = np.random.default_rng(0)
+    noisy = random.normal(size=gradient.shape) + 3 * gradient / gradient.std()
+    for direction in (gradient, gradient * random.random(gradient.shape), noisy):
+        direction = direction / np.linalg.norm(direction)
+        step = 0.05
+        moved = (X + mx.nd.array(sign * step * direction) for sign in (1, -1))
+        up, down = (one_by_one(net, inputs, there)[0][3].astype(float) for there in moved)
+        assert (up - down) / (2 * step) == pytest.approx((gradient * direction).sum(), rel=1e-2)
+
+
+def test_nothing_but_the_composite_gets_a_gradient(net, inputs):
+    X = composite()
+    before = {name: parameter.data().asnumpy() for name, parameter in net.collect_params().items()}
+    graph(net, inputs, X)
+    for name, parameter in net.collect_params().items():
+        assert parameter.grad_req == "null" and np.array_equal(parameter.data().asnumpy(), before[name])
+    assert np.abs(X.grad.asnumpy()).max() > 0
+
+
+def test_the_losses_are_called_by_the_layers_names(net, inputs):
+    _, contents_Y, styles_Y = inputs
+    options = {
+        "content_layers": ["conv4_4"],
+        "style_layers": {"conv1_1": 1, "conv2_1": 10, "conv3_1": 0, "conv4_1": 1, "conv5_1": 1},
+    }
+    weighted = Objective(net, composite(), contents_Y, [nst.gram(Y) for Y in styles_Y], recipe(**options))()
+    plain = Objective(net, composite(), contents_Y, [nst.gram(Y) for Y in styles_Y], recipe())()
+    layers = ["conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"]
+    assert list(weighted) == list(plain) == ["content/conv4_4", *(f"style/{layer}" for layer in layers), "tv"]
+    factors = [weighted[f"style/{layer}"] / plain[f"style/{layer}"] for layer in layers]
+    assert factors == pytest.approx([1, 10, 0, 1, 1])
+    assert weighted.style == sum(weighted.of("style").values()) and weighted.total == pytest.approx(
+        sum(weighted.values())
+    )
+
+
+class Mean(Statistic):
+    """The mean of the features: another statistic, in three lines."""
+
+    def sums(self, X):
+        return X.sum(axis=(2, 3))
+
+
+class Moments(Statistic):
+    """The mean of the features and of their squares, and a distance of its own."""
+
+    def sums(self, X):
+        return operators(X).concat(X.sum(axis=(2, 3)), (X * X).sum(axis=(2, 3)), dim=1)
+
+    def distance(self, statistic, target, shape):
+        return ((statistic - target) ** 2).sum().reshape(1) / shape[1]
+
+
+@pytest.mark.parametrize("statistic", [Mean(), Moments(), Gram("hw", "sum")])
+def test_another_statistic_trains_as_the_gram_matrix_does(net, inputs, statistic):
+    content_X, contents_Y, styles_Y = inputs
+    chosen = recipe(content_weight=0, tv_weight=0, style_weight=1, lr=0.05)
+    adam = Adam(content_X, chosen)
+    objective = Objective(net, adam.X, contents_Y, [statistic.of(Y) for Y in styles_Y], chosen, statistic)
+    totals = []
+    for _ in range(8):
+        losses = adam.evaluate(objective)
+        adam.step(losses, 0.05)
+        totals.append(losses.total)
+    assert totals[-1] < 0.5 * totals[0] and losses.content == losses.tv == 0
+
+
+def test_the_gradient_of_another_statistic_agrees_with_finite_differences(net, inputs):
+    X, (_, contents_Y, styles_Y), statistic = composite(), inputs, Moments()
+    chosen = recipe(content_weight=0, tv_weight=0, style_weight=1)
+    objective = Objective(net, X, contents_Y, [statistic.of(Y) for Y in styles_Y], chosen, statistic)
+    objective()
+    gradient, at = X.grad.asnumpy().astype(np.float64), X.asnumpy()
+    direction = gradient / np.linalg.norm(gradient)
+    sides = []
+    for sign in (1, -1):
+        X[:] = at + sign * 0.02 * direction
+        sides.append(objective().total)
+    assert (sides[0] - sides[1]) / 0.04 == pytest.approx(np.linalg.norm(gradient), rel=1e-2)
+
+
+def test_the_sums_of_two_halves_are_those_of_the_whole():
+    features = mx.nd.array(np.random.default_rng(0).normal(size=(1, 8, 6, 10)))
+    for statistic in (Gram(), Mean()):
+        whole = statistic.sums(features).asnumpy()
+        halves = sum(statistic.sums(features[:, :, :, part]).asnumpy() for part in (slice(0, 4), slice(4, 10)))
+        assert np.allclose(whole, halves, rtol=1e-5, atol=1e-4)
+
+
+@needs_bfloat16
+def test_bfloat16_is_near_float32(net, inputs):
+    X = composite()
+    expected, expected_gradient = one_by_one(net, inputs, X)
+    losses, gradient = graph(net, inputs, X, precision="bfloat16")
+    assert losses == pytest.approx(expected, rel=1e-2) and losses[:2] != pytest.approx(expected[:2], rel=1e-6)
+    cosine = (gradient * expected_gradient).sum() / np.linalg.norm(gradient) / np.linalg.norm(expected_gradient)
+    assert cosine > 0.97
+
+
+@needs_bfloat16
+def test_bfloat16_changes_nothing_outside_of_the_graphs(net, inputs):
+    before = nst.extract_features(inputs[0], net)[1][-1].asnumpy()
+    graph(net, inputs, composite(), precision="bfloat16")
+    after = nst.extract_features(inputs[0], net)[1][-1]
+    assert after.dtype == np.float32 and np.array_equal(after.asnumpy(), before)

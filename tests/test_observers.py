@@ -1,0 +1,165 @@
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import gluon_nst as nst
+from gluon_nst import recipes
+from gluon_nst.observer import Observers
+from gluon_nst.observers import Film, Lines, Snapshots, Window, check_film, snapshot_paths
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+RESULT = Image.new("RGB", (64, 48), (60, 60, 60))  # as after the four epochs of the second stage
+
+
+@pytest.fixture
+def recipe():
+    return recipes.customise("d2l-2019", sizes=[(32, 48), (48, 64)], epochs=[7, 4])
+
+
+def follow(recipe, *observers, provenance=None, count=None):
+    """Have the observers see the epochs of a run, or so many of them, whose picture gets lighter; gives the record."""
+    run, record = SimpleNamespace(recipe=recipe, provenance=provenance or {}), []
+    for observer in observers:
+        observer.begin(run)
+    for stage, (size, count) in enumerate(((s.size, s.epochs) for s in recipe.stages), start=1):
+        for number in range(count):
+            losses = nst.Losses({"content/conv4_4": 1, "style/conv1_1": 2, "tv": 3}, 6 / (number + 1))
+            record.append(nst.Epoch(stage, number, losses, 0.01, 1.0))
+            state = nst.State([Image.new("RGB", size[::-1], (20 * number % 256,) * 3)], record)
+            for observer in observers:
+                observer.state(state)
+            if len(record) == count:
+                return record
+    return record
+
+
+def result(recipe, record, status="complete"):
+    return nst.Result((RESULT,), tuple(record), recipe, 1.0, status, "", {})
+
+
+def test_snapshots_are_written_as_the_run_goes(recipe, tmp_path):
+    follow(recipe, Snapshots(tmp_path / "out.png", 3), provenance={"seed": 4})
+    names = ["out-stage-1-epoch-3.png", "out-stage-1-epoch-6.png", "out-stage-2-epoch-3.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    with Image.open(tmp_path / names[2]) as picture:
+        assert picture.size == (64, 48) and picture.getpixel((0, 0)) == (40, 40, 40)  # after three epochs
+        assert json.loads(picture.text["gluon-nst"]) == {"seed": 4, "stage": 2, "epochs": 3}
+
+
+def test_a_runs_snapshot_after_its_last_epoch_is_its_result(content, style, weights_file, tmp_path):
+    recipe = recipes.customise("d2l-2019", sizes=[(32, 48)], epochs=4)
+    observers = [Snapshots(tmp_path / "out.png", 2)]
+    whole = nst.transfer(content, style, recipe=recipe, weights=str(weights_file), observers=observers)
+    half = nst.transfer(content, style, recipe=recipe, epochs=2, weights=str(weights_file))
+    for done, expected in ((4, whole), (2, half)):
+        with Image.open(tmp_path / f"out-stage-1-epoch-{done}.png") as picture:
+            assert picture.tobytes() == expected.image.tobytes()
+
+
+@pytest.mark.parametrize("ending", [".gif", ".webp"])
+def test_a_film_is_an_animation_that_ends_with_the_result(recipe, tmp_path, ending):
+    counted = []
+    film = Film(tmp_path / f"film{ending}", lambda frames, total: (counted.append(total) or frame for frame in frames))
+    film.end(result(recipe, follow(recipe, film)))
+    assert film.written == film.path
+    assert counted == [11] * 11
+    with Image.open(tmp_path / f"film{ending}") as written:
+        assert written.n_frames == 11
+        written.seek(10)
+        middle = np.asarray(written.convert("RGB"))[200:220, 200:220]
+        assert np.abs(middle.astype(int) - 60).max() < 12
+
+
+def test_a_long_run_has_a_film_of_about_ninety_moments(tmp_path):
+    recipe = recipes.customise("d2l-2019", sizes=[(16, 16)], epochs=1000)
+    film = Film(tmp_path / "film.gif")
+    film.end(result(recipe, follow(recipe, film)))
+    assert 80 < Image.open(tmp_path / "film.gif").n_frames <= 92
+
+
+@pytest.mark.parametrize("done", [1, 20])
+def test_a_film_of_a_run_that_ended_early_ends_with_its_result(tmp_path, done):
+    recipe = recipes.customise("d2l-2019", sizes=[(48, 64)], epochs=1000)
+    film = Film(tmp_path / "film.webp")
+    film.end(result(recipe, follow(recipe, film, count=done), "interrupted"))
+    with Image.open(tmp_path / "film.webp") as written:
+        if done > 1:
+            written.seek(written.n_frames - 1)
+            assert np.abs(np.asarray(written.convert("RGB"))[200:220, 200:220].astype(int) - 60).max() < 12
+
+
+def test_more_snapshots_than_anybody_wants_are_refused(tmp_path):
+    recipe = recipes.customise("d2l-2019", epochs=10**9)
+    with pytest.raises(nst.InputError, match="save every 1: would keep 2000000000 pictures; choose a larger number"):
+        snapshot_paths(tmp_path / "out.png", 1, recipe)
+
+
+def test_a_film_can_be_mp4(recipe, tmp_path):
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="MP4 takes imageio-ffmpeg: pip install -e .[film]")
+    film = Film(tmp_path / "film.mp4")
+    film.end(result(recipe, follow(recipe, film)))
+    frames, seconds = imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "film.mp4"))
+    assert frames == 11 + 24 and seconds == pytest.approx(35 / 12, abs=0.2)
+    reader = imageio_ffmpeg.read_frames(str(tmp_path / "film.mp4"))
+    width, height = next(reader)["size"]
+    last = np.frombuffer(list(reader)[-1], np.uint8).reshape(height, width, 3)
+    assert np.abs(last[200:220, 200:220].astype(int) - 60).max() < 12
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+
+
+def test_mp4_without_its_package_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(
+        nst.InputError, match=r"film.mp4: MP4 takes .* install gluon-nst\[film\], or name a .gif or .webp"
+    ):
+        check_film(tmp_path / "film.mp4")
+    check_film(tmp_path / "film.gif")
+    with pytest.raises(nst.InputError, match="the name must end with .gif or .webp or .mp4"):
+        check_film(tmp_path / "film.avi")
+
+
+def test_without_a_screen_no_window_opens(recipe):
+    said = []
+    window = Window(said.append)
+    window.end(result(recipe, follow(recipe, window)))
+    assert not window.opened and matplotlib.pyplot.get_fignums() == []
+    assert said == ["no screen: --show shows nothing here"]
+
+
+def test_a_film_leaves_a_finished_one_where_it_is(recipe, tmp_path):
+    (tmp_path / "film.gif").write_bytes(b"finished")
+    film = Film(tmp_path / "film.gif")
+    film.end(result(recipe, follow(recipe, film), "interrupted"))
+    assert (tmp_path / "film.gif").read_bytes() == b"finished"
+    assert film.written == tmp_path / "film-interrupted.gif" and film.written.exists()
+
+
+def test_the_lines_are_the_chapters(recipe):
+    said = []
+    lines = Lines(said.append)
+    recipe = dataclasses.replace(recipe, report_every=3)
+    follow(recipe, lines)
+    assert said[0] == "epoch   3, content loss 1.00, style loss 2.00, TV loss 3.00, 1.00 sec" and len(said) == 3
+
+
+class Failing(nst.Observer):
+    def state(self, state):
+        raise nst.NSTError("out.png: can't write it")
+
+
+def test_an_observer_that_fails_is_let_go_and_the_others_go_on(recipe):
+    said, seen = [], []
+
+    class Listening(nst.Observer):
+        def note(self, line):
+            said.append(line)
+
+        def state(self, state):
+            seen.append(len(state.record))
+
+    follow(recipe, Observers([Failing(), Listening()]))
+    assert said == ["out.png: can't write it; the run goes on without"] and len(seen) == 11
