@@ -56,12 +56,13 @@ class State:
     @property
     def epoch(self) -> int:
         """How many epochs of that stage are done."""
-        return sum(1 for epoch in self.record if epoch.stage == self.stage)
+        last = self.record[-1] if self.record else None
+        return last.epoch + 1 if last and last.stage == self.stage else 0
 
     @property
     def totals(self) -> list[float]:
         """The total losses of that stage's epochs."""
-        return [epoch.losses.total for epoch in self.record if epoch.stage == self.stage]
+        return [epoch.losses.total for epoch in self.record[len(self.record) - self.epoch :]]
 
     @nd_mode
     def reached(self, recipe: Recipe) -> NDArray:
@@ -80,6 +81,8 @@ class State:
         """The run goes on, where it was stopped or could not."""
         if self.status not in ("complete", "settled"):
             self.status, self.note = "running", ""
+        if self.optimiser is None:  # a stage that diverged begins anew
+            self.record = [epoch for epoch in self.record if epoch.stage <= len(self.images)]
 
     def begin(self, optimiser: Optimiser) -> None:
         """A stage begins."""

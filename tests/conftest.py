@@ -26,6 +26,15 @@ from weights_fixtures import (  # noqa: F401
 )
 
 
+def pytest_collection_modifyitems(items):
+    """What answers soon comes first; parity and whole runs are slow, each of them."""
+    order = {"parity": 1, "integration": 2}
+    items.sort(key=lambda item: order.get(item.path.parent.name, 0))
+    for item in items:
+        if item.path.parent.name in order:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
     """A cache for this session's random trunks, so that the user's own stays as it is."""

@@ -168,6 +168,7 @@ def test_a_run_that_diverged_goes_on_from_the_stage_before(job):
     assert state.status == "diverged" and len(state.images) == 1
     *_, state = nst.steps(job(), state)
     assert state.status == "complete" and len(state.images) == 2 and state.note == ""
+    assert [(epoch.stage, epoch.epoch) for epoch in state.record][3:] == [(1, 3), (2, 0), (2, 1), (2, 2)]
 
 
 class OutOfMemory(nst.Observer):
