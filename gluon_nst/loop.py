@@ -97,6 +97,7 @@ def transfer(
     weights: str = "auto",
     device: str = "auto",
     observers: Iterable[Observer] = (),
+    state: State | None = None,
     **changes: Any,
 ) -> Result:
     """Transfer the style of one picture to the content of another, coarse to fine.
@@ -105,6 +106,8 @@ def transfer(
     - `recipe` is a name, the path of a .toml file or a Recipe.
     - `seed` (for the start from noise), `weights` and `device` are as on the command line.
     - `observers` follow the run.
+    - `state` is what the run goes on from. An empty one holds what was reached where the run is stopped, by Ctrl-C for
+      instance: the same call goes on then.
     - `changes` are those that `recipes.customise` takes: sizes, epochs, lr, init, content_weight and so on.
 
     Returns a Result, whose status says whether the run came to its end. Raises InputError before anything is begun,
@@ -112,6 +115,6 @@ def transfer(
     """
     observers = list(observers)
     job = Job.customised(content, style, recipe=recipe, seed=seed, weights=weights, device=device, **changes)
-    result = carry_out(prepare(job, Observers(observers)), observers)
+    result = carry_out(prepare(job, Observers(observers)), observers, state)
     Observers(observers).end(result)
     return result

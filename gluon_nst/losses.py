@@ -8,7 +8,7 @@ from gluon_nst.errors import InputError
 from gluon_nst.machine import nd_mode
 from gluon_nst.style_statistics import Array, Gram, SquaredDifference, TotalVariation, shape_of
 
-Weights = Union[float, Sequence[float]]
+LayerWeight = Union[float, Sequence[float]]
 """One number for all layers, or one for each."""
 
 
@@ -51,12 +51,12 @@ def tv_loss(Y_hat: Array) -> Array:
     return variation.loss(variation.sums(Y_hat), shape_of(Y_hat))
 
 
-def _by_layer(weight: Weights, layers: Sequence[Array]) -> list[float]:
+def _by_layer(weight: LayerWeight, layers: Sequence[Array]) -> list[float]:
     """The weight of each of the `layers`."""
-    weights = [weight] * len(layers) if isinstance(weight, (int, float)) else list(weight)
-    if len(weights) != len(layers):
-        raise InputError(f"{len(weights)} weights for {len(layers)} layers; give one each, or one for all")
-    return weights
+    each = [weight] * len(layers) if isinstance(weight, (int, float)) else list(weight)
+    if len(each) != len(layers):
+        raise InputError(f"{len(each)} weights for {len(layers)} layers; give one each, or one for all")
+    return each
 
 
 def add_up(contents_l: Sequence[Array], styles_l: Sequence[Array], tv_l: Array) -> Array:
@@ -74,8 +74,8 @@ def compute_loss(
     styles_Y_hat: Sequence[Array],
     contents_Y: Sequence[Array],
     styles_Y_gram: Sequence[Array],
-    content_weight: Weights = 1.0,
-    style_weight: Weights = 1e3,
+    content_weight: LayerWeight = 1.0,
+    style_weight: LayerWeight = 1e3,
     tv_weight: float = 10.0,
 ) -> tuple[list[Array], list[Array], Array, Array]:
     """The weighted losses: a list by content layer, a list by style layer, the total variation loss, and their sum.

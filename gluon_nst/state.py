@@ -9,6 +9,7 @@ from typing import Any
 from mxnet import nd
 from PIL import Image
 
+from gluon_nst.errors import NSTError
 from gluon_nst.images import standardisation, to_picture
 from gluon_nst.machine import nd_mode
 from gluon_nst.optimisers import Optimiser
@@ -51,7 +52,9 @@ class State:
     @property
     def stage(self) -> int:
         """The number of the stage that is at work, or that the last epoch was of; from 1."""
-        return len(self.images) + 1 if self.optimiser else max(1, len(self.images))
+        if self.optimiser:
+            return len(self.images) + 1
+        return self.record[-1].stage if self.record else 1
 
     @property
     def epoch(self) -> int:
@@ -74,8 +77,12 @@ class State:
         return nd.broadcast_add(nd.broadcast_mul(X, scale), shift)
 
     def picture(self, recipe: Recipe) -> Image.Image:
-        """The same as a PIL image."""
-        return self.images[-1] if self.optimiser is None else to_picture(self.reached(recipe))
+        """The same as a PIL image. Raises NSTError where there is none, as of a run that is in another process."""
+        if self.optimiser:
+            return to_picture(self.reached(recipe))
+        if not self.images:
+            raise NSTError("there is no picture of the run here")
+        return self.images[-1]
 
     def go_on(self) -> None:
         """The run goes on, where it was stopped or could not."""

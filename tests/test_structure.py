@@ -181,6 +181,14 @@ def test_only_the_command_line_prints_or_exits_and_only_it_catches_an_interrupt(
                 assert "KeyboardInterrupt" not in ast.dump(node.type), name
 
 
+def test_only_one_module_opens_picture_files():
+    def opens(tree):
+        calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+        return any(ast.dump(call) == ast.dump(ast.parse("Image.open", mode="eval").body) for call in calls)
+
+    assert [name for name, tree in MODULES.items() if opens(tree)] == ["images"]
+
+
 def test_there_is_one_loop():
     loops = [
         name

@@ -12,7 +12,7 @@ from typing import Any, Sequence, TextIO
 from gluon_nst import recipes
 from gluon_nst.cli.options import given_options
 from gluon_nst.cli.parser import build_parser
-from gluon_nst.errors import NSTError, reason
+from gluon_nst.errors import InputError, NSTError, reason
 
 
 class _Pipe:
@@ -58,8 +58,13 @@ def _run(argv: Sequence[str] | None) -> int:
     arguments = build_parser().parse_args(argv)
     if arguments.command == "recipes":
         return _list_recipes(arguments.recipe)
-    from gluon_nst.cli import doing  # which loads MXNet
-
+    try:
+        from gluon_nst.cli import doing  # which loads MXNet
+    except ValueError as error:
+        if "backend" not in str(error):
+            raise
+        backend = os.environ.get("MPLBACKEND")
+        raise InputError(f"MPLBACKEND={backend}: matplotlib has no such backend; unset it, or set it to Agg") from None
     return doing.run(arguments, given_options(arguments))
 
 

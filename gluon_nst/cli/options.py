@@ -32,7 +32,7 @@ def _parser_of(setting: Setting) -> Callable[[str], Any]:
         try:
             return [rule.parse(part) for part in text.split(",")] if setting.staged else rule.parse(text)
         except (ValueError, KeyError):
-            raise argparse.ArgumentTypeError(f"{text!r} is not {rule.allowed}") from None
+            raise argparse.ArgumentTypeError(f"{text!r} is not {rule.written or rule.allowed}") from None
 
     return parse
 
@@ -64,6 +64,7 @@ def options() -> list[Option]:
     of_recipe = [_option(setting, STAGES if setting.staged else RECIPE) for setting in recipe_settings()]
     of_job = [_option(setting, RUN) for setting in settings(Job)]
     sizes, *others = of_recipe
+    sizes.arguments["help"] = "height and width of each stage in pixels: 150x225,300x450"
     return [sizes, _longest_side(), *others, *of_job]
 
 

@@ -16,7 +16,7 @@ def customise(recipe: RecipeName, **changes: Any) -> Recipe:
     """`recipe` (a Recipe, a name or a path) with other values for what is given; None stands for what is not.
 
     The keywords are the names of the fields of Recipe, and of Stage for all of its stages. Those of Stage take one value for
-    all, or a sequence of one for each. `sizes` is a sequence of (height, width) or of longest sides; the stages take their
+    all, or a sequence of one for each. `sizes` is a sequence of (height, width) or of longest sides, or one longest side; the stages take their
     other values from the recipe's stages in turn, and from its last one where there are more. Raises InputError for a value
     that can't be, TypeError for another keyword.
 
@@ -31,7 +31,8 @@ def customise(recipe: RecipeName, **changes: Any) -> Recipe:
     given = {name: value for name, value in changes.items() if value is not None}
     stages = recipe.stages
     if "sizes" in given:
-        sizes = list(given.pop("sizes"))
+        sizes = given.pop("sizes")
+        sizes = list(sizes) if isinstance(sizes, (list, tuple)) else [sizes]
         stages = _resized(stages, sizes, known["sizes"])
         if any(isinstance(size, int) for size in sizes):  # the longest sides, whatever the recipe's own rule
             given = {"side": "longest", "enlarge": True, **given}

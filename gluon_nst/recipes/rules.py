@@ -21,6 +21,7 @@ class Rule:
     - `metavar` stands for the value in a line of help.
     - `choices` are all that is allowed, where that can be listed.
     - `several` tells that the text is a list, with commas.
+    - `written` says in words what a text has to be, where that is not what `allowed` says.
     """
 
     convert: Callable[[Any], Any]
@@ -29,6 +30,7 @@ class Rule:
     metavar: str = ""
     choices: tuple[str, ...] = ()
     several: bool = False
+    written: str = ""
 
     def check(self, value: Any, where: str) -> Any:
         """The value in its type; raises InputError, which names `where` it stands, for one that is not allowed.
@@ -134,8 +136,8 @@ def layers() -> Rule:
     def convert(value: Any) -> dict[int, float]:
         if isinstance(value, str):
             raise ValueError
-        weights = value if isinstance(value, dict) else dict.fromkeys(value, 1.0)
-        indices = {index(name): check_weight(weight) for name, weight in weights.items()}
+        weighted = value if isinstance(value, dict) else dict.fromkeys(value, 1.0)
+        indices = {index(name): check_weight(weight) for name, weight in weighted.items()}
         if len(indices) < len(value) or any(index >= len(LAYERS) for index in indices):
             raise ValueError
         return dict(sorted(indices.items()))
@@ -165,7 +167,7 @@ def size() -> Rule:
         return height, width
 
     allowed = "two positive integers, [height, width], or one, the longest or shortest side"
-    return Rule(convert, allowed, parse, "HxW")
+    return Rule(convert, allowed, parse, "HxW", written="HEIGHTxWIDTH,… such as 150x225,300x450")
 
 
 def style_size() -> Rule:

