@@ -7,7 +7,7 @@ forward pass is not repeated, and neither graph waits for the other in Python.
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Any, Callable, NamedTuple, Sequence
 
 from mxnet import nd, sym
 
@@ -21,11 +21,48 @@ from gluon_nst.style_statistics import SquaredDifference, Statistic, TotalVariat
 from gluon_nst.vgg import extract_features
 
 NDArray = Any
+Symbol = Any
 
 
-def _plain(Y: NDArray, like: NDArray) -> NDArray:
-    """A target as MXNet's own operators read it: in oneDNN's layout it would be converted in every epoch."""
-    return nd.array(Y.asnumpy(), ctx=like.context)
+class _Graph:
+    """A graph in the making: its variables stand for arrays, and some of them are to have gradients."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self._arrays: dict[str, NDArray] = {}
+        self.gradients: dict[str, NDArray] = {}
+
+    def variable(self, name: str, array: NDArray, gradient: NDArray | None = None) -> Symbol:
+        """The variable that stands for an `array`, whose gradient goes to `gradient`."""
+        self._arrays[name] = array
+        if gradient is not None:
+            self.gradients[name] = gradient
+        return sym.var(name, shape=array.shape, dtype=array.dtype)
+
+    def sums(self, name: str, array: NDArray) -> Symbol:
+        """The variable for sums that another graph puts out, with a gradient."""
+        return self.variable(name, array, nd.zeros_like(array))
+
+    def constant(self, name: str, array: Any) -> Symbol:
+        """The variable for what never changes, as MXNet's own operators read it: in oneDNN's layout it would be converted in
+        every epoch."""
+        array = array.asnumpy() if isinstance(array, nd.NDArray) else array
+        return self.variable(name, nd.array(array, ctx=self._context))
+
+    def bind(self, outputs: Sequence[Symbol], others: dict[str, NDArray]) -> Any:
+        """An executor that computes the `outputs`; `others` are arrays that symbols from elsewhere stand for."""
+        graph = sym.Group(outputs)
+        arrays = {**self._arrays, **{name: others[name] for name in graph.list_arguments() if name in others}}
+        requests = {name: "write" if name in self.gradients else "null" for name in arrays}
+        return graph.bind(self._context, arrays, args_grad=self.gradients, grad_req=requests)
+
+
+class _Term(NamedTuple):
+    """One of the losses: sums over positions, in the first graph, and what makes the weighted loss of them, in the second."""
+
+    name: str
+    sums: Sequence[Symbol]
+    loss: Callable[..., Symbol]
 
 
 class Objective:
@@ -52,92 +89,71 @@ class Objective:
         statistic: Statistic | None = None,
     ) -> None:
         self.X, self._recipe = X, recipe
-        self._content = SquaredDifference(recipe.content_reduction)
-        self._style = statistic or style_statistic(recipe)
-        self._variation = TotalVariation()
-        self._names = [f"content/{NAMES[layer]}" for layer in recipe.content_layers]
-        self._names += [f"style/{NAMES[layer]}" for layer in recipe.style_layers]
-        self._names.append("tv")
-        self._statistics = self._statistics_graph(net, contents_Y)
-        self._distance = self._distance_graph(self._statistics.outputs, styles_Y)
-        self._out_grads = [nd.ones(1, ctx=X.context), nd.zeros(len(self._names) + 1, ctx=X.context)]
-
-    def _statistics_graph(self, net: Any, contents_Y: Sequence[NDArray]) -> Any:
-        """The graph from the composite to the sums; remembers the shapes of what is summed over."""
-        X, recipe = self.X, self._recipe
-        arrays = {"X": X}
-        composite = sym.var("X", shape=X.shape, dtype=X.dtype)
-        if recipe.pixel_unit != "standardised":
-            scale_shift = standardisation(recipe.pixel_unit)
-            arrays.update((name, nd.array(a, ctx=X.context)) for name, a in zip(("scale", "shift"), scale_shift))
-            scale, shift = (sym.var(name, shape=(1, 3, 1, 1)) for name in ("scale", "shift"))
-            composite = sym.broadcast_add(sym.broadcast_mul(composite, scale), shift)
+        network, distances = _Graph(X.context), _Graph(X.context)
+        composite = self._composite(network)
+        parameters = {name: parameter.data() for name, parameter in net.collect_params().items()}
         if recipe.precision == "bfloat16":
             features, narrowed = narrow_features(composite, net, recipe.content_layers, recipe.style_layers)
-            arrays.update(narrowed)
+            parameters.update(narrowed)
         else:
             features = extract_features(composite, net, recipe.content_layers, recipe.style_layers)
-        contents_Y_hat, styles_Y_hat = features
-        self._shapes = [[shape_of(Y_hat) for Y_hat in kind] for kind in ((composite,), styles_Y_hat, contents_Y_hat)]
-        targets = [f"content{number}" for number in range(len(contents_Y))]
-        arrays.update((name, _plain(Y, X)) for name, Y in zip(targets, contents_Y))
+        of_contents = zip(recipe.content_layers, features[0], contents_Y)
+        of_styles = zip(recipe.style_layers, features[1], styles_Y)
+        statistic = statistic or style_statistic(recipe)
+        contents = [self._content_term(*layer, network) for layer in of_contents]
+        styles = [self._style_term(*layer, statistic, distances) for layer in of_styles]
+        variation = self._variation_term(composite)
         # In this order: the sums of a layer are then computed with the layer, and MXNet's plan needs a tenth less memory.
-        graph = sym.Group(
-            [
-                *self._variation.sums(composite),
-                *(self._style.sums(Y_hat) for Y_hat in styles_Y_hat),
-                *(
-                    self._content.sums(Y_hat, sym.var(name, shape=Y.shape, dtype=Y.dtype))
-                    for Y_hat, name, Y in zip(contents_Y_hat, targets, contents_Y)
-                ),
-            ]
-        )
-        parameters = net.collect_params()
-        arrays.update((name, parameters[name].data()) for name in graph.list_arguments() if name not in arrays)
-        gradients = {"X": X.grad}
-        return graph.bind(X.context, arrays, args_grad=gradients, grad_req=_only(gradients, arrays))
+        terms = [variation, *styles, *contents]
+        self._network = network.bind([each for term in terms for each in term.sums], parameters)
+        sums, losses = iter(self._network.outputs), {}
+        for term in terms:
+            variables = [distances.sums(f"{term.name}/{number}", next(sums)) for number in range(len(term.sums))]
+            losses[term.name] = term.loss(*variables)
+        self._names = [term.name for term in (*contents, *styles, variation)]
+        *others, tv_l = (losses[name] for name in self._names)
+        total = add_up(others[: len(contents)], others[len(contents) :], tv_l)
+        self._distances = distances.bind([total, sym.BlockGrad(sym.concat(*others, tv_l, total, dim=0))], {})
+        self._of_sums = list(distances.gradients.values())
+        self._out_grads = [nd.ones(1, ctx=X.context), nd.zeros(len(self._names) + 1, ctx=X.context)]
 
-    def _distance_graph(self, sums: Sequence[NDArray], styles_Y: Sequence[NDArray]) -> Any:
-        """The graph from the sums to the losses."""
-        recipe, context = self._recipe, self.X.context
-        arrays = {f"sums{number}": array for number, array in enumerate(sums)}
-        gradients = {name: nd.zeros_like(array) for name, array in arrays.items()}
-        down, across, *rest = (sym.var(name, shape=array.shape) for name, array in arrays.items())
-        styles, contents = rest[: len(styles_Y)], rest[len(styles_Y) :]
-        targets = {f"style{number}": _plain(Y, self.X) for number, Y in enumerate(styles_Y)}
-        (composite_shape,), styles_shape, contents_shape = self._shapes
-        contents_l = [
-            self._content.loss(sums, shape) * (recipe.content_weight * weight)
-            for sums, shape, weight in zip(contents, contents_shape, recipe.content_layers.values())
-        ]
-        styles_l = [
-            self._style.distance(self._style.normalised(sums, shape), sym.var(name, shape=Y.shape), shape)
-            * (recipe.style_weight * weight)
-            for sums, shape, weight, (name, Y) in zip(
-                styles, styles_shape, recipe.style_layers.values(), targets.items()
-            )
-        ]
-        tv_l = self._variation.loss((down, across), composite_shape) * recipe.tv_weight
-        total = add_up(contents_l, styles_l, tv_l)
-        graph = sym.Group([total, sym.BlockGrad(sym.concat(*contents_l, *styles_l, tv_l, total, dim=0))])
-        self._gradients = list(gradients.values())
-        arrays.update(targets)
-        return graph.bind(context, arrays, args_grad=gradients, grad_req=_only(gradients, arrays))
+    def _composite(self, graph: _Graph) -> Symbol:
+        """The composite as the network takes it."""
+        X = graph.variable("X", self.X, self.X.grad)
+        if self._recipe.pixel_unit == "standardised":
+            return X
+        scale, shift = standardisation(self._recipe.pixel_unit)
+        return sym.broadcast_add(sym.broadcast_mul(X, graph.constant("scale", scale)), graph.constant("shift", shift))
+
+    def _content_term(self, layer: int, Y_hat: Symbol, Y: NDArray, graph: _Graph) -> _Term:
+        difference, shape = SquaredDifference(self._recipe.content_reduction), shape_of(Y_hat)
+        weight, name = self._recipe.content_weight * self._recipe.content_layers[layer], f"content/{NAMES[layer]}"
+        sums = difference.sums(Y_hat, graph.constant(name, Y))
+        return _Term(name, [sums], lambda sums: difference.loss(sums, shape) * weight)
+
+    def _style_term(self, layer: int, Y_hat: Symbol, Y: NDArray, statistic: Statistic, graph: _Graph) -> _Term:
+        weight, name = self._recipe.style_weight * self._recipe.style_layers[layer], f"style/{NAMES[layer]}"
+        shape, target = shape_of(Y_hat), graph.constant(name, Y)
+
+        def loss(sums: Symbol) -> Symbol:
+            return statistic.distance(statistic.normalised(sums, shape), target, shape) * weight
+
+        return _Term(name, [statistic.sums(Y_hat)], loss)
+
+    def _variation_term(self, composite: Symbol) -> _Term:
+        variation, shape = TotalVariation(), shape_of(composite)
+        weight = self._recipe.tv_weight
+        return _Term("tv", variation.sums(composite), lambda *sums: variation.loss(sums, shape) * weight)
 
     def __call__(self) -> Losses:
         """Compute the gradient into `X.grad`, and give the weighted losses.
 
         It returns when the losses are known, while MXNet goes on with the gradient.
         """
-        self._statistics.forward(is_train=True)
-        _, losses = self._distance.forward(is_train=True)
-        self._distance.backward(self._out_grads)
-        self._statistics.backward(self._gradients)
+        self._network.forward(is_train=True)
+        _, losses = self._distances.forward(is_train=True)
+        self._distances.backward(self._out_grads)
+        self._network.backward(self._of_sums)
         self.X._fresh_grad = True  # as autograd's backward would have told the Trainer
         *terms, total = losses.asnumpy().tolist()
         return Losses(dict(zip(self._names, terms)), total)
-
-
-def _only(wanted: dict[str, NDArray], arrays: dict[str, NDArray]) -> dict[str, str]:
-    """What a graph of `arrays` is asked for: the gradients of those that are `wanted`, and of no others."""
-    return {name: "write" if name in wanted else "null" for name in arrays}

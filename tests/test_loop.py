@@ -123,6 +123,15 @@ def test_an_interrupt_leaves_a_state_with_what_was_done(job, run, count, picture
     assert result.image.tobytes() == shorter.image.tobytes()
 
 
+def test_a_transfer_that_was_stopped_goes_on_by_the_same_call(run):
+    state = nst.State()
+    with pytest.raises(KeyboardInterrupt):
+        run(state=state, observers=[Stopper(3)])
+    assert len(state.record) == 3
+    result = run(state=state)
+    assert result.status == "complete" and result.image.tobytes() == run().image.tobytes()
+
+
 @pytest.mark.parametrize("name", ["get_contents", "get_styles", "Objective"])
 def test_an_interrupt_between_two_stages_keeps_the_first(job, run, monkeypatch, name):
     function, calls = getattr(loop, name), []
@@ -161,6 +170,11 @@ def test_a_run_that_diverges_in_its_third_stage_keeps_the_first_two(run):
 def test_a_run_that_diverges_in_its_first_stage_has_no_result(run):
     with pytest.raises(nst.NSTError, match="stage 1, epoch 1: the loss is (nan|inf); lower the learning rate"):
         run(lr=1e30)
+
+
+@pytest.mark.parametrize("sizes", [48, [48]])
+def test_one_longest_side_may_stand_alone(run, sizes):
+    assert run(sizes=sizes, epochs=1).image.size == (48, 32)
 
 
 def test_a_run_that_diverged_goes_on_from_the_stage_before(job):

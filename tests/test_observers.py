@@ -3,9 +3,10 @@ import json
 from types import SimpleNamespace
 
 import gluon_nst as nst
-from gluon_nst import recipes
+from gluon_nst import apart, recipes
 from gluon_nst.observer import Observers
 from gluon_nst.observers import Film, Lines, Snapshots, Window, check_film, snapshot_paths
+from gluon_nst.run import prepare
 
 import matplotlib
 import numpy as np
@@ -25,8 +26,8 @@ def follow(recipe, *observers, provenance=None, count=None):
     run, record = SimpleNamespace(recipe=recipe, provenance=provenance or {}), []
     for observer in observers:
         observer.begin(run)
-    for stage, (size, count) in enumerate(((s.size, s.epochs) for s in recipe.stages), start=1):
-        for number in range(count):
+    for stage, (size, epochs) in enumerate(((s.size, s.epochs) for s in recipe.stages), start=1):
+        for number in range(epochs):
             losses = nst.Losses({"content/conv4_4": 1, "style/conv1_1": 2, "tv": 3}, 6 / (number + 1))
             record.append(nst.Epoch(stage, number, losses, 0.01, 1.0))
             state = nst.State([Image.new("RGB", size[::-1], (20 * number % 256,) * 3)], record)
@@ -163,3 +164,19 @@ def test_an_observer_that_fails_is_let_go_and_the_others_go_on(recipe):
 
     follow(recipe, Observers([Failing(), Listening()]))
     assert said == ["out.png: can't write it; the run goes on without"] and len(seen) == 11
+
+
+def test_an_observer_of_a_run_in_another_process_hears_of_its_stages_and_has_no_picture(job, tmp_path):
+    seen, said = [], []
+
+    class Listening(nst.Observer):
+        def note(self, line):
+            said.append(line)
+
+        def state(self, state):
+            seen.append((state.stage, state.epoch))
+
+    observers = [Listening(), Snapshots(tmp_path / "out.png", 1)]
+    result = apart.carry_out_apart(prepare(job(epochs=2)), observers)
+    assert result.status == "complete" and seen == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert said == ["there is no picture of the run here; the run goes on without"]
