@@ -33,7 +33,7 @@ class Result:
     """What a run gives, however it ended: the composite, how it came about, and what it took."""
 
     images: tuple[Image.Image, ...]
-    """The composite at the end of every stage that was begun; a stage whose loss diverged has none."""
+    """The composite of every stage of which an epoch was done; a stage whose loss diverged has none."""
     losses: tuple[Epoch, ...]
     """The record of every epoch, all stages in turn."""
     recipe: Recipe
@@ -53,7 +53,7 @@ class Result:
         images, status, made = list(state.images), state.status, run.provenance
         status = "interrupted" if status == "running" else status
         last = state.record[-1]
-        if state.optimiser:
+        if state.optimiser and last.stage == state.stage:  # an epoch of it is done
             with contextlib.suppress(*_NO_MEMORY if status == "out of memory" else ()):  # not enough for that either
                 images.append(state.picture(run.recipe))
         if not images:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from commands import chapter, converted, experiment, refuses, render, started  # noqa: F401
 from painting import paint
 from weights_fixtures import (  # noqa: F401
     hashes,
@@ -89,8 +90,13 @@ def style(tmp_path):
     return path
 
 
-SMALL = {"sizes": [(32, 48), (48, 64)], "epochs": [4, 3]}
-"""Two small stages."""
+SMALL = {
+    "sizes": [(32, 48), (48, 64)],
+    "epochs": [4, 3],
+    "content_layers": ["conv2_2"],
+    "style_layers": ["conv1_1", "conv2_1"],
+}
+"""Two small stages, and a shallow network."""
 
 
 @pytest.fixture

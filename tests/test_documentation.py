@@ -175,19 +175,12 @@ def carried(server, originals, place):
 
 COMMANDS = {command: page for page in RUN for command in commands(page)}
 """Every command, once, and the page that it is on."""
-_SLOW = ("--animate", "sweep", "compare", "reconstruct", "weights fetch", "weights import", "python.md")
-
-
-def case(value, label):
-    """A value for pytest; one that takes more than a second or two is marked."""
-    marks = [pytest.mark.slow] if any(word in label for word in _SLOW) else []
-    return pytest.param(value, marks=marks, id=label)
-
 
 _RUN_HERE = {command: page for command, page in COMMANDS.items() if command.startswith("gluon-nst ")}
 
 
-@pytest.mark.parametrize("command", [case(command, f"{name(page)}: {command}") for command, page in _RUN_HERE.items()])
+@pytest.mark.slow
+@pytest.mark.parametrize("command", _RUN_HERE, ids=[f"{name(page)}: {command}" for command, page in _RUN_HERE.items()])
 def test_a_command_of_the_pages_runs_as_it_stands(command, place, request, capfd):
     if "bfloat16" in command and not bfloat16_by(mx.cpu()):
         pytest.skip("MXNet has bfloat16 only on processors with AVX-512")
@@ -221,7 +214,8 @@ def test_a_command_that_is_not_run_is_known_and_its_files_exist():
 EXAMPLES = {page: found for page in RUN if (found := [block for block in blocks(page) if block.kind == "python"])}
 
 
-@pytest.mark.parametrize("page", [case(page, name(page)) for page in EXAMPLES])
+@pytest.mark.slow
+@pytest.mark.parametrize("page", EXAMPLES, ids=map(name, EXAMPLES))
 def test_the_examples_of_a_page_run_one_after_the_other(page, place, monkeypatch):
     train = training.train
 

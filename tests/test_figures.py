@@ -109,6 +109,7 @@ def test_a_film_has_the_composite_beside_the_losses_so_far(picture):
     assert (last[100:300, 100:300] == 0).all()
 
 
+@pytest.mark.slow
 def test_losses_that_are_all_0_are_drawn_too():
     recipe = recipes.customise("d2l-2019", sizes=[(32, 48)])
     nothing = [nst.Epoch(1, number, losses(0, 0), 0.01, 1.0) for number in range(3)]

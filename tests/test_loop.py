@@ -63,6 +63,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_picture(job, optimizer, coun
     assert [picture.tobytes() for picture in state.images] == [picture.tobytes() for picture in whole.images]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_in_another_process(job, tmp_path):
     *_, whole = nst.steps(job())
     state = take(nst.steps(job()), 3)
@@ -272,7 +273,7 @@ def test_weights_of_the_losses_and_layers_are_the_recipes(run):
     recipe = nst.Recipe(
         (nst.Stage((32, 48), 2),), content_layers=(7,), style_layers=(0, 2), style_weight=0, tv_weight=0
     )
-    result = run(recipe=recipe, sizes=None, epochs=None)
+    result = run(recipe=recipe, **dict.fromkeys(("sizes", "epochs", "content_layers", "style_layers")))
     assert [list(row.losses) for row in result.losses] == [
         ["content/conv2_2", "style/conv1_1", "style/conv1_2", "tv"]
     ] * 2

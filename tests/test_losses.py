@@ -75,7 +75,9 @@ def test_compute_loss_weighs_and_adds():
         style_weight=300,
         tv_weight=7,
     )
-    assert [close(loss, value) for loss, value in zip(contents_l + styles_l, expected_contents + expected_styles)] == [True] * 4
+    assert [close(loss, value) for loss, value in zip(contents_l + styles_l, expected_contents + expected_styles)] == [
+        True
+    ] * 4
     assert close(tv_l, 7 * book_tv(X))
     assert close(total, sum(expected_contents) + sum(expected_styles) + 7 * book_tv(X))
 

@@ -100,6 +100,7 @@ def test_importing_loads_neither_mxnet_nor_numpy():
     )
 
 
+@pytest.mark.slow
 def test_importing_changes_nothing_else_than_importing_mxnet_does():
     code = """
 import os, locale, random, signal, sys, threading, warnings
@@ -135,6 +136,7 @@ def test_the_users_own_thread_count_wins():
     assert python(code, OMP_NUM_THREADS="7").stdout.strip() == "7"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(machine.physical_cores() < 2, reason="on one core MXNet takes all there is")
 def test_one_warning_where_mxnet_came_first():
     run = python("import mxnet, gluon_nst; import gluon_nst.job")
@@ -145,6 +147,7 @@ def test_one_warning_where_mxnet_came_first():
         assert "mxnet was imported before" not in run.stderr
 
 
+@pytest.mark.slow
 def test_no_warning_where_mxnet_came_first_with_all_the_cores():
     run = python("import mxnet, gluon_nst", OMP_NUM_THREADS="2")
     assert "mxnet was imported before" not in run.stderr
@@ -316,6 +319,7 @@ mx.nd.amp_cast(mx.nd.Convolution(X, W, no_bias=True, kernel=(3, 3), num_filter=3
 """
 
 
+@pytest.mark.slow
 @needs_amx
 @pytest.mark.parametrize(
     "before, variable, amx",
@@ -337,6 +341,7 @@ def test_convolutions_use_amx_where_it_is_let_in(before, variable, amx):
     assert kernels and all(("amx" in kernel) == amx for kernel in kernels)
 
 
+@pytest.mark.slow
 @needs_amx
 def test_programs_that_are_started_from_a_run_do_not_get_amx_by_it():
     code = f"import gluon_nst, os, subprocess, sys\n{CONVOLVE}\nsubprocess.run([sys.executable, '-c', {CONVOLVE!r}], check=True)"
@@ -511,6 +516,7 @@ def test_nd_mode_steps_lets_go_of_what_it_yielded():
     assert first() is None and next(steps) == "second"
 
 
+@pytest.mark.slow
 def test_a_process_may_end_with_a_generator_of_nd_mode_steps_at_rest():
     code = """
 from gluon_nst.machine import nd_mode_steps

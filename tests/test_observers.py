@@ -61,6 +61,7 @@ def test_a_runs_snapshot_after_its_last_epoch_is_its_result(content, style, weig
             assert picture.tobytes() == expected.image.tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [".gif", ".webp"])
 def test_a_film_is_an_animation_that_ends_with_the_result(recipe, tmp_path, ending):
     counted = []
@@ -75,6 +76,7 @@ def test_a_film_is_an_animation_that_ends_with_the_result(recipe, tmp_path, endi
         assert np.abs(middle.astype(int) - 60).max() < 12
 
 
+@pytest.mark.slow
 def test_a_long_run_has_a_film_of_about_ninety_moments(tmp_path):
     recipe = recipes.customise("d2l-2019", sizes=[(16, 16)], epochs=1000)
     film = Film(tmp_path / "film.gif")
@@ -99,6 +101,7 @@ def test_more_snapshots_than_anybody_wants_are_refused(tmp_path):
         snapshot_paths(tmp_path / "out.png", 1, recipe)
 
 
+@pytest.mark.slow
 def test_a_film_can_be_mp4(recipe, tmp_path):
     imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="MP4 takes imageio-ffmpeg: pip install -e .[film]")
     film = Film(tmp_path / "film.mp4")
@@ -131,6 +134,7 @@ def test_without_a_screen_no_window_opens(recipe):
     assert said == ["no screen: --show shows nothing here"]
 
 
+@pytest.mark.slow
 def test_a_film_leaves_a_finished_one_where_it_is(recipe, tmp_path):
     (tmp_path / "film.gif").write_bytes(b"finished")
     film = Film(tmp_path / "film.gif")
@@ -166,6 +170,7 @@ def test_an_observer_that_fails_is_let_go_and_the_others_go_on(recipe):
     assert said == ["out.png: can't write it; the run goes on without"] and len(seen) == 11
 
 
+@pytest.mark.slow
 def test_an_observer_of_a_run_in_another_process_hears_of_its_stages_and_has_no_picture(job, tmp_path):
     seen, said = [], []
 

@@ -364,6 +364,7 @@ def recipes_folder(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.mark.slow
 def test_to_add_a_recipe_is_to_add_a_file(recipes_folder, content, style, weights_file, tmp_path, capfd):
     (recipes_folder / "mine.toml").write_text(
         f'extends = "d2l-2019"\ntitle = "My own"\nsource = "https://example.org"\ncontent_layers = ["relu2_1"]\n{STAGE}'

@@ -16,7 +16,7 @@ def test_the_picture_says_how_it_was_made(run, tmp_path, content, style):
     made = json.loads(Image.open(tmp_path / "out.png").text["gluon-nst"])
     assert made["content_sha256"] == hashlib.sha256(content.read_bytes()).hexdigest()
     assert made["style_sha256"] == hashlib.sha256(style.read_bytes()).hexdigest()
-    assert made["recipe"]["style_layers"] == dict.fromkeys(("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"), 1)
+    assert made["recipe"]["style_layers"] == {"conv1_1": 1, "conv2_1": 1}
     assert made["recipe"]["stages"][1]["epochs"] == 3
     assert made["seed"] == 3 and made["sizes"] == [[32, 48], [48, 64]] and made["stage"] == 2
     assert len(made["weights"]["sha256"]) == 64 and made["weights"]["source"].startswith("file-")
@@ -44,6 +44,7 @@ def test_the_losses_are_saved_one_row_an_epoch(run, tmp_path):
     assert len(rows) == 7
 
 
+@pytest.mark.slow
 def test_the_plot_is_of_the_run(run, tmp_path):
     result = run()
     curves = [line.get_ydata() for line in result.plot().axes[0].get_lines() if len(line.get_ydata()) == 7]

@@ -103,6 +103,7 @@ def in_range(X):
     return shown.min() >= -1e-6 and shown.max() <= 1 + 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=needs_bfloat16)])
 def test_lbfgs_finds_a_lower_loss_than_adam_in_as_many_evaluations(net, inputs, precision):
     _, adams = record(net, inputs, epochs=40)
@@ -116,6 +117,7 @@ def test_lbfgs_returns_the_best_composite_that_it_evaluated(net, inputs):
     assert losses[3] == pytest.approx(min(totals(rows)), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_is_worse_than_the_one_before_is_not_what_lbfgs_returns(net, inputs):
     _, rows = record(net, inputs, epochs=60, optimizer="lbfgs")
     found = totals(rows)
@@ -145,6 +147,7 @@ def test_lbfgs_without_bounds_goes_where_it_will(net, inputs):
     assert not in_range(X) and totals(rows)[-1] < totals(rows)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_training_ends_when_the_loss_has_settled(net, inputs, optimizer):
     _, rows = record(net, inputs, epochs=200, optimizer=optimizer, tolerance=0.05)
@@ -154,6 +157,7 @@ def test_training_ends_when_the_loss_has_settled(net, inputs, optimizer):
     assert fallen[-1] < 0.05 and all(share >= 0.05 for share in fallen[:-1])
 
 
+@pytest.mark.slow
 def test_lbfgs_ends_where_nothing_is_left_to_gain(net, inputs):
     _, rows = record(net, inputs, epochs=500, optimizer="lbfgs", style_weight=0, tv_weight=0)
     assert len(rows) < 500 and min(totals(rows)) < 1e-6  # it started from the content picture
@@ -183,6 +187,7 @@ def test_pixels_are_clipped_at_each_step_where_the_recipe_says_so(net, inputs):
     assert not in_range(free) and in_range(bounded) and len(rows) == 6
 
 
+@pytest.mark.slow
 def test_the_best_composite_can_be_kept_of_adams_as_well(net, inputs):
     rising = {"lr": 0.01, "epochs": 9, "every": 4, "lr_decay": 100}  # a step far too long after the fifth epoch
     last, rows = record(net, inputs, **rising)

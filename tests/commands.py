@@ -1,0 +1,136 @@
+"""What the tests of the commands share; conftest.py passes the fixtures on."""
+
+import contextlib
+import itertools
+import json
+import os
+import sys
+from pathlib import Path
+
+from gluon_nst import weights
+from gluon_nst.cli import main
+from gluon_nst.loop import carry_out
+from gluon_nst.objective import Objective
+
+import pytest
+from PIL import Image
+
+SHALLOW = ["--content-layers", "conv1_1", "--style-layers", "conv1_1"]
+"""Options for a network that takes no time."""
+
+
+@pytest.fixture(scope="session")
+def converted(cache, weights_file):
+    """The file of random weights, whose conversion is not told of in the tests any more."""
+    weights.find(str(weights_file), notify=lambda line: None)
+    return weights_file
+
+
+@pytest.fixture
+def render(content, style, converted, tmp_path, capfd):
+    """Run `gluon-nst render` on the small pictures; gives the status, standard output and standard error."""
+
+    def run(*options, content=content, style=style, output=tmp_path / "out.png", small=True):
+        arguments = ["render", content, style, "--output", output, "--weights", converted]
+        if small:
+            arguments += ["--sizes", "32x48,48x64", "--epochs", "3,2"]
+        capfd.readouterr()
+        status = main(list(map(str, [*arguments, *options])))
+        return (status, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def refuses(render, tmp_path):
+    """Check that a run ends with status 2 and one line `error: …` with the message in it, and writes nothing."""
+
+    def check(message, *options, **changed):
+        before = names(tmp_path)
+        status, out, err = render(*options, **changed)
+        assert status == 2 and out == ""
+        assert_one_line(err)
+        assert message in err
+        assert names(tmp_path) == before
+
+    return check
+
+
+@pytest.fixture
+def chapter(content, style, converted, tmp_path, capfd):
+    """Run `gluon-nst chapter` with small pictures into tmp_path/out; gives what `render` gives."""
+
+    def run(*options, own=("--content", content, "--style", style), out=tmp_path / "out"):
+        arguments = ["chapter", "--out", out, "--weights", converted, "--quiet", *own]
+        arguments += ["--sizes", "32x48,48x64", "--epochs", "3,2"]
+        capfd.readouterr()
+        status = main(list(map(str, [*arguments, *options])))
+        return (status, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def experiment(content, style, converted, tmp_path, capfd):
+    """Run one of the commands that make a sheet, into tmp_path/out; gives what `render` gives."""
+
+    def run(name, *options):
+        pictures = [content, style] if name != "reconstruct" else []
+        arguments = [name, *pictures, "--out", tmp_path / "out", "--weights", converted]
+        arguments += ["--sizes", "32x48", "--epochs", "3", "--quiet"]
+        capfd.readouterr()
+        status = main(list(map(str, [*arguments, *options])))
+        return (status, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The recipes of an experiment's runs, as they start."""
+    recipes = []
+
+    def spy(run, observers):
+        recipes.append(run.recipe)
+        return carry_out(run, observers)
+
+    monkeypatch.setattr("gluon_nst.experiments.carry_out", spy)
+    # What would have a process of its own runs here as well.
+    monkeypatch.setattr("gluon_nst.experiments.carry_out_apart", spy)
+    return recipes
+
+
+@contextlib.contextmanager
+def failing(after, error=KeyboardInterrupt):
+    """In the block the losses can't be computed any more after so many epochs: as where Ctrl-C meets the next one."""
+    compute, done = Objective.__call__, itertools.count()
+
+    def fail(self):
+        if next(done) == after:
+            raise error
+        return compute(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Objective, "__call__", fail)
+        yield
+
+
+def command_line(*arguments):
+    """The command in a process of its own, for `subprocess`."""
+    return [sys.executable, "-m", "gluon_nst", *map(str, arguments)]
+
+
+def made(path):
+    """What is written in a picture of how it was made."""
+    with Image.open(path) as picture:
+        return json.loads(picture.text["gluon-nst"])
+
+
+def names(folder):
+    """The names of the files in a folder."""
+    return sorted(path.name for path in Path(folder).iterdir()) if os.path.isdir(folder) else []
+
+
+def assert_one_line(err):
+    """Standard error holds one line, which tells an error."""
+    assert err.startswith("error: ") and err.endswith("\n") and err.count("\n") == 1

@@ -1,0 +1,260 @@
+"""The options of the command line: each setting is one, its value reaches the run, and a wrong one is one line."""
+
+import inspect
+
+import gluon_nst as nst
+from gluon_nst import recipes
+from gluon_nst.cli import main
+from gluon_nst.cli.options import given_options
+from gluon_nst.cli.parser import build_parser
+
+import pytest
+
+from commands import assert_one_line, made, names
+
+SETTINGS = {setting.name: setting for setting in (*recipes.recipe_settings(), *recipes.settings(nst.Job))}
+
+# By the metavar of a setting: a text, and what it stands for. None of them is a value of d2l-2019.
+VALUES = {
+    "N": ("3", 3),
+    "NUMBER": ("0.25", 0.25),
+    "HxW": ("48x64", (48, 64)),
+    "true|false": ("false", False),
+    "LAYER[:WEIGHT],...": ("conv1_1:0.5,conv2_1", {0: 0.5, 5: 1.0}),
+    "content|SCALE": ("0.25", 0.25),
+    "content|noise|style|FILE": ("start.png", "start.png"),
+    "auto|model-zoo|caffe|torchvision|pypi|FILE": ("my.params", "my.params"),
+}
+
+
+def value_of(job, name):
+    """What stands in a job for a setting, as a list: that of each stage where the stages have it."""
+    if hasattr(job, name):
+        return [getattr(job, name)]
+    if hasattr(job.recipe, name):
+        return [getattr(job.recipe, name)]
+    return [getattr(stage, "size" if name == "sizes" else name) for stage in job.recipe.stages]
+
+
+def other_value(setting):
+    """A text for a setting, and what it stands for, that is not what d2l-2019 says."""
+    before = value_of(nst.Job("a.png", "b.png"), setting.name)
+    if not setting.rule.choices:
+        return VALUES[setting.rule.metavar]
+    return next((choice, choice) for choice in setting.rule.choices if choice not in before)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_each_setting_is_an_option_whose_value_reaches_the_job(name):
+    text, value = other_value(SETTINGS[name])
+    option = f"--{name.replace('_', '-')}={text}"
+    options = given_options(build_parser().parse_args(["render", "a.png", "b.png", "--output", "c.png", option]))
+    assert list(options) == [name]
+    found = value_of(nst.Job.customised("a.png", "b.png", **options), name)
+    assert found == [value] * len(found) != value_of(nst.Job("a.png", "b.png"), name)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_each_setting_can_be_varied(name):
+    text, value = other_value(SETTINGS[name])
+    label = text.replace(",", "+")
+    vary = f"{name.replace('_', '-')}={label}"
+    ((destination, values),) = build_parser().parse_args(["sweep", "a.png", "b.png", "--vary", vary]).vary
+    found = value_of(nst.Job.customised("a.png", "b.png", **{destination: values[label]}), name)
+    assert destination == name and found == [value] * len(found)
+
+
+def test_the_help_tells_of_each_setting_and_of_no_words(capfd, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as done:
+        build_parser().parse_args(["render", "--help"])
+    out = capfd.readouterr().out
+    assert done.value.code == 0
+    for name, setting in SETTINGS.items():
+        assert f"  --{name.replace('_', '-')} " in out
+        assert name == "sizes" or setting.help in out  # which are said in words of their own, as text
+    words = [setting.name for setting in recipes.settings(nst.Recipe) if setting.words]
+    assert words and not any(f"--{name.replace('_', '-')} " in out for name in words)
+
+
+@pytest.mark.parametrize("columns", [40, 120])
+@pytest.mark.parametrize("command", ["chapter", "render", "sweep", "compare", "reconstruct"])
+def test_the_help_can_be_shown_at_any_width(capfd, monkeypatch, command, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))  # argparse breaks lines by the brackets in them
+    with pytest.raises(SystemExit) as done:
+        build_parser().parse_args([command, "--help"])
+    assert done.value.code == 0 and "--content" in capfd.readouterr().out
+
+
+def test_what_is_not_given_is_left_to_transfer():
+    arguments = build_parser().parse_args(["render", "a", "b", "--output", "c.png"])
+    assert given_options(arguments) == {} and arguments.recipe is None
+    defaults = {name: parameter.default for name, parameter in inspect.signature(nst.transfer).parameters.items()}
+    assert (defaults["recipe"], defaults["seed"], defaults["weights"]) == (recipes.DEFAULT, 0, "auto")  # as --help says
+    assert arguments.device == defaults["device"]
+
+
+# -- in the picture ---------------------------------------------------------------------------------------------------
+
+
+def test_options_reach_the_recipe_of_the_picture(render, tmp_path):
+    numbers = "--lr 0.5 --tolerance 1e-9 --content-weight 2 --style-weight 30 --tv-weight 4 --seed 7 --history-size 3"
+    words = "--recipe d2l-2023 --optimizer lbfgs --precision float32 --init style --device cpu"
+    assert render(*numbers.split(), *words.split())[0] == 0
+    said = made(tmp_path / "out.png")
+    recipe = said["recipe"]
+    assert (recipe["content_weight"], recipe["style_weight"], recipe["tv_weight"]) == (2, 30, 4)
+    assert recipe["init"] == "style" and said["seed"] == 7 and recipe["history_size"] == 3
+    assert (recipe["optimizer"], recipe["precision"], recipe["tolerance"]) == ("lbfgs", "float32", 1e-9)
+    assert [(s["size"], s["epochs"], s["lr"], s["lr_decay"]) for s in recipe["stages"]] == [
+        ([32, 48], 3, 0.5, 0.8),
+        ([48, 64], 2, 0.5, 0.8),
+    ]
+
+
+def test_layers_with_weights_reach_the_recipe_of_the_picture(render, tmp_path):
+    assert render("--style-layers", "conv1_1:0.5,conv2_1", "--content-layers", "conv2_2:3")[0] == 0
+    recipe = made(tmp_path / "out.png")["recipe"]
+    assert recipe["style_layers"] == {"conv1_1": 0.5, "conv2_1": 1} and recipe["content_layers"] == {"conv2_2": 3}
+
+
+def test_what_a_recipe_file_alone_could_say_before_reaches_the_recipe_of_the_picture(render, tmp_path):
+    words = "--enlarge false --keep best --carry change --clip-at step --resize lanczos --pooling average"
+    assert render(*words.split())[0] == 0
+    recipe = made(tmp_path / "out.png")["recipe"]
+    assert recipe["enlarge"] is False and recipe["keep"] == "best" and recipe["carry"] == "change"
+    assert (recipe["clip_at"], recipe["resize"], recipe["pooling"]) == ("step", "lanczos", "average")
+
+
+def test_each_stage_can_have_values_of_its_own(render, tmp_path):
+    assert render("--lr", "0.1,0.2", "--lr-decay", "0.5", "--lr-decay-epoch", "1,2")[0] == 0
+    stages = made(tmp_path / "out.png")["recipe"]["stages"]
+    assert [(s["lr"], s["lr_decay"], s["lr_decay_epoch"]) for s in stages] == [(0.1, 0.5, 1), (0.2, 0.5, 2)]
+
+
+def test_sizes_of_one_side_are_not_enlarged_where_that_is_said(render, tmp_path):
+    assert render("--longest-side", "120", "--enlarge", "false", "--epochs", "1", small=False)[0] == 0
+    assert made(tmp_path / "out.png")["sizes"] == [[60, 90]]  # the content picture's own
+
+
+def test_precision_auto_asks_for_the_faster_on_this_machine(render, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("gluon_nst.run.choose_precision", lambda name, device: asked.append(name) or "float32")
+    assert render("--precision", "auto")[0] == 0 and asked == ["auto"]  # d2l-2019 itself says float32
+    assert made(tmp_path / "out.png")["recipe"]["precision"] == "float32"
+
+
+# -- wrong values -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--sizes", "32x48,15x48"], "size 15x48: too small for the network"),
+        (["--sizes", "32x48,"], "'32x48,' is not "),
+        (["--sizes", "-32x48"], "size"),
+        (["--sizes", "32xwide"], "argument --sizes: '32xwide' is not "),
+        (["--sizes", "0x48"], "sizes: (0, 48) is not two positive integers"),
+        (["--sizes", "30000x40000,32x48"], "size 30000x40000: needs about "),
+        (["--longest-side", "100"], "not allowed with argument --sizes"),
+        (["--epochs", "0"], "epochs: 0 is not an integer of at least 1"),
+        (["--epochs", "many"], "argument --epochs: 'many' is not an integer of at least 1"),
+        (["--epochs", "2.5"], "argument --epochs: '2.5' is not an integer of at least 1"),
+        (["--epochs", "1,2,3"], "epochs: 3 numbers for 2 sizes"),
+        (["--lr", "-1"], "lr: -1.0 is not a number above 0"),
+        (["--lr", "fast"], "argument --lr: 'fast' is not a number above 0"),
+        (["--lr", ""], "argument --lr: '' is not a number above 0"),
+        (["--style-weight", "nan"], "style_weight: nan is not a number"),
+        (["--tolerance", "-1"], "tolerance: -1.0 is not a number of at least 0"),
+        (["--seed", "-1"], "seed: -1 is not an integer of at least 0"),
+        (["--seed", "x"], "argument --seed: 'x' is not an integer of at least 0"),
+        (["--optimizer", "magic"], "invalid choice: 'magic'"),
+        (["--precision", "float16"], "invalid choice: 'float16'"),
+        (["--enlarge", "perhaps"], "argument --enlarge: 'perhaps' is not true or false"),
+        (["--content-layers", "conv9_1"], "content_layers: ['conv9_1'] is not different layers of VGG-19"),
+        (["--content-layers", "conv1_1,conv1_1"], "is not different layers of VGG-19"),
+        (["--style-layers", ""], "style_layers: [''] is not different layers"),
+        (
+            ["--style-layers", "conv1_1:much"],
+            "argument --style-layers: 'conv1_1:much' is not different layers of VGG-19",
+        ),
+        (["--style-layers", "conv1_1:-1"], "style_layers: {'conv1_1': -1.0} is not different layers of VGG-19"),
+        (["--style-size", "big"], "argument --style-size: 'big' is not content, or a number above 0"),
+        (["--style-size", "0"], "style_size: 0.0 is not content, or a number above 0"),
+        (["--init", ""], "init: '' is not one of content, noise, style, or a picture's path"),
+        (["--init", "nowhere.png"], "nowhere.png: no such file"),
+        (["--weights", ""], "weights: '' is not one of auto, model-zoo"),
+        (["--weights", "nowhere.params"], "nowhere.params"),
+        (["--weights", "n" * 300], "no such file"),
+        (["--device", "tpu"], "device tpu: not auto, cpu, gpu or gpu:N"),
+        (["--device", "gpu:²"], "device gpu:²: not auto"),
+        (["--device", "gpu:99"], "device gpu:99: MXNet sees"),
+        (["--recipe", "d2l-1066"], "recipe d2l-1066: not one of d2l-2019, d2l-2023"),
+        (["--recipe", "nowhere.toml"], "nowhere.toml: no such file"),
+        (["--recipe", f"{__file__}/x.toml"], "no such file"),
+        (["--losses", "/nowhere/losses.csv"], "/nowhere/losses.csv: there is no folder /nowhere"),
+        (["--what"], "unrecognized arguments: --what"),
+        (["--title", "Mine"], "unrecognized arguments: --title Mine"),
+    ],
+)
+def test_a_bad_argument_is_refused(refuses, options, message):
+    refuses(message, *options)
+
+
+def test_a_size_of_one_number_is_refused_in_words_that_do_not_offer_it(render):
+    status, _, err = render("--sizes", "48", "--epochs", "1", small=False)
+    assert status == 2 and "'48' is not HEIGHTxWIDTH,… such as 150x225,300x450" in err
+
+
+@pytest.mark.parametrize(
+    "vary, message",
+    [
+        ("epochs=many", "epochs=many: 'many' is not an integer of at least 1"),
+        ("lr=fast", "lr=fast: 'fast' is not a number above 0"),
+        ("optimizer=magic", "optimizer: 'magic' is not one of adam, lbfgs"),
+        ("enlarge=perhaps", "enlarge=perhaps: 'perhaps' is not true or false"),
+        ("style-layers=conv1_1:much", "style-layers=conv1_1:much: 'conv1_1:much' is not different layers"),
+        ("style-layers=conv9_1", "style_layers: ['conv9_1'] is not different layers"),
+        ("style-size=big", "style-size=big: 'big' is not content, or a number above 0"),
+        ("sizes=32xwide", "sizes=32xwide: '32xwide' is not "),
+        ("init=nowhere.png", "nowhere.png: no such file"),
+        ("seed=-1", "seed: -1 is not an integer of at least 0"),
+        ("title=Mine", "'title=Mine' is not NAME=VALUE"),
+    ],
+)
+def test_a_wrong_value_to_vary_is_one_line(content, style, converted, tmp_path, capfd, vary, message):
+    before = names(tmp_path)
+    sizes = [] if vary.startswith("sizes") else ["--sizes", "16x24"]
+    options = ["--out", tmp_path / "out", "--weights", converted, *sizes]
+    assert main(list(map(str, ["sweep", content, style, "--vary", vary, *options]))) == 2
+    err = capfd.readouterr().err
+    assert_one_line(err)
+    assert message in err and names(tmp_path) == before
+
+
+# -- names of before --------------------------------------------------------------------------------------------------
+
+RENAMED = {
+    "activations": "activation_scale",
+    "bounds": "clip_at",
+    "corrections": "history_size",
+    "pixels": "pixel_unit",
+}
+
+
+@pytest.mark.parametrize("old", RENAMED)
+def test_an_old_name_in_a_recipe_gets_one_line_that_tells_the_new_one(refuses, tmp_path, old):
+    recipe, new = tmp_path / "my.toml", RENAMED[old]
+    recipe.write_text(f'extends = "d2l-2019"\n{old} = 5\n')
+    refuses(f"error: {recipe}: {old}: is called {new} now; write {new} = …\n", "--recipe", recipe)
+
+
+def test_an_old_name_in_a_recipe_that_another_extends_gets_that_line_too(refuses, tmp_path):
+    (tmp_path / "base.toml").write_text("corrections = 5\n")
+    (tmp_path / "my.toml").write_text('extends = "base.toml"\n')
+    refuses("base.toml: corrections: is called history_size now", "--recipe", tmp_path / "my.toml")
+
+
+@pytest.mark.parametrize("option", ["--corrections=5", "--pixels=unit", "--content-layer-weights=1"])
+def test_an_old_name_is_no_option(refuses, option):
+    refuses(f"unrecognized arguments: {option}", option)

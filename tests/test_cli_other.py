@@ -1,0 +1,55 @@
+"""The commands that run nothing: recipes, info, weights, and the options of the command itself."""
+
+import gluon_nst as nst
+from gluon_nst import cli, recipes
+
+import pytest
+
+
+def test_no_command_is_one_line(capfd):
+    assert cli.main([]) == 2
+    assert capfd.readouterr().err == "error: the following arguments are required: COMMAND; see gluon-nst --help\n"
+
+
+def test_version(capfd):
+    with pytest.raises(SystemExit) as done:
+        cli.main(["--version"])
+    assert done.value.code == 0 and capfd.readouterr().out == f"gluon-nst {nst.__version__}\n"
+
+
+def test_recipes_lists_them_with_their_sources(capfd):
+    assert cli.main(["recipes"]) == 0
+    out = capfd.readouterr().out
+    assert "d2l-2019" in out and "d2l-2023" in out and out.count("https://d2l.ai/") == 2
+    for source in ("udacity/deep-learning-v2-pytorch", "symoon94", "blog.tensorflow.org", "10.1109/CVPR.2016.265"):
+        assert source in out
+
+
+def test_recipes_prints_one_that_can_be_run(tmp_path, capfd):
+    assert cli.main(["recipes", "d2l-2023"]) == 0
+    (tmp_path / "my.toml").write_text(capfd.readouterr().out)
+    assert recipes.read(tmp_path / "my.toml") == recipes.read("d2l-2023")
+
+
+def test_info_tells_versions_device_and_cores(capfd):
+    assert cli.main(["info"]) == 0
+    out = capfd.readouterr().out
+    assert f"gluon-nst {nst.__version__}" in out and "mxnet 1.9.1" in out and "device " in out and "cores " in out
+    for source in ("model-zoo", "caffe", "torchvision", "pypi"):
+        assert source in out
+
+
+def test_weights_list_shows_every_source(capfd):
+    assert cli.main(["weights", "list"]) == 0
+    out = capfd.readouterr().out
+    assert [line.split()[0] for line in out.splitlines()[::2]] == ["model-zoo", "caffe", "torchvision", "pypi"]
+
+
+def test_weights_path_refuses_an_unknown_source(capfd):
+    assert cli.main(["weights", "path", "caffeine"]) == 2
+    assert "invalid choice: 'caffeine'" in capfd.readouterr().err
+
+
+def test_weights_path_says_what_to_do_where_there_are_none(capfd):
+    assert cli.main(["weights", "path", "caffe"]) == 1
+    assert capfd.readouterr().err == "error: weights caffe: not here; run gluon-nst weights fetch, or import a file\n"

@@ -1,0 +1,161 @@
+"""The command render: what it writes, what it refuses to read or to overwrite."""
+
+import os
+import shutil
+import subprocess
+
+from gluon_nst import machine, recipes
+
+import pytest
+from PIL import Image
+
+from commands import SHALLOW, command_line, made, names
+from test_images import BAD_PICTURES
+
+
+def test_render_writes_the_picture_and_the_losses(render, tmp_path):
+    status, out, err = render("--losses", tmp_path / "losses.csv")
+    assert status == 0 and "out.png: 48 x 64, total loss" in out
+    assert Image.open(tmp_path / "out.png").size == (64, 48)
+    assert len((tmp_path / "losses.csv").read_text().splitlines()) == 1 + 5
+    assert "48x64 epoch 2/2" in err and "100%" in err
+
+
+def test_quiet_shows_no_progress(render):
+    status, _, err = render("--quiet")
+    assert status == 0 and err == ""
+
+
+def test_render_twice_gives_the_same_bytes(render, tmp_path):
+    render("--init", "noise", "--seed", "4", output=tmp_path / "1.png")
+    render("--init", "noise", "--seed", "4", output=tmp_path / "2.png")
+    assert (tmp_path / "1.png").read_bytes() == (tmp_path / "2.png").read_bytes()
+
+
+def test_the_longest_side_keeps_the_contents_shape(render, tmp_path):
+    assert render("--longest-side", "48", "--epochs", "2", small=False)[0] == 0
+    assert Image.open(tmp_path / "out.png").size == (48, 32)  # of a content picture of 60 x 90
+
+
+def test_a_run_whose_tolerance_ends_it_is_done(render, tmp_path):
+    options = [
+        "--sizes",
+        "16x24",
+        "--epochs",
+        "100",
+        "--tolerance",
+        "0.9",
+        *SHALLOW,
+        "--losses",
+        tmp_path / "losses.csv",
+    ]
+    assert render(*options, "--quiet")[::2] == (0, "")
+    assert "interrupted" not in made(tmp_path / "out.png")
+    assert len((tmp_path / "losses.csv").read_text().splitlines()) == 1 + 11  # it is measured over ten epochs
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    "avx512bw" not in machine.processor_flags(), reason="no AVX-512, without which MXNet has no bfloat16"
+)
+@pytest.mark.parametrize("instructions", ["", "AVX512_CORE", "AVX512_CORE_BF16"])
+def test_bfloat16_runs_with_every_set_of_instructions(content, style, converted, tmp_path, instructions):
+    # oneDNN has other kernels, and other layouts, for each; a mistake in one of them ends the process.
+    options = ["--weights", converted, "--sizes", "32x48,48x64", "--epochs", "2", "--precision", "bfloat16", "--quiet"]
+    command = command_line("render", content, style, "--output", tmp_path / "out.png", *options)
+    done = subprocess.run(command, env={**os.environ, "DNNL_MAX_CPU_ISA": instructions}, capture_output=True)
+    assert done.returncode == 0 and done.stderr == b"" and (tmp_path / "out.png").exists()
+
+
+# -- what it reads ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("which", ["content", "style"])
+@pytest.mark.parametrize("kind", BAD_PICTURES)
+def test_a_bad_picture_is_refused(refuses, tmp_path, which, kind):
+    make, message = BAD_PICTURES[kind]
+    bad = tmp_path / "bad.png"
+    make(bad)
+    refuses(f"error: {bad}: {message}", **{which: bad})
+
+
+def obeying_permissions(*arguments):
+    """Run a command so that even root has to obey file modes; skips where that can't be had."""
+    command = command_line(*arguments)
+    if os.geteuid() == 0:
+        if not shutil.which("setpriv"):
+            pytest.skip("root may read everything, and setpriv (util-linux) is not here to take that away")
+        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_a_picture_without_permission_is_refused(content, style, tmp_path):
+    style.chmod(0)
+    run = obeying_permissions("render", content, style, "--output", tmp_path / "out.png")
+    assert run.returncode == 2
+    assert run.stderr == f"error: {style}: no permission to read it; check its mode and owner\n"
+    assert not (tmp_path / "out.png").exists()
+
+
+# -- what it writes ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", [0o555, 0o000])
+def test_an_output_folder_without_permission_is_refused_before_the_run(content, style, tmp_path, mode):
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=mode)
+    run = obeying_permissions("render", content, style, "--output", folder / "out.png")
+    assert run.returncode == 2 and os.listdir(folder) == []
+    assert run.stderr == f"error: {folder / 'out.png'}: can't write there (Permission denied); choose another folder\n"
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("out.gif", "must end with .png or .jpg or .jpeg"),
+        ("nowhere/out.png", "there is no folder"),
+        (".", "must end with .png"),
+        ("content.png", "is one of the run's inputs"),
+        ("fifo.png", "not a regular file"),
+        ("dangling.png", "not a regular file"),
+        ("n" * 250 + ".png", "can't write there (File name too long)"),
+    ],
+)
+def test_an_output_that_can_not_be_written_is_refused(refuses, tmp_path, name, message):
+    os.mkfifo(tmp_path / "fifo.png")
+    (tmp_path / "dangling.png").symlink_to(tmp_path / "nowhere")
+    refuses(message, output=tmp_path / name)
+
+
+def test_an_output_must_not_be_another_file_of_the_run(refuses, tmp_path, weights_file):
+    recipe = tmp_path / "my.toml"
+    recipe.write_text(recipes.text("d2l-2019"))
+    refuses("or another output", "--losses", tmp_path / "out.png")
+    refuses("is one of the run's inputs", "--recipe", recipe, "--losses", recipe)
+    refuses("is one of the run's inputs", "--losses", weights_file)
+
+
+def test_an_output_must_not_be_the_start_that_a_recipe_names(refuses, content, tmp_path):
+    start = tmp_path / "start.png"
+    shutil.copy(str(content), str(start))
+    (tmp_path / "my.toml").write_text(f'extends = "d2l-2019"\ninit = "{start}"\n')
+    refuses("is one of the run's inputs", "--recipe", tmp_path / "my.toml", output=start)
+
+
+def test_a_full_disk_is_one_line_that_names_the_file(render, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    status, _, err = render("--quiet")
+    output = tmp_path / "out.png"
+    assert status == 1 and err.startswith(f"error: {output}: can't write it (No space left on device); free")
+    assert names(tmp_path) == ["content.png", "style.png"]
+
+
+def test_a_picture_says_what_made_it(render, tmp_path):
+    render("--quiet")
+    said = made(tmp_path / "out.png")
+    assert said["sizes"] == [[32, 48], [48, 64]] and said["stage"] == 2 and "interrupted" not in said

@@ -1,0 +1,256 @@
+"""Runs that are stopped, that diverge or whose memory runs out: what is kept of them, and where."""
+
+import os
+import signal
+import subprocess
+import time
+
+from gluon_nst import loop, observers
+
+import mxnet as mx
+import pytest
+from PIL import Image
+
+from commands import SHALLOW, command_line, failing, made, names
+
+STAGES = ["--sizes", "16x24,16x24,24x32", "--epochs", "2"]  # instead of render's own two
+HOT = [*STAGES, "--lr", "0.01,0.01,1e30"]  # the third stage diverges in its second epoch
+OUT_OF_MEMORY = mx.MXNetError("Failed to allocate CPU Memory")
+
+
+def rows(path):
+    """(stage, epoch) of each row of a file of losses."""
+    return [tuple(map(int, row.split(",")[:2])) for row in path.read_text().splitlines()[1:]]
+
+
+# -- a signal ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def signals():
+    """Python's own handlers, which a shell's background jobs lack, and those of before at the end."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_by_a_signal_keeps_the_picture_so_far(render, tmp_path, monkeypatch, signals, number):
+    show = observers.Bar.state
+
+    def send(self, state):
+        show(self, state)
+        if len(state.record) == 2:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(observers.Bar, "state", send)
+    losses, output = tmp_path / "losses.csv", tmp_path / "out.png"
+    status, out, err = render("--losses", losses, "--quiet")
+    assert status == 130 and "out.png: 32 x 48" in out
+    assert err == f"interrupted: stage 1, 2 of 3 epochs; {output} is what there was\n"
+    assert made(output)["interrupted"] == {"stage": 1, "epochs": 2} and rows(losses) == [(1, 0), (1, 1)]
+    assert names(tmp_path) == ["content.png", "losses.csv", "out.png", "style.png"]
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_terminal_keeps_the_picture_so_far(content, style, converted, tmp_path):
+    losses = tmp_path / "losses.csv"
+    options = ["--weights", converted, "--losses", losses, "--sizes", "64x96", "--epochs", "100000"]
+    run = subprocess.Popen(
+        command_line("render", content, style, "--output", tmp_path / "out.png", *options),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )
+    begun = b""
+    while b"epoch" not in begun:  # the bar has begun, so the first epoch is done
+        begun += run.stderr.read(1)
+    time.sleep(0.3)
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 130 and b"interrupted: stage 1," in err and b"Traceback" not in err
+    assert len(rows(losses)) == made(tmp_path / "out.png")["interrupted"]["epochs"] > 0
+    assert names(tmp_path) == ["content.png", "losses.csv", "out.png", "style.png"]
+
+
+def test_an_interrupt_before_the_first_epoch_writes_nothing(render, tmp_path, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gluon_nst.weights.find", stop)
+    status, _, err = render("--quiet")
+    assert (status, err) == (130, "interrupted: nothing was written\n") and not (tmp_path / "out.png").exists()
+
+
+def test_an_interrupt_within_the_first_epoch_writes_nothing(render, tmp_path):
+    with failing(0):
+        status, _, err = render("--quiet")
+    assert (status, err) == (130, "interrupted: nothing was written\n") and not (tmp_path / "out.png").exists()
+
+
+# -- between two stages -----------------------------------------------------------------------------------------------
+
+
+def first_stage_kept(render, tmp_path, status, word):
+    """Check that a run of 3 + 2 epochs whose second stage could not begin ends with its first stage."""
+    got, out, err = render("--losses", tmp_path / "losses.csv", "--quiet")
+    assert got == status and "out.png: 32 x 48" in out and word in err
+    assert Image.open(tmp_path / "out.png").size == (48, 32)
+    assert made(tmp_path / "out.png")["interrupted"] == {"stage": 1, "epochs": 3}
+    assert rows(tmp_path / "losses.csv") == [(1, 0), (1, 1), (1, 2)]
+
+
+ENDS = pytest.mark.parametrize(
+    "error, status, word", [(KeyboardInterrupt, 130, "interrupted: "), (OUT_OF_MEMORY, 1, "out of memory: ")]
+)
+
+
+@ENDS
+def test_a_run_that_ends_while_a_stage_is_prepared_keeps_the_stage_before(
+    render, tmp_path, monkeypatch, error, status, word
+):
+    take, calls = loop.get_contents, []
+
+    def fail(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise error
+        return take(*arguments)
+
+    monkeypatch.setattr("gluon_nst.loop.get_contents", fail)
+    first_stage_kept(render, tmp_path, status, word)
+
+
+@ENDS
+def test_a_run_that_ends_before_the_first_epoch_of_a_stage_keeps_the_stage_before(
+    render, tmp_path, error, status, word
+):
+    with failing(3, error):
+        first_stage_kept(render, tmp_path, status, word)
+
+
+# -- the memory runs out ----------------------------------------------------------------------------------------------
+
+
+def test_a_run_whose_memory_runs_out_keeps_what_it_has(render, tmp_path):
+    with failing(4, OUT_OF_MEMORY):
+        status, out, err = render("--quiet")
+    assert status == 1 and "out.png: 48 x 64" in out
+    assert err.splitlines() == [
+        "error: size 48x64: the memory ran out; choose a smaller size, or end other programs",
+        f"out of memory: stage 2, 1 of 2 epochs; {tmp_path / 'out.png'} is what there was",
+    ]
+    said = made(tmp_path / "out.png")
+    assert said["interrupted"] == {"stage": 2, "epochs": 1} and said["status"] == "out of memory"
+
+
+def test_memory_that_runs_out_at_once_is_one_line(render, tmp_path, monkeypatch):
+    def run_out(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("gluon_nst.loop.get_contents", run_out)
+    status, out, err = render("--quiet")
+    assert (status, out) == (1, "") and not (tmp_path / "out.png").exists()
+    assert err == "error: size 32x48: the memory ran out; choose a smaller size, or end other programs\n"
+
+
+# -- the loss is not finite any more ----------------------------------------------------------------------------------
+
+
+def test_a_run_that_diverges_in_its_first_stage_is_status_1_and_writes_nothing(render, tmp_path):
+    status, _, err = render("--lr", "1e30", "--quiet")
+    assert status == 1 and err.startswith("error: stage 1, epoch 1: the loss is") and err.count("\n") == 1
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_a_third_stage_that_diverges_leaves_the_picture_of_the_second(render, tmp_path):
+    losses, output = tmp_path / "losses.csv", tmp_path / "out.png"
+    status, out, err = render(*HOT, "--losses", losses, "--quiet")
+    assert status == 1 and out.startswith(f"{output}: 16 x 24, total loss ")
+    reason, end = err.splitlines()
+    assert reason.startswith("error: stage 3, epoch 1: the loss is nan; lower the learning rate")
+    assert end == f"diverged: stage 3, 1 of 2 epochs; {output} is the picture of stage 2"
+    assert rows(losses) == [(1, 0), (1, 1), (2, 0), (2, 1), (3, 0)]
+    said = made(output)
+    assert said["status"] == "diverged" and said["stage"] == 2 and said["interrupted"] == {"stage": 3, "epochs": 1}
+
+
+@pytest.mark.slow
+def test_the_picture_that_a_diverging_stage_leaves_is_the_same_as_without_that_stage(render, tmp_path):
+    render(*HOT, "--quiet")
+    render("--sizes", "16x24,16x24", "--epochs", "2", "--lr", "0.01", "--quiet", output=tmp_path / "two.png")
+    with Image.open(tmp_path / "out.png") as left, Image.open(tmp_path / "two.png") as whole:
+        assert left.tobytes() == whole.tobytes()
+
+
+@pytest.mark.slow
+def test_a_chapter_whose_third_stage_diverges_keeps_the_pictures_of_the_first_two(chapter, tmp_path):
+    status, out, err = chapter(*HOT)
+    folder = tmp_path / "out"
+    assert status == 1 and names(folder) == ["losses.csv", "losses.png", "neural-style-1.png", "neural-style-2.png"]
+    assert f"{folder}/neural-style-2.png: 16 x 24, total loss " in out
+    reason, end = err.splitlines()
+    assert reason.startswith("error: stage 3, epoch 1: the loss is nan")
+    assert end == f"diverged: stage 3, 1 of 2 epochs; {folder}/neural-style-2.png is the picture of stage 2"
+    assert [made(folder / f"neural-style-{number}.png")["stage"] for number in (1, 2)] == [1, 2]
+
+
+@pytest.mark.slow
+def test_a_run_that_diverges_has_its_film_and_its_snapshots(render, tmp_path):
+    film = tmp_path / "film.gif"
+    status, out, _ = render(*HOT, *SHALLOW, "--save-every", "1", "--animate", film, "--quiet")
+    assert status == 1 and f"{film}: the film of the run" in out
+    whole = [f"out-stage-{stage}-epoch-{epoch}.png" for stage in (1, 2) for epoch in (1, 2)]
+    assert set(whole) < set(names(tmp_path)) and "out-stage-3-epoch-2.png" not in names(tmp_path)
+
+
+# -- what was there before --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_stopped_run_leaves_a_finished_picture_where_it_is(render, tmp_path):
+    output, losses, film = tmp_path / "out.png", tmp_path / "losses.csv", tmp_path / "film.gif"
+    options = ["--losses", losses, "--animate", film, "--quiet", "--sizes", "16x24", "--epochs", "3", *SHALLOW]
+    assert render(*options)[0] == 0
+    finished = {path: path.read_bytes() for path in (output, losses, film)}
+    for word in ("interrupted", "interrupted-2"):
+        with failing(2):
+            status, out, err = render(*options)
+        assert status == 130 and {path: path.read_bytes() for path in finished} == finished
+        assert f"{output}: left as it was; the run that did not end is in {tmp_path}/out-{word}.png" in err
+        assert made(tmp_path / f"out-{word}.png")["interrupted"] == {"stage": 1, "epochs": 2}
+        assert rows(tmp_path / f"losses-{word}.csv") == [(1, 0), (1, 1)]
+        assert (tmp_path / f"film-{word}.gif").exists()
+
+
+@pytest.mark.slow
+def test_a_diverged_run_leaves_a_finished_picture_where_it_is(render, tmp_path):
+    assert render("--quiet")[0] == 0
+    finished = (tmp_path / "out.png").read_bytes()
+    status, out, err = render(*HOT, "--quiet")
+    assert status == 1 and (tmp_path / "out.png").read_bytes() == finished
+    assert f"{tmp_path}/out-interrupted.png: 16 x 24" in out and made(tmp_path / "out-interrupted.png")["stage"] == 2
+
+
+@pytest.mark.slow
+def test_a_stopped_chapter_leaves_a_finished_one_where_it_is(chapter, tmp_path):
+    options, folder = ["--sizes", "16x24,24x32", "--epochs", "2", *SHALLOW], tmp_path / "out"
+    assert chapter(*options)[0] == 0
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with failing(3):
+        assert chapter(*options)[0] == 130
+    assert {path: path.read_bytes() for path in before} == before
+    pictures = [f"neural-style-{number}-interrupted.png" for number in (1, 2)]
+    beside = {"losses-interrupted.csv", "losses-interrupted.png", *pictures}
+    assert set(names(folder)) == {path.name for path in before} | beside
+
+
+def test_an_interrupt_while_the_film_is_made_keeps_the_picture(render, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gluon_nst.figures.film", stop)
+    status, _, err = render("--animate", tmp_path / "film.gif", "--quiet")
+    assert (status, err) == (130, f"interrupted: what is in {tmp_path} is whole, the rest is not written\n")
+    assert names(tmp_path) == ["content.png", "out.png", "style.png"]

@@ -1,0 +1,167 @@
+"""Experiments that are stopped, and their runs in processes of their own."""
+
+import signal
+import subprocess
+import time
+
+import gluon_nst as nst
+from gluon_nst import apart, experiments
+from gluon_nst.run import prepare
+
+import pytest
+
+from commands import command_line, failing, names
+
+# -- stopping ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_an_interrupt_keeps_what_is_finished_and_says_how_to_go_on(experiment, started, tmp_path):
+    with failing(3 + 1):  # in the second run
+        status, _, err = experiment("sweep", "--vary", "lr=0.1,0.2,0.3")
+    folder = tmp_path / "out"
+    assert status == 130
+    assert err == f"interrupted: 1 of 3 are done and kept in {folder}; the same command goes on from there\n"
+    assert names(folder) == ["lr=0.1.csv", "lr=0.1.png", "sheet.png"]
+    status, out, err = experiment("sweep", "--vary", "lr=0.1,0.2,0.3")
+    assert status == 0 and err == "" and "3 of 3 pictures" in out
+    assert [recipe.stages[0].lr for recipe in started] == [0.1, 0.2, 0.2, 0.3]
+
+
+def test_an_interrupt_in_the_first_run_leaves_no_sheet(experiment, tmp_path):
+    with failing(1):
+        status, out, err = experiment("sweep", "--vary", "lr=0.1,0.2")
+    folder = tmp_path / "out"
+    assert (status, out) == (130, "") and names(folder) == []
+    assert err == f"interrupted: 0 of 2 are done and kept in {folder}; the same command goes on from there\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sweep", "compare", "reconstruct"])
+def test_each_command_can_be_stopped_with_ctrl_c(content, style, converted, tmp_path, name):
+    given = {
+        "sweep": [content, style, "--vary", "epochs=2,100000", "--sizes", "32x48"],
+        "compare": [content, style, "--recipes", "one.toml,two.toml"],
+        "reconstruct": ["content", content, "--layers", "conv1_1,conv5_1", "--epochs", "400", "--sizes", "64x96"],
+    }[name]
+    for recipe, epochs in (("one", 2), ("two", 100000)):
+        stages = f"[[stages]]\nsize = [32, 48]\nepochs = {epochs}\n"
+        (tmp_path / f"{recipe}.toml").write_text(f'extends = "d2l-2019"\n{stages}')
+    run = subprocess.Popen(
+        command_line(name, *given, "--out", "out", "--weights", converted),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )
+    while not list((tmp_path / "out").glob("*.png")):  # the first is done
+        assert run.poll() is None, run.stderr.read()
+        time.sleep(0.05)
+    time.sleep(0.3)
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 130 and b"Traceback" not in err
+    assert b"interrupted: 1 of 2 are done and kept in out; the same command goes on from there" in err
+    assert len(names(tmp_path / "out")) == 3 and "sheet.png" in names(tmp_path / "out")
+
+
+def test_an_interrupt_while_the_sheet_is_drawn_keeps_the_cells(experiment, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gluon_nst.figures.save", stop)
+    status, _, err = experiment("sweep", "--vary", "lr=0.1")
+    assert (status, err) == (130, f"interrupted: what is in {tmp_path / 'out'} is whole, the rest is not written\n")
+    assert names(tmp_path / "out") == ["lr=0.1.csv", "lr=0.1.png"]
+
+
+# -- processes --------------------------------------------------------------------------------------------------------
+
+
+class Follower(nst.Observer):
+    """Keeps (stage, epoch) of each epoch, and does what it is told at each."""
+
+    def __init__(self, do=lambda: None):
+        self.seen, self._do = [], do
+
+    def state(self, state):
+        self.seen.append(state.record[-1][:2])
+        self._do()
+
+
+@pytest.mark.slow
+def test_runs_of_several_sizes_have_processes_of_their_own_and_give_the_same(
+    content, style, converted, tmp_path, processes
+):
+    options = {"epochs": 3, "weights": str(converted)}
+    experiment = experiments.sweep(content, style, {"sizes": {"32": [(32, 48)], "48": [(48, 64)]}}, **options)
+    follower = Follower()
+    outcomes = list(experiment.run(tmp_path / "out", observers=[follower]))
+    assert len(processes) == 2 and follower.seen == [(1, 0), (1, 1), (1, 2)] * 2
+    for trial, outcome in zip(experiment.trials, outcomes):
+        here = nst.transfer(content, style, **options, **trial.options)
+        assert not outcome.failed and outcome.picture.tobytes() == here.image.tobytes()
+
+
+@pytest.mark.slow
+def test_runs_of_one_size_stay_in_this_process(experiment, processes):
+    assert experiment("sweep", "--vary", "lr=0.1,0.2")[0] == 0 and processes == []
+
+
+@pytest.fixture
+def processes(monkeypatch):
+    """The processes that are started for runs."""
+    started = []
+
+    class Popen(subprocess.Popen):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Popen)
+    return started
+
+
+@pytest.fixture
+def endless(content, style, converted):
+    """A run that does not come to its end."""
+    job = nst.Job.customised(content, style, sizes=[(16, 24)], epochs=10**6, weights=str(converted))
+    return prepare(job)
+
+
+@pytest.mark.slow
+def test_a_process_that_is_ended_is_told_of(endless, processes):
+    with pytest.raises(nst.NSTError, match="the process of this run ended by signal 9; was there memory enough"):
+        apart.carry_out_apart(endless, [Follower(lambda: processes[0].kill())])
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_ends_its_process(endless, processes):
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        apart.carry_out_apart(endless, [Follower(stop)])
+    assert processes[0].poll() == -signal.SIGKILL
+
+
+@pytest.mark.slow
+def test_an_error_in_another_process_is_the_same_error(content, style, converted):
+    job = nst.Job.customised(content, style, sizes=[(16, 24)], epochs=2, lr=1e30, weights=str(converted))
+    with pytest.raises(nst.NSTError, match="stage 1, epoch 1: the loss is"):
+        apart.carry_out_apart(prepare(job))
+
+
+@pytest.mark.slow
+def test_an_error_in_another_process_is_a_line_of_the_command(experiment, processes):
+    status, _, err = experiment("sweep", "--vary", "style-size=0.5,1", "--lr", "1e30")
+    assert status == 1 and len(processes) == 2
+    assert err.count("error: style-size") == 2 and "stage 1, epoch 1: the loss is" in err
+
+
+def test_what_a_run_in_another_process_reached_before_it_diverged_comes_back(content, style, converted):
+    sizes = [(16, 24), (16, 24)]
+    job = nst.Job.customised(content, style, sizes=sizes, epochs=2, lr=[0.01, 1e30], weights=str(converted))
+    result = apart.carry_out_apart(prepare(job))
+    assert result.status == "diverged" and len(result.images) == 1 and len(result.losses) == 3
+    assert result.note.startswith("stage 2, epoch 1: the loss is")
