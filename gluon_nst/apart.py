@@ -10,24 +10,24 @@ import os
 import pickle
 import subprocess
 import sys
-from typing import Any, Iterable
+from typing import Any
 
 from gluon_nst.errors import NSTError, reason
 from gluon_nst.loop import carry_out
-from gluon_nst.observer import Observer, Observers
+from gluon_nst.observer import Observer
 from gluon_nst.result import Result
 from gluon_nst.run import Run
 from gluon_nst.state import State
 
 
-def carry_out_apart(run: Run, observers: Iterable[Observer] = ()) -> Result:
+def carry_out_apart(run: Run, observer: Observer | None = None) -> Result:
     """`loop.carry_out` in another process. Errors are as there, and NSTError where the process was ended.
 
-    The `observers` hear of its epochs; the pictures along the way stay in the other process. Whatever ends this function ends
+    The `observer` hears of its epochs; the pictures along the way stay in the other process. Whatever ends this function ends
     that process, and what it was at is lost.
     """
-    state, following = State(), Observers(observers)
-    following.begin(run)
+    state, observer = State(), observer or Observer()
+    observer.begin(run)
     # With the same path, and so without the working folder, which may hold a random.py of the user's.
     code = f"import sys; sys.path[:] = {sys.path!r}; from gluon_nst import apart; apart.answer()"
     command = [sys.executable, "-W", "ignore", "-c", code]
@@ -43,7 +43,7 @@ def carry_out_apart(run: Run, observers: Iterable[Observer] = ()) -> Result:
                 if kind == "error":
                     raise value
                 state.record.append(value)
-                following.state(state)
+                observer.state(state)
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
             status = other.wait()
             ended = f"by signal {-status}; was there memory enough?" if status < 0 else f"with status {status}"
@@ -74,7 +74,7 @@ def answer() -> None:
     try:
         run = pickle.load(sys.stdin.buffer)
         run.check_memory()  # anew: what the other process has this one can't have
-        put("result", carry_out(run, [_Reporter(put)]))
+        put("result", carry_out(run, _Reporter(put)))
     except NSTError as error:
         put("error", type(error)(str(error)))
     except Exception as error:  # MXNet's own

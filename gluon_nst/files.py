@@ -128,11 +128,14 @@ def check_folder(path: str | Path) -> None:
     check_writable(path)
 
 
-def beside(path: str | Path, word: str) -> Path:
-    """`path`, or where something is there already the first free name beside it: out-WORD.png, out-WORD-2.png, …"""
+def place_of(path: str | Path, complete: bool) -> Path:
+    """Where to write what was to go to `path`: there, unless it is not `complete` and something is there already.
+
+    Then it is the first free name of out-interrupted.png, out-interrupted-2.png, …
+    """
     taken, number = given(path), 1
     free = taken
-    while os.path.lexists(free):
-        free = taken.with_name(f"{taken.stem}-{word}{f'-{number}' if number > 1 else ''}{taken.suffix}")
+    while not complete and os.path.lexists(free):
+        free = taken.with_name(f"{taken.stem}-interrupted{f'-{number}' if number > 1 else ''}{taken.suffix}")
         number += 1
     return free

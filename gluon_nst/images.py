@@ -16,13 +16,12 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from gluon_nst.errors import InputError, reason
 from gluon_nst.files import check_writable, given, reading, written_whole
 from gluon_nst.machine import nd_mode
-from gluon_nst.recipes import choices
 
 # The mean and standard deviation of ImageNet's pictures, by channel: what the model zoo's VGG-19 was trained on.
 RGB_MEAN = (0.485, 0.456, 0.406)
 RGB_STD = (0.229, 0.224, 0.225)
 
-RESIZES = dict(zip(choices.RESIZES, (None, Image.Resampling.BILINEAR, Image.Resampling.LANCZOS)))
+RESIZES = {"bilinear": None, "antialiased": Image.Resampling.BILINEAR, "lanczos": Image.Resampling.LANCZOS}
 """The ways to resize: MXNet's, which samples four neighbours however far it scales down, and two of Pillow's, which
 average over all that a pixel covers: bilinear (as torchvision has it) and Lanczos."""
 
@@ -109,7 +108,8 @@ class Picture(NamedTuple):
 def open_picture(source: str | Path | Image.Image) -> Picture:
     """The Picture in a file, as `read_image` has it, or of a PIL image of any mode."""
     if isinstance(source, Image.Image):
-        return Picture(flatten(source, "the picture"), hashlib.sha256(source.convert("RGB").tobytes()).hexdigest())
+        picture = flatten(source, "the picture")
+        return Picture(picture, hashlib.sha256(f"{picture.size}".encode() + picture.tobytes()).hexdigest())
     path = given(source)
     with reading(path, "a picture"):
         encoded = path.read_bytes()

@@ -29,7 +29,7 @@ class Job:
     recipe: RecipeName = DEFAULT
     """A name, the path of a .toml file, or a Recipe, which it becomes."""
     # fmt: off
-    seed: int = setting(integer(0), "for --init noise", 0)
+    seed: int = setting(integer(0), "seed of the noise that --init noise starts from", 0)
     weights: str = setting(named_or_path("auto", *SOURCES), "where VGG-19's parameters come from; see gluon-nst weights list", "auto")
     # fmt: on
     device: str = "auto"

@@ -24,7 +24,7 @@ LAYERS = _layers()
 """The paper's names of the layers, each with its index in the model zoo's (and torchvision's) `features`."""
 
 NAMES = {index: name for name, index in LAYERS.items()}
-"""The other way round."""
+"""The name of each layer by its index."""
 
 CONVOLUTIONS = tuple(index for name, index in LAYERS.items() if name.startswith("conv"))
 """The indices of the sixteen convolutions."""

@@ -7,7 +7,7 @@ from typing import Any, Generator, Iterable
 
 from mxnet import MXNetError
 
-from gluon_nst.errors import NSTError, OutOfMemory
+from gluon_nst.errors import InputError, NSTError, OutOfMemory
 from gluon_nst.job import Job, Source
 from gluon_nst.machine import is_out_of_memory, nd_mode_steps
 from gluon_nst.memory import more_memory
@@ -28,7 +28,8 @@ def steps(job: Job | Run, state: State | None = None) -> Generator[State, None, 
 
     `job` is a Job, or the Run that was prepared of it. With a `state` the run goes on from that; it is one State, changed
     in place. Its status says how the run ended: where the loss is not finite any more, or the memory runs out, what was
-    reached before is in the state. Raises the errors of `prepare`, and NSTError or OutOfMemory where nothing was reached.
+    reached before is in the state. Raises the errors of `prepare`, InputError for a state of another size, and NSTError or
+    OutOfMemory where nothing was reached.
     """
     run = job if isinstance(job, Run) else prepare(job)
     state = State() if state is None else state
@@ -47,6 +48,9 @@ def steps(job: Job | Run, state: State | None = None) -> Generator[State, None, 
                 yield state
             if state.status == "diverged":
                 break
+        else:
+            if state.status == "running":  # it was stopped between its last epoch and its end
+                state.status = "complete"
     except (MemoryError, MXNetError) as error:
         if not is_out_of_memory(error):
             raise
@@ -69,22 +73,26 @@ def _objective(run: Run, state: State, stage: Stage, net: Any) -> Objective:
     _, styles_Y = get_styles(
         run.style.array, (style_width, style_height), run.device, net, recipe.style_layers, recipe.resize
     )
-    styles_Y.reverse()
-    statistics = [
-        statistic.of(styles_Y.pop()) for _ in recipe.style_layers
-    ]  # lets go of each large feature map in turn
+    # Each large feature map goes as soon as its statistic is there.
+    statistics = [statistic.of(styles_Y.pop(0)) for _ in recipe.style_layers]
     if state.optimiser is None:
         state.begin(optimiser_of(run.start_of(stage, content_X, state.composite), recipe))
     assert state.optimiser is not None
+    if state.optimiser.X.shape != content_X.shape:
+        of_state = "{2}x{3}".format(*state.optimiser.X.shape)
+        raise InputError(f"state: its composite is {of_state}, and the job's {height}x{width}; go on with its own job")
     return Objective(net, state.optimiser.X, contents_Y, statistics, recipe)
 
 
-def carry_out(run: Run, observers: Iterable[Observer] = (), state: State | None = None) -> Result:
-    """Take all the steps of a run, or those that are left to do in `state`, while `observers` follow; gives its Result."""
-    state, following = State() if state is None else state, Observers(observers)
-    following.begin(run)
+def carry_out(run: Run, observer: Observer | None = None, state: State | None = None) -> Result:
+    """Take all the steps of a run, or those that are left to do in `state`, while an observer follows; gives its Result.
+
+    The observer's `end` is left to the caller, who may have to keep the result first.
+    """
+    state, observer = State() if state is None else state, observer or Observer()
+    observer.begin(run)
     for _ in steps(run, state):
-        following.state(state)
+        observer.state(state)
     return Result.of(run, state)
 
 
@@ -113,8 +121,8 @@ def transfer(
     Returns a Result, whose status says whether the run came to its end. Raises InputError before anything is begun,
     WeightsError where no parameters can be had, and NSTError or OutOfMemory where the run failed before it came to a picture.
     """
-    observers = list(observers)
+    observer = Observers(observers)
     job = Job.customised(content, style, recipe=recipe, seed=seed, weights=weights, device=device, **changes)
-    result = carry_out(prepare(job, Observers(observers)), observers, state)
-    Observers(observers).end(result)
+    result = carry_out(prepare(job, observer), observer, state)
+    observer.end(result)
     return result

@@ -11,6 +11,7 @@ from typing import Any, Callable, NamedTuple, Sequence
 
 from mxnet import nd, sym
 
+from gluon_nst.errors import InputError
 from gluon_nst.images import standardisation
 from gluon_nst.layers import NAMES
 from gluon_nst.losses import add_up
@@ -88,6 +89,12 @@ class Objective:
         recipe: Recipe,
         statistic: Statistic | None = None,
     ) -> None:
+        for kind, layers, targets in (
+            ("content", recipe.content_layers, contents_Y),
+            ("style", recipe.style_layers, styles_Y),
+        ):
+            if len(layers) != len(targets):
+                raise InputError(f"{kind}_layers: {len(targets)} targets for {len(layers)} layers; give one each")
         self.X, self._recipe = X, recipe
         network, distances = _Graph(X.context), _Graph(X.context)
         composite = self._composite(network)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Iterable, Protocol
 
-from gluon_nst.errors import NSTError
+from gluon_nst.errors import NSTError, reason
 
 if TYPE_CHECKING:
     from gluon_nst.result import Result
@@ -36,38 +36,43 @@ class Observer:
         """A run begins."""
 
     def state(self, state: State) -> None:
-        """An epoch is done: the last one in the state's record."""
+        """An epoch is done, the last one of the state's record; `state` is what the run has come to."""
 
     def end(self, result: Result) -> None:
-        """The run has ended, however it did, and its result is kept."""
+        """The run has ended with a result, and whoever asked for it has kept that."""
 
 
 class Observers(Observer):
-    """Several observers as one. One that fails, for want of space on a disk say, is told of and let go: the run goes on."""
+    """Several observers as one.
+
+    One that fails, for want of space on a disk say, is told of and let go for this run, and the run goes on.
+    """
 
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
-        self._observers = list(observers)
+        self._all = list(observers)
+        self._following = list(self._all)
 
     def note(self, line: str) -> None:
-        for observer in self._observers:
+        for observer in self._all:
             observer.note(line)
 
     def download(self, description: str, size: int | None) -> Download | None:
-        downloads = (observer.download(description, size) for observer in self._observers)
+        downloads = (observer.download(description, size) for observer in self._all)
         return next((download for download in downloads if download is not None), None)
 
     def begin(self, run: Run) -> None:
-        for observer in self._observers:
+        self._following = list(self._all)
+        for observer in self._all:
             observer.begin(run)
 
     def state(self, state: State) -> None:
-        for observer in list(self._observers):
+        for observer in list(self._following):
             try:
                 observer.state(state)
-            except NSTError as error:
-                self._observers.remove(observer)
-                self.note(f"{error}; the run goes on without")
+            except (NSTError, OSError, MemoryError) as error:
+                self._following.remove(observer)
+                self.note(f"{reason(error)}; the run goes on without")
 
     def end(self, result: Result) -> None:
-        for observer in self._observers:
+        for observer in self._following:
             observer.end(result)

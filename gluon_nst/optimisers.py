@@ -1,7 +1,7 @@
 """The optimisers: each holds the composite that it moves and a state, and makes one step at a time.
 
-All can be pickled between two steps, and go on as if nothing had been. To add one, add its class to OPTIMISERS, and its name to
-recipes.choices.OPTIMIZERS.
+All can be pickled between two steps, and go on as if nothing had been. To add one, add its class to CLASSES, and its name with
+what is known of it to recipes.choices.OPTIMIZERS.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Optimiser(Protocol):
         """The losses at the composite; their gradient is being computed when this returns."""
 
     def step(self, losses: Losses, lr: float) -> None:
-        """Take them, and decide on the next composite."""
+        """Take the losses, and decide on the next composite by them and their gradient."""
 
 
 class Adam:
@@ -127,5 +127,5 @@ class LBFGS:
         self._begin(nd.array(state["X"], ctx=state["device"]))
 
 
-OPTIMISERS: Mapping[str, Callable[[NDArray, Recipe], Optimiser]] = {"adam": Adam, "lbfgs": LBFGS}
+CLASSES: Mapping[str, Callable[[NDArray, Recipe], Optimiser]] = {"adam": Adam, "lbfgs": LBFGS}
 """The classes by the names that a recipe's `optimizer` has for them."""

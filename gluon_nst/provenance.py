@@ -19,7 +19,7 @@ Provenance = Dict[str, Any]
 """What can be written as JSON: recipe, hashes of the inputs and of the weights, versions, seed, sizes."""
 
 WORDS = tuple(each.name for each in settings(Recipe) if each.words)
-"""What of a recipe makes no other picture."""
+"""The fields of a recipe that are words for people: another title makes no other picture."""
 
 
 def provenance(recipe: Recipe, hashes: dict[str, str], weights: dict[str, str], seed: int, device: Any) -> Provenance:
@@ -56,7 +56,7 @@ def as_text(written: Provenance) -> str:
 
 
 def key(written: Provenance) -> str:
-    """The same for two runs that make the same picture, and else another: a SHA-256.
+    """A SHA-256 of what a picture is made of: recipe, inputs, parameters, seed.
 
     Versions do not count, nor the words of a recipe, nor what computed bfloat16.
     """

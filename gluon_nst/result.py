@@ -9,23 +9,20 @@ import io
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from mxnet import MXNetError
 from PIL import Image
 
 from gluon_nst import figures
-from gluon_nst.errors import InputError, NSTError
+from gluon_nst.errors import InputError, NSTError, OutOfMemory
 from gluon_nst.files import written_whole
 from gluon_nst.images import write_image
 from gluon_nst.provenance import Provenance, as_text
 from gluon_nst.recipes import Recipe
 from gluon_nst.records import Epoch
 from gluon_nst.run import Run
-from gluon_nst.state import State
+from gluon_nst.state import FINISHED, State
 
 LOSSES = ("stage", "epoch", "content", "style", "tv", "total", "lr", "seconds")
 """The columns of a file of losses."""
-
-_NO_MEMORY = (MemoryError, MXNetError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +36,7 @@ class Result:
     recipe: Recipe
     seconds: float
     status: str
-    """`complete`, `settled` (its tolerance ended the last stage), `interrupted`, `diverged` or `out of memory`."""
+    """That of the State: `complete`, `settled`, `diverged` or `out of memory`; or `interrupted`."""
     note: str
     """Why it ended, where it could not go on."""
     provenance: Provenance
@@ -54,11 +51,11 @@ class Result:
         status = "interrupted" if status == "running" else status
         last = state.record[-1]
         if state.optimiser and last.stage == state.stage:  # an epoch of it is done
-            with contextlib.suppress(*_NO_MEMORY if status == "out of memory" else ()):  # not enough for that either
+            with contextlib.suppress(OutOfMemory):
                 images.append(state.picture(run.recipe))
         if not images:
-            raise NSTError(state.note)
-        if status not in ("complete", "settled"):
+            raise NSTError(state.note or "there is no memory for a picture of the run")
+        if status not in FINISHED:
             made = {**made, "status": status, "interrupted": {"stage": last.stage, "epochs": last.epoch + 1}}
         return cls(tuple(images), tuple(state.record), run.recipe, state.seconds, status, state.note, made)
 
@@ -76,7 +73,7 @@ class Result:
     @property
     def complete(self) -> bool:
         """Whether the run came to its end."""
-        return self.status in ("complete", "settled")
+        return self.status in FINISHED
 
     def save(self, path: str | Path, stage: int | None = None) -> None:
         """Write the composite (of `stage`, counted from 1; by default the last one) with its provenance in it."""

@@ -38,7 +38,7 @@ class Run:
 
     @property
     def key(self) -> str:
-        """The same for two runs that make the same picture, and else another."""
+        """The key of what the run will make: that of two runs is the same where their recipes and their inputs are."""
         return key({**self.provenance, "stage": len(self.recipe.stages)})
 
     @property

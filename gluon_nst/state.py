@@ -6,17 +6,20 @@ import dataclasses
 import math
 from typing import Any
 
-from mxnet import nd
+from mxnet import MXNetError, nd
 from PIL import Image
 
-from gluon_nst.errors import NSTError
+from gluon_nst.errors import NSTError, OutOfMemory
 from gluon_nst.images import standardisation, to_picture
-from gluon_nst.machine import nd_mode
+from gluon_nst.machine import is_out_of_memory, nd_mode
 from gluon_nst.optimisers import Optimiser
 from gluon_nst.recipes import Recipe
 from gluon_nst.records import Epoch
 
 NDArray = Any
+
+FINISHED = ("complete", "settled")
+"""The statuses of a run that came to its end."""
 
 SETTLING = 10
 """Epochs over which a recipe's `tolerance` is measured."""
@@ -36,8 +39,8 @@ class State:
     seconds: float = 0.0
     """How long the run has taken so far."""
     status: str = "running"
-    """`running` while there is more to do; then `complete`, `settled` (its tolerance ended the last stage), `diverged` (the
-    loss is not finite any more), or `out of memory`."""
+    """`running` while there is more to do; then `complete`, `settled` (the last stage ended before its epochs did, as its loss
+    had settled), `diverged` (the loss is not finite any more), or `out of memory`."""
     note: str = ""
     """Why it ended, in one line, where it could not go on."""
     optimiser: Optimiser | None = None
@@ -47,7 +50,7 @@ class State:
     best: NDArray | None = None
     """What the optimiser's composite was when the loss of this stage was the lowest, where the recipe keeps that."""
     lowest: float = math.inf
-    """That loss."""
+    """The lowest loss of this stage."""
 
     @property
     def stage(self) -> int:
@@ -77,23 +80,31 @@ class State:
         return nd.broadcast_add(nd.broadcast_mul(X, scale), shift)
 
     def picture(self, recipe: Recipe) -> Image.Image:
-        """The same as a PIL image. Raises NSTError where there is none, as of a run that is in another process."""
+        """The same as a PIL image.
+
+        Raises NSTError where there is none, as of a run that is in another process, and OutOfMemory.
+        """
         if self.optimiser:
-            return to_picture(self.reached(recipe))
+            try:
+                return to_picture(self.reached(recipe))
+            except (MemoryError, MXNetError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise OutOfMemory("there is no memory for a picture of the run") from None
         if not self.images:
             raise NSTError("there is no picture of the run here")
         return self.images[-1]
 
     def go_on(self) -> None:
         """The run goes on, where it was stopped or could not."""
-        if self.status not in ("complete", "settled"):
+        if self.status not in FINISHED:
             self.status, self.note = "running", ""
         if self.optimiser is None:  # a stage that diverged begins anew
             self.record = [epoch for epoch in self.record if epoch.stage <= len(self.images)]
 
     def begin(self, optimiser: Optimiser) -> None:
         """A stage begins."""
-        self.optimiser, self.composite, self.best, self.lowest = optimiser, None, None, math.inf
+        self.optimiser, self.best, self.lowest = optimiser, None, math.inf
 
     def see(self, X: NDArray, total: float) -> None:
         """Keep a copy of the composite `X` where its loss is the lowest so far."""

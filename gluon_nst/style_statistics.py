@@ -91,6 +91,7 @@ class Gram(Statistic):
         F, (_, num_channels, height, width) = operators(X), shape_of(X)
         X = X.reshape((num_channels, height * width))
         product = F.FullyConnected(X, F.BlockGrad(X), no_bias=True, num_hidden=num_channels)
+        # The same numbers, as it is symmetric; but what comes back from above is D + Dᵀ.
         return product + product.transpose() - F.BlockGrad(product)
 
     def normalised(self, sums: Array, shape: tuple[int, ...]) -> Array:

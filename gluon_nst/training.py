@@ -11,9 +11,9 @@ from mxnet import nd
 
 from gluon_nst.errors import NSTError
 from gluon_nst.images import standardisation
-from gluon_nst.machine import nd_mode
+from gluon_nst.machine import choose_precision, nd_mode
 from gluon_nst.objective import Objective
-from gluon_nst.optimisers import OPTIMISERS, Optimiser
+from gluon_nst.optimisers import CLASSES, Optimiser
 from gluon_nst.recipes import Recipe, Stage, follow_optimizer, read
 from gluon_nst.records import Epoch, Losses
 from gluon_nst.state import State
@@ -25,7 +25,7 @@ NDArray = Any
 def optimiser_of(X: NDArray, recipe: Recipe) -> Optimiser:
     """The recipe's optimiser for a composite that starts as `X` (1 × 3 × h × w, standardised)."""
     scale, shift = (nd.array(values, ctx=X.context) for values in standardisation(recipe.pixel_unit))
-    return OPTIMISERS[recipe.optimizer](nd.broadcast_div(nd.broadcast_sub(X, shift), scale), recipe)
+    return CLASSES[recipe.optimizer](nd.broadcast_div(nd.broadcast_sub(X, shift), scale), recipe)
 
 
 def epochs(state: State, objective: Callable[[], Losses], recipe: Recipe, stage: Stage) -> Iterator[Epoch]:
@@ -41,7 +41,8 @@ def epochs(state: State, objective: Callable[[], Losses], recipe: Recipe, stage:
         number, now = state.epoch, time.perf_counter()
         if not math.isfinite(losses.total):
             where = f"stage {state.stage}, epoch {number}"
-            state.diverge(f"{where}: the loss is {losses.total}; lower the learning rate or the weights")
+            lower = "the learning rate or the weights" if optimiser.scheduled else "the weights"
+            state.diverge(f"{where}: the loss is {losses.total}; lower {lower} of the losses")
             return
         if recipe.keep == "best":
             state.see(optimiser.X, losses.total)
@@ -80,12 +81,13 @@ def train(
     loss is not finite any more.
     """
     recipe = follow_optimizer(read(recipe))
+    recipe = dataclasses.replace(recipe, precision=choose_precision(recipe.precision, device))
     stage = dataclasses.replace(recipe.stages[0], epochs=num_epochs, lr=lr, lr_decay_epoch=lr_decay_epoch)
     state, statistic = State(), style_statistic(recipe)
-    styles_Y_sums = [statistic.of(Y) for Y in styles_Y]
+    style_targets = [statistic.of(Y) for Y in styles_Y]
     state.begin(optimiser_of(X.as_in_context(device), recipe))
     assert state.optimiser is not None
-    objective = Objective(net, state.optimiser.X, contents_Y, styles_Y_sums, recipe)
+    objective = Objective(net, state.optimiser.X, contents_Y, style_targets, recipe)
     for epoch in epochs(state, objective, recipe, stage):
         if report:
             report(epoch)

@@ -90,13 +90,13 @@ def started(monkeypatch):
     """The recipes of an experiment's runs, as they start."""
     recipes = []
 
-    def spy(run, observers):
+    def spy(run, observer):
         recipes.append(run.recipe)
-        return carry_out(run, observers)
+        return carry_out(run, observer)
 
-    monkeypatch.setattr("gluon_nst.experiments.carry_out", spy)
+    monkeypatch.setattr("gluon_nst.experiments.trials.carry_out", spy)
     # What would have a process of its own runs here as well.
-    monkeypatch.setattr("gluon_nst.experiments.carry_out_apart", spy)
+    monkeypatch.setattr("gluon_nst.experiments.trials.carry_out_apart", spy)
     return recipes
 
 

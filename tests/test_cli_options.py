@@ -10,7 +10,7 @@ from gluon_nst.cli.parser import build_parser
 
 import pytest
 
-from commands import assert_one_line, made, names
+from commands import SHALLOW, assert_one_line, made, names
 
 SETTINGS = {setting.name: setting for setting in (*recipes.recipe_settings(), *recipes.settings(nst.Job))}
 
@@ -258,3 +258,17 @@ def test_an_old_name_in_a_recipe_that_another_extends_gets_that_line_too(refuses
 @pytest.mark.parametrize("option", ["--corrections=5", "--pixels=unit", "--content-layer-weights=1"])
 def test_an_old_name_is_no_option(refuses, option):
     refuses(f"unrecognized arguments: {option}", option)
+
+
+def test_a_plus_in_an_exponent_is_no_comma():
+    arguments = build_parser().parse_args(["sweep", "a", "b", "--vary", "lr=1e+1,1e-1+2e+0", "--vary", "seed=1"])
+    assert arguments.vary[0] == ("lr", {"1e+1": [10.0], "1e-1+2e+0": [0.1, 2.0]})
+
+
+def test_a_layer_that_is_named_twice_is_refused(refuses):
+    for layers in ("conv1_1,conv1_1", "conv1_1:1,conv1_1:2"):
+        refuses("is not different layers of VGG-19", "--style-layers", layers)
+
+
+def test_a_side_of_one_pixel_is_refused(refuses):
+    refuses("size 1x48: too small", "--sizes", "1x48", "--epochs", "1", *SHALLOW, small=False)

@@ -170,7 +170,7 @@ def test_a_reconstruction_comes_near_its_picture(content, weights_file):
         (["contents", "a.png"], "invalid choice: 'contents'"),
         (["content", "a.png", "--style-layers", "conv1_1"], "unrecognized arguments: --style-layers conv1_1"),
         (["content", "nowhere.png"], "nowhere.png: no such file"),
-        (["content", "nowhere.png", "--layers", "conv9_1"], "content_layers: ['conv9_1'] is not different layers"),
+        (["content", "nowhere.png", "--layers", "conv9_1"], "layers: ['conv9_1'] is not different layers"),
     ],
 )
 def test_a_bad_reconstruction_is_one_line(experiment, tmp_path, options, message):
@@ -178,3 +178,48 @@ def test_a_bad_reconstruction_is_one_line(experiment, tmp_path, options, message
     status, out, err = experiment("reconstruct", *options)
     assert status == 2 and out == "" and message in err and names(tmp_path) == before
     assert_one_line(err)
+
+
+@pytest.mark.parametrize(
+    "kind, layers, expected",
+    [
+        ("style", ["conv1_1", "conv3_1", "conv2_1"], ["conv1_1", "conv1_1 to conv3_1", "conv1_1 to conv2_1"]),
+        ("style", {"conv1_1": 0.5, "conv2_1": 2}, ["conv1_1", "conv1_1 to conv2_1"]),
+        ("content", {"conv1_1": 0.5, 2: 2}, ["conv1_1", "conv1_2"]),
+    ],
+)
+def test_layers_are_reconstructed_in_the_order_and_by_the_weights_they_are_given(content, kind, layers, expected):
+    trials = experiments.reconstruct(kind, content, layers).trials
+    assert [trial.name for trial in trials] == expected
+    if isinstance(layers, dict):
+        last = getattr(trials[-1].options["recipe"], f"{kind}_layers")
+        assert list(last.values()) == ([0.5, 2] if kind == "style" else [2])
+
+
+def test_an_experiment_of_nothing_is_refused(content, style):
+    for make in (
+        lambda: experiments.compare(content, style, []),
+        lambda: experiments.reconstruct("style", content, []),
+    ):
+        with pytest.raises(nst.InputError, match="nothing to run; name one recipe, value or layer at least"):
+            make()
+    with pytest.raises(nst.InputError, match="reconstruct colour: not one of content, style"):
+        experiments.reconstruct("colour", content)
+
+
+def test_the_files_of_a_long_name_in_any_script_fit_into_255_bytes(content, style):
+    experiment = experiments.sweep(content, style, {"init": {"画" * 200: "noise"}})
+    assert all(len(path.name.encode()) <= 255 for path in experiment.paths("out"))
+
+
+def test_observers_hear_of_the_end_of_every_cell(content, style, weights_file, tmp_path):
+    ended = []
+
+    class Ending(nst.Observer):
+        def end(self, result):
+            ended.append(result.recipe.tv_weight)
+
+    options = {"sizes": [(32, 48)], "epochs": 1, "style_layers": ["conv1_1"], "content_layers": ["conv1_1"]}
+    experiment = experiments.sweep(content, style, {"tv_weight": [1, 2]}, weights=str(weights_file), **options)
+    list(experiment.run(tmp_path / "out", observer=Ending()))
+    assert ended == [1, 2]

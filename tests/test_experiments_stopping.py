@@ -96,7 +96,7 @@ def test_runs_of_several_sizes_have_processes_of_their_own_and_give_the_same(
     options = {"epochs": 3, "weights": str(converted)}
     experiment = experiments.sweep(content, style, {"sizes": {"32": [(32, 48)], "48": [(48, 64)]}}, **options)
     follower = Follower()
-    outcomes = list(experiment.run(tmp_path / "out", observers=[follower]))
+    outcomes = list(experiment.run(tmp_path / "out", observer=follower))
     assert len(processes) == 2 and follower.seen == [(1, 0), (1, 1), (1, 2)] * 2
     for trial, outcome in zip(experiment.trials, outcomes):
         here = nst.transfer(content, style, **options, **trial.options)
@@ -132,7 +132,7 @@ def endless(content, style, converted):
 @pytest.mark.slow
 def test_a_process_that_is_ended_is_told_of(endless, processes):
     with pytest.raises(nst.NSTError, match="the process of this run ended by signal 9; was there memory enough"):
-        apart.carry_out_apart(endless, [Follower(lambda: processes[0].kill())])
+        apart.carry_out_apart(endless, Follower(lambda: processes[0].kill()))
 
 
 @pytest.mark.slow
@@ -141,7 +141,7 @@ def test_a_run_that_is_stopped_ends_its_process(endless, processes):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        apart.carry_out_apart(endless, [Follower(stop)])
+        apart.carry_out_apart(endless, Follower(stop))
     assert processes[0].poll() == -signal.SIGKILL
 
 

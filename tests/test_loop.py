@@ -87,6 +87,14 @@ def test_a_run_goes_on_by_another_recipe(job):
     assert min(styles[:2]) > 0 == max(styles[2:]) and len(styles) == 7
 
 
+def test_a_state_of_another_size_is_refused(job):
+    state = take(nst.steps(job()), 2)
+    with pytest.raises(
+        nst.InputError, match="state: its composite is 32x48, and the job's 48x64; go on with its own job"
+    ):
+        next(nst.steps(job(sizes=[(48, 64), (64, 96)]), state))
+
+
 def test_a_run_that_is_done_has_no_more_steps(job):
     *_, state = nst.steps(job(epochs=1))
     assert list(nst.steps(job(epochs=1), state)) == [] and state.status == "complete"
@@ -115,7 +123,7 @@ class Stopper(nst.Observer):
 def test_an_interrupt_leaves_a_state_with_what_was_done(job, run, count, pictures, last):
     prepared, state = prepare(job()), nst.State()
     with pytest.raises(KeyboardInterrupt):
-        carry_out(prepared, [Stopper(count)], state)
+        carry_out(prepared, Stopper(count), state)
     result = nst.Result.of(prepared, state)
     assert (result.status, result.complete) == ("interrupted", False)
     assert len(result.images) == pictures and len(result.losses) == count
@@ -182,6 +190,8 @@ def test_a_run_that_diverged_goes_on_from_the_stage_before(job):
     *_, state = nst.steps(job(lr=[0.01, 1e30]))
     assert state.status == "diverged" and len(state.images) == 1
     *_, state = nst.steps(job(), state)
+    *_, whole = nst.steps(job())
+    assert state.images[-1].tobytes() == whole.images[-1].tobytes()
     assert state.status == "complete" and len(state.images) == 2 and state.note == ""
     assert [(epoch.stage, epoch.epoch) for epoch in state.record][3:] == [(1, 3), (2, 0), (2, 1), (2, 2)]
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import gluon_nst as nst
 from gluon_nst import apart, recipes
 from gluon_nst.observer import Observers
-from gluon_nst.observers import Film, Lines, Snapshots, Window, check_film, snapshot_paths
+from gluon_nst.observers import Bar, Film, Lines, Snapshots, Window, check_film, snapshot_paths
 from gluon_nst.run import prepare
 
 import matplotlib
@@ -181,7 +181,18 @@ def test_an_observer_of_a_run_in_another_process_hears_of_its_stages_and_has_no_
         def state(self, state):
             seen.append((state.stage, state.epoch))
 
-    observers = [Listening(), Snapshots(tmp_path / "out.png", 1)]
-    result = apart.carry_out_apart(prepare(job(epochs=2)), observers)
+    observer = Observers([Listening(), Snapshots(tmp_path / "out.png", 1)])
+    result = apart.carry_out_apart(prepare(job(epochs=2)), observer)
     assert result.status == "complete" and seen == [(1, 1), (1, 2), (2, 1), (2, 2)]
     assert said == ["there is no picture of the run here; the run goes on without"]
+
+
+def test_observers_can_follow_one_run_after_another(job, tmp_path, capfd):
+    observers = [Bar(), Film(tmp_path / "film.gif")]
+    for name, size in (("1", (32, 48)), ("2", (48, 64))):
+        nst.transfer(**{**vars(job()), "recipe": "poster", "sizes": [size], "epochs": 2, "observers": observers}).save(
+            tmp_path / f"{name}.png"
+        )
+        with Image.open(tmp_path / "film.gif") as film:
+            assert film.n_frames == 2
+    assert capfd.readouterr().err.count("epoch 2/2") >= 2

@@ -1,7 +1,7 @@
 import pickle
 
 import gluon_nst as nst
-from gluon_nst.optimisers import OPTIMISERS
+from gluon_nst.optimisers import CLASSES
 from gluon_nst.recipes import OPTIMIZERS
 from gluon_nst.training import optimiser_of
 
@@ -35,10 +35,10 @@ def descend(optimiser, epochs):
 
 
 def test_every_optimizer_that_a_recipe_can_name_has_a_class():
-    assert set(OPTIMISERS) == set(OPTIMIZERS)
+    assert set(CLASSES) == set(OPTIMIZERS)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMISERS)
+@pytest.mark.parametrize("optimizer", CLASSES)
 @pytest.mark.parametrize("clip_at", ["end", "step"])
 def test_an_optimiser_that_is_pickled_between_two_steps_goes_on_as_it_would_have(optimizer, clip_at):
     chosen = recipe(optimizer=optimizer, clip_at=clip_at)
@@ -50,7 +50,7 @@ def test_an_optimiser_that_is_pickled_between_two_steps_goes_on_as_it_would_have
     assert np.array_equal(again.X.asnumpy(), optimiser.X.asnumpy())
 
 
-@pytest.mark.parametrize("optimizer", OPTIMISERS)
+@pytest.mark.parametrize("optimizer", CLASSES)
 def test_an_optimiser_leaves_what_it_starts_from(optimizer):
     X = composite()
     before = X.asnumpy()

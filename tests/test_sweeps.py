@@ -183,3 +183,14 @@ def test_an_experiment_does_not_overwrite_its_inputs(content, style, weights_fil
     options = ["--vary", "lr=1", "--out", tmp_path, "--weights", weights_file]
     assert main(list(map(str, ["sweep", tmp_path / "lr=1.png", style, *options]))) == 2
     assert "is one of the run's inputs" in capfd.readouterr().err
+
+
+def test_a_cell_does_not_overwrite_a_start_that_is_varied(experiment, content, tmp_path):
+    (tmp_path / "out").mkdir()
+    taken = tmp_path / "out" / "init=start.png.png"
+    Image.open(content).save(taken)
+    recipe = tmp_path / "my.toml"
+    recipe.write_text(f'extends = "d2l-2019"\ninit = "{taken}"\n')
+    before = taken.read_bytes()
+    status, _, err = experiment("sweep", "--recipe", recipe, "--vary", "lr=0.1", "--figure", taken)
+    assert status == 2 and "is one of the run's inputs" in err and taken.read_bytes() == before

@@ -197,3 +197,17 @@ def test_the_best_composite_can_be_kept_of_adams_as_well(net, inputs):
     losses, _ = one_by_one(net, inputs, best)
     assert losses[3] == pytest.approx(min(found), rel=1e-4)
     assert np.abs(best.asnumpy() - last.asnumpy()).max() > 0.1
+
+
+def test_features_that_are_not_of_the_recipes_layers_are_refused(net, inputs):
+    X, contents_Y, styles_Y = inputs
+    with pytest.raises(nst.InputError, match="style_layers: 4 targets for 5 layers; give one each"):
+        record(net, [X, contents_Y, styles_Y[1:]])
+
+
+def test_auto_is_the_faster_precision_in_training_too(net, inputs, monkeypatch):
+    monkeypatch.setattr("gluon_nst.machine.instructions.processor_flags", lambda: {"avx2"})
+    X, _ = record(net, inputs, epochs=2, precision="auto")
+    assert np.array_equal(X.asnumpy(), record(net, inputs, epochs=2)[0].asnumpy())
+    with pytest.raises(nst.InputError, match="precision bfloat16: MXNet has it only on processors with AVX-512"):
+        record(net, inputs, epochs=2, precision="bfloat16")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import Any, Callable, Iterable, NamedTuple
 
 from gluon_nst.job import Job
@@ -31,7 +32,7 @@ def _parser_of(setting: Setting) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
         try:
             return [rule.parse(part) for part in text.split(",")] if setting.staged else rule.parse(text)
-        except (ValueError, KeyError):
+        except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not {rule.written or rule.allowed}") from None
 
     return parse
@@ -53,6 +54,9 @@ def _longest_side() -> Option:
     sides = Setting("sizes", integer(1), help, None, staged=True, words=False)
     return _option(sides, STAGES)._replace(name="longest-side")
 
+
+_COMMA = r"(?<![0-9.][eE])\+"
+"""A + that stands for a comma, and is no exponent's."""
 
 STAGES = "the stages, coarse to fine (one value for each size, or one for all)"
 RECIPE = "the recipe (what is not given is as --recipe has it)"
@@ -101,7 +105,8 @@ def varied(text: str) -> tuple[str, dict[str, Any]]:
     """(option, {label: value}) of NAME=VALUE,…; a + inside a value stands for the comma of an option with several."""
     name, _, labels = text.partition("=")
     known = variable()
-    name = name if name in known or f"{name}s" not in known else f"{name}s"
+    plural = known.get(f"{name}s")
+    name = f"{name}s" if plural and plural.several else name
     if name not in known or not labels:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE,… where NAME is one of {', '.join(known)}")
     option, values = known[name], {}
@@ -109,7 +114,7 @@ def varied(text: str) -> tuple[str, dict[str, Any]]:
         if label in values:
             raise argparse.ArgumentTypeError(f"{text!r} has {label} twice")
         try:
-            values[label] = option.parse(label.replace("+", ",") if option.several else label)
+            values[label] = option.parse(re.sub(_COMMA, ",", label) if option.several else label)
         except argparse.ArgumentTypeError as error:
             raise argparse.ArgumentTypeError(f"{name}={label}: {error}") from None
     return option.destination, values

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Iterable, Iterator
 
 from gluon_nst.errors import InputError
-from gluon_nst.files import beside, check_folder, check_writable, given
+from gluon_nst.files import check_folder, check_writable, given, place_of
 from gluon_nst.observers.progress import Say
 from gluon_nst.result import Result
 
@@ -42,7 +42,7 @@ def writing(folder: Path) -> Iterator[None]:
 
 def place(path: Path, result: Result, say: Say) -> Path:
     """Where to write of `result` what was to be written to `path`: beside what is there, unless the run came to its end."""
-    found = path if result.complete else beside(path, "interrupted")
+    found = place_of(path, result.complete)
     if found != path:
         say(f"{path}: left as it was; the run that did not end is in {found}")
     return found

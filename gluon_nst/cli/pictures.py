@@ -104,26 +104,27 @@ class _Following:
     def __init__(self, arguments: argparse.Namespace, base: Path, job: Job, others: Iterable[Observer] = ()) -> None:
         self.bar = Bar(quiet=arguments.quiet)
         self.outputs: list[Path] = []
-        self._observers: list[Observer] = [self.bar, *others]
+        observers: list[Observer] = [self.bar, *others]
         self._film = None
         if arguments.save_every:
             self.outputs += snapshot_paths(base, arguments.save_every, recipes.read(job.recipe)).values()
-            self._observers.append(Snapshots(base, arguments.save_every))
+            observers.append(Snapshots(base, arguments.save_every))
         if arguments.animate:
             check_film(arguments.animate)
             self.outputs.append(arguments.animate)
             frames = functools.partial(tqdm, desc=str(arguments.animate), disable=arguments.quiet, leave=False)
             self._film = Film(arguments.animate, lambda made, total: frames(made, total=total))
-            self._observers.append(self._film)
+            observers.append(self._film)
         if arguments.show:
-            self._observers.append(Window(self.bar.note))
+            observers.append(Window(self.bar.note))
+        self._observer = Observers(observers)
 
     def carry_out(self, job: Job) -> Result:
         """The Result of a job; where it was stopped, or could not go on, of as much of it as there is a picture of."""
         run, state = prepare(job, self.bar), State()
         with self.bar:
             try:
-                carry_out(run, self._observers, state)
+                carry_out(run, self._observer, state)
             except KeyboardInterrupt:
                 if not state.record:
                     raise
@@ -140,12 +141,21 @@ class _Following:
         height, width = result.image.height, result.image.width
         print(f"{written}: {height} x {width}, total loss {result.loss:.2f}, {result.seconds:.0f} s")
         if not result.complete:
-            stage, done = result.provenance["interrupted"].values()
-            whole = result.recipe.stages[stage - 1].epochs
-            what = "what there was" if stage == len(result.images) else f"the picture of stage {len(result.images)}"
-            self.bar.note(f"{result.status}: stage {stage}, {done} of {whole} epochs; {written} is {what}")
-        Observers(self._observers).end(result)
+            self.bar.note(f"{result.status}: {_reached(result)}; {written} is {_what_it_is(result)}")
+        self._observer.end(result)
         if self._film:
             if self._film.written != self._film.path:
                 self.bar.note(f"{self._film.path}: left as it was; the run that did not end is in {self._film.written}")
             print(f"{self._film.written}: the film of the run")
+
+
+def _reached(result: Result) -> str:
+    """How far a run has come that did not come to its end."""
+    last = result.losses[-1]
+    return f"stage {last.stage}, {last.epoch + 1} of {result.recipe.stages[last.stage - 1].epochs} epochs"
+
+
+def _what_it_is(result: Result) -> str:
+    """What picture it has left."""
+    stage = len(result.images)
+    return "what there was" if stage == result.losses[-1].stage else f"the picture of stage {stage}"

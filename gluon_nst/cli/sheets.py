@@ -13,7 +13,7 @@ from gluon_nst import experiments, figures
 from gluon_nst.cli.outputs import check_distinct, check_writable_with, writing
 from gluon_nst.errors import InputError, NSTError
 from gluon_nst.experiments import Experiment, Outcome, Prepared
-from gluon_nst.files import beside, check_ending
+from gluon_nst.files import check_ending, place_of
 from gluon_nst.images import read_made
 from gluon_nst.observers import Bar
 from gluon_nst.provenance import as_text
@@ -56,8 +56,8 @@ def _carry_out(arguments: argparse.Namespace, experiment: Experiment, folder_nam
     check_ending(figure, figures.ENDINGS)
     outputs = [*experiment.paths(folder), figure]
     check_writable_with(folder, outputs)
-    check_distinct(outputs, experiment.content, experiment.style, arguments.init, arguments.weights)
     prepared = experiment.prepare(Bar(quiet=arguments.quiet))
+    check_distinct(outputs, *experiment.inputs(prepared))
     outcomes, stopped = _outcomes(experiment, prepared, folder, arguments.quiet)
     whole = sum(outcome.picture is not None for outcome in outcomes)
     if whole:
@@ -86,7 +86,7 @@ def _outcomes(experiment: Experiment, prepared: Prepared, folder: Path, quiet: b
     outcomes: list[Outcome] = []
     with Bar(to_run, quiet) as bar:
         try:
-            for outcome in experiment.run(folder, prepared, [bar]):
+            for outcome in experiment.run(folder, prepared, bar):
                 outcomes.append(outcome)
                 tqdm.write(f"{outcome.trial.name}: {'failed, ' if outcome.failed else ''}{outcome.note}")
         except KeyboardInterrupt:
@@ -100,6 +100,6 @@ def _draw(experiment: Experiment, outcomes: list[Outcome], figure: Path, whole: 
     if whole < len(outcomes):
         made = read_made(figure)
         before = made[1].get("pictures", len(outcomes)) if made else len(outcomes)
-        figure = beside(figure, "interrupted") if whole < before else figure
+        figure = place_of(figure, complete=whole >= before)
     figures.save(experiment.sheet(outcomes), figure, as_text({"pictures": whole}))
     return figure

@@ -11,7 +11,7 @@ from PIL import Image
 
 from gluon_nst import figures
 from gluon_nst.errors import InputError
-from gluon_nst.files import beside, check_ending, given, placed_whole
+from gluon_nst.files import check_ending, given, place_of, placed_whole
 from gluon_nst.observer import Observer
 from gluon_nst.result import Result
 from gluon_nst.run import Run
@@ -53,7 +53,7 @@ class Film(Observer):
         self.written: Path | None = None
 
     def begin(self, run: Run) -> None:
-        self._recipe = run.recipe
+        self._recipe, self._moments, self.written = run.recipe, [], None
         self._every = -(-sum(stage.epochs for stage in run.recipe.stages) // _MOMENTS)
 
     def state(self, state: State) -> None:
@@ -69,7 +69,7 @@ class Film(Observer):
     def end(self, result: Result) -> None:
         if not self._moments or self._moments[-1][0] < len(result.losses):
             self._keep(len(result.losses), result.image)
-        path = self.path if result.complete else beside(self.path, "interrupted")
+        path = place_of(self.path, result.complete)
         frames = iter(self._progress(figures.film(self._moments, result.losses), len(self._moments)))
         with placed_whole(path) as temporary:
             if path.suffix.lower() == ".mp4":

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from gluon_nst.layers import multiplications
 from gluon_nst.observer import Download, Observer
 from gluon_nst.recipes import Recipe
+from gluon_nst.result import Result
 from gluon_nst.run import Run
 from gluon_nst.state import State
 
@@ -24,13 +25,13 @@ def _interval() -> float:
 class Bar(Observer):
     """A bar on standard error over one run or several, and lines and downloads above it.
 
-    `recipes` maps the names of the runs, in their order, to what they do; by default there is one, and it is told as it begins.
+    `recipes` maps the names of the runs, in their order, to what they do; without, each run has a bar of its own.
     The bar's unit is a multiplication, so that the estimate holds across the sizes and the recipes. Where it is `quiet`
     there are only the lines.
     """
 
     def __init__(self, recipes: Mapping[str, Recipe] | None = None, quiet: bool = False) -> None:
-        self._recipes, self._quiet = dict(recipes or {}), quiet
+        self._recipes, self._quiet, self._one = dict(recipes or {}), quiet, not recipes
         self._begun = -1
         self._bar: tqdm | None = None
 
@@ -43,8 +44,9 @@ class Bar(Observer):
         return tqdm(desc=description, total=size, unit="B", unit_scale=True, mininterval=_interval(), leave=False)
 
     def begin(self, run: Run) -> None:
-        if not self._recipes:
-            self._recipes = {"": run.recipe}
+        if self._one:
+            self.close()
+            self._recipes, self._begun, self._bar = {"": run.recipe}, -1, None
         self._begun += 1
 
     def state(self, state: State) -> None:
@@ -75,6 +77,10 @@ class Bar(Observer):
         self._bar.set_description_str(where, refresh=False)
         self._bar.set_postfix_str(loss, refresh=False)
 
+    def end(self, result: Result) -> None:
+        if self._one:
+            self.close()
+
     def close(self) -> None:
         """Leave the bar as it is, and write below it."""
         if self._bar is not None:
@@ -98,13 +104,14 @@ class Lines(Observer):
 
     def __init__(self, say: Say = tqdm.write) -> None:
         self._say = say
+        self._lr: float | None = None
 
     def begin(self, run: Run) -> None:
-        self._every, self._lr = run.recipe.report_every, 0.0
+        self._every, self._lr = run.recipe.report_every, None
 
     def state(self, state: State) -> None:
         epoch = state.record[-1]
-        if epoch.epoch and self._lr != epoch.lr:
+        if epoch.epoch and self._lr not in (None, epoch.lr):
             self._say(f"change lr to {epoch.lr:.1e}")
         self._lr = epoch.lr
         if epoch.epoch and epoch.epoch % self._every == 0:

@@ -30,7 +30,7 @@ OPTIMIZERS = {
     "adam": OptimizerFacts("end", "last"),
     "lbfgs": OptimizerFacts("step", "best", 200, 24),  # 24: two pictures in single precision
 }
-"""Their classes are in optimisers.OPTIMISERS."""
+"""Their classes are in optimisers.CLASSES."""
 
 INITS = ("content", "noise", "style")
 CARRIES = ("picture", "change")

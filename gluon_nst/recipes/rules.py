@@ -93,7 +93,9 @@ def boolean() -> Rule:
         return value
 
     def parse(text: str) -> bool:
-        return {"true": True, "false": False}[text.lower()]
+        if text.lower() not in ("true", "false"):
+            raise ValueError
+        return text.lower() == "true"
 
     return Rule(convert, "true or false", parse, "true|false")
 
@@ -146,6 +148,8 @@ def layers() -> Rule:
         pairs = [layer.partition(":") for layer in text.split(",")]
         if not any(colon for _, colon, _ in pairs):
             return [name for name, _, _ in pairs]
+        if len({name for name, _, _ in pairs}) < len(pairs):
+            raise ValueError
         return {name: float(weight) if colon else 1.0 for name, colon, weight in pairs}
 
     allowed = f"different layers of VGG-19, by name (conv4_2, relu4_2) or index (0 to {len(LAYERS) - 1}), or a table of their weights"

@@ -100,24 +100,24 @@ class Recipe:
     style_layers: Layers = setting(layers(), "the same, for the style; a layer has a weight of 1 where none is given", STYLE_LAYERS)
     # the losses
     gram_divisor: str = setting(choice(*choices.GRAM_DIVISORS), "what a Gram matrix of c × h × w features is divided by", "chw")
-    content_reduction: str = setting(choice(*choices.CONTENT_REDUCTIONS), "of the squared differences of features", "mean")
-    style_reduction: str = setting(choice(*choices.STYLE_REDUCTIONS), "of the squared differences of Gram matrices", "mean")
-    content_weight: float = setting(number(0), "of the content loss", 1.0)
-    style_weight: float = setting(number(0), "of the style loss", 1e3)
-    tv_weight: float = setting(number(0), "of the total variation loss", 10.0)
+    content_reduction: str = setting(choice(*choices.CONTENT_REDUCTIONS), "what is made of the squared differences of features", "mean")
+    style_reduction: str = setting(choice(*choices.STYLE_REDUCTIONS), "what is made of the squared differences of Gram matrices", "mean")
+    content_weight: float = setting(number(0), "weight of the content loss", 1.0)
+    style_weight: float = setting(number(0), "weight of the style loss", 1e3)
+    tv_weight: float = setting(number(0), "weight of the total variation loss", 10.0)
     # the optimiser
     optimizer: str = setting(choice(*choices.OPTIMIZERS), "Adam as in the chapter, or L-BFGS", "adam")
     history_size: int = setting(integer(1), "steps that L-BFGS remembers; from noise more than 5 are worth their time", 5)
-    precision: str = setting(choice("auto", *choices.PRECISIONS), "of the convolutions; auto: the faster on this machine", "float32")
+    precision: str = setting(choice("auto", *choices.PRECISIONS), "number format of the convolutions; auto: the faster on this machine", "float32")
     tolerance: float = setting(number(0), "end a stage whose loss falls by less than this share of it over ten epochs", 0.0)
-    pixel_unit: str = setting(choice(*choices.PIXEL_UNITS), "of what is optimised: as the network's input, 0 to 1, 0 to 255", "standardised")
+    pixel_unit: str = setting(choice(*choices.PIXEL_UNITS), "unit of what is optimised: as the network's input, 0 to 1, 0 to 255", "standardised")
     clip_at: str = setting(choice("auto", *choices.CLIP_AT), "clip pixels at each step, or a stage's end; auto: step for lbfgs, else end", "auto")
     keep: str = setting(choice("auto", *choices.KEEP), "a stage's last composite, or that of the lowest loss; auto: best for lbfgs, else last", "auto")
     # the pictures
     init: str = setting(named_or_path(*choices.INITS, what="a picture"), "what the first stage starts from", "content")
     carry: str = setting(choice(*choices.CARRIES), "what a stage takes over: the picture, or its change from the content", "picture")
-    resize: str = setting(choice(*choices.RESIZES), "four neighbours as MXNet; antialiased or Lanczos as Pillow", "bilinear")
-    style_size: str | float = setting(style_size(), "squashed to the content's, or its longest side as a multiple of the composite's", "content")
+    resize: str = setting(choice(*choices.RESIZES), "of four neighbours as MXNet; antialiased or Lanczos as Pillow", "bilinear")
+    style_size: str | float = setting(style_size(), "style picture squashed to the content's size, or its longest side as a multiple of the composite's", "content")
     side: str = setting(choice(*choices.SIDES), "which side of the composite a size of one number is", "longest")
     enlarge: bool = setting(boolean(), "whether such a size may be more than the content picture's longest side", True)
 
@@ -138,7 +138,7 @@ class Recipe:
         self._check_sizes()
 
     def _check_sizes(self) -> None:
-        least = smallest_side(self.last_layer)
+        least = max(2, smallest_side(self.last_layer))  # a total variation takes two
         for stage in self.stages:
             height, width = stage.size if isinstance(stage.size, tuple) else (stage.size, stage.size)
             if min(height, width) < least:

@@ -1,0 +1,104 @@
+"""The experiments that there are: sweeps, comparisons of recipes, and reconstructions."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Mapping, Sequence
+
+from gluon_nst.errors import InputError
+from gluon_nst.experiments.trials import Experiment, Pathlike, Trial
+from gluon_nst.files import given
+from gluon_nst.job import Job
+from gluon_nst.layers import NAMES
+from gluon_nst.recipes import PUBLISHED, RecipeName, customise, recipe_settings, rules, settings
+
+FIGURE_1 = {
+    "content": ("conv1_2", "conv2_2", "conv3_2", "conv4_2", "conv5_2"),
+    "style": ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"),
+}
+"""The layers of Gatys et al. 2016, figure 1, that a picture's content and style are reconstructed from."""
+
+VARIABLE = ("recipe", *(each.name for each in (*recipe_settings(), *settings(Job))))
+"""What can be varied: the options of `transfer` that make another picture."""
+
+
+def sweep(content: Pathlike, style: Pathlike, vary: Mapping[str, Any], **options: Any) -> Experiment:
+    """The Experiment that varies one thing, or two, of a run.
+
+    `vary` maps one or two options of `transfer` to lists of values, or to dictionaries of them whose keys are the labels.
+    The first is drawn across, the second down. `options` are those that stay.
+    """
+    if len(vary) not in (1, 2):
+        raise InputError(f"vary: {len(vary)} things; one or two can be varied at once")
+    labelled = {name: v if isinstance(v, dict) else {str(value): value for value in v} for name, v in vary.items()}
+    for name, values in labelled.items():
+        if name not in VARIABLE:
+            raise InputError(f"vary: {name}: not one of {', '.join(VARIABLE)}")
+        if not values:
+            raise InputError(f"vary: {name}: at least one value is needed")
+        if name in options:
+            raise InputError(f"{name}: both varied and given; leave one of them out")
+    axes = [[(name, label, value) for label, value in values.items()] for name, values in labelled.items()]
+    if len(axes) == 1:
+        rows: tuple[tuple[Trial, ...], ...] = (tuple(_trial(setting) for setting in axes[0]),)
+        return Experiment(_title(content, style), given(content), given(style), rows, options)
+    across, down = axes
+    rows = tuple(tuple(_trial(column, row) for column in across) for row in down)
+    titles = [tuple(f"{name.replace('_', ' ')} {label}" for name, label, _ in axis) for axis in axes]
+    return Experiment(_title(content, style), given(content), given(style), rows, options, *titles)
+
+
+def _trial(*settings: tuple[str, str, Any]) -> Trial:
+    """The Trial of one setting or two: (option, label, value) each."""
+    name = ",".join(f"{name.replace('_', '-')}={label}" for name, label, _ in settings)
+    return Trial(name, {name: value for name, _, value in settings})
+
+
+def compare(
+    content: Pathlike, style: Pathlike, recipe_names: Sequence[RecipeName] = PUBLISHED, **options: Any
+) -> Experiment:
+    """The Experiment that runs several recipes, by name or path, on the same two pictures."""
+    rows = (tuple(Trial(str(name), {"recipe": name}) for name in recipe_names),)
+    return Experiment(_title(content, style), given(content), given(style), rows, options)
+
+
+def _title(content: Pathlike, style: Pathlike) -> str:
+    return f"{given(content).name} in the style of {given(style).name}"
+
+
+def reconstruct(
+    kind: str,
+    picture: Pathlike,
+    layers: Sequence[str | int] | Mapping[str | int, float] | None = None,
+    *,
+    recipe: RecipeName = "reconstruction",
+    **options: Any,
+) -> Experiment:
+    """The Experiment that finds, from noise, what a picture's `content` or `style` is in several layers.
+
+    Content: from the features of each of `layers` alone. Style: from the Gram matrices of the first one, of the first
+    two, and so on (Gatys et al. 2016, figure 1, whose layers are the default). A mapping of layers gives each a weight. The
+    other keywords are `transfer`'s.
+    """
+    if kind not in FIGURE_1:
+        raise InputError(f"reconstruct {kind}: not one of {', '.join(FIGURE_1)}")
+    of_job = {field.name for field in dataclasses.fields(Job)}
+    own = {name: options.pop(name) for name in list(options) if name in of_job}
+    weighted = layers if isinstance(layers, dict) else dict.fromkeys(FIGURE_1[kind] if layers is None else layers, 1.0)
+    rules.layers().check(list(weighted), "layers")
+    other = {"content": "style", "style": "content"}[kind]
+    without = {f"{other}_weight": 0.0, f"{other}_layers": {}}
+    recipe = customise(recipe, **{**options, **without})
+    trials = []
+    for count in range(1, len(weighted) + 1):
+        chosen = list(weighted.items())[count - 1 if kind == "content" else 0 : count]
+        customised = customise(recipe, **{f"{kind}_layers": dict(chosen)})
+        first, *_, last = [_layer_name(layer) for layer, _ in chosen] * 2
+        trials.append(Trial(last if len(chosen) == 1 else f"{first} to {last}", {"recipe": customised}))
+    title = f"{given(picture).name}: {kind} reconstructed from noise"
+    return Experiment(title, given(picture), given(picture), (tuple(trials),), own)
+
+
+def _layer_name(layer: str | int) -> str:
+    (index,) = rules.layers().check([layer], "layers")
+    return NAMES[index]
