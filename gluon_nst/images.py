@@ -139,7 +139,7 @@ def flatten(picture: Image.Image, name: str) -> Image.Image:
             f"{name}: {height} x {width} pixels are too few; use a picture of at least {SMALLEST_SIDE} x {SMALLEST_SIDE}"
         )
     picture.load()  # only now: a refusal needs no decoding
-    return _to_rgb(ImageOps.exif_transpose(picture))
+    return _to_rgb(ImageOps.exif_transpose(picture) or picture)
 
 
 # -- arrays: section 14.12.2 ------------------------------------------------------------------------------------------
