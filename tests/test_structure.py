@@ -1,6 +1,7 @@
 """The house: its floors, its sizes, its names, as the code itself has them."""
 
 import ast
+import doctest
 import importlib
 import inspect
 import typing
@@ -199,6 +200,16 @@ def test_public_functions_say_what_they_take_and_what_they_do():
 def test_the_package_is_typed():
     assert (PACKAGE / "py.typed").exists()
     assert typing.get_type_hints(nst.NSTError.__init__) is not None
+
+
+@pytest.mark.parametrize("name", [name for name in FLOORS if name != "__main__"])
+def test_the_examples_in_the_docstrings_give_what_they_say(name):
+    assert doctest.testmod(importlib.import_module(f"gluon_nst.{name}")).failed == 0
+
+
+def test_there_are_examples_in_docstrings():
+    for name in ("recipes.rules", "recipes.changes", "records"):
+        assert doctest.testmod(importlib.import_module(f"gluon_nst.{name}")).attempted
 
 
 # -- the tests themselves ---------------------------------------------------------------------------------------------
