@@ -19,6 +19,13 @@ SHALLOW = ["--content-layers", "conv1_1", "--style-layers", "conv1_1"]
 """Options for a network that takes no time."""
 
 
+def ended(capfd, *arguments):
+    """What a command ends with: its status, standard output and standard error."""
+    capfd.readouterr()
+    status = main(list(map(str, arguments)))
+    return (status, *capfd.readouterr())
+
+
 @pytest.fixture(scope="session")
 def converted(cache, weights_file):
     """The file of random weights, whose conversion is not told of in the tests any more."""
@@ -34,9 +41,7 @@ def render(content, style, converted, tmp_path, capfd):
         arguments = ["render", content, style, "--output", output, "--weights", converted]
         if small:
             arguments += ["--sizes", "32x48,48x64", "--epochs", "3,2"]
-        capfd.readouterr()
-        status = main(list(map(str, [*arguments, *options])))
-        return (status, *capfd.readouterr())
+        return ended(capfd, *arguments, *options)
 
     return run
 
@@ -63,9 +68,7 @@ def chapter(content, style, converted, tmp_path, capfd):
     def run(*options, own=("--content", content, "--style", style), out=tmp_path / "out"):
         arguments = ["chapter", "--out", out, "--weights", converted, "--quiet", *own]
         arguments += ["--sizes", "32x48,48x64", "--epochs", "3,2"]
-        capfd.readouterr()
-        status = main(list(map(str, [*arguments, *options])))
-        return (status, *capfd.readouterr())
+        return ended(capfd, *arguments, *options)
 
     return run
 
@@ -78,9 +81,7 @@ def experiment(content, style, converted, tmp_path, capfd):
         pictures = [content, style] if name != "reconstruct" else []
         arguments = [name, *pictures, "--out", tmp_path / "out", "--weights", converted]
         arguments += ["--sizes", "32x48", "--epochs", "3", "--quiet"]
-        capfd.readouterr()
-        status = main(list(map(str, [*arguments, *options])))
-        return (status, *capfd.readouterr())
+        return ended(capfd, *arguments, *options)
 
     return run
 
