@@ -36,13 +36,15 @@ def epochs(state: State, objective: Callable[[], Losses], recipe: Recipe, stage:
     """
     optimiser, last = state.optimiser, time.perf_counter()
     assert optimiser is not None
+    if state.epoch >= stage.epochs:  # it was stopped just there, or goes on with fewer epochs
+        state.end(recipe)
     while state.optimiser:
         losses = optimiser.evaluate(objective)
         number, now = state.epoch, time.perf_counter()
         if not math.isfinite(losses.total):
             where = f"stage {state.stage}, epoch {number}"
             lower = "the learning rate or the weights" if optimiser.scheduled else "the weights"
-            state.diverge(f"{where}: the loss is {losses.total}; lower {lower} of the losses")
+            state.diverge(f"{where}: the loss is {losses.total}; lower {lower}")
             return
         if recipe.keep == "best":
             state.see(optimiser.X, losses.total)

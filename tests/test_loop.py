@@ -87,6 +87,13 @@ def test_a_run_goes_on_by_another_recipe(job):
     assert min(styles[:2]) > 0 == max(styles[2:]) and len(styles) == 7
 
 
+def test_a_stage_that_goes_on_with_fewer_epochs_than_are_done_ends_as_it_is(job, run):
+    state = take(nst.steps(job()), 3)
+    *_, state = nst.steps(job(epochs=[2, 1]), state)
+    assert [(epoch.stage, epoch.epoch) for epoch in state.record] == [(1, 0), (1, 1), (1, 2), (2, 0)]
+    assert state.status == "complete" and state.images[0].tobytes() == run(epochs=[3, 1]).images[0].tobytes()
+
+
 def test_a_state_of_another_size_is_refused(job):
     state = take(nst.steps(job()), 2)
     with pytest.raises(
