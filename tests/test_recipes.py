@@ -9,6 +9,7 @@ import gluon_nst as nst
 from gluon_nst import InputError, cli, recipes, weights
 from gluon_nst.recipes import files
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -426,6 +427,17 @@ def test_every_setting_of_a_recipe_can_be_changed():
 def test_a_setting_of_the_stages_is_one_for_all_or_one_each():
     recipe = recipes.customise("d2l-2019", lr=[0.5, 0.25], lr_decay=0.9)
     assert [(stage.lr, stage.lr_decay) for stage in recipe.stages] == [(0.5, 0.9), (0.25, 0.9)]
+
+
+def test_numbers_of_numpy_are_numbers():
+    recipe = recipes.customise(
+        "fast", sizes=[np.int64(64)], epochs=np.int32(3), style_weight=np.float32(2), lr=np.float64(1)
+    )
+    assert recipe == recipes.customise("fast", sizes=[64], epochs=3, style_weight=2, lr=1)
+    assert recipes.customise("udacity", sizes=np.int64(64)).side == "longest"
+    assert json.dumps(recipe.as_dict())
+    with pytest.raises(InputError, match="epochs: .* is not an integer of at least 1"):
+        recipes.customise("fast", epochs=np.float32(3))
 
 
 def test_a_change_that_is_no_setting_is_refused():

@@ -34,7 +34,7 @@ def customise(recipe: RecipeName, **changes: Any) -> Recipe:
         sizes = given.pop("sizes")
         sizes = list(sizes) if isinstance(sizes, (list, tuple)) else [sizes]
         stages = _resized(stages, sizes, known["sizes"])
-        if any(isinstance(size, int) for size in sizes):  # the longest sides, whatever the recipe's own rule
+        if any(isinstance(stage.size, int) for stage in stages):  # the longest sides, whatever the recipe's own rule
             given = {"side": "longest", "enlarge": True, **given}
     for name in [name for name in given if known[name].staged]:
         values = _one_for_each(given.pop(name), len(stages), known[name])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 import os
 from typing import Any, Callable
 
@@ -53,9 +54,9 @@ def integer(low: int) -> Rule:
     """An integer of at least `low`."""
 
     def convert(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < low:
             raise ValueError
-        return value
+        return int(value)  # NumPy's are integers too
 
     return Rule(convert, f"an integer of at least {low}", int, "N")
 
@@ -64,7 +65,7 @@ def number(low: float = 0, above: float | None = None) -> Rule:
     """A finite number of at least `low`, or one `above` another."""
 
     def convert(value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise ValueError
         if not math.isfinite(value) or (value < low if above is None else value <= above):
             raise ValueError
@@ -161,7 +162,7 @@ def size() -> Rule:
     check = integer(1).convert
 
     def convert(value: Any) -> int | tuple[int, int]:
-        if isinstance(value, int):
+        if isinstance(value, numbers.Integral):
             return check(value)
         height, width = value
         return check(height), check(width)
