@@ -47,7 +47,7 @@ def available_memory(root: str | os.PathLike[str] = "/") -> float:
     if address_space_is_limited():
         limit, _ = resource.getrlimit(resource.RLIMIT_AS)
         # Threads that are still to start reserve more than they use, and memory comes back in pieces: measured.
-        free += [0.9 * (limit - size) - 0.6e9 for size in _bytes_of("VmSize", status)]
+        free += [0.9 * (limit - size) - 0.9e9 for size in _bytes_of("VmSize", status)]
     for folder in cgroup_folders("memory", root):
         free += _free_in_cgroup(folder)
     return min(free, default=float("inf")) + sum(_bytes_of("VmRSS", status))
