@@ -14,7 +14,7 @@ from typing import Any
 
 from gluon_nst.errors import NSTError, reason
 from gluon_nst.loop import carry_out
-from gluon_nst.observer import Observer
+from gluon_nst.observer import Observer, Observers
 from gluon_nst.result import Result
 from gluon_nst.run import Run
 from gluon_nst.state import State
@@ -26,7 +26,7 @@ def carry_out_apart(run: Run, observer: Observer | None = None) -> Result:
     The `observer` hears of its epochs; the pictures along the way stay in the other process. Whatever ends this function ends
     that process, and what it was at is lost.
     """
-    state, observer = State(), observer or Observer()
+    state, observer = State(), Observers.of(observer)
     observer.begin(run)
     # With the same path, and so without the working folder, which may hold a random.py of the user's.
     code = f"import sys; sys.path[:] = {sys.path!r}; from gluon_nst import apart; apart.answer()"

@@ -21,6 +21,11 @@ class OutOfMemory(NSTError):
     """The memory ran out before a run came to a picture."""
 
 
+def one_line(text: object) -> str:
+    """A text as it can be printed in one line, whatever a file's name has in it: a line's end becomes \\n."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in str(text))
+
+
 def reason(error: BaseException) -> str:
     """Why an error of a library happened, in one line.
 

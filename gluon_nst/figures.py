@@ -138,7 +138,7 @@ def sheet(rows: Sequence[Sequence[Cell | None]], *, title: str = "") -> Figure:
             if cell is None:
                 continue
             axes.set_title(cell.title, fontsize=11, **_PLAIN)
-            axes.set_ylabel(cell.side, fontsize=11, **_PLAIN)
+            axes.set_ylabel("\n".join(textwrap.wrap(cell.side, 30)), fontsize=11, **_PLAIN)
             if cell.picture:
                 picture = cell.picture.copy()
                 picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Image.Resampling.LANCZOS)

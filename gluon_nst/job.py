@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
+from gluon_nst.errors import InputError
 from gluon_nst.recipes import DEFAULT, SOURCES, RecipeName, customise, read, setting
 from gluon_nst.recipes.rules import integer, named_or_path
 from gluon_nst.recipes.schema import check_fields
@@ -36,6 +38,10 @@ class Job:
     """`auto` (the first GPU, else the CPU), `cpu`, `gpu` or `gpu:N`."""
 
     def __post_init__(self) -> None:
+        for name in ("content", "style"):
+            picture = getattr(self, name)
+            if not isinstance(picture, (str, os.PathLike)) and not hasattr(picture, "convert"):
+                raise InputError(f"{name}: {type(picture).__name__} is neither a path nor a PIL image")
         object.__setattr__(self, "recipe", read(self.recipe))
         check_fields(self)
 

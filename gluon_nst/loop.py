@@ -7,7 +7,7 @@ from typing import Any, Generator, Iterable
 
 from mxnet import MXNetError
 
-from gluon_nst.errors import InputError, NSTError, OutOfMemory
+from gluon_nst.errors import InputError, NSTError, OutOfMemory, reason
 from gluon_nst.job import Job, Source
 from gluon_nst.machine import is_out_of_memory, nd_mode_steps
 from gluon_nst.memory import more_memory
@@ -27,33 +27,36 @@ def steps(job: Job | Run, state: State | None = None) -> Generator[State, None, 
     """Give the State of a job after each of its epochs. Whoever stops taking them stops the run, which can go on from there.
 
     `job` is a Job, or the Run that was prepared of it. With a `state` the run goes on from that; it is one State, changed
-    in place. Its status says how the run ended: where the loss is not finite any more, or the memory runs out, what was
-    reached before is in the state. Raises the errors of `prepare`, InputError for a state of another size, and NSTError or
-    OutOfMemory where nothing was reached.
+    in place. Its status says how the run ended: where the loss is not finite any more, the memory runs out, or MXNet fails,
+    what was reached before is in the state. Raises the errors of `prepare`, InputError for the state of another job, and
+    NSTError or OutOfMemory where nothing was reached.
     """
     run = job if isinstance(job, Run) else prepare(job)
     state = State() if state is None else state
-    state.go_on()
+    state.go_on(run.provenance)
     begun = time.perf_counter() - state.seconds
     stages = run.recipe.stages
     stage = stages[0]
+    if len(state.images) < len(stages):
+        state.status = "running"
     try:
         parameters = run.trunk.parameters(run.recipe.last_layer, run.recipe.activation_scale)
         net = truncated_vgg19(parameters, run.recipe.last_layer, run.device, run.recipe.pooling)
-        for stage in stages[len(state.images) :]:
+        while len(state.images) < len(stages) and state.status == "running":
+            stage = stages[len(state.images)]
             for epoch in epochs(state, _objective(run, state, stage, net), run.recipe, stage):
                 if len(state.images) == len(stages):
                     state.status = "complete" if epoch.epoch + 1 >= stage.epochs else "settled"
                 state.seconds = time.perf_counter() - begun
                 yield state
-            if state.status == "diverged":
-                break
-        else:
-            if state.status == "running":  # it was stopped between its last epoch and its end
-                state.status = "complete"
+        if state.status == "running":  # it was stopped between its last epoch and its end
+            state.status = "complete"
     except (MemoryError, MXNetError) as error:
         if not is_out_of_memory(error):
-            raise
+            if not state.record:
+                raise
+            state.status, state.note = "failed", f"the run failed: {reason(error)}"
+            return
         height, width = stage.shape
         note = f"size {height}x{width}: the memory ran out; choose a smaller size, or {more_memory()}"
         if not state.record:
@@ -89,7 +92,7 @@ def carry_out(run: Run, observer: Observer | None = None, state: State | None = 
 
     The observer's `end` is left to the caller, who may have to keep the result first.
     """
-    state, observer = State() if state is None else state, observer or Observer()
+    state, observer = State() if state is None else state, Observers.of(observer)
     observer.begin(run)
     for _ in steps(run, state):
         observer.state(state)

@@ -42,6 +42,9 @@ class Observer:
         """The run has ended with a result, and whoever asked for it has kept that."""
 
 
+_FAILURES = (NSTError, OSError, MemoryError)
+
+
 class Observers(Observer):
     """Several observers as one.
 
@@ -51,6 +54,13 @@ class Observers(Observer):
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
         self._all = list(observers)
         self._following = list(self._all)
+
+    @classmethod
+    def of(cls, observer: Observer | None) -> Observers:
+        """One observer, or none, as several; several as they are."""
+        if isinstance(observer, Observers):
+            return observer
+        return cls([observer] if observer else [])
 
     def note(self, line: str) -> None:
         for observer in self._all:
@@ -69,10 +79,13 @@ class Observers(Observer):
         for observer in list(self._following):
             try:
                 observer.state(state)
-            except (NSTError, OSError, MemoryError) as error:
+            except _FAILURES as error:
                 self._following.remove(observer)
                 self.note(f"{reason(error)}; the run goes on without")
 
     def end(self, result: Result) -> None:
         for observer in self._following:
-            observer.end(result)
+            try:
+                observer.end(result)
+            except _FAILURES as error:
+                self.note(reason(error))

@@ -16,6 +16,7 @@ from mxnet import nd
 from gluon_nst import lbfgs
 from gluon_nst.composite import get_inits
 from gluon_nst.images import shown_range, standardisation
+from gluon_nst.machine import nd_mode
 from gluon_nst.recipes import Recipe
 from gluon_nst.records import Losses
 
@@ -69,6 +70,7 @@ class Adam:
             least, largest = self._bounds
             self.X[:] = nd.broadcast_minimum(nd.broadcast_maximum(self.X, least), largest)
 
+    @nd_mode
     def __getstate__(self) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:  # a Trainer writes its state to files only
             path = Path(folder, "trainer")
@@ -76,6 +78,7 @@ class Adam:
             states = path.read_bytes()
         return {"X": self.X.asnumpy(), "device": self.X.context, "limits": self._limits, "trainer": states}
 
+    @nd_mode
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._limits = state["limits"]
         self._begin(nd.array(state["X"], ctx=state["device"]))
@@ -119,9 +122,11 @@ class LBFGS:
         """One step of the quasi-Newton method, or of its line search; `lr` says nothing to it."""
         self._minimiser.step(losses.total, self.X.grad.asnumpy())
 
+    @nd_mode
     def __getstate__(self) -> dict[str, Any]:
         return {"X": self.X.asnumpy(), "device": self.X.context, "minimiser": self._minimiser}
 
+    @nd_mode
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._minimiser = state["minimiser"]
         self._begin(nd.array(state["X"], ctx=state["device"]))

@@ -15,7 +15,7 @@ from gluon_nst import figures
 from gluon_nst.errors import InputError, NSTError, OutOfMemory
 from gluon_nst.files import written_whole
 from gluon_nst.images import write_image
-from gluon_nst.provenance import Provenance, as_text
+from gluon_nst.provenance import Provenance, as_text, key
 from gluon_nst.recipes import Recipe
 from gluon_nst.records import Epoch
 from gluon_nst.run import Run
@@ -36,7 +36,7 @@ class Result:
     recipe: Recipe
     seconds: float
     status: str
-    """That of the State: `complete`, `settled`, `diverged` or `out of memory`; or `interrupted`."""
+    """That of the State: `complete`, `settled`, `diverged`, `out of memory` or `failed`; or `interrupted`."""
     note: str
     """Why it ended, where it could not go on."""
     provenance: Provenance
@@ -49,6 +49,10 @@ class Result:
             raise NSTError("the run has not come to a picture yet")
         images, status, made = list(state.images), state.status, run.provenance
         status = "interrupted" if status == "running" else status
+        if state.made is not None and key(state.made) != key(made):
+            raise InputError("state: of another job than the run")
+        if state.before:
+            made = {**made, "before": state.before}
         last = state.record[-1]
         if state.optimiser and last.stage == state.stage:  # an epoch of it is done
             with contextlib.suppress(OutOfMemory):

@@ -9,10 +9,11 @@ from typing import Any
 from mxnet import MXNetError, nd
 from PIL import Image
 
-from gluon_nst.errors import NSTError, OutOfMemory
+from gluon_nst.errors import InputError, NSTError, OutOfMemory
 from gluon_nst.images import standardisation, to_picture
 from gluon_nst.machine import is_out_of_memory, nd_mode
 from gluon_nst.optimisers import Optimiser
+from gluon_nst.provenance import Provenance, key
 from gluon_nst.recipes import Recipe
 from gluon_nst.records import Epoch
 
@@ -40,7 +41,7 @@ class State:
     """How long the run has taken so far."""
     status: str = "running"
     """`running` while there is more to do; then `complete`, `settled` (the last stage ended before its epochs did, as its loss
-    had settled), `diverged` (the loss is not finite any more), or `out of memory`."""
+    had settled), `diverged` (the loss is not finite any more), `out of memory`, or `failed` (MXNet did)."""
     note: str = ""
     """Why it ended, in one line, where it could not go on."""
     optimiser: Optimiser | None = None
@@ -51,6 +52,10 @@ class State:
     """What the optimiser's composite was when the loss of this stage was the lowest, where the recipe keeps that."""
     lowest: float = math.inf
     """The lowest loss of this stage."""
+    made: Provenance | None = None
+    """What the run says of itself that the state is of."""
+    before: list[Provenance] = dataclasses.field(default_factory=list)
+    """The same of runs that handed the state over."""
 
     @property
     def stage(self) -> int:
@@ -95,12 +100,23 @@ class State:
             raise NSTError("there is no picture of the run here")
         return self.images[-1]
 
-    def go_on(self) -> None:
-        """The run goes on, where it was stopped or could not."""
+    def go_on(self, made: Provenance) -> None:
+        """The run whose provenance is `made` begins, or goes on where it was stopped or could not.
+
+        Raises InputError where the state is another run's: what is in it was not made as that says.
+        """
+        if self.made is not None and key(self.made) != key(made):
+            raise InputError("state: of another job; go on with its own, or call the state's `hand_over` first")
+        self.made = made
         if self.status not in FINISHED:
             self.status, self.note = "running", ""
         if self.optimiser is None:  # a stage that diverged begins anew
             self.record = [epoch for epoch in self.record if epoch.stage <= len(self.images)]
+
+    def hand_over(self) -> None:
+        """Let another job go on from here; its picture will say of both how it was made."""
+        if self.made is not None:
+            self.before, self.made = [*self.before, self.made], None
 
     def begin(self, optimiser: Optimiser) -> None:
         """A stage begins."""

@@ -36,7 +36,9 @@ def epochs(state: State, objective: Callable[[], Losses], recipe: Recipe, stage:
     """
     optimiser, last = state.optimiser, time.perf_counter()
     assert optimiser is not None
-    if state.epoch >= stage.epochs:  # it was stopped just there, or goes on with fewer epochs
+    if state.epoch and _is_over(
+        state, optimiser, recipe, stage
+    ):  # it was stopped just there, or goes on with fewer epochs
         state.end(recipe)
     while state.optimiser:
         losses = optimiser.evaluate(objective)
@@ -53,9 +55,14 @@ def epochs(state: State, objective: Callable[[], Losses], recipe: Recipe, stage:
         epoch = Epoch(state.stage, number, losses, lr if optimiser.scheduled else 1.0, now - last)
         state.record.append(epoch)
         last = now
-        if number + 1 >= stage.epochs or optimiser.settled or state.settled(recipe.tolerance):
+        if _is_over(state, optimiser, recipe, stage):
             state.end(recipe)
         yield epoch
+
+
+def _is_over(state: State, optimiser: Optimiser, recipe: Recipe, stage: Stage) -> bool:
+    """Whether the epochs of the stage are done, or its loss has settled."""
+    return state.epoch >= stage.epochs or optimiser.settled or state.settled(recipe.tolerance)
 
 
 @nd_mode

@@ -159,3 +159,17 @@ def test_a_picture_says_what_made_it(render, tmp_path):
     render("--quiet")
     said = made(tmp_path / "out.png")
     assert said["sizes"] == [[32, 48], [48, 64]] and said["stage"] == 2 and "interrupted" not in said
+
+
+def test_a_recipe_that_is_extended_is_no_output(refuses, tmp_path):
+    (tmp_path / "base.toml").write_text('extends = "d2l-2019"\n')
+    (tmp_path / "my.toml").write_text('extends = "base.toml"\n')
+    refuses("is one of the run's inputs", "--recipe", tmp_path / "my.toml", "--losses", tmp_path / "base.toml")
+
+
+def test_a_name_with_a_newline_is_told_in_one_line(refuses, tmp_path):
+    refuses("a\\nb.png: no such file", content=tmp_path / "a\nb.png")
+
+
+def test_a_style_size_that_is_out_of_all_proportion_is_refused(refuses):
+    refuses("style_size: 1e+300 is not content, or a number above 0, 100 at the most", "--style-size", "1e300")

@@ -82,20 +82,67 @@ state.images[-1].save(sys.argv[2])
 
 def test_a_run_goes_on_by_another_recipe(job):
     state = take(nst.steps(job()), 2)
+    state.hand_over()
     *_, state = nst.steps(job(style_weight=0), state)
+    made = nst.Result.of(prepare(job(style_weight=0)), state).provenance
+    assert (made["recipe"]["style_weight"], made["before"][0]["recipe"]["style_weight"]) == (0, 1000)
     styles = [epoch.losses.style for epoch in state.record]
     assert min(styles[:2]) > 0 == max(styles[2:]) and len(styles) == 7
 
 
 def test_a_stage_that_goes_on_with_fewer_epochs_than_are_done_ends_as_it_is(job, run):
     state = take(nst.steps(job()), 3)
+    state.hand_over()
     *_, state = nst.steps(job(epochs=[2, 1]), state)
     assert [(epoch.stage, epoch.epoch) for epoch in state.record] == [(1, 0), (1, 1), (1, 2), (2, 0)]
     assert state.status == "complete" and state.images[0].tobytes() == run(epochs=[3, 1]).images[0].tobytes()
 
 
+@pytest.mark.parametrize("count", [2, 4, 7])
+def test_the_state_of_another_job_is_refused_unless_it_is_handed_over(job, count):
+    state = take(nst.steps(job()), count)
+    other = job(tv_weight=1)
+    with pytest.raises(
+        nst.InputError, match="state: of another job; go on with its own, or call the state's `hand_over`"
+    ):
+        next(nst.steps(other, state))
+    with pytest.raises(nst.InputError, match="state: of another job than the run"):
+        nst.Result.of(prepare(other), state)
+
+
+def test_a_job_of_more_stages_goes_on_from_one_that_is_complete(job):
+    *_, state = nst.steps(job(sizes=[(32, 48)], epochs=2))
+    state.hand_over()
+    *_, state = nst.steps(job(epochs=[2, 1]), state)
+    assert state.status == "complete" and [picture.size for picture in state.images] == [(48, 32), (64, 48)]
+
+
+def test_two_generators_on_one_state_do_no_more_than_there_is_to_do(job):
+    state = nst.State()
+    first = nst.steps(job(), state)
+    next(first)
+    for _ in nst.steps(job(), state):
+        pass
+    list(first)
+    assert len(state.images) == 2 and state.status == "complete"
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_a_state_can_be_pickled_in_np_mode(job, optimizer, np_mode):
+    *_, whole = nst.steps(job(optimizer=optimizer))
+    state = pickle.loads(pickle.dumps(take(nst.steps(job(optimizer=optimizer)), 2)))
+    *_, state = nst.steps(job(optimizer=optimizer), state)
+    assert state.images[-1].tobytes() == whole.images[-1].tobytes()
+
+
+def test_an_error_of_mxnet_in_mid_run_keeps_what_there_is(run):
+    result = run(lr_decay=[1, 1e-39], lr_decay_epoch=1, epochs=[2, 4])  # MXNet has no such learning rate
+    assert result.status == "failed" and result.note.startswith("the run failed: ") and len(result.images) == 2
+
+
 def test_a_state_of_another_size_is_refused(job):
     state = take(nst.steps(job()), 2)
+    state.hand_over()
     with pytest.raises(
         nst.InputError, match="state: its composite is 32x48, and the job's 48x64; go on with its own job"
     ):
@@ -196,6 +243,7 @@ def test_one_longest_side_may_stand_alone(run, sizes):
 def test_a_run_that_diverged_goes_on_from_the_stage_before(job):
     *_, state = nst.steps(job(lr=[0.01, 1e30]))
     assert state.status == "diverged" and len(state.images) == 1
+    state.hand_over()
     *_, state = nst.steps(job(), state)
     *_, whole = nst.steps(job())
     assert state.images[-1].tobytes() == whole.images[-1].tobytes()

@@ -187,6 +187,24 @@ def test_an_observer_of_a_run_in_another_process_hears_of_its_stages_and_has_no_
     assert said == ["there is no picture of the run here; the run goes on without"]
 
 
+def test_an_observer_that_fails_at_the_end_does_not_lose_the_result(job):
+    ended, said = [], []
+
+    class FailingAtTheEnd(nst.Observer):
+        def end(self, result):
+            raise nst.NSTError("film.gif: can't write it")
+
+    class Listening(nst.Observer):
+        def note(self, line):
+            said.append(line)
+
+        def end(self, result):
+            ended.append(result)
+
+    result = nst.transfer(**{**vars(job(epochs=1)), "observers": [FailingAtTheEnd(), Listening()]})
+    assert ended == [result] and said[-1] == "film.gif: can't write it"
+
+
 def test_observers_can_follow_one_run_after_another(job, tmp_path, capfd):
     observers = [Bar(), Film(tmp_path / "film.gif")]
     for name, size in (("1", (32, 48)), ("2", (48, 64))):

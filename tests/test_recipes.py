@@ -504,3 +504,9 @@ def test_to_add_a_field_is_to_add_a_line(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "--sparkle NUMBER      how much it sparkles" in done.stdout
     assert "'much' is not a number of at least 0" in done.stderr
+
+
+@pytest.mark.parametrize("picture", [None, np.zeros((3, 3)), b"a.png", 3])
+def test_a_picture_of_no_kind_is_refused_as_the_job_is_made(picture):
+    with pytest.raises(InputError, match="style: .* is neither a path nor a PIL image"):
+        nst.Job("a.png", picture)

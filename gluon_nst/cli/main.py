@@ -13,7 +13,7 @@ from typing import Any, Sequence, TextIO
 from gluon_nst import recipes
 from gluon_nst.cli.options import given_options
 from gluon_nst.cli.parser import build_parser
-from gluon_nst.errors import InputError, NSTError, reason
+from gluon_nst.errors import InputError, NSTError, one_line, reason
 
 
 class _Pipe:
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except NSTError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return error.status
     except KeyboardInterrupt as stopped:
         print(f"interrupted: {stopped.args[0] if stopped.args else 'nothing was written'}", file=sys.stderr)

@@ -75,11 +75,14 @@ def chapter(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
 
 def _job(arguments: argparse.Namespace, options: dict[str, Any], default: str) -> Job:
     recipe = arguments.recipe or default
-    return Job.customised(arguments.content, arguments.style, recipe=recipe, device=arguments.device, **options)
+    # What chapter is not given it chooses later.
+    content, style = arguments.content or "", arguments.style or ""
+    return Job.customised(content, style, recipe=recipe, device=arguments.device, **options)
 
 
 def _check_inputs(arguments: argparse.Namespace, job: Job, outputs: Iterable[Path]) -> None:
-    check_distinct(outputs, job.content, job.style, recipes.read(job.recipe).init, arguments.recipe, job.weights)
+    read = recipes.paths(arguments.recipe) if arguments.recipe else []
+    check_distinct(outputs, job.content, job.style, recipes.read(job.recipe).init, job.weights, *read)
 
 
 def _chapter_pictures(arguments: argparse.Namespace, bar: Bar) -> tuple[Path, Path]:

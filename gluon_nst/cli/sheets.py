@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from gluon_nst import experiments, figures
 from gluon_nst.cli.outputs import check_distinct, check_writable_with, writing
-from gluon_nst.errors import InputError, NSTError
+from gluon_nst.errors import InputError, NSTError, one_line
 from gluon_nst.experiments import Experiment, Outcome, Prepared
 from gluon_nst.files import check_ending, place_of
 from gluon_nst.images import read_made
@@ -66,7 +66,7 @@ def _carry_out(arguments: argparse.Namespace, experiment: Experiment, folder_nam
         print(f"{figure}: {whole} of {len(outcomes)} pictures; each with its losses in {folder}")
     failed = [outcome for outcome in outcomes if outcome.failed]
     for outcome in failed:
-        print(f"error: {outcome.trial.name}: {outcome.note}", file=sys.stderr)
+        print(f"error: {one_line(f'{outcome.trial.name}: {outcome.note}')}", file=sys.stderr)
     if stopped:
         done = f"{whole} of {len(outcomes)} are done and kept in {folder}"
         print(f"interrupted: {done}; the same command goes on from there", file=sys.stderr)

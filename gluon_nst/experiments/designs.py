@@ -84,8 +84,9 @@ def reconstruct(
         raise InputError(f"reconstruct {kind}: not one of {', '.join(FIGURE_1)}")
     of_job = {field.name for field in dataclasses.fields(Job)}
     own = {name: options.pop(name) for name in list(options) if name in of_job}
-    weighted = layers if isinstance(layers, dict) else dict.fromkeys(FIGURE_1[kind] if layers is None else layers, 1.0)
-    rules.layers().check(list(weighted), "layers")
+    layers = FIGURE_1[kind] if layers is None else layers
+    rules.layers().check(layers, "layers")
+    weighted = layers if isinstance(layers, dict) else dict.fromkeys(layers, 1.0)
     other = {"content": "style", "style": "content"}[kind]
     without = {f"{other}_weight": 0.0, f"{other}_layers": {}}
     recipe = customise(recipe, **{**options, **without})

@@ -27,7 +27,7 @@ from gluon_nst.job import Job
 from gluon_nst.loop import carry_out
 from gluon_nst.observer import Observer
 from gluon_nst.provenance import key
-from gluon_nst.recipes import INITS
+from gluon_nst.recipes import INITS, RecipeName, paths
 from gluon_nst.result import Result
 from gluon_nst.run import Run, prepare
 
@@ -102,8 +102,9 @@ class Experiment:
     def inputs(self, prepared: Prepared) -> set[str]:
         """The files that its runs read, as far as they are known from what was prepared."""
         options = [self.options, *(trial.options for trial in self.trials)]
-        named = [option.get(name) for option in options for name in ("recipe", "weights")]
+        named = [option.get(name) for option in options for name in ("weights",)]
         named += [run.recipe.init for run in prepared.values() if isinstance(run, Run) and run.recipe.init not in INITS]
+        named += [path for option in options if "recipe" in option for path in _paths(option["recipe"])]
         return {str(self.content), str(self.style), *(str(path) for path in named if isinstance(path, (str, Path)))}
 
     def paths(self, folder: Pathlike) -> list[Path]:
@@ -171,6 +172,13 @@ def _wrapped(cells: Sequence[Cell | None], longest: int = 5) -> list[list[Cell |
     rows = -(-len(cells) // longest)
     columns = -(-len(cells) // rows)
     return [list(cells[start : start + columns]) for start in range(0, len(cells), columns)]
+
+
+def _paths(recipe: RecipeName) -> list[Path]:
+    try:
+        return paths(recipe)
+    except InputError:  # which is told of as that trial's
+        return []
 
 
 def kept(path: Path, run: Run) -> Image.Image | None:

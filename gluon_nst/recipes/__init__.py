@@ -2,7 +2,7 @@
 
 from gluon_nst.recipes.changes import customise, fit, follow_optimizer, style_shape
 from gluon_nst.recipes.choices import ACTIVATION_SCALES, INITS, OPTIMIZERS, PRECISIONS, SOURCES
-from gluon_nst.recipes.files import DEFAULT, PUBLISHED, RecipeName, names, read, text
+from gluon_nst.recipes.files import DEFAULT, PUBLISHED, RecipeName, names, paths, read, text
 from gluon_nst.recipes.schema import Recipe, Setting, Stage, recipe_settings, setting, settings
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "fit",
     "follow_optimizer",
     "names",
+    "paths",
     "read",
     "recipe_settings",
     "setting",

@@ -76,6 +76,20 @@ def read(recipe: RecipeName) -> Recipe:
         raise InputError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
 
 
+def paths(recipe: RecipeName) -> list[Path]:
+    """The files that `read` reads for a recipe: its own, and those that it extends."""
+    if isinstance(recipe, Recipe):
+        return []
+    path = _path(recipe)
+    found = [path]
+    while True:
+        extends = tomllib.loads(text(path)).get("extends")
+        if extends is None:
+            return found
+        path = _extended(path, extends)
+        found.append(path)
+
+
 def _values(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The values of Recipe's fields in the file at `path`, over those of the recipe that it extends."""
     if path.resolve() in below:

@@ -154,7 +154,8 @@ def layers() -> Rule:
         return {name: float(weight) if colon else 1.0 for name, colon, weight in pairs}
 
     allowed = f"different layers of VGG-19, by name (conv4_2, relu4_2) or index (0 to {len(LAYERS) - 1}), or a table of their weights"
-    return Rule(convert, allowed, parse, "LAYER[:WEIGHT],...", several=True)
+    written = f"{allowed.rpartition(', or a table')[0]}, with a weight of at least 0 each or none: conv1_1:0.5,conv2_1"
+    return Rule(convert, allowed, parse, "LAYER[:WEIGHT],...", several=True, written=written)
 
 
 def size() -> Rule:
@@ -177,10 +178,18 @@ def size() -> Rule:
 
 def style_size() -> Rule:
     """`content`, or how many times the composite's longest side."""
-    check = number(above=0).convert
+    check, most = number(above=0).convert, 100
+
+    def convert(value: Any) -> str | float:
+        if isinstance(value, str) and value == "content":
+            return value
+        if check(value) > most:
+            raise ValueError
+        return check(value)
+
     return Rule(
-        lambda value: value if value == "content" else check(value),
-        "content, or a number above 0",
+        convert,
+        f"content, or a number above 0, {most} at the most",
         lambda text: text if text == "content" else float(text),
         "content|SCALE",
     )
