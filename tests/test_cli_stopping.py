@@ -254,3 +254,26 @@ def test_an_interrupt_while_the_film_is_made_keeps_the_picture(render, tmp_path,
     status, _, err = render("--animate", tmp_path / "film.gif", "--quiet")
     assert (status, err) == (130, f"interrupted: what is in {tmp_path} is whole, the rest is not written\n")
     assert names(tmp_path) == ["content.png", "out.png", "style.png"]
+
+
+class InterruptedAsItGoes:
+    """An object that Ctrl-C meets as it is let go."""
+
+    def __del__(self):
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_that_python_drops_comes_again(render, tmp_path, monkeypatch):
+    show, dropped = observers.Bar.state, []
+
+    def drop(self, state):
+        show(self, state)
+        if not dropped:
+            dropped.append(InterruptedAsItGoes())
+            dropped[0] = None
+        time.sleep(0.02)
+
+    monkeypatch.setattr(observers.Bar, "state", drop)
+    status, _, err = render("--sizes", "32x48", "--epochs", "300", "--quiet", *SHALLOW, small=False)
+    assert status == 130 and err.startswith("interrupted: stage 1, ") and "Traceback" not in err
+    assert (tmp_path / "out.png").exists()

@@ -69,13 +69,22 @@ def _run(argv: Sequence[str] | None) -> int:
     return doing.run(arguments, given_options(arguments))
 
 
+def _interrupted_again(ignored: Any) -> None:
+    """Have an interrupt that fell into a `__del__`, MXNet's for instance, where Python drops it, come once more."""
+    if issubclass(ignored.exc_type, KeyboardInterrupt):
+        threading.Timer(0.05, signal.raise_signal, [signal.SIGINT]).start()
+    else:
+        sys.__unraisablehook__(ignored)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
     warnings.filterwarnings("ignore", "Glyph .* missing")  # a file's name in a script that matplotlib's font lacks
     warnings.filterwarnings("ignore", module="mxnet")  # remarks on NumPy that a user of the command can't act on
     if threading.current_thread() is threading.main_thread():  # in another thread there are no signals
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop keeps as much as Ctrl-C does
-    streams = sys.stdout, sys.stderr
+    streams, hook = (sys.stdout, sys.stderr), sys.unraisablehook
+    sys.unraisablehook = _interrupted_again
     # A run is worth more than its progress bar, on whatever full disk that is logged.
     sys.stdout, sys.stderr = _Pipe(sys.stdout, BrokenPipeError), _Pipe(sys.stderr, OSError)  # type: ignore[assignment]
     try:
@@ -93,6 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     finally:
         sys.stdout, sys.stderr = streams
+        sys.unraisablehook = hook
 
 
 def command() -> None:
