@@ -33,12 +33,10 @@ def steps(job: Job | Run, state: State | None = None) -> Generator[State, None, 
     """
     run = job if isinstance(job, Run) else prepare(job)
     state = State() if state is None else state
-    state.go_on(run.provenance)
-    begun = time.perf_counter() - state.seconds
     stages = run.recipe.stages
     stage = stages[0]
-    if len(state.images) < len(stages):
-        state.status = "running"
+    state.go_on(run.provenance, len(stages))
+    begun = time.perf_counter() - state.seconds
     try:
         parameters = run.trunk.parameters(run.recipe.last_layer, run.recipe.activation_scale)
         net = truncated_vgg19(parameters, run.recipe.last_layer, run.device, run.recipe.pooling)

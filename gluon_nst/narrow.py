@@ -15,7 +15,7 @@ from mxnet.contrib import amp
 from mxnet.gluon import nn
 
 from gluon_nst.layers import CONVOLUTIONS
-from gluon_nst.style_statistics import shape_of
+from gluon_nst.style_statistics import operators, shape_of
 from gluon_nst.vgg import extract_features
 
 Symbol = Any
@@ -25,7 +25,7 @@ _CHANNELS = 16
 
 
 def _narrowed(X: Any) -> Any:
-    return (sym if isinstance(X, sym.Symbol) else nd).amp_cast(X, dtype=amp.amp.bfloat16)
+    return operators(X).amp_cast(X, dtype=amp.amp.bfloat16)
 
 
 def _widened(X: Symbol) -> Symbol:

@@ -100,15 +100,15 @@ class State:
             raise NSTError("there is no picture of the run here")
         return self.images[-1]
 
-    def go_on(self, made: Provenance) -> None:
-        """The run whose provenance is `made` begins, or goes on where it was stopped or could not.
+    def go_on(self, made: Provenance, stages: int) -> None:
+        """The run of so many `stages`, whose provenance is `made`, begins, or goes on where it was stopped or could not.
 
         Raises InputError where the state is another run's: what is in it was not made as that says.
         """
         if self.made is not None and key(self.made) != key(made):
             raise InputError("state: of another job; go on with its own, or call the state's `hand_over` first")
         self.made = made
-        if self.status not in FINISHED:
+        if len(self.images) < stages:
             self.status, self.note = "running", ""
         if self.optimiser is None:  # a stage that diverged begins anew
             self.record = [epoch for epoch in self.record if epoch.stage <= len(self.images)]

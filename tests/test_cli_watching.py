@@ -70,3 +70,15 @@ def test_a_snapshot_that_can_not_be_written_does_not_end_the_run(render, tmp_pat
     status, out, err = render("--save-every", "1", "--quiet")
     assert status == 0 and "out.png: 48 x 64" in out and (tmp_path / "out.png").exists()
     assert err == "out-stage-1-epoch-1.png: can't write it (No space left on device); the run goes on without\n"
+
+
+def test_a_film_that_can_not_be_written_is_an_error_and_the_picture_is_kept(render, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("gluon_nst.figures.film", full)
+    status, out, err = render("--animate", tmp_path / "film.gif", "--quiet")
+    assert status == 1 and "No space left on device" in err and "Traceback" not in err and "None" not in out
+    assert (
+        err.splitlines()[-1] == f"error: {tmp_path / 'film.gif'}: there is no film" and (tmp_path / "out.png").exists()
+    )

@@ -223,3 +223,10 @@ def test_observers_hear_of_the_end_of_every_cell(content, style, weights_file, t
     experiment = experiments.sweep(content, style, {"tv_weight": [1, 2]}, weights=str(weights_file), **options)
     list(experiment.run(tmp_path / "out", observer=Ending()))
     assert ended == [1, 2]
+
+
+@pytest.mark.parametrize("text, message", [('extends = "bad.toml"', "extends itself"), ("= 3", "not TOML")])
+def test_a_recipe_that_can_not_be_read_is_marked_and_the_others_go_on(experiment, tmp_path, text, message):
+    (tmp_path / "bad.toml").write_text(text)
+    status, _, err = experiment("compare", "--recipes", f"fast,{tmp_path / 'bad.toml'}")
+    assert status == 1 and err.count("error: ") == 1 and message in err and "Traceback" not in err

@@ -43,6 +43,11 @@ def writing(folder: Path) -> Iterator[None]:
 def place(path: Path, result: Result, say: Say) -> Path:
     """Where to write of `result` what was to be written to `path`: beside what is there, unless the run came to its end."""
     found = place_of(path, result.complete)
+    tell_place(path, found, say)
+    return found
+
+
+def tell_place(path: Path, found: Path, say: Say) -> None:
+    """Say so where something is written to `found` that was to be written to `path`."""
     if found != path:
         say(f"{path}: left as it was; the run that did not end is in {found}")
-    return found

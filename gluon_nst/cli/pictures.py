@@ -11,8 +11,8 @@ from typing import Any, Iterable
 from tqdm import tqdm
 
 from gluon_nst import recipes
-from gluon_nst.cli.outputs import check_distinct, check_writable_with, place, writing
-from gluon_nst.errors import InputError
+from gluon_nst.cli.outputs import check_distinct, check_writable_with, place, tell_place, writing
+from gluon_nst.errors import InputError, NSTError
 from gluon_nst.files import check_writable
 from gluon_nst.images import check_picture_writable
 from gluon_nst.job import Job
@@ -127,13 +127,14 @@ class _Following:
         run, state = prepare(job, self.bar), State()
         with self.bar:
             try:
-                carry_out(run, self._observer, state)
+                result = carry_out(run, self._observer, state)
             except KeyboardInterrupt:
                 if not state.record:
                     raise
-        if state.note:
-            self.bar.note(f"error: {state.note}")
-        return Result.of(run, state)
+                result = Result.of(run, state)
+        if result.note:
+            self.bar.note(f"error: {result.note}")
+        return result
 
     def place(self, path: Path, result: Result) -> Path:
         """Where to write of `result` what was to be written to `path`."""
@@ -147,8 +148,9 @@ class _Following:
             self.bar.note(f"{result.status}: {_reached(result)}; {written} is {_what_it_is(result)}")
         self._observer.end(result)
         if self._film:
-            if self._film.written != self._film.path:
-                self.bar.note(f"{self._film.path}: left as it was; the run that did not end is in {self._film.written}")
+            if self._film.written is None:  # the observers have said why
+                raise NSTError(f"{self._film.path}: there is no film")
+            tell_place(self._film.path, self._film.written, self.bar.note)
             print(f"{self._film.written}: the film of the run")
 
 

@@ -25,7 +25,7 @@ from gluon_nst.files import given
 from gluon_nst.images import Picture, open_picture, read_made
 from gluon_nst.job import Job
 from gluon_nst.loop import carry_out
-from gluon_nst.observer import Observer
+from gluon_nst.observer import Observer, Observers
 from gluon_nst.provenance import key
 from gluon_nst.recipes import INITS, RecipeName, paths
 from gluon_nst.result import Result
@@ -102,7 +102,7 @@ class Experiment:
     def inputs(self, prepared: Prepared) -> set[str]:
         """The files that its runs read, as far as they are known from what was prepared."""
         options = [self.options, *(trial.options for trial in self.trials)]
-        named = [option.get(name) for option in options for name in ("weights",)]
+        named = [option.get("weights") for option in options]
         named += [run.recipe.init for run in prepared.values() if isinstance(run, Run) and run.recipe.init not in INITS]
         named += [path for option in options if "recipe" in option for path in _paths(option["recipe"])]
         return {str(self.content), str(self.style), *(str(path) for path in named if isinstance(path, (str, Path)))}
@@ -132,7 +132,7 @@ class Experiment:
 
         `prepared` is what `prepare` gave; `observer` follows each run.
         """
-        observer, folder = observer or Observer(), given(folder)
+        observer, folder = Observers.of(observer), given(folder)
         prepared = prepared or self.prepare(observer)
         folder.mkdir(parents=True, exist_ok=True)
         sizes = {run.sizes for run in prepared.values() if isinstance(run, Run)}

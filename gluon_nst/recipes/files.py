@@ -78,33 +78,39 @@ def read(recipe: RecipeName) -> Recipe:
 
 def paths(recipe: RecipeName) -> list[Path]:
     """The files that `read` reads for a recipe: its own, and those that it extends."""
-    if isinstance(recipe, Recipe):
-        return []
-    path = _path(recipe)
-    found = [path]
+    return [] if isinstance(recipe, Recipe) else [path for path, _ in _chain(_path(recipe))]
+
+
+def _chain(path: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """The file at `path`, what it extends, and so on: the path of each, and its table but for what it extends."""
+    found: list[tuple[Path, dict[str, Any]]] = []
     while True:
-        extends = tomllib.loads(text(path)).get("extends")
-        if extends is None:
+        if path.resolve() in [other.resolve() for other, _ in found]:
+            raise InputError(f"{path}: extends: the recipe extends itself")
+        try:
+            table = tomllib.loads(text(path))
+        except InputError:
+            raise
+        except (ValueError, RecursionError) as error:  # ValueError: an integer of too many digits, too
+            raise InputError(f"{path}: not TOML: {error}") from None
+        found.append((path, table))
+        if "extends" not in table:
             return found
-        path = _extended(path, extends)
-        found.append(path)
+        path = _extended(path, table.pop("extends"))
 
 
-def _values(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The values of Recipe's fields in the file at `path`, over those of the recipe that it extends."""
-    if path.resolve() in below:
-        raise InputError(f"{path}: extends: the recipe extends itself")
-    try:
-        table = tomllib.loads(text(path))
-    except InputError:
-        raise
-    except (ValueError, RecursionError) as error:  # ValueError: an integer of too many digits, too
-        raise InputError(f"{path}: not TOML: {error}") from None
-    values = {}
-    if "extends" in table:
-        values = _values(_extended(path, table.pop("extends")), (*below, path.resolve()))
+def _values(path: Path) -> dict[str, Any]:
+    """The values of Recipe's fields in the file at `path`, over those of the recipes that it extends."""
+    values: dict[str, Any] = {}
+    for file, table in reversed(_chain(path)):
+        values.update(_values_of(file, table))
+    return values
+
+
+def _values_of(path: Path, table: dict[str, Any]) -> dict[str, Any]:
+    """The values of Recipe's fields in the `table` of one file."""
     stages = table.pop("stages", None)
-    values.update(_checked(Recipe, table, f"{path}"))
+    values = _checked(Recipe, table, f"{path}")
     if stages is not None:
         if not isinstance(stages, list) or not stages or not all(isinstance(stage, dict) for stage in stages):
             raise InputError(f"{path}: {NO_STAGES}")
