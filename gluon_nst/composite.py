@@ -34,14 +34,15 @@ class GeneratedImage(nn.Block):
 
 @nd_mode
 def get_inits(
-    X: NDArray, device: Any, lr: float, styles_Y: Sequence[NDArray]
+    X: NDArray, device: Any, lr: float, styles_Y: Sequence[NDArray], beta2: float = 0.999
 ) -> tuple[NDArray, list[NDArray], gluon.Trainer]:
     """The composite that starts as a copy of `X` (1 × 3 × h × w), the style layers' Gram matrices, and the Trainer.
 
-    The composite is returned as the NDArray that the Trainer (Adam with learning rate `lr`) updates in place.
+    The composite is returned as the NDArray that the Trainer (Adam with learning rate `lr`) updates in place. `beta2` is the
+    decay of Adam's second moment.
     """
     gen_img = GeneratedImage(X.shape)
     gen_img.initialize(init.Constant(X), ctx=device, force_reinit=True)
-    trainer = gluon.Trainer(gen_img.collect_params(), "adam", {"learning_rate": lr})
+    trainer = gluon.Trainer(gen_img.collect_params(), "adam", {"learning_rate": lr, "beta2": beta2})
     styles_Y_gram = [gram(Y) for Y in styles_Y]
     return gen_img(), styles_Y_gram, trainer

@@ -21,9 +21,14 @@ from gluon_nst.machine import nd_mode
 RGB_MEAN = (0.485, 0.456, 0.406)
 RGB_STD = (0.229, 0.224, 0.225)
 
-RESIZES = {"bilinear": None, "antialiased": Image.Resampling.BILINEAR, "lanczos": Image.Resampling.LANCZOS}
-"""The ways to resize: MXNet's, which samples four neighbours however far it scales down, and two of Pillow's, which
-average over all that a pixel covers: bilinear (as torchvision has it) and Lanczos."""
+RESIZES = {
+    "bilinear": None,
+    "antialiased": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+"""The ways to resize: MXNet's, which samples four neighbours however far it scales down, and three of Pillow's, which
+average over all that a pixel covers: bilinear (as torchvision has it), bicubic and Lanczos."""
 
 SMALLEST_SIDE = 16
 """Pictures with a shorter side, in pixels, are refused: there is nothing in them to transfer."""
@@ -62,7 +67,8 @@ def _to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
         return picture.convert("RGB")  # a damaged profile, or one for another colour space: viewers ignore it as well
 
 
-def _to_rgb(picture: Image.Image) -> Image.Image:
+def _to_rgb(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """`picture` on white, and its alpha channel where it has one."""
     profile = picture.info.get("icc_profile")
     if picture.mode == "F" or picture.mode.startswith("I"):
         picture = _to_8_bits(picture)
@@ -74,8 +80,8 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
         picture = picture.convert("L" if picture.mode.upper() == "LA" else "RGB")
     picture = _to_srgb(picture, profile) if profile else picture.convert("RGB")
     if alpha is None:
-        return picture
-    return Image.composite(picture, Image.new("RGB", picture.size, "white"), alpha)
+        return picture, None
+    return Image.composite(picture, Image.new("RGB", picture.size, "white"), alpha), alpha
 
 
 def read_image(path: str | Path) -> NDArray:
@@ -89,10 +95,14 @@ def read_image(path: str | Path) -> NDArray:
 
 
 class Picture(NamedTuple):
-    """A picture that is decoded: a PIL image in mode RGB, and the SHA-256 of the file, or of the pixels, it came from."""
+    """A picture that is decoded: a PIL image in mode RGB, and the SHA-256 of the file, or of the pixels, it came from.
+
+    `alpha` is its transparency, a PIL image in mode L, where it has any; the RGB is flattened on white.
+    """
 
     image: Image.Image
     sha256: str
+    alpha: Image.Image | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -108,8 +118,9 @@ class Picture(NamedTuple):
 def open_picture(source: str | Path | Image.Image) -> Picture:
     """The Picture in a file, as `read_image` has it, or of a PIL image of any mode."""
     if isinstance(source, Image.Image):
-        picture = flatten(source, "the picture")
-        return Picture(picture, hashlib.sha256(f"{picture.size}".encode() + picture.tobytes()).hexdigest())
+        picture, alpha = flatten(source, "the picture")
+        pixels = picture.tobytes() + (alpha.tobytes() if alpha else b"")
+        return Picture(picture, hashlib.sha256(f"{picture.size}".encode() + pixels).hexdigest(), alpha)
     path = given(source)
     with reading(path, "a picture"):
         encoded = path.read_bytes()
@@ -118,7 +129,8 @@ def open_picture(source: str | Path | Image.Image) -> Picture:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.simplefilter("ignore", UserWarning)  # Pillow's remarks on odd metadata: of no use to a reader
             with Image.open(io.BytesIO(encoded)) as picture:
-                return Picture(flatten(picture, str(path)), hashlib.sha256(encoded).hexdigest())
+                flat, alpha = flatten(picture, str(path))
+                return Picture(flat, hashlib.sha256(encoded).hexdigest(), alpha)
     except (InputError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -131,8 +143,8 @@ def open_picture(source: str | Path | Image.Image) -> Picture:
         raise InputError(f"{path}: the picture is damaged ({reason(error)}); get a whole copy") from None
 
 
-def flatten(picture: Image.Image, name: str) -> Image.Image:
-    """A PIL image of any mode as RGB, as `read_image` has it; `name` stands for it in an error."""
+def flatten(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
+    """A PIL image of any mode as RGB, as `read_image` has it, and its alpha channel; `name` stands for it in an error."""
     width, height = picture.size
     if min(width, height) < SMALLEST_SIDE:
         raise InputError(
@@ -154,10 +166,17 @@ def _resize(img: NDArray, image_shape: tuple[int, int], resize: str) -> NDArray:
     array = img.asnumpy()
     if array.dtype == np.uint8:
         array = np.asarray(Image.fromarray(array).resize(image_shape, RESIZES[resize]))
-    else:  # Pillow has floating point for single channels only
-        channels = [Image.fromarray(array[:, :, channel]).resize(image_shape, RESIZES[resize]) for channel in range(3)]
-        array = np.stack([np.asarray(channel) for channel in channels], axis=2)
-    return nd.array(array, dtype=array.dtype)
+        return nd.array(array, dtype=array.dtype)
+    width, height = image_shape
+    return resize_channels(img.transpose((2, 0, 1)).expand_dims(0), (height, width), resize)[0].transpose((1, 2, 0))
+
+
+def resize_channels(X: NDArray, shape: tuple[int, int], resize: str) -> NDArray:
+    """`X` (1 × c × h × w, float32) at another `shape` (height, width), by one of Pillow's ways."""
+    height, width = shape
+    # Pillow has floating point for single channels only.
+    channels = [Image.fromarray(channel).resize((width, height), RESIZES[resize]) for channel in X[0].asnumpy()]
+    return nd.array(np.stack([np.asarray(channel) for channel in channels])[None], ctx=X.context)
 
 
 @nd_mode
@@ -221,6 +240,8 @@ def write_image(picture: Image.Image, path: str | Path, provenance: str = "") ->
     path = given(path)
     check_picture_writable(path)
     kind, text = _FORMATS[path.suffix.lower()], PngImagePlugin.PngInfo()
+    if kind == "JPEG" and picture.mode == "RGBA":  # which can't be transparent
+        picture, _ = flatten(picture, str(path))
     if provenance:
         text.add_text("gluon-nst", provenance)
     options: dict[str, Any] = {"pnginfo": text} if kind == "PNG" else {"quality": 95, "comment": provenance}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, Sequence, Union
 
 from gluon_nst.errors import InputError
 from gluon_nst.recipes import DEFAULT, SOURCES, RecipeName, customise, read, setting
-from gluon_nst.recipes.rules import integer, named_or_path
+from gluon_nst.recipes.rules import flag, integer, named_or_path, number, path
 from gluon_nst.recipes.schema import check_fields
 
 if TYPE_CHECKING:
@@ -17,6 +17,38 @@ if TYPE_CHECKING:
 
 Source = Union[str, Path, "Image.Image"]
 """A picture: a path, or a PIL image."""
+
+
+def _is_picture(value: Any) -> bool:
+    return isinstance(value, (str, os.PathLike)) or hasattr(value, "convert")
+
+
+def _check_picture(name: str, picture: Any) -> None:
+    if not _is_picture(picture):
+        raise InputError(f"{name}: {type(picture).__name__} is neither a path nor a PIL image")
+
+
+@dataclasses.dataclass(frozen=True)
+class Style:
+    """A style picture among several. Raises InputError for a value that a field can't have."""
+
+    picture: Source
+    # fmt: off
+    weight: float = setting(number(above=0), "its share of the style, beside the other pictures' weights", 1.0)
+    scale: float | None = setting(number(above=0, most=100, optional=True), "its longest side, as a multiple of the composite's; None: as the recipe has it", None)
+    # fmt: on
+    regions: Source | None = None
+    """Its map of regions, where the job's content has one."""
+
+    def __post_init__(self) -> None:
+        _check_picture("style", self.picture)
+        if self.regions is not None:
+            _check_picture("style regions", self.regions)
+        check_fields(self)
+
+
+Styles = Union[Source, Style, Sequence[Union[Source, Style]]]
+"""One style, or several."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,10 +59,14 @@ class Job:
     """
 
     content: Source
-    style: Source
+    style: Styles
+    """One or several, each a picture or a Style; a folder stands for its pictures. It becomes a tuple of Style."""
     recipe: RecipeName = DEFAULT
     """A name, the path of a .toml file, or a Recipe, which it becomes."""
     # fmt: off
+    mask: Source | None = setting(path("a picture"), "a picture of where: white is stylised, black stays as the content is", None)
+    regions: Source | None = setting(path("a picture"), "a map of the content: what has one colour is drawn from where a style's map has it", None)
+    flatten: bool = setting(flag(), "lay a content picture that is transparent on white, for a result that is not", False)
     seed: int = setting(integer(0), "seed of the noise that --init noise starts from", 0)
     weights: str = setting(named_or_path("auto", *SOURCES), "where VGG-19's parameters come from; see gluon-nst weights list", "auto")
     # fmt: on
@@ -38,15 +74,17 @@ class Job:
     """`auto` (the first GPU, else the CPU), `cpu`, `gpu` or `gpu:N`."""
 
     def __post_init__(self) -> None:
-        for name in ("content", "style"):
-            picture = getattr(self, name)
-            if not isinstance(picture, (str, os.PathLike)) and not hasattr(picture, "convert"):
-                raise InputError(f"{name}: {type(picture).__name__} is neither a path nor a PIL image")
+        _check_picture("content", self.content)
+        given: Sequence[Any] = self.style if isinstance(self.style, (list, tuple)) else [self.style]
+        if not given:
+            raise InputError("style: at least one style picture is needed")
+        styles = tuple(style if isinstance(style, Style) else Style(style) for style in given)
+        object.__setattr__(self, "style", styles)
         object.__setattr__(self, "recipe", read(self.recipe))
         check_fields(self)
 
     @classmethod
-    def customised(cls, content: Source, style: Source, *, recipe: RecipeName = DEFAULT, **options: Any) -> Job:
+    def customised(cls, content: Source, style: Styles, *, recipe: RecipeName = DEFAULT, **options: Any) -> Job:
         """A Job whose `options` are those of its fields, and changes of its recipe, as `recipes.customise` takes them."""
         fields = {field.name for field in dataclasses.fields(cls)}
         changes = {name: value for name, value in options.items() if name not in fields}

@@ -30,6 +30,10 @@ CONVOLUTIONS = tuple(index for name, index in LAYERS.items() if name.startswith(
 """The indices of the sixteen convolutions."""
 
 
+GRID = 16
+"""Pixels that a position of the last block used covers in each direction: sides that are multiples of it lose nothing."""
+
+
 def parameter_shapes() -> dict[str, tuple[int, ...]]:
     """The shapes of the sixteen convolutions' parameters under the model zoo's names, in the order of the layers."""
     shapes: dict[str, tuple[int, ...]] = {}

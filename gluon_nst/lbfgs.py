@@ -31,7 +31,11 @@ class LBFGS:
     """
 
     def __init__(
-        self, x: Array, history_size: int, bounds: tuple[Array, Array] | None = None, first_step: float = 0.02
+        self,
+        x: Array,
+        history_size: int,
+        bounds: tuple[Array, Array] | None = None,
+        first_step: float = 0.02,
     ) -> None:
         self._history_size, self._bounds, self._first_step = history_size, bounds, first_step
         self._pairs: list[tuple[Array, Array, float]] = []

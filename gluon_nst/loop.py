@@ -8,7 +8,7 @@ from typing import Any, Generator, Iterable
 from mxnet import MXNetError
 
 from gluon_nst.errors import InputError, NSTError, OutOfMemory, reason
-from gluon_nst.job import Job, Source
+from gluon_nst.job import Job, Source, Styles
 from gluon_nst.machine import is_out_of_memory, nd_mode_steps
 from gluon_nst.memory import more_memory
 from gluon_nst.objective import Objective
@@ -18,8 +18,9 @@ from gluon_nst.result import Result
 from gluon_nst.run import Run, prepare
 from gluon_nst.state import State
 from gluon_nst.style_statistics import style_statistic
+from gluon_nst.targets import targets_of
 from gluon_nst.training import epochs, optimiser_of
-from gluon_nst.vgg import get_contents, get_styles, truncated_vgg19
+from gluon_nst.vgg import truncated_vgg19
 
 
 @nd_mode_steps
@@ -39,10 +40,10 @@ def steps(job: Job | Run, state: State | None = None) -> Generator[State, None, 
     begun = time.perf_counter() - state.seconds
     try:
         parameters = run.trunk.parameters(run.recipe.last_layer, run.recipe.activation_scale)
-        net = truncated_vgg19(parameters, run.recipe.last_layer, run.device, run.recipe.pooling)
+        net = truncated_vgg19(parameters, run.recipe.last_layer, run.device, run.recipe.pooling, run.recipe.padding)
         while len(state.images) < len(stages) and state.status == "running":
             stage = stages[len(state.images)]
-            for epoch in epochs(state, _objective(run, state, stage, net), run.recipe, stage):
+            for epoch in epochs(state, _objective(run, state, stage, net), run.recipe, stage, run.develop):
                 if len(state.images) == len(stages):
                     state.status = "complete" if epoch.epoch + 1 >= stage.epochs else "settled"
                 state.seconds = time.perf_counter() - begun
@@ -66,23 +67,16 @@ def steps(job: Job | Run, state: State | None = None) -> Generator[State, None, 
 
 def _objective(run: Run, state: State, stage: Stage, net: Any) -> Objective:
     """The Objective of a stage, bound to the composite in `state`, where the stage begins unless it has begun."""
-    recipe, statistic, (height, width) = run.recipe, style_statistic(run.recipe), stage.shape
-    content_X, contents_Y = get_contents(
-        run.content.array, (width, height), run.device, net, recipe.content_layers, recipe.resize
-    )
-    style_height, style_width = run.style_shape(stage)
-    _, styles_Y = get_styles(
-        run.style.array, (style_width, style_height), run.device, net, recipe.style_layers, recipe.resize
-    )
-    # Each large feature map goes as soon as its statistic is there.
-    statistics = [statistic.of(styles_Y.pop(0)) for _ in recipe.style_layers]
+    recipe, statistic = run.recipe, style_statistic(run.recipe)
+    targets = targets_of(run, stage, net, statistic)
     if state.optimiser is None:
-        state.begin(optimiser_of(run.start_of(stage, content_X, state.composite), recipe))
+        start = run.start_of(len(state.images) + 1, targets.content_X, state.composite)
+        state.begin(optimiser_of(start, recipe, state.handed_on))
     assert state.optimiser is not None
-    if state.optimiser.X.shape != content_X.shape:
-        of_state = "{2}x{3}".format(*state.optimiser.X.shape)
-        raise InputError(f"state: its composite is {of_state}, and the job's {height}x{width}; go on with its own job")
-    return Objective(net, state.optimiser.X, contents_Y, statistics, recipe)
+    if state.optimiser.X.shape != targets.content_X.shape:
+        of_state, of_job = ("{2}x{3}".format(*X.shape) for X in (state.optimiser.X, targets.content_X))
+        raise InputError(f"state: its composite is {of_state}, and the job's {of_job}; go on with its own job")
+    return Objective(net, state.optimiser.X, targets.contents_Y, targets.styles_Y, recipe, statistic, targets.guides)
 
 
 def carry_out(run: Run, observer: Observer | None = None, state: State | None = None) -> Result:
@@ -99,7 +93,7 @@ def carry_out(run: Run, observer: Observer | None = None, state: State | None = 
 
 def transfer(
     content: Source,
-    style: Source,
+    style: Styles,
     *,
     recipe: RecipeName = DEFAULT,
     seed: int = 0,
@@ -111,9 +105,10 @@ def transfer(
 ) -> Result:
     """Transfer the style of one picture to the content of another, coarse to fine.
 
-    - `content` and `style` are paths or PIL images.
+    - `content` and `style` are paths or PIL images; of styles there may be several, and each a Style.
     - `recipe` is a name, the path of a .toml file or a Recipe.
-    - `seed` (for the start from noise), `weights` and `device` are as on the command line.
+    - `seed` (for the start from noise), `weights` and `device` are as on the command line; so are `mask`, `regions` and
+      `flatten`, among the changes.
     - `observers` follow the run.
     - `state` is what the run goes on from. An empty one holds what was reached where the run is stopped, by Ctrl-C for
       instance: the same call goes on then.

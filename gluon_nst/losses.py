@@ -6,7 +6,8 @@ from typing import Sequence, Union
 
 from gluon_nst.errors import InputError
 from gluon_nst.machine import nd_mode
-from gluon_nst.style_statistics import Array, Gram, SquaredDifference, TotalVariation, shape_of
+from gluon_nst.style_statistics import Gram
+from gluon_nst.sums import Array, SquaredDifference, TotalVariation, shape_of
 
 LayerWeight = Union[float, Sequence[float]]
 """One number for all layers, or one for each."""
@@ -41,7 +42,7 @@ def style_loss(Y_hat: Array, gram_Y: Array, divisor: str = "chw", reduction: str
     gives layers of different scales an equal voice.
     """
     statistic = Gram(divisor, reduction)
-    return statistic.distance(statistic.of(Y_hat), gram_Y, shape_of(Y_hat))
+    return statistic.distance(statistic.of(Y_hat), [gram_Y], shape_of(Y_hat))
 
 
 @nd_mode

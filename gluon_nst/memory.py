@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Optional, Sequence, Tuple
 
+from gluon_nst.canvas import canvas
 from gluon_nst.errors import InputError
 from gluon_nst.layers import LAYERS, outputs_per_pixel, smallest_side
 from gluon_nst.machine import address_space_is_limited, available_memory
@@ -31,8 +33,13 @@ def estimate_memory(recipe: Recipe, size: tuple[int, int], style_size: tuple[int
     return _BASE + max(training, style_height * style_width * _BYTES_PER_STYLE_PIXEL)
 
 
-def _needed(recipe: Recipe, size: tuple[int, int], style_picture_size: tuple[int, int]) -> float:
-    return estimate_memory(recipe, size, style_shape(recipe, size, style_picture_size))
+StyleSizes = Sequence[Tuple[Tuple[int, int], Optional[float]]]
+"""(height, width) of each style picture, and its scale where it has one of its own."""
+
+
+def _needed(recipe: Recipe, size: tuple[int, int], styles: StyleSizes) -> float:
+    shapes = [style_shape(recipe, size, picture_size, scale) for picture_size, scale in styles]
+    return estimate_memory(recipe, canvas(size, recipe.margin).size, max(shapes, key=math.prod))
 
 
 def more_memory() -> str:
@@ -40,17 +47,17 @@ def more_memory() -> str:
     return "raise the limit of ulimit -v" if address_space_is_limited() else "end other programs"
 
 
-def check_memory(recipe: Recipe, style_picture_size: tuple[int, int], device: Any) -> None:
+def check_memory(recipe: Recipe, styles: StyleSizes, device: Any) -> None:
     """Raise InputError where a stage of `recipe` can't fit into the memory that is free; of a GPU's nothing is known."""
     if device.device_type != "cpu":
         return
     free = available_memory()
     for height, width in (stage.shape for stage in recipe.stages):
-        needed = _needed(recipe, (height, width), style_picture_size)
+        needed = _needed(recipe, (height, width), styles)
         if needed > free:
             smaller = ((int(height * percent / 100), int(width * percent / 100)) for percent in range(99, 0, -1))
             large_enough = (size for size in smaller if min(size) >= smallest_side(recipe.last_layer))
-            fitting = (size for size in large_enough if _needed(recipe, size, style_picture_size) <= free)
+            fitting = (size for size in large_enough if _needed(recipe, size, styles) <= free)
             such_as = next((f" such as {h}x{w}," for h, w in fitting), "")
             raise InputError(
                 f"size {height}x{width}: needs about {needed / 1e9:.1f} GB of memory, and {max(free, 0) / 1e9:.1f} GB "

@@ -15,8 +15,8 @@ from mxnet.contrib import amp
 from mxnet.gluon import nn
 
 from gluon_nst.layers import CONVOLUTIONS
-from gluon_nst.style_statistics import operators, shape_of
-from gluon_nst.vgg import extract_features
+from gluon_nst.sums import operators, shape_of
+from gluon_nst.vgg import FirstConv2D, extract_features, padded
 
 Symbol = Any
 
@@ -77,6 +77,7 @@ class _Convolution:
         self._layer, self._parameters = layer, parameters
         self._weight, self._bias = layer.weight.data(), layer.bias.data()
         self._first = self._weight.shape[1] == 3
+        self._border = layer.border if isinstance(layer, FirstConv2D) else "zero"
 
     def __call__(self, X: Symbol) -> Symbol:
         weight = self._weight
@@ -86,10 +87,13 @@ class _Convolution:
             zeros = nd.zeros((num_filter, _CHANNELS - channels, height, width), ctx=weight.context)
             weight = nd.concat(weight, zeros, dim=1)
         arguments = [self._variable(name, array) for name, array in (("weight", weight), ("bias", self._bias))]
-        return sym.Convolution(X, *arguments, kernel=(3, 3), pad=(1, 1), num_filter=len(self._bias))
+        pad = (0, 0) if self._first and self._border != "zero" else (1, 1)
+        return sym.Convolution(X, *arguments, kernel=(3, 3), pad=pad, num_filter=len(self._bias))
 
     def _padded(self, X: Symbol) -> Symbol:
         """The picture, narrow, with as many channels as the kernels want."""
+        if self._border != "zero":
+            X = padded(X, self._border)
         if hasattr(self._layer, "zero"):
             X = sym.broadcast_sub(X, self._layer.zero.var())
         name = f"{self._layer.name}_channels"

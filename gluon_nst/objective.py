@@ -7,7 +7,7 @@ forward pass is not repeated, and neither graph waits for the other in Python.
 
 from __future__ import annotations
 
-from typing import Any, Callable, NamedTuple, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from mxnet import nd, sym
 
@@ -18,7 +18,8 @@ from gluon_nst.losses import add_up
 from gluon_nst.narrow import narrow_features
 from gluon_nst.recipes import Recipe
 from gluon_nst.records import Losses
-from gluon_nst.style_statistics import SquaredDifference, Statistic, TotalVariation, shape_of, style_statistic
+from gluon_nst.style_statistics import Statistic, style_statistic
+from gluon_nst.sums import SquaredDifference, SquaredVariation, TotalVariation, shape_of
 from gluon_nst.vgg import extract_features
 
 NDArray = Any
@@ -66,15 +67,31 @@ class _Term(NamedTuple):
     loss: Callable[..., Symbol]
 
 
+class Guides(NamedTuple):
+    """Where in the picture the losses are taken, at each layer's own grid, and what the composite is mixed with.
+
+    - `content` maps content layers to weights of their positions, 1 × 1 × h × w; none: all alike.
+    - `styles` maps style layers to the weights of each region, one for each statistic in the layer's `styles_Y`.
+    - `mask` (1 × 1 × h × w, in pixels) is the share of the composite in what the network sees, and `behind` (1 × 3 × h × w, in
+      the unit of the recipe's pixels) the rest of it.
+    """
+
+    content: Mapping[int, NDArray] = {}
+    styles: Mapping[int, Sequence[NDArray]] = {}
+    mask: NDArray | None = None
+    behind: NDArray | None = None
+
+
 class Objective:
     """The losses of a composite `X` and the gradient of their sum, for the size of `X`.
 
     - `net` is the truncated network, a Sequential.
     - `X` (1 × 3 × h × w) has a gradient attached; its values are in the `pixel_unit` of the recipe.
     - `contents_Y` are the content layers' features of the content picture, `styles_Y` the style layers' statistics of the
-      style picture: by default their Gram matrices.
+      style picture: by default their Gram matrices; where a layer is guided, a list of one for each region.
     - `recipe` says which layers these are, what they weigh, and in what precision the convolutions are computed.
     - `statistic` is what `styles_Y` are, where it is not what the recipe has.
+    - `guides` say where the losses are taken.
 
     The memory of each graph is planned once, forward and backward pass together, which takes less than a hybridized block
     takes. The statistics, the losses and the composite are in float32 in either precision.
@@ -88,6 +105,7 @@ class Objective:
         styles_Y: Sequence[NDArray],
         recipe: Recipe,
         statistic: Statistic | None = None,
+        guides: Guides | None = None,
     ) -> None:
         for kind, layers, targets in (
             ("content", recipe.content_layers, contents_Y),
@@ -95,7 +113,7 @@ class Objective:
         ):
             if len(layers) != len(targets):
                 raise InputError(f"{kind}_layers: {len(targets)} targets for {len(layers)} layers; give one each")
-        self.X, self._recipe = X, recipe
+        self.X, self._recipe, self._guides = X, recipe, guides or Guides()
         network, distances = _Graph(X.context), _Graph(X.context)
         composite = self._composite(network)
         parameters = {name: parameter.data() for name, parameter in net.collect_params().items()}
@@ -108,8 +126,8 @@ class Objective:
         of_styles = zip(recipe.style_layers, features[1], styles_Y)
         statistic = statistic or style_statistic(recipe)
         contents = [self._content_term(*layer, network) for layer in of_contents]
-        styles = [self._style_term(*layer, statistic, distances) for layer in of_styles]
-        variation = self._variation_term(composite)
+        styles = [self._style_term(*layer, statistic, (network, distances)) for layer in of_styles]
+        variation = self._variation_term(composite, network)
         # In this order: the sums of a layer are then computed with the layer, and MXNet's plan needs a tenth less memory.
         terms = [variation, *styles, *contents]
         self._network = network.bind([each for term in terms for each in term.sums], parameters)
@@ -127,6 +145,9 @@ class Objective:
     def _composite(self, graph: _Graph) -> Symbol:
         """The composite as the network takes it."""
         X = graph.variable("X", self.X, self.X.grad)
+        if self._guides.mask is not None:
+            behind = graph.constant("behind", self._guides.behind)
+            X = behind + sym.broadcast_mul(X - behind, graph.constant("mask", self._guides.mask))
         if self._recipe.pixel_unit == "standardised":
             return X
         scale, shift = standardisation(self._recipe.pixel_unit)
@@ -135,21 +156,58 @@ class Objective:
     def _content_term(self, layer: int, Y_hat: Symbol, Y: NDArray, graph: _Graph) -> _Term:
         difference, shape = SquaredDifference(self._recipe.content_reduction), shape_of(Y_hat)
         weight, name = self._recipe.content_weight * self._recipe.content_layers[layer], f"content/{NAMES[layer]}"
-        sums = difference.sums(Y_hat, graph.constant(name, Y))
-        return _Term(name, [sums], lambda sums: difference.loss(sums, shape) * weight)
+        where, positions = None, None
+        if layer in self._guides.content:
+            where, positions = self._weights(name, self._guides.content[layer], graph)
+        sums = difference.sums(Y_hat, graph.constant(name, Y), where)
+        return _Term(name, [sums], lambda sums: difference.loss(sums, shape, positions) * weight)
 
-    def _style_term(self, layer: int, Y_hat: Symbol, Y: NDArray, statistic: Statistic, graph: _Graph) -> _Term:
+    @staticmethod
+    def _weights(name: str, weights: NDArray, graph: _Graph) -> tuple[Symbol, float]:
+        """The variable for weights of positions, and their sum."""
+        return graph.constant(f"{name}/weights", weights), float(weights.asnumpy().sum(dtype="float64"))
+
+    def _style_term(
+        self, layer: int, Y_hat: Symbol, Y: Any, statistic: Statistic, graphs: tuple[_Graph, _Graph]
+    ) -> _Term:
+        """That of all regions together, each by its share of the picture."""
+        network, distances = graphs
         weight, name = self._recipe.style_weight * self._recipe.style_layers[layer], f"style/{NAMES[layer]}"
-        shape, target = shape_of(Y_hat), graph.constant(name, Y)
+        shape = shape_of(Y_hat)
+        targets = [
+            [
+                distances.constant(f"{name}/{number}/{part}", array)
+                for part, array in enumerate(statistic.target(target))
+            ]
+            for number, target in enumerate(Y if isinstance(Y, (list, tuple)) else [Y])
+        ]
+        if layer not in self._guides.styles:
+            (target,) = targets
+            whole = statistic.sums(Y_hat)
+            return _Term(
+                name,
+                [whole],
+                lambda sums: statistic.distance(statistic.normalised(sums, shape), target, shape) * weight,
+            )
+        regions = enumerate(self._guides.styles[layer])
+        where = [self._weights(f"{name}/{number}", weights, network) for number, weights in regions]
+        everywhere = sum(positions for _, positions in where)
 
-        def loss(sums: Symbol) -> Symbol:
-            return statistic.distance(statistic.normalised(sums, shape), target, shape) * weight
+        def loss(*sums: Symbol) -> Symbol:
+            distances = []
+            for each, (_, positions), target in zip(sums, where, targets):
+                distance = statistic.distance(statistic.normalised(each, shape, positions), target, shape)
+                distances.append(distance * (weight * positions / everywhere))
+            return sym.add_n(*distances)
 
-        return _Term(name, [statistic.sums(Y_hat)], loss)
+        return _Term(name, [statistic.sums(Y_hat, weights) for weights, _ in where], loss)
 
-    def _variation_term(self, composite: Symbol) -> _Term:
-        variation, shape = TotalVariation(), shape_of(composite)
-        weight = self._recipe.tv_weight
+    def _variation_term(self, composite: Symbol, graph: _Graph) -> _Term:
+        shape, weight = shape_of(composite), self._recipe.tv_weight
+        variation: TotalVariation | SquaredVariation = TotalVariation()
+        if self._recipe.tv_norm == "l2":  # of pixels from 0 to 1
+            variation = SquaredVariation()
+            composite = sym.broadcast_div(composite, graph.constant("tv/unit", standardisation("unit")[0]))
         return _Term("tv", variation.sums(composite), lambda *sums: variation.loss(sums, shape) * weight)
 
     def __call__(self) -> Losses:

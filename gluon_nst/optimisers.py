@@ -6,6 +6,7 @@ what is known of it to recipes.choices.OPTIMIZERS.
 
 from __future__ import annotations
 
+import pickle
 import tempfile
 from pathlib import Path
 from typing import Any, Callable, Mapping, Protocol
@@ -15,7 +16,7 @@ from mxnet import nd
 
 from gluon_nst import lbfgs
 from gluon_nst.composite import get_inits
-from gluon_nst.images import shown_range, standardisation
+from gluon_nst.images import resize_channels, shown_range, standardisation
 from gluon_nst.machine import nd_mode
 from gluon_nst.recipes import Recipe
 from gluon_nst.records import Losses
@@ -41,21 +42,27 @@ class Optimiser(Protocol):
     def step(self, losses: Losses, lr: float) -> None:
         """Take the losses, and decide on the next composite by them and their gradient."""
 
+    def hand_on(self) -> Any:
+        """What the optimiser of the next size may begin with; it can be pickled."""
+
 
 class Adam:
     """The chapter's Trainer, with the composite clipped at each step where the recipe says so.
 
-    `X` is what the composite starts as, in the unit of the recipe's pixels.
+    `X` is what the composite starts as, in the unit of the recipe's pixels. `before` is what Adam of another size handed on.
     """
 
     scheduled, settled = True, False
 
-    def __init__(self, X: NDArray, recipe: Recipe) -> None:
+    def __init__(self, X: NDArray, recipe: Recipe, before: bytes | None = None) -> None:
         self._limits = shown_range(recipe.pixel_unit) if recipe.clip_at == "step" else None
+        self._beta2 = recipe.beta2
         self._begin(X)
+        if before and recipe.carry_moments:
+            self._take_over(before)
 
     def _begin(self, X: NDArray) -> None:
-        self.X, _, self._trainer = get_inits(X, X.context, 1.0, ())
+        self.X, _, self._trainer = get_inits(X, X.context, 1.0, (), self._beta2)
         self._bounds = [nd.array(limit, ctx=X.context) for limit in self._limits or ()]
 
     def evaluate(self, objective: Callable[[], Losses]) -> Losses:
@@ -71,21 +78,38 @@ class Adam:
             self.X[:] = nd.broadcast_minimum(nd.broadcast_maximum(self.X, least), largest)
 
     @nd_mode
-    def __getstate__(self) -> dict[str, Any]:
+    def hand_on(self) -> bytes:
+        """The Trainer's state: Adam's moments, and its count of steps."""
         with tempfile.TemporaryDirectory() as folder:  # a Trainer writes its state to files only
             path = Path(folder, "trainer")
             self._trainer.save_states(str(path))
-            states = path.read_bytes()
-        return {"X": self.X.asnumpy(), "device": self.X.context, "limits": self._limits, "trainer": states}
+            return path.read_bytes()
+
+    def _restore(self, states: bytes) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "trainer")
+            path.write_bytes(states)
+            self._trainer.load_states(str(path))
+
+    def _take_over(self, before: bytes) -> None:
+        """The moments of another size, resized as in style-transfer-pytorch; the count of steps goes on."""
+        moments, trainer = pickle.loads(before)
+        shape = self.X.shape[2:]
+        for index, (mean, square) in moments.items():
+            square = resize_channels(square, shape, "antialiased").clip(0, float("inf"))
+            moments[index] = (resize_channels(mean, shape, "bicubic"), square)
+        self._restore(pickle.dumps((moments, trainer)))
+
+    @nd_mode
+    def __getstate__(self) -> dict[str, Any]:
+        settings = {"limits": self._limits, "beta2": self._beta2}
+        return {"X": self.X.asnumpy(), "device": self.X.context, "trainer": self.hand_on(), **settings}
 
     @nd_mode
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._limits = state["limits"]
+        self._limits, self._beta2 = state["limits"], state["beta2"]
         self._begin(nd.array(state["X"], ctx=state["device"]))
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "trainer")
-            path.write_bytes(state["trainer"])
-            self._trainer.load_states(str(path))
+        self._restore(state["trainer"])
 
 
 _FIRST_STEP = 0.06
@@ -97,7 +121,7 @@ class LBFGS:
 
     scheduled = False
 
-    def __init__(self, X: NDArray, recipe: Recipe) -> None:
+    def __init__(self, X: NDArray, recipe: Recipe, before: None = None) -> None:
         limits = shown_range(recipe.pixel_unit) if recipe.clip_at == "step" else None
         scale, _ = standardisation(recipe.pixel_unit)
         first_step = _FIRST_STEP / float(np.mean(scale))
@@ -122,6 +146,9 @@ class LBFGS:
         """One step of the quasi-Newton method, or of its line search; `lr` says nothing to it."""
         self._minimiser.step(losses.total, self.X.grad.asnumpy())
 
+    def hand_on(self) -> None:
+        """Nothing: at another size the loss has another curvature."""
+
     @nd_mode
     def __getstate__(self) -> dict[str, Any]:
         return {"X": self.X.asnumpy(), "device": self.X.context, "minimiser": self._minimiser}
@@ -132,5 +159,5 @@ class LBFGS:
         self._begin(nd.array(state["X"], ctx=state["device"]))
 
 
-CLASSES: Mapping[str, Callable[[NDArray, Recipe], Optimiser]] = {"adam": Adam, "lbfgs": LBFGS}
+CLASSES: Mapping[str, Callable[[NDArray, Recipe, Any], Optimiser]] = {"adam": Adam, "lbfgs": LBFGS}
 """The classes by the names that a recipe's `optimizer` has for them."""

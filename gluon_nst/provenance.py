@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from gluon_nst.machine import bfloat16_by
-from gluon_nst.recipes import INITS, Recipe, settings
+from gluon_nst.recipes import Recipe, settings
 from gluon_nst.version import __version__
 
 Provenance = Dict[str, Any]
@@ -22,10 +22,10 @@ WORDS = tuple(each.name for each in settings(Recipe) if each.words)
 """The fields of a recipe that are words for people: another title makes no other picture."""
 
 
-def provenance(recipe: Recipe, hashes: dict[str, str], weights: dict[str, str], seed: int, device: Any) -> Provenance:
+def provenance(recipe: Recipe, inputs: Provenance, weights: dict[str, str], seed: int, device: Any) -> Provenance:
     """That of a run by `recipe`, as it is fitted to its pictures.
 
-    - `hashes` are the SHA-256 of content, style and init, where that is a picture of its own.
+    - `inputs` are the SHA-256 of all pictures, and what else there is to say of them.
     - `weights` are the source and the SHA-256 of VGG-19's parameters.
     - `seed` and `device` are those of the run.
     """
@@ -42,9 +42,7 @@ def provenance(recipe: Recipe, hashes: dict[str, str], weights: dict[str, str], 
         "seed": seed,
         "sizes": [stage.size for stage in recipe.stages],
     }
-    written.update(
-        (f"{name}_sha256", sha256) for name, sha256 in hashes.items() if name != "init" or recipe.init not in INITS
-    )
+    written.update(inputs)
     if recipe.precision == "bfloat16":
         written["instructions"] = bfloat16_by(device)
     return written

@@ -56,7 +56,7 @@ class Result:
         last = state.record[-1]
         if state.optimiser and last.stage == state.stage:  # an epoch of it is done
             with contextlib.suppress(OutOfMemory):
-                images.append(state.picture(run.recipe))
+                images.append(state.picture(run))
         if not images:
             raise NSTError(state.note or "there is no memory for a picture of the run")
         if status not in FINISHED:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 from mxnet import nd
+from PIL import Image
 
 from gluon_nst import weights as trunks
-from gluon_nst.images import Picture, open_picture, postprocess, preprocess
-from gluon_nst.job import Job, Source
+from gluon_nst.canvas import Canvas, canvas, resized
+from gluon_nst.colours import with_luminance_of
+from gluon_nst.images import Picture, open_picture, postprocess, preprocess, to_picture
+from gluon_nst.inputs import Open, StylePicture, open_styles, told, with_regions
+from gluon_nst.job import Job
 from gluon_nst.machine import choose_device, choose_precision
 from gluon_nst.memory import check_memory
 from gluon_nst.observer import Observer
 from gluon_nst.provenance import Provenance, key, provenance
 from gluon_nst.recipes import Recipe, Stage, fit, follow_optimizer, read, style_shape
+from gluon_nst.regions import read_mask
 
 NDArray = Any
 
@@ -27,9 +32,13 @@ class Run:
     recipe: Recipe
     """Every stage's size is known, and nothing is auto any more."""
     content: Picture
-    style: Picture
+    styles: tuple[StylePicture, ...]
     start: Picture | None
     """What the first stage starts from, or None for noise."""
+    mask: np.ndarray | None
+    """Where the picture is stylised: h × w from 0 to 1, as large as the content picture."""
+    regions: np.ndarray | None
+    """Which pixels of the content picture are of each region: R × h × w."""
     seed: int
     trunk: trunks.Trunk
     device: Any
@@ -42,61 +51,101 @@ class Run:
         return key({**self.provenance, "stage": len(self.recipe.stages)})
 
     @property
-    def sizes(self) -> tuple[tuple[tuple[int, int], tuple[int, int]], ...]:
-        """(height, width) of each stage, and of the style picture in it: all the sizes that the network will see."""
-        return tuple((stage.shape, self.style_shape(stage)) for stage in self.recipe.stages)
+    def sizes(self) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """(height, width) of each stage's canvas, and of the style pictures in it: all the sizes that the network will see."""
+        return tuple(
+            (self.canvas(stage).size, *(self.style_shape(style, stage) for style in self.styles))
+            for stage in self.recipe.stages
+        )
 
-    def style_shape(self, stage: Stage) -> tuple[int, int]:
-        """(height, width) of the style picture in a stage."""
-        return style_shape(self.recipe, stage.shape, self.style.size)
+    def canvas(self, stage: Stage) -> Canvas:
+        """The canvas of a stage."""
+        return canvas(stage.shape, self.recipe.margin)
+
+    def style_shape(self, style: StylePicture, stage: Stage) -> tuple[int, int]:
+        """(height, width) of a style picture in a stage."""
+        return style_shape(self.recipe, stage.shape, style.picture.size, style.scale)
 
     def check_memory(self) -> None:
         """Raise InputError where the run can't fit into the memory that this process can have."""
-        check_memory(self.recipe, self.style.size, self.device)
+        check_memory(self.recipe, [(style.picture.size, style.scale) for style in self.styles], self.device)
 
-    def start_of(self, stage: Stage, content_X: NDArray, before: NDArray | None) -> NDArray:
-        """What `stage` starts from, 1 × 3 × h × w on the run's device.
+    def start_of(self, number: int, content_X: NDArray, before: NDArray | None) -> NDArray:
+        """What the stage of this `number`, from 1, starts from: 1 × 3 × h × w on its canvas, on the run's device.
 
-        `content_X` is the content picture at its size, `before` the composite that the stage before ended with.
+        `content_X` is the content picture on that canvas, `before` the composite that the stage before ended with.
         """
-        height, width = stage.shape
-        if before is None and self.start is None:
-            noise = np.random.default_rng(self.seed).standard_normal((1, 3, height, width), dtype=np.float32)
-            X = nd.array(noise)
-        elif before is None:
-            assert self.start is not None
-            X = preprocess(self.start.array, (width, height), self.recipe.resize)
+        stage = self.recipe.stages[number - 1]
+        (height, width), resize, place = stage.shape, self.recipe.resize, self.canvas(stage).place
+        if before is None:
+            X = self._start(height, width)
         elif self.recipe.carry == "change":
             before_height, before_width = before.shape[2:]
-            small = preprocess(self.content.array, (before_width, before_height), self.recipe.resize)
+            small = preprocess(self.content.array, (before_width, before_height), resize)
             change = before - small.as_in_context(before.context)
-            X = content_X + nd.contrib.BilinearResize2D(change, height=height, width=width, align_corners=False)
+            change = nd.contrib.BilinearResize2D(change, height=height, width=width, align_corners=False)
+            return content_X + place(change)
         else:  # as in the chapter, the picture is resized, clipped to what can be shown
-            X = preprocess(postprocess(before) * 255, (width, height), self.recipe.resize)
-        return X.as_in_context(self.device)
+            X = preprocess(postprocess(before) * 255, (width, height), resize)
+        return place(X).as_in_context(self.device)
+
+    def _start(self, height: int, width: int) -> NDArray:
+        """What the first stage starts from: a picture, noise, or something between."""
+        share = 1.0 if self.start is None else self.recipe.noise
+        random = np.random.default_rng(self.seed)
+        noise = nd.array(random.standard_normal((1, 3, height, width), dtype=np.float32)) if share else None
+        if self.start is None:
+            return noise
+        X = preprocess(self.start.array, (width, height), self.recipe.resize)
+        return X if noise is None else X * (1 - share) + noise * share
+
+    def develop(self, X: NDArray, number: int) -> tuple[NDArray, Image.Image]:
+        """What is in the frame of a composite of the stage of this `number` (1 × 3 × h × w, standardised), and its picture."""
+        stage = self.recipe.stages[number - 1]
+        X = self.canvas(stage).crop(X)
+        return X, self._finished(to_picture(X))
+
+    def _finished(self, picture: Image.Image) -> Image.Image:
+        """The picture, in the content's colours, with the content beyond the mask, transparent where that is."""
+        size = picture.size
+        if self.mask is not None or self.recipe.preserve_colors == "luminance":
+            height_width = (picture.height, picture.width)
+            content = to_picture(preprocess(self.content.array, size, self.recipe.resize))
+            if self.recipe.preserve_colors == "luminance":
+                picture = with_luminance_of(picture, content)
+            if self.mask is not None:
+                shares = np.rint(resized(self.mask, height_width).clip(0, 1) * 255).astype(np.uint8)
+                picture = Image.composite(picture, content, Image.fromarray(shares))
+        if self.content.alpha is not None:
+            alpha = self.content.alpha
+            picture.putalpha(alpha if alpha.size == size else alpha.resize(size, Image.Resampling.BICUBIC))
+        return picture
 
 
-def prepare(job: Job, observer: Observer | None = None, open: Callable[[Source], Picture] = open_picture) -> Run:
+def prepare(job: Job, observer: Observer | None = None, open: Open = open_picture) -> Run:
     """The Run of a job: all that can be wrong with its inputs is told here.
 
     `observer` hears of the weights, and of their download; `open` decodes the pictures. Raises InputError, and WeightsError
     where no parameters can be had.
     """
     observer = observer or Observer()
-    recipe = read(job.recipe)
-    content, style = open(job.content), open(job.style)
-    own = {"content": content, "style": style, "noise": None}
+    recipe, content = read(job.recipe), open(job.content)
+    styles = open_styles(job, content, recipe, open)
+    own = {"content": content, "style": styles[0].picture, "noise": None}
     start = own[recipe.init] if recipe.init in own else open(recipe.init)
     device = choose_device(job.device)
     recipe = follow_optimizer(fit(recipe, content.size))
     recipe = dataclasses.replace(recipe, precision=choose_precision(recipe.precision, device))
-    check_memory(recipe, style.size, device)
+    check_memory(recipe, [(style.picture.size, style.scale) for style in styles], device)
+    mask = None if job.mask is None else read_mask(job.mask, content.size)
+    regions, styles = with_regions(job, content, styles)
     trunk = trunks.find(job.weights, preferred=recipe.trunk, notify=observer.note, progress=observer.download)
     if recipe.activation_scale == "caffe" and not trunk.record["scales"]:
         observer.note(
             f"weights {trunk.source}: not of Caffe's scale, for which the recipe's weights of the losses were chosen"
         )
-    hashes = {"content": content.sha256, "style": style.sha256, "init": start.sha256 if start else ""}
     found = {"source": trunk.source, "sha256": trunk.sha256}
-    made = provenance(recipe, hashes, found, job.seed, device)
-    return Run(recipe, content, style, start, job.seed, trunk, device, made)
+    said = told(job, recipe, {"content": content, "init": start}, styles, open)
+    made = provenance(recipe, said, found, job.seed, device)
+    content = content._replace(alpha=None) if job.flatten else content
+    return Run(recipe, content, styles, start, mask, regions, job.seed, trunk, device, made)

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any, Callable, Tuple
 
 from mxnet import MXNetError, nd
 from PIL import Image
 
 from gluon_nst.errors import InputError, NSTError, OutOfMemory
-from gluon_nst.images import standardisation, to_picture
+from gluon_nst.images import standardisation
 from gluon_nst.machine import is_out_of_memory, nd_mode
 from gluon_nst.optimisers import Optimiser
 from gluon_nst.provenance import Provenance, key
 from gluon_nst.recipes import Recipe
 from gluon_nst.records import Epoch
 
+if TYPE_CHECKING:
+    from gluon_nst.run import Run
+
 NDArray = Any
+
+Develop = Callable[[NDArray, int], Tuple[NDArray, Image.Image]]
+"""Of a composite (1 × 3 × h × w, standardised) of the stage of that number: what is in the frame, and its picture."""
 
 FINISHED = ("complete", "settled")
 """The statuses of a run that came to its end."""
@@ -50,6 +56,12 @@ class State:
     """The composite that the stage before ended with, 1 × 3 × h × w, standardised."""
     best: NDArray | None = None
     """What the optimiser's composite was when the loss of this stage was the lowest, where the recipe keeps that."""
+    average: NDArray | None = None
+    """The sum of the stage's composites, each weighted by how late it came, where the recipe keeps their average."""
+    averaged: float = 0.0
+    """The sum of these weights."""
+    handed_on: Any = None
+    """What the optimiser of the stage before handed on to the next."""
     lowest: float = math.inf
     """The lowest loss of this stage."""
     made: Provenance | None = None
@@ -80,18 +92,22 @@ class State:
         """What the stage that is at work has come to, 1 × 3 × h × w, standardised."""
         if self.optimiser is None:
             return self.composite
-        X = self.best if recipe.keep == "best" and self.best is not None else self.optimiser.X
+        X = self.optimiser.X
+        if recipe.keep == "best" and self.best is not None:
+            X = self.best
+        elif recipe.keep == "average" and self.average is not None:
+            X = self.average / self.averaged
         scale, shift = (nd.array(values, ctx=X.context) for values in standardisation(recipe.pixel_unit))
         return nd.broadcast_add(nd.broadcast_mul(X, scale), shift)
 
-    def picture(self, recipe: Recipe) -> Image.Image:
-        """The same as a PIL image.
+    def picture(self, run: Run) -> Image.Image:
+        """The same as the PIL image that the `run` makes of it.
 
         Raises NSTError where there is none, as of a run that is in another process, and OutOfMemory.
         """
         if self.optimiser:
             try:
-                return to_picture(self.reached(recipe))
+                return run.develop(self.reached(run.recipe), self.stage)[1]
             except (MemoryError, MXNetError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -120,12 +136,18 @@ class State:
 
     def begin(self, optimiser: Optimiser) -> None:
         """A stage begins."""
-        self.optimiser, self.best, self.lowest = optimiser, None, math.inf
+        self.optimiser, self.handed_on, self.best, self.lowest = optimiser, None, None, math.inf
+        self.average, self.averaged = None, 0.0
 
     def see(self, X: NDArray, total: float) -> None:
         """Keep a copy of the composite `X` where its loss is the lowest so far."""
         if total < self.lowest:
             self.best, self.lowest = X.copy(), total
+
+    def take_into_average(self, X: NDArray, decay: float) -> None:
+        """Let the composite `X` count, and those before it less: the average is corrected for its beginning at nothing."""
+        before = 0 if self.average is None else self.average * decay
+        self.average, self.averaged = before + X * (1 - decay), self.averaged * decay + (1 - decay)
 
     def settled(self, tolerance: float) -> bool:
         """Whether the lowest loss of the stage has fallen by less than this share of it over the last ten epochs."""
@@ -137,10 +159,12 @@ class State:
 
     def diverge(self, note: str) -> None:
         """The loss is not finite any more: what the stage has come to is of no use."""
-        self.status, self.note, self.optimiser, self.best = "diverged", note, None, None
+        self.status, self.note, self.optimiser, self.best, self.average = "diverged", note, None, None, None
 
-    def end(self, recipe: Recipe) -> None:
+    def end(self, recipe: Recipe, develop: Develop) -> None:
         """The stage is done: its picture is kept, and its composite is what the next one starts from."""
-        composite = self.reached(recipe)
-        self.images.append(to_picture(composite))
-        self.optimiser, self.best, self.composite = None, None, composite
+        assert self.optimiser is not None
+        composite, picture = develop(self.reached(recipe), self.stage)
+        self.images.append(picture)
+        self.handed_on = self.optimiser.hand_on() if recipe.carry_moments else None
+        self.optimiser, self.best, self.average, self.composite = None, None, None, composite

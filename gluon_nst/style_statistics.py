@@ -1,80 +1,63 @@
-"""Statistics of feature maps: sums over positions, what they say of a picture of any size, and the distance of two.
+"""Statistics of feature maps: what they say of the style of a picture of any size, and the distance of two.
 
-A statistic is summed over the positions of a feature map, so that those of parts of a picture add up to that of the whole, and a
-mask is a weight in the sum. Only the sums are computed in the network's graph; the rest is arithmetic on a few numbers
-(`objective`). Everything here works on NDArrays, and on Symbols whose variables have shapes.
+A statistic is summed over positions (`sums`); then it is normalised, blended with those of other styles, and compared.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Callable, Mapping
+from typing import Sequence
 
-from mxnet import nd, sym
+import numpy as np
+from mxnet import nd
 
-from gluon_nst.errors import InputError
 from gluon_nst.recipes import Recipe
-from gluon_nst.recipes.choices import CONTENT_REDUCTIONS, GRAM_DIVISORS, STYLE_REDUCTIONS
-
-Array = Any
-"""An NDArray, or a Symbol."""
-
-
-def shape_of(X: Array) -> tuple[int, ...]:
-    """The shape of an NDArray, or of a Symbol whose variables have theirs; raises InputError where they have not."""
-    if not isinstance(X, sym.Symbol):
-        return X.shape
-    _, shapes, _ = X.infer_shape_partial()
-    if not shapes or not shapes[0] or 0 in shapes[0]:
-        raise InputError(f"symbol {X.name}: its shape is not known; give its variables their shapes")
-    return shapes[0]
-
-
-def operators(X: Array) -> Any:
-    """MXNet's operators for `X`: `mxnet.nd`, or `mxnet.sym`."""
-    return sym if isinstance(X, sym.Symbol) else nd
-
-
-def summed_product(X: Array, Y: Array) -> Array:
-    """The sum of X · Y over all elements, of shape (1,): a dot product, ten times faster than MXNet's sum."""
-    return operators(X).dot(X.reshape(-1), Y.reshape(-1))
-
-
-def mean_square(X: Array) -> Array:
-    """The mean of X² over all elements, of shape (1,)."""
-    return summed_product(X, X) / math.prod(shape_of(X))
-
-
-def _factor(table: Mapping[str, Callable[[int, int], float]], what: str, name: str, shape: tuple[int, ...]) -> float:
-    """The number that `table` has under `name` for features of a `shape`; `what` it is, for an error."""
-    if name not in table:
-        raise InputError(f"{what} {name}: not one of {', '.join(table)}")
-    _, num_channels, height, width = shape
-    return table[name](num_channels, height * width)
-
-
-# -- of one feature map: what a style is ------------------------------------------------------------------------------
+from gluon_nst.recipes.choices import GRAM_DIVISORS, STYLE_REDUCTIONS
+from gluon_nst.sums import Array, NDArray, factor, mean_square, operators, shape_of, summed_product, weighted
 
 
 class Statistic:
-    """A statistic of a feature map 1 × c × h × w. A subclass says what is summed; the rest has defaults."""
+    """A statistic of a feature map 1 × c × h × w. A subclass says what is summed; the rest has defaults.
 
-    def sums(self, X: Array) -> Array:
-        """The sum over the positions of `X`."""
+    What is `normalised` is linear in the sums, so that weighted means of several styles' are those of the styles together.
+    """
+
+    def sums(self, X: Array, weights: Array | None = None) -> Array:
+        """The sum over the positions of `X`, each of them counted by `weights` (1 × 1 × h × w) where there are any."""
         raise NotImplementedError
 
-    def normalised(self, sums: Array, shape: tuple[int, ...]) -> Array:
-        """What does not grow with the picture: by default the mean over the positions of features of that `shape`."""
+    def normalised(self, sums: Array, shape: tuple[int, ...], positions: float | None = None) -> Array:
+        """What does not grow with the picture: by default the mean over the positions of features of that `shape`.
+
+        `positions` is the sum of their weights, where they are weighted.
+        """
         _, _, height, width = shape
-        return sums / (height * width)
+        return sums / (positions or height * width)
 
-    def distance(self, statistic: Array, target: Array, shape: tuple[int, ...]) -> Array:
-        """How far a statistic of features of a `shape` is from a `target`, of shape (1,): by default the mean square."""
-        return mean_square(statistic - target)
+    def target(self, statistic: NDArray) -> list[NDArray]:
+        """What `distance` wants to know of a style's statistic, computed once: by default itself."""
+        return [statistic]
 
-    def of(self, X: Array) -> Array:
+    def distance(self, statistic: Array, target: Sequence[Array], shape: tuple[int, ...]) -> Array:
+        """How far a statistic of features of a `shape` is from a style's, of which `target` is known; of shape (1,).
+
+        By default the mean square of their difference.
+        """
+        return mean_square(statistic - target[0])
+
+    def of(self, X: Array, weights: Array | None = None, positions: float | None = None) -> Array:
         """The statistic of `X`, whole."""
-        return self.normalised(self.sums(X), shape_of(X))
+        if weights is None:
+            return self.normalised(self.sums(X), shape_of(X))
+        return self.normalised(self.sums(X, weights), shape_of(X), positions)
+
+
+def _symmetric(product: Array) -> Array:
+    """The same numbers as `product`, a matrix X · BlockGrad(X)ᵀ; what comes back from above is D + Dᵀ for a gradient D.
+
+    So the gradient of the features is (D + Dᵀ)X: one matrix product, where that of a product of two variables would take two.
+    """
+    return product + product.transpose() - operators(product).BlockGrad(product)
 
 
 class Gram(Statistic):
@@ -83,68 +66,135 @@ class Gram(Statistic):
     def __init__(self, divisor: str = "chw", reduction: str = "mean") -> None:
         self.divisor, self.reduction = divisor, reduction
 
-    def sums(self, X: Array) -> Array:
-        """X Xᵀ of the features as c × hw, by oneDNN, which needs no transposed copy.
-
-        Its gradient for a gradient D is (D + Dᵀ)X: one matrix product, where that of a product of two variables would take two.
-        """
+    def sums(self, X: Array, weights: Array | None = None) -> Array:
+        """X Xᵀ of the features as c × hw, by oneDNN, which needs no transposed copy."""
         F, (_, num_channels, height, width) = operators(X), shape_of(X)
-        X = X.reshape((num_channels, height * width))
-        product = F.FullyConnected(X, F.BlockGrad(X), no_bias=True, num_hidden=num_channels)
-        # The same numbers, as it is symmetric; but what comes back from above is D + Dᵀ.
-        return product + product.transpose() - F.BlockGrad(product)
+        X = weighted(X, weights).reshape((num_channels, height * width))
+        return _symmetric(F.FullyConnected(X, F.BlockGrad(X), no_bias=True, num_hidden=num_channels))
 
-    def normalised(self, sums: Array, shape: tuple[int, ...]) -> Array:
+    def normalised(self, sums: Array, shape: tuple[int, ...], positions: float | None = None) -> Array:
         """Divided by c·h·w, as in the book, or by another `divisor`."""
-        return sums / _factor(GRAM_DIVISORS, "divisor", self.divisor, shape)
+        share = 1.0 if positions is None else positions / math.prod(shape[2:])
+        return sums / (factor(GRAM_DIVISORS, "divisor", self.divisor, shape) * share)
 
-    def distance(self, statistic: Array, target: Array, shape: tuple[int, ...]) -> Array:
+    def distance(self, statistic: Array, target: Sequence[Array], shape: tuple[int, ...]) -> Array:
         """The squared differences of two Gram matrices, by the `reduction`."""
-        loss = mean_square(statistic - target) * _factor(STYLE_REDUCTIONS, "reduction", self.reduction, shape)
-        return loss / mean_square(target) if self.reduction == "relative" else loss
+        (gram_Y,) = target
+        loss = mean_square(statistic - gram_Y) * factor(STYLE_REDUCTIONS, "reduction", self.reduction, shape)
+        return loss / mean_square(gram_Y) if self.reduction == "relative" else loss
+
+
+class _Moments(Statistic):
+    """The channels' second raw moments, and in a last column their means: c × (c + 1)."""
+
+    def sums(self, X: Array, weights: Array | None = None) -> Array:
+        """X Xᵀ of the features as c × hw, and the sum over hw, by one product."""
+        F, (_, num_channels, height, width) = operators(X), shape_of(X)
+        X = weighted(X, weights).reshape((num_channels, height * width))
+        if weights is None:
+            ones = F.ones_like(X.slice_axis(axis=0, begin=0, end=1))
+        else:
+            ones = weights.sqrt().reshape((1, height * width))
+        with_ones = F.BlockGrad(F.concat(X, ones, dim=0))
+        product = F.FullyConnected(X, with_ones, no_bias=True, num_hidden=num_channels + 1)
+        moments, sums = self._split(product, num_channels)
+        return F.concat(_symmetric(moments), sums, dim=1)
+
+    @staticmethod
+    def _split(statistic: Array, num_channels: int) -> tuple[Array, Array]:
+        """The second moments c × c, and the means c × 1."""
+        moments = statistic.slice_axis(axis=1, begin=0, end=num_channels)
+        return moments, statistic.slice_axis(axis=1, begin=num_channels, end=num_channels + 1)
+
+
+class GramMeanStd(_Moments):
+    """Gram matrix, means and standard deviations of the channels (Galerne, Raad, Lezama and Morel 2024).
+
+    - `reduction` is made of the Gram matrices' squared differences, as in `Gram`; they are divided by h·w.
+    - `moments_weight` counts the mean squared differences of means and of standard deviations beside them.
+    """
+
+    def __init__(self, reduction: str = "mean", moments_weight: float = 1.0) -> None:
+        self.reduction, self.moments_weight = reduction, moments_weight
+
+    def distance(self, statistic: Array, target: Sequence[Array], shape: tuple[int, ...]) -> Array:
+        """The squared differences of the three."""
+        F, num_channels = operators(statistic), shape[1]
+        (gram_X, means), (gram_Y, means_Y) = (self._split(each, num_channels) for each in (statistic, target[0]))
+        grams = mean_square(gram_X - gram_Y) * factor(STYLE_REDUCTIONS, "reduction", self.reduction, shape)
+
+        def deviations(gram: Array, means: Array) -> Array:
+            variances = F.linalg.extractdiag(gram) - (means * means).reshape((num_channels,))
+            return variances.clip(1e-8, 3e38).sqrt()  # of a channel that never fires the root has no gradient
+
+        difference = deviations(gram_X, means) - deviations(gram_Y, means_Y)
+        return grams + (mean_square(means - means_Y) + mean_square(difference)) * self.moments_weight
+
+
+class Wasserstein(_Moments):
+    """The squared 2-Wasserstein distance of two Gaussians with the channels' means and covariances, as a mean over the channels.
+
+    As in style-transfer-pytorch (Crowson), which follows Olkin and Pukelsheim 1982: the mean of the squared differences of the
+    means, and that of the diagonal of Σ_Y + Σ - 2·(Σ_Y^½ Σ Σ_Y^½)^½, where 1e-4 is added to both covariances' diagonals.
+    The roots are by eigenvalues in double precision. No root is differentiated: that of the trace of the root is
+    ½ A (A Σ A)^(-½) A, with A = Σ_Y^½.
+    """
+
+    EPSILON = 1e-4
+
+    def _covariance(self, statistic: Array, num_channels: int) -> tuple[Array, Array]:
+        moments, means = self._split(statistic, num_channels)
+        return moments - operators(means).dot(means, means, transpose_b=True), means
+
+    def target(self, statistic: NDArray) -> list[NDArray]:
+        """Means, eigenvectors (by columns), roots of the eigenvalues, and trace of the covariance."""
+        covariance, means = self._covariance(statistic.astype("float64"), len(statistic))
+        eigenvalues, vectors = np.linalg.eigh(covariance.asnumpy())
+        eigenvalues = np.maximum(eigenvalues, 0) + self.EPSILON
+        known = (vectors, np.sqrt(eigenvalues), eigenvalues.sum(keepdims=True))
+        return [means.astype("float32"), *(nd.array(each, ctx=statistic.context, dtype="float32") for each in known)]
+
+    def distance(self, statistic: Array, target: Sequence[Array], shape: tuple[int, ...]) -> Array:
+        F, num_channels = operators(statistic), shape[1]
+        means_Y, vectors, roots, trace_Y = target
+        covariance, means = self._covariance(statistic, num_channels)
+        trace = F.linalg.extractdiag(covariance).sum() + num_channels * self.EPSILON
+        root_trace, gradient = self._root_trace(F.BlockGrad(covariance), vectors, roots)
+        # What it is, and what its gradient is, apart: the difference of the two products is nothing.
+        linear = summed_product(covariance, F.BlockGrad(gradient))
+        root_trace = F.BlockGrad(root_trace) + linear - F.BlockGrad(linear)
+        return mean_square(means - means_Y) + (trace_Y + trace - 2 * root_trace) / num_channels
+
+    def _root_trace(self, covariance: Array, vectors: Array, roots: Array) -> tuple[Array, Array]:
+        """The trace of (A Σ A)^½, and its gradient with respect to Σ.
+
+        In the basis of A's eigenvectors, where A is a scaling: so the products lose nothing of the small eigenvalues.
+        """
+        F = operators(covariance)
+        num_channels = shape_of(vectors)[0]
+        turned = self._product(self._product(vectors.transpose(), covariance), vectors)
+        scaled = F.broadcast_mul(F.broadcast_mul(turned, roots.reshape((-1, 1))), roots.reshape((1, -1)))
+        scaled = scaled + F.linalg.makediag(roots * roots * self.EPSILON)
+        axes, eigenvalues = F.linalg.syevd(F.cast(scaled, dtype="float64"))
+        # Both covariances are EPSILON at least; what rounding takes below is no information.
+        eigenvalues = eigenvalues.clip(self.EPSILON**2, 3e38)
+        halved = F.broadcast_mul(axes, (eigenvalues**-0.25).reshape((num_channels, 1)))
+        halved = self._product(
+            F.broadcast_mul(F.cast(halved, dtype="float32"), roots.reshape((1, -1))), vectors.transpose()
+        )
+        return F.cast(eigenvalues.sqrt().sum(), dtype="float32"), self._product(halved.transpose(), halved) * 0.5
+
+    @staticmethod
+    def _product(A: Array, B: Array) -> Array:
+        """A · B of two square matrices, by oneDNN: four to nine times as fast as MXNet's own."""
+        F = operators(A)
+        return F.FullyConnected(A, B.transpose(), no_bias=True, num_hidden=shape_of(B)[1])
 
 
 def style_statistic(recipe: Recipe) -> Statistic:
     """The statistic that is a style to `recipe`, and its distance."""
+    if recipe.style_statistic == "wasserstein":
+        return Wasserstein()
+    if recipe.style_statistic == "gram-mean-std":
+        return GramMeanStd(recipe.style_reduction, recipe.moments_weight)
     return Gram(recipe.gram_divisor, recipe.style_reduction)
-
-
-# -- sums that are a loss but for a factor ----------------------------------------------------------------------------
-
-
-class SquaredDifference:
-    """The squared difference of a feature map to the content picture's; `reduction` as in `losses.content_loss`."""
-
-    def __init__(self, reduction: str = "mean") -> None:
-        self.reduction = reduction
-
-    def sums(self, X: Array, Y: Array) -> Array:
-        """Over all positions and channels, of shape (1,)."""
-        difference = X - Y
-        return summed_product(difference, difference)
-
-    def loss(self, sums: Array, shape: tuple[int, ...]) -> Array:
-        """Their mean, or what the `reduction` makes of them, for features of a `shape`."""
-        factor = _factor(CONTENT_REDUCTIONS, "reduction", self.reduction, shape)
-        return sums / math.prod(shape) * factor
-
-
-class TotalVariation:
-    """The absolute differences of neighbours in a composite 1 × 3 × h × w (section 14.12.5.3)."""
-
-    def sums(self, X: Array) -> tuple[Array, Array]:
-        """Of those one above the other, and of those side by side; of shape (1,) each."""
-        down = X.slice_axis(axis=2, begin=1, end=None) - X.slice_axis(axis=2, begin=0, end=-1)
-        across = X.slice_axis(axis=3, begin=1, end=None) - X.slice_axis(axis=3, begin=0, end=-1)
-        return self._summed(down), self._summed(across)
-
-    def loss(self, sums: tuple[Array, Array], shape: tuple[int, ...]) -> Array:
-        """Half the sum of the two means."""
-        (down, across), (_, num_channels, height, width) = sums, shape
-        return 0.5 * (down / (num_channels * (height - 1) * width) + across / (num_channels * height * (width - 1)))
-
-    @staticmethod
-    def _summed(X: Array) -> Array:
-        """The sum of |X|, as that of X times its sign; its gradient is the sign."""
-        tiny = 1e-30  # MXNet's sign, and so the gradient of its abs, is five times slower than this clipping
-        return summed_product(X, operators(X).BlockGrad(X.clip(-tiny, tiny) * (1 / tiny)))

@@ -10,36 +10,41 @@ from typing import Any, Callable, Iterator, Sequence
 from mxnet import nd
 
 from gluon_nst.errors import NSTError
-from gluon_nst.images import standardisation
+from gluon_nst.images import standardisation, to_picture
 from gluon_nst.machine import choose_precision, nd_mode
 from gluon_nst.objective import Objective
 from gluon_nst.optimisers import CLASSES, Optimiser
 from gluon_nst.recipes import Recipe, Stage, follow_optimizer, read
 from gluon_nst.records import Epoch, Losses
-from gluon_nst.state import State
+from gluon_nst.state import Develop, State
 from gluon_nst.style_statistics import style_statistic
 
 NDArray = Any
 
 
-def optimiser_of(X: NDArray, recipe: Recipe) -> Optimiser:
-    """The recipe's optimiser for a composite that starts as `X` (1 × 3 × h × w, standardised)."""
+def optimiser_of(X: NDArray, recipe: Recipe, before: Any = None) -> Optimiser:
+    """The recipe's optimiser for a composite that starts as `X` (1 × 3 × h × w, standardised).
+
+    `before` is what the optimiser of the stage before handed on.
+    """
     scale, shift = (nd.array(values, ctx=X.context) for values in standardisation(recipe.pixel_unit))
-    return CLASSES[recipe.optimizer](nd.broadcast_div(nd.broadcast_sub(X, shift), scale), recipe)
+    return CLASSES[recipe.optimizer](nd.broadcast_div(nd.broadcast_sub(X, shift), scale), recipe, before)
 
 
-def epochs(state: State, objective: Callable[[], Losses], recipe: Recipe, stage: Stage) -> Iterator[Epoch]:
+def epochs(
+    state: State, objective: Callable[[], Losses], recipe: Recipe, stage: Stage, develop: Develop
+) -> Iterator[Epoch]:
     """Go on with the `stage` that has begun in `state`, and give each epoch's record when it is in there.
 
     The stage ends, and its picture is there with its last epoch, when its epochs are done or its loss has settled; or, the
-    status of the state being `diverged` then, when the loss is not finite any more, and then there is none.
+    status of the state being `diverged` then, when the loss is not finite any more, and then there is none. `develop` makes the picture.
     """
     optimiser, last = state.optimiser, time.perf_counter()
     assert optimiser is not None
-    if state.epoch and _is_over(
-        state, optimiser, recipe, stage
-    ):  # it was stopped just there, or goes on with fewer epochs
-        state.end(recipe)
+    if state.epoch and _is_over(state, optimiser, recipe, stage):  # stopped just there, or goes on with fewer epochs
+        state.end(recipe, develop)
+    elif not state.epoch and recipe.keep == "average":
+        state.take_into_average(optimiser.X, recipe.average_decay)
     while state.optimiser:
         losses = optimiser.evaluate(objective)
         number, now = state.epoch, time.perf_counter()
@@ -52,11 +57,13 @@ def epochs(state: State, objective: Callable[[], Losses], recipe: Recipe, stage:
             state.see(optimiser.X, losses.total)
         lr = stage.lr_at(number)
         optimiser.step(losses, lr)
+        if recipe.keep == "average":
+            state.take_into_average(optimiser.X, recipe.average_decay)
         epoch = Epoch(state.stage, number, losses, lr if optimiser.scheduled else 1.0, now - last)
         state.record.append(epoch)
         last = now
         if _is_over(state, optimiser, recipe, stage):
-            state.end(recipe)
+            state.end(recipe, develop)
         yield epoch
 
 
@@ -97,7 +104,7 @@ def train(
     state.begin(optimiser_of(X.as_in_context(device), recipe))
     assert state.optimiser is not None
     objective = Objective(net, state.optimiser.X, contents_Y, style_targets, recipe)
-    for epoch in epochs(state, objective, recipe, stage):
+    for epoch in epochs(state, objective, recipe, stage, lambda composite, number: (composite, to_picture(composite))):
         if report:
             report(epoch)
     if state.status == "diverged":

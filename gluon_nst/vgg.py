@@ -12,47 +12,66 @@ from gluon_nst.errors import InputError
 from gluon_nst.images import preprocess
 from gluon_nst.layers import BLOCKS, CONTENT_LAYERS, CONVOLUTIONS, STYLE_LAYERS
 from gluon_nst.machine import nd_mode
-from gluon_nst.recipes.choices import POOLINGS
+from gluon_nst.recipes.choices import PADDINGS, POOLINGS
+from gluon_nst.sums import operators
 
 NDArray = Any
 
 
-class _ShiftedConv2D(nn.Conv2D):
-    """A convolution that takes `zero` (1 × 3 × 1 × 1) from its input, so that its zero padding stands for it."""
+def padded(X: Any, padding: str) -> Any:
+    """A picture (1 × 3 × h × w) with a pixel more on each side, by `replicate` or `reflect`."""
+    return operators(X).pad(
+        X, mode={"replicate": "edge", "reflect": "reflect"}[padding], pad_width=(0, 0, 0, 0, 1, 1, 1, 1)
+    )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.zero = self.params.get("zero", shape=(1, 3, 1, 1))
 
-    def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any, zero: Any) -> Any:
-        return super().hybrid_forward(F, F.broadcast_sub(x, zero), weight, bias)
+class FirstConv2D(nn.Conv2D):
+    """The first convolution of VGG, whose padding is one of recipes.choices.PADDINGS.
+
+    Where it is `shifted` it takes `zero` (1 × 3 × 1 × 1) from its input, so that its zero padding stands for that.
+    """
+
+    def __init__(self, padding: str, shifted: bool) -> None:
+        super().__init__(BLOCKS[0][1], 3, padding=int(padding == "zero"), in_channels=3)
+        self.border, self.shifted = padding, shifted
+        if shifted:
+            self.zero = self.params.get("zero", shape=(1, 3, 1, 1))
+
+    def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any, zero: Any = None) -> Any:
+        if self.border != "zero":
+            x = padded(x, self.border)
+        return super().hybrid_forward(F, x if zero is None else F.broadcast_sub(x, zero), weight, bias)
 
 
 @nd_mode
-def truncated_vgg19(parameters: Mapping[str, NDArray], last: int, ctx: Any, pooling: str = "max") -> nn.Sequential:
+def truncated_vgg19(
+    parameters: Mapping[str, NDArray], last: int, ctx: Any, pooling: str = "max", padding: str = "zero"
+) -> nn.Sequential:
     """The model zoo's VGG-19 up to and including layer `last`, as in section 14.12.3 of the book.
 
     `parameters` maps the model zoo's names (`features.0.weight`, …) to NDArrays, and perhaps `features.0.zero` to the input
     that the first layer's padding stands for. They are frozen: the composite is the only thing with a gradient. The layers
     above `last`, the dense ones among them, are never allocated. `pooling` is `max`, as VGG was trained, or `average`
-    (Gatys et al. 2016, section 2).
+    (Gatys et al. 2016, section 2). `padding` is what the first convolution takes for the pixels beyond the picture: `zero`,
+    or those of its edge, by `replicate` or `reflect`.
     """
-    if pooling not in POOLINGS:
-        raise InputError(f"pooling {pooling}: not one of {', '.join(POOLINGS)}")
+    for what, name, known in (("pooling", pooling, POOLINGS), ("padding", padding, PADDINGS)):
+        if name not in known:
+            raise InputError(f"{what} {name}: not one of {', '.join(known)}")
     features = vision.vgg19().features
     net = nn.Sequential()
     for index in range(last + 1):
         averaged = pooling == "average" and isinstance(features[index], nn.MaxPool2D)
-        shifted = index == 0 and "features.0.zero" in parameters
+        shifted = "features.0.zero" in parameters
         net.add(
-            _ShiftedConv2D(BLOCKS[0][1], 3, padding=1, in_channels=3) if shifted
+            FirstConv2D(padding, shifted) if index == 0 and (shifted or padding != "zero")
             else nn.AvgPool2D(pool_size=2, strides=2) if averaged
             else features[index]
         )  # fmt: skip
     net.collect_params().setattr("grad_req", "null")
     for index in CONVOLUTIONS:
         if index <= last:
-            for name in ("weight", "bias") + (("zero",) if isinstance(net[index], _ShiftedConv2D) else ()):
+            for name in ("weight", "bias") + (("zero",) if getattr(net[index], "shifted", False) else ()):
                 parameter, data = getattr(net[index], name), parameters[f"features.{index}.{name}"]
                 parameter.shape = data.shape
                 parameter.initialize(init.Zero(), ctx=ctx)

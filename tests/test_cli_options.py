@@ -24,7 +24,12 @@ VALUES = {
     "content|SCALE": ("0.25", 0.25),
     "content|noise|style|FILE": ("start.png", "start.png"),
     "auto|model-zoo|caffe|torchvision|pypi|FILE": ("my.params", "my.params"),
+    "FILE": ("map.png", "map.png"),
 }
+
+
+BY_NAME = {"size_factor": ("2", 2.0), "carry_moments": ("true", True), "flatten": ("true", True)}
+"""The same of settings that take other values than their metavar's."""
 
 
 def value_of(job, name):
@@ -40,14 +45,14 @@ def other_value(setting):
     """A text for a setting, and what it stands for, that is not what d2l-2019 says."""
     before = value_of(nst.Job("a.png", "b.png"), setting.name)
     if not setting.rule.choices:
-        return VALUES[setting.rule.metavar]
+        return BY_NAME.get(setting.name) or VALUES[setting.rule.metavar]
     return next((choice, choice) for choice in setting.rule.choices if choice not in before)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_each_setting_is_an_option_whose_value_reaches_the_job(name):
     text, value = other_value(SETTINGS[name])
-    option = f"--{name.replace('_', '-')}={text}"
+    option = f"--{name.replace('_', '-')}" + ("" if SETTINGS[name].rule.is_flag else f"={text}")
     options = given_options(build_parser().parse_args(["render", "a.png", "b.png", "--output", "c.png", option]))
     assert list(options) == [name]
     found = value_of(nst.Job.customised("a.png", "b.png", **options), name)

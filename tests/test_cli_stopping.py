@@ -110,7 +110,7 @@ ENDS = pytest.mark.parametrize(
 def test_a_run_that_ends_while_a_stage_is_prepared_keeps_the_stage_before(
     render, tmp_path, monkeypatch, error, status, word
 ):
-    take, calls = loop.get_contents, []
+    take, calls = loop.targets_of, []
 
     def fail(*arguments):
         calls.append(1)
@@ -118,7 +118,7 @@ def test_a_run_that_ends_while_a_stage_is_prepared_keeps_the_stage_before(
             raise error
         return take(*arguments)
 
-    monkeypatch.setattr("gluon_nst.loop.get_contents", fail)
+    monkeypatch.setattr("gluon_nst.loop.targets_of", fail)
     first_stage_kept(render, tmp_path, status, word)
 
 
@@ -149,7 +149,7 @@ def test_memory_that_runs_out_at_once_is_one_line(render, tmp_path, monkeypatch)
     def run_out(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr("gluon_nst.loop.get_contents", run_out)
+    monkeypatch.setattr("gluon_nst.loop.targets_of", run_out)
     status, out, err = render("--quiet")
     assert (status, out) == (1, "") and not (tmp_path / "out.png").exists()
     assert err == "error: size 32x48: the memory ran out; choose a smaller size, or end other programs\n"

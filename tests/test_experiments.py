@@ -82,7 +82,9 @@ def test_every_setting_that_makes_another_picture_can_be_varied():
 def test_the_pictures_are_held_once_for_all_runs(content, style, weights_file):
     experiment = experiments.sweep(content, style, {"lr": [0.1, 0.2, 0.3]}, weights=str(weights_file))
     first, *others = experiment.prepare().values()
-    assert all(run.content is first.content is run.start and run.style is first.style for run in others)
+    assert all(
+        run.content is first.content is run.start and run.styles[0].picture is first.styles[0].picture for run in others
+    )
 
 
 def test_an_outcome_comes_as_soon_as_it_is_there(content, style, converted, tmp_path):

@@ -287,7 +287,7 @@ def test_a_picture_can_be_resized_as_pillow_does(resize, filter):
         assert np.abs(shown - expected).max() <= rounding  # in 8 bits Pillow rounds twice, in floating point never
     nearest = nst.postprocess(nst.preprocess(img, (30, 20))).asnumpy() * 255
     assert np.abs(nearest - expected).max() > 5  # MXNet's leaves most pixels out
-    with pytest.raises(nst.InputError, match="resize nearest: not one of bilinear, antialiased, lanczos"):
+    with pytest.raises(nst.InputError, match="resize nearest: not one of bilinear, antialiased, bicubic, lanczos"):
         nst.preprocess(img, (30, 20), "nearest")
 
 

@@ -17,10 +17,10 @@ PACKAGE = Path(nst.__file__).parent
 FLOORS = """
     version errors files layers observer machine.system machine.cores machine.memory machine.instructions
     machine.device machine.arrays machine recipes.choices recipes.rules recipes.schema recipes.files
-    recipes.changes recipes.reference recipes job records images vgg style_statistics losses narrow composite
+    recipes.changes recipes.reference recipes job records images colours regions sums style_statistics vgg losses narrow composite
     objective lbfgs optimisers provenance state training weights.calibration weights.downloads weights.formats
-    weights.conversion weights.cache weights.sources weights.finding weights memory run figures
-    result loop observers.progress observers.snapshots observers.film observers.window observers apart
+    weights.conversion weights.cache weights.sources weights.finding weights canvas memory inputs run figures
+    result targets loop observers.progress observers.snapshots observers.film observers.window observers apart
     experiments.trials experiments.designs experiments pictures cli.options cli.parser cli.outputs cli.weights
     cli.info cli.pictures cli.sheets cli.doing cli.main cli __main__
 """.split()  # noqa: SIM905

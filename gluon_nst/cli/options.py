@@ -6,9 +6,9 @@ import argparse
 import re
 from typing import Any, Callable, Iterable, NamedTuple
 
-from gluon_nst.job import Job
+from gluon_nst.job import Job, Style
 from gluon_nst.recipes import Setting, recipe_settings, settings
-from gluon_nst.recipes.rules import integer
+from gluon_nst.recipes.rules import side
 
 
 class Option(NamedTuple):
@@ -25,7 +25,7 @@ class Option(NamedTuple):
     group: str
 
 
-def _parser_of(setting: Setting) -> Callable[[str], Any]:
+def parser_of(setting: Setting) -> Callable[[str], Any]:
     """What reads the text of an option; it raises argparse's error, with the words of the setting's rule."""
     rule = setting.rule
 
@@ -39,20 +39,30 @@ def _parser_of(setting: Setting) -> Callable[[str], Any]:
 
 
 def _option(setting: Setting, group: str) -> Option:
-    metavar = f"{setting.rule.metavar},..." if setting.staged else setting.rule.metavar
     arguments: dict[str, Any] = {"help": setting.help}
-    if setting.rule.choices:
-        arguments["choices"] = setting.rule.choices
+    parse = parser_of(setting)
+    if setting.rule.is_flag:
+        arguments.update(action="store_true", default=None)
     else:
-        arguments["metavar"] = metavar or None
+        arguments["type"] = parse
+        if setting.rule.choices:
+            arguments["choices"] = setting.rule.choices
+        else:
+            arguments["metavar"] = (f"{setting.rule.metavar},..." if setting.staged else setting.rule.metavar) or None
     several = setting.staged or setting.rule.several
-    return Option(setting.name.replace("_", "-"), setting.name, _parser_of(setting), several, arguments, group)
+    return Option(setting.name.replace("_", "-"), setting.name, parse, several, arguments, group)
 
 
 def _longest_side() -> Option:
-    help = "sizes of the content picture's own shape, by their longest side: 225,450"
-    sides = Setting("sizes", integer(1), help, None, staged=True, words=False)
+    help = "sizes of the content picture's own shape, by their longest side: 225,450; or own, its own size"
+    sides = Setting("sizes", side(), help, None, staged=True, words=False)
     return _option(sides, STAGES)._replace(name="longest-side")
+
+
+def style_settings() -> dict[str, Setting]:
+    """What may be said of each of several styles, by the end of its option's name: `--style-weights`, `--style-scale`."""
+    names = {"weight": "weights"}
+    return {names.get(each.name, each.name): each._replace(staged=True) for each in settings(Style)}
 
 
 _COMMA = r"(?<![0-9.][eE])\+"
@@ -83,7 +93,7 @@ def add_options(parser: argparse.ArgumentParser, without: Iterable[str] = ()) ->
     for option in options():
         if option.name not in without:
             group = sizes if option.destination == "sizes" else groups[option.group]
-            group.add_argument(f"--{option.name}", dest=option.destination, type=option.parse, **option.arguments)
+            group.add_argument(f"--{option.name}", dest=option.destination, **option.arguments)
     device_help = "default: the first GPU, else the CPU"
     groups[RUN].add_argument("--device", metavar="auto|cpu|gpu|gpu:N", default="auto", help=device_help)
     groups[RUN].add_argument("--quiet", action="store_true", help="no progress bar")

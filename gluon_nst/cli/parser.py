@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any, NoReturn, Sequence
 
 from gluon_nst import __doc__ as description
-from gluon_nst.cli.options import add_options, variable, varied
+from gluon_nst.cli.options import add_options, parser_of, style_settings, variable, varied
 from gluon_nst.errors import InputError
 from gluon_nst.files import given
 from gluon_nst.recipes import PUBLISHED, SOURCES
@@ -58,10 +59,25 @@ def _chapter(parser: Parser) -> None:
 
 
 def _render(parser: Parser) -> None:
-    _add_pictures(parser)
+    parser.add_argument("content", type=given, metavar="CONTENT")
+    parser.add_argument("style", type=given, nargs="+", metavar="STYLE", help="pictures, or folders of pictures")
     parser.add_argument("--output", type=given, required=True, metavar="OUT.png", help="PNG or JPEG")
     _add_watching(parser)
+    styles = parser.add_argument_group("the styles (one value for each, or one for all)")
+    for name, setting in style_settings().items():
+        styles.add_argument(
+            f"--style-{name}", type=parser_of(setting), metavar=f"{setting.rule.metavar},...", help=setting.help
+        )
+    help = "their maps of regions, where --regions gives the content's"
+    styles.add_argument("--style-regions", type=_files, metavar="FILE,...", help=help)
     add_options(parser)
+
+
+def _files(text: str) -> list[Path]:
+    names = text.split(",")
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r} is not FILE,…")
+    return [given(name) for name in names]
 
 
 def _add_pictures(parser: Parser) -> None:

@@ -15,7 +15,8 @@ from gluon_nst.cli.outputs import check_distinct, check_writable_with, place, te
 from gluon_nst.errors import InputError, NSTError
 from gluon_nst.files import check_writable
 from gluon_nst.images import check_picture_writable
-from gluon_nst.job import Job
+from gluon_nst.inputs import inputs
+from gluon_nst.job import Job, Style, Styles
 from gluon_nst.loop import carry_out
 from gluon_nst.observer import Observer, Observers
 from gluon_nst.observers import Bar, Film, Lines, Snapshots, Window, check_film, snapshot_paths
@@ -30,7 +31,7 @@ _STATUS = {"complete": 0, "settled": 0, "interrupted": 130}
 
 def render(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     """gluon-nst render."""
-    job = _job(arguments, options, recipes.DEFAULT)
+    job = _job(arguments, options, recipes.DEFAULT, _styles(arguments))
     check_picture_writable(arguments.output)
     follow = _Following(arguments, arguments.output, job)
     outputs = [arguments.output, *follow.outputs, *filter(None, [arguments.losses])]
@@ -51,7 +52,8 @@ def chapter(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     """gluon-nst chapter."""
     if arguments.recipe and arguments.edition:
         raise InputError("--edition names a recipe as --recipe does; give one of them")
-    job = _job(arguments, options, f"d2l-{arguments.edition or 2019}")
+    # What chapter is not given it chooses later.
+    job = _job(arguments, options, f"d2l-{arguments.edition or 2019}", arguments.style or "")
     out, losses = arguments.out, arguments.losses or arguments.out / "losses.csv"
     stages = range(1, len(recipes.read(job.recipe).stages) + 1)
     images = [out / f"neural-style-{number}.png" for number in stages]
@@ -73,16 +75,31 @@ def chapter(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     return _STATUS.get(result.status, 1)
 
 
-def _job(arguments: argparse.Namespace, options: dict[str, Any], default: str) -> Job:
+def _job(arguments: argparse.Namespace, options: dict[str, Any], default: str, styles: Styles) -> Job:
     recipe = arguments.recipe or default
-    # What chapter is not given it chooses later.
-    content, style = arguments.content or "", arguments.style or ""
-    return Job.customised(content, style, recipe=recipe, device=arguments.device, **options)
+    return Job.customised(arguments.content or "", styles, recipe=recipe, device=arguments.device, **options)
+
+
+def _styles(arguments: argparse.Namespace) -> list[Style]:
+    """The styles of `render`, each with its own of what is given for them."""
+    pictures = arguments.style
+    values: dict[str, Any] = {}
+    for name, given, option in (
+        ("weight", arguments.style_weights, "--style-weights"),
+        ("scale", arguments.style_scale, "--style-scale"),
+        ("regions", arguments.style_regions, "--style-regions"),
+    ):
+        alike = name != "regions" and given is not None and len(given) == 1
+        if given is not None and len(given) != len(pictures) and not alike:
+            raise InputError(f"{option}: {len(given)} for {len(pictures)} styles; give one each")
+        values[name] = (given * len(pictures) if alike else given) or []
+    each = [{name: value[number] for name, value in values.items() if value} for number in range(len(pictures))]
+    return [Style(picture, **own) for picture, own in zip(pictures, each)]
 
 
 def _check_inputs(arguments: argparse.Namespace, job: Job, outputs: Iterable[Path]) -> None:
     read = recipes.paths(arguments.recipe) if arguments.recipe else []
-    check_distinct(outputs, job.content, job.style, recipes.read(job.recipe).init, job.weights, *read)
+    check_distinct(outputs, *inputs(job), recipes.read(job.recipe).init, job.weights, *read)
 
 
 def _chapter_pictures(arguments: argparse.Namespace, bar: Bar) -> tuple[Path, Path]:

@@ -53,13 +53,13 @@ class Film(Observer):
         self.written: Path | None = None
 
     def begin(self, run: Run) -> None:
-        self._recipe, self._moments, self.written = run.recipe, [], None
+        self._run, self._moments, self.written = run, [], None
         self._every = -(-sum(stage.epochs for stage in run.recipe.stages) // _MOMENTS)
 
     def state(self, state: State) -> None:
         done = len(state.record)
         if (done - 1) % self._every == 0:
-            self._keep(done, state.picture(self._recipe))
+            self._keep(done, state.picture(self._run))
 
     def _keep(self, done: int, picture: Image.Image) -> None:
         smaller = picture.copy()

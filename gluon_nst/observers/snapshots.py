@@ -45,4 +45,4 @@ class Snapshots(Observer):
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
             made = {**self._run.provenance, "stage": epoch.stage, "epochs": epoch.epoch + 1}
-            write_image(state.picture(self._run.recipe), path, as_text(made))
+            write_image(state.picture(self._run), path, as_text(made))

@@ -31,7 +31,7 @@ class Window(Observer):
         return self._figure is not None
 
     def begin(self, run: Run) -> None:
-        self._recipe = run.recipe
+        self._run = run
         try:  # without a screen matplotlib falls back to drawing into memory, or refuses
             from matplotlib import pyplot, rcsetup
 
@@ -46,14 +46,14 @@ class Window(Observer):
 
     def state(self, state: State) -> None:
         if self.opened and time.monotonic() - self._drawn > _SECONDS_BETWEEN_TWO_DRAWINGS:
-            self._draw(state.picture(self._recipe), state.record)
+            self._draw(state.picture(self._run), state.record)
             self._drawn = time.monotonic()
 
     def _draw(self, picture: Image.Image, record: list[Epoch]) -> None:
         if not self._pyplot.fignum_exists(self._figure.number):  # closed by the user: the run goes on
             return
         if self._panel is None:
-            num_epochs = sum(stage.epochs for stage in self._recipe.stages)
+            num_epochs = sum(stage.epochs for stage in self._run.recipe.stages)
             self._panel = figures.Panel(self._figure, (picture.height, picture.width), num_epochs)
         self._panel.scale(record)
         self._panel.draw(picture, record)

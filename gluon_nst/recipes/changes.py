@@ -33,8 +33,14 @@ def customise(recipe: RecipeName, **changes: Any) -> Recipe:
     if "sizes" in given:
         sizes = given.pop("sizes")
         sizes = list(sizes) if isinstance(sizes, (list, tuple)) else [sizes]
-        stages = _resized(stages, sizes, known["sizes"])
-        if any(isinstance(stage.size, int) for stage in stages):  # the longest sides, whatever the recipe's own rule
+        if given.get("size_factor", recipe.size_factor) != 1 and len(sizes) == 1:  # a ladder's end
+            stages = (*stages[:-1], *_resized(stages[-1:], sizes, known["sizes"]))
+        else:
+            stages = _resized(stages, sizes, known["sizes"])
+            given = {"size_factor": 1.0, **given}
+        if not all(
+            isinstance(stage.size, tuple) for stage in stages
+        ):  # the longest sides, whatever the recipe's own rule
             given = {"side": "longest", "enlarge": True, **given}
     for name in [name for name in given if known[name].staged]:
         values = _one_for_each(given.pop(name), len(stages), known[name])
@@ -74,30 +80,57 @@ def fit(recipe: Recipe, picture_size: tuple[int, int]) -> Recipe:
     >>> fit(customise("d2l-2019", sizes=[450]), (600, 900)).stages[0].size
     (300, 450)
     """
-    shortest, longest = min(picture_size), max(picture_size)
-
-    def size(stage: Stage) -> tuple[int, int]:
-        if not isinstance(stage.size, int):
-            return stage.size
-        height, width = picture_size
-        length = stage.size if recipe.enlarge else min(stage.size, longest)
-        if recipe.side == "shortest":  # torchvision's Resize of one number, which cuts the other side's fraction off
-            return height * length // shortest, width * length // shortest
-        return max(1, round(height * length / longest)), max(1, round(width * length / longest))
-
+    stages = _ladder(recipe, picture_size) if recipe.size_factor != 1 else recipe.stages
     return dataclasses.replace(
-        recipe, stages=tuple(dataclasses.replace(stage, size=size(stage)) for stage in recipe.stages)
+        recipe,
+        stages=tuple(dataclasses.replace(stage, size=_fitted(recipe, stage.size, picture_size)) for stage in stages),
+        size_factor=1.0,
     )
 
 
-def style_shape(recipe: Recipe, composite: tuple[int, int], picture_size: tuple[int, int]) -> tuple[int, int]:
+def _fitted(recipe: Recipe, size: int | str | tuple[int, int], picture_size: tuple[int, int]) -> tuple[int, int]:
+    """The height and width that a `size` of `recipe` is for a picture."""
+    shortest, longest = min(picture_size), max(picture_size)
+    if isinstance(size, tuple):
+        return size
+    if isinstance(size, str):
+        return picture_size
+    height, width = picture_size
+    length = size if recipe.enlarge else min(size, longest)
+    if recipe.side == "shortest":  # torchvision's Resize of one number, which cuts the other side's fraction off
+        return height * length // shortest, width * length // shortest
+    return max(1, round(height * length / longest)), max(1, round(width * length / longest))
+
+
+def _ladder(recipe: Recipe, picture_size: tuple[int, int]) -> list[Stage]:
+    """The stages of a recipe's ladder: sizes up to its last stage's. All else they take from its stages in turn."""
+    end = _fitted(recipe, recipe.stages[-1].size, picture_size)
+    length = max(end) if recipe.side == "longest" else min(end)
+    count = 1
+    while round(length / recipe.size_factor**count) >= recipe.smallest_size:
+        count += 1
+    stages = []
+    for number in range(count):
+        rung = round(length / recipe.size_factor ** (count - 1 - number))
+        height, width = (max(1, round(side * rung / length)) for side in end)
+        template = recipe.stages[min(number, len(recipe.stages) - 1)]
+        stages.append(dataclasses.replace(template, size=(height, width)))
+    return stages
+
+
+def style_shape(
+    recipe: Recipe, composite: tuple[int, int], picture_size: tuple[int, int], scale: float | None = None
+) -> tuple[int, int]:
     """(height, width) of a style picture of `picture_size` beside a `composite` of that height and width.
 
-    In its own shape it is enlarged where its short side would be less than the network needs.
+    `scale` is the picture's own style size, where it has one. In its own shape it is enlarged where its short side would be
+    less than the network needs.
     """
-    if not isinstance(recipe.style_size, float):
+    style_size = recipe.style_size if scale is None else scale
+    if not isinstance(style_size, float):
         return composite
+    factor = style_size * max(composite) / max(picture_size)
     least = smallest_side(recipe.last_layer)
-    scale = max(recipe.style_size * max(composite) / max(picture_size), least / min(picture_size))
+    factor = max(factor if recipe.enlarge_style else min(factor, 1.0), least / min(picture_size))
     height, width = picture_size
-    return max(least, round(height * scale)), max(least, round(width * scale))
+    return max(least, round(height * factor)), max(least, round(width * factor))

@@ -6,14 +6,18 @@ SOURCES = ("model-zoo", "caffe", "torchvision", "pypi")
 """Where VGG-19's parameters can come from, in the order in which they are tried."""
 TRAINED = ("model-zoo", "torchvision", "caffe")
 """Those of them that published programs ran on."""
-ACTIVATION_SCALES = ("model-zoo", "caffe")
-"""The model zoo's, which is torchvision's too, and the original Caffe network's, tens of times larger. A ReLU network computes
-the same at both, but for the unit."""
+ACTIVATION_SCALES = ("model-zoo", "caffe", "mean-one")
+"""The model zoo's, which is torchvision's too; the original Caffe network's, tens of times larger; and the one at which each
+convolution's mean activation is one, after its ReLU (Gatys et al. 2016, section 2). A ReLU network computes the same at all of
+them, but for the unit."""
 POOLINGS = ("max", "average")
+PADDINGS = ("zero", "replicate", "reflect")
+STYLE_STATISTICS = ("gram", "gram-mean-std", "wasserstein")
+TV_NORMS = ("l1", "l2")
 PRECISIONS = ("float32", "bfloat16")
 PIXEL_UNITS = ("standardised", "unit", "bytes")
 CLIP_AT = ("end", "step")
-KEEP = ("last", "best")
+KEEP = ("last", "best", "average")
 
 
 class OptimizerFacts(NamedTuple):
@@ -34,8 +38,9 @@ OPTIMIZERS = {
 
 INITS = ("content", "noise", "style")
 CARRIES = ("picture", "change")
-RESIZES = ("bilinear", "antialiased", "lanczos")
+RESIZES = ("bilinear", "antialiased", "bicubic", "lanczos")
 SIDES = ("longest", "shortest")
+PRESERVE_COLORS = ("no", "luminance", "histogram")
 
 # What the published programs divide a Gram matrix of c × hw features by, and by what they multiply the mean of squares.
 _Factors = Dict[str, Callable[[int, int], float]]
@@ -43,6 +48,7 @@ GRAM_DIVISORS: _Factors = {"chw": lambda c, hw: c * hw, "hw": lambda c, hw: hw, 
 CONTENT_REDUCTIONS: _Factors = {"mean": lambda c, hw: 1, "sum": lambda c, hw: c * hw, "sum/2": lambda c, hw: c * hw / 2}
 STYLE_REDUCTIONS: _Factors = {
     "mean": lambda c, hw: 1,
+    "mean/c^2": lambda c, hw: 1 / c**2,
     "mean/chw": lambda c, hw: 1 / (c * hw),
     "sum": lambda c, hw: c * c,
     "sum/(2chw)^2": lambda c, hw: c * c / (2 * c * hw) ** 2,

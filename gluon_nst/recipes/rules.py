@@ -22,6 +22,7 @@ class Rule:
     - `metavar` stands for the value in a line of help.
     - `choices` are all that is allowed, where that can be listed.
     - `several` tells that the text is a list, with commas.
+    - `is_flag` tells that the option stands for true by itself.
     - `written` says in words what a text has to be, where that is not what `allowed` says.
     """
 
@@ -32,6 +33,7 @@ class Rule:
     choices: tuple[str, ...] = ()
     several: bool = False
     written: str = ""
+    is_flag: bool = False
 
     def check(self, value: Any, where: str) -> Any:
         """The value in its type; raises InputError, which names `where` it stands, for one that is not allowed.
@@ -61,17 +63,23 @@ def integer(low: int) -> Rule:
     return Rule(convert, f"an integer of at least {low}", int, "N")
 
 
-def number(low: float = 0, above: float | None = None) -> Rule:
-    """A finite number of at least `low`, or one `above` another."""
+def number(low: float = 0, above: float | None = None, most: float = math.inf, optional: bool = False) -> Rule:
+    """A finite number of at least `low`, or one `above` another; `most` is the largest. None, where it is `optional`."""
 
-    def convert(value: Any) -> float:
+    def convert(value: Any) -> float | None:
+        if optional and value is None:
+            return None
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise ValueError
-        if not math.isfinite(value) or (value < low if above is None else value <= above):
+        converted = float(value)
+        if not math.isfinite(converted) or not (converted >= low if above is None else converted > above):
             raise ValueError
-        return float(value)
+        if converted > most:
+            raise ValueError
+        return converted
 
-    return Rule(convert, f"a number of at least {low}" if above is None else f"a number above {above}", float, "NUMBER")
+    allowed = f"a number of at least {low}" if above is None else f"a number above {above}"
+    return Rule(convert, allowed if most == math.inf else f"{allowed}, {most} at the most", float, "NUMBER")
 
 
 def choice(*choices: str) -> Rule:
@@ -99,6 +107,24 @@ def boolean() -> Rule:
         return text.lower() == "true"
 
     return Rule(convert, "true or false", parse, "true|false")
+
+
+def flag() -> Rule:
+    """True or false; on a command line its name alone says true."""
+    return dataclasses.replace(boolean(), is_flag=True)
+
+
+def path(what: str) -> Rule:
+    """The path of something, or, in Python, what is there itself; None where there is none."""
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, str) and not value:
+            raise ValueError
+        if value is None or isinstance(value, (str, os.PathLike)) or hasattr(value, "convert"):
+            return value
+        raise TypeError
+
+    return Rule(convert, f"{what}'s path", metavar="FILE")
 
 
 def line(empty: bool = False) -> Rule:
@@ -158,13 +184,19 @@ def layers() -> Rule:
     return Rule(convert, allowed, parse, "LAYER[:WEIGHT],...", several=True, written=written)
 
 
+OWN, LADDER = "own", "ladder"
+"""Sizes by a word: the content picture's own, and what a recipe's ladder gives a stage."""
+
+
 def size() -> Rule:
-    """(height, width) in pixels, or the length of one side."""
+    """(height, width) in pixels, or the length of one side, or a word."""
     check = integer(1).convert
 
-    def convert(value: Any) -> int | tuple[int, int]:
+    def convert(value: Any) -> int | str | tuple[int, int]:
         if isinstance(value, numbers.Integral):
             return check(value)
+        if isinstance(value, str) and value in (OWN, LADDER):
+            return value
         height, width = value
         return check(height), check(width)
 
@@ -172,8 +204,19 @@ def size() -> Rule:
         height, width = map(int, text.lower().replace("×", "x").split("x"))
         return height, width
 
-    allowed = "two positive integers, [height, width], or one, the longest or shortest side"
+    allowed = "two positive integers, [height, width], or one, the longest or shortest side, or own, or ladder"
     return Rule(convert, allowed, parse, "HxW", written="HEIGHTxWIDTH,… such as 150x225,300x450")
+
+
+def side() -> Rule:
+    """The longest side in pixels, or `own`, the content picture's."""
+    check = integer(1)
+    return Rule(
+        lambda value: value if value == OWN else check.convert(value),
+        "a positive integer, or own",
+        lambda text: text if text == OWN else int(text),
+        "N|own",
+    )
 
 
 def style_size() -> Rule:

@@ -13,6 +13,7 @@ from gluon_nst.errors import InputError
 from gluon_nst.layers import CONTENT_LAYERS, NAMES, STYLE_LAYERS, smallest_side
 from gluon_nst.recipes import choices
 from gluon_nst.recipes.rules import (
+    LADDER,
     Rule,
     boolean,
     choice,
@@ -27,6 +28,10 @@ from gluon_nst.recipes.rules import (
 
 Layers = Dict[int, float]
 """{index: weight}, in the network's order."""
+
+
+SMALLEST_FACTOR = 1.05
+"""The least factor from one size of a ladder to the next."""
 
 
 def setting(rule: Rule, help: str, default: Any = dataclasses.MISSING, *, words: bool = False) -> Any:
@@ -50,7 +55,7 @@ def check_fields(instance: Any) -> None:
 class Stage:
     """One size of the coarse-to-fine schedule. Raises InputError for a value that a field can't have."""
 
-    size: int | tuple[int, int] = setting(size(), "height and width in pixels; or one `side`, for the content picture's own shape")
+    size: int | str | tuple[int, int] = setting(size(), "height and width in pixels; or one `side`, for the content picture's own shape; or its own size, or a ladder's")
     epochs: int = setting(integer(1), "steps of Adam, or evaluations of L-BFGS")
     lr: float = setting(number(above=0), "learning rate that the stage starts with, in the pixels' unit", 0.01)
     lr_decay: float = setting(number(above=0), "what the learning rate is multiplied by when it falls", 0.1)
@@ -63,7 +68,7 @@ class Stage:
     @property
     def shape(self) -> tuple[int, int]:
         """(height, width), where the recipe is fitted to its content picture."""
-        if isinstance(self.size, int):
+        if not isinstance(self.size, tuple):
             raise TypeError(f"a stage of {self.size} pixels is not fitted to a picture yet: see recipes.fit")
         return self.size
 
@@ -96,28 +101,41 @@ class Recipe:
     trunk: str = setting(choice(*choices.TRAINED), "trained VGG-19 that --weights auto takes first if it is here", "model-zoo")
     activation_scale: str = setting(choice(*choices.ACTIVATION_SCALES), "scale of the activations that the losses' weights are for", "model-zoo")
     pooling: str = setting(choice(*choices.POOLINGS), "max as VGG was trained, average as in Gatys et al. 2016", "max")
+    padding: str = setting(choice(*choices.PADDINGS), "what the first convolution takes for pixels beyond the picture: none, as VGG was trained, or its edge's", "zero")
     content_layers: Layers = setting(layers(), "conv4_2 before its ReLU, relu4_2 after, or an index", CONTENT_LAYERS)
     style_layers: Layers = setting(layers(), "the same, for the style; a layer has a weight of 1 where none is given", STYLE_LAYERS)
     # the losses
+    style_statistic: str = setting(choice(*choices.STYLE_STATISTICS), "what a style is: Gram matrices, with means and deviations, or Gaussians by their Wasserstein distance", "gram")
     gram_divisor: str = setting(choice(*choices.GRAM_DIVISORS), "what a Gram matrix of c × h × w features is divided by", "chw")
     content_reduction: str = setting(choice(*choices.CONTENT_REDUCTIONS), "what is made of the squared differences of features", "mean")
     style_reduction: str = setting(choice(*choices.STYLE_REDUCTIONS), "what is made of the squared differences of Gram matrices", "mean")
+    moments_weight: float = setting(number(0), "weight of means and standard deviations beside the Gram matrices, for gram-mean-std", 10.0)
     content_weight: float = setting(number(0), "weight of the content loss", 1.0)
     style_weight: float = setting(number(0), "weight of the style loss", 1e3)
     tv_weight: float = setting(number(0), "weight of the total variation loss", 10.0)
+    tv_norm: str = setting(choice(*choices.TV_NORMS), "l1: absolute differences of neighbours, as in the chapter; l2: squared ones, the diagonals too", "l1")
     # the optimiser
     optimizer: str = setting(choice(*choices.OPTIMIZERS), "Adam as in the chapter, or L-BFGS", "adam")
     history_size: int = setting(integer(1), "steps that L-BFGS remembers; from noise more than 5 are worth their time", 5)
+    beta2: float = setting(number(0, most=0.999999), "Adam's decay of the gradients' mean squares", 0.999)
     precision: str = setting(choice("auto", *choices.PRECISIONS), "number format of the convolutions; auto: the faster on this machine", "float32")
     tolerance: float = setting(number(0), "end a stage whose loss falls by less than this share of it over ten epochs", 0.0)
     pixel_unit: str = setting(choice(*choices.PIXEL_UNITS), "unit of what is optimised: as the network's input, 0 to 1, 0 to 255", "standardised")
     clip_at: str = setting(choice("auto", *choices.CLIP_AT), "clip pixels at each step, or a stage's end; auto: step for lbfgs, else end", "auto")
-    keep: str = setting(choice("auto", *choices.KEEP), "a stage's last composite, or that of the lowest loss; auto: best for lbfgs, else last", "auto")
+    keep: str = setting(choice("auto", *choices.KEEP), "a stage's last composite, that of the lowest loss, or the average; auto: best for lbfgs, else last", "auto")
+    average_decay: float = setting(number(0, most=0.999999), "decay of the average of a stage's composites, which counts the last ones most", 0.99)
     # the pictures
     init: str = setting(named_or_path(*choices.INITS, what="a picture"), "what the first stage starts from", "content")
+    noise: float = setting(number(0, most=1), "share of noise in what the first stage starts from", 0.0)
+    size_factor: float = setting(number(1, most=100), "a ladder of sizes, each so many times the one before, up to the last stage's; 1: the stages' own sizes", 1.0)
+    smallest_size: int = setting(integer(1), "the least `side` of a ladder's sizes", 128)
+    margin: int = setting(integer(0), "pixels around the picture, at least, that are optimised with it and cut off, on the network's grid; 0: none", 0)
     carry: str = setting(choice(*choices.CARRIES), "what a stage takes over: the picture, or its change from the content", "picture")
-    resize: str = setting(choice(*choices.RESIZES), "of four neighbours as MXNet; antialiased or Lanczos as Pillow", "bilinear")
+    carry_moments: bool = setting(boolean(), "whether a stage takes over Adam's moments and its count of steps too", False)
+    resize: str = setting(choice(*choices.RESIZES), "of four neighbours as MXNet; antialiased, bicubic or Lanczos as Pillow", "bilinear")
     style_size: str | float = setting(style_size(), "style picture squashed to the content's size, or its longest side as a multiple of the composite's", "content")
+    enlarge_style: bool = setting(boolean(), "whether a style picture in its own shape may be enlarged", True)
+    preserve_colors: str = setting(choice(*choices.PRESERVE_COLORS), "keep the content's colours: its chroma under the result's luminance, or brought to the style picture before", "no")
     side: str = setting(choice(*choices.SIDES), "which side of the composite a size of one number is", "longest")
     enlarge: bool = setting(boolean(), "whether such a size may be more than the content picture's longest side", True)
 
@@ -135,11 +153,17 @@ class Recipe:
                 raise InputError(f"{kind}: [] is not {layers().allowed}")
         if not self.content_layers and not self.style_layers:
             raise InputError("content_layers, style_layers: at least one layer is needed")
+        if 1 < self.size_factor < SMALLEST_FACTOR:
+            raise InputError(f"size_factor: {self.size_factor} is neither 1, for no ladder, nor at least {SMALLEST_FACTOR}")
         self._check_sizes()
 
     def _check_sizes(self) -> None:
         least = max(2, smallest_side(self.last_layer))  # a total variation takes two
-        for stage in self.stages:
+        for place, stage in enumerate(self.stages, start=1):
+            if isinstance(stage.size, str):
+                if stage.size == LADDER and (self.size_factor == 1 or place == len(self.stages)):
+                    raise InputError(f"stage {place}: size: ladder is for stages before the last one of a recipe with a size_factor")
+                continue
             height, width = stage.size if isinstance(stage.size, tuple) else (stage.size, stage.size)
             if min(height, width) < least:
                 raise InputError(

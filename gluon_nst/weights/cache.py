@@ -68,11 +68,14 @@ class Trunk:
         """The parameters of the convolutions up to layer `last`: the zoo's names to float32 NDArrays on the CPU.
 
         `activation_scale`, one of recipes.ACTIVATION_SCALES, is the one to bring the network's activations to. Only Caffe-scaled
-        trunks can be had in Caffe's; others stay as they are.
+        trunks can be had in Caffe's; others stay as they are. A mean of one is measured on the painted pictures.
         """
         arrays = nd.load(str(self.path))
         arrays = {name: array for name, array in arrays.items() if int(name.split(".")[1]) <= last}
-        if activation_scale == "caffe" and self.record["scales"]:
+        if activation_scale == "mean-one":
+            means = conversion.activations({name: array.asnumpy() for name, array in arrays.items()}, last)
+            arrays = conversion.rescale(arrays, {index: 1 / mean for index, mean in means.items()})
+        elif activation_scale == "caffe" and self.record["scales"]:
             unscale = {int(index): 1 / scale for index, scale in self.record["scales"].items()}
             arrays = conversion.pad_as_caffe(conversion.rescale(arrays, unscale))
         return arrays

@@ -7,7 +7,7 @@ RGB that `images.preprocess` has standardised.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Mapping, NamedTuple
+from typing import Any, Iterator, Mapping, NamedTuple
 
 import numpy as np
 from mxnet import cpu, nd
@@ -99,15 +99,26 @@ def output_deviations(parameters: Parameters, pictures: np.ndarray) -> dict[int,
 
     `pictures` are uint8, n × height × width × 3.
     """
+    outputs = _outputs(parameters, pictures, layers.CONVOLUTIONS[-1])
+    return {index: float(output.std(dtype=np.float64)) for index, output in outputs}
+
+
+@nd_mode
+def activations(parameters: Parameters, last: int) -> dict[int, float]:
+    """The mean over the painted pictures of each convolution's output after its ReLU, up to layer `last`, by index."""
+    outputs = _outputs(parameters, paint_pictures(), last)
+    return {index: float(np.maximum(output, 0).mean(dtype=np.float64)) for index, output in outputs}
+
+
+def _outputs(parameters: Parameters, pictures: np.ndarray, last: int) -> Iterator[tuple[int, np.ndarray]]:
+    """The output of each convolution up to layer `last`, by index."""
     arrays = {name: nd.array(array) for name, array in parameters.items()}
-    net = vgg.truncated_vgg19(arrays, layers.CONVOLUTIONS[-1], cpu())
+    net = vgg.truncated_vgg19(arrays, last, cpu())
     X = nd.array((pictures / 255 - RGB_MEAN) / RGB_STD).transpose((0, 3, 1, 2))
-    deviations = {}
     for index, layer in enumerate(net):
         X = layer(X)
         if index in layers.CONVOLUTIONS:
-            deviations[index] = float(X.asnumpy().std(dtype=np.float64))
-    return deviations
+            yield index, X.asnumpy()
 
 
 def calibrate(parameters: Parameters) -> dict[int, float]:

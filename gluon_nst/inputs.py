@@ -1,0 +1,119 @@
+"""The pictures of a run, opened: styles and their shares, regions, and what the result will say of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Callable, Iterator, NamedTuple, Sequence
+
+import numpy as np
+from PIL import Image
+
+from gluon_nst.colours import matched
+from gluon_nst.errors import InputError
+from gluon_nst.files import given
+from gluon_nst.images import Picture
+from gluon_nst.job import Job, Source, Style
+from gluon_nst.recipes import INITS, Recipe
+from gluon_nst.regions import read_regions
+
+Open = Callable[[Source], Picture]
+
+
+class StylePicture(NamedTuple):
+    """A style picture of a run: its share of the style, its own size where it has one, and its regions, R × h × w."""
+
+    picture: Picture
+    weight: float
+    scale: float | None = None
+    regions: np.ndarray | None = None
+
+    def told(self) -> dict[str, Any]:
+        """What the result says of it."""
+        return {"sha256": self.picture.sha256, "weight": self.weight, "scale": self.scale}
+
+
+def style_files(path: Source) -> list[Source]:
+    """The pictures that a style's `path` stands for: itself, or those in a folder, by name."""
+    if isinstance(path, Image.Image) or not given(path).is_dir():
+        return [path]
+    endings = set(Image.registered_extensions())
+    inside = sorted(given(path).iterdir())
+    files = [file for file in inside if file.suffix.lower() in endings and not file.name.startswith(".")]
+    if not files:
+        raise InputError(f"{path}: no pictures in this folder; name one that has some, or a picture")
+    return list(files)
+
+
+def _expanded(styles: Sequence[Style]) -> Iterator[tuple[Source, Style, float]]:
+    """Each picture, the Style that it is of, and its weight: the pictures of a folder share theirs."""
+    for style in styles:
+        files = style_files(style.picture)
+        for file in files:
+            yield file, style, style.weight / len(files)
+
+
+def open_styles(job: Job, content: Picture, recipe: Recipe, open: Open) -> tuple[StylePicture, ...]:
+    """The style pictures of a job, in the content's colours where the `recipe` wants that."""
+    assert isinstance(job.style, tuple)
+    styles = []
+    for file, style, weight in _expanded(job.style):
+        picture = open(file)
+        if recipe.preserve_colors == "histogram":
+            picture = picture._replace(image=matched(picture.image, content.image))
+        styles.append(StylePicture(picture, weight, style.scale))
+    return tuple(styles)
+
+
+def with_regions(
+    job: Job, content: Picture, styles: tuple[StylePicture, ...]
+) -> tuple[np.ndarray | None, tuple[StylePicture, ...]]:
+    """The regions of the content picture, R × h × w, and the styles with theirs; None where there are none."""
+    assert isinstance(job.style, tuple)
+    with_map = sum(style.regions is not None for style in job.style)
+    if job.regions is None:
+        if with_map:
+            raise InputError("--style-regions: the content has no map of regions; give it one with --regions")
+        return None, styles
+    if with_map < len(job.style):
+        raise InputError(
+            f"--regions: {with_map} maps for {len(job.style)} style pictures; give each its own with --style-regions"
+        )
+    maps = [style.regions for _, style, _ in _expanded(job.style) if style.regions is not None]
+    regions = read_regions(job.regions, maps, content.size, [style.picture.size for style in styles])
+    return regions.content, tuple(style._replace(regions=own) for style, own in zip(styles, regions.styles))
+
+
+def told(
+    job: Job, recipe: Recipe, pictures: dict[str, Picture | None], styles: Sequence[StylePicture], open: Open
+) -> dict[str, Any]:
+    """What the result says of its inputs: the SHA-256 of each, by `content_sha256`, `style_sha256` and so on.
+
+    `pictures` are the content and, where there is one, the start. Several styles, or one that is not as the recipe has it,
+    are told of one by one.
+    """
+    said: dict[str, Any] = {}
+    for name, picture in pictures.items():
+        if picture is not None and (name != "init" or recipe.init not in INITS):
+            said[f"{name}_sha256"] = picture.sha256
+    if len(styles) == 1 and styles[0].scale is None:
+        said["style_sha256"] = styles[0].picture.sha256
+    else:
+        said["styles"] = [style.told() for style in styles]
+    assert isinstance(job.style, tuple)
+    if job.mask is not None:
+        said["mask_sha256"] = open(job.mask).sha256
+    if job.regions is not None:
+        maps = [open(style.regions).sha256 for style in job.style if style.regions is not None]
+        said["regions_sha256"] = [open(job.regions).sha256, *maps]
+    content = pictures["content"]
+    if job.flatten and content is not None and content.alpha is not None:
+        said["flattened"] = True
+    return said
+
+
+def inputs(job: Job) -> list[Path]:
+    """The files that a job reads, but for its recipe's and its trunk's."""
+    assert isinstance(job.style, tuple)
+    sources = [job.content, job.mask, job.regions, *(style.regions for style in job.style)]
+    sources += [file for file, _, _ in _expanded(job.style)]
+    return [given(source) for source in sources if isinstance(source, (str, Path)) and source]

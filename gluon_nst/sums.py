@@ -1,0 +1,129 @@
+"""Sums over the positions of feature maps and of pictures, and the losses that are such a sum but for a factor.
+
+The sums of parts of a picture add up to that of the whole, and a mask is a weight in the sum. Only they are computed in the
+network's graph; the rest is arithmetic on a few numbers (`objective`). Everything here works on NDArrays, and on Symbols whose
+variables have shapes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Callable, Mapping, Sequence
+
+from mxnet import nd, sym
+
+from gluon_nst.errors import InputError
+from gluon_nst.recipes.choices import CONTENT_REDUCTIONS
+
+NDArray = Any
+Array = Any
+"""An NDArray, or a Symbol."""
+
+
+def shape_of(X: Array) -> tuple[int, ...]:
+    """The shape of an NDArray, or of a Symbol whose variables have theirs; raises InputError where they have not."""
+    if not isinstance(X, sym.Symbol):
+        return X.shape
+    _, shapes, _ = X.infer_shape_partial()
+    if not shapes or not shapes[0] or 0 in shapes[0]:
+        raise InputError(f"symbol {X.name}: its shape is not known; give its variables their shapes")
+    return shapes[0]
+
+
+def operators(X: Array) -> Any:
+    """MXNet's operators for `X`: `mxnet.nd`, or `mxnet.sym`."""
+    return sym if isinstance(X, sym.Symbol) else nd
+
+
+def summed_product(X: Array, Y: Array) -> Array:
+    """The sum of X · Y over all elements, of shape (1,): a dot product, ten times faster than MXNet's sum."""
+    return operators(X).dot(X.reshape(-1), Y.reshape(-1))
+
+
+def mean_square(X: Array) -> Array:
+    """The mean of X² over all elements, of shape (1,)."""
+    return summed_product(X, X) / math.prod(shape_of(X))
+
+
+def factor(table: Mapping[str, Callable[[int, int], float]], what: str, name: str, shape: tuple[int, ...]) -> float:
+    """The number that `table` has under `name` for features of a `shape`; `what` it is, for an error."""
+    if name not in table:
+        raise InputError(f"{what} {name}: not one of {', '.join(table)}")
+    _, num_channels, height, width = shape
+    return table[name](num_channels, height * width)
+
+
+def weighted(X: Array, weights: Array | None) -> Array:
+    """`X` (1 × c × h × w), such that squares of it are counted by `weights`."""
+    return X if weights is None else operators(X).broadcast_mul(X, weights.sqrt())
+
+
+# -- losses -------------------------------------------------------------------------------------------------------------
+
+
+class SquaredDifference:
+    """The squared difference of a feature map to the content picture's; `reduction` as in `losses.content_loss`."""
+
+    def __init__(self, reduction: str = "mean") -> None:
+        self.reduction = reduction
+
+    def sums(self, X: Array, Y: Array, weights: Array | None = None) -> Array:
+        """Over all positions and channels, of shape (1,); `weights` as in `Statistic.sums`."""
+        difference = weighted(X - Y, weights)
+        return summed_product(difference, difference)
+
+    def loss(self, sums: Array, shape: tuple[int, ...], positions: float | None = None) -> Array:
+        """Their mean, or what the `reduction` makes of them, for features of a `shape`; `positions` as there."""
+        counted = math.prod(shape) if positions is None else shape[1] * positions
+        return sums / counted * factor(CONTENT_REDUCTIONS, "reduction", self.reduction, shape)
+
+
+class TotalVariation:
+    """The absolute differences of neighbours in a composite 1 × 3 × h × w (section 14.12.5.3)."""
+
+    def sums(self, X: Array) -> tuple[Array, Array]:
+        """Of those one above the other, and of those side by side; of shape (1,) each."""
+        down = X.slice_axis(axis=2, begin=1, end=None) - X.slice_axis(axis=2, begin=0, end=-1)
+        across = X.slice_axis(axis=3, begin=1, end=None) - X.slice_axis(axis=3, begin=0, end=-1)
+        return self._summed(down), self._summed(across)
+
+    def loss(self, sums: tuple[Array, Array], shape: tuple[int, ...]) -> Array:
+        """Half the sum of the two means."""
+        (down, across), (_, num_channels, height, width) = sums, shape
+        return 0.5 * (down / (num_channels * (height - 1) * width) + across / (num_channels * height * (width - 1)))
+
+    @staticmethod
+    def _summed(X: Array) -> Array:
+        """The sum of |X|, as that of X times its sign; its gradient is the sign."""
+        tiny = 1e-30  # MXNet's sign, and so the gradient of its abs, is five times slower than this clipping
+        return summed_product(X, operators(X).BlockGrad(X.clip(-tiny, tiny) * (1 / tiny)))
+
+
+class SquaredVariation:
+    """The squared differences of neighbours, the diagonal ones too, in a composite 1 × 3 × h × w whose edge goes on.
+
+    A nine-point stencil, as in style-transfer-pytorch.
+    """
+
+    def sums(self, X: Array) -> tuple[Array, ...]:
+        """Of those side by side, one above the other, and along both diagonals; of shape (1,) each."""
+        padded = operators(X).pad(X, mode="edge", pad_width=(0, 0, 0, 0, 1, 1, 1, 1))
+
+        def part(Z: Array, top: int | None, bottom: int | None, left: int | None, right: int | None) -> Array:
+            return Z.slice_axis(axis=2, begin=top, end=bottom).slice_axis(axis=3, begin=left, end=right)
+
+        pairs = (
+            (part(X, 0, None, 1, None), part(X, 0, None, 0, -1)),
+            (part(X, 1, None, 0, None), part(X, 0, -1, 0, None)),
+            (part(padded, 1, None, 1, None), part(padded, 0, -1, 0, -1)),
+            (part(padded, 1, None, 0, -1), part(padded, 0, -1, 1, None)),
+        )
+        differences = (first - second for first, second in pairs)
+        return tuple(summed_product(difference, difference) for difference in differences)
+
+    def loss(self, sums: Sequence[Array], shape: tuple[int, ...]) -> Array:
+        """Twice the sum of a third of the first two means, and of a twelfth of the others."""
+        _, num_channels, height, width = shape
+        across, down, *diagonals = sums
+        size, padded_size = num_channels * height * width, num_channels * (height + 1) * (width + 1)
+        return 2 * ((across + down) / (3 * size) + (diagonals[0] + diagonals[1]) / (12 * padded_size))

@@ -1,0 +1,95 @@
+"""What a stage is to come near: the content picture's features, the styles' statistics, and where in the picture they count."""
+
+from __future__ import annotations
+
+from typing import Any, Iterator, NamedTuple
+
+import numpy as np
+from mxnet import nd
+
+from gluon_nst.canvas import Canvas, at_layer, resized
+from gluon_nst.images import preprocess, standardisation
+from gluon_nst.objective import Guides
+from gluon_nst.recipes import Stage
+from gluon_nst.run import Run, StylePicture
+from gluon_nst.style_statistics import Statistic
+from gluon_nst.vgg import extract_features, get_styles
+
+NDArray = Any
+
+
+class Targets(NamedTuple):
+    """The targets of a stage, as an Objective takes them; `content_X` is the content picture on the stage's canvas."""
+
+    content_X: NDArray
+    contents_Y: list[NDArray]
+    styles_Y: list[list[NDArray]]
+    guides: Guides
+
+
+def targets_of(run: Run, stage: Stage, net: Any, statistic: Statistic) -> Targets:
+    """The Targets of a `stage` of `run`."""
+    recipe, canvas, (height, width) = run.recipe, run.canvas(stage), stage.shape
+    content_X = canvas.place(preprocess(run.content.array, (width, height), recipe.resize)).as_in_context(run.device)
+    contents_Y, _ = extract_features(content_X, net, recipe.content_layers, ())
+    return Targets(content_X, contents_Y, _blended(run, stage, net, statistic), _guides(run, canvas, content_X))
+
+
+def _guides(run: Run, canvas: Canvas, content_X: NDArray) -> Guides:
+    contents: dict[int, NDArray] = {}
+    styles: dict[int, list[NDArray]] = {}
+    if canvas.size != canvas.shape:  # the margin is free
+        inside = canvas.frame().as_in_context(run.device)
+        contents = {layer: at_layer(inside, layer) for layer in run.recipe.content_layers}
+    mask = behind = None
+    if run.mask is not None:
+        mask = canvas.place(_pixels(run.mask, canvas.shape)).as_in_context(run.device)
+        scale, shift = (nd.array(values, ctx=run.device) for values in standardisation(run.recipe.pixel_unit))
+        behind = nd.broadcast_div(nd.broadcast_sub(content_X, shift), scale)
+    where = [mask] if mask is not None else []
+    if run.regions is not None:
+        where = [canvas.place(_pixels(region, canvas.shape)).as_in_context(run.device) for region in run.regions]
+        where = [region if mask is None else region * mask for region in where]
+    if where:
+        styles = {layer: [at_layer(weights, layer) for weights in where] for layer in run.recipe.style_layers}
+    return Guides(contents, styles, mask, behind)
+
+
+def _pixels(weights: np.ndarray, shape: tuple[int, int]) -> NDArray:
+    """Weights of a picture's pixels, h × w, at another shape: 1 × 1 × h × w."""
+    return nd.array(resized(weights, shape)[None, None])
+
+
+def _blended(run: Run, stage: Stage, net: Any, statistic: Statistic) -> list[list[NDArray]]:
+    """The statistics of all styles together, for each style layer and each region: weighted means."""
+    regions = 1 if run.regions is None else len(run.regions)
+    sums: list[list[Any]] = [[0] * regions for _ in run.recipe.style_layers]
+    weights = [0.0] * regions
+    for style in run.styles:
+        present = [style.regions is None or bool(style.regions[number].any()) for number in range(regions)]
+        weights = [before + style.weight * here for before, here in zip(weights, present)]
+        for layer, statistics in enumerate(_statistics(run, style, stage, net, statistic, present)):
+            for number, each in statistics.items():
+                sums[layer][number] = sums[layer][number] + each * style.weight
+    return [[total / weight for total, weight in zip(totals, weights)] for totals in sums]
+
+
+def _statistics(
+    run: Run, style: StylePicture, stage: Stage, net: Any, statistic: Statistic, present: list[bool]
+) -> Iterator[dict[int, NDArray]]:
+    """{region: statistic} of one style picture, for each style layer in turn; of the regions that are `present` in it."""
+    recipe = run.recipe
+    height, width = run.style_shape(style, stage)
+    _, styles_Y = get_styles(style.picture.array, (width, height), run.device, net, recipe.style_layers, recipe.resize)
+    numbers = [number for number, here in enumerate(present) if here]
+    for layer in recipe.style_layers:
+        Y = styles_Y.pop(0)  # each large feature map goes as soon as its statistic is there
+        if style.regions is None:
+            yield {0: statistic.of(Y)}
+            continue
+        found = {}
+        for number in numbers:
+            pixels = _pixels(style.regions[number], (height, width)).as_in_context(run.device)
+            weights = at_layer(pixels, layer)
+            found[number] = statistic.of(Y, weights, float(weights.sum().asscalar()))
+        yield found

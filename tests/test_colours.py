@@ -1,0 +1,233 @@
+"""L*a*b* against scikit-image, and what is kept of two pictures whose colours are combined."""
+
+import gluon_nst as nst
+from gluon_nst import colours
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import color
+
+from painting import paint
+
+STEP = 0.3
+"""What rounding to 8 bits may do to L*: 0.25 was the most of a hundred thousand random colours."""
+
+CHROMA_STEP = 1.0
+"""The same for the distance in a* and b*: 0.77 was the most."""
+
+
+def picture(pixels):
+    return Image.fromarray(np.asarray(pixels).astype(np.uint8))
+
+
+def lab(picture):
+    """By scikit-image, whose coefficients have six digits: as far as 0.005 from ours."""
+    return color.rgb2lab(np.asarray(picture) / 255)
+
+
+def random_colours(seed, height=100, width=120):
+    return picture(np.random.default_rng(seed).integers(0, 256, (height, width, 3)))
+
+
+def saturated(seed, height=100, width=120):
+    """Each pixel one of the eight corners of the RGB cube."""
+    return picture(np.random.default_rng(seed).integers(0, 2, (height, width, 3)) * 255)
+
+
+def strokes(seed, height=100, width=120):
+    """What a stylised picture looks like to a program: smooth colours, much contrast, and edges everywhere."""
+    blobs = paint(height, width, seed).astype(float)
+    return picture(np.clip((blobs - 128) * 2 + 128, 0, 255) // 40 * 40)
+
+
+PICTURES = {"random": random_colours, "saturated": saturated, "strokes": strokes}
+
+
+# -- CIE L*a*b* -------------------------------------------------------------------------------------------------------
+
+RGB = {
+    "random": np.random.default_rng(1).random((50, 60, 3)),
+    "greys": np.repeat(np.linspace(0, 1, 256), 3).reshape((16, 16, 3)),
+    "primaries": np.array([[[r, g, b] for r in (0.0, 1.0) for g in (0.0, 1.0) for b in (0.0, 1.0)]]),
+}
+
+
+@pytest.mark.parametrize("kind", RGB)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_lab_is_scikit_images(kind, dtype):
+    rgb = RGB[kind].astype(dtype)
+    found = colours.to_lab(rgb)
+    assert found.dtype == dtype and found.shape == rgb.shape
+    assert np.abs(found - color.rgb2lab(RGB[kind])).max() < 0.006  # of 100: their coefficients have six digits
+    assert np.abs(colours.from_lab(found) - color.lab2rgb(found)).max() < 1e-4
+
+
+@pytest.mark.parametrize("dtype, bound", [("float32", 5e-5), ("float64", 1e-12)])
+def test_what_goes_to_lab_comes_back_even_outside_of_what_can_be_shown(dtype, bound):
+    rgb = np.random.default_rng(2).uniform(-0.3, 1.4, (50, 60, 3)).astype(dtype)
+    assert np.abs(colours.from_lab(colours.to_lab(rgb)) - rgb).max() < bound
+    assert colours.from_lab(np.array([[[50, 100, -100.0]]])).min() < -0.1  # not clipped
+
+
+def test_a_grey_has_no_chroma_and_white_is_100():
+    found = colours.to_lab(RGB["greys"])
+    assert np.abs(found[..., 1:]).max() < 1e-10 and found[..., 0].max() == pytest.approx(100)
+
+
+# -- the lightness of one, the colours of another ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("light", PICTURES)
+@pytest.mark.parametrize("chroma", PICTURES)
+def test_the_lightness_is_kept_whatever_the_colours(light, chroma):
+    content, stylised = PICTURES[chroma](3), PICTURES[light](4)
+    made = colours.with_luminance_of(stylised, content)
+    assert made.mode == "RGB" and made.size == stylised.size
+    assert np.abs(lab(made) - lab(stylised))[..., 0].max() < STEP
+
+
+@pytest.mark.parametrize("chroma", PICTURES)
+def test_the_chroma_is_that_of_the_colours_where_it_can_be_shown_and_the_hue_everywhere(chroma):
+    content, stylised = PICTURES[chroma](5), random_colours(6)
+    made, wanted = lab(colours.with_luminance_of(stylised, content)), lab(content)
+    exact = colours.from_lab(np.concatenate([lab(stylised)[..., :1], wanted[..., 1:]], axis=2))
+    can_be_shown = ((exact >= 0) & (exact <= 1)).all(axis=2)
+    assert 0.1 < can_be_shown.mean() < 0.9
+    distances = np.linalg.norm((made - wanted)[..., 1:], axis=2)
+    assert distances[can_be_shown].max() < CHROMA_STEP
+    # The same hue is the same direction from grey: nothing across it, and not the other way.
+    sizes = np.linalg.norm(wanted[..., 1:], axis=2)
+    along, across = wanted[..., 1:] / np.maximum(sizes, 1e-9)[..., None], wanted[..., [2, 1]] * [-1, 1]
+    across = across / np.maximum(sizes, 1e-9)[..., None]
+    assert np.abs((made[..., 1:] * across).sum(axis=2)).max() < CHROMA_STEP
+    lengths = (made[..., 1:] * along).sum(axis=2)
+    assert lengths.min() > -CHROMA_STEP and (lengths - sizes).max() < CHROMA_STEP
+
+
+def test_no_more_chroma_is_lost_than_must_be():
+    content, stylised = saturated(7), random_colours(8)
+    made = lab(colours.with_luminance_of(stylised, content))
+    lost = np.linalg.norm((made - lab(content))[..., 1:], axis=2) > 5
+    more = made[lost] + 0.05 * (made[lost] * [0, 1, 1]) + 2 * np.sign(made[lost]) * [0, 1, 1]
+    rgb = colours.from_lab(more)
+    assert lost.mean() > 0.3 and ((rgb < 0) | (rgb > 1)).any(axis=1).mean() > 0.99  # a few on a concave stretch of blue
+
+
+def test_a_picture_with_its_own_lightness_is_itself():
+    for kind in PICTURES.values():
+        made = colours.with_luminance_of(kind(9), kind(9))
+        assert np.abs(np.asarray(made, int) - np.asarray(kind(9), int)).max() == 0
+
+
+def test_grey_colours_make_a_grey_picture_and_white_and_black_stay():
+    grey = Image.new("RGB", (120, 100), (90, 90, 90))
+    made = np.asarray(colours.with_luminance_of(random_colours(10), grey), int)
+    assert np.ptp(made, axis=2).max() == 0
+    for value in (0, 255):
+        flat = Image.new("RGB", (120, 100), (value,) * 3)
+        assert np.abs(np.asarray(colours.with_luminance_of(flat, saturated(11)), int) - value).max() == 0
+
+
+def test_a_picture_of_several_bands_is_that_of_its_parts():
+    height, width = 3, colours.BAND  # a band for each row
+    light, chroma = strokes(12, height, width), random_colours(13, height, width)
+    made = np.asarray(colours.with_luminance_of(light, chroma))
+    row = [each.crop((0, 1, width, 2)) for each in (light, chroma)]
+    assert np.array_equal(made[1:2], np.asarray(colours.with_luminance_of(*row)))
+
+
+def test_pictures_of_two_sizes_are_refused():
+    with pytest.raises(nst.InputError, match="pictures of 100 x 120 and 120 x 100 pixels: .*; resize one of them"):
+        colours.with_luminance_of(strokes(14), strokes(14, 120, 100))
+
+
+# -- a style in the content's colours ---------------------------------------------------------------------------------
+
+
+def moments(picture):
+    pixels = np.asarray(picture, float).reshape((-1, 3)) / 255
+    return pixels.mean(axis=0), np.cov(pixels.T, bias=True)
+
+
+def mid_range(seed, height=100, width=120):
+    """Colours about some mid grey, apart by 8 to 25 levels in three random directions: far from black and white."""
+    random = np.random.default_rng(seed)
+    directions = np.linalg.qr(random.normal(size=(3, 3)))[0]
+    apart = random.uniform(-1.7, 1.7, (height, width, 3)) * random.uniform(8, 25, 3)
+    return picture(np.rint(128 + 20 * random.uniform(-1, 1, 3) + apart @ directions.T))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_matched_style_has_the_contents_mean_and_covariance(seed):
+    style, content = mid_range(seed), mid_range(seed + 100, 80, 90)
+    made = colours.matched(style, content)
+    assert made.size == style.size and made.mode == "RGB"
+    assert np.asarray(made).min() > 0 and np.asarray(made).max() < 255  # nothing was clipped
+    (mean, covariance), (content_mean, content_covariance) = moments(made), moments(content)
+    assert np.abs(mean - content_mean).max() < 1e-3
+    assert np.abs(covariance - content_covariance).max() < 1e-4  # rounding to 8 bits adds 1.3e-6 to variances of 1e-2
+
+
+def test_matched_is_the_papers_linear_map():
+    style, content = mid_range(20), mid_range(21)
+    (mean, covariance), (content_mean, content_covariance) = moments(style), moments(content)
+
+    def power(matrix, exponent):
+        values, vectors = np.linalg.eigh(matrix)
+        return vectors @ np.diag(values**exponent) @ vectors.T
+
+    A = power(content_covariance, 0.5) @ power(covariance, -0.5)
+    expected = (np.asarray(style) / 255 - mean) @ A.T + content_mean
+    assert np.abs(np.asarray(colours.matched(style, content)) / 255 - expected).max() < 0.51 / 255
+
+
+def test_a_style_in_its_own_colours_is_itself():
+    style = mid_range(22)
+    assert np.abs(np.asarray(colours.matched(style, style), int) - np.asarray(style, int)).max() == 0
+
+
+def test_what_can_not_be_shown_is_clipped_and_does_not_wrap():
+    style, content = mid_range(23), saturated(24)
+    mean, covariance = moments(style)
+    made = np.asarray(colours.matched(style, content), int)
+    assert {0, 255} <= set(made.ravel().tolist())
+    # The content's channels are independent and alike, so that the style's own, whitened, become brighter with them.
+    values, vectors = np.linalg.eigh(covariance)
+    white = (np.asarray(style) / 255 - mean) @ (vectors / np.sqrt(values)) @ vectors.T
+    assert (made[white > 1.2] == 255).mean() > 0.95 and (made[white < -1.2] == 0).mean() > 0.95
+
+
+def test_a_style_of_one_colour_becomes_the_contents_mean():
+    content = paint(60, 80, 25)
+    made = np.asarray(colours.matched(Image.new("RGB", (50, 40), (200, 30, 70)), picture(content)), int)
+    assert np.ptp(made.reshape((-1, 3)), axis=0).max() == 0
+    assert np.abs(made[0, 0] - content.mean(axis=(0, 1))).max() <= 0.51
+
+
+def test_a_grey_style_keeps_its_greys_apart_in_the_contents_colours():
+    greys = np.asarray(picture(paint(60, 80, 26)).convert("L"))
+    content = mid_range(27)
+    made = np.asarray(colours.matched(picture(np.repeat(greys[..., None], 3, axis=2)), content), float)
+    mean, covariance = moments(content)
+    assert np.abs(made.mean(axis=(0, 1)) / 255 - mean).max() < 2e-3
+    apart = made.reshape((-1, 3)) - made.mean(axis=(0, 1))
+    _, sizes, directions = np.linalg.svd(apart, full_matrices=False)
+    assert sizes[1] < 0.05 * sizes[0]  # a line of colours
+    assert abs(np.corrcoef(greys.ravel(), apart @ directions[0])[0, 1]) > 0.999
+    assert 0.1 < apart.std() / 255 / np.sqrt(np.trace(covariance) / 3) < 1.01  # as far apart as the content's, or less
+
+
+def test_the_noise_of_a_nearly_grey_style_does_not_become_colours():
+    greys = np.asarray(picture(paint(60, 80, 28)).convert("L"), int)[..., None]
+    noise = np.random.default_rng(29).integers(0, 2, (60, 80, 3))  # half a level: a scan of a drawing
+    content = mid_range(30)
+    made, clean = (colours.matched(picture((greys + each).clip(0, 255)), content) for each in (noise, noise * 0))
+    difference = np.asarray(made, float) - np.asarray(clean, float)
+    assert difference.std() < 0.4 * np.asarray(content, float).std(axis=(0, 1)).max()
+
+
+@pytest.mark.parametrize("value", [(0, 0, 0), (255, 255, 255), (10, 200, 90)])
+def test_a_content_of_one_colour_gives_that_colour(value):
+    made = np.asarray(colours.matched(strokes(31), Image.new("RGB", (30, 20), value)), int)
+    assert np.abs(made - value).max() <= 1

@@ -1,0 +1,337 @@
+"""Label maps as people make them: antialiased, compressed, of another size and mode; and those that are none."""
+
+import gluon_nst as nst
+from gluon_nst import regions
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFilter
+
+from painting import paint
+
+WHITE, BLACK, GREY, RED, GREEN, BLUE = (
+    (255, 255, 255),
+    (0, 0, 0),
+    (128, 128, 128),
+    (230, 20, 30),
+    (20, 150, 40),
+    (30, 40, 200),
+)
+SIZE = (120, 180)
+
+ELLIPSES = [(RED, (10, 10, 90, 70)), (BLUE, (70, 40, 150, 110)), (BLACK, (100, 5, 170, 50))]
+"""Painted on white in this order, for a picture of SIZE; red's edge meets white and blue, blue's white, red and black."""
+
+
+def painted(shapes=ELLIPSES, ground=WHITE, size=SIZE, finer=4):
+    """Ellipses on a ground, antialiased: painted `finer` times as large and averaged."""
+    height, width = size
+    picture = Image.new("RGB", (width * finer, height * finer), ground)
+    for colour, box in shapes:
+        ImageDraw.Draw(picture).ellipse([finer * each for each in box], fill=colour)
+    return picture.resize((width, height), Image.BOX)
+
+
+def true_weights(colours, shapes=ELLIPSES, ground=WHITE, size=SIZE):
+    """Where a pixel's middle has each of the colours: len(colours) × h × w, bool."""
+    finer = 5
+    scaled = [(colour, [finer * each for each in box]) for colour, box in shapes]
+    exact = np.asarray(painted(scaled, ground, [finer * each for each in size], 1))
+    middles = exact[finer // 2 :: finer, finer // 2 :: finer]
+    return np.stack([(middles == colour).all(axis=2) for colour in colours])
+
+
+def read(content, *styles, size=SIZE):
+    styles = styles or (content,)
+    sizes = [each.size[::-1] if isinstance(each, Image.Image) else SIZE for each in styles]
+    return regions.read_regions(content, styles, size, sizes)
+
+
+def near(colours, expected, within=12):
+    """Whether there are as many colours as expected, each near one of these."""
+    distances = np.linalg.norm(np.array(colours, float)[:, None] - np.array(expected)[None], axis=2)
+    return len(colours) == len(expected) and distances.min(axis=0).max() <= within
+
+
+def save(tmp_path, picture, name, **options):
+    picture.save(tmp_path / name, **options)
+    return tmp_path / name
+
+
+# -- what a map says --------------------------------------------------------------------------------------------------
+
+
+def test_each_pixel_of_the_content_is_in_the_region_of_its_colour():
+    found = read(painted(finer=1))
+    assert sorted(found.colours) == sorted([WHITE, RED, BLUE, BLACK]) and found.colours[0] == WHITE
+    assert all(isinstance(value, int) for colour in found.colours for value in colour)
+    assert found.content.shape == (4, *SIZE) and found.content.dtype == np.float32
+    assert np.array_equal(found.content.sum(axis=0), np.ones(SIZE)) and set(np.unique(found.content)) == {0, 1}
+    pixels = np.asarray(painted(finer=1))
+    for colour, weights in zip(found.colours, found.content):
+        assert np.array_equal(weights, (pixels == colour).all(axis=2))
+
+
+def test_a_region_of_a_style_is_where_its_map_has_the_contents_colour():
+    content = painted([(RED, (10, 10, 90, 70))])
+    first = painted([(RED, (0, 0, 40, 40))], GREEN, (60, 50), 1)
+    second = painted([(BLUE, (0, 0, 40, 40))], (250, 252, 249), (40, 80), 1)
+    found = read(content, first, second)
+    assert found.colours == [WHITE, RED] and [each.shape for each in found.styles] == [(2, 60, 50), (2, 40, 80)]
+    assert all(each.dtype == np.float32 for each in found.styles)
+    assert found.styles[0][0].max() == 0  # no white there: only the second style gives some
+    assert np.array_equal(found.styles[0][1], (np.asarray(first) == RED).all(axis=2))  # and nothing of the green
+    assert np.array_equal(found.styles[1][0], (np.asarray(second) == (250, 252, 249)).all(axis=2))
+    assert found.styles[1][1].max() == 0
+
+
+def test_of_two_near_colours_each_takes_its_own():
+    light, dark = (200, 60, 60), (150, 60, 60)
+    content = painted([(dark, (10, 10, 90, 70))], light)
+    style = painted([(light, (10, 10, 90, 70))], dark)
+    found = read(content, style)
+    assert found.colours == [light, dark]
+    assert found.styles[0][0].mean() < 0.3 < 0.6 < found.styles[0][1].mean()
+
+
+# -- edges and noise --------------------------------------------------------------------------------------------------
+
+SAVED = {
+    "png": ("map.png", {}),
+    "jpeg 95": ("map.jpg", {"quality": 95}),
+    "jpeg 75": ("map.jpg", {"quality": 75}),
+    "webp": ("map.webp", {"quality": 80}),
+}
+
+
+@pytest.mark.parametrize("kind", SAVED)
+def test_antialiased_and_compressed_edges_are_no_regions_and_stay_where_they_are(tmp_path, kind):
+    name, options = SAVED[kind]
+    found = read(save(tmp_path, painted(), name, **options))
+    expected = [WHITE, RED, BLUE, BLACK]
+    assert near(found.colours, expected)
+    order = [int(np.linalg.norm(np.array(expected) - colour, axis=1).argmin()) for colour in found.colours]
+    true = true_weights(expected)[order]
+    assert (found.content != true).any(axis=0).mean() < 0.015
+    for weights, real in zip(found.content, true):  # what is wrong is at most two pixels from the edge
+        around = np.asarray(Image.fromarray(real).convert("L").filter(ImageFilter.MaxFilter(5))) > 0
+        assert not (weights > 0)[~around].any()
+
+
+@pytest.mark.parametrize("finer", [4, 16])
+@pytest.mark.parametrize("blur", [0, 0.7])
+@pytest.mark.parametrize("kind", ["png", "jpeg 75"])
+def test_an_edge_of_black_and_white_is_not_in_the_grey_region(tmp_path, finer, blur, kind):
+    shapes = [(BLACK, (10, 10, 80, 110)), (GREY, (100, 20, 170, 100))]
+    picture = painted(shapes, finer=finer).filter(ImageFilter.GaussianBlur(blur))
+    found = read(save(tmp_path, picture, *SAVED[kind][:1], **SAVED[kind][1]))
+    assert near(found.colours, [WHITE, BLACK, GREY])
+    grey = found.content[[max(colour) - min(colour) < 9 and 100 < colour[0] < 156 for colour in found.colours]][0]
+    assert grey[:, :92].max() == 0  # none about the black ellipse
+    assert abs(grey.mean() - true_weights([GREY], shapes).mean()) < 0.005
+
+
+def test_a_scaled_up_map_with_its_edges_blurred_has_the_same_regions():
+    for resample in (Image.BILINEAR, Image.BICUBIC, Image.LANCZOS):
+        large = painted().resize((720, 480), resample)
+        assert near(read(large, size=(480, 720)).colours, [WHITE, RED, BLUE, BLACK])
+
+
+@pytest.mark.parametrize("width, options", [(3, {}), (5, {"quality": 75})])
+def test_thin_lines_are_regions(tmp_path, width, options):
+    picture = Image.new("RGB", (180 * 8, 120 * 8), WHITE)
+    ImageDraw.Draw(picture).line((20 * 8, 15 * 8, 170 * 8, 100 * 8), fill=RED, width=width * 8)
+    picture = picture.resize((180, 120), Image.BOX)
+    found = read(save(tmp_path, picture, "map.jpg" if options else "map.png", **options))
+    assert near(found.colours, [WHITE, RED], within=40)
+    assert found.content[1].sum() == pytest.approx(width * np.hypot(150, 85), rel=0.2)
+
+
+def test_a_speck_is_no_region_but_a_small_region_is():
+    speck, small = (painted([(RED, (50, 50, 50 + side, 50 + side))], finer=1) for side in (3, 10))
+    assert read(speck).colours == [WHITE] and read(speck).content.min() == 1
+    assert read(small).colours == [WHITE, RED]
+
+
+def test_some_grain_is_overlooked():
+    grain = np.random.default_rng(1).normal(0, 2.5, (*SIZE, 3))
+    noisy = Image.fromarray(np.clip(np.asarray(painted()) + grain, 0, 255).astype(np.uint8))
+    found = read(noisy)
+    assert near(found.colours, [WHITE, RED, BLUE, BLACK])
+    assert (found.content.sum(axis=(1, 2)) > 0.02 * SIZE[0] * SIZE[1]).all()
+
+
+# -- modes and sizes --------------------------------------------------------------------------------------------------
+
+
+def test_a_palette_picture_is_a_map(tmp_path):
+    path = save(tmp_path, painted().quantize(64), "map.png")
+    with Image.open(path) as picture:
+        assert picture.mode == "P"
+    assert near(read(path).colours, [WHITE, RED, BLUE, BLACK])
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "I;16"])
+def test_a_greyscale_picture_is_a_map(tmp_path, mode):
+    grey = painted([(BLACK, (10, 10, 80, 110))]).convert("L")
+    picture = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257) if mode == "I;16" else grey.convert(mode)
+    found = read(save(tmp_path, picture, "map.png"))
+    assert found.colours == [WHITE, BLACK]
+    assert found.content[1].mean() == pytest.approx(np.pi * 35 * 50 / (120 * 180), rel=0.02)
+
+
+def test_what_is_transparent_is_white():
+    picture = painted([(RED, (10, 10, 80, 110))], finer=1).convert("RGBA")
+    picture.paste((0, 255, 0, 0), (100, 0, 180, 120))
+    assert read(picture).colours == [WHITE, RED]
+
+
+def test_a_map_of_another_size_is_scaled_without_new_colours():
+    for scale in (0.5, 3):
+        size = [int(scale * each) for each in SIZE]
+        found = read(painted(), size=size)
+        assert near(found.colours, [WHITE, RED, BLUE, BLACK]) and found.content.shape == (4, *size)
+        assert np.array_equal(found.content.sum(axis=0), np.ones(size))
+        true = true_weights(found.colours).mean(axis=(1, 2))
+        assert np.abs(found.content.mean(axis=(1, 2)) - true).max() < 0.01
+
+
+def test_a_region_that_the_scaling_leaves_out_is_none():
+    line = painted([], finer=1)
+    ImageDraw.Draw(line).line((0, 41, 180, 41), fill=RED, width=3)
+    assert read(line).colours == [WHITE, RED]
+    found = read(line, size=(12, 18))
+    assert found.colours == [WHITE] and found.content.shape == (1, 12, 18)
+
+
+# -- what is refused --------------------------------------------------------------------------------------------------
+
+
+def refusal(*arguments):
+    with pytest.raises(nst.InputError) as refused:
+        regions.read_regions(*arguments)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def test_a_colour_that_no_style_has_is_named_with_the_files_to_paint_it_into(tmp_path):
+    content = save(tmp_path, painted(), "content-map.png")
+    styles = [save(tmp_path, painted(ELLIPSES[1:]), f"style-{number}.png") for number in (1, 2)]
+    message = refusal(content, styles, SIZE, [SIZE, SIZE])
+    assert message.startswith(f"{content}: ") and "#e6141e" in message
+    assert message.endswith(f"paint it into {styles[0]} or {styles[1]}")
+    assert "the content's map: " in refusal(painted(), [painted(ELLIPSES[1:])], SIZE, [SIZE])
+
+
+def test_a_colour_that_the_scaled_style_has_not_any_more_is_missing():
+    line = painted([], finer=1)
+    ImageDraw.Draw(line).line((0, 41, 180, 41), fill=RED, width=3)
+    assert "#e6141e" in refusal(line, [line], SIZE, [(12, 18)])
+
+
+@pytest.mark.parametrize("which", ["content", "style"])
+def test_another_shape_than_the_pictures_is_refused(tmp_path, which):
+    path = save(tmp_path, painted(), "map.png")
+    sizes = {"content": SIZE, "style": SIZE, which: (120, 160)}
+    message = refusal(path, [path], sizes["content"], [sizes["style"]])
+    assert message.startswith(f"{path}: 120 x 180 pixels are of another shape than the 120 x 160 of its picture; ")
+
+
+def test_a_shape_that_rounding_changes_is_not_refused():
+    assert read(painted(), size=(33, 48)).content.shape[1:] == (33, 48)
+
+
+PHOTOGRAPHS = {
+    "noise": lambda: Image.fromarray(np.random.default_rng(2).integers(0, 256, (*SIZE, 3), dtype=np.uint8)),
+    "smooth": lambda: Image.fromarray(paint(*SIZE)).filter(ImageFilter.GaussianBlur(3)),
+    "grainy": lambda: Image.fromarray(paint(*SIZE)),
+    "grey": lambda: Image.fromarray(paint(*SIZE)).convert("L").filter(ImageFilter.GaussianBlur(3)),
+}
+
+
+@pytest.mark.parametrize("kind", PHOTOGRAPHS)
+def test_a_photograph_is_no_map(tmp_path, kind):
+    path = save(tmp_path, PHOTOGRAPHS[kind](), "photograph.png")
+    message = refusal(path, [painted()], SIZE, [SIZE])
+    assert message.startswith(f"{path}: probably a photograph and no map of regions; paint each region in one flat")
+    assert refusal(painted(), [path], SIZE, [SIZE]).startswith(f"{path}: probably a photograph")
+
+
+def board(count):
+    """A map of `count` colours, far from each other, in strips."""
+    levels = [(r, g, b) for r in (0, 120, 240) for g in (0, 120, 240) for b in (0, 120, 240)][:count]
+    return Image.fromarray(np.repeat(np.array(levels, np.uint8)[None], 5, axis=1).repeat(40, axis=0))
+
+
+def test_sixteen_colours_are_a_map_and_seventeen_are_not():
+    assert len(regions.read_regions(board(16), [board(16)], (40, 80), [(40, 80)]).colours) == 16
+    assert "16 colours at most" in refusal(board(17), [board(16)], (40, 85), [(40, 80)])
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_each_style_needs_a_map(count):
+    assert refusal(painted(), [painted()] * count, SIZE, [SIZE]).startswith(f"{count} style maps for 1 style pictures")
+
+
+def test_a_file_that_is_no_picture_is_refused(tmp_path):
+    (tmp_path / "map.png").write_text("no picture")
+    assert "not a picture" in refusal(tmp_path / "map.png", [painted()], SIZE, [SIZE])
+    assert "no such file" in refusal(painted(), [tmp_path / "nowhere.png"], SIZE, [SIZE])
+
+
+# -- masks ------------------------------------------------------------------------------------------------------------
+
+
+def disc(mode="L", size=SIZE):
+    return painted([(WHITE, (30, 20, 130, 100))], BLACK, size).convert(mode)
+
+
+def test_a_mask_is_1_where_it_is_white_and_0_where_it_is_black():
+    mask = regions.read_mask(disc(), SIZE)
+    assert mask.dtype == np.float32 and mask.shape == SIZE and (mask.min(), mask.max()) == (0, 1)
+    assert np.array_equal(mask, np.asarray(disc(), np.float32) / 255)  # greys between
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_a_mask_may_have_any_mode(tmp_path, mode):
+    picture = Image.fromarray(np.asarray(disc()).astype(np.uint16) * 257) if mode == "I;16" else disc(mode)
+    mask = regions.read_mask(save(tmp_path, picture, "mask.png"), SIZE)
+    expected = np.asarray(picture.convert("RGB").convert("L")) if mode in ("1", "P") else np.asarray(disc())
+    assert np.abs(mask - expected / 255.0).max() < 0.01
+
+
+def test_a_masks_transparency_is_flattened_on_white():
+    picture = Image.new("RGBA", (40, 30), (0, 0, 0, 255))
+    picture.paste((0, 0, 0, 0), (0, 0, 20, 30))
+    mask = regions.read_mask(picture, (30, 40))
+    assert mask[:, :20].min() == 1 and mask[:, 20:].max() == 0
+
+
+@pytest.mark.parametrize("size", [(30, 45), (240, 360)])
+def test_a_mask_is_scaled_with_antialiasing(size):
+    fine = Image.fromarray((np.indices(SIZE).sum(axis=0) % 2 * 255).astype(np.uint8))  # a chessboard of single pixels
+    for picture in (disc(), fine):
+        mask = regions.read_mask(picture, size)
+        assert mask.shape == size and mask.mean() == pytest.approx(np.asarray(picture).mean() / 255, abs=0.005)
+    if size < SIZE:
+        assert np.ptp(mask[2:-2, 2:-2]) < 0.1  # evenly grey, where samples would be black or white
+
+
+@pytest.mark.parametrize("level, kept", [(0, False), (3, False), (40, True)])
+def test_a_mask_that_is_black_everywhere_is_refused(tmp_path, level, kept):
+    path = save(tmp_path, Image.new("L", (180, 120), level), "mask.png")
+    if kept:
+        assert regions.read_mask(path, SIZE).max() == pytest.approx(level / 255)
+        return
+    with pytest.raises(
+        nst.InputError, match="mask.png: black everywhere, so nothing is to be stylised; paint in white"
+    ):
+        regions.read_mask(path, SIZE)
+
+
+def test_a_mask_of_another_shape_is_refused(tmp_path):
+    path = save(tmp_path, disc(), "mask.png")
+    with pytest.raises(nst.InputError, match="120 x 180 pixels are of another shape than the 90 x 120 of its picture"):
+        regions.read_mask(path, (90, 120))
+    with pytest.raises(nst.InputError, match="the mask: 120 x 180 pixels"):
+        regions.read_mask(disc(), (120, 120))
