@@ -191,6 +191,11 @@ class Objective:
             )
         regions = enumerate(self._guides.styles[layer])
         where = [self._weights(f"{name}/{number}", weights, network) for number, weights in regions]
+        # A region that the mask hides has no statistic.
+        seen = [(each, target) for each, target in zip(where, targets) if each[1]]
+        if not seen:
+            raise InputError(f"mask: {NAMES[layer]} sees nothing of what is white in it; paint a larger part white")
+        where, targets = [each for each, _ in seen], [target for _, target in seen]
         everywhere = sum(positions for _, positions in where)
 
         def loss(*sums: Symbol) -> Symbol:
