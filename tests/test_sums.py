@@ -1,0 +1,102 @@
+"""The sums that are not the chapter's, against NumPy in double precision."""
+
+from gluon_nst.objective import Objective
+from gluon_nst.sums import SquaredDifference, SquaredVariation
+
+import gluon_nst as nst
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import autograd
+
+from training_inputs import composite, recipe
+
+
+def picture(height, width, seed=1):
+    return np.random.default_rng(seed).random((1, 3, height, width)).astype(np.float32)
+
+
+def nine_points(X):
+    """Each pixel and its eight neighbours, where a pixel beyond the edge is the edge's."""
+    X = X.astype(np.float64)
+    right, below = np.diff(X, axis=3, append=X[..., -1:]), np.diff(X, axis=2, append=X[:, :, -1:])
+    padded = np.pad(X, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+    falling = padded[:, :, 1:, 1:] - padded[:, :, :-1, :-1]
+    rising = padded[:, :, :-1, 1:] - padded[:, :, 1:, :-1]
+    sides, diagonals = ((first**2).mean() + (second**2).mean() for first, second in ((right, below), (falling, rising)))
+    return 2 * (sides / 3 + diagonals / 12)
+
+
+def variation(X):
+    squared = SquaredVariation()
+    return squared.loss(squared.sums(X), X.shape)
+
+
+@pytest.mark.parametrize("height, width", [(2, 2), (5, 7), (30, 45)])
+def test_the_squared_variation_is_numpys(height, width):
+    X = picture(height, width)
+    assert variation(mx.nd.array(X)).asscalar() == pytest.approx(nine_points(X), rel=1e-5)
+
+
+def test_the_squared_variation_of_one_colour_is_0_and_grows_with_the_square():
+    X = mx.nd.array(picture(9, 12))
+    assert variation(mx.nd.ones_like(X) * 0.3).asscalar() == 0
+    assert variation(3 * X).asscalar() == pytest.approx(9 * variation(X).asscalar(), rel=1e-5)
+
+
+def test_the_gradient_of_the_squared_variation_agrees_with_finite_differences():
+    X = picture(6, 9)
+    composite = mx.nd.array(X)
+    composite.attach_grad()
+    with autograd.record():
+        variation(composite).backward()
+    for place in np.ndindex(1, 3, 6, 9):
+        step = np.zeros(X.shape)
+        step[place] = 1e-3
+        expected = (nine_points(X + step) - nine_points(X - step)) / 2e-3  # exact: it is quadratic
+        assert composite.grad.asnumpy()[place] == pytest.approx(expected, rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize("pixel_unit, of_unit", [("standardised", None), ("unit", 1), ("bytes", 255)])
+def test_the_objective_takes_it_of_pixels_from_0_to_1_in_every_unit(net, pixel_unit, of_unit):
+    chosen = recipe(
+        content_weight=0, style_weight=0, tv_weight=3, tv_norm="l2", pixel_unit=pixel_unit, content_layers=["conv1_1"],
+        style_layers=["conv1_1"],
+    )  # fmt: skip
+    X = composite()
+    shown = X.asnumpy() * np.reshape((0.229, 0.224, 0.225), (1, 3, 1, 1)) + np.reshape((0.485, 0.456, 0.406), (1, 3, 1, 1))
+    contents_Y, styles_Y = nst.extract_features(composite(seed=1), net, (0,), (0,))
+    if of_unit:
+        X = mx.nd.array(shown * of_unit)
+        X.attach_grad()
+    losses = Objective(net, X, contents_Y, [nst.gram(Y) for Y in styles_Y], chosen)()
+    assert losses.tv == losses.total == pytest.approx(3 * nine_points(shown), rel=1e-4)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "sum/2"])
+def test_weights_of_1_and_0_leave_the_difference_of_the_part(reduction):
+    random = np.random.default_rng(2)
+    X, Y = (random.normal(size=(1, 5, 6, 8)).astype(np.float32) for _ in range(2))
+    weights = np.zeros((1, 1, 6, 8), np.float32)
+    weights[:, :, 2:, :3] = 1
+    difference = SquaredDifference(reduction)
+    sums = difference.sums(*map(mx.nd.array, (X, Y, weights)))
+    part = (X[:, :, 2:, :3].astype(float) - Y[:, :, 2:, :3]) ** 2
+    assert sums.asscalar() == pytest.approx(part.sum(), rel=1e-5)
+    factor = {"mean": 1, "sum": X.size, "sum/2": X.size / 2}[reduction]  # as if the part were everywhere
+    assert difference.loss(sums, X.shape, 12.0).asscalar() == pytest.approx(part.mean() * factor, rel=1e-5)
+
+
+def test_weights_between_count_each_position_by_its_own():
+    random = np.random.default_rng(3)
+    X, Y = (random.normal(size=(1, 5, 6, 8)).astype(np.float32) for _ in range(2))
+    weights = random.random((1, 1, 6, 8)).astype(np.float32)
+    X, Y, weights = map(mx.nd.array, (X, Y, weights))
+    X.attach_grad()
+    with autograd.record():
+        sums = SquaredDifference().sums(X, Y, weights)
+    sums.backward()
+    difference = X.asnumpy().astype(float) - Y.asnumpy()
+    assert sums.asscalar() == pytest.approx((weights.asnumpy() * difference**2).sum(), rel=1e-5)
+    assert np.allclose(X.grad.asnumpy(), 2 * weights.asnumpy() * difference, rtol=1e-4, atol=1e-6)
