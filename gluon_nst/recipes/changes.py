@@ -103,19 +103,21 @@ def _fitted(recipe: Recipe, size: int | str | tuple[int, int], picture_size: tup
 
 
 def _ladder(recipe: Recipe, picture_size: tuple[int, int]) -> list[Stage]:
-    """The stages of a recipe's ladder: sizes up to its last stage's. All else they take from its stages in turn."""
+    """The stages of a recipe's ladder: sizes up to its last stage's. All else they take from its stages in turn.
+
+    A size that the network can't see is left out.
+    """
     end = _fitted(recipe, recipe.stages[-1].size, picture_size)
-    length = max(end) if recipe.side == "longest" else min(end)
-    count = 1
-    while round(length / recipe.size_factor**count) >= recipe.smallest_size:
-        count += 1
-    stages = []
-    for number in range(count):
-        rung = round(length / recipe.size_factor ** (count - 1 - number))
+    length, least = max(end) if recipe.side == "longest" else min(end), smallest_side(recipe.last_layer)
+    sizes = [end]
+    while True:
+        rung = round(length / recipe.size_factor ** len(sizes))
         height, width = (max(1, round(side * rung / length)) for side in end)
-        template = recipe.stages[min(number, len(recipe.stages) - 1)]
-        stages.append(dataclasses.replace(template, size=(height, width)))
-    return stages
+        if rung < recipe.smallest_size or min(height, width) < max(2, least):  # a total variation takes two
+            break
+        sizes.insert(0, (height, width))
+    templates = (recipe.stages[min(number, len(recipe.stages) - 1)] for number in range(len(sizes)))
+    return [dataclasses.replace(template, size=size) for template, size in zip(templates, sizes)]
 
 
 def style_shape(
