@@ -1,0 +1,150 @@
+"""The canvas: a picture with a margin around it, on the network's grid."""
+
+import pickle
+
+import gluon_nst as nst
+from gluon_nst.canvas import at_layer, canvas, resized
+from gluon_nst.layers import LAYERS
+from gluon_nst.objective import Objective
+from gluon_nst.run import prepare
+from gluon_nst.style_statistics import style_statistic
+from gluon_nst.targets import targets_of
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+SHAPES = [(300, 450), (17, 33), (64, 64), (31, 16)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("margin", [1, 8, 16, 40])
+def test_a_canvas_is_on_the_grid_with_the_margin_on_all_sides(shape, margin):
+    made = canvas(shape, margin)
+    for side, whole, before in zip(shape, made.size, (made.top, made.left)):
+        after = whole - side - before
+        assert whole % 16 == 0 and min(before, after) >= margin and abs(after - before) <= 1
+        assert whole < side + 2 * margin + 16  # and no more than that takes
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_without_a_margin_the_canvas_is_the_picture(shape):
+    made, X = canvas(shape, 0), mx.nd.array(np.random.default_rng(1).random((1, 3, *shape)))
+    assert made.size == shape and made.place(X) is X and made.crop(X) is X and made.frame().asnumpy().min() == 1
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("margin", [1, 16, 40])
+def test_what_is_placed_and_cropped_is_as_it_was(shape, margin):
+    made, X = canvas(shape, margin), mx.nd.array(np.random.default_rng(1).random((1, 3, *shape)))
+    placed = made.place(X)
+    assert placed.shape == (1, 3, *made.size)
+    assert np.array_equal(made.crop(placed).asnumpy(), X.asnumpy())
+
+
+def test_the_margin_is_mirrored_and_the_frame_is_where_it_is_not():
+    made, X = canvas((20, 30), 6), mx.nd.array(np.random.default_rng(1).random((1, 3, 20, 30)))
+    placed, frame = made.place(X).asnumpy(), made.frame().asnumpy()
+    top, left = made.top, made.left
+    assert np.array_equal(placed[:, :, top - 1], placed[:, :, top])
+    assert np.array_equal(placed[:, :, :top], placed[:, :, top : 2 * top][:, :, ::-1])
+    assert np.array_equal(placed[..., left + 30], placed[..., left + 29])
+    assert frame.sum() == 600 and np.array_equal(made.crop(mx.nd.array(frame)).asnumpy(), np.ones((1, 1, 20, 30)))
+
+
+@pytest.mark.parametrize("name, step", [("conv1_1", 1), ("relu1_2", 1), ("pool1", 2), ("conv3_1", 4), ("relu5_1", 16)])
+def test_the_weight_of_a_position_is_the_average_over_the_pixels_that_it_covers(name, step):
+    weights = np.random.default_rng(2).random((37, 50)).astype(np.float32)
+    found = at_layer(mx.nd.array(weights[None, None]), LAYERS[name]).asnumpy()[0, 0]
+    rows, columns = 37 // step, 50 // step
+    whole = weights[: rows * step, : columns * step].reshape(rows, step, columns, step)
+    assert np.allclose(found, whole.mean(axis=(1, 3)), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["conv1_1", "pool1", "conv2_2", "conv4_2", "conv5_1"])
+def test_the_weights_have_the_shape_of_the_features(net, name):
+    X = mx.nd.zeros((1, 3, 37, 50))
+    features, _ = nst.extract_features(X, net, (LAYERS[name],), ())
+    assert at_layer(mx.nd.ones((1, 1, 37, 50)), LAYERS[name]).shape[2:] == features[0].shape[2:]
+
+
+@pytest.mark.parametrize("shape", [(15, 20), (60, 80), (30, 41)])
+def test_weights_at_another_size_keep_their_mean(shape):
+    weights = np.random.default_rng(3).random((30, 40)).astype(np.float32)
+    found = resized(weights, shape)
+    assert found.shape == shape and found.dtype == np.float32
+    assert found.mean() == pytest.approx(weights.mean(), abs=0.02) and 0 <= found.min() and found.max() <= 1
+
+
+# -- runs -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_with_a_margin_gives_pictures_of_the_stages_own_sizes(job):
+    run = prepare(job(margin=16, sizes=[(32, 48), (45, 61)], epochs=2))
+    assert [sizes[0] for sizes in run.sizes] == [(64, 80), (80, 96)]
+    state = nst.State()
+    for state in nst.steps(run, state):
+        assert state.optimiser is None or state.optimiser.X.shape[2:] == run.canvas(run.recipe.stages[state.stage - 1]).size
+        assert state.picture(run).size == [(48, 32), (61, 45)][state.stage - 1]
+    assert [picture.size for picture in state.images] == [(48, 32), (61, 45)] and state.composite.shape == (1, 3, 45, 61)
+
+
+@pytest.mark.parametrize("init", ["content", "noise"])
+@pytest.mark.parametrize("carry", ["picture", "change"])
+def test_each_stage_starts_with_its_picture_in_the_frame(job, carry, init):
+    """By steps of next to nothing: what comes out is what the stage started from."""
+    options = {"carry": carry, "init": init, "lr": 1e-7, "epochs": 1, "sizes": [(32, 48), (45, 61)]}
+    *_, plain = nst.steps(job(**options))
+    *_, framed = nst.steps(job(margin=16, **options))
+    for number in (0, 1):
+        first, second = (np.asarray(state.images[number], int) for state in (plain, framed))
+        assert np.abs(first - second).max() <= 1
+
+
+def test_the_contents_features_count_in_the_frame_alone(job, net):
+    """Those of the picture with a margin: a composite that differs in the margin alone has no content loss."""
+    run = prepare(job(margin=16, sizes=[(32, 48)], epochs=2, content_layers=["conv1_1"], style_layers=["conv1_1"]))
+    stage = run.recipe.stages[0]
+    targets = targets_of(run, stage, net, style_statistic(run.recipe))
+    assert targets.content_X.shape == (1, 3, 64, 80)
+    placed = run.canvas(stage)
+    inner = placed.place(mx.nd.ones((1, 1, 32, 48))) * placed.frame()
+    assert np.array_equal(targets.guides.content[0].asnumpy(), inner.asnumpy())
+    X = targets.content_X + mx.nd.random.normal(shape=targets.content_X.shape) * (1 - inner)
+    near, far = X.copy(), targets.content_X + mx.nd.random.normal(shape=targets.content_X.shape) * inner
+    for each in (near, far):
+        each.attach_grad()
+    losses = [
+        Objective(net, each, targets.contents_Y, targets.styles_Y, run.recipe, guides=targets.guides)()
+        for each in (near, far)
+    ]
+    assert losses[0].content < 0.1 * losses[1].content and losses[1].content > 0
+
+
+def test_a_margin_of_the_content_leaves_the_losses_of_the_style_whole(job, net):
+    run = prepare(job(margin=16, sizes=[(32, 48)], epochs=2))
+    assert targets_of(run, run.recipe.stages[0], net, style_statistic(run.recipe)).guides.styles == {}
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize("count", [2, 6])
+def test_a_run_with_a_margin_that_was_stopped_goes_on_to_the_same_bytes(job, optimizer, count):
+    options = {"optimizer": optimizer, "margin": 16, "carry": "change", "clip_at": "end"}
+    *_, whole = nst.steps(job(**options))
+    steps = nst.steps(job(**options))
+    for _ in range(count):
+        state = next(steps)
+    steps.close()
+    state = pickle.loads(pickle.dumps(state))
+    *_, state = nst.steps(job(**options), state)
+    assert [picture.tobytes() for picture in state.images] == [picture.tobytes() for picture in whole.images]
+    assert [epoch.losses.total for epoch in state.record] == [epoch.losses.total for epoch in whole.record]
+
+
+def test_a_margin_makes_another_picture_and_another_key(job):
+    plain, framed = (prepare(job(margin=margin, sizes=[(32, 48)], epochs=2)) for margin in (0, 16))
+    pictures = []
+    for run in (plain, framed):
+        *_, state = nst.steps(run)
+        pictures.append(state.images[0].tobytes())
+    assert plain.key != framed.key and pictures[0] != pictures[1]
