@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # what a type checker and an editor see; __getattr__ below gi
     from gluon_nst.composite import GeneratedImage, get_inits
     from gluon_nst.errors import InputError, NSTError, OutOfMemory, WeightsError
     from gluon_nst.images import postprocess, preprocess, read_image
-    from gluon_nst.job import Job
+    from gluon_nst.job import Job, Style
     from gluon_nst.loop import steps, transfer
     from gluon_nst.losses import compute_loss, content_loss, gram, style_loss, tv_loss
     from gluon_nst.observer import Observer
@@ -38,6 +38,7 @@ __all__ = [
     "Result",
     "Stage",
     "State",
+    "Style",
     "WeightsError",
     "__version__",
     "compute_loss",
@@ -64,7 +65,7 @@ _MODULES = {
     "composite": ("GeneratedImage", "get_inits"),
     "errors": ("InputError", "NSTError", "OutOfMemory", "WeightsError"),
     "images": ("postprocess", "preprocess", "read_image"),
-    "job": ("Job",),
+    "job": ("Job", "Style"),
     "loop": ("steps", "transfer"),
     "losses": ("compute_loss", "content_loss", "gram", "style_loss", "tv_loss"),
     "observer": ("Observer",),
