@@ -88,7 +88,8 @@ class Objective:
     - `net` is the truncated network, a Sequential.
     - `X` (1 × 3 × h × w) has a gradient attached; its values are in the `pixel_unit` of the recipe.
     - `contents_Y` are the content layers' features of the content picture, `styles_Y` the style layers' statistics of the
-      style picture: by default their Gram matrices; where a layer is guided, a list of one for each region.
+      style picture: by default their Gram matrices; where a layer is guided, a list of one for each region, None for one
+      that no style has there.
     - `recipe` says which layers these are, what they weigh, and in what precision the convolutions are computed.
     - `statistic` is what `styles_Y` are, where it is not what the recipe has.
     - `guides` say where the losses are taken.
@@ -177,7 +178,7 @@ class Objective:
         targets = [
             [
                 distances.constant(f"{name}/{number}/{part}", array)
-                for part, array in enumerate(statistic.target(target))
+                for part, array in enumerate([] if target is None else statistic.target(target))
             ]
             for number, target in enumerate(Y if isinstance(Y, (list, tuple)) else [Y])
         ]
@@ -191,10 +192,10 @@ class Objective:
             )
         regions = enumerate(self._guides.styles[layer])
         where = [self._weights(f"{name}/{number}", weights, network) for number, weights in regions]
-        # A region that the mask hides has no statistic.
-        seen = [(each, target) for each, target in zip(where, targets) if each[1]]
+        # A region that the mask hides, or that a few rows at the edge are, has no statistic.
+        seen = [(each, target) for each, target in zip(where, targets) if each[1] and target]
         if not seen:
-            raise InputError(f"mask: {NAMES[layer]} sees nothing of what is white in it; paint a larger part white")
+            raise InputError(f"{NAMES[layer]} sees nothing of what the mask and the regions leave; make them larger")
         where, targets = [each for each, _ in seen], [target for _, target in seen]
         everywhere = sum(positions for _, positions in where)
 

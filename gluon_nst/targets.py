@@ -23,7 +23,7 @@ class Targets(NamedTuple):
 
     content_X: NDArray
     contents_Y: list[NDArray]
-    styles_Y: list[list[NDArray]]
+    styles_Y: list[list[NDArray | None]]
     guides: Guides
 
 
@@ -60,36 +60,38 @@ def _pixels(weights: np.ndarray, shape: tuple[int, int]) -> NDArray:
     return nd.array(resized(weights, shape)[None, None])
 
 
-def _blended(run: Run, stage: Stage, net: Any, statistic: Statistic) -> list[list[NDArray]]:
-    """The statistics of all styles together, for each style layer and each region: weighted means."""
+def _blended(run: Run, stage: Stage, net: Any, statistic: Statistic) -> list[list[NDArray | None]]:
+    """The statistics of all styles together, for each style layer and each region: weighted means.
+
+    None where no style has the region at that layer: a few rows at the edge of a picture are lost to the poolings.
+    """
     regions = 1 if run.regions is None else len(run.regions)
     sums: list[list[Any]] = [[0] * regions for _ in run.recipe.style_layers]
-    weights = [0.0] * regions
+    weights = [[0.0] * regions for _ in run.recipe.style_layers]
     for style in run.styles:
-        present = [style.regions is None or bool(style.regions[number].any()) for number in range(regions)]
-        weights = [before + style.weight * here for before, here in zip(weights, present)]
-        for layer, statistics in enumerate(_statistics(run, style, stage, net, statistic, present)):
+        for layer, statistics in enumerate(_statistics(run, style, stage, net, statistic)):
             for number, each in statistics.items():
                 sums[layer][number] = sums[layer][number] + each * style.weight
-    return [[total / weight for total, weight in zip(totals, weights)] for totals in sums]
+                weights[layer][number] += style.weight
+    return [[total / weight if weight else None for total, weight in zip(*each)] for each in zip(sums, weights)]
 
 
 def _statistics(
-    run: Run, style: StylePicture, stage: Stage, net: Any, statistic: Statistic, present: list[bool]
+    run: Run, style: StylePicture, stage: Stage, net: Any, statistic: Statistic
 ) -> Iterator[dict[int, NDArray]]:
-    """{region: statistic} of one style picture, for each style layer in turn; of the regions that are `present` in it."""
+    """{region: statistic} of one style picture, for each style layer in turn; of the regions that it has there."""
     recipe = run.recipe
     height, width = run.style_shape(style, stage)
     _, styles_Y = get_styles(style.picture.array, (width, height), run.device, net, recipe.style_layers, recipe.resize)
-    numbers = [number for number, here in enumerate(present) if here]
     for layer in recipe.style_layers:
         Y = styles_Y.pop(0)  # each large feature map goes as soon as its statistic is there
         if style.regions is None:
             yield {0: statistic.of(Y)}
             continue
         found = {}
-        for number in numbers:
-            pixels = _pixels(style.regions[number], (height, width)).as_in_context(run.device)
-            weights = at_layer(pixels, layer)
-            found[number] = statistic.of(Y, weights, float(weights.sum().asscalar()))
+        for number, region in enumerate(style.regions):
+            weights = at_layer(_pixels(region, (height, width)).as_in_context(run.device), layer)
+            positions = float(weights.sum().asscalar())
+            if positions:
+                found[number] = statistic.of(Y, weights, positions)
         yield found
