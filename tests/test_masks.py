@@ -1,0 +1,299 @@
+"""Runs with a mask, and with regions: where the picture is stylised, and from which part of a style."""
+
+import gluon_nst as nst
+from gluon_nst.objective import Objective
+from gluon_nst.run import prepare
+from gluon_nst.style_statistics import style_statistic
+from gluon_nst.targets import targets_of
+
+import mxnet as mx
+import numpy as np
+import pytest
+from PIL import Image
+
+from commands import SHALLOW
+from painting import paint
+
+STRONG = {
+    "sizes": [(60, 90)], "epochs": 8, "lr": 0.3, "content_weight": 0, "content_layers": ["conv1_1"],
+    "style_layers": ["conv1_1"],
+}  # fmt: skip
+"""At the content's own size, by steps that leave nothing as it was."""
+
+
+def pixels(picture):
+    return np.asarray(picture.convert("RGB"), int)
+
+
+def mask_of(levels):
+    return Image.fromarray(np.broadcast_to(levels, (60, 90)).astype(np.uint8))
+
+
+HALF = mask_of(np.where(np.arange(90) < 45, 255, 0))
+
+
+# -- masks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"margin": 16}, {"optimizer": "lbfgs"}, {"pixel_unit": "unit"}])
+def test_beyond_the_mask_the_picture_is_the_contents(run, content, options):
+    result = pixels(run(mask=HALF, **{**STRONG, **options}).image)
+    with Image.open(content) as picture:
+        difference = np.abs(result - pixels(picture)).max(axis=2)
+    assert difference[:, 45:].max() <= 1 and np.mean(difference[:, :45] > 10) > 0.5
+
+
+@pytest.mark.parametrize("resize", ["bilinear", "bicubic"])
+def test_at_another_size_it_is_the_resized_contents(run, content, resize):
+    result = pixels(run(mask=HALF, resize=resize, **{**STRONG, "sizes": [(30, 45), (44, 66)], "epochs": 6}).image)
+    expected = nst.postprocess(nst.preprocess(nst.read_image(content), (66, 44), resize)).asnumpy() * 255
+    difference = np.abs(result - expected).max(axis=2)
+    assert difference[:, 35:].max() <= 1 and np.mean(difference[:, :31] > 10) > 0.5
+
+
+def masked(job, content, mask, **options):
+    """The picture of a run with a mask, the content's, and the composite's, as pixels."""
+    *_, state = nst.steps(job(mask=mask, **{**STRONG, **options}))
+    with Image.open(content) as picture:
+        return pixels(state.images[0]), pixels(picture), nst.postprocess(state.composite).asnumpy() * 255
+
+
+@pytest.mark.parametrize("level", [64, 191])
+def test_grey_is_as_much_of_the_picture_as_it_is_light(job, content, level):
+    found, before, composite = masked(job, content, mask_of(np.where(np.arange(90) < 45, 255, level)))
+    assert np.abs(found - (before + (composite - before) * level / 255))[:, 45:].max() < 1.6  # rounded three times
+    assert np.abs(found - composite)[:, :45].max() < 1.1 and np.abs(found - before)[:, 45:].mean() > 2
+
+
+@pytest.mark.parametrize("margin", [0, 16])
+def test_a_soft_mask_leaves_no_seam(job, content, margin):
+    """What differs from the content falls off as the mask does, column by column."""
+    ramp = np.clip((65 - np.arange(90)) / 40, 0, 1)
+    found, before, composite = masked(job, content, mask_of(np.rint(255 * ramp)), margin=margin)
+    shares = ramp[None, :, None]
+    assert np.abs(found - (before + (composite - before) * shares)).max() < 1.6
+    difference = np.abs(found - before).mean(axis=(0, 2))
+    assert difference[65:].max() < 1.1 and difference[55:65].mean() < 0.6 * difference[15:25].mean()
+    assert np.abs(np.diff(difference)).max() < 0.3 * difference.max()
+
+
+def test_a_white_mask_changes_nothing(run):
+    plain, masked = (run(mask=mask, **STRONG).image for mask in (None, mask_of(255)))
+    assert np.abs(pixels(plain) - pixels(masked)).max() <= 2
+
+
+def test_what_the_mask_hides_is_not_in_the_statistics(job, content, net):
+    """The target is the whole style, and the losses are of what is white: a composite that differs beyond has the same."""
+    prepared = prepare(job(mask=HALF, sizes=[(60, 90)], epochs=1))
+    guides = targets_of(prepared, prepared.recipe.stages[0], net, style_statistic(prepared.recipe)).guides
+    assert set(guides.styles) == {0, 5} and guides.content == {}
+    (weights,) = guides.styles[5]
+    assert weights.shape == (1, 1, 30, 45)
+    columns = weights.asnumpy()[0, 0]
+    assert (columns[:, :22] == 1).all() and (columns[:, 23:] == 0).all() and (columns[:, 22] == 0.5).all()
+
+
+def test_another_mask_makes_another_key(job):
+    keys = {prepare(job(mask=mask)).key for mask in (None, HALF, mask_of(128))}
+    assert len(keys) == 3
+
+
+def test_the_command_takes_a_mask(render, content, tmp_path):
+    HALF.save(tmp_path / "mask.png")
+    options = ["--mask", tmp_path / "mask.png", "--sizes", "60x90", "--epochs", "8", "--lr", "0.2", *SHALLOW]
+    status, _, _ = render(*options, small=False)
+    with Image.open(tmp_path / "out.png") as after, Image.open(content) as before:
+        difference = np.abs(pixels(after) - pixels(before)).max(axis=2)
+    assert status == 0 and difference[:, 45:].max() <= 1 and difference[:, :45].mean() > 10
+
+
+@pytest.mark.parametrize("level, message", [(0, "black everywhere, so nothing is to be stylised"), (None, "no such file")])
+def test_the_command_refuses_a_mask_of_nothing(refuses, tmp_path, level, message):
+    if level is not None:
+        mask_of(level).save(tmp_path / "mask.png")
+    refuses(message, "--mask", tmp_path / "mask.png")
+
+
+# -- regions ----------------------------------------------------------------------------------------------------------
+
+RED, BLUE, GREEN = (230, 20, 30), (30, 40, 200), (20, 150, 40)
+
+
+def painted(height, width, *colours):
+    """Stripes of colours side by side."""
+    which = np.arange(width) * len(colours) // width
+    return Image.fromarray(np.broadcast_to(np.array(colours, np.uint8)[which], (height, width, 3)).copy())
+
+
+@pytest.fixture
+def two_in_one():
+    """A style of two halves that have little in common, and its map."""
+    array = paint(60, 90, seed=6).astype(float)
+    array[:, :45] = (np.mgrid[:60, :45][1] % 6 * 50)[..., None]
+    array[:, 45:] = array[:, 45:] * [0.5, 0.2, 0.1]
+    return Image.fromarray(array.astype(np.uint8)), painted(60, 90, RED, BLUE)
+
+
+def guided(job, two_in_one, map_of_content, **options):
+    """The Job of a content with a map, and a style with its own."""
+    picture, map_of_style = two_in_one
+    style = nst.Style(picture, regions=map_of_style)
+    made = job()
+    chosen = {
+        "sizes": [(48, 72)], "epochs": 15, "lr": 0.1, "content_weight": 0, "tv_weight": 0, "content_layers": ["conv1_1"],
+        "style_layers": ["conv1_1", "conv2_1"],
+    }  # fmt: skip
+    return nst.Job.customised(
+        made.content, style, regions=map_of_content, weights=made.weights, **{**chosen, **options}
+    )
+
+
+def statistics_of(net, picture, statistic, columns):
+    """The statistics of some columns of a picture, by layer; a picture's edge and the border of two regions left out."""
+    array = mx.nd.array(np.asarray(picture)[:, columns])
+    X = nst.preprocess(array, array.shape[1::-1])
+    _, features = nst.extract_features(X, net, (), (0, 5))
+    return [(statistic.of(Y[:, :, 3:-3, 3:-3]), Y.shape) for Y in features]
+
+
+@pytest.mark.parametrize(
+    "name, order", [("gram", (RED, BLUE)), ("gram", (BLUE, RED)), ("gram-mean-std", (BLUE, RED)), ("wasserstein", (BLUE, RED))]
+)
+def test_a_region_is_drawn_from_its_own_region_of_the_style(job, net, two_in_one, name, order):
+    options = {"style_statistic": name, "style_weight": 1 if name == "wasserstein" else 1e3}
+    *_, state = nst.steps(guided(job, two_in_one, painted(60, 90, *order), optimizer="lbfgs", **options))
+    statistic = style_statistic(nst.Recipe((nst.Stage((48, 72), 1),), style_statistic=name))
+    halves = {RED: slice(0, 45), BLUE: slice(45, 90)}
+    for colour, columns in zip(order, (slice(0, 36), slice(36, 72))):
+        found = statistics_of(net, state.images[0], statistic, columns)
+        other = BLUE if colour == RED else RED
+        for layer, (made, shape) in enumerate(found):
+            distances = []
+            for each in (colour, other):
+                target, _ = statistics_of(net, two_in_one[0], statistic, halves[each])[layer]
+                distances.append(statistic.distance(made, statistic.target(target), shape).asscalar())
+            assert distances[0] < 0.5 * distances[1]
+
+
+def test_the_target_of_a_region_is_that_of_the_styles_own_part(job, net, two_in_one):
+    prepared = prepare(guided(job, two_in_one, painted(60, 90, BLUE, RED), sizes=[(60, 90)], style_layers=["conv1_1"]))
+    statistic = style_statistic(prepared.recipe)
+    targets = targets_of(prepared, prepared.recipe.stages[0], net, statistic)
+    X = nst.preprocess(mx.nd.array(np.asarray(two_in_one[0])), (90, 60))
+    _, (features,) = nst.extract_features(X, net, (), (0,))
+    expected = [statistic.of(features[:, :, :, part]).asnumpy() for part in (slice(0, 45), slice(45, 90))]
+    found = [target.asnumpy() for target in targets.styles_Y[0]]
+    order = sorted(range(2), key=lambda number: targets.guides.styles[0][number].asnumpy()[..., :45].sum())
+    for number, part in zip(order, expected):  # red is the content's right half, and the style's left one
+        assert np.allclose(found[number], part, rtol=1e-4, atol=1e-6)
+
+
+def test_two_styles_share_a_region_that_both_have(job, net, two_in_one):
+    picture, map_of_style = two_in_one
+    other = Image.fromarray(paint(60, 90, seed=7))
+    made = job()
+    styles = [nst.Style(picture, 3.0, regions=map_of_style), nst.Style(other, 1.0, regions=painted(60, 90, RED))]
+    options = {"weights": made.weights, "sizes": [(60, 90)], "epochs": 1, "content_layers": ["conv1_1"]}
+    content_map = painted(60, 90, RED, RED, BLUE)
+    prepared = prepare(
+        nst.Job.customised(made.content, styles, regions=content_map, style_layers=["conv1_1"], **options)
+    )
+    statistic = style_statistic(prepared.recipe)
+    found = [each.asnumpy() for each in targets_of(prepared, prepared.recipe.stages[0], net, statistic).styles_Y[0]]
+    features = [
+        nst.extract_features(nst.preprocess(mx.nd.array(np.asarray(each)), (90, 60)), net, (), (0,))[1][0]
+        for each in (picture, other)
+    ]
+    red = [statistic.of(features[0][:, :, :, :45]).asnumpy(), statistic.of(features[1]).asnumpy()]
+    assert np.allclose(found[0], 0.75 * red[0] + 0.25 * red[1], rtol=1e-4, atol=1e-6)
+    assert np.allclose(found[1], statistic.of(features[0][:, :, :, 45:]).asnumpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_the_share_of_a_region_in_the_loss_is_that_of_its_positions(job, net, two_in_one):
+    prepared = prepare(guided(job, two_in_one, painted(60, 90, RED, RED, BLUE), sizes=[(60, 90)], style_layers=["conv1_1"]))
+    statistic = style_statistic(prepared.recipe)
+    targets = targets_of(prepared, prepared.recipe.stages[0], net, statistic)
+    X = targets.content_X.copy()
+    X.attach_grad()
+    losses = Objective(net, X, targets.contents_Y, targets.styles_Y, prepared.recipe, statistic, targets.guides)()
+    _, (features,) = nst.extract_features(X, net, (), (0,))
+    red, blue = (
+        statistic.distance(statistic.of(part), statistic.target(target), part.shape).asscalar()
+        for part, target in zip((features[:, :, :, :60], features[:, :, :, 60:]), targets.styles_Y[0])
+    )
+    assert losses.style == pytest.approx(1e3 * (2 * red + blue) / 3, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["gram", "wasserstein"])
+def test_a_mask_may_hide_a_whole_region(job, two_in_one, name):
+    mask = mask_of(np.where(np.arange(90) < 40, 255, 0))
+    options = {"style_statistic": name, "epochs": 3}
+    *_, state = nst.steps(guided(job, two_in_one, painted(60, 90, RED, BLUE), mask=mask, **options))
+    assert state.status == "complete" and all(np.isfinite(epoch.losses.total) for epoch in state.record)
+
+
+@pytest.mark.parametrize("name", ["gram", "wasserstein"])
+def test_a_region_at_the_edge_that_a_deep_layer_does_not_see_is_drawn_by_the_others(job, two_in_one, name):
+    """Of 60 rows the layers after the fourth pooling see 48; the map's last nine have a region of their own."""
+    picture, _ = two_in_one
+    array = np.asarray(painted(60, 90, RED)).copy()
+    array[51:] = BLUE
+    region_map = Image.fromarray(array)
+    made = job()
+    options = {"weights": made.weights, "sizes": [(60, 90)], "epochs": 2, "style_statistic": name, "lr": 0.05}
+    layers = {"content_layers": ["conv1_1"], "style_layers": ["conv1_1", "conv5_1"]}
+    style = nst.Style(picture, regions=region_map)
+    *_, state = nst.steps(nst.Job.customised(made.content, style, regions=region_map, **options, **layers))
+    assert state.status == "complete" and all(np.isfinite(epoch.losses.total) for epoch in state.record)
+
+
+def test_a_region_at_the_edge_of_the_style_that_a_deep_layer_does_not_see_is_no_reason_to_diverge(job, two_in_one):
+    picture, _ = two_in_one
+    array = np.asarray(painted(60, 90, RED)).copy()
+    array[51:] = BLUE
+    made = job()
+    options = {"weights": made.weights, "sizes": [(60, 90)], "epochs": 2, "lr": 0.05}
+    layers = {"content_layers": ["conv1_1"], "style_layers": ["conv1_1", "conv5_1"]}
+    style = nst.Style(picture, regions=Image.fromarray(array))
+    *_, state = nst.steps(nst.Job.customised(made.content, style, regions=painted(60, 90, RED, BLUE), **options, **layers))
+    assert state.status == "complete" and all(np.isfinite(epoch.losses.total) for epoch in state.record)
+
+
+def test_a_mask_that_a_deep_layer_sees_nothing_of_is_refused(job):
+    mask = Image.fromarray(np.where(np.arange(60) < 51, 0, 255).astype(np.uint8)[:, None].repeat(90, axis=1))
+    layers = {"content_layers": ["conv1_1"], "style_layers": ["conv1_1", "conv5_1"]}
+    with pytest.raises(nst.InputError, match="conv5_1 sees nothing of what the mask and the regions leave"):
+        next(nst.steps(job(mask=mask, sizes=[(60, 90)], epochs=2, **layers)))
+
+
+def test_regions_with_a_margin_give_a_picture_of_the_stages_size(job, two_in_one):
+    *_, state = nst.steps(guided(job, two_in_one, painted(60, 90, RED, BLUE), margin=16, epochs=2))
+    assert state.status == "complete" and state.images[0].size == (72, 48)
+
+
+# -- what is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def maps(tmp_path):
+    """The paths of maps: of red and blue, of red and green, and of red alone."""
+    found = {}
+    for name, colours in {"blue": (RED, BLUE), "green": (RED, GREEN), "red": (RED,)}.items():
+        found[name] = tmp_path / f"{name}.png"
+        painted(60, 90, *colours).save(found[name])
+    return found
+
+
+def test_a_colour_that_the_styles_map_has_not_is_named(refuses, maps, style, tmp_path):
+    Image.fromarray(np.asarray(Image.open(maps["red"]).resize((70, 80)))).save(tmp_path / "own.png")
+    refuses("no style has a region of its colour #1e28c8", "--regions", maps["blue"], "--style-regions", tmp_path / "own.png")
+
+
+def test_maps_go_together(refuses, maps):
+    refuses("--regions: 0 maps for 1 style pictures; give each its own with --style-regions", "--regions", maps["blue"])
+    refuses("--style-regions: the content has no map of regions; give it one", "--style-regions", maps["red"])
+
+
+def test_a_map_of_another_shape_than_its_picture_is_refused(refuses, maps):
+    message = "of another shape than the 80 x 70 of its picture"
+    refuses(message, "--regions", maps["red"], "--style-regions", maps["red"])
