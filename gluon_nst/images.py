@@ -255,7 +255,8 @@ def read_made(path: str | Path) -> tuple[Image.Image, dict[str, Any]] | None:
         with reading(path, "a picture"), Image.open(path) as picture:
             picture.load()  # the whole of it: half a file is no picture
             provenance = json.loads(picture.text["gluon-nst"])  # type: ignore[attr-defined]
-            return (picture.convert("RGB"), provenance) if isinstance(provenance, dict) else None
+            mode = "RGBA" if picture.mode == "RGBA" else "RGB"
+            return (picture.convert(mode), provenance) if isinstance(provenance, dict) else None
     except MemoryError:
         raise
     except Exception:  # no file, no PNG, no text, no JSON: not ours, or damaged
