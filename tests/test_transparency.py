@@ -1,0 +1,234 @@
+"""What a whole run keeps of the content beside its features: its transparency, and its colours."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import color
+
+import gluon_nst as nst
+from gluon_nst import experiments
+from gluon_nst.images import read_made
+from gluon_nst.loop import carry_out
+from gluon_nst.run import prepare
+
+from commands import SHALLOW, made
+from painting import paint
+
+CHOSEN = {"epochs": 3, "lr": 0.1, "content_layers": ["conv1_1"], "style_layers": ["conv1_1"]}
+
+
+def lab(picture):
+    return color.rgb2lab(np.asarray(picture.convert("RGB")) / 255)
+
+
+# -- transparency -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def alpha():
+    """Opaque on the left, clear on the right, with all that is between."""
+    return Image.fromarray(np.broadcast_to(np.linspace(255, 0, 90).astype(np.uint8), (60, 90)).copy())
+
+
+@pytest.fixture
+def clear(alpha, tmp_path):
+    """A content picture that is transparent."""
+    picture = Image.fromarray(paint(60, 90, seed=1))
+    picture.putalpha(alpha)
+    picture.save(tmp_path / "clear.png")
+    return tmp_path / "clear.png"
+
+
+def test_at_the_contents_own_size_its_transparency_comes_back_as_it_was(run, clear, style, alpha):
+    image = run(clear, style, sizes="own", **CHOSEN).image
+    assert image.mode == "RGBA" and image.size == (90, 60)
+    assert image.getchannel("A").tobytes() == alpha.tobytes()
+
+
+@pytest.mark.parametrize("options", [{}, {"margin": 16}])
+def test_at_another_size_it_is_resized(run, clear, style, alpha, options):
+    result = run(clear, style, sizes=[(20, 30), (40, 60)], **{**CHOSEN, **options})
+    for image in result.images:
+        assert image.mode == "RGBA"
+        difference = np.asarray(image.getchannel("A"), int) - np.asarray(alpha.resize(image.size, Image.BICUBIC), int)
+        assert np.abs(difference).max() == 0
+        assert np.all(np.diff(np.asarray(image.getchannel("A"), int)[5]) <= 0)
+
+
+def test_what_is_under_it_is_stylised_on_white(run, clear, style):
+    """So nothing of what a file hides under its transparency gets into the picture."""
+    plain = Image.open(clear)
+    hidden = Image.fromarray(paint(60, 90, seed=8))
+    opaque = np.asarray(plain.getchannel("A")) > 0
+    both = Image.composite(plain.convert("RGB"), hidden, Image.fromarray(opaque))
+    both.putalpha(plain.getchannel("A"))
+    pictures = [np.asarray(run(each, style, sizes=[(60, 90)], **CHOSEN).image) for each in (plain, both)]
+    assert np.array_equal(*pictures)
+
+
+def test_a_content_without_transparency_gives_an_opaque_picture(run):
+    assert run(sizes=[(32, 48)], **CHOSEN).image.mode == "RGB"
+
+
+def test_flattened_a_picture_is_on_white_and_opaque_and_says_so(run, clear, style):
+    flat, whole = (run(clear, style, sizes=[(32, 48)], flatten=flatten, **CHOSEN) for flatten in (True, False))
+    assert flat.image.mode == "RGB" and flat.image.tobytes() == whole.image.convert("RGB").tobytes()
+    assert flat.provenance["flattened"] is True and "flattened" not in whole.provenance
+
+
+def test_transparency_goes_with_a_mask_and_with_luminance(run, clear, style, alpha):
+    mask = Image.fromarray(np.full((60, 90), 128, np.uint8))
+    image = run(clear, style, sizes="own", mask=mask, preserve_colors="luminance", **CHOSEN).image
+    assert image.mode == "RGBA" and image.getchannel("A").tobytes() == alpha.tobytes()
+
+
+def test_a_transparent_style_is_on_white_and_leaves_the_picture_opaque(run, content, clear):
+    assert run(content, clear, sizes=[(32, 48)], **CHOSEN).image.mode == "RGB"
+
+
+OWN = ["--longest-side", "own", "--epochs", "2", *SHALLOW]
+
+
+def test_the_command_keeps_the_transparency_or_flattens_it(render, clear, alpha, tmp_path):
+    for options, mode in (([], "RGBA"), (["--flatten"], "RGB")):
+        status, _, _ = render(*OWN, *options, content=clear, small=False)
+        with Image.open(tmp_path / "out.png") as picture:
+            assert (status, picture.mode, picture.size) == (0, mode, (90, 60))
+            if mode == "RGBA":
+                assert picture.getchannel("A").tobytes() == alpha.tobytes()
+    assert made(tmp_path / "out.png")["flattened"] is True
+
+
+def test_a_jpeg_of_a_transparent_picture_is_on_white(render, clear, tmp_path):
+    for name in ("out.png", "out.jpg"):
+        assert render(*OWN, content=clear, small=False, output=tmp_path / name)[0] == 0
+    with Image.open(tmp_path / "out.png") as png, Image.open(tmp_path / "out.jpg") as jpeg:
+        white = Image.new("RGBA", png.size, "white")
+        expected = np.asarray(Image.alpha_composite(white, png).convert("RGB"), int)
+        found = np.asarray(jpeg.convert("RGB"), int)
+    assert jpeg.mode == "RGB" and np.abs(found - expected).mean() < 6
+    assert found[:, -2:].min() > 225  # where it was clear
+
+
+def test_films_and_snapshots_of_a_transparent_picture_are_written(render, clear, tmp_path):
+    options = ["--save-every", "1", "--animate", tmp_path / "film.gif"]
+    assert render(*OWN, *options, content=clear, small=False)[0] == 0
+    with Image.open(tmp_path / "film.gif") as film:
+        assert film.n_frames > 1
+    snapshots = sorted(tmp_path.glob("out-*.png"))
+    assert snapshots
+    for path in snapshots:
+        with Image.open(path) as picture:
+            assert picture.mode == "RGBA"
+
+
+def test_a_cell_that_was_kept_is_as_transparent_as_when_it_was_made(clear, style, converted, tmp_path):
+    experiment = experiments.sweep(
+        clear, style, {"lr": [0.1, 0.2]}, sizes=[(16, 24)], epochs=1, weights=str(converted)
+    )
+    first, second = experiment.prepare().values()
+    result = carry_out(first)
+    result.save(tmp_path / "out.png")
+    result.save_losses(tmp_path / "out.csv")
+    kept = experiments.kept(tmp_path / "out.png", first)
+    assert (kept.mode, kept.tobytes()) == ("RGBA", result.image.tobytes())
+    assert experiments.kept(tmp_path / "out.png", second) is None
+    picture, said = read_made(tmp_path / "out.png")
+    assert picture.mode == "RGBA" and said["content_sha256"] == result.provenance["content_sha256"]
+
+
+def test_a_sheet_of_transparent_pictures_is_the_same_when_its_cells_are_kept(clear, style, converted, tmp_path):
+    experiment = experiments.sweep(
+        clear, style, {"lr": [0.1, 0.2]}, sizes=[(16, 24)], epochs=1, weights=str(converted)
+    )
+    first, again = (list(experiment.run(tmp_path / "out")) for _ in range(2))
+    assert [outcome.note for outcome in again] == ["kept from before"] * 2
+    assert [outcome.picture.tobytes() for outcome in again] == [outcome.picture.tobytes() for outcome in first]
+    assert experiment.sheet(again) is not None
+
+
+def test_a_run_goes_on_to_the_same_transparent_picture(job, clear, style):
+    jobs = [nst.Job.customised(clear, style, weights=job().weights, sizes=[(16, 24), (32, 48)], **CHOSEN)] * 2
+    *_, whole = nst.steps(jobs[0])
+    states = nst.steps(jobs[1])
+    for _ in range(4):
+        state = next(states)
+    states.close()
+    *_, state = nst.steps(jobs[1], state)
+    assert state.images[1].mode == "RGBA" and state.images[1].tobytes() == whole.images[1].tobytes()
+
+
+# -- colours ----------------------------------------------------------------------------------------------------------
+
+COLOURS = {"epochs": 8, "lr": 0.1, "content_weight": 0, "content_layers": ["conv1_1"], "style_layers": ["conv1_1"]}
+
+
+@pytest.fixture
+def blue(tmp_path):
+    """A style picture that has little of the content's colours."""
+    pixels = paint(80, 70, seed=2) * [0.3, 0.5, 1.0]
+    Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "blue.png")
+    return tmp_path / "blue.png"
+
+
+@pytest.mark.parametrize("margin", [0, 16])
+def test_with_luminance_the_lightness_is_the_pictures_and_the_chroma_the_contents(job, content, blue, margin):
+    options = {**COLOURS, "sizes": [(60, 90)], "margin": margin, "weights": job().weights}
+    *_, plain = nst.steps(nst.Job.customised(content, blue, **options))
+    *_, kept = nst.steps(nst.Job.customised(content, blue, preserve_colors="luminance", **options))
+    with Image.open(content) as picture:
+        wanted, made_of, found = lab(picture), lab(plain.images[0]), lab(kept.images[0])
+    assert np.abs(found - made_of)[..., 0].max() < 0.3
+    distances = np.linalg.norm((found - wanted)[..., 1:], axis=2)
+    before = np.linalg.norm((made_of - wanted)[..., 1:], axis=2)
+    assert np.median(distances) < 1 and np.median(before) > 5
+    # Where it can not be shown there is less of it, and never another hue.
+    assert (np.linalg.norm(found[..., 1:], axis=2) < np.linalg.norm(wanted[..., 1:], axis=2) + 1).all()
+
+
+def test_the_next_stage_starts_from_the_composite_and_not_from_the_kept_colours(job, content, blue):
+    options = {**COLOURS, "sizes": [(16, 24), (32, 48)], "weights": job().weights}
+    *_, plain = nst.steps(nst.Job.customised(content, blue, **options))
+    *_, kept = nst.steps(nst.Job.customised(content, blue, preserve_colors="luminance", **options))
+    assert [epoch.losses.total for epoch in kept.record] == [epoch.losses.total for epoch in plain.record]
+
+
+def test_with_histogram_the_style_has_the_contents_colours(run, job, content, blue):
+    prepared = prepare(
+        nst.Job.customised(content, blue, preserve_colors="histogram", weights=job().weights, sizes=[(32, 48)], **COLOURS)
+    )
+    moments = [
+        (np.asarray(picture).reshape(-1, 3).mean(axis=0), np.cov(np.asarray(picture).reshape(-1, 3).T))
+        for picture in (prepared.styles[0].picture.image, prepared.content.image)
+    ]
+    assert np.abs(moments[0][0] - moments[1][0]).max() < 3
+    assert np.abs(moments[0][1] - moments[1][1]).max() < 0.1 * np.abs(moments[1][1]).max()
+    with Image.open(blue) as picture:
+        assert np.abs(np.asarray(prepared.styles[0].picture.image, int) - np.asarray(picture, int)).mean() > 20
+
+
+def test_with_histogram_the_pictures_colours_are_nearer_the_contents(run, content, blue):
+    pictures = [
+        np.asarray(run(content, blue, sizes=[(32, 48)], preserve_colors=name, **{**COLOURS, "epochs": 20}).image, float)
+        for name in ("no", "histogram")
+    ]
+    with Image.open(content) as picture:
+        wanted = np.asarray(picture, float).mean(axis=(0, 1))
+    plain, kept = (np.linalg.norm(each.mean(axis=(0, 1)) - wanted) for each in pictures)
+    assert kept < 0.5 * plain
+
+
+def test_the_style_is_still_told_by_its_own_file(run, content, blue):
+    results = [run(content, blue, sizes=[(16, 24)], preserve_colors=name, **{**CHOSEN, "epochs": 1}) for name in ("no", "histogram")]
+    first, second = (result.provenance for result in results)
+    assert first["style_sha256"] == second["style_sha256"] and first["recipe"] != second["recipe"]
+
+
+def test_the_command_keeps_the_contents_colours(render, content, blue, tmp_path):
+    options = ["--longest-side", "own", "--epochs", "8", "--lr", "0.1", "--content-weight", "0", *SHALLOW]
+    distances = []
+    for name in ("no", "luminance"):
+        status, _, _ = render(*options, "--preserve-colors", name, style=blue, small=False)
+        with Image.open(tmp_path / "out.png") as picture, Image.open(content) as wanted:
+            distances.append(np.linalg.norm((lab(picture) - lab(wanted))[..., 1:], axis=2).mean())
+    assert status == 0 and distances[1] < 0.3 * distances[0]
