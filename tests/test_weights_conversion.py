@@ -2,10 +2,12 @@
 
 from gluon_nst import layers, weights
 from gluon_nst.errors import InputError
+from gluon_nst.vgg import truncated_vgg19
 from gluon_nst.weights import calibration, conversion
 
 import numpy as np
 import pytest
+from mxnet import cpu, nd
 
 from weights_files import blocks_and_numbers, in_cache, save_keras
 from weights_networks import assert_close, assert_computes_vgg16, assert_equal, run_vgg19, vgg16
@@ -55,3 +57,24 @@ def test_calibration_pictures_are_always_the_same_and_fill_the_range():
     assert pictures.shape == (4, 150, 225, 3) and pictures.dtype == np.uint8
     np.testing.assert_array_equal(pictures, calibration.paint_pictures())
     assert 80 < pictures.mean() < 170 and pictures.std() > 40
+
+
+def test_at_the_scale_of_mean_one_each_layers_mean_activation_is_one(weights_file, arrays, small_pictures):
+    trunk = weights.find(str(weights_file))
+    last = layers.LAYERS["conv4_1"]
+    found = {name: array.asnumpy() for name, array in trunk.parameters(last, "mean-one").items()}
+    means = conversion.activations(found, last)
+    assert sorted(means) == [index for index in layers.CONVOLUTIONS if index <= last]
+    assert list(means.values()) == pytest.approx([1] * len(means), rel=1e-4)
+    plain = conversion.activations({name: arrays[name] for name in found}, last)
+    assert max(abs(mean - 1) for mean in plain.values()) > 0.1  # it was another one before
+
+
+def test_at_the_scale_of_mean_one_a_network_computes_the_same_but_for_the_unit(weights_file, small_pictures):
+    trunk, last = weights.find(str(weights_file)), layers.LAYERS["conv3_1"]
+    X = nd.array(np.random.default_rng(1).normal(size=(1, 3, 24, 32)))
+    plain, scaled = (
+        truncated_vgg19(trunk.parameters(last, scale), last, cpu())(X).asnumpy() for scale in ("model-zoo", "mean-one")
+    )
+    means = conversion.activations({name: array.asnumpy() for name, array in trunk.parameters(last).items()}, last)
+    assert_close(scaled, plain / means[last], 1e-4)

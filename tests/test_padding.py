@@ -1,0 +1,109 @@
+"""The padding of the first convolution against NumPy's, at the border of the picture and in both precisions."""
+
+import gluon_nst as nst
+from gluon_nst import layers
+from gluon_nst.objective import Guides, Objective
+
+import mxnet as mx
+import numpy as np
+import pytest
+from PIL import Image
+
+from painting import paint
+from training_inputs import composite, needs_bfloat16, recipe
+
+MODES = {"zero": "constant", "replicate": "edge", "reflect": "reflect"}
+
+
+def convolved(X, parameters, index, mode="constant"):
+    """The convolution number `index` of the network in double precision, of 1 × c × h × w padded by np.pad."""
+    weight, bias = (parameters[f"features.{index}.{name}"].asnumpy().astype(float) for name in ("weight", "bias"))
+    padded = np.pad(X, ((0, 0), (0, 0), (1, 1), (1, 1)), mode=mode)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
+    return np.einsum("nchwij,ocij->nohw", windows, weight, optimize=True) + bias.reshape((1, -1, 1, 1))
+
+
+def second(X, parameters, padding):
+    """conv1_2 of the network whose first convolution is padded so."""
+    return convolved(np.maximum(convolved(X, parameters, 0, MODES[padding]), 0), parameters, 2)
+
+
+def border(shape):
+    """1 at the outermost positions and 0 inside."""
+    weights = np.ones((1, 1, *shape[2:]), np.float32)
+    weights[:, :, 1:-1, 1:-1] = 0
+    return mx.nd.array(weights)
+
+
+@pytest.mark.parametrize("padding", MODES)
+def test_the_first_layers_features_are_numpys_convolution(parameters, padding):
+    X = composite()
+    net = nst.truncated_vgg19(parameters, 0, mx.cpu(), padding=padding)
+    found, expected = net(X).asnumpy(), convolved(X.asnumpy().astype(float), parameters, 0, MODES[padding])
+    assert found.shape == expected.shape == (1, 64, 32, 48)
+    assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+def at_the_border(parameters, padding, expected, layer, **options):
+    """What the objective has for the squared difference of a layer's features to those expected, at the border alone."""
+    name = layers.NAMES[layer]
+    chosen = recipe(
+        content_layers=[name], style_layers=[name], style_weight=0, tv_weight=0, padding=padding, **options
+    )
+    net = nst.truncated_vgg19(parameters, layer, mx.cpu(), padding=padding)
+    target, statistics = mx.nd.array(expected), [mx.nd.zeros((64, 64))]
+    guides = Guides(content={layer: border(expected.shape)})
+    return Objective(net, composite(), [target], statistics, chosen, guides=guides)().content
+
+
+@pytest.mark.parametrize(
+    "precision, within", [("float32", 1e-5), pytest.param("bfloat16", 2e-2, marks=needs_bfloat16)]
+)
+@pytest.mark.parametrize("padding", MODES)
+def test_the_border_of_the_objectives_features_is_numpys(parameters, padding, precision, within):
+    """conv1_2, the first layer that bfloat16 is used for; its own padding stays of zeros."""
+    X = composite().asnumpy().astype(float)
+    expected = second(X, parameters, padding)
+    edge = border(expected.shape).asnumpy()
+    scale = (expected**2 * edge).sum() / edge.sum() / expected.shape[1]
+    found = at_the_border(parameters, padding, expected, 2, precision=precision)
+    assert np.sqrt(found / scale) < within
+    for other in set(MODES) - {padding}:
+        apart = at_the_border(parameters, padding, second(X, parameters, other), 2, precision=precision)
+        assert np.sqrt(apart / scale) > 2.5 * within
+
+
+@pytest.mark.parametrize("padding", ["replicate", "reflect"])
+def test_the_gradient_at_the_border_agrees_with_finite_differences(parameters, padding):
+    X = composite()
+    chosen = recipe(
+        content_layers=["conv1_1"], style_layers=["conv1_1"], style_weight=0, tv_weight=0, padding=padding,
+    )  # fmt: skip
+    net = nst.truncated_vgg19(parameters, 0, mx.cpu(), padding=padding)
+    contents_Y, _ = nst.extract_features(composite(seed=1), net, (0,), ())
+    objective = Objective(net, X, contents_Y, [mx.nd.zeros((64, 64))], chosen)
+    objective()
+    gradient, at = X.grad.asnumpy().astype(float), X.asnumpy()
+    expected_Y = contents_Y[0].asnumpy().astype(float)
+
+    def loss(X):
+        return ((convolved(X, parameters, 0, MODES[padding]) - expected_Y) ** 2).mean()
+
+    for place in [(0, 0, 0, 0), (0, 1, 31, 47), (0, 2, 0, 20), (0, 0, 1, 1), (0, 1, 15, 47), (0, 2, 16, 20)]:
+        step = np.zeros(X.shape)
+        step[place] = 1e-3
+        sides = [loss(at.astype(float) + sign * step) for sign in (1, -1)]
+        assert gradient[place] == pytest.approx((sides[0] - sides[1]) / 2e-3, rel=1e-3, abs=1e-6)
+
+
+def test_a_padding_that_is_none_is_refused(parameters):
+    with pytest.raises(nst.InputError, match="padding mirror: not one of zero, replicate, reflect"):
+        nst.truncated_vgg19(parameters, 0, mx.cpu(), padding="mirror")
+
+
+@pytest.mark.parametrize("padding", MODES)
+def test_the_style_and_the_composite_are_padded_alike(run, padding):
+    """A picture that is its own style and content has nothing to do."""
+    same = Image.fromarray(paint(32, 48, seed=3))
+    result = run(same, same, padding=padding, tv_weight=0, sizes=[(32, 48)], epochs=1)
+    assert result.losses[0].losses.total < 1e-6
