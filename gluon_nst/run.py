@@ -15,7 +15,7 @@ from gluon_nst.colours import with_luminance_of
 from gluon_nst.images import Picture, open_picture, postprocess, preprocess, to_picture
 from gluon_nst.inputs import Open, StylePicture, open_styles, told, with_regions
 from gluon_nst.job import Job
-from gluon_nst.machine import choose_device, choose_precision
+from gluon_nst.machine import choose_device, choose_precision, nd_mode
 from gluon_nst.memory import check_memory
 from gluon_nst.observer import Observer
 from gluon_nst.provenance import Provenance, key, provenance
@@ -99,6 +99,7 @@ class Run:
         X = preprocess(self.start.array, (width, height), self.recipe.resize)
         return X if noise is None else X * (1 - share) + noise * share
 
+    @nd_mode
     def develop(self, X: NDArray, number: int) -> tuple[NDArray, Image.Image]:
         """What is in the frame of a composite of the stage of this `number` (1 × 3 × h × w, standardised), and its picture."""
         stage = self.recipe.stages[number - 1]
