@@ -61,7 +61,7 @@ class State:
     averaged: float = 0.0
     """The sum of these weights."""
     handed_on: Any = None
-    """What the optimiser of the stage before handed on to the next."""
+    """What the optimiser of the stage before handed on: kept through a stage, which begins anew where it diverged."""
     lowest: float = math.inf
     """The lowest loss of this stage."""
     made: Provenance | None = None
@@ -136,7 +136,7 @@ class State:
 
     def begin(self, optimiser: Optimiser) -> None:
         """A stage begins."""
-        self.optimiser, self.handed_on, self.best, self.lowest = optimiser, None, None, math.inf
+        self.optimiser, self.best, self.lowest = optimiser, None, math.inf
         self.average, self.averaged = None, 0.0
 
     def see(self, X: NDArray, total: float) -> None:
