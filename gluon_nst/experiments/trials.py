@@ -23,6 +23,7 @@ from gluon_nst.errors import InputError, NSTError, reason
 from gluon_nst.figures import Cell, sheet
 from gluon_nst.files import given
 from gluon_nst.images import Picture, open_picture, read_made
+from gluon_nst.inputs import style_files
 from gluon_nst.job import Job
 from gluon_nst.loop import carry_out
 from gluon_nst.observer import Observer, Observers
@@ -102,10 +103,11 @@ class Experiment:
     def inputs(self, prepared: Prepared) -> set[str]:
         """The files that its runs read, as far as they are known from what was prepared."""
         options = [self.options, *(trial.options for trial in self.trials)]
-        named = [option.get("weights") for option in options]
+        named = [option.get(name) for option in options for name in ("weights", "mask", "regions")]
         named += [run.recipe.init for run in prepared.values() if isinstance(run, Run) and run.recipe.init not in INITS]
         named += [path for option in options if "recipe" in option for path in _paths(option["recipe"])]
-        return {str(self.content), str(self.style), *(str(path) for path in named if isinstance(path, (str, Path)))}
+        named += style_files(self.style)
+        return {str(self.content), *(str(path) for path in named if isinstance(path, (str, Path)))}
 
     def paths(self, folder: Pathlike) -> list[Path]:
         """The files that the experiment writes into `folder`: a picture and its losses for each trial."""
@@ -144,9 +146,10 @@ class Experiment:
     def sheet(self, outcomes: Iterable[Outcome]) -> Figure:
         """The outcomes as a labelled contact sheet, with the two pictures before them: a matplotlib Figure."""
         named = {outcome.trial.name: outcome for outcome in outcomes}
+        style, *others = style_files(self.style)
         inputs = [
             Cell(self._open(str(self.content)).image, "content"),
-            Cell(self._open(str(self.style)).image, "style"),
+            Cell(self._open(str(style)).image, f"style, 1 of {len(others) + 1}" if others else "style"),
         ]
         if self.style == self.content:
             inputs = [inputs[0]._replace(title="original")]
