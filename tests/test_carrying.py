@@ -98,7 +98,10 @@ def test_moments_are_left_where_the_recipe_does_not_carry_them():
     plain = recipe()
     before = Adam(mx.nd.zeros((1, 3, 12, 16)), plain)
     climb(before, [np.ones((1, 3, 12, 16), np.float32)] * 3)
-    after, gradient = Adam(mx.nd.zeros((1, 3, 24, 32)), plain, before.hand_on()), np.full((1, 3, 24, 32), -2, np.float32)
+    after, gradient = (
+        Adam(mx.nd.zeros((1, 3, 24, 32)), plain, before.hand_on()),
+        np.full((1, 3, 24, 32), -2, np.float32),
+    )
     climb(after, [gradient])
     assert np.allclose(after.X.asnumpy(), 0.1, rtol=1e-4)  # Adam's first step is the learning rate
 
@@ -170,6 +173,7 @@ def test_the_stage_ends_with_the_average_and_not_with_the_last_composite(job):
 
 def test_the_average_has_less_of_the_noise_of_the_steps(job):
     _, _, X, averages, _ = composites(job, epochs=25, lr=0.5, average_decay=0.95)
+
     def variation(seen):
         return np.mean([np.abs(after - before).mean() for before, after in zip(seen[-8:], seen[-7:])])
 
@@ -191,10 +195,17 @@ def test_each_size_has_an_average_of_its_own(job):
     assert np.allclose(state.reached(run.recipe).asnumpy(), (0.99 * start + X) / 1.99, atol=1e-5)
 
 
-@pytest.mark.parametrize("count", [2, 4, 6])
-@pytest.mark.parametrize("np_arrays", [False, True])
+@pytest.mark.parametrize("count, np_arrays", [(2, False), (4, False), (6, False), (6, True)])
 def test_a_run_that_keeps_averages_and_carries_moments_goes_on_to_the_same_bytes(job, count, np_arrays):
-    options = {"keep": "average", "carry_moments": True, "lr": 0.05, "clip_at": "step", "pixel_unit": "unit", "beta2": 0.99}
+    options = {
+        "keep": "average",
+        "carry_moments": True,
+        "lr": 0.05,
+        "clip_at": "step",
+        "pixel_unit": "unit",
+        "beta2": 0.99,
+        "content_layers": ["conv1_1"],
+    }
     *_, whole = nst.steps(job(**options))
     states = nst.steps(job(**options))
     if np_arrays:
@@ -229,3 +240,13 @@ def test_moments_are_carried_with_a_margin_to_the_same_places_of_the_picture(job
     climb(after, [np.zeros((1, 3, *large.size), np.float32)])
     downhill = large.crop(after.X).asnumpy()[0, 0] < -1e-3
     assert [where.mean() for where in np.nonzero(downhill)] == pytest.approx([13.5, 15.5], abs=1)
+
+
+def test_a_stage_that_diverged_begins_anew_with_what_was_handed_on(job):
+    options = {"carry_moments": True, "lr": 0.05}
+    *_, state = nst.steps(job(**{**options, "lr": [0.05, 1e30]}))
+    assert state.status == "diverged"
+    state.hand_over()
+    *_, state = nst.steps(job(**options), state)
+    *_, whole = nst.steps(job(**options))
+    assert state.status == "complete" and state.images[-1].tobytes() == whole.images[-1].tobytes()

@@ -10,7 +10,7 @@ from gluon_nst.run import prepare
 import pytest
 from PIL import Image
 
-from commands import SHALLOW, made
+from commands import SHALLOW, ended, made, names
 from painting import paint
 
 STAGES = (recipes.Stage("ladder", 9, lr=0.3), recipes.Stage("ladder", 7, lr=0.2), recipes.Stage(64, 5, lr=0.1))
@@ -64,7 +64,12 @@ def test_a_ladder_ends_with_the_pictures_own_size():
 
 
 def test_a_ladder_ends_with_a_size_of_two_numbers():
-    assert sizes(recipes.customise("stp", sizes=[(200, 400)]), (300, 450)) == [(70, 141), (100, 200), (142, 283), (200, 400)]
+    assert sizes(recipes.customise("stp", sizes=[(200, 400)]), (300, 450)) == [
+        (70, 141),
+        (100, 200),
+        (142, 283),
+        (200, 400),
+    ]
 
 
 def test_the_rule_of_the_shortest_side_is_for_each_size():
@@ -100,9 +105,15 @@ def test_a_ladder_can_be_made_of_any_recipe():
             lambda: dataclasses.replace(ladder(), stages=STAGES[:2]),
             "stage 2: size: ladder is for stages before the last one of a recipe with a size_factor",
         ),
-        (lambda: recipes.customise("d2l-2019", sizes=["ladder"]), "stage 1: size: ladder is for stages before the last"),
+        (
+            lambda: recipes.customise("d2l-2019", sizes=["ladder"]),
+            "stage 1: size: ladder is for stages before the last",
+        ),
         (lambda: recipes.customise("stp", sizes="ladder"), "stage 2: size: ladder is for stages before the last one"),
-        (lambda: recipes.customise("stp", sizes=["ladder", 300]), "stage 1: size: ladder is for stages before the last"),
+        (
+            lambda: recipes.customise("stp", sizes=["ladder", 300]),
+            "stage 1: size: ladder is for stages before the last",
+        ),
         (lambda: ladder(size_factor=1.01), "size_factor: 1.01 is neither 1, for no ladder, nor at least 1.05"),
         (lambda: ladder(size_factor=0.5), "size_factor: 0.5 is not a number of at least 1, 100 at the most"),
         (lambda: ladder(smallest_size=0), "smallest_size: 0 is not an integer of at least 1"),
@@ -152,3 +163,20 @@ def test_the_command_takes_the_pictures_own_size(render, tmp_path):
 
 def test_the_command_refuses_a_factor_that_makes_no_ladder(refuses):
     refuses("size_factor: 1.01 is neither 1, for no ladder, nor at least 1.05", "--size-factor", "1.01")
+
+
+def test_the_chapter_writes_a_picture_of_each_size(content, style, converted, tmp_path, capfd):
+    options = ["--longest-side", "96", "--size-factor", "2", "--smallest-size", "20", "--epochs", "1", *SHALLOW]
+    own = ["--content", content, "--style", style, "--weights", converted, "--out", tmp_path / "out"]
+    status, out, _ = ended(capfd, "chapter", *own, *options)
+    pictures = [name for name in names(tmp_path / "out") if name.startswith("neural-style")]
+    assert status == 0 and pictures == [f"neural-style-{number}.png" for number in (1, 2, 3)]
+    assert f"{pictures[-1]}: 64 x 96" in out
+    assert made(tmp_path / "out" / pictures[-1])["stage"] == 3
+
+
+def test_snapshots_are_kept_of_each_size(render, tmp_path):
+    options = ["--longest-side", "96", "--size-factor", "2", "--smallest-size", "20", "--epochs", "2", *SHALLOW]
+    assert render(*options, "--save-every", "1", small=False)[0] == 0
+    kept = [name for name in names(tmp_path) if name.startswith("out-")]
+    assert kept == [f"out-stage-{stage}-epoch-{epoch}.png" for stage in (1, 2, 3) for epoch in (1, 2)]

@@ -1,6 +1,9 @@
 """Runs with a mask, and with regions: where the picture is stylised, and from which part of a style."""
 
+import pickle
+
 import gluon_nst as nst
+from gluon_nst.loop import carry_out
 from gluon_nst.objective import Objective
 from gluon_nst.run import prepare
 from gluon_nst.style_statistics import style_statistic
@@ -13,6 +16,7 @@ from PIL import Image
 
 from commands import SHALLOW
 from painting import paint
+from training_inputs import needs_bfloat16
 
 STRONG = {
     "sizes": [(60, 90)], "epochs": 8, "lr": 0.3, "content_weight": 0, "content_layers": ["conv1_1"],
@@ -35,7 +39,7 @@ HALF = mask_of(np.where(np.arange(90) < 45, 255, 0))
 # -- masks ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{}, {"margin": 16}, {"optimizer": "lbfgs"}, {"pixel_unit": "unit"}])
+@pytest.mark.parametrize("options", [{"margin": 16}, {"optimizer": "lbfgs"}, {"pixel_unit": "unit", "lr": 0.1}])
 def test_beyond_the_mask_the_picture_is_the_contents(run, content, options):
     result = pixels(run(mask=HALF, **{**STRONG, **options}).image)
     with Image.open(content) as picture:
@@ -107,7 +111,9 @@ def test_the_command_takes_a_mask(render, content, tmp_path):
     assert status == 0 and difference[:, 45:].max() <= 1 and difference[:, :45].mean() > 10
 
 
-@pytest.mark.parametrize("level, message", [(0, "black everywhere, so nothing is to be stylised"), (None, "no such file")])
+@pytest.mark.parametrize(
+    "level, message", [(0, "black everywhere, so nothing is to be stylised"), (None, "no such file")]
+)
 def test_the_command_refuses_a_mask_of_nothing(refuses, tmp_path, level, message):
     if level is not None:
         mask_of(level).save(tmp_path / "mask.png")
@@ -140,7 +146,7 @@ def guided(job, two_in_one, map_of_content, **options):
     style = nst.Style(picture, regions=map_of_style)
     made = job()
     chosen = {
-        "sizes": [(48, 72)], "epochs": 15, "lr": 0.1, "content_weight": 0, "tv_weight": 0, "content_layers": ["conv1_1"],
+        "sizes": [(32, 48)], "epochs": 25, "lr": 0.1, "content_weight": 0, "tv_weight": 0, "content_layers": ["conv1_1"],
         "style_layers": ["conv1_1", "conv2_1"],
     }  # fmt: skip
     return nst.Job.customised(
@@ -157,14 +163,15 @@ def statistics_of(net, picture, statistic, columns):
 
 
 @pytest.mark.parametrize(
-    "name, order", [("gram", (RED, BLUE)), ("gram", (BLUE, RED)), ("gram-mean-std", (BLUE, RED)), ("wasserstein", (BLUE, RED))]
+    "name, order",
+    [("gram", (RED, BLUE)), ("gram", (BLUE, RED)), ("gram-mean-std", (BLUE, RED)), ("wasserstein", (BLUE, RED))],
 )
 def test_a_region_is_drawn_from_its_own_region_of_the_style(job, net, two_in_one, name, order):
     options = {"style_statistic": name, "style_weight": 1 if name == "wasserstein" else 1e3}
     *_, state = nst.steps(guided(job, two_in_one, painted(60, 90, *order), optimizer="lbfgs", **options))
-    statistic = style_statistic(nst.Recipe((nst.Stage((48, 72), 1),), style_statistic=name))
+    statistic = style_statistic(nst.Recipe((nst.Stage((32, 48), 1),), style_statistic=name))
     halves = {RED: slice(0, 45), BLUE: slice(45, 90)}
-    for colour, columns in zip(order, (slice(0, 36), slice(36, 72))):
+    for colour, columns in zip(order, (slice(0, 24), slice(24, 48))):
         found = statistics_of(net, state.images[0], statistic, columns)
         other = BLUE if colour == RED else RED
         for layer, (made, shape) in enumerate(found):
@@ -172,7 +179,7 @@ def test_a_region_is_drawn_from_its_own_region_of_the_style(job, net, two_in_one
             for each in (colour, other):
                 target, _ = statistics_of(net, two_in_one[0], statistic, halves[each])[layer]
                 distances.append(statistic.distance(made, statistic.target(target), shape).asscalar())
-            assert distances[0] < 0.5 * distances[1]
+            assert distances[0] < 0.6 * distances[1]
 
 
 def test_the_target_of_a_region_is_that_of_the_styles_own_part(job, net, two_in_one):
@@ -210,7 +217,9 @@ def test_two_styles_share_a_region_that_both_have(job, net, two_in_one):
 
 
 def test_the_share_of_a_region_in_the_loss_is_that_of_its_positions(job, net, two_in_one):
-    prepared = prepare(guided(job, two_in_one, painted(60, 90, RED, RED, BLUE), sizes=[(60, 90)], style_layers=["conv1_1"]))
+    prepared = prepare(
+        guided(job, two_in_one, painted(60, 90, RED, RED, BLUE), sizes=[(60, 90)], style_layers=["conv1_1"])
+    )
     statistic = style_statistic(prepared.recipe)
     targets = targets_of(prepared, prepared.recipe.stages[0], net, statistic)
     X = targets.content_X.copy()
@@ -255,7 +264,9 @@ def test_a_region_at_the_edge_of_the_style_that_a_deep_layer_does_not_see_is_no_
     options = {"weights": made.weights, "sizes": [(60, 90)], "epochs": 2, "lr": 0.05}
     layers = {"content_layers": ["conv1_1"], "style_layers": ["conv1_1", "conv5_1"]}
     style = nst.Style(picture, regions=Image.fromarray(array))
-    *_, state = nst.steps(nst.Job.customised(made.content, style, regions=painted(60, 90, RED, BLUE), **options, **layers))
+    *_, state = nst.steps(
+        nst.Job.customised(made.content, style, regions=painted(60, 90, RED, BLUE), **options, **layers)
+    )
     assert state.status == "complete" and all(np.isfinite(epoch.losses.total) for epoch in state.record)
 
 
@@ -268,7 +279,7 @@ def test_a_mask_that_a_deep_layer_sees_nothing_of_is_refused(job):
 
 def test_regions_with_a_margin_give_a_picture_of_the_stages_size(job, two_in_one):
     *_, state = nst.steps(guided(job, two_in_one, painted(60, 90, RED, BLUE), margin=16, epochs=2))
-    assert state.status == "complete" and state.images[0].size == (72, 48)
+    assert state.status == "complete" and state.images[0].size == (48, 32)
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
@@ -286,7 +297,13 @@ def maps(tmp_path):
 
 def test_a_colour_that_the_styles_map_has_not_is_named(refuses, maps, style, tmp_path):
     Image.fromarray(np.asarray(Image.open(maps["red"]).resize((70, 80)))).save(tmp_path / "own.png")
-    refuses("no style has a region of its colour #1e28c8", "--regions", maps["blue"], "--style-regions", tmp_path / "own.png")
+    refuses(
+        "no style has a region of its colour #1e28c8",
+        "--regions",
+        maps["blue"],
+        "--style-regions",
+        tmp_path / "own.png",
+    )
 
 
 def test_maps_go_together(refuses, maps):
@@ -297,3 +314,56 @@ def test_maps_go_together(refuses, maps):
 def test_a_map_of_another_shape_than_its_picture_is_refused(refuses, maps):
     message = "of another shape than the 80 x 70 of its picture"
     refuses(message, "--regions", maps["red"], "--style-regions", maps["red"])
+
+
+def test_a_sweep_does_not_write_over_its_mask(experiment, tmp_path):
+    for path, options in (
+        (tmp_path / "mask.png", ["--figure", tmp_path / "mask.png"]),
+        (tmp_path / "out/lr=0.1.png", []),
+    ):
+        path.parent.mkdir(exist_ok=True)
+        HALF.save(path)
+        before = path.read_bytes()
+        status, _, err = experiment("sweep", "--vary", "lr=0.1,0.2", "--mask", path, *options, *SHALLOW)
+        assert status == 2 and path.name in err and path.read_bytes() == before
+
+
+# -- together ---------------------------------------------------------------------------------------------------------
+
+
+def everything(content, two_in_one, **options):
+    """The pictures and options of a run with all that there is."""
+    picture, map_of_style = two_in_one
+    opaque = Image.open(content).convert("RGBA")
+    opaque.putalpha(77)
+    style = nst.Style(picture, regions=map_of_style, scale=0.8)
+    chosen = {
+        "mask": HALF, "regions": painted(60, 90, RED, BLUE), "margin": 16, "preserve_colors": "luminance",
+        "padding": "reflect", "noise": 0.1, "carry": "change", "tv_norm": "l2", "style_statistic": "wasserstein",
+        "style_weight": 1, "keep": "average", "carry_moments": True, "sizes": [(24, 36), (32, 48)], "epochs": 2,
+        "content_layers": ["conv2_1"], "style_layers": ["conv1_1", "conv2_1"],
+    }  # fmt: skip
+    return (opaque, [style, style]), {**chosen, **options}
+
+
+def test_all_of_it_together_is_the_same_in_np_mode(run, content, two_in_one, np_mode):
+    pictures, options = everything(content, two_in_one)
+    found = run(*pictures, **options).image
+    mx.npx.reset_np()
+    assert found.mode == "RGBA" and found.tobytes() == run(*pictures, **options).image.tobytes()
+
+
+@needs_bfloat16
+def test_all_of_it_together_is_nearly_the_same_in_bfloat16(run, content, two_in_one):
+    pictures, options = everything(content, two_in_one)
+    results = [run(*pictures, precision=precision, **options) for precision in ("float32", "bfloat16")]
+    assert results[1].loss == pytest.approx(results[0].loss, rel=0.05)
+    assert np.abs(pixels(results[0].image) - pixels(results[1].image)).mean() < 3
+
+
+def test_a_run_with_all_of_it_can_be_sent_to_another_process(job, content, two_in_one):
+    pictures, options = everything(content, two_in_one)
+    made = job()
+    prepared = prepare(nst.Job.customised(*pictures, weights=made.weights, **options))
+    again = pickle.loads(pickle.dumps(prepared))
+    assert carry_out(again).image.tobytes() == carry_out(prepared).image.tobytes() and again.key == prepared.key

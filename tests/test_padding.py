@@ -47,18 +47,14 @@ def test_the_first_layers_features_are_numpys_convolution(parameters, padding):
 def at_the_border(parameters, padding, expected, layer, **options):
     """What the objective has for the squared difference of a layer's features to those expected, at the border alone."""
     name = layers.NAMES[layer]
-    chosen = recipe(
-        content_layers=[name], style_layers=[name], style_weight=0, tv_weight=0, padding=padding, **options
-    )
+    chosen = recipe(content_layers=[name], style_layers=[name], style_weight=0, tv_weight=0, padding=padding, **options)
     net = nst.truncated_vgg19(parameters, layer, mx.cpu(), padding=padding)
     target, statistics = mx.nd.array(expected), [mx.nd.zeros((64, 64))]
     guides = Guides(content={layer: border(expected.shape)})
     return Objective(net, composite(), [target], statistics, chosen, guides=guides)().content
 
 
-@pytest.mark.parametrize(
-    "precision, within", [("float32", 1e-5), pytest.param("bfloat16", 2e-2, marks=needs_bfloat16)]
-)
+@pytest.mark.parametrize("precision, within", [("float32", 1e-5), pytest.param("bfloat16", 2e-2, marks=needs_bfloat16)])
 @pytest.mark.parametrize("padding", MODES)
 def test_the_border_of_the_objectives_features_is_numpys(parameters, padding, precision, within):
     """conv1_2, the first layer that bfloat16 is used for; its own padding stays of zeros."""

@@ -1,5 +1,6 @@
 """The statistics beside the Gram matrix against NumPy in double precision, written from their equations."""
 
+import gluon_nst as nst
 from gluon_nst.objective import Guides, Objective
 from gluon_nst.style_statistics import Gram, GramMeanStd, Wasserstein
 
@@ -7,8 +8,6 @@ import mxnet as mx
 import numpy as np
 import pytest
 from mxnet import autograd, sym
-
-import gluon_nst as nst
 
 from training_inputs import composite, make_inputs, recipe
 
@@ -174,9 +173,7 @@ def test_a_position_that_is_weighted_2_counts_as_two(name):
     weights = mx.nd.ones((1, 1, 4, 20))
     weights[:, :, :, :4] = 2
     twice = mx.nd.concat(X, X[:, :, :, :4], dim=3)
-    assert np.allclose(
-        statistic.of(X, weights, 96.0).asnumpy(), statistic.of(twice).asnumpy(), rtol=1e-5, atol=1e-6
-    )
+    assert np.allclose(statistic.of(X, weights, 96.0).asnumpy(), statistic.of(twice).asnumpy(), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -250,9 +247,7 @@ def test_a_region_without_positions_adds_nothing_to_the_losses(net, name):
     chosen = recipe(content_weight=0, tv_weight=0, style_weight=1, **SHALLOW)
     _, features_Y = nst.extract_features(composite(seed=2), net, (), chosen.style_layers)
     shapes = [(1, 1, 32, 48), (1, 1, 16, 24), (1, 1, 8, 12)]
-    regions = {
-        layer: [mx.nd.ones(shape), mx.nd.zeros(shape)] for layer, shape in zip(chosen.style_layers, shapes)
-    }
+    regions = {layer: [mx.nd.ones(shape), mx.nd.zeros(shape)] for layer, shape in zip(chosen.style_layers, shapes)}
     targets = [[statistic.of(Y), statistic.of(Y)] for Y in features_Y]
     content_Y = nst.extract_features(composite(seed=1), net, chosen.content_layers, ())[0]
     objective = Objective(net, composite(), content_Y, targets, chosen, statistic, Guides(styles=regions))

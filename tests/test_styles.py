@@ -221,3 +221,13 @@ def test_the_command_refuses_to_write_over_a_picture_in_a_folder_of_styles(refus
     folder.mkdir()
     (folder / "one.png").write_bytes(pictures[0].read_bytes())
     refuses("one.png", *SHALLOW, style=folder, output=folder / "one.png")
+
+
+def test_a_sheet_of_a_folder_of_styles_shows_the_first(content, pictures, converted, tmp_path, capfd):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for path in pictures:
+        path.rename(folder / path.name)
+    own = ["--out", tmp_path / "out", "--weights", converted, "--sizes", "16x24", "--epochs", "1", "--quiet", *SHALLOW]
+    status, out, _ = ended(capfd, "sweep", content, folder, "--vary", "lr=0.1,0.2", *own)
+    assert status == 0 and "2 of 2 pictures" in out and (tmp_path / "out/sheet.png").exists()

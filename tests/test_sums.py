@@ -1,9 +1,8 @@
 """The sums that are not the chapter's, against NumPy in double precision."""
 
+import gluon_nst as nst
 from gluon_nst.objective import Objective
 from gluon_nst.sums import SquaredDifference, SquaredVariation
-
-import gluon_nst as nst
 
 import mxnet as mx
 import numpy as np
@@ -65,7 +64,9 @@ def test_the_objective_takes_it_of_pixels_from_0_to_1_in_every_unit(net, pixel_u
         style_layers=["conv1_1"],
     )  # fmt: skip
     X = composite()
-    shown = X.asnumpy() * np.reshape((0.229, 0.224, 0.225), (1, 3, 1, 1)) + np.reshape((0.485, 0.456, 0.406), (1, 3, 1, 1))
+    shown = X.asnumpy() * np.reshape((0.229, 0.224, 0.225), (1, 3, 1, 1)) + np.reshape(
+        (0.485, 0.456, 0.406), (1, 3, 1, 1)
+    )
     contents_Y, styles_Y = nst.extract_features(composite(seed=1), net, (0,), (0,))
     if of_unit:
         X = mx.nd.array(shown * of_unit)

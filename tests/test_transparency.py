@@ -1,15 +1,15 @@
 """What a whole run keeps of the content beside its features: its transparency, and its colours."""
 
-import numpy as np
-import pytest
-from PIL import Image
-from skimage import color
-
 import gluon_nst as nst
 from gluon_nst import experiments
 from gluon_nst.images import read_made
 from gluon_nst.loop import carry_out
 from gluon_nst.run import prepare
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import color
 
 from commands import SHALLOW, made
 from painting import paint
@@ -123,9 +123,7 @@ def test_films_and_snapshots_of_a_transparent_picture_are_written(render, clear,
 
 
 def test_a_cell_that_was_kept_is_as_transparent_as_when_it_was_made(clear, style, converted, tmp_path):
-    experiment = experiments.sweep(
-        clear, style, {"lr": [0.1, 0.2]}, sizes=[(16, 24)], epochs=1, weights=str(converted)
-    )
+    experiment = experiments.sweep(clear, style, {"lr": [0.1, 0.2]}, sizes=[(16, 24)], epochs=1, weights=str(converted))
     first, second = experiment.prepare().values()
     result = carry_out(first)
     result.save(tmp_path / "out.png")
@@ -138,9 +136,7 @@ def test_a_cell_that_was_kept_is_as_transparent_as_when_it_was_made(clear, style
 
 
 def test_a_sheet_of_transparent_pictures_is_the_same_when_its_cells_are_kept(clear, style, converted, tmp_path):
-    experiment = experiments.sweep(
-        clear, style, {"lr": [0.1, 0.2]}, sizes=[(16, 24)], epochs=1, weights=str(converted)
-    )
+    experiment = experiments.sweep(clear, style, {"lr": [0.1, 0.2]}, sizes=[(16, 24)], epochs=1, weights=str(converted))
     first, again = (list(experiment.run(tmp_path / "out")) for _ in range(2))
     assert [outcome.note for outcome in again] == ["kept from before"] * 2
     assert [outcome.picture.tobytes() for outcome in again] == [outcome.picture.tobytes() for outcome in first]
@@ -195,7 +191,9 @@ def test_the_next_stage_starts_from_the_composite_and_not_from_the_kept_colours(
 
 def test_with_histogram_the_style_has_the_contents_colours(run, job, content, blue):
     prepared = prepare(
-        nst.Job.customised(content, blue, preserve_colors="histogram", weights=job().weights, sizes=[(32, 48)], **COLOURS)
+        nst.Job.customised(
+            content, blue, preserve_colors="histogram", weights=job().weights, sizes=[(32, 48)], **COLOURS
+        )
     )
     moments = [
         (np.asarray(picture).reshape(-1, 3).mean(axis=0), np.cov(np.asarray(picture).reshape(-1, 3).T))
@@ -219,7 +217,10 @@ def test_with_histogram_the_pictures_colours_are_nearer_the_contents(run, conten
 
 
 def test_the_style_is_still_told_by_its_own_file(run, content, blue):
-    results = [run(content, blue, sizes=[(16, 24)], preserve_colors=name, **{**CHOSEN, "epochs": 1}) for name in ("no", "histogram")]
+    results = [
+        run(content, blue, sizes=[(16, 24)], preserve_colors=name, **{**CHOSEN, "epochs": 1})
+        for name in ("no", "histogram")
+    ]
     first, second = (result.provenance for result in results)
     assert first["style_sha256"] == second["style_sha256"] and first["recipe"] != second["recipe"]
 
