@@ -17,6 +17,13 @@ import pytest
 SHAPES = [(300, 450), (17, 33), (64, 64), (31, 16)]
 
 
+@pytest.fixture
+def job(job):
+    """The small Job with a network of one layer."""
+    shallow = {"content_layers": ["conv1_1"], "style_layers": ["conv1_1"]}
+    return lambda **options: job(**{**shallow, **options})
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("margin", [1, 8, 16, 40])
 def test_a_canvas_is_on_the_grid_with_the_margin_on_all_sides(shape, margin):
@@ -109,7 +116,7 @@ def test_each_stage_starts_with_its_picture_in_the_frame(job, carry, init):
 
 def test_the_contents_features_count_in_the_frame_alone(job, net):
     """Those of the picture with a margin: a composite that differs in the margin alone has no content loss."""
-    run = prepare(job(margin=16, sizes=[(32, 48)], epochs=2, content_layers=["conv1_1"], style_layers=["conv1_1"]))
+    run = prepare(job(margin=16, sizes=[(32, 48)], epochs=2))
     stage = run.recipe.stages[0]
     targets = targets_of(run, stage, net, style_statistic(run.recipe))
     assert targets.content_X.shape == (1, 3, 64, 80)
@@ -135,8 +142,7 @@ def test_a_margin_of_the_content_leaves_the_losses_of_the_style_whole(job, net):
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 @pytest.mark.parametrize("count", [2, 6])
 def test_a_run_with_a_margin_that_was_stopped_goes_on_to_the_same_bytes(job, optimizer, count):
-    options = {"optimizer": optimizer, "margin": 8, "carry": "change", "clip_at": "end", "content_layers": ["conv1_1"]}
-    options["style_layers"] = ["conv1_1"]
+    options = {"optimizer": optimizer, "margin": 8, "carry": "change", "clip_at": "end"}
     *_, whole = nst.steps(job(**options))
     steps = nst.steps(job(**options))
     for _ in range(count):

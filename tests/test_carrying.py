@@ -16,6 +16,13 @@ from training_inputs import recipe
 BETA1, EPSILON = 0.9, 1e-8
 
 
+@pytest.fixture
+def job(job):
+    """The small Job with a network of one layer."""
+    shallow = {"content_layers": ["conv1_1"], "style_layers": ["conv1_1"]}
+    return lambda **options: job(**{**shallow, **options})
+
+
 class Slope:
     """An objective whose gradient is the same everywhere."""
 
@@ -204,7 +211,6 @@ def test_a_run_that_keeps_averages_and_carries_moments_goes_on_to_the_same_bytes
         "clip_at": "step",
         "pixel_unit": "unit",
         "beta2": 0.99,
-        "content_layers": ["conv1_1"],
     }
     *_, whole = nst.steps(job(**options))
     states = nst.steps(job(**options))

@@ -9,6 +9,13 @@ import pytest
 from commands import SHALLOW, made
 
 
+@pytest.fixture
+def job(job):
+    """The small Job with a network of one layer."""
+    shallow = {"content_layers": ["conv1_1"], "style_layers": ["conv1_1"]}
+    return lambda **options: job(**{**shallow, **options})
+
+
 def start(job, **options):
     run = prepare(job(sizes=[(32, 48)], epochs=1, **options))
     content_X = run.canvas(run.recipe.stages[0]).place(nst.preprocess(run.content.array, (48, 32)))
