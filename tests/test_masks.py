@@ -3,8 +3,9 @@
 import pickle
 
 import gluon_nst as nst
+from gluon_nst.images import standardisation
 from gluon_nst.loop import carry_out
-from gluon_nst.objective import Objective
+from gluon_nst.objective import Guides, Objective
 from gluon_nst.run import prepare
 from gluon_nst.style_statistics import style_statistic
 from gluon_nst.targets import targets_of
@@ -32,6 +33,8 @@ def pixels(picture):
 def mask_of(levels):
     return Image.fromarray(np.broadcast_to(levels, (60, 90)).astype(np.uint8))
 
+
+SHALLOW_LAYERS = {"content_layers": ["conv1_1"], "style_layers": ["conv1_1"]}
 
 HALF = mask_of(np.where(np.arange(90) < 45, 255, 0))
 
@@ -95,6 +98,25 @@ def test_what_the_mask_hides_is_not_in_the_statistics(job, content, net):
     assert weights.shape == (1, 1, 30, 45)
     columns = weights.asnumpy()[0, 0]
     assert (columns[:, :22] == 1).all() and (columns[:, 23:] == 0).all() and (columns[:, 22] == 0.5).all()
+
+
+@pytest.mark.parametrize("pixel_unit", ["standardised", "unit", "bytes"])
+def test_the_network_sees_the_composite_mixed_with_the_content(job, net, pixel_unit):
+    """In every unit of the pixels: the features of a mixed composite are what the losses are of."""
+    prepared = prepare(job(mask=mask_of(102), sizes=[(60, 90)], epochs=1, pixel_unit=pixel_unit, **SHALLOW_LAYERS))
+    targets = targets_of(prepared, prepared.recipe.stages[0], net, style_statistic(prepared.recipe))
+    standardised = nst.preprocess(mx.nd.array(paint(60, 90, seed=9), dtype="uint8"), (90, 60))
+    scale, shift = (mx.nd.array(each) for each in standardisation(pixel_unit))
+    losses = []
+    for X, guides in (
+        (standardised, targets.guides),
+        (0.4 * standardised + 0.6 * targets.content_X, Guides(styles=targets.guides.styles)),
+    ):
+        X = mx.nd.broadcast_div(mx.nd.broadcast_sub(X, shift), scale)
+        X.attach_grad()
+        losses.append(Objective(net, X, targets.contents_Y, targets.styles_Y, prepared.recipe, guides=guides)())
+    assert list(losses[0].values()) == pytest.approx(list(losses[1].values()), rel=1e-3)
+    assert losses[0].content > 0.1
 
 
 def test_another_mask_makes_another_key(job):
@@ -193,6 +215,17 @@ def test_the_target_of_a_region_is_that_of_the_styles_own_part(job, net, two_in_
     order = sorted(range(2), key=lambda number: targets.guides.styles[0][number].asnumpy()[..., :45].sum())
     for number, part in zip(order, expected):  # red is the content's right half, and the style's left one
         assert np.allclose(found[number], part, rtol=1e-4, atol=1e-6)
+
+
+def test_a_region_counts_by_the_mask_too(job, net, two_in_one):
+    mask = mask_of(np.where(np.arange(90) < 60, 204, 0))
+    options = {"sizes": [(60, 90)], "epochs": 1, "style_layers": ["conv1_1"]}
+    prepared = prepare(guided(job, two_in_one, painted(60, 90, RED, BLUE), mask=mask, **options))
+    targets = targets_of(prepared, prepared.recipe.stages[0], net, style_statistic(prepared.recipe))
+    columns = sorted((each.asnumpy()[0, 0, 0].tolist() for each in targets.guides.styles[0]), reverse=True)
+    expected = np.zeros((2, 90))
+    expected[0, :45] = expected[1, 45:60] = 0.8
+    assert np.allclose(columns, expected, atol=1e-6)
 
 
 def test_two_styles_share_a_region_that_both_have(job, net, two_in_one):
