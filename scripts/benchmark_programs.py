@@ -309,7 +309,7 @@ def profile(stages, weights, content, style, **options):
     mx.profiler.set_config(profile_all=True, aggregate_stats=True, filename=str(file))
 
     job = nst.Job.customised(
-        content, style, weights=weights, sizes=[(height, width)], epochs=warm_up + epochs, **options
+        content, style, recipe="d2l-2019", weights=weights, sizes=[(height, width)], epochs=warm_up + epochs, **options
     )
     for state in nst.steps(job):
         if state.epoch == warm_up:

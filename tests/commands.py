@@ -35,10 +35,10 @@ def converted(cache, weights_file):
 
 @pytest.fixture
 def render(content, style, converted, tmp_path, capfd):
-    """Run `gluon-nst render` on the small pictures; gives the status, standard output and standard error."""
+    """Run `gluon-nst render` by the chapter's recipe on the small pictures; gives the status, standard output and standard error."""
 
     def run(*options, content=content, style=style, output=tmp_path / "out.png", small=True):
-        arguments = ["render", content, style, "--output", output, "--weights", converted]
+        arguments = ["render", content, style, "--output", output, "--weights", converted, "--recipe", "d2l-2019"]
         if small:
             arguments += ["--sizes", "32x48,48x64", "--epochs", "3,2"]
         return ended(capfd, *arguments, *options)

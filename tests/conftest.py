@@ -101,10 +101,12 @@ SMALL = {
 
 @pytest.fixture
 def run(content, style, weights_file):
-    """Run `transfer` on the small pictures, with the random trunk, in two small stages unless told otherwise."""
+    """Run `transfer` on the small pictures, by the chapter's recipe, with the random trunk, in two small stages unless told otherwise."""
 
     def transfer(*pictures, **options):
-        return nst.transfer(*(pictures or (content, style)), **{"weights": str(weights_file), **SMALL, **options})
+        return nst.transfer(
+            *(pictures or (content, style)), **{"recipe": "d2l-2019", "weights": str(weights_file), **SMALL, **options}
+        )
 
     return transfer
 
@@ -114,7 +116,8 @@ def job(content, style, weights_file):
     """The Job of the same."""
 
     def make(**options):
-        return nst.Job.customised(content, style, **{"weights": str(weights_file), **SMALL, **options})
+        options = {"recipe": "d2l-2019", "weights": str(weights_file), **SMALL, **options}
+        return nst.Job.customised(content, style, **options)
 
     return make
 

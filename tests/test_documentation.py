@@ -148,6 +148,16 @@ def place(trunk, tmp_path, monkeypatch):
     for seed, paths in enumerate((contents, styles)):
         for path in paths:
             Image.fromarray(paint(60, 90, seed)).save(tmp_path / path)
+    (tmp_path / "paintings").mkdir()
+    for seed, path in enumerate(("ink.jpg", "paintings/one.jpg", "paintings/two.jpg"), start=2):
+        Image.fromarray(paint(60, 90, seed)).save(tmp_path / path)
+    halves = Image.new("RGB", (90, 60), "black")
+    halves.paste("white", (0, 0, 45, 60))
+    for path in ("mask.png", "map.png", "painting-map.png"):
+        halves.save(tmp_path / path)
+    cutout = Image.open(tmp_path / "my.jpg").convert("RGBA")
+    cutout.putalpha(halves.convert("L"))
+    cutout.save(tmp_path / "cutout.png")
     (tmp_path / "my.toml").write_text('extends = "d2l-2019"\nstyle_weight = 5e3\n')
     return tmp_path
 

@@ -99,7 +99,7 @@ def test_runs_of_several_sizes_have_processes_of_their_own_and_give_the_same(
     outcomes = list(experiment.run(tmp_path / "out", observer=follower))
     assert len(processes) == 2 and follower.seen == [(1, 0), (1, 1), (1, 2)] * 2
     for trial, outcome in zip(experiment.trials, outcomes):
-        here = nst.transfer(content, style, **options, **trial.options)
+        here = nst.transfer(content, style, **{"recipe": "d2l-2019", **options, **trial.options})
         assert not outcome.failed and outcome.picture.tobytes() == here.image.tobytes()
 
 
@@ -125,7 +125,7 @@ def processes(monkeypatch):
 @pytest.fixture
 def endless(content, style, converted):
     """A run that does not come to its end."""
-    job = nst.Job.customised(content, style, sizes=[(16, 24)], epochs=10**6, weights=str(converted))
+    job = nst.Job.customised(content, style, recipe="d2l-2019", sizes=[(16, 24)], epochs=10**6, weights=str(converted))
     return prepare(job)
 
 
@@ -147,7 +147,7 @@ def test_a_run_that_is_stopped_ends_its_process(endless, processes):
 
 @pytest.mark.slow
 def test_an_error_in_another_process_is_the_same_error(content, style, converted):
-    job = nst.Job.customised(content, style, sizes=[(16, 24)], epochs=2, lr=1e30, weights=str(converted))
+    job = nst.Job.customised(content, style, recipe="d2l-2019", sizes=[(16, 24)], epochs=2, lr=1e30, weights=str(converted))
     with pytest.raises(nst.NSTError, match="stage 1, epoch 1: the loss is"):
         apart.carry_out_apart(prepare(job))
 
@@ -161,7 +161,7 @@ def test_an_error_in_another_process_is_a_line_of_the_command(experiment, proces
 
 def test_what_a_run_in_another_process_reached_before_it_diverged_comes_back(content, style, converted):
     sizes = [(16, 24), (16, 24)]
-    job = nst.Job.customised(content, style, sizes=sizes, epochs=2, lr=[0.01, 1e30], weights=str(converted))
+    job = nst.Job.customised(content, style, recipe="d2l-2019", sizes=sizes, epochs=2, lr=[0.01, 1e30], weights=str(converted))
     result = apart.carry_out_apart(prepare(job))
     assert result.status == "diverged" and len(result.images) == 1 and len(result.losses) == 3
     assert result.note.startswith("stage 2, epoch 1: the loss is")

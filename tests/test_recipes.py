@@ -338,7 +338,7 @@ def test_a_recipe_made_in_python_may_name_its_layers():
 
 
 def test_what_a_recipe_does_not_say_is_as_in_the_default_recipe(tmp_path):
-    default, bare = recipes.read(recipes.DEFAULT), recipes.read(write(tmp_path, STAGE))
+    default, bare = recipes.read(recipes.CHAPTER), recipes.read(write(tmp_path, STAGE))
     assert dataclasses.replace(bare, stages=default.stages, title=default.title, source=default.source) == default
     assert recipes.Stage(300, 1) == dataclasses.replace(default.stages[0], size=300, epochs=1)
 

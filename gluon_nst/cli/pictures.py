@@ -14,7 +14,7 @@ from gluon_nst import recipes
 from gluon_nst.cli.outputs import check_distinct, check_writable_with, place, tell_place, writing
 from gluon_nst.errors import InputError, NSTError
 from gluon_nst.files import check_writable
-from gluon_nst.images import check_picture_writable
+from gluon_nst.images import check_picture_writable, open_picture
 from gluon_nst.inputs import inputs
 from gluon_nst.job import Job, Style, Styles
 from gluon_nst.loop import carry_out
@@ -55,13 +55,13 @@ def chapter(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     # What chapter is not given it chooses later.
     job = _job(arguments, options, f"d2l-{arguments.edition or 2019}", arguments.style or "")
     out, losses = arguments.out, arguments.losses or arguments.out / "losses.csv"
-    stages = range(1, len(recipes.read(job.recipe).stages) + 1)
-    images = [out / f"neural-style-{number}.png" for number in stages]
+    check_writable_with(out, [losses, out / "losses.png"])
+    content, style = _chapter_pictures(arguments)
+    job = dataclasses.replace(job, content=content, style=style)
     follow = _Following(arguments, out / "neural-style.png", job, [Lines()])
+    images = [out / f"neural-style-{number}.png" for number in range(1, len(follow.recipe.stages) + 1)]
     outputs = [*images, losses, out / "losses.png", *follow.outputs]
     check_writable_with(out, outputs)
-    content, style = _chapter_pictures(arguments, follow.bar)
-    job = dataclasses.replace(job, content=content, style=style)
     _check_inputs(arguments, job, outputs)
     result = follow.carry_out(job)
     with writing(out):
@@ -104,7 +104,8 @@ def _check_inputs(arguments: argparse.Namespace, job: Job, outputs: Iterable[Pat
     check_distinct(outputs, *inputs(job), recipes.read(job.recipe).init, job.weights, *read)
 
 
-def _chapter_pictures(arguments: argparse.Namespace, bar: Bar) -> tuple[Path, Path]:
+def _chapter_pictures(arguments: argparse.Namespace) -> tuple[Path, Path]:
+    bar = Bar(quiet=arguments.quiet)
     if (arguments.content is None) != (arguments.style is None):
         raise InputError("--content and --style go together; give both, or neither for the project's own pictures")
     if arguments.content:
@@ -120,16 +121,18 @@ def _chapter_pictures(arguments: argparse.Namespace, bar: Bar) -> tuple[Path, Pa
 class _Following:
     """What follows a run: the bar, `others`, and what --save-every, --animate and --show ask for, beside `base`.
 
-    Their files are checked as it is made, before anything is begun; `outputs` are these.
+    Their files are checked as it is made, before anything is begun; `outputs` are these, and `recipe` is the job's, fitted to its
+    content picture.
     """
 
     def __init__(self, arguments: argparse.Namespace, base: Path, job: Job, others: Iterable[Observer] = ()) -> None:
         self.bar = Bar(quiet=arguments.quiet)
+        self.recipe = recipes.fit(recipes.read(job.recipe), open_picture(job.content).size)
         self.outputs: list[Path] = []
         observers: list[Observer] = [self.bar, *others]
         self._film = None
         if arguments.save_every:
-            self.outputs += snapshot_paths(base, arguments.save_every, recipes.read(job.recipe)).values()
+            self.outputs += snapshot_paths(base, arguments.save_every, self.recipe).values()
             observers.append(Snapshots(base, arguments.save_every))
         if arguments.animate:
             check_film(arguments.animate)

@@ -10,7 +10,7 @@ from gluon_nst.experiments.trials import Experiment, Pathlike, Trial
 from gluon_nst.files import given
 from gluon_nst.job import Job
 from gluon_nst.layers import NAMES
-from gluon_nst.recipes import PUBLISHED, RecipeName, customise, recipe_settings, rules, settings
+from gluon_nst.recipes import CHAPTER, PUBLISHED, RecipeName, customise, recipe_settings, rules, settings
 
 FIGURE_1 = {
     "content": ("conv1_2", "conv2_2", "conv3_2", "conv4_2", "conv5_2"),
@@ -26,8 +26,10 @@ def sweep(content: Pathlike, style: Pathlike, vary: Mapping[str, Any], **options
     """The Experiment that varies one thing, or two, of a run.
 
     `vary` maps one or two options of `transfer` to lists of values, or to dictionaries of them whose keys are the labels.
-    The first is drawn across, the second down. `options` are those that stay.
+    The first is drawn across, the second down. `options` are those that stay; the recipe is the chapter's unless they say another.
     """
+    if "recipe" not in vary:
+        options = {"recipe": CHAPTER, **options}
     if len(vary) not in (1, 2):
         raise InputError(f"vary: {len(vary)} things; one or two can be varied at once")
     labelled = {name: v if isinstance(v, dict) else {str(value): value for value in v} for name, v in vary.items()}

@@ -2,11 +2,12 @@
 
 from gluon_nst.recipes.changes import customise, fit, follow_optimizer, style_shape
 from gluon_nst.recipes.choices import ACTIVATION_SCALES, INITS, OPTIMIZERS, PRECISIONS, SOURCES
-from gluon_nst.recipes.files import DEFAULT, PUBLISHED, RecipeName, names, paths, read, text
+from gluon_nst.recipes.files import CHAPTER, DEFAULT, PUBLISHED, RecipeName, names, paths, read, text
 from gluon_nst.recipes.schema import Recipe, Setting, Stage, recipe_settings, setting, settings
 
 __all__ = [
     "ACTIVATION_SCALES",
+    "CHAPTER",
     "DEFAULT",
     "INITS",
     "OPTIMIZERS",

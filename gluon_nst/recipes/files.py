@@ -20,8 +20,10 @@ else:
 FOLDER = Path(__file__).parent
 """Where the package's own recipes are."""
 
-DEFAULT = "d2l-2019"
+DEFAULT = "fine"
 """The recipe of a run that is not told another."""
+CHAPTER = "d2l-2019"
+"""The recipe of the book's first edition: what its exercises are made with, and what a recipe is that says nothing."""
 PUBLISHED = ("d2l-2019", "udacity", "poster", "tensorflow", "gatys-2016")
 """The four documents' recipes and the paper's: what `compare` takes unless it is told otherwise."""
 

@@ -77,8 +77,9 @@ class Trunk:
             arrays = conversion.rescale(arrays, {index: 1 / mean for index, mean in means.items()})
         elif activation_scale == "caffe" and self.record["scales"]:
             unscale = {int(index): 1 / scale for index, scale in self.record["scales"].items()}
-            arrays = conversion.pad_as_caffe(conversion.rescale(arrays, unscale))
-        return arrays
+            arrays = conversion.rescale(arrays, unscale)
+        own_input = activation_scale != "model-zoo" and self.record["scales"]
+        return conversion.pad_as_caffe(arrays) if own_input else arrays
 
 
 def _trunk_file(name: str) -> Path:

@@ -4,6 +4,7 @@ The trunk is that of the package index, fetched once into the user's own cache; 
 """
 
 import dataclasses
+import functools
 
 import gluon_nst as nst
 from gluon_nst import objective, pictures, recipes, weights
@@ -21,6 +22,8 @@ pytestmark = pytest.mark.torch
 import program_d2l  # noqa: E402
 import program_gatys  # noqa: E402
 import program_poster  # noqa: E402
+import program_spst  # noqa: E402
+import program_stp  # noqa: E402
 import program_tensorflow  # noqa: E402
 import program_udacity  # noqa: E402
 
@@ -38,6 +41,8 @@ PROGRAMS = {
     "poster": (program_poster.Program, {"sizes": [(64, 64)]}),
     "tensorflow": (program_tensorflow.Program, {"sizes": [192]}),
     "gatys-2016": (program_gatys.Program, {"sizes": [144]}),
+    "stp": (functools.partial(program_stp.Program, roots="accurate"), {"sizes": [96], "size_factor": 1.0}),
+    "spst": (program_spst.Program, {"sizes": [144], "size_factor": 1.0}),
 }
 ADAM = [name for name in PROGRAMS if recipes.read(name).optimizer == "adam"]
 
@@ -86,7 +91,7 @@ def program(trunk, given):
         recipe = recipes.read(name)
         parameters = trunk.parameters(34, recipe.activation_scale)
         parameters = {key: array.asnumpy() for key, array in parameters.items()}
-        if recipe.activation_scale == "caffe":
+        if recipe.activation_scale != "model-zoo":
             parameters = as_caffe_wants_it(parameters)
         return PROGRAMS[name][0](*given(name), parameters, *size)
 
@@ -145,7 +150,7 @@ def test_the_losses_and_the_gradient_at_the_start_agree(program, first_epoch, na
 def test_the_losses_and_the_gradient_at_a_given_composite_agree(program, first_epoch, name, tmp_path):
     theirs = program(name)
     start = tmp_path / "given.png"
-    composite = nst.transfer(*pictures.own_pictures(), sizes=[theirs.size], epochs=5, lr=0.1, tv_weight=0)
+    composite = nst.transfer(*pictures.own_pictures(), recipe="d2l-2019", sizes=[theirs.size], epochs=5, lr=0.1, tv_weight=0)
     composite.image.save(start)
     assert_agree(first_epoch(name, init=str(start)), theirs, theirs.read(start))
 
