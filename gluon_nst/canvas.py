@@ -1,7 +1,8 @@
 """The canvas that is optimised: the picture with a margin around it, on the network's grid.
 
 What the network's zero padding does to a picture it does to its outermost pixels, and where a side is no multiple of 16 the last
-pooling leaves its end out. With a margin all of that is cut off.
+pooling leaves its end out. With a margin all of that is cut off. The margin is the picture mirrored, content and start: left free it
+would be painted with more of the style, and the picture's border with it.
 """
 
 from __future__ import annotations
@@ -24,12 +25,6 @@ class Canvas(NamedTuple):
     size: tuple[int, int]
     top: int
     left: int
-
-    def frame(self) -> NDArray:
-        """1 where the picture is, and 0 in the margin: 1 × 1 × h × w."""
-        (height, width), frame = self.shape, np.zeros((1, 1, *self.size), np.float32)
-        frame[:, :, self.top : self.top + height, self.left : self.left + width] = 1
-        return nd.array(frame)
 
     def place(self, X: NDArray) -> NDArray:
         """A picture (1 × c × h × w) on the canvas, the margin mirrored."""

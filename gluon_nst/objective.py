@@ -70,13 +70,11 @@ class _Term(NamedTuple):
 class Guides(NamedTuple):
     """Where in the picture the losses are taken, at each layer's own grid, and what the composite is mixed with.
 
-    - `content` maps content layers to weights of their positions, 1 × 1 × h × w; none: all alike.
     - `styles` maps style layers to the weights of each region, one for each statistic in the layer's `styles_Y`.
     - `mask` (1 × 1 × h × w, in pixels) is the share of the composite in what the network sees, and `behind` (1 × 3 × h × w, in
       the unit of the recipe's pixels) the rest of it.
     """
 
-    content: Mapping[int, NDArray] = {}
     styles: Mapping[int, Sequence[NDArray]] = {}
     mask: NDArray | None = None
     behind: NDArray | None = None
@@ -157,11 +155,8 @@ class Objective:
     def _content_term(self, layer: int, Y_hat: Symbol, Y: NDArray, graph: _Graph) -> _Term:
         difference, shape = SquaredDifference(self._recipe.content_reduction), shape_of(Y_hat)
         weight, name = self._recipe.content_weight * self._recipe.content_layers[layer], f"content/{NAMES[layer]}"
-        where, positions = None, None
-        if layer in self._guides.content:
-            where, positions = self._weights(name, self._guides.content[layer], graph)
-        sums = difference.sums(Y_hat, graph.constant(name, Y), where)
-        return _Term(name, [sums], lambda sums: difference.loss(sums, shape, positions) * weight)
+        sums = difference.sums(Y_hat, graph.constant(name, Y))
+        return _Term(name, [sums], lambda sums: difference.loss(sums, shape) * weight)
 
     @staticmethod
     def _weights(name: str, weights: NDArray, graph: _Graph) -> tuple[Symbol, float]:

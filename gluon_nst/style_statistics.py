@@ -88,17 +88,17 @@ class _Moments(Statistic):
     """The channels' second raw moments, and in a last column their means: c × (c + 1)."""
 
     def sums(self, X: Array, weights: Array | None = None) -> Array:
-        """X Xᵀ of the features as c × hw, and the sum over hw, by one product."""
+        """X Xᵀ of the features as c × hw, and the sum over hw."""
         F, (_, num_channels, height, width) = operators(X), shape_of(X)
         X = weighted(X, weights).reshape((num_channels, height * width))
+        blocked = F.BlockGrad(X)
         if weights is None:
-            ones = F.ones_like(X.slice_axis(axis=0, begin=0, end=1))
+            ones = F.ones_like(blocked.slice_axis(axis=0, begin=0, end=1))
         else:
             ones = weights.sqrt().reshape((1, height * width))
-        with_ones = F.BlockGrad(F.concat(X, ones, dim=0))
-        product = F.FullyConnected(X, with_ones, no_bias=True, num_hidden=num_channels + 1)
-        moments, sums = self._split(product, num_channels)
-        return F.concat(_symmetric(moments), sums, dim=1)
+        moments = _symmetric(F.FullyConnected(X, blocked, no_bias=True, num_hidden=num_channels))
+        # By a product as well: MXNet's own means take forty times as long.
+        return F.concat(moments, F.FullyConnected(X, ones, no_bias=True, num_hidden=1), dim=1)
 
     @staticmethod
     def _split(statistic: Array, num_channels: int) -> tuple[Array, Array]:

@@ -67,15 +67,14 @@ class SquaredDifference:
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = reduction
 
-    def sums(self, X: Array, Y: Array, weights: Array | None = None) -> Array:
-        """Over all positions and channels, of shape (1,); `weights` as in `Statistic.sums`."""
-        difference = weighted(X - Y, weights)
+    def sums(self, X: Array, Y: Array) -> Array:
+        """Over all positions and channels, of shape (1,)."""
+        difference = X - Y
         return summed_product(difference, difference)
 
-    def loss(self, sums: Array, shape: tuple[int, ...], positions: float | None = None) -> Array:
-        """Their mean, or what the `reduction` makes of them, for features of a `shape`; `positions` as there."""
-        counted = math.prod(shape) if positions is None else shape[1] * positions
-        return sums / counted * factor(CONTENT_REDUCTIONS, "reduction", self.reduction, shape)
+    def loss(self, sums: Array, shape: tuple[int, ...]) -> Array:
+        """Their mean, or what the `reduction` makes of them, for features of a `shape`."""
+        return sums / math.prod(shape) * factor(CONTENT_REDUCTIONS, "reduction", self.reduction, shape)
 
 
 class TotalVariation:

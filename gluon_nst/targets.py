@@ -36,11 +36,7 @@ def targets_of(run: Run, stage: Stage, net: Any, statistic: Statistic) -> Target
 
 
 def _guides(run: Run, canvas: Canvas, content_X: NDArray) -> Guides:
-    contents: dict[int, NDArray] = {}
     styles: dict[int, list[NDArray]] = {}
-    if canvas.size != canvas.shape:  # the margin is free
-        inside = canvas.frame().as_in_context(run.device)
-        contents = {layer: at_layer(inside, layer) for layer in run.recipe.content_layers}
     mask = behind = None
     if run.mask is not None:
         mask = canvas.place(_pixels(run.mask, canvas.shape)).as_in_context(run.device)
@@ -52,7 +48,7 @@ def _guides(run: Run, canvas: Canvas, content_X: NDArray) -> Guides:
         where = [region if mask is None else region * mask for region in where]
     if where:
         styles = {layer: [at_layer(weights, layer) for weights in where] for layer in run.recipe.style_layers}
-    return Guides(contents, styles, mask, behind)
+    return Guides(styles, mask, behind)
 
 
 def _pixels(weights: np.ndarray, shape: tuple[int, int]) -> NDArray:

@@ -147,7 +147,9 @@ def test_a_run_that_is_stopped_ends_its_process(endless, processes):
 
 @pytest.mark.slow
 def test_an_error_in_another_process_is_the_same_error(content, style, converted):
-    job = nst.Job.customised(content, style, recipe="d2l-2019", sizes=[(16, 24)], epochs=2, lr=1e30, weights=str(converted))
+    job = nst.Job.customised(
+        content, style, recipe="d2l-2019", sizes=[(16, 24)], epochs=2, lr=1e30, weights=str(converted)
+    )
     with pytest.raises(nst.NSTError, match="stage 1, epoch 1: the loss is"):
         apart.carry_out_apart(prepare(job))
 
@@ -161,7 +163,9 @@ def test_an_error_in_another_process_is_a_line_of_the_command(experiment, proces
 
 def test_what_a_run_in_another_process_reached_before_it_diverged_comes_back(content, style, converted):
     sizes = [(16, 24), (16, 24)]
-    job = nst.Job.customised(content, style, recipe="d2l-2019", sizes=sizes, epochs=2, lr=[0.01, 1e30], weights=str(converted))
+    job = nst.Job.customised(
+        content, style, recipe="d2l-2019", sizes=sizes, epochs=2, lr=[0.01, 1e30], weights=str(converted)
+    )
     result = apart.carry_out_apart(prepare(job))
     assert result.status == "diverged" and len(result.images) == 1 and len(result.losses) == 3
     assert result.note.startswith("stage 2, epoch 1: the loss is")

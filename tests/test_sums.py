@@ -2,7 +2,7 @@
 
 import gluon_nst as nst
 from gluon_nst.objective import Objective
-from gluon_nst.sums import SquaredDifference, SquaredVariation
+from gluon_nst.sums import SquaredVariation
 
 import mxnet as mx
 import numpy as np
@@ -73,31 +73,3 @@ def test_the_objective_takes_it_of_pixels_from_0_to_1_in_every_unit(net, pixel_u
         X.attach_grad()
     losses = Objective(net, X, contents_Y, [nst.gram(Y) for Y in styles_Y], chosen)()
     assert losses.tv == losses.total == pytest.approx(3 * nine_points(shown), rel=1e-4)
-
-
-@pytest.mark.parametrize("reduction", ["mean", "sum", "sum/2"])
-def test_weights_of_1_and_0_leave_the_difference_of_the_part(reduction):
-    random = np.random.default_rng(2)
-    X, Y = (random.normal(size=(1, 5, 6, 8)).astype(np.float32) for _ in range(2))
-    weights = np.zeros((1, 1, 6, 8), np.float32)
-    weights[:, :, 2:, :3] = 1
-    difference = SquaredDifference(reduction)
-    sums = difference.sums(*map(mx.nd.array, (X, Y, weights)))
-    part = (X[:, :, 2:, :3].astype(float) - Y[:, :, 2:, :3]) ** 2
-    assert sums.asscalar() == pytest.approx(part.sum(), rel=1e-5)
-    factor = {"mean": 1, "sum": X.size, "sum/2": X.size / 2}[reduction]  # as if the part were everywhere
-    assert difference.loss(sums, X.shape, 12.0).asscalar() == pytest.approx(part.mean() * factor, rel=1e-5)
-
-
-def test_weights_between_count_each_position_by_its_own():
-    random = np.random.default_rng(3)
-    X, Y = (random.normal(size=(1, 5, 6, 8)).astype(np.float32) for _ in range(2))
-    weights = random.random((1, 1, 6, 8)).astype(np.float32)
-    X, Y, weights = map(mx.nd.array, (X, Y, weights))
-    X.attach_grad()
-    with autograd.record():
-        sums = SquaredDifference().sums(X, Y, weights)
-    sums.backward()
-    difference = X.asnumpy().astype(float) - Y.asnumpy()
-    assert sums.asscalar() == pytest.approx((weights.asnumpy() * difference**2).sum(), rel=1e-5)
-    assert np.allclose(X.grad.asnumpy(), 2 * weights.asnumpy() * difference, rtol=1e-4, atol=1e-6)

@@ -108,7 +108,7 @@ def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
 def variable() -> dict[str, Option]:
     """What `--vary` varies, by name."""
     recipe = Option("recipe", "recipe", str, False, {}, RECIPE)
-    return {option.name: option for option in [recipe, *options()]}
+    return {option.name: option for option in [recipe, *options()] if option.name != "regions"}
 
 
 def varied(text: str) -> tuple[str, dict[str, Any]]:

@@ -55,7 +55,7 @@ def _chapter(parser: Parser) -> None:
     add("--style", type=given, metavar="FILE", help="default: the project's own painting of oaks")
     add("--book-images", action="store_true", help="fetch the book's own two pictures and use them")
     _add_watching(parser)
-    add_options(parser)
+    add_options(parser, without=["regions"])  # which go with --style-regions
 
 
 def _render(parser: Parser) -> None:
@@ -132,7 +132,7 @@ def _add_sheet(parser: Parser, out: str, without: Sequence[str] = ()) -> None:
     add = parser.add_argument
     add("--out", type=given, metavar="DIR", help=f"where each picture and its losses are kept (default: {out})")
     add("--figure", type=given, metavar="FILE.png|svg|pdf", help="the sheet (default: sheet.png in DIR)")
-    add_options(parser, without)
+    add_options(parser, ["regions", *without])
 
 
 def _names(text: str) -> list[str]:

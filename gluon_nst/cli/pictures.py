@@ -66,9 +66,7 @@ def chapter(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     result = follow.carry_out(job)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-        # All of them: how many sizes a ladder has is known when the pictures are.
-        numbers = range(1, len(result.images) + 1)
-        places = [follow.place(out / f"neural-style-{number}.png", result) for number in numbers]
+        places = [follow.place(path, result) for path in images[: len(result.images)]]
         for number, path in enumerate(places, start=1):
             result.save(path, stage=number)
         result.save_losses(follow.place(losses, result))

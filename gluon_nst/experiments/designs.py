@@ -18,8 +18,8 @@ FIGURE_1 = {
 }
 """The layers of Gatys et al. 2016, figure 1, that a picture's content and style are reconstructed from."""
 
-VARIABLE = ("recipe", *(each.name for each in (*recipe_settings(), *settings(Job))))
-"""What can be varied: the options of `transfer` that make another picture."""
+VARIABLE = ("recipe", *(each.name for each in (*recipe_settings(), *settings(Job)) if each.name != "regions"))
+"""What can be varied: the options of `transfer` that make another picture. Regions go with maps of the style as well."""
 
 
 def sweep(content: Pathlike, style: Pathlike, vary: Mapping[str, Any], **options: Any) -> Experiment:

@@ -155,6 +155,8 @@ class Recipe:
             raise InputError("content_layers, style_layers: at least one layer is needed")
         if 1 < self.size_factor < SMALLEST_FACTOR:
             raise InputError(f"size_factor: {self.size_factor} is neither 1, for no ladder, nor at least {SMALLEST_FACTOR}")
+        if self.carry_moments and self.margin:
+            raise InputError("carry_moments: a stage's margin is none of the next one's; set margin to 0, or this to false")
         self._check_sizes()
 
     def _check_sizes(self) -> None:

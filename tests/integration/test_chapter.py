@@ -161,7 +161,10 @@ def test_the_memory_of_a_run_is_what_was_estimated(peak, size, options):
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_a_stage_releases_its_memory_before_the_next(peak, optimizer):
-    one, two = (peak(recipe=recipes.CHAPTER, sizes=sizes, epochs=4, optimizer=optimizer) for sizes in ([(300, 450)], [(290, 435), (300, 450)]))
+    one, two = (
+        peak(recipe=recipes.CHAPTER, sizes=sizes, epochs=4, optimizer=optimizer)
+        for sizes in ([(300, 450)], [(290, 435), (300, 450)])
+    )
     assert two < 1.4 * one  # both at once would take 1.6 times as much
 
 
@@ -193,7 +196,18 @@ def test_a_sweep_over_many_sizes_takes_little_more_memory_than_its_largest_cell(
     # Up to 272 x 408. What the command itself has, 0.2 GB, weighs more where the cells are smaller.
     sizes = [f"{208 + 8 * number}x{312 + 12 * number}" for number in range(9)]
     alone = memory_of(
-        ["render", content, style, "--output", tmp_path / "out.png", "--sizes", sizes[-1], "--recipe", "d2l-2019", *options],
+        [
+            "render",
+            content,
+            style,
+            "--output",
+            tmp_path / "out.png",
+            "--sizes",
+            sizes[-1],
+            "--recipe",
+            "d2l-2019",
+            *options,
+        ],
         user_environment,
     )
     vary = ["--vary", f"sizes={','.join(sizes)}", "--out", tmp_path / "sweep"]

@@ -150,7 +150,9 @@ def test_the_losses_and_the_gradient_at_the_start_agree(program, first_epoch, na
 def test_the_losses_and_the_gradient_at_a_given_composite_agree(program, first_epoch, name, tmp_path):
     theirs = program(name)
     start = tmp_path / "given.png"
-    composite = nst.transfer(*pictures.own_pictures(), recipe="d2l-2019", sizes=[theirs.size], epochs=5, lr=0.1, tv_weight=0)
+    composite = nst.transfer(
+        *pictures.own_pictures(), recipe="d2l-2019", sizes=[theirs.size], epochs=5, lr=0.1, tv_weight=0
+    )
     composite.image.save(start)
     assert_agree(first_epoch(name, init=str(start)), theirs, theirs.read(start))
 
