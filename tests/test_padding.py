@@ -1,8 +1,8 @@
 """The padding of the first convolution against NumPy's, at the border of the picture and in both precisions."""
 
 import gluon_nst as nst
-from gluon_nst import layers
-from gluon_nst.objective import Guides, Objective
+from gluon_nst.narrow import narrow_features
+from gluon_nst.objective import Objective
 
 import mxnet as mx
 import numpy as np
@@ -32,7 +32,7 @@ def border(shape):
     """1 at the outermost positions and 0 inside."""
     weights = np.ones((1, 1, *shape[2:]), np.float32)
     weights[:, :, 1:-1, 1:-1] = 0
-    return mx.nd.array(weights)
+    return weights
 
 
 @pytest.mark.parametrize("padding", MODES)
@@ -44,14 +44,20 @@ def test_the_first_layers_features_are_numpys_convolution(parameters, padding):
     assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
 
 
-def at_the_border(parameters, padding, expected, layer, **options):
-    """What the objective has for the squared difference of a layer's features to those expected, at the border alone."""
-    name = layers.NAMES[layer]
-    chosen = recipe(content_layers=[name], style_layers=[name], style_weight=0, tv_weight=0, padding=padding, **options)
-    net = nst.truncated_vgg19(parameters, layer, mx.cpu(), padding=padding)
-    target, statistics = mx.nd.array(expected), [mx.nd.zeros((64, 64))]
-    guides = Guides(content={layer: border(expected.shape)})
-    return Objective(net, composite(), [target], statistics, chosen, guides=guides)().content
+def at_the_border(parameters, padding, expected, layer, precision):
+    """The mean squared difference of a layer's features, as the objective's graph has them, to those expected, at the border."""
+    net, X = nst.truncated_vgg19(parameters, layer, mx.cpu(), padding=padding), composite()
+    variable, arrays = mx.sym.var("X", shape=X.shape), {"X": X}
+    if precision == "bfloat16":
+        (_, (features,)), narrowed = narrow_features(variable, net, (), (layer,))
+        arrays.update(narrowed)
+    else:
+        _, (features,) = nst.extract_features(variable, net, (), (layer,))
+    arrays.update({name: parameter.data() for name, parameter in net.collect_params().items()})
+    used = {name: arrays[name] for name in features.list_arguments()}
+    (found,) = features.bind(mx.cpu(), used, grad_req="null").forward()
+    edge = border(expected.shape)
+    return (((found.asnumpy() - expected) * edge) ** 2).sum() / (edge.sum() * expected.shape[1])
 
 
 @pytest.mark.parametrize("precision, within", [("float32", 1e-5), pytest.param("bfloat16", 2e-2, marks=needs_bfloat16)])
@@ -60,12 +66,12 @@ def test_the_border_of_the_objectives_features_is_numpys(parameters, padding, pr
     """conv1_2, the first layer that bfloat16 is used for; its own padding stays of zeros."""
     X = composite().asnumpy().astype(float)
     expected = second(X, parameters, padding)
-    edge = border(expected.shape).asnumpy()
+    edge = border(expected.shape)
     scale = (expected**2 * edge).sum() / edge.sum() / expected.shape[1]
-    found = at_the_border(parameters, padding, expected, 2, precision=precision)
+    found = at_the_border(parameters, padding, expected, 2, precision)
     assert np.sqrt(found / scale) < within
     for other in set(MODES) - {padding}:
-        apart = at_the_border(parameters, padding, second(X, parameters, other), 2, precision=precision)
+        apart = at_the_border(parameters, padding, second(X, parameters, other), 2, precision)
         assert np.sqrt(apart / scale) > 2.5 * within
 
 

@@ -31,7 +31,9 @@ def pictures(tmp_path):
 def statistics(job, net, styles, **options):
     """Those that the run of a job is to come near."""
     content, _ = job().content, job().style
-    run = prepare(nst.Job.customised(content, styles, weights=job().weights, **{**CHOSEN, **options}))
+    run = prepare(
+        nst.Job.customised(content, styles, weights=job().weights, **{"recipe": "d2l-2019", **CHOSEN, **options})
+    )
     found = targets_of(run, run.recipe.stages[0], net, style_statistic(run.recipe)).styles_Y
     return [target.asnumpy().astype(float) for (target,) in found]
 
@@ -103,7 +105,7 @@ def test_a_style_is_checked_as_it_is_made(style, value, message):
 
 def test_a_scale_gives_a_style_a_size_of_its_own(job, pictures):
     both = [nst.Style(pictures[0], scale=0.5), nst.Style(pictures[1], scale=2), pictures[0]]
-    run = prepare(nst.Job.customised(job().content, both, weights=job().weights, **CHOSEN))
+    run = prepare(nst.Job.customised(job().content, both, recipe="d2l-2019", weights=job().weights, **CHOSEN))
     ((_, *shapes),) = run.sizes
     assert shapes == [(17, 24), (96, 64), (32, 48)]  # in their own shapes, and squashed as the recipe has it
 
@@ -164,7 +166,18 @@ def render_both(content, pictures, converted, tmp_path, capfd):
 
     def run(*options):
         output = tmp_path / "out.png"
-        arguments = ["render", content, *pictures, "--output", output, "--weights", converted, *SHALLOW]
+        arguments = [
+            "render",
+            content,
+            *pictures,
+            "--output",
+            output,
+            "--weights",
+            converted,
+            "--recipe",
+            "d2l-2019",
+            *SHALLOW,
+        ]
         status, _, _ = ended(capfd, *arguments, "--sizes", "32x48", "--epochs", "2", *options)
         assert status == 0
         with Image.open(output) as picture:

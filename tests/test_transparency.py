@@ -170,8 +170,8 @@ def blue(tmp_path):
 @pytest.mark.parametrize("margin", [0, 16])
 def test_with_luminance_the_lightness_is_the_pictures_and_the_chroma_the_contents(job, content, blue, margin):
     options = {**COLOURS, "sizes": [(60, 90)], "margin": margin, "weights": job().weights}
-    *_, plain = nst.steps(nst.Job.customised(content, blue, **options))
-    *_, kept = nst.steps(nst.Job.customised(content, blue, preserve_colors="luminance", **options))
+    *_, plain = nst.steps(nst.Job.customised(content, blue, recipe="d2l-2019", **options))
+    *_, kept = nst.steps(nst.Job.customised(content, blue, preserve_colors="luminance", recipe="d2l-2019", **options))
     with Image.open(content) as picture:
         wanted, made_of, found = lab(picture), lab(plain.images[0]), lab(kept.images[0])
     assert np.abs(found - made_of)[..., 0].max() < 0.3
@@ -184,8 +184,8 @@ def test_with_luminance_the_lightness_is_the_pictures_and_the_chroma_the_content
 
 def test_the_next_stage_starts_from_the_composite_and_not_from_the_kept_colours(job, content, blue):
     options = {**COLOURS, "sizes": [(16, 24), (32, 48)], "weights": job().weights}
-    *_, plain = nst.steps(nst.Job.customised(content, blue, **options))
-    *_, kept = nst.steps(nst.Job.customised(content, blue, preserve_colors="luminance", **options))
+    *_, plain = nst.steps(nst.Job.customised(content, blue, recipe="d2l-2019", **options))
+    *_, kept = nst.steps(nst.Job.customised(content, blue, preserve_colors="luminance", recipe="d2l-2019", **options))
     assert [epoch.losses.total for epoch in kept.record] == [epoch.losses.total for epoch in plain.record]
 
 

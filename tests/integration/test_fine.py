@@ -5,10 +5,9 @@ from gluon_nst import pictures
 
 import numpy as np
 import pytest
-from PIL import Image
-
 from flat_sky import paint_flat_sky, sky_rows
 from measure_pictures import border_difference, flat_share, read, specks
+from PIL import Image
 
 SIZE = (193, 256)  # no multiples of 16
 _, OAKS = pictures.own_pictures()
