@@ -1,6 +1,9 @@
 """Several styles: what they blend to, their weights, folders of them, and a size of their own for each."""
 
+from pathlib import Path
+
 import gluon_nst as nst
+from gluon_nst.inputs import style_files
 from gluon_nst.run import prepare
 from gluon_nst.style_statistics import style_statistic
 from gluon_nst.targets import targets_of
@@ -85,6 +88,29 @@ def test_a_folder_without_pictures_is_refused(job, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(nst.InputError, match="empty: no pictures in this folder; name one that has some, or a picture"):
         prepare(nst.Job.customised(job().content, tmp_path / "empty", **ONE_SIZE))
+
+
+def test_what_else_is_in_a_folder_is_left_out(tmp_path, pictures):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    pictures[0].rename(folder / "stripes.png")
+    (folder / "catalogue.pdf").write_text("a format that Pillow only writes")
+    (folder / "more.png").mkdir()
+    (folder / "itself").symlink_to(folder)
+    assert style_files(folder) == [folder / "stripes.png"]
+
+
+def test_a_folder_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)  # the tests may run as root, who may read everything
+    with pytest.raises(nst.InputError, match="no permission to read it; check its mode and owner"):
+        style_files(tmp_path)
+
+
+def test_a_name_that_is_too_long_is_refused(refuses):
+    refuses("File name too long", style="x" * 300)
 
 
 def test_no_style_at_all_is_refused(content):
