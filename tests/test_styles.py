@@ -113,6 +113,13 @@ def test_a_name_that_is_too_long_is_refused(refuses):
     refuses("File name too long", style="x" * 300)
 
 
+def test_an_empty_name_is_refused_and_does_not_stand_for_the_folder_at_hand(job, refuses, pictures, monkeypatch):
+    monkeypatch.chdir(pictures[0].parent)
+    with pytest.raises(nst.InputError, match="'': an empty name"):
+        prepare(nst.Job.customised(job().content, "", **ONE_SIZE))
+    refuses("argument STYLE: '': an empty name; name a file", style="")
+
+
 def test_no_style_at_all_is_refused(content):
     with pytest.raises(nst.InputError, match="style: at least one style picture is needed"):
         nst.Job(content, [])
