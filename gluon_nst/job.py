@@ -44,7 +44,7 @@ class Style:
         _check_picture("style", self.picture)
         if self.regions is not None:
             _check_picture("style regions", self.regions)
-        check_fields(self)
+        check_fields(self, of="style ")
 
 
 Styles = Union[Source, Style, Sequence[Union[Source, Style]]]

@@ -127,7 +127,10 @@ def test_no_style_at_all_is_refused(content):
 
 @pytest.mark.parametrize(
     "value, message",
-    [({"weight": 0}, "weight: 0 is not a number above 0"), ({"scale": -1}, "scale: -1 is not a number above 0")],
+    [
+        ({"weight": 0}, "^style weight: 0 is not a number above 0"),
+        ({"scale": -1}, "^style scale: -1 is not a number above 0"),
+    ],
 )
 def test_a_style_is_checked_as_it_is_made(style, value, message):
     with pytest.raises(nst.InputError, match=message):
