@@ -13,7 +13,7 @@ import numpy as np
 from mxnet import nd
 from PIL import Image
 
-from gluon_nst.layers import GRID, LAYERS
+from gluon_nst.layers import GRID, LAYERS, smallest_side
 
 NDArray = Any
 
@@ -60,6 +60,16 @@ def resized(weights: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Weights of pixels, float32 h × w, for a picture of another shape (height, width): averaged, or interpolated."""
     height, width = shape
     return np.asarray(Image.fromarray(weights).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def sees(layer: int, weights: np.ndarray, canvas: Canvas) -> bool:
+    """Whether a position of a layer covers any of the pixels, h × w on the canvas' picture, that have weights.
+
+    A pooling leaves the last row or column out where their number is odd.
+    """
+    grid = smallest_side(layer)
+    rows, columns = (side // grid * grid - before for side, before in zip(canvas.size, (canvas.top, canvas.left)))
+    return bool(weights[:rows, :columns].any())
 
 
 def at_layer(weights: NDArray, layer: int) -> NDArray:

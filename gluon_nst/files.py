@@ -13,7 +13,12 @@ from gluon_nst.errors import InputError, NSTError
 
 
 def given(path: str | Path) -> Path:
-    """The Path that a caller's `path` names. A ~ at its beginning is the home folder, which shells don't expand after a =."""
+    """The Path that a caller's `path` names. A ~ at its beginning is the home folder, which shells don't expand after a =.
+
+    Raises InputError for an empty name, which would be the folder at hand, and every picture in it.
+    """
+    if not str(path):
+        raise InputError("'': an empty name; name a file, or see why the variable that it comes from is empty")
     try:
         return Path(path).expanduser()
     except RuntimeError:  # no such user: as in a shell it is a name like any other

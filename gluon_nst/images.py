@@ -144,7 +144,10 @@ def open_picture(source: str | Path | Image.Image) -> Picture:
 
 
 def flatten(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
-    """A PIL image of any mode as RGB, as `read_image` has it, and its alpha channel; `name` stands for it in an error."""
+    """A PIL image of any mode as RGB, as `read_image` has it, and its alpha channel; `name` stands for it in an error.
+
+    Raises InputError where it is too small for an input.
+    """
     width, height = picture.size
     if min(width, height) < SMALLEST_SIDE:
         raise InputError(
@@ -241,7 +244,7 @@ def write_image(picture: Image.Image, path: str | Path, provenance: str = "") ->
     check_picture_writable(path)
     kind, text = _FORMATS[path.suffix.lower()], PngImagePlugin.PngInfo()
     if kind == "JPEG" and picture.mode == "RGBA":  # which can't be transparent
-        picture, _ = flatten(picture, str(path))
+        picture, _ = _to_rgb(picture)
     if provenance:
         text.add_text("gluon-nst", provenance)
     options: dict[str, Any] = {"pnginfo": text} if kind == "PNG" else {"quality": 95, "comment": provenance}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Callable, Iterator, NamedTuple, Sequence
 
@@ -10,7 +11,7 @@ from PIL import Image
 
 from gluon_nst.colours import matched
 from gluon_nst.errors import InputError
-from gluon_nst.files import given
+from gluon_nst.files import given, reading
 from gluon_nst.images import Picture
 from gluon_nst.job import Job, Source, Style
 from gluon_nst.recipes import INITS, Recipe
@@ -33,12 +34,14 @@ class StylePicture(NamedTuple):
 
 
 def style_files(path: Source) -> list[Source]:
-    """The pictures that a style's `path` stands for: itself, or those in a folder, by name."""
-    if isinstance(path, Image.Image) or not given(path).is_dir():
+    """The pictures that a style's `path` stands for: itself, or those in a folder, by name; folders in it are left out."""
+    # os.path's tests, unlike Path's, are False where the system refuses to look.
+    if isinstance(path, Image.Image) or not os.path.isdir(given(path)):
         return [path]
-    endings = set(Image.registered_extensions())
-    inside = sorted(given(path).iterdir())
-    files = [file for file in inside if file.suffix.lower() in endings and not file.name.startswith(".")]
+    endings = {ending for ending, name in Image.registered_extensions().items() if name in Image.OPEN}
+    with reading(path, "a folder of pictures"):
+        inside = sorted(file for file in given(path).iterdir() if not file.name.startswith("."))
+    files = [file for file in inside if file.suffix.lower() in endings and not os.path.isdir(file)]
     if not files:
         raise InputError(f"{path}: no pictures in this folder; name one that has some, or a picture")
     return list(files)

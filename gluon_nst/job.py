@@ -35,7 +35,7 @@ class Style:
     picture: Source
     # fmt: off
     weight: float = setting(number(above=0), "its share of the style, beside the other pictures' weights", 1.0)
-    scale: float | None = setting(number(above=0, most=100, optional=True), "its longest side, as a multiple of the composite's; None: as the recipe has it", None)
+    scale: float | None = setting(number(above=0, most=100, optional=True), "its longest side, as a multiple of the composite's, where it is not as the recipe has it", None)
     # fmt: on
     regions: Source | None = None
     """Its map of regions, where the job's content has one."""
@@ -44,7 +44,7 @@ class Style:
         _check_picture("style", self.picture)
         if self.regions is not None:
             _check_picture("style regions", self.regions)
-        check_fields(self)
+        check_fields(self, of="style ")
 
 
 Styles = Union[Source, Style, Sequence[Union[Source, Style]]]

@@ -10,11 +10,13 @@ from mxnet import nd
 from PIL import Image
 
 from gluon_nst import weights as trunks
-from gluon_nst.canvas import Canvas, canvas, resized
+from gluon_nst.canvas import Canvas, canvas, resized, sees
 from gluon_nst.colours import with_luminance_of
+from gluon_nst.errors import InputError
 from gluon_nst.images import Picture, open_picture, postprocess, preprocess, to_picture
 from gluon_nst.inputs import Open, StylePicture, open_styles, told, with_regions
 from gluon_nst.job import Job
+from gluon_nst.layers import NAMES
 from gluon_nst.machine import choose_device, choose_precision, nd_mode
 from gluon_nst.memory import check_memory
 from gluon_nst.observer import Observer
@@ -69,6 +71,33 @@ class Run:
     def check_memory(self) -> None:
         """Raise InputError where the run can't fit into the memory that this process can have."""
         check_memory(self.recipe, [(style.picture.size, style.scale) for style in self.styles], self.device)
+
+    def check_seen(self) -> None:
+        """Raise InputError where the mask and the regions leave nothing in a stage that its deepest style layer sees."""
+        if not self.recipe.style_layers or (self.mask is None and self.regions is None):
+            return
+        regions = 1 if self.regions is None else len(self.regions)
+        layer = max(self.recipe.style_layers)  # those below see as much, or more
+        for stage in self.recipe.stages:
+            if not any(self._is_drawn(number, stage, layer) for number in range(regions)):
+                height, width = stage.shape
+                raise InputError(
+                    f"size {height}x{width}: {NAMES[layer]} sees nothing of what the mask and the regions leave;"
+                    " make them larger, or the size"
+                )
+
+    def _is_drawn(self, number: int, stage: Stage, layer: int) -> bool:
+        """Whether a layer sees the region of this `number`, from 0, in the content and in a style."""
+        where = np.ones(stage.shape, np.float32) if self.mask is None else resized(self.mask, stage.shape)
+        if self.regions is None:
+            return sees(layer, where, self.canvas(stage))
+        if not sees(layer, where * resized(self.regions[number], stage.shape), self.canvas(stage)):
+            return False
+        shapes = [(style.regions, self.style_shape(style, stage)) for style in self.styles]
+        return any(
+            regions is not None and sees(layer, resized(regions[number], shape), canvas(shape, 0))
+            for regions, shape in shapes
+        )
 
     def start_of(self, number: int, content_X: NDArray, before: NDArray | None) -> NDArray:
         """What the stage of this `number`, from 1, starts from: 1 × 3 × h × w on its canvas, on the run's device.
@@ -149,4 +178,6 @@ def prepare(job: Job, observer: Observer | None = None, open: Open = open_pictur
     said = told(job, recipe, {"content": content, "init": start}, styles, open)
     made = provenance(recipe, said, found, job.seed, device)
     content = content._replace(alpha=None) if job.flatten else content
-    return Run(recipe, content, styles, start, mask, regions, job.seed, trunk, device, made)
+    run = Run(recipe, content, styles, start, mask, regions, job.seed, trunk, device, made)
+    run.check_seen()
+    return run

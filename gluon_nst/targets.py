@@ -64,11 +64,13 @@ def _blended(run: Run, stage: Stage, net: Any, statistic: Statistic) -> list[lis
     regions = 1 if run.regions is None else len(run.regions)
     sums: list[list[Any]] = [[0] * regions for _ in run.recipe.style_layers]
     weights = [[0.0] * regions for _ in run.recipe.style_layers]
+    largest = max(style.weight for style in run.styles)  # in shares of it, whatever they are, they can be added up
     for style in run.styles:
+        share = style.weight / largest
         for layer, statistics in enumerate(_statistics(run, style, stage, net, statistic)):
             for number, each in statistics.items():
-                sums[layer][number] = sums[layer][number] + each * style.weight
-                weights[layer][number] += style.weight
+                sums[layer][number] = sums[layer][number] + each * share
+                weights[layer][number] += share
     return [[total / weight if weight else None for total, weight in zip(*each)] for each in zip(sums, weights)]
 
 

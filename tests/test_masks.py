@@ -312,8 +312,22 @@ def test_a_region_at_the_edge_of_the_style_that_a_deep_layer_does_not_see_is_no_
 def test_a_mask_that_a_deep_layer_sees_nothing_of_is_refused(job):
     mask = Image.fromarray(np.where(np.arange(60) < 51, 0, 255).astype(np.uint8)[:, None].repeat(90, axis=1))
     layers = {"content_layers": ["conv1_1"], "style_layers": ["conv1_1", "conv5_1"]}
+    message = "size 60x90: conv5_1 sees nothing of what the mask and the regions leave"
+    with pytest.raises(nst.InputError, match=message):  # before a stage is run that would see something
+        prepare(job(mask=mask, sizes=[(64, 96), (60, 90)], epochs=2, **layers))
+    prepare(job(mask=mask, sizes=[(64, 96), (60, 90)], margin=16, epochs=2, **layers))
+
+
+def test_regions_of_which_a_deep_layer_sees_nothing_in_the_style_are_refused(job, two_in_one):
+    array = np.asarray(painted(60, 90, RED)).copy()
+    array[51:] = BLUE
+    made = job()
+    options = {"weights": made.weights, "sizes": [(60, 90)], "epochs": 2}
+    layers = {"content_layers": ["conv1_1"], "style_layers": ["conv1_1", "conv5_1"]}
+    style = nst.Style(two_in_one[0], regions=Image.fromarray(array))
+    blue = painted(60, 90, BLUE)
     with pytest.raises(nst.InputError, match="conv5_1 sees nothing of what the mask and the regions leave"):
-        next(nst.steps(job(mask=mask, sizes=[(60, 90)], epochs=2, **layers)))
+        prepare(nst.Job.customised(made.content, style, regions=blue, recipe="d2l-2019", **options, **layers))
 
 
 def test_regions_with_a_margin_give_a_picture_of_the_stages_size(job, two_in_one):

@@ -1,6 +1,9 @@
 """Several styles: what they blend to, their weights, folders of them, and a size of their own for each."""
 
+from pathlib import Path
+
 import gluon_nst as nst
+from gluon_nst.inputs import style_files
 from gluon_nst.run import prepare
 from gluon_nst.style_statistics import style_statistic
 from gluon_nst.targets import targets_of
@@ -57,7 +60,7 @@ def test_the_statistics_of_several_styles_are_their_weighted_mean(job, net, pict
 
 
 def test_weights_are_relative(job, net, pictures):
-    for one, other in (((3, 1), (6, 2)), ((1, 1), (0.01, 0.01))):
+    for one, other in (((3, 1), (6, 2)), ((1, 1), (0.01, 0.01)), ((1, 1), (1e308, 1e308))):
         found = [statistics(job, net, [*map(nst.Style, pictures, weights)]) for weights in (one, other)]
         assert off(*found) < 1e-5
     assert off(*(statistics(job, net, [*map(nst.Style, pictures, weights)]) for weights in ((3, 1), (1, 3)))) > 0.1
@@ -89,6 +92,36 @@ def test_a_folder_without_pictures_is_refused(job, tmp_path):
         prepare(nst.Job.customised(job().content, tmp_path / "empty", **ONE_SIZE))
 
 
+def test_what_else_is_in_a_folder_is_left_out(tmp_path, pictures):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    pictures[0].rename(folder / "stripes.png")
+    (folder / "catalogue.pdf").write_text("a format that Pillow only writes")
+    (folder / "more.png").mkdir()
+    (folder / "itself").symlink_to(folder)
+    assert style_files(folder) == [folder / "stripes.png"]
+
+
+def test_a_folder_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)  # the tests may run as root, who may read everything
+    with pytest.raises(nst.InputError, match="no permission to read it; check its mode and owner"):
+        style_files(tmp_path)
+
+
+def test_a_name_that_is_too_long_is_refused(refuses):
+    refuses("File name too long", style="x" * 300)
+
+
+def test_an_empty_name_is_refused_and_does_not_stand_for_the_folder_at_hand(job, refuses, pictures, monkeypatch):
+    monkeypatch.chdir(pictures[0].parent)
+    with pytest.raises(nst.InputError, match="'': an empty name"):
+        prepare(nst.Job.customised(job().content, "", **ONE_SIZE))
+    refuses("argument STYLE: '': an empty name; name a file", style="")
+
+
 def test_no_style_at_all_is_refused(content):
     with pytest.raises(nst.InputError, match="style: at least one style picture is needed"):
         nst.Job(content, [])
@@ -96,7 +129,10 @@ def test_no_style_at_all_is_refused(content):
 
 @pytest.mark.parametrize(
     "value, message",
-    [({"weight": 0}, "weight: 0 is not a number above 0"), ({"scale": -1}, "scale: -1 is not a number above 0")],
+    [
+        ({"weight": 0}, "^style weight: 0 is not a number above 0"),
+        ({"scale": -1}, "^style scale: -1 is not a number above 0"),
+    ],
 )
 def test_a_style_is_checked_as_it_is_made(style, value, message):
     with pytest.raises(nst.InputError, match=message):

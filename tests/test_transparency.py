@@ -110,6 +110,12 @@ def test_a_jpeg_of_a_transparent_picture_is_on_white(render, clear, tmp_path):
     assert found[:, -2:].min() > 225  # where it was clear
 
 
+def test_a_jpeg_of_a_transparent_picture_may_be_smaller_than_an_input(run, clear, style, tmp_path):
+    run(clear, style, sizes=[(8, 12)], **CHOSEN).save(tmp_path / "out.jpg")
+    with Image.open(tmp_path / "out.jpg") as picture:
+        assert picture.size == (12, 8)
+
+
 def test_films_and_snapshots_of_a_transparent_picture_are_written(render, clear, tmp_path):
     options = ["--save-every", "1", "--animate", tmp_path / "film.gif"]
     assert render(*OWN, *options, content=clear, small=False)[0] == 0

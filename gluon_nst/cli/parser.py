@@ -50,18 +50,18 @@ def build_parser() -> Parser:
 def _chapter(parser: Parser) -> None:
     add = parser.add_argument
     add("--edition", choices=("2019", "2023"), help="of the book (default: 2019)")
-    add("--out", type=given, default=given("neural-style"), metavar="DIR", help="default: %(default)s")
-    add("--content", type=given, metavar="FILE", help="default: the project's own picture of mountains")
-    add("--style", type=given, metavar="FILE", help="default: the project's own painting of oaks")
+    add("--out", type=_path, default=given("neural-style"), metavar="DIR", help="default: %(default)s")
+    add("--content", type=_path, metavar="FILE", help="default: the project's own picture of mountains")
+    add("--style", type=_path, metavar="FILE", help="default: the project's own painting of oaks")
     add("--book-images", action="store_true", help="fetch the book's own two pictures and use them")
     _add_watching(parser)
     add_options(parser, without=["regions"])  # which go with --style-regions
 
 
 def _render(parser: Parser) -> None:
-    parser.add_argument("content", type=given, metavar="CONTENT")
-    parser.add_argument("style", type=given, nargs="+", metavar="STYLE", help="pictures, or folders of pictures")
-    parser.add_argument("--output", type=given, required=True, metavar="OUT.png", help="PNG or JPEG")
+    parser.add_argument("content", type=_path, metavar="CONTENT")
+    parser.add_argument("style", type=_path, nargs="+", metavar="STYLE", help="pictures, or folders of pictures")
+    parser.add_argument("--output", type=_path, required=True, metavar="OUT.png", help="PNG or JPEG")
     _add_watching(parser)
     styles = parser.add_argument_group("the styles (one value for each, or one for all)")
     for name, setting in style_settings().items():
@@ -73,23 +73,30 @@ def _render(parser: Parser) -> None:
     add_options(parser)
 
 
+def _path(text: str) -> Path:
+    try:
+        return given(text)
+    except InputError as error:  # of which argparse would tell the function's name
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _files(text: str) -> list[Path]:
     names = text.split(",")
     if not all(names):
         raise argparse.ArgumentTypeError(f"{text!r} is not FILE,…")
-    return [given(name) for name in names]
+    return [_path(name) for name in names]
 
 
 def _add_pictures(parser: Parser) -> None:
-    parser.add_argument("content", type=given, metavar="CONTENT")
-    parser.add_argument("style", type=given, metavar="STYLE")
+    parser.add_argument("content", type=_path, metavar="CONTENT")
+    parser.add_argument("style", type=_path, metavar="STYLE")
 
 
 def _add_watching(parser: Parser) -> None:
     add = parser.add_argument
-    add("--losses", type=given, metavar="FILE.csv", help="write the losses, one row an epoch")
+    add("--losses", type=_path, metavar="FILE.csv", help="write the losses, one row an epoch")
     add("--save-every", type=_interval_of_epochs, metavar="N", help="keep the picture after every N epochs as well")
-    add("--animate", type=given, metavar="FILE.gif|webp|mp4", help="make a film: the composite beside its losses")
+    add("--animate", type=_path, metavar="FILE.gif|webp|mp4", help="make a film: the composite beside its losses")
     add("--show", action="store_true", help="show the run in a window, where there is a screen")
 
 
@@ -121,7 +128,7 @@ def _compare(parser: Parser) -> None:
 
 def _reconstruct(parser: Parser) -> None:
     parser.add_argument("kind", choices=("content", "style"), metavar="content|style")
-    parser.add_argument("content", type=given, metavar="IMAGE")
+    parser.add_argument("content", type=_path, metavar="IMAGE")
     help = "content: from each alone; style: from the first one, two, … (default: those of Gatys et al. 2016, figure 1)"
     parser.add_argument("--layers", type=layers().parse, metavar="NAME,...", help=help)
     fixed = ["content-layers", "style-layers", "content-weight", "style-weight", "style-size"]
@@ -130,8 +137,8 @@ def _reconstruct(parser: Parser) -> None:
 
 def _add_sheet(parser: Parser, out: str, without: Sequence[str] = ()) -> None:
     add = parser.add_argument
-    add("--out", type=given, metavar="DIR", help=f"where each picture and its losses are kept (default: {out})")
-    add("--figure", type=given, metavar="FILE.png|svg|pdf", help="the sheet (default: sheet.png in DIR)")
+    add("--out", type=_path, metavar="DIR", help=f"where each picture and its losses are kept (default: {out})")
+    add("--figure", type=_path, metavar="FILE.png|svg|pdf", help="the sheet (default: sheet.png in DIR)")
     add_options(parser, ["regions", *without])
 
 
@@ -157,6 +164,6 @@ def _weights(parser: Parser) -> None:
     carried = actions.add_parser(
         "import", help="take a source's file that was carried here, on a machine with no network"
     )
-    carried.add_argument("file", type=given, metavar="FILE")
+    carried.add_argument("file", type=_path, metavar="FILE")
     path = actions.add_parser("path", help="print where the parameters are")
     path.add_argument("source", nargs="?", default="auto", choices=["auto", *SOURCES], metavar="SOURCE")

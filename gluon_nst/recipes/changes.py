@@ -29,7 +29,7 @@ def customise(recipe: RecipeName, **changes: Any) -> Recipe:
         if name not in known:
             raise TypeError(f"{name}: not a setting of a recipe; there are {', '.join(known)}")
     given = {name: value for name, value in changes.items() if value is not None}
-    stages = recipe.stages
+    stages, sizes = recipe.stages, []
     if "sizes" in given:
         sizes = given.pop("sizes")
         sizes = list(sizes) if isinstance(sizes, (list, tuple)) else [sizes]
@@ -45,7 +45,12 @@ def customise(recipe: RecipeName, **changes: Any) -> Recipe:
     for name in [name for name in given if known[name].staged]:
         values = _one_for_each(given.pop(name), len(stages), known[name])
         stages = tuple(dataclasses.replace(stage, **{name: value}) for stage, value in zip(stages, values))
-    return dataclasses.replace(recipe, stages=stages, **given)
+    made = dataclasses.replace(recipe, stages=stages, **given)
+    if made.size_factor != 1 and len(sizes) > 1:  # all but the last would be ignored
+        raise InputError(
+            f"size_factor: a ladder climbs to one size, and {len(sizes)} are given; give the last one alone, or no factor"
+        )
+    return made
 
 
 def _resized(stages: tuple[Stage, ...], sizes: list[Any], setting: Setting) -> tuple[Stage, ...]:

@@ -39,11 +39,14 @@ def setting(rule: Rule, help: str, default: Any = dataclasses.MISSING, *, words:
     return dataclasses.field(default=default, metadata={"rule": rule, "help": help, "words": words})
 
 
-def check_fields(instance: Any) -> None:
-    """Check each field that has a rule, in the `__post_init__` of a frozen dataclass, and set it in its type."""
+def check_fields(instance: Any, of: str = "") -> None:
+    """Check each field that has a rule, in the `__post_init__` of a frozen dataclass, and set it in its type.
+
+    `of` stands before the field's name in an error.
+    """
     for field in dataclasses.fields(instance):
         if "rule" in field.metadata:
-            value = field.metadata["rule"].check(getattr(instance, field.name), field.name)
+            value = field.metadata["rule"].check(getattr(instance, field.name), f"{of}{field.name}")
             object.__setattr__(instance, field.name, value)
 
 
