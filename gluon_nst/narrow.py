@@ -15,6 +15,7 @@ from mxnet.contrib import amp
 from mxnet.gluon import nn
 
 from gluon_nst.layers import CONVOLUTIONS
+from gluon_nst.machine.instructions import instructions
 from gluon_nst.sums import operators, shape_of
 from gluon_nst.vgg import FirstConv2D, extract_features, padded
 
@@ -22,6 +23,18 @@ Symbol = Any
 
 _CHANNELS = 16
 """Of the picture, all but three of them 0: for so few as three oneDNN has no kernel for AMX's tiles."""
+
+
+_WIDEST = 736
+
+
+def can_be_narrow(X: Symbol) -> bool:
+    """Whether the convolutions of a picture `X` (1 × 3 × h × w) can be in bfloat16 here.
+
+    For a picture that is 752 pixels wide or more, oneDNN 2.4.4's backward convolution for AMX does not come to an end; how high it
+    is does not matter.
+    """
+    return instructions.amx != "used" or shape_of(X)[3] <= _WIDEST
 
 
 def _narrowed(X: Any) -> Any:

@@ -15,7 +15,7 @@ from gluon_nst.errors import InputError
 from gluon_nst.images import standardisation
 from gluon_nst.layers import NAMES
 from gluon_nst.losses import add_up
-from gluon_nst.narrow import narrow_features
+from gluon_nst.narrow import can_be_narrow, narrow_features
 from gluon_nst.recipes import Recipe
 from gluon_nst.records import Losses
 from gluon_nst.style_statistics import Statistic, style_statistic
@@ -88,7 +88,8 @@ class Objective:
     - `contents_Y` are the content layers' features of the content picture, `styles_Y` the style layers' statistics of the
       style picture: by default their Gram matrices; where a layer is guided, a list of one for each region, None for one
       that no style has there.
-    - `recipe` says which layers these are, what they weigh, and in what precision the convolutions are computed.
+    - `recipe` says which layers these are, what they weigh, and in what precision the convolutions are computed: in float32 all
+      the same where bfloat16 would not do (`narrow.can_be_narrow`).
     - `statistic` is what `styles_Y` are, where it is not what the recipe has.
     - `guides` say where the losses are taken.
 
@@ -116,7 +117,7 @@ class Objective:
         network, distances = _Graph(X.context), _Graph(X.context)
         composite = self._composite(network)
         parameters = {name: parameter.data() for name, parameter in net.collect_params().items()}
-        if recipe.precision == "bfloat16":
+        if recipe.precision == "bfloat16" and can_be_narrow(composite):
             features, narrowed = narrow_features(composite, net, recipe.content_layers, recipe.style_layers)
             parameters.update(narrowed)
         else:
