@@ -76,7 +76,8 @@ def test_what_can_not_be_varied_is_refused(content, style, vary, message):
 
 def test_every_setting_that_makes_another_picture_can_be_varied():
     settings = [*recipes.recipe_settings(), *recipes.settings(nst.Job)]
-    assert ("recipe", *(setting.name for setting in settings)) == experiments.VARIABLE
+    varied = [setting.name for setting in settings if setting.name != "regions"]  # which go with maps of the styles
+    assert ("recipe", *varied) == experiments.VARIABLE
 
 
 def test_the_pictures_are_held_once_for_all_runs(content, style, weights_file):
