@@ -220,6 +220,12 @@ def standardisation(pixel_unit: str) -> tuple[Any, Any]:
     return 1 / (largest * std), -mean / std
 
 
+def in_unit(X: NDArray, pixel_unit: str) -> NDArray:
+    """A network input `X` (1 × 3 × h × w, standardised) in the unit `pixel_unit`."""
+    scale, shift = (nd.array(values, ctx=X.context) for values in standardisation(pixel_unit))
+    return nd.broadcast_div(nd.broadcast_sub(X, shift), scale)
+
+
 def shown_range(pixel_unit: str) -> tuple[Any, Any]:
     """The least and the largest value that a picture can show, in the unit `pixel_unit`: 1 × 3 × 1 × 1 each."""
     scale, shift = standardisation(pixel_unit)

@@ -16,8 +16,8 @@ from mxnet.gluon import nn
 
 from gluon_nst.layers import CONVOLUTIONS
 from gluon_nst.machine.instructions import instructions
-from gluon_nst.sums import operators, shape_of
-from gluon_nst.vgg import FirstConv2D, extract_features, padded
+from gluon_nst.sums import operators, padded, shape_of
+from gluon_nst.vgg import FirstConv2D, extract_features
 
 Symbol = Any
 

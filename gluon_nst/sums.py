@@ -58,6 +58,13 @@ def weighted(X: Array, weights: Array | None) -> Array:
     return X if weights is None else operators(X).broadcast_mul(X, weights.sqrt())
 
 
+def padded(X: Array, padding: str) -> Array:
+    """A picture (1 × 3 × h × w) with a pixel more on each side, by `replicate` or `reflect`."""
+    return operators(X).pad(
+        X, mode={"replicate": "edge", "reflect": "reflect"}[padding], pad_width=(0, 0, 0, 0, 1, 1, 1, 1)
+    )
+
+
 # -- losses -------------------------------------------------------------------------------------------------------------
 
 
@@ -106,7 +113,7 @@ class SquaredVariation:
 
     def sums(self, X: Array) -> tuple[Array, ...]:
         """Of those side by side, one above the other, and along both diagonals; of shape (1,) each."""
-        padded = operators(X).pad(X, mode="edge", pad_width=(0, 0, 0, 0, 1, 1, 1, 1))
+        larger = padded(X, "replicate")
 
         def part(Z: Array, top: int | None, bottom: int | None, left: int | None, right: int | None) -> Array:
             return Z.slice_axis(axis=2, begin=top, end=bottom).slice_axis(axis=3, begin=left, end=right)
@@ -114,8 +121,8 @@ class SquaredVariation:
         pairs = (
             (part(X, 0, None, 1, None), part(X, 0, None, 0, -1)),
             (part(X, 1, None, 0, None), part(X, 0, -1, 0, None)),
-            (part(padded, 1, None, 1, None), part(padded, 0, -1, 0, -1)),
-            (part(padded, 1, None, 0, -1), part(padded, 0, -1, 1, None)),
+            (part(larger, 1, None, 1, None), part(larger, 0, -1, 0, -1)),
+            (part(larger, 1, None, 0, -1), part(larger, 0, -1, 1, None)),
         )
         differences = (first - second for first, second in pairs)
         return tuple(summed_product(difference, difference) for difference in differences)

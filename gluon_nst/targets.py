@@ -8,7 +8,7 @@ import numpy as np
 from mxnet import nd
 
 from gluon_nst.canvas import Canvas, at_layer, resized
-from gluon_nst.images import preprocess, standardisation
+from gluon_nst.images import in_unit, preprocess
 from gluon_nst.objective import Guides
 from gluon_nst.recipes import Stage
 from gluon_nst.run import Run, StylePicture
@@ -40,8 +40,7 @@ def _guides(run: Run, canvas: Canvas, content_X: NDArray) -> Guides:
     mask = behind = None
     if run.mask is not None:
         mask = canvas.place(_pixels(run.mask, canvas.shape)).as_in_context(run.device)
-        scale, shift = (nd.array(values, ctx=run.device) for values in standardisation(run.recipe.pixel_unit))
-        behind = nd.broadcast_div(nd.broadcast_sub(content_X, shift), scale)
+        behind = in_unit(content_X, run.recipe.pixel_unit)
     where = [mask] if mask is not None else []
     if run.regions is not None:
         where = [canvas.place(_pixels(region, canvas.shape)).as_in_context(run.device) for region in run.regions]

@@ -7,10 +7,8 @@ import math
 import time
 from typing import Any, Callable, Iterator, Sequence
 
-from mxnet import nd
-
 from gluon_nst.errors import NSTError
-from gluon_nst.images import standardisation, to_picture
+from gluon_nst.images import in_unit, to_picture
 from gluon_nst.machine import choose_precision, nd_mode
 from gluon_nst.objective import Objective
 from gluon_nst.optimisers import CLASSES, Optimiser
@@ -27,8 +25,7 @@ def optimiser_of(X: NDArray, recipe: Recipe, before: Any = None) -> Optimiser:
 
     `before` is what the optimiser of the stage before handed on.
     """
-    scale, shift = (nd.array(values, ctx=X.context) for values in standardisation(recipe.pixel_unit))
-    return CLASSES[recipe.optimizer](nd.broadcast_div(nd.broadcast_sub(X, shift), scale), recipe, before)
+    return CLASSES[recipe.optimizer](in_unit(X, recipe.pixel_unit), recipe, before)
 
 
 def epochs(

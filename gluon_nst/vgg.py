@@ -13,16 +13,9 @@ from gluon_nst.images import preprocess
 from gluon_nst.layers import BLOCKS, CONTENT_LAYERS, CONVOLUTIONS, STYLE_LAYERS
 from gluon_nst.machine import nd_mode
 from gluon_nst.recipes.choices import PADDINGS, POOLINGS
-from gluon_nst.sums import operators
+from gluon_nst.sums import padded
 
 NDArray = Any
-
-
-def padded(X: Any, padding: str) -> Any:
-    """A picture (1 × 3 × h × w) with a pixel more on each side, by `replicate` or `reflect`."""
-    return operators(X).pad(
-        X, mode={"replicate": "edge", "reflect": "reflect"}[padding], pad_width=(0, 0, 0, 0, 1, 1, 1, 1)
-    )
 
 
 class FirstConv2D(nn.Conv2D):
