@@ -18,3 +18,13 @@ def features(parameters, last):
     names = {name: name[len("features.") :] for name in parameters if int(name.split(".")[1]) <= last}
     net.load_state_dict({short: torch.tensor(parameters[name]) for name, short in names.items()})
     return net.requires_grad_(False).eval()
+
+
+def responses(net, x, layers):
+    """{layer: its features of `x` as channels × positions}."""
+    found = {}
+    for i, layer in enumerate(net):
+        x = layer(x)
+        if i in layers:
+            found[i] = x[0].flatten(1)
+    return found

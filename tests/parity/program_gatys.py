@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from network import features
+from network import features, responses
 from PIL import Image
 from torch import nn
 
@@ -33,12 +33,8 @@ class Program:
 
     def responses(self, x):
         """F of every layer: N rows, one a filter, of M positions each; `x` is standardised, which Caffe's input isn't."""
-        x, responses = (255 * (x * STD + MEAN)).flip(1) - CAFFE_MEAN, {}
-        for i, layer in enumerate(self.net):
-            x = layer(x)
-            if i == CONTENT_LAYER or i in STYLE_LAYERS:
-                responses[i] = x[0].flatten(1)
-        return responses
+        x = (255 * (x * STD + MEAN)).flip(1) - CAFFE_MEAN
+        return responses(self.net, x, {CONTENT_LAYER, *STYLE_LAYERS})
 
     def losses(self, x):
         F = self.responses(x)

@@ -6,7 +6,7 @@ Gram matrices, means and standard deviations of features after their ReLU. That 
 
 import numpy as np
 import torch
-from network import features
+from network import features, responses
 from PIL import Image
 
 CAFFE_MEAN = torch.tensor([103.939, 116.779, 123.68]).reshape(1, 3, 1, 1)  # blue, green, red
@@ -60,12 +60,7 @@ class Program:
 
     def responses(self, x):
         """Channels × positions of each layer, after its ReLU."""
-        responses = {}
-        for i, layer in enumerate(self.net):
-            x = layer(x)
-            if i == CONTENT_LAYER or i in STYLE_LAYERS:
-                responses[i] = x[0].flatten(1)
-        return responses
+        return responses(self.net, x, {CONTENT_LAYER, *STYLE_LAYERS})
 
     def losses(self, x):
         F = self.responses(x)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from network import features
+from network import features, responses
 from PIL import Image
 from torch.nn.functional import interpolate, pad
 
@@ -128,12 +128,8 @@ class Program:
 
     def responses(self, x):
         """Channels × positions of each layer, after its ReLU."""
-        x, responses = pad((x - MEAN) / STD, (1, 1, 1, 1), mode="replicate"), {}
-        for i, layer in enumerate(self.net):
-            x = layer(x)
-            if i == CONTENT_LAYER or i in STYLE_WEIGHTS:
-                responses[i] = x[0].flatten(1)
-        return responses
+        x = pad((x - MEAN) / STD, (1, 1, 1, 1), mode="replicate")
+        return responses(self.net, x, {CONTENT_LAYER, *STYLE_WEIGHTS})
 
     def losses(self, x):
         F = self.responses(x)
