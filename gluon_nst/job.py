@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Sequence, Union
 
 from gluon_nst.errors import InputError
 from gluon_nst.recipes import DEFAULT, SOURCES, RecipeName, customise, read, setting
-from gluon_nst.recipes.rules import flag, integer, named_or_path, number, path
+from gluon_nst.recipes.rules import flag, integer, memory, named_or_path, number, path
 from gluon_nst.recipes.schema import check_fields
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Job:
     flatten: bool = setting(flag(), "lay a content picture that is transparent on white, for a result that is not", False)
     seed: int = setting(integer(0), "seed of the noise that --init noise starts from", 0)
     weights: str = setting(named_or_path("auto", *SOURCES), "where VGG-19's parameters come from; see gluon-nst weights list", "auto")
+    memory: float | None = setting(memory(), "the most that the run may take; what does not fit whole is computed in windows. auto: what is free", None)
     # fmt: on
     device: str = "auto"
     """`auto` (the first GPU, else the CPU), `cpu`, `gpu` or `gpu:N`."""

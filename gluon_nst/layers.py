@@ -69,6 +69,16 @@ def multiplications(last: int) -> float:
     return numbers
 
 
+def shape_at(layer: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The shape of a layer's features of a picture of a `size` (height, width): 1 × c × h × w.
+
+    >>> shape_at(28, (300, 450))
+    (1, 512, 18, 28)
+    """
+    height, width = (side // smallest_side(layer) for side in size)
+    return 1, BLOCKS[int(NAMES[layer][4]) - 1][1], height, width
+
+
 def smallest_side(last: int) -> int:
     """The shortest side, in pixels, of a picture that still has a pixel left after layer `last`."""
     return 2 ** sum(index <= last for name, index in LAYERS.items() if name.startswith("pool"))

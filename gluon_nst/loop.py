@@ -9,7 +9,7 @@ from mxnet import MXNetError
 
 from gluon_nst.errors import InputError, NSTError, OutOfMemory, reason
 from gluon_nst.job import Job, Source, Styles
-from gluon_nst.machine import is_out_of_memory, nd_mode_steps
+from gluon_nst.machine import is_out_of_memory, nd_mode_steps, release_memory
 from gluon_nst.memory import more_memory
 from gluon_nst.objective import Objective
 from gluon_nst.observer import Observer, Observers
@@ -68,7 +68,9 @@ def steps(job: Job | Run, state: State | None = None) -> Generator[State, None, 
 def _objective(run: Run, state: State, stage: Stage, net: Any) -> Objective:
     """The Objective of a stage, bound to the composite in `state`, where the stage begins unless it has begun."""
     recipe, statistic = run.recipe, style_statistic(run.recipe)
-    targets = targets_of(run, stage, net, statistic)
+    release_memory()  # of the stage before
+    plan = run.plan(stage)
+    targets = targets_of(run, stage, net, statistic, plan)
     if state.optimiser is None:
         start = run.start_of(len(state.images) + 1, targets.content_X, state.composite)
         state.begin(optimiser_of(start, recipe, state.handed_on))
@@ -76,7 +78,8 @@ def _objective(run: Run, state: State, stage: Stage, net: Any) -> Objective:
     if state.optimiser.X.shape != targets.content_X.shape:
         of_state, of_job = ("{2}x{3}".format(*X.shape) for X in (state.optimiser.X, targets.content_X))
         raise InputError(f"state: its composite is {of_state}, and the job's {of_job}; go on with its own job")
-    return Objective(net, state.optimiser.X, targets.contents_Y, targets.styles_Y, recipe, statistic, targets.guides)
+    known = targets.contents_Y, targets.styles_Y
+    return Objective(net, state.optimiser.X, *known, recipe, statistic, targets.guides, plan.parts)
 
 
 def carry_out(run: Run, observer: Observer | None = None, state: State | None = None) -> Result:

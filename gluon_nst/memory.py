@@ -1,15 +1,20 @@
-"""The memory that a run takes, and whether it fits."""
+"""The memory that a run takes, and how its pictures are cut into windows such that it takes no more than it may."""
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
-from typing import Any, Optional, Sequence, Tuple
+import sys
+from typing import Any, NamedTuple, Optional, Sequence, Tuple
 
 from gluon_nst.canvas import canvas
 from gluon_nst.errors import InputError
 from gluon_nst.layers import LAYERS, outputs_per_pixel, smallest_side
 from gluon_nst.machine import address_space_is_limited, available_memory
+from gluon_nst.narrow import widest
 from gluon_nst.recipes import OPTIMIZERS, Recipe, style_shape
+from gluon_nst.windows import CUT, Part, cut, smallest_window, whole
 
 # Bytes that a process takes at most: with MXNet loaded, for every number that a layer puts out, and for every pixel of a style
 # picture, whose features of a block may all be kept; what its optimiser takes is in recipes.choices. Learned from the peaks of
@@ -21,33 +26,125 @@ _BYTES_PER_STYLE_PIXEL = 2000
 _COVARIANCES = 0.3e9
 # What MXNet and oneDNN keep of every size that they have computed, for each style layer and for each pixel (on a ladder of fine).
 _KEPT_PER_LAYER, _KEPT_PER_PIXEL = 35e6, 1150
+# In windows: for every number that a layer puts out in one, and, for every pixel of the picture, the composite and its gradient, and
+# the features between the network's two parts.
+_BYTES_PER_WINDOWED_OUTPUT = 14.0
+_BYTES_PER_PIXEL = 150
+
+_LEAST_STYLE_WINDOW, _MOST_STYLE_WINDOW = 512, 1536
+
+_BELOW = (736, 608, 512, 384, 256, 192, 128, 96, 64)
+_ABOVE = (None, 2944, 2048, 1440, 1024, 736, 512, 384)
+"""Sides of windows that are tried, below the cut and above it; None is the whole picture."""
 
 
-def estimate_memory(recipe: Recipe, size: tuple[int, int], style_size: tuple[int, int] = (0, 0)) -> float:
-    """The peak memory, in bytes, of a process that trains by `recipe` at `size` (height, width) on the CPU.
+class Plan(NamedTuple):
+    """How a stage is computed: the parts of the network in their windows, and the bytes that the process will need at most."""
 
-    `style_size` matters where the style picture is much larger: it only goes forward, which takes less.
-    """
-    (height, width), (style_height, style_width) = size, style_size
-    # The peak comes with the gradients of the first two blocks, where the numbers are: the layers above add little.
-    numbers = outputs_per_pixel(min(recipe.last_layer, LAYERS["conv2_2"]))
-    facts = OPTIMIZERS[recipe.optimizer]
-    optimiser = facts.bytes_per_pixel + recipe.history_size * facts.bytes_per_remembered_step
-    training = height * width * (numbers * _BYTES_PER_OUTPUT + optimiser)
-    base = _BASE + (_COVARIANCES if recipe.style_statistic == "wasserstein" else 0)
-    return base + max(training, style_height * style_width * _BYTES_PER_STYLE_PIXEL)
+    parts: Sequence[Part]
+    needed: float
+    style_window: int
+    """The longest side of the windows in which pictures that need no gradient are computed."""
+
+    @property
+    def windowed(self) -> bool:
+        """Whether anything is computed in more than one window."""
+        return any(part.number > 1 for part in self.parts)
 
 
 StyleSizes = Sequence[Tuple[Tuple[int, int], Optional[float]]]
 """(height, width) of each style picture, and its scale where it has one of its own."""
 
 
-def _needed(recipe: Recipe, size: tuple[int, int], styles: StyleSizes) -> float:
-    """Bytes that a stage of a `size` needs, with what is kept of the smaller ones before it."""
-    shapes = [style_shape(recipe, size, picture_size, scale) for picture_size, scale in styles]
+def optimiser_bytes(recipe: Recipe) -> float:
+    """What the optimiser keeps for each pixel of the composite, beside the composite and its gradient."""
+    facts = OPTIMIZERS[recipe.optimizer]
+    return facts.bytes_per_pixel + recipe.history_size * facts.bytes_per_remembered_step
+
+
+def needed(
+    recipe: Recipe, size: tuple[int, int], parts: Sequence[Part] | None = None, style_pixels: float = 0
+) -> float:
+    """The peak memory, in bytes, of a process that trains by `recipe` at `size` (height, width) on the CPU.
+
+    `parts` are those of the network, by default the whole of it. `style_pixels` are those of the largest picture, or of a window
+    of it, whose features are computed without a gradient.
+    """
+    pixels = math.prod(size)
+    base = _BASE + (_COVARIANCES if recipe.style_statistic == "wasserstein" else 0)
+    if parts is None:
+        # The peak comes with the gradients of the first two blocks, where the numbers are: the layers above add little.
+        training = pixels * outputs_per_pixel(min(recipe.last_layer, LAYERS["conv2_2"])) * _BYTES_PER_OUTPUT
+    else:
+        training = pixels * _BYTES_PER_PIXEL
+        for part in parts:
+            outputs = outputs_per_pixel(part.layers[-1]) - outputs_per_pixel(part.layers.start - 1)
+            training += math.prod(part.shape) * part.stride**2 * outputs * _BYTES_PER_WINDOWED_OUTPUT
+    return base + max(training + pixels * optimiser_bytes(recipe), style_pixels * _BYTES_PER_STYLE_PIXEL)
+
+
+def _kept(recipe: Recipe, size: tuple[int, int]) -> float:
+    """What is kept of the stages before the one of a `size`."""
     before = (canvas(stage.shape, recipe.margin).size for stage in recipe.stages if 1.1 * min(stage.shape) < min(size))
-    kept = sum(_KEPT_PER_LAYER * len(recipe.style_layers) + _KEPT_PER_PIXEL * math.prod(each) for each in before)
-    return kept + estimate_memory(recipe, canvas(size, recipe.margin).size, max(shapes, key=math.prod))
+    return sum(_KEPT_PER_LAYER * len(recipe.style_layers) + _KEPT_PER_PIXEL * math.prod(each) for each in before)
+
+
+def plan(recipe: Recipe, size: tuple[int, int], styles: StyleSizes, memory: float) -> Plan | None:
+    """How a stage of a `size` (height, width) is computed in so many bytes of `memory`; None where they are too few.
+
+    Whole, where that fits; else in the windows that take the least time of those that fit.
+    """
+    shapes = [style_shape(recipe, size, picture_size, scale) for picture_size, scale in styles]
+    largest, of_canvas = max(map(math.prod, shapes), default=0), canvas(size, recipe.margin).size
+    kept, columns = _kept(recipe, size), widest() if recipe.precision == "bfloat16" else sys.maxsize
+    in_whole = kept + needed(recipe, of_canvas, None, largest)
+    if in_whole <= memory and of_canvas[1] <= columns:
+        return Plan(whole(recipe.last_layer, of_canvas), in_whole, max(map(max, [*shapes, of_canvas])))
+    room = memory - kept - needed(recipe, of_canvas, [], 0)
+    side = min(max(math.isqrt(max(int(room / _BYTES_PER_STYLE_PIXEL), 0)), _LEAST_STYLE_WINDOW), _MOST_STYLE_WINDOW)
+    found = []
+    for parts in _cuts(recipe.last_layer, of_canvas, columns):
+        in_windows = kept + needed(recipe, of_canvas, parts, min(side * side, largest))
+        if in_windows <= memory:
+            found.append((_work(parts), in_windows, parts))
+    if not found:
+        return None
+    _, in_windows, parts = min(found, key=lambda each: each[:2])
+    return Plan(parts, in_windows, side)
+
+
+def smallest_plan(recipe: Recipe, size: tuple[int, int]) -> Plan:
+    """The one that takes the least memory, whatever there is."""
+    of_canvas, columns = canvas(size, recipe.margin).size, widest() if recipe.precision == "bfloat16" else sys.maxsize
+    found = [(needed(recipe, of_canvas, parts), parts) for parts in _cuts(recipe.last_layer, of_canvas, columns)]
+    least, parts = min(found, key=lambda each: each[0])
+    return Plan(parts, least + _kept(recipe, size), _LEAST_STYLE_WINDOW)
+
+
+@functools.lru_cache(maxsize=64)
+def _cuts(last: int, size: tuple[int, int], columns: int) -> list[list[Part]]:
+    """The ways to cut the network up to layer `last` into windows for a picture of a `size`, no part wider than so many `columns`."""
+    cuts, stride = [], smallest_side(CUT)
+    for below, above in itertools.product(_BELOW, _ABOVE if last > CUT else _ABOVE[:1]):
+        if below >= smallest_window(range(min(CUT, last) + 1)):
+            above = max(size) if above is None else above
+            cuts.append(cut(last, size, (below, min(below, columns)), (above, min(above, stride * columns))))
+    return cuts
+
+
+def _work(parts: Sequence[Part]) -> float:
+    """How long the parts take, in arbitrary units: the numbers that their layers put out, twice where there are several windows."""
+    work = 0.0
+    for part in parts:
+        outputs = outputs_per_pixel(part.layers[-1]) - outputs_per_pixel(part.layers.start - 1)
+        pixels = part.number * math.prod(part.shape) * part.stride**2
+        work += outputs * pixels * (4 / 3 if part.number > 1 else 1)
+    return work
+
+
+def _scaled(size: tuple[int, int], thousandths: int) -> tuple[int, int]:
+    height, width = size
+    return height * thousandths // 1000, width * thousandths // 1000
 
 
 def more_memory() -> str:
@@ -55,22 +152,36 @@ def more_memory() -> str:
     return "raise the limit of ulimit -v" if address_space_is_limited() else "end other programs"
 
 
-def check_memory(recipe: Recipe, styles: StyleSizes, device: Any) -> None:
-    """Raise InputError where a stage of `recipe` can't fit into the memory that is free; of a GPU's nothing is known.
+def allowed_memory(memory: float | None, device: Any) -> float:
+    """The bytes that a run may take: those that it is given, by `--memory`, and no more than are free; of a GPU's nothing is known."""
+    free = available_memory() if device.device_type == "cpu" else math.inf
+    return free if memory is None else min(memory, free)
+
+
+def check_memory(recipe: Recipe, styles: StyleSizes, device: Any, memory: float | None) -> None:
+    """Raise InputError where a stage of `recipe` can't be computed, not even in windows, in the memory that it may take.
 
     Of several that can't it tells of the last: those of a ladder nobody has asked for.
     """
-    if device.device_type != "cpu":
-        return
-    free = available_memory()
-    for height, width in (stage.shape for stage in reversed(recipe.stages)):
-        needed = _needed(recipe, (height, width), styles)
-        if needed > free:
-            smaller = ((int(height * percent / 100), int(width * percent / 100)) for percent in range(99, 0, -1))
-            large_enough = (size for size in smaller if min(size) >= smallest_side(recipe.last_layer))
-            fitting = (size for size in large_enough if _needed(recipe, size, styles) <= free)
-            such_as = next((f" such as {h}x{w}," for h, w in fitting), "")
-            raise InputError(
-                f"size {height}x{width}: needs about {needed / 1e9:.1f} GB of memory, and {max(free, 0) / 1e9:.1f} GB "
-                f"are free; choose a smaller size,{such_as} or {more_memory()}"
-            )
+    allowed = allowed_memory(memory, device)
+    for size in (stage.shape for stage in reversed(recipe.stages)):
+        if plan(recipe, size, styles, allowed):
+            continue
+        least = smallest_plan(recipe, size).needed
+        low, high = 0, 1000  # thousandths of the size: the largest that fits, and the least that does not
+        while high - low > 1:
+            middle = (low + high) // 2
+            smaller = _scaled(size, middle)
+            fits = min(smaller) < smallest_side(recipe.last_layer) or plan(recipe, smaller, styles, allowed)
+            low, high = (middle, high) if fits else (low, middle)
+        fitting = _scaled(size, low)
+        such_as = ""
+        if min(fitting) >= smallest_side(recipe.last_layer):
+            such_as = " such as {}x{},".format(*fitting)
+        height, width = size
+        of = "are free" if memory is None or allowed < memory else "may be taken"
+        more = more_memory() if memory is None or allowed < memory else "give it more"
+        raise InputError(
+            f"size {height}x{width}: needs at least {least / 1e9:.1f} GB of memory, in windows, and"
+            f" {max(allowed, 0) / 1e9:.1f} GB {of}; choose a smaller size,{such_as} or {more}"
+        )

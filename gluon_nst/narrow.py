@@ -8,7 +8,8 @@ convolution on have a first convolution of their own, whose gradient is of a few
 
 from __future__ import annotations
 
-from typing import Any, Callable, Collection
+import sys
+from typing import Any, Callable, Collection, Mapping
 
 from mxnet import nd, sym
 from mxnet.contrib import amp
@@ -17,7 +18,7 @@ from mxnet.gluon import nn
 from gluon_nst.layers import CONVOLUTIONS
 from gluon_nst.machine.instructions import instructions
 from gluon_nst.sums import operators, padded, shape_of
-from gluon_nst.vgg import FirstConv2D, extract_features
+from gluon_nst.vgg import FirstConv2D, features_of
 
 Symbol = Any
 
@@ -28,13 +29,10 @@ _CHANNELS = 16
 _WIDEST = 736
 
 
-def can_be_narrow(X: Symbol) -> bool:
-    """Whether the convolutions of a picture `X` (1 × 3 × h × w) can be in bfloat16 here.
-
-    For a picture that is 752 pixels wide or more, oneDNN 2.4.4's backward convolution for AMX does not come to an end; how high it
-    is does not matter.
-    """
-    return instructions.amx != "used" or shape_of(X)[3] <= _WIDEST
+def widest() -> int:
+    """How many positions feature maps may be wide here in bfloat16: one more grid step, and oneDNN 2.4.4's backward convolution for
+    AMX does not come to an end, however high they are."""
+    return _WIDEST if instructions.amx == "used" else sys.maxsize
 
 
 def _narrowed(X: Any) -> Any:
@@ -46,29 +44,28 @@ def _widened(X: Symbol) -> Symbol:
 
 
 def narrow_features(
-    X: Symbol, net: Any, content_layers: Collection[int], style_layers: Collection[int]
-) -> tuple[tuple[list[Symbol], list[Symbol]], dict[str, Any]]:
-    """`vgg.extract_features` for a Symbol `X` whose shape is known, and {name: NDArray} of the parameters that it adds.
+    X: Symbol, layers: Mapping[int, Any], wanted: Collection[int]
+) -> tuple[dict[int, Symbol], dict[str, Any]]:
+    """`vgg.features_of` for a Symbol `X` whose shape is known, and {name: NDArray} of the parameters that it adds.
 
     The features of layers before the second convolution are computed in float32 throughout.
     """
     second = CONVOLUTIONS[1]
-    contents, styles = extract_features(X, net[:second], content_layers, style_layers)
+    early = {index: layer for index, layer in layers.items() if index < second}
+    features = features_of(X, early, wanted)
     parameters: dict[str, Any] = {}
-    layers, wide = [], True
-    for index, layer in enumerate(net):
+    narrow, wide = {}, True
+    for index, layer in layers.items():
         steps: list[Callable[[Symbol], Symbol]] = [layer]
         if isinstance(layer, nn.Conv2D):
             convolution = _Convolution(layer, parameters)
             steps = [_narrowed, convolution] if wide and index else [convolution]
             wide = False
-        if index in (*content_layers, *style_layers) and index >= second and not wide:
+        if index in wanted and index >= second and not wide:
             steps.append(_widened)
             wide = True
-        layers.append(_chained(steps))
-    late = [[index for index in kind if index >= second] for kind in (content_layers, style_layers)]
-    late_contents, late_styles = extract_features(X, layers, *late)
-    return (contents + late_contents, styles + late_styles), parameters
+        narrow[index] = _chained(steps)
+    return {**features, **features_of(X, narrow, [index for index in wanted if index >= second])}, parameters
 
 
 def _chained(steps: list[Callable[[Symbol], Symbol]]) -> Callable[[Symbol], Symbol]:

@@ -12,51 +12,20 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 from mxnet import nd, sym
 
 from gluon_nst.errors import InputError
+from gluon_nst.graph import Graph, PartGraph, sliced
 from gluon_nst.images import standardisation
-from gluon_nst.layers import NAMES
+from gluon_nst.layers import NAMES, shape_at, smallest_side
 from gluon_nst.losses import add_up
-from gluon_nst.narrow import can_be_narrow, narrow_features
+from gluon_nst.narrow import narrow_features, widest
 from gluon_nst.recipes import Recipe
 from gluon_nst.records import Losses
 from gluon_nst.style_statistics import Statistic, style_statistic
-from gluon_nst.sums import SquaredDifference, SquaredVariation, TotalVariation, shape_of
-from gluon_nst.vgg import extract_features
+from gluon_nst.sums import SquaredDifference, SquaredVariation, TotalVariation
+from gluon_nst.vgg import features_of
+from gluon_nst.windows import Part, Window, whole
 
 NDArray = Any
 Symbol = Any
-
-
-class _Graph:
-    """A graph in the making: its variables stand for arrays, and some of them are to have gradients."""
-
-    def __init__(self, context: Any) -> None:
-        self._context = context
-        self._arrays: dict[str, NDArray] = {}
-        self.gradients: dict[str, NDArray] = {}
-
-    def variable(self, name: str, array: NDArray, gradient: NDArray | None = None) -> Symbol:
-        """The variable that stands for an `array`, whose gradient goes to `gradient`."""
-        self._arrays[name] = array
-        if gradient is not None:
-            self.gradients[name] = gradient
-        return sym.var(name, shape=array.shape, dtype=array.dtype)
-
-    def sums(self, name: str, array: NDArray) -> Symbol:
-        """The variable for sums that another graph puts out, with a gradient."""
-        return self.variable(name, array, nd.zeros_like(array))
-
-    def constant(self, name: str, array: Any) -> Symbol:
-        """The variable for what never changes, as MXNet's own operators read it: in oneDNN's layout it would be converted in
-        every epoch."""
-        array = array.asnumpy() if isinstance(array, nd.NDArray) else array
-        return self.variable(name, nd.array(array, ctx=self._context))
-
-    def bind(self, outputs: Sequence[Symbol], others: dict[str, NDArray]) -> Any:
-        """An executor that computes the `outputs`; `others` are arrays that symbols from elsewhere stand for."""
-        graph = sym.Group(outputs)
-        arrays = {**self._arrays, **{name: others[name] for name in graph.list_arguments() if name in others}}
-        requests = {name: "write" if name in self.gradients else "null" for name in arrays}
-        return graph.bind(self._context, arrays, args_grad=self.gradients, grad_req=requests)
 
 
 class _Term(NamedTuple):
@@ -80,6 +49,88 @@ class Guides(NamedTuple):
     behind: NDArray | None = None
 
 
+class _Computed:
+    """A part of the network in the making and at work: sums over its windows' cores, what goes on from it, and the way back.
+
+    - `source` is what goes in, whole, and `gradient` where its gradient is added up.
+    - `onward`, where the network goes on from here, is where the last layer's output goes, and `back` its gradient.
+    """
+
+    def __init__(self, part: Part, source: NDArray, gradient: NDArray) -> None:
+        self.part, self.graph = part, PartGraph(source.context, part)
+        self._whole_gradient = gradient
+        self.onward: NDArray | None = None
+        self.back: NDArray | None = None
+        if self.graph.windowed:
+            source = self.graph.input(source, part.stride)
+            gradient = nd.zeros_like(source)
+        self._gradient = gradient
+        self.input = self.graph.variable("X", source, gradient)
+
+    @property
+    def input_width(self) -> int:
+        """The columns of what goes into the executor."""
+        return self.part.shape[1]
+
+    def bind(self, sums: list[Symbol], last: Symbol | None, parameters: dict[str, NDArray]) -> None:
+        """Make the executor of the `sums`, and of the `last` layer's output where the network goes on from there."""
+        self._executor = self.graph.bind([*sums, *([] if last is None else [last])], parameters)
+        if last is not None:
+            *_, output = self._executor.outputs
+            height, width = (side // smallest_side(self.part.layers[-1]) for side in self._size)
+            self.onward = nd.zeros((1, output.shape[1], height, width), ctx=output.context)
+            self.back, self._head = nd.zeros_like(self.onward), nd.zeros_like(output)
+        outputs = self._executor.outputs[: len(sums)]
+        self.sums = [nd.zeros_like(output) for output in outputs] if self.graph.windowed else outputs
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        """(height, width) of the picture."""
+        height, width = self._whole_gradient.shape[2:]
+        return height * self.part.stride, width * self.part.stride
+
+    def _cores(self, window: Window) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """Where a window's core is among the last layer's positions: in the window, and in the whole."""
+        stride = smallest_side(self.part.layers[-1]) // self.part.stride
+        rows, columns = window
+        return (rows.core(stride), columns.core(stride)), (rows.core_covered(stride), columns.core_covered(stride))
+
+    def forward(self) -> None:
+        """Compute the sums, and what goes on from here."""
+        windowed = self.graph.windowed
+        for number, window in enumerate(self.part.windows):
+            self.graph.load(window)
+            outputs = self._executor.forward(is_train=True)
+            if windowed:
+                for total, output in zip(self.sums, outputs):
+                    total[:] = output if number == 0 else total + output
+            if self.onward is not None:
+                own, core = self._cores(window)
+                self.onward[(..., *core)] = sliced(outputs[-1], *own)
+
+    def backward(self, of_sums: list[NDArray]) -> None:
+        """Take the sums' gradients, and that in `back`, to the whole of what goes in.
+
+        Of several windows the features are computed once more: those of all of them would have to be kept.
+        """
+        if self.graph.windowed:
+            self._whole_gradient[:] = 0
+        for window in self.part.windows:
+            heads = list(of_sums)
+            if self.graph.windowed:
+                self.graph.load(window)
+                self._executor.forward(is_train=True)
+            if self.onward is not None:
+                own, core = self._cores(window)
+                self._head[:] = 0
+                self._head[(..., *own)] = sliced(self.back, *core)
+                heads.append(self._head)
+            self._executor.backward(heads)
+            if self.graph.windowed:
+                covered = [span.covered(1) for span in window]
+                self._whole_gradient[(..., *covered)] = sliced(self._whole_gradient, *covered) + self._gradient
+
+
 class Objective:
     """The losses of a composite `X` and the gradient of their sum, for the size of `X`.
 
@@ -89,9 +140,10 @@ class Objective:
       style picture: by default their Gram matrices; where a layer is guided, a list of one for each region, None for one
       that no style has there.
     - `recipe` says which layers these are, what they weigh, and in what precision the convolutions are computed: in float32 all
-      the same where bfloat16 would not do (`narrow.can_be_narrow`).
+      the same where a part is too wide for bfloat16 (`narrow.widest`).
     - `statistic` is what `styles_Y` are, where it is not what the recipe has.
     - `guides` say where the losses are taken.
+    - `parts` are those of the network, each in its windows; without, it is computed whole.
 
     The memory of each graph is planned once, forward and backward pass together, which takes less than a hybridized block
     takes. The statistics, the losses and the composite are in float32 in either precision.
@@ -101,11 +153,12 @@ class Objective:
         self,
         net: Any,
         X: NDArray,
-        contents_Y: Sequence[NDArray],
+        contents_Y: Sequence[Any],
         styles_Y: Sequence[NDArray],
         recipe: Recipe,
         statistic: Statistic | None = None,
         guides: Guides | None = None,
+        parts: Sequence[Part] | None = None,
     ) -> None:
         for kind, layers, targets in (
             ("content", recipe.content_layers, contents_Y),
@@ -114,113 +167,144 @@ class Objective:
             if len(layers) != len(targets):
                 raise InputError(f"{kind}_layers: {len(targets)} targets for {len(layers)} layers; give one each")
         self.X, self._recipe, self._guides = X, recipe, guides or Guides()
-        network, distances = _Graph(X.context), _Graph(X.context)
-        composite = self._composite(network)
+        self._statistic, self._size = statistic or style_statistic(recipe), X.shape[2:]
+        self._contents = dict(zip(recipe.content_layers, contents_Y))
+        self._styles = dict(zip(recipe.style_layers, styles_Y))
+        self._distances = Graph(X.context)
         parameters = {name: parameter.data() for name, parameter in net.collect_params().items()}
-        if recipe.precision == "bfloat16" and can_be_narrow(composite):
-            features, narrowed = narrow_features(composite, net, recipe.content_layers, recipe.style_layers)
-            parameters.update(narrowed)
-        else:
-            features = extract_features(composite, net, recipe.content_layers, recipe.style_layers)
-        of_contents = zip(recipe.content_layers, features[0], contents_Y)
-        of_styles = zip(recipe.style_layers, features[1], styles_Y)
-        statistic = statistic or style_statistic(recipe)
-        contents = [self._content_term(*layer, network) for layer in of_contents]
-        styles = [self._style_term(*layer, statistic, (network, distances)) for layer in of_styles]
-        variation = self._variation_term(composite, network)
-        # In this order: the sums of a layer are then computed with the layer, and MXNet's plan needs a tenth less memory.
-        terms = [variation, *styles, *contents]
-        self._network = network.bind([each for term in terms for each in term.sums], parameters)
-        sums, losses = iter(self._network.outputs), {}
-        for term in terms:
-            variables = [distances.sums(f"{term.name}/{number}", next(sums)) for number in range(len(term.sums))]
-            losses[term.name] = term.loss(*variables)
-        self._names = [term.name for term in (*contents, *styles, variation)]
-        *others, tv_l = (losses[name] for name in self._names)
-        total = add_up(others[: len(contents)], others[len(contents) :], tv_l)
-        self._distances = distances.bind([total, sym.BlockGrad(sym.concat(*others, tv_l, total, dim=0))], {})
-        self._of_sums = list(distances.gradients.values())
-        self._out_grads = [nd.ones(1, ctx=X.context), nd.zeros(len(self._names) + 1, ctx=X.context)]
+        self._parts: list[_Computed] = []
+        terms_of_parts = []
+        source, gradient = X, X.grad
+        for part in parts or whole(recipe.last_layer, self._size):
+            computed = _Computed(part, source, gradient)
+            terms_of_parts.append(self._part(computed, net, parameters))
+            self._parts.append(computed)
+            source, gradient = computed.onward, computed.back
+        self._bind_distances(terms_of_parts)
 
-    def _composite(self, graph: _Graph) -> Symbol:
+    def _part(self, computed: _Computed, net: Any, parameters: dict[str, NDArray]) -> list[_Term]:
+        """The terms of the losses that a part of the network has the features of; it is bound to their sums."""
+        recipe, graph, layers = self._recipe, computed.graph, computed.part.layers
+        X = computed.input if layers.start else self._composite(computed.input, graph)
+        wanted = {*recipe.content_layers, *recipe.style_layers}
+        onward = layers.stop <= recipe.last_layer
+        chosen = {layer: net[layer] for layer in layers}
+        within = [*(layer for layer in layers if layer in wanted), *([layers[-1]] if onward else [])]
+        if recipe.precision == "bfloat16" and computed.input_width <= widest():
+            features, narrowed = narrow_features(X, chosen, within)
+            parameters = {**parameters, **narrowed}
+        else:
+            features = features_of(X, chosen, within)
+        styles = [self._style_term(layer, features[layer], graph) for layer in recipe.style_layers if layer in layers]
+        contents = [
+            self._content_term(layer, features[layer], graph) for layer in recipe.content_layers if layer in layers
+        ]
+        variation = [] if layers.start else [self._variation_term(X, graph)]
+        # In this order: the sums of a layer are then computed with the layer, and MXNet's plan needs a tenth less memory.
+        terms = [*variation, *styles, *contents]
+        computed.bind(
+            [each for term in terms for each in term.sums], features[layers[-1]] if onward else None, parameters
+        )
+        return terms
+
+    def _bind_distances(self, terms_of_parts: list[list[_Term]]) -> None:
+        """Make the graph of the losses of all sums."""
+        distances, losses = self._distances, {}
+        self._of_sums = []
+        for computed, terms in zip(self._parts, terms_of_parts):
+            sums, before = iter(computed.sums), len(distances.gradients)
+            for term in terms:
+                variables = [
+                    distances.with_gradient(f"{term.name}/{number}", next(sums)) for number in range(len(term.sums))
+                ]
+                losses[term.name] = term.loss(*variables)
+            self._of_sums.append(list(distances.gradients.values())[before:])
+        contents = [f"content/{NAMES[layer]}" for layer in self._contents]
+        styles = [f"style/{NAMES[layer]}" for layer in self._styles]
+        self._names = [*contents, *styles, "tv"]
+        total = add_up([losses[name] for name in contents], [losses[name] for name in styles], losses["tv"])
+        told = sym.concat(*(losses[name] for name in self._names), total, dim=0)
+        self._losses = distances.bind([total, sym.BlockGrad(told)], {})
+        context = self.X.context
+        self._out_grads = [nd.ones(1, ctx=context), nd.zeros(len(self._names) + 1, ctx=context)]
+
+    def _composite(self, X: Symbol, graph: PartGraph) -> Symbol:
         """The composite as the network takes it."""
-        X = graph.variable("X", self.X, self.X.grad)
         if self._guides.mask is not None:
-            behind = graph.constant("behind", self._guides.behind)
-            X = behind + sym.broadcast_mul(X - behind, graph.constant("mask", self._guides.mask))
+            behind = graph.covered("behind", self._guides.behind, 1)
+            X = behind + sym.broadcast_mul(X - behind, graph.covered("mask", self._guides.mask, 1))
         if self._recipe.pixel_unit == "standardised":
             return X
         scale, shift = standardisation(self._recipe.pixel_unit)
         return sym.broadcast_add(sym.broadcast_mul(X, graph.constant("scale", scale)), graph.constant("shift", shift))
 
-    def _content_term(self, layer: int, Y_hat: Symbol, Y: NDArray, graph: _Graph) -> _Term:
-        difference, shape = SquaredDifference(self._recipe.content_reduction), shape_of(Y_hat)
+    def _content_term(self, layer: int, Y_hat: Symbol, graph: PartGraph) -> _Term:
+        difference, shape = SquaredDifference(self._recipe.content_reduction), shape_at(layer, self._size)
         weight, name = self._recipe.content_weight * self._recipe.content_layers[layer], f"content/{NAMES[layer]}"
-        sums = difference.sums(Y_hat, graph.constant(name, Y))
+        stride = smallest_side(layer)
+        sums = difference.sums(Y_hat, graph.covered(name, self._contents[layer], stride), graph.core(stride))
         return _Term(name, [sums], lambda sums: difference.loss(sums, shape) * weight)
 
-    @staticmethod
-    def _weights(name: str, weights: NDArray, graph: _Graph) -> tuple[Symbol, float]:
-        """The variable for weights of positions, and their sum."""
-        return graph.constant(f"{name}/weights", weights), float(weights.asnumpy().sum(dtype="float64"))
-
-    def _style_term(
-        self, layer: int, Y_hat: Symbol, Y: Any, statistic: Statistic, graphs: tuple[_Graph, _Graph]
-    ) -> _Term:
+    def _style_term(self, layer: int, Y_hat: Symbol, graph: PartGraph) -> _Term:
         """That of all regions together, each by its share of the picture."""
-        network, distances = graphs
         weight, name = self._recipe.style_weight * self._recipe.style_layers[layer], f"style/{NAMES[layer]}"
-        shape = shape_of(Y_hat)
+        statistic, shape, stride = self._statistic, shape_at(layer, self._size), smallest_side(layer)
+        Y = self._styles[layer]
         targets = [
             [
-                distances.constant(f"{name}/{number}/{part}", array)
+                self._distances.constant(f"{name}/{number}/{part}", array)
                 for part, array in enumerate([] if target is None else statistic.target(target))
             ]
             for number, target in enumerate(Y if isinstance(Y, (list, tuple)) else [Y])
         ]
         if layer not in self._guides.styles:
             (target,) = targets
-            whole = statistic.sums(Y_hat)
+            everywhere = statistic.sums(Y_hat, graph.core(stride))
             return _Term(
                 name,
-                [whole],
+                [everywhere],
                 lambda sums: statistic.distance(statistic.normalised(sums, shape), target, shape) * weight,
             )
-        regions = enumerate(self._guides.styles[layer])
-        where = [self._weights(f"{name}/{number}", weights, network) for number, weights in regions]
         # A region that the mask hides, or that a few rows at the edge are, has no statistic.
-        seen = [(each, target) for each, target in zip(where, targets) if each[1] and target]
+        seen = [
+            (graph.weights(f"{name}/{number}/weights", weights, stride), positions, target)
+            for number, (weights, target) in enumerate(zip(self._guides.styles[layer], targets))
+            for positions in [float(weights.asnumpy().sum(dtype="float64"))]
+            if positions and target
+        ]
         if not seen:
             raise InputError(f"{NAMES[layer]} sees nothing of what the mask and the regions leave; make them larger")
-        where, targets = [each for each, _ in seen], [target for _, target in seen]
-        everywhere = sum(positions for _, positions in where)
+        all_positions = sum(positions for _, positions, _ in seen)
 
         def loss(*sums: Symbol) -> Symbol:
             distances = []
-            for each, (_, positions), target in zip(sums, where, targets):
+            for each, (_, positions, target) in zip(sums, seen):
                 distance = statistic.distance(statistic.normalised(each, shape, positions), target, shape)
-                distances.append(distance * (weight * positions / everywhere))
+                distances.append(distance * (weight * positions / all_positions))
             return sym.add_n(*distances)
 
-        return _Term(name, [statistic.sums(Y_hat, weights) for weights, _ in where], loss)
+        return _Term(name, [statistic.sums(Y_hat, weights) for weights, _, _ in seen], loss)
 
-    def _variation_term(self, composite: Symbol, graph: _Graph) -> _Term:
-        shape, weight = shape_of(composite), self._recipe.tv_weight
+    def _variation_term(self, composite: Symbol, graph: PartGraph) -> _Term:
+        shape, weight = self.X.shape, self._recipe.tv_weight
         variation: TotalVariation | SquaredVariation = TotalVariation()
         if self._recipe.tv_norm == "l2":  # of pixels from 0 to 1
             variation = SquaredVariation()
             composite = sym.broadcast_div(composite, graph.constant("tv/unit", standardisation("unit")[0]))
-        return _Term("tv", variation.sums(composite), lambda *sums: variation.loss(sums, shape) * weight)
+        sums = variation.sums(composite, graph.corners())
+        return _Term("tv", sums, lambda *sums: variation.loss(sums, shape) * weight)
 
     def __call__(self) -> Losses:
         """Compute the gradient into `X.grad`, and give the weighted losses.
 
         It returns when the losses are known, while MXNet goes on with the gradient.
         """
-        self._network.forward(is_train=True)
-        _, losses = self._distances.forward(is_train=True)
-        self._distances.backward(self._out_grads)
-        self._network.backward(self._of_sums)
+        for computed in self._parts:
+            computed.forward()
+        _, losses = self._losses.forward(is_train=True)
+        self._losses.backward(self._out_grads)
+        for computed, of_sums in zip(reversed(self._parts), reversed(self._of_sums)):
+            computed.backward(of_sums)
         self.X._fresh_grad = True  # as autograd's backward would have told the Trainer
         *terms, total = losses.asnumpy().tolist()
         return Losses(dict(zip(self._names, terms)), total)

@@ -18,7 +18,7 @@ from gluon_nst.inputs import Open, StylePicture, open_styles, told, with_regions
 from gluon_nst.job import Job
 from gluon_nst.layers import NAMES
 from gluon_nst.machine import choose_device, choose_precision, nd_mode
-from gluon_nst.memory import check_memory
+from gluon_nst.memory import Plan, allowed_memory, check_memory, plan, smallest_plan
 from gluon_nst.observer import Observer
 from gluon_nst.provenance import Provenance, key, provenance
 from gluon_nst.recipes import Recipe, Stage, fit, follow_optimizer, read, style_shape
@@ -44,6 +44,8 @@ class Run:
     seed: int
     trunk: trunks.Trunk
     device: Any
+    memory: float | None
+    """Bytes that it may take at most, or None for what is free."""
     provenance: Provenance
     """What the picture will say of how it was made."""
 
@@ -70,7 +72,17 @@ class Run:
 
     def check_memory(self) -> None:
         """Raise InputError where the run can't fit into the memory that this process can have."""
-        check_memory(self.recipe, [(style.picture.size, style.scale) for style in self.styles], self.device)
+        check_memory(self.recipe, self._style_sizes, self.device, self.memory)
+
+    @property
+    def _style_sizes(self) -> list[tuple[tuple[int, int], float | None]]:
+        return [(style.picture.size, style.scale) for style in self.styles]
+
+    def plan(self, stage: Stage) -> Plan:
+        """How a stage is computed in the memory that there is."""
+        allowed = allowed_memory(self.memory, self.device)
+        # What is free may have become less since it was checked, by little: then the run is as small as can be.
+        return plan(self.recipe, stage.shape, self._style_sizes, allowed) or smallest_plan(self.recipe, stage.shape)
 
     def check_seen(self) -> None:
         """Raise InputError where the mask and the regions leave nothing in a stage that its deepest style layer sees."""
@@ -166,7 +178,7 @@ def prepare(job: Job, observer: Observer | None = None, open: Open = open_pictur
     device = choose_device(job.device)
     recipe = follow_optimizer(fit(recipe, content.size))
     recipe = dataclasses.replace(recipe, precision=choose_precision(recipe.precision, device))
-    check_memory(recipe, [(style.picture.size, style.scale) for style in styles], device)
+    check_memory(recipe, [(style.picture.size, style.scale) for style in styles], device, job.memory)
     mask = None if job.mask is None else read_mask(job.mask, content.size)
     regions, styles = with_regions(job, content, styles)
     trunk = trunks.find(job.weights, preferred=recipe.trunk, notify=observer.note, progress=observer.download)
@@ -178,6 +190,6 @@ def prepare(job: Job, observer: Observer | None = None, open: Open = open_pictur
     said = told(job, recipe, {"content": content, "init": start}, styles, open)
     made = provenance(recipe, said, found, job.seed, device)
     content = content._replace(alpha=None) if job.flatten else content
-    run = Run(recipe, content, styles, start, mask, regions, job.seed, trunk, device, made)
+    run = Run(recipe, content, styles, start, mask, regions, job.seed, trunk, device, job.memory, made)
     run.check_seen()
     return run

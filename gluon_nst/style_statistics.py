@@ -52,12 +52,16 @@ class Statistic:
         return self.normalised(self.sums(X, weights), shape_of(X), positions)
 
 
-def _symmetric(product: Array) -> Array:
-    """The same numbers as `product`, a matrix X · BlockGrad(X)ᵀ; what comes back from above is D + Dᵀ for a gradient D.
+def _second_moments(X: Array, weights: Array | None) -> Array:
+    """X W Xᵀ of the features `X` (1 × c × h × w) as c × hw, with `weights` of their positions: c × c, by oneDNN.
 
-    So the gradient of the features is (D + Dᵀ)X: one matrix product, where that of a product of two variables would take two.
+    The second factor is a constant, and the gradient D of the product is made D + Dᵀ: so that of the features is (D + Dᵀ)XW, one
+    matrix product, where that of a product of two variables would take two.
     """
-    return product + product.transpose() - operators(product).BlockGrad(product)
+    F, (_, num_channels, height, width) = operators(X), shape_of(X)
+    flat, weighed = (each.reshape((num_channels, height * width)) for each in (X, weighted(F.BlockGrad(X), weights)))
+    product = F.FullyConnected(flat, weighed, no_bias=True, num_hidden=num_channels)
+    return product + product.transpose() - F.BlockGrad(product)
 
 
 class Gram(Statistic):
@@ -68,9 +72,7 @@ class Gram(Statistic):
 
     def sums(self, X: Array, weights: Array | None = None) -> Array:
         """X Xᵀ of the features as c × hw, by oneDNN, which needs no transposed copy."""
-        F, (_, num_channels, height, width) = operators(X), shape_of(X)
-        X = weighted(X, weights).reshape((num_channels, height * width))
-        return _symmetric(F.FullyConnected(X, F.BlockGrad(X), no_bias=True, num_hidden=num_channels))
+        return _second_moments(X, weights)
 
     def normalised(self, sums: Array, shape: tuple[int, ...], positions: float | None = None) -> Array:
         """Divided by c·h·w, as in the book, or by another `divisor`."""
@@ -90,15 +92,14 @@ class _Moments(Statistic):
     def sums(self, X: Array, weights: Array | None = None) -> Array:
         """X Xᵀ of the features as c × hw, and the sum over hw."""
         F, (_, num_channels, height, width) = operators(X), shape_of(X)
-        X = weighted(X, weights).reshape((num_channels, height * width))
-        blocked = F.BlockGrad(X)
         if weights is None:
-            ones = F.ones_like(blocked.slice_axis(axis=0, begin=0, end=1))
+            weights_of_means = F.ones_like(F.BlockGrad(X).slice_axis(axis=1, begin=0, end=1))
         else:
-            ones = weights.sqrt().reshape((1, height * width))
-        moments = _symmetric(F.FullyConnected(X, blocked, no_bias=True, num_hidden=num_channels))
+            weights_of_means = weights
+        positions, flat = weights_of_means.reshape((1, height * width)), X.reshape((num_channels, height * width))
         # By a product as well: MXNet's own means take forty times as long.
-        return F.concat(moments, F.FullyConnected(X, ones, no_bias=True, num_hidden=1), dim=1)
+        means = F.FullyConnected(flat, positions, no_bias=True, num_hidden=1)
+        return F.concat(_second_moments(X, weights), means, dim=1)
 
     @staticmethod
     def _split(statistic: Array, num_channels: int) -> tuple[Array, Array]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator, NamedTuple
+import math
+from typing import Any, Collection, Iterator, NamedTuple
 
 import numpy as np
 from mxnet import nd
 
 from gluon_nst.canvas import Canvas, at_layer, resized
+from gluon_nst.graph import sliced
 from gluon_nst.images import in_unit, preprocess
+from gluon_nst.layers import shape_at, smallest_side
+from gluon_nst.memory import Plan
 from gluon_nst.objective import Guides
-from gluon_nst.recipes import Stage
+from gluon_nst.recipes import Recipe, Stage
 from gluon_nst.run import Run, StylePicture
+from gluon_nst.scratch import Scratch
 from gluon_nst.style_statistics import Statistic
-from gluon_nst.vgg import extract_features, get_styles
+from gluon_nst.windows import part
 
 NDArray = Any
 
@@ -27,12 +32,48 @@ class Targets(NamedTuple):
     guides: Guides
 
 
-def targets_of(run: Run, stage: Stage, net: Any, statistic: Statistic) -> Targets:
-    """The Targets of a `stage` of `run`."""
+def targets_of(run: Run, stage: Stage, net: Any, statistic: Statistic, plan: Plan | None = None) -> Targets:
+    """The Targets of a `stage` of `run`, which is computed by a `plan`, by default the run's own."""
+    plan = plan or run.plan(stage)
     recipe, canvas, (height, width) = run.recipe, run.canvas(stage), stage.shape
     content_X = canvas.place(preprocess(run.content.array, (width, height), recipe.resize)).as_in_context(run.device)
-    contents_Y, _ = extract_features(content_X, net, recipe.content_layers, ())
-    return Targets(content_X, contents_Y, _blended(run, stage, net, statistic), _guides(run, canvas, content_X))
+    contents_Y = _contents(content_X, net, recipe, plan)
+    styles_Y = _blended(run, stage, net, statistic, plan.style_window)
+    return Targets(content_X, contents_Y, styles_Y, _guides(run, canvas, content_X))
+
+
+def _contents(content_X: NDArray, net: Any, recipe: Recipe, plan: Plan) -> list[Any]:
+    """The content layers' features; on disk where the stage is computed in windows, which read them one by one."""
+    contents: dict[int, Any] = {}
+    for layer, Y, where in _features(content_X, net, recipe.content_layers, plan.style_window):
+        if not plan.windowed:
+            contents[layer] = Y
+            continue
+        if layer not in contents:
+            contents[layer] = Scratch(shape_at(layer, content_X.shape[2:]))
+        contents[layer].write(Y.asnumpy(), *where)
+    return [contents[layer] for layer in recipe.content_layers]
+
+
+def _features(
+    X: NDArray, net: Any, layers: Collection[int], most: int
+) -> Iterator[tuple[int, NDArray, tuple[slice, slice]]]:
+    """(layer, features, where they are among its positions) of a picture `X`, in windows with sides of `most` pixels at most.
+
+    Each large feature map can go as soon as the next is asked for.
+    """
+    if not layers:
+        return
+    below = range(max(layers) + 1)
+    for window in part(below, X.shape[2:], (most, most)).windows:
+        Y = sliced(X, *(span.covered(1) for span in window))
+        for layer in below:
+            Y = net[layer](Y)
+            if layer in layers:
+                stride = smallest_side(layer)
+                core, where = zip(*((span.core(stride), span.core_covered(stride)) for span in window))
+                yield layer, sliced(Y, *core), where
+        nd.waitall()  # else the windows to come would be allocated while this one is computed
 
 
 def _guides(run: Run, canvas: Canvas, content_X: NDArray) -> Guides:
@@ -55,40 +96,50 @@ def _pixels(weights: np.ndarray, shape: tuple[int, int]) -> NDArray:
     return nd.array(resized(weights, shape)[None, None])
 
 
-def _blended(run: Run, stage: Stage, net: Any, statistic: Statistic) -> list[list[NDArray | None]]:
+def _blended(run: Run, stage: Stage, net: Any, statistic: Statistic, most: int) -> list[list[NDArray | None]]:
     """The statistics of all styles together, for each style layer and each region: weighted means.
 
     None where no style has the region at that layer: a few rows at the edge of a picture are lost to the poolings.
     """
     regions = 1 if run.regions is None else len(run.regions)
-    sums: list[list[Any]] = [[0] * regions for _ in run.recipe.style_layers]
-    weights = [[0.0] * regions for _ in run.recipe.style_layers]
+    sums: dict[int, list[Any]] = {layer: [0] * regions for layer in run.recipe.style_layers}
+    weights = {layer: [0.0] * regions for layer in run.recipe.style_layers}
     largest = max(style.weight for style in run.styles)  # in shares of it, whatever they are, they can be added up
     for style in run.styles:
         share = style.weight / largest
-        for layer, statistics in enumerate(_statistics(run, style, stage, net, statistic)):
-            for number, each in statistics.items():
-                sums[layer][number] = sums[layer][number] + each * share
-                weights[layer][number] += share
-    return [[total / weight if weight else None for total, weight in zip(*each)] for each in zip(sums, weights)]
+        for (layer, number), each in _statistics(run, style, stage, net, statistic, most).items():
+            sums[layer][number] = sums[layer][number] + each * share
+            weights[layer][number] += share
+    return [
+        [total / weight if weight else None for total, weight in zip(sums[layer], weights[layer])] for layer in sums
+    ]
 
 
 def _statistics(
-    run: Run, style: StylePicture, stage: Stage, net: Any, statistic: Statistic
-) -> Iterator[dict[int, NDArray]]:
-    """{region: statistic} of one style picture, for each style layer in turn; of the regions that it has there."""
-    recipe = run.recipe
-    height, width = run.style_shape(style, stage)
-    _, styles_Y = get_styles(style.picture.array, (width, height), run.device, net, recipe.style_layers, recipe.resize)
-    for layer in recipe.style_layers:
-        Y = styles_Y.pop(0)  # each large feature map goes as soon as its statistic is there
-        if style.regions is None:
-            yield {0: statistic.of(Y)}
-            continue
-        found = {}
-        for number, region in enumerate(style.regions):
-            weights = at_layer(_pixels(region, (height, width)).as_in_context(run.device), layer)
-            positions = float(weights.sum().asscalar())
-            if positions:
-                found[number] = statistic.of(Y, weights, positions)
-        yield found
+    run: Run, style: StylePicture, stage: Stage, net: Any, statistic: Statistic, most: int
+) -> dict[tuple[int, int], NDArray]:
+    """{(layer, region): statistic} of one style picture, of the regions that it has at each style layer."""
+    recipe, (height, width) = run.recipe, run.style_shape(style, stage)
+    X = preprocess(style.picture.array, (width, height), recipe.resize).as_in_context(run.device)
+    regions = (
+        style.regions
+        if style.regions is None
+        else [_pixels(region, (height, width)).as_in_context(run.device) for region in style.regions]
+    )
+    sums: dict[tuple[int, int], Any] = {}
+    positions: dict[tuple[int, int], float] = {}
+    for layer, Y, where in _features(X, net, recipe.style_layers, most):
+        for number, region in enumerate([None] if regions is None else regions):
+            weights = None if region is None else sliced(at_layer(region, layer), *where)
+            counted = math.prod(Y.shape[2:]) if weights is None else float(weights.sum().asscalar())
+            if counted:
+                key = layer, number
+                sums[key] = sums.get(key, 0) + statistic.sums(Y, weights)
+                positions[key] = positions.get(key, 0.0) + counted
+    shapes = {layer: shape_at(layer, (height, width)) for layer in recipe.style_layers}
+    return {
+        (layer, number): statistic.normalised(
+            total, shapes[layer], None if regions is None else positions[layer, number]
+        )
+        for (layer, number), total in sums.items()
+    }

@@ -83,14 +83,19 @@ def extract_features(
 
     `net` is any sequence of layers; `X` may be a Symbol, so that the graph of a run is made by this very function.
     """
-    contents, styles = [], []
-    for index, layer in enumerate(net):
-        X = layer(X)
-        if index in style_layers:
-            styles.append(X)
-        if index in content_layers:
-            contents.append(X)
+    features = features_of(X, dict(enumerate(net)), {*content_layers, *style_layers})
+    contents, styles = ([X for index, X in features.items() if index in of] for of in (content_layers, style_layers))
     return contents, styles
+
+
+def features_of(X: Any, layers: Mapping[int, Any], wanted: Collection[int]) -> dict[int, Any]:
+    """{index: output} of those of the `layers`, by index, that are `wanted`, one after the other, for their input `X`."""
+    features = {}
+    for index, layer in layers.items():
+        X = layer(X)
+        if index in wanted:
+            features[index] = X
+    return features
 
 
 @nd_mode

@@ -2,7 +2,7 @@ import gluon_nst as nst
 from gluon_nst.objective import Objective
 from gluon_nst.optimisers import Adam
 from gluon_nst.style_statistics import Gram, Statistic
-from gluon_nst.sums import operators
+from gluon_nst.sums import operators, weighted
 
 import mxnet as mx
 import numpy as np
@@ -73,15 +73,16 @@ def test_the_losses_are_called_by_the_layers_names(net, inputs):
 class Mean(Statistic):
     """The mean of the features: another statistic, in three lines."""
 
-    def sums(self, X):
-        return X.sum(axis=(2, 3))
+    def sums(self, X, weights=None):
+        return weighted(X, weights).sum(axis=(2, 3))
 
 
 class Moments(Statistic):
     """The mean of the features and of their squares, and a distance of its own."""
 
-    def sums(self, X):
-        return operators(X).concat(X.sum(axis=(2, 3)), (X * X).sum(axis=(2, 3)), dim=1)
+    def sums(self, X, weights=None):
+        parts = (weighted(each, weights).sum(axis=(2, 3)) for each in (X, X * X))
+        return operators(X).concat(*parts, dim=1)
 
     def distance(self, statistic, target, shape):
         return ((statistic - target[0]) ** 2).sum().reshape(1) / shape[1]

@@ -49,7 +49,7 @@ def at_the_border(parameters, padding, expected, layer, precision):
     net, X = nst.truncated_vgg19(parameters, layer, mx.cpu(), padding=padding), composite()
     variable, arrays = mx.sym.var("X", shape=X.shape), {"X": X}
     if precision == "bfloat16":
-        (_, (features,)), narrowed = narrow_features(variable, net, (), (layer,))
+        features, narrowed = narrow_features(variable, dict(enumerate(net)), [layer])
         arrays.update(narrowed)
     else:
         _, (features,) = nst.extract_features(variable, net, (), (layer,))

@@ -10,7 +10,12 @@ from gluon_nst.machine.instructions import (
     processor_flags,
     processor_vendor,
 )
-from gluon_nst.machine.memory import address_space_is_limited, available_memory, is_out_of_memory
+from gluon_nst.machine.memory import (
+    address_space_is_limited,
+    available_memory,
+    is_out_of_memory,
+    release_memory,
+)
 
 # `machine.instructions` is the module; the Instructions of this process are `machine.instructions.instructions`.
 
@@ -30,5 +35,6 @@ __all__ = [
     "prepare_mxnet",
     "processor_flags",
     "processor_vendor",
+    "release_memory",
     "set_threads",
 ]

@@ -156,6 +156,11 @@ def prepare_mxnet() -> None:
     set_threads()
     # Don't announce on standard error that graphs are fused.
     os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
+    # What is kept of every size that has been computed: code that was made for it, 0.2 GB at a time for bfloat16. Two dozen of each
+    # kind of operator are enough for one size, and one buffer for what operators need for a moment, instead of four.
+    os.environ.setdefault("MXNET_MKLDNN_CACHE_NUM", "24")
+    os.environ.setdefault("DNNL_PRIMITIVE_CACHE_CAPACITY", "64")
+    os.environ.setdefault("MXNET_CPU_TEMP_COPY", "1")
     if "mxnet" in sys.modules:
         instructions.mxnet_came_first()
     else:
