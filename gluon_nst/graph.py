@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Sequence
 
 from mxnet import nd, sym
 
+from gluon_nst.layers import smallest_side
 from gluon_nst.windows import Part, Window
 
 NDArray = Any
@@ -131,3 +132,85 @@ class PartGraph(Graph):
             # The corners along the picture's own upper and left edge are those pixels' too.
             top, left = (own.start + (1 if own.start else 0) for own in (rows, columns))
             self._corners[:, :, top : rows.stop + 1, left : columns.stop + 1] = 1
+
+
+class Computed:
+    """A part of the network in the making and at work: sums over its windows' cores, what goes on from it, and the way back.
+
+    - `source` is what goes in, whole, and `gradient` where its gradient is added up.
+    - `onward`, where the network goes on from here, is where the last layer's output goes, and `back` its gradient.
+    """
+
+    def __init__(self, part: Part, source: NDArray, gradient: NDArray) -> None:
+        self.part, self.graph = part, PartGraph(source.context, part)
+        self._whole_gradient = gradient
+        self.onward: NDArray | None = None
+        self.back: NDArray | None = None
+        if self.graph.windowed:
+            source = self.graph.input(source, part.stride)
+            gradient = nd.zeros_like(source)
+        self._gradient = gradient
+        self.input = self.graph.variable("X", source, gradient)
+
+    @property
+    def input_width(self) -> int:
+        """The columns of what goes into the executor."""
+        return self.part.shape[1]
+
+    def bind(self, sums: list[Symbol], last: Symbol | None, parameters: dict[str, NDArray]) -> None:
+        """Make the executor of the `sums`, and of the `last` layer's output where the network goes on from there."""
+        self._executor = self.graph.bind([*sums, *([] if last is None else [last])], parameters)
+        if last is not None:
+            *_, output = self._executor.outputs
+            height, width = (side // smallest_side(self.part.layers[-1]) for side in self._size)
+            self.onward = nd.zeros((1, output.shape[1], height, width), ctx=output.context)
+            self.back, self._head = nd.zeros_like(self.onward), nd.zeros_like(output)
+        outputs = self._executor.outputs[: len(sums)]
+        self.sums = [nd.zeros_like(output) for output in outputs] if self.graph.windowed else outputs
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        """(height, width) of the picture."""
+        height, width = self._whole_gradient.shape[2:]
+        return height * self.part.stride, width * self.part.stride
+
+    def _cores(self, window: Window) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """Where a window's core is among the last layer's positions: in the window, and in the whole."""
+        stride = smallest_side(self.part.layers[-1]) // self.part.stride
+        rows, columns = window
+        return (rows.core(stride), columns.core(stride)), (rows.core_covered(stride), columns.core_covered(stride))
+
+    def forward(self) -> None:
+        """Compute the sums, and what goes on from here."""
+        windowed = self.graph.windowed
+        for number, window in enumerate(self.part.windows):
+            self.graph.load(window)
+            outputs = self._executor.forward(is_train=True)
+            if windowed:
+                for total, output in zip(self.sums, outputs):
+                    total[:] = output if number == 0 else total + output
+            if self.onward is not None:
+                own, core = self._cores(window)
+                self.onward[(..., *core)] = sliced(outputs[-1], *own)
+
+    def backward(self, of_sums: list[NDArray]) -> None:
+        """Take the sums' gradients, and that in `back`, to the whole of what goes in.
+
+        Of several windows the features are computed once more: those of all of them would have to be kept.
+        """
+        if self.graph.windowed:
+            self._whole_gradient[:] = 0
+        for window in self.part.windows:
+            heads = list(of_sums)
+            if self.graph.windowed:
+                self.graph.load(window)
+                self._executor.forward(is_train=True)
+            if self.onward is not None:
+                own, core = self._cores(window)
+                self._head[:] = 0
+                self._head[(..., *own)] = sliced(self.back, *core)
+                heads.append(self._head)
+            self._executor.backward(heads)
+            if self.graph.windowed:
+                covered = [span.covered(1) for span in window]
+                self._whole_gradient[(..., *covered)] = sliced(self._whole_gradient, *covered) + self._gradient

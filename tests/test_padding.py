@@ -49,7 +49,8 @@ def at_the_border(parameters, padding, expected, layer, precision):
     net, X = nst.truncated_vgg19(parameters, layer, mx.cpu(), padding=padding), composite()
     variable, arrays = mx.sym.var("X", shape=X.shape), {"X": X}
     if precision == "bfloat16":
-        features, narrowed = narrow_features(variable, dict(enumerate(net)), [layer])
+        found, narrowed = narrow_features(variable, dict(enumerate(net)), [layer])
+        features = found[layer]
         arrays.update(narrowed)
     else:
         _, (features,) = nst.extract_features(variable, net, (), (layer,))

@@ -15,11 +15,11 @@ PACKAGE = Path(nst.__file__).parent
 
 # From the ground up: a module imports only from those on the floors below it. A package's own modules stand in order too.
 FLOORS = """
-    version errors files layers observer machine.system machine.cores machine.memory machine.instructions
+    version errors files layers windows observer machine.system machine.cores machine.memory machine.instructions
     machine.device machine.arrays machine recipes.choices recipes.rules recipes.schema recipes.files
-    recipes.changes recipes.reference recipes job records images colours regions sums style_statistics vgg losses narrow composite
-    objective lbfgs optimisers provenance state training weights.calibration weights.downloads weights.formats
-    weights.conversion weights.cache weights.sources weights.finding weights canvas memory inputs run figures
+    recipes.changes recipes.reference recipes job records images colours regions sums style_statistics vgg losses narrow canvas memory
+    graph composite scratch objective lbfgs optimisers provenance state training weights.calibration weights.downloads weights.formats
+    weights.conversion weights.cache weights.sources weights.finding weights inputs run figures
     result targets loop observers.progress observers.snapshots observers.film observers.window observers apart
     experiments.trials experiments.designs experiments pictures cli.options cli.parser cli.outputs cli.weights
     cli.info cli.pictures cli.sheets cli.doing cli.main cli __main__
