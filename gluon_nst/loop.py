@@ -71,6 +71,7 @@ def _objective(run: Run, state: State, stage: Stage, net: Any) -> Objective:
     release_memory()  # of the stage before
     plan = run.plan(stage)
     targets = targets_of(run, stage, net, statistic, plan)
+    release_memory()  # what the features of whole pictures took
     if state.optimiser is None:
         start = run.start_of(len(state.images) + 1, targets.content_X, state.composite)
         state.begin(optimiser_of(start, recipe, state.handed_on))
