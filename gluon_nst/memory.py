@@ -16,21 +16,19 @@ from gluon_nst.narrow import widest
 from gluon_nst.recipes import OPTIMIZERS, Recipe, style_shape
 from gluon_nst.windows import CUT, Part, cut, smallest_window, whole
 
-# Bytes that a process takes at most: with MXNet loaded, for every number that a layer puts out, and for every pixel of a style
-# picture, whose features of a block may all be kept; what its optimiser takes is in recipes.choices. Learned from the peaks of
-# whole runs at 300 × 450 to 900 × 1350, up to layers 7 and 28.
-_BASE = 0.6e9
+# Bytes that a process takes at most, learned from the peaks of whole runs of 0.02 to 1.6 megapixels (scripts/measure_memory.py).
+# With MXNet loaded, the network's parameters and a picture; and with the code that oneDNN makes for bfloat16, once more where there
+# were other sizes before.
+_BASE, _BASE_OF = 0.45e9, {"float32": 0.0, "bfloat16": 0.3e9}
+_KEPT_OF_STAGES = {"float32": 0.05e9, "bfloat16": 0.25e9}
+# For every number that a layer puts out, where the network is computed whole; and in windows, below the cut and above it.
 _BYTES_PER_OUTPUT = 10.2
-_BYTES_PER_STYLE_PIXEL = 2000
-# What covariances of 512 channels and their eigenvectors take.
-_COVARIANCES = 0.3e9
-# What MXNet and oneDNN keep of every size that they have computed, for each style layer and for each pixel (on a ladder of fine).
-_KEPT_PER_LAYER, _KEPT_PER_PIXEL = 35e6, 1150
-# In windows: for every number that a layer puts out in one, and, for every pixel of the picture, the composite and its gradient, and
-# the features between the network's two parts.
-_BYTES_PER_WINDOWED_OUTPUT = 14.0
-_BYTES_PER_PIXEL = 150
-
+_BYTES_PER_OUTPUT_BELOW = {"float32": 8.0, "bfloat16": 10.5}
+_BYTES_PER_OUTPUT_ABOVE = {"float32": 4.8, "bfloat16": 3.2}
+# For every pixel of the picture, in windows: the composite and its gradient, the features between the network's two parts.
+_BYTES_PER_PIXEL = 130
+# For every pixel whose features are computed without a gradient.
+_BYTES_PER_STYLE_PIXEL = 1600
 _LEAST_STYLE_WINDOW, _MOST_STYLE_WINDOW = 512, 1536
 
 _BELOW = (736, 608, 512, 384, 256, 192, 128, 96, 64)
@@ -71,7 +69,7 @@ def needed(
     of it, whose features are computed without a gradient.
     """
     pixels = math.prod(size)
-    base = _BASE + (_COVARIANCES if recipe.style_statistic == "wasserstein" else 0)
+    base = _BASE + _BASE_OF.get(recipe.precision, 0.0)
     if parts is None:
         # The peak comes with the gradients of the first two blocks, where the numbers are: the layers above add little.
         training = pixels * outputs_per_pixel(min(recipe.last_layer, LAYERS["conv2_2"])) * _BYTES_PER_OUTPUT
@@ -79,14 +77,16 @@ def needed(
         training = pixels * _BYTES_PER_PIXEL
         for part in parts:
             outputs = outputs_per_pixel(part.layers[-1]) - outputs_per_pixel(part.layers.start - 1)
-            training += math.prod(part.shape) * part.stride**2 * outputs * _BYTES_PER_WINDOWED_OUTPUT
+            of_outputs = _BYTES_PER_OUTPUT_ABOVE if part.layers.start else _BYTES_PER_OUTPUT_BELOW
+            bytes_per_output = of_outputs.get(recipe.precision, of_outputs["bfloat16"])
+            training += math.prod(part.shape) * part.stride**2 * outputs * bytes_per_output
     return base + max(training + pixels * optimiser_bytes(recipe), style_pixels * _BYTES_PER_STYLE_PIXEL)
 
 
 def _kept(recipe: Recipe, size: tuple[int, int]) -> float:
     """What is kept of the stages before the one of a `size`."""
-    before = (canvas(stage.shape, recipe.margin).size for stage in recipe.stages if 1.1 * min(stage.shape) < min(size))
-    return sum(_KEPT_PER_LAYER * len(recipe.style_layers) + _KEPT_PER_PIXEL * math.prod(each) for each in before)
+    before = any(1.1 * min(stage.shape) < min(size) for stage in recipe.stages)
+    return _KEPT_OF_STAGES.get(recipe.precision, 0.0) if before else 0.0
 
 
 def plan(recipe: Recipe, size: tuple[int, int], styles: StyleSizes, memory: float) -> Plan | None:

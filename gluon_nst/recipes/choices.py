@@ -31,8 +31,8 @@ class OptimizerFacts(NamedTuple):
 
 
 OPTIMIZERS = {
-    "adam": OptimizerFacts("end", "last"),
-    "lbfgs": OptimizerFacts("step", "best", 200, 24),  # 24: two pictures in single precision
+    "adam": OptimizerFacts("end", "last", 110),
+    "lbfgs": OptimizerFacts("step", "best", 100, 24),  # 24: two pictures in single precision
 }
 """Their classes are in optimisers.CLASSES."""
 
