@@ -101,7 +101,8 @@ def plan(recipe: Recipe, size: tuple[int, int], styles: StyleSizes, memory: floa
     if in_whole <= memory and of_canvas[1] <= columns:
         return Plan(whole(recipe.last_layer, of_canvas), in_whole, max(map(max, [*shapes, of_canvas])))
     room = memory - kept - needed(recipe, of_canvas, [], 0)
-    side = min(max(math.isqrt(max(int(room / _BYTES_PER_STYLE_PIXEL), 0)), _LEAST_STYLE_WINDOW), _MOST_STYLE_WINDOW)
+    style_pixels = min(max(room / _BYTES_PER_STYLE_PIXEL, _LEAST_STYLE_WINDOW**2), _MOST_STYLE_WINDOW**2)
+    side = math.isqrt(int(style_pixels))
     found = []
     for parts in _cuts(recipe.last_layer, of_canvas, columns):
         in_windows = kept + needed(recipe, of_canvas, parts, min(side * side, largest))
