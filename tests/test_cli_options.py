@@ -25,6 +25,7 @@ VALUES = {
     "content|noise|style|FILE": ("start.png", "start.png"),
     "auto|model-zoo|caffe|torchvision|pypi|FILE": ("my.params", "my.params"),
     "FILE": ("map.png", "map.png"),
+    "4GB|auto": ("4GB", 4e9),
 }
 
 
@@ -160,7 +161,7 @@ def test_precision_auto_asks_for_the_faster_on_this_machine(render, tmp_path, mo
         (["--sizes", "-32x48"], "size"),
         (["--sizes", "32xwide"], "argument --sizes: '32xwide' is not "),
         (["--sizes", "0x48"], "sizes: (0, 48) is not two positive integers"),
-        (["--sizes", "30000x40000,32x48"], "size 30000x40000: needs about "),
+        (["--sizes", "30000x40000,32x48"], "size 30000x40000: needs at least "),
         (["--longest-side", "100"], "not allowed with argument --sizes"),
         (["--epochs", "0"], "epochs: 0 is not an integer of at least 1"),
         (["--epochs", "many"], "argument --epochs: 'many' is not an integer of at least 1"),
