@@ -101,7 +101,8 @@ def plan(recipe: Recipe, size: tuple[int, int], styles: StyleSizes, memory: floa
     if in_whole <= memory and of_canvas[1] <= columns:
         return Plan(whole(recipe.last_layer, of_canvas), in_whole, max(map(max, [*shapes, of_canvas])))
     room = memory - kept - needed(recipe, of_canvas, [], 0)
-    side = min(max(math.isqrt(max(int(room / _BYTES_PER_STYLE_PIXEL), 0)), _LEAST_STYLE_WINDOW), _MOST_STYLE_WINDOW)
+    style_pixels = min(max(room / _BYTES_PER_STYLE_PIXEL, _LEAST_STYLE_WINDOW**2), _MOST_STYLE_WINDOW**2)
+    side = math.isqrt(int(style_pixels))
     found = []
     for parts in _cuts(recipe.last_layer, of_canvas, columns):
         in_windows = kept + needed(recipe, of_canvas, parts, min(side * side, largest))
@@ -113,12 +114,17 @@ def plan(recipe: Recipe, size: tuple[int, int], styles: StyleSizes, memory: floa
     return Plan(parts, in_windows, side)
 
 
-def smallest_plan(recipe: Recipe, size: tuple[int, int]) -> Plan:
+def smallest_plan(recipe: Recipe, size: tuple[int, int], styles: StyleSizes) -> Plan:
     """The one that takes the least memory, whatever there is."""
     of_canvas, columns = canvas(size, recipe.margin).size, widest() if recipe.precision == "bfloat16" else sys.maxsize
-    found = [(needed(recipe, of_canvas, parts), parts) for parts in _cuts(recipe.last_layer, of_canvas, columns)]
-    least, parts = min(found, key=lambda each: each[0])
-    return Plan(parts, least + _kept(recipe, size), _LEAST_STYLE_WINDOW)
+    shapes = [style_shape(recipe, size, picture_size, scale) for picture_size, scale in styles]
+    style_pixels, kept = min(_LEAST_STYLE_WINDOW**2, max(map(math.prod, shapes), default=0)), _kept(recipe, size)
+    in_windows = (
+        Plan(parts, kept + needed(recipe, of_canvas, parts, style_pixels), _LEAST_STYLE_WINDOW)
+        for parts in _cuts(recipe.last_layer, of_canvas, columns)
+    )
+    in_whole = plan(recipe, size, styles, math.inf)  # a small picture needs less so
+    return min((each for each in (in_whole, *in_windows) if each), key=lambda each: each.needed)
 
 
 @functools.lru_cache(maxsize=64)
@@ -167,7 +173,7 @@ def check_memory(recipe: Recipe, styles: StyleSizes, device: Any, memory: float 
     for size in (stage.shape for stage in reversed(recipe.stages)):
         if plan(recipe, size, styles, allowed):
             continue
-        least = smallest_plan(recipe, size).needed
+        least = smallest_plan(recipe, size, styles).needed
         low, high = 0, 1000  # thousandths of the size: the largest that fits, and the least that does not
         while high - low > 1:
             middle = (low + high) // 2

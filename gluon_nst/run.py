@@ -82,7 +82,8 @@ class Run:
         """How a stage is computed in the memory that there is."""
         allowed = allowed_memory(self.memory, self.device)
         # What is free may have become less since it was checked, by little: then the run is as small as can be.
-        return plan(self.recipe, stage.shape, self._style_sizes, allowed) or smallest_plan(self.recipe, stage.shape)
+        wanted = self.recipe, stage.shape, self._style_sizes
+        return plan(*wanted, allowed) or smallest_plan(*wanted)
 
     def check_seen(self) -> None:
         """Raise InputError where the mask and the regions leave nothing in a stage that its deepest style layer sees."""

@@ -25,6 +25,7 @@ VALUES = {
     "content|noise|style|FILE": ("start.png", "start.png"),
     "auto|model-zoo|caffe|torchvision|pypi|FILE": ("my.params", "my.params"),
     "FILE": ("map.png", "map.png"),
+    "4GB|auto": ("4GB", 4e9),
 }
 
 

@@ -368,10 +368,10 @@ def test_bad_input_is_told_before_the_weights_are_looked_for(run, monkeypatch):
 
 def test_a_run_that_does_not_fit_into_the_memory_says_so_before_it_starts(run, monkeypatch):
     monkeypatch.setattr("gluon_nst.weights.find", lambda *a, **k: pytest.fail("the weights were looked for"))
-    monkeypatch.setattr("gluon_nst.memory.available_memory", lambda: 0.7e9)
-    message = r"size 1000x1500: needs at least \d\.\d GB of memory, in windows, and 0\.7 GB are free; choose a smaller"
+    monkeypatch.setattr("gluon_nst.memory.available_memory", lambda: 2e9)
+    message = r"size 5000x7500: needs at least \d\.\d GB of memory, in windows, and 2\.0 GB are free; choose a smaller"
     with pytest.raises(nst.InputError, match=message):
-        run(sizes=[(32, 48), (1000, 1500)])
+        run(sizes=[(32, 48), (5000, 7500)])
 
 
 def test_a_transfer_is_the_same_in_np_mode(run, np_mode):

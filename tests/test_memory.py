@@ -1,20 +1,56 @@
+"""The memory that a run takes: what is computed whole, what in windows, and what is refused."""
+
+import dataclasses
+import math
 import re
 
 import gluon_nst as nst
 from gluon_nst import layers, recipes
-from gluon_nst.memory import estimate_memory
+from gluon_nst.canvas import canvas
+from gluon_nst.memory import allowed_memory, check_memory, needed, plan, smallest_plan
+from gluon_nst.run import prepare
+from gluon_nst.windows import whole
 
 import mxnet as mx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as draw
+
+from commands import SHALLOW, made
+
+STYLES = [((600, 800), None)]
+"""One style picture, of the size that the recipe gives it."""
+
+CHAPTER = recipes.read("d2l-2019")
 
 
-def test_the_estimate_grows_with_the_size_and_the_layers():
-    chapter = recipes.read("d2l-2019")
-    small, large = (estimate_memory(chapter, (height, 450)) for height in (300, 600))
+def at(size, name="d2l-2019", **options):
+    """A recipe with one stage of a size."""
+    changed = recipes.customise(name, sizes=[size], size_factor=1, precision="float32", **options)
+    return recipes.follow_optimizer(recipes.fit(changed, size))
+
+
+@pytest.fixture
+def free(monkeypatch):
+    """Set the bytes of memory that are free."""
+    return lambda number: monkeypatch.setattr("gluon_nst.memory.available_memory", lambda: number)
+
+
+# -- what is needed ---------------------------------------------------------------------------------------------------
+
+
+def test_what_is_needed_grows_with_the_size_and_the_layers():
+    small, large = (needed(CHAPTER, (height, 450)) for height in (300, 600))
     assert small < large < 2 * small
-    assert estimate_memory(recipes.customise(chapter, optimizer="lbfgs"), (300, 450)) > small
-    few = recipes.customise(chapter, content_layers=["conv1_1"], style_layers=["conv1_1"])
-    assert estimate_memory(few, (300, 450)) < small
+    assert needed(recipes.customise(CHAPTER, optimizer="lbfgs"), (300, 450)) > small
+    few = recipes.customise(CHAPTER, content_layers=["conv1_1"], style_layers=["conv1_1"])
+    assert needed(few, (300, 450)) < small
+
+
+def test_what_is_needed_is_that_of_the_larger_of_the_composite_and_a_style():
+    alone = needed(CHAPTER, (300, 450))
+    assert needed(CHAPTER, (300, 450), style_pixels=100) == alone
+    assert needed(CHAPTER, (300, 450), style_pixels=4e6) > 2 * alone
 
 
 def test_outputs_per_pixel_are_those_of_the_layers(net):
@@ -25,12 +61,208 @@ def test_outputs_per_pixel_are_those_of_the_layers(net):
         assert layers.outputs_per_pixel(index) == count / (32 * 48)
 
 
-def test_a_size_that_would_fit_is_named(run, monkeypatch):
-    monkeypatch.setattr("gluon_nst.memory.available_memory", lambda: 2e9)
-    with pytest.raises(
-        nst.InputError, match=r"size 1000x1500: needs about .* such as (\d+)x(\d+), or end other programs"
-    ) as refused:
-        run(sizes=[(32, 48), (1000, 1500)])
-    height, width = map(int, re.search(r"such as (\d+)x(\d+)", str(refused.value)).groups())
-    assert estimate_memory(recipes.read("d2l-2019"), (height, width)) <= 2e9
-    assert estimate_memory(recipes.read("d2l-2019"), (height + 20, width + 30)) > 2e9
+# -- the plan ---------------------------------------------------------------------------------------------------------
+
+
+def passes(parts):
+    """The numbers that a plan's layers put out in an epoch: three passes, and in several windows the features once more."""
+    numbers = 0
+    for part in parts:
+        outputs = layers.outputs_per_pixel(part.layers[-1]) - layers.outputs_per_pixel(part.layers.start - 1)
+        numbers += outputs * part.number * math.prod(part.shape) * part.stride**2 * (4 if part.number > 1 else 3)
+    return numbers
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_with_plenty_of_memory_it_is_whole(name):
+    recipe = at((600, 900), name)
+    planned = plan(recipe, (600, 900), STYLES, math.inf)
+    assert not planned.windowed and planned.needed < 10e9
+    assert planned.parts == whole(recipe.last_layer, canvas((600, 900), recipe.margin).size)
+    assert plan(recipe, (600, 900), STYLES, planned.needed) == planned
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_with_less_memory_it_is_in_windows_and_takes_no_more_than_there_is(name):
+    recipe, size = at((1500, 2250), name), (1500, 2250)
+    least, most = smallest_plan(recipe, size, STYLES).needed, plan(recipe, size, STYLES, math.inf).needed
+    for share in (0, 0.5, 0.99):
+        memory = least + share * (most - least)
+        planned = plan(recipe, size, STYLES, memory)
+        assert planned.windowed and planned.needed <= memory
+        assert planned.parts[0].layers.start == 0 and planned.parts[-1].layers.stop == recipe.last_layer + 1
+        assert sum(len(part.layers) for part in planned.parts) == recipe.last_layer + 1
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(
+    size=draw.tuples(draw.integers(50, 3000), draw.integers(50, 3000)),
+    memory=draw.floats(0.5e9, 20e9),
+    more=draw.floats(1, 4),
+    style_size=draw.sampled_from(["content", 0.5, 1.0, 3.0]),
+)
+def test_more_memory_never_gives_more_work(size, memory, more, style_size):
+    recipe = at(size, style_size=style_size)
+    less, planned = (plan(recipe, size, STYLES, each) for each in (memory, memory * more))
+    if less is not None:
+        assert less.needed <= memory and planned.needed <= memory * more
+        assert passes(planned.parts) <= passes(less.parts)
+
+
+def test_a_large_style_picture_is_taken_in_windows():
+    recipe = at((300, 450), style_size=5.0)
+    in_whole, limited = (plan(recipe, (300, 450), STYLES, memory) for memory in (math.inf, 2e9))
+    assert in_whole.style_window == 2250 and limited.style_window < 2250
+    assert limited.needed <= 2e9 < in_whole.needed
+
+
+@pytest.mark.parametrize("memory", [20e9, math.inf])
+def test_in_bfloat16_no_window_is_wider_than_it_is_computed_in(monkeypatch, memory):
+    monkeypatch.setattr("gluon_nst.memory.widest", lambda: 736)
+    recipe = dataclasses.replace(at((600, 2000)), precision="bfloat16")
+    planned = plan(recipe, (600, 2000), STYLES, memory)
+    assert planned.windowed and all(part.shape[1] <= 736 for part in planned.parts)
+    assert not plan(recipe, (2000, 600), STYLES, memory).windowed
+
+
+@pytest.mark.parametrize("style_size", ["content", 4.0])
+@pytest.mark.parametrize("size", [(100, 150), (1000, 1500)])
+def test_the_smallest_plan_is_the_least_that_a_plan_can_do_with(size, style_size):
+    recipe = at(size, style_size=style_size)
+    least = smallest_plan(recipe, size, STYLES).needed
+    assert plan(recipe, size, STYLES, least).needed == least
+    assert plan(recipe, size, STYLES, least - 1) is None
+
+
+def test_a_ladder_leaves_room_for_what_is_kept_of_its_stages():
+    ladder = recipes.fit(recipes.customise("fine", sizes=[1400]), (600, 900))
+    alone = at(ladder.stages[-1].size, "fine")
+    of_ladder, of_one = (plan(each, alone.stages[0].size, STYLES, math.inf).needed for each in (ladder, alone))
+    assert of_ladder > of_one + 0.1e9
+
+
+# -- what is refused --------------------------------------------------------------------------------------------------
+
+CPU = mx.cpu()
+
+
+def test_what_does_not_fit_whole_but_in_windows_is_not_refused(free):
+    free(2e9)
+    assert plan(at((1000, 1500)), (1000, 1500), STYLES, 2e9).windowed
+    check_memory(at((1000, 1500)), STYLES, CPU, None)
+
+
+@pytest.mark.parametrize("size", [(5000, 7500), (9000, 2000)])
+@pytest.mark.parametrize("name, memory", [("d2l-2019", 2e9), ("fine", 2e9), ("stp", 3e9)])
+def test_a_size_that_does_not_even_fit_in_windows_is_refused_and_one_that_would_fit_is_named(free, name, memory, size):
+    free(memory)
+    recipe = at(size, name)
+    with pytest.raises(nst.InputError) as refused:
+        check_memory(recipe, STYLES, CPU, None)
+    told = re.fullmatch(
+        r"size {}x{}: needs at least (\d+\.\d) GB of memory, in windows, and {:.1f} GB are free; choose a smaller size,"
+        r" such as (\d+)x(\d+), or end other programs".format(*size, memory / 1e9),
+        str(refused.value),
+    )
+    assert told and float(told[1]) > memory / 1e9
+    fitting = int(told[2]), int(told[3])
+    assert fitting[0] / fitting[1] == pytest.approx(size[0] / size[1], rel=0.01)
+    assert plan(at(fitting, name), fitting, STYLES, memory).needed <= memory
+    larger = tuple(round(side * 1.05) for side in fitting)  # the lengths of windows go by steps
+    assert plan(at(larger, name), larger, STYLES, memory) is None
+    check_memory(at(fitting, name), STYLES, CPU, None)
+
+
+def test_where_the_style_pictures_need_more_than_there_is_it_says_how_much(free):
+    free(1e9)
+    with pytest.raises(nst.InputError) as refused:
+        check_memory(at((300, 450), style_size=5.0), STYLES, CPU, None)
+    least, there = re.search(r"needs at least (\S+) GB .* and (\S+) GB are free", str(refused.value)).groups()
+    assert float(least) > float(there)
+
+
+def test_where_no_size_fits_none_is_named(free):
+    free(0.3e9)
+    with pytest.raises(nst.InputError, match="choose a smaller size, or end other programs$") as refused:
+        check_memory(at((300, 450)), STYLES, CPU, None)
+    assert "such as" not in str(refused.value)
+
+
+def test_of_several_sizes_that_do_not_fit_the_last_is_told(free):
+    free(2e9)
+    recipe = recipes.customise("d2l-2019", sizes=[(6000, 9000), (5000, 7500), (32, 48)])
+    with pytest.raises(nst.InputError, match="^size 5000x7500: "):
+        check_memory(recipe, STYLES, CPU, None)
+
+
+def test_a_run_may_take_what_it_is_given_and_no_more_than_is_free(free):
+    free(3e9)
+    assert [allowed_memory(memory, CPU) for memory in (None, 2e9, 4e9)] == [3e9, 2e9, 3e9]
+    assert [allowed_memory(memory, mx.gpu()) for memory in (None, 2e9, 4e9)] == [math.inf, 2e9, 4e9]
+
+
+@pytest.mark.parametrize(
+    "memory, told", [(1.5e9, "1.5 GB may be taken; .* or give it more$"), (8e9, "2.0 GB are free; .* or end other")]
+)
+def test_the_error_says_whether_more_could_be_given(free, memory, told):
+    free(2e9)
+    with pytest.raises(nst.InputError, match=told):
+        check_memory(at((5000, 7500)), STYLES, CPU, memory)
+
+
+# -- the setting ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("memory, bytes", [(None, None), ("auto", None), (4e9, 4e9), (800_000_000, 8e8)])
+def test_a_job_takes_an_amount_of_memory(content, style, memory, bytes):
+    assert nst.Job(content, style, memory=memory).memory == bytes
+
+
+@pytest.mark.parametrize("memory", [0, -1, math.inf, math.nan, True, "4GB", "much", [1]])
+def test_a_job_refuses_other_amounts(content, style, memory):
+    with pytest.raises(nst.InputError, match="^memory: .* is not a number of bytes above 0, or auto$"):
+        nst.Job(content, style, memory=memory)
+
+
+def test_the_memory_of_a_job_is_its_runs(job):
+    size = (128, 160)
+    runs = [prepare(job(sizes=[size], epochs=1, memory=memory)) for memory in (None, 0.65e9)]
+    assert [run.memory for run in runs] == [None, 0.65e9]
+    assert [run.plan(run.recipe.stages[0]).windowed for run in runs] == [False, True]
+    assert runs[0].key == runs[1].key
+    with pytest.raises(nst.InputError, match=r"size 128x160: needs at least 0\.6 GB .* 0\.5 GB may be taken"):
+        prepare(job(sizes=[size], epochs=1, memory=0.5e9))
+
+
+@pytest.mark.parametrize(
+    "text, bytes",
+    [("4GB", 4e9), ("1.5gb", 1.5e9), ("800MB", 8e8), ("2GiB", 2**31), ("0.1TB", 1e11), ("700000KB", 7e8), ("5000000000B", 5e9)],
+)  # fmt: skip
+def test_the_command_takes_an_amount_of_memory(render, monkeypatch, text, bytes):
+    taken = []
+    monkeypatch.setattr("gluon_nst.run.check_memory", lambda *given: taken.append(given[-1]))
+    assert render("--memory", text, *SHALLOW)[0] == 0 and taken == [bytes]
+
+
+def test_the_command_computes_in_windows_what_does_not_fit_whole(render, tmp_path):
+    pictures = []
+    for options in ([], ["--memory", "0.65GB"], ["--memory", "auto"]):
+        assert render("--sizes", "128x160", "--epochs", "2", *SHALLOW, *options, small=False)[0] == 0
+        pictures.append((made(tmp_path / "out.png"), (tmp_path / "out.png").read_bytes()))
+    assert pictures[0] == pictures[2] and "memory" not in pictures[1][0] and pictures[1][0] == pictures[0][0]
+
+
+@pytest.mark.parametrize("text", ["4", "GB", "much", "", "4XB", "4G", "four GB"])
+def test_the_command_refuses_a_text_that_is_no_amount(refuses, text):
+    refuses(f"argument --memory: {text!r} is not an amount such as 4GB or 500MB, or auto", "--memory", text)
+
+
+@pytest.mark.parametrize("text", ["0GB", "-4GB", "infGB", "nanMB"])
+def test_the_command_refuses_an_amount_that_can_not_be(refuses, text):
+    refuses("is not a number of bytes above 0, or auto", f"--memory={text}")
+
+
+def test_the_command_refuses_what_can_not_fit_in_one_line(refuses):
+    refuses(
+        "GB may be taken; choose a smaller size, such as", "--memory", "2GB", "--sizes", "9000x9000", "--epochs", "1"
+    )

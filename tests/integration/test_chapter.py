@@ -11,7 +11,7 @@ from pathlib import Path
 
 import gluon_nst as nst
 from gluon_nst import machine, pictures, recipes
-from gluon_nst.memory import estimate_memory
+from gluon_nst.memory import needed
 from gluon_nst.weights import calibration, downloads, formats, sources
 
 import mxnet as mx
@@ -156,7 +156,7 @@ def test_the_memory_of_a_run_is_what_was_estimated(peak, size, options):
     if options.get("precision") == "bfloat16" and "avx512bw" not in machine.processor_flags():
         pytest.skip("MXNet has bfloat16 only on processors with AVX-512")
     options = {"recipe": recipes.CHAPTER, "sizes": [size], "epochs": 6, **options}
-    assert 0.7 < peak(**options) / estimate_memory(recipes.customise(**options), size) < 1.1
+    assert 0.7 < peak(**options) / needed(recipes.customise(**options), size) < 1.1
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])

@@ -1,0 +1,100 @@
+import errno
+import os
+import tempfile
+
+import gluon_nst as nst
+from gluon_nst.errors import InputError, NSTError
+from gluon_nst.scratch import Scratch
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The folder of temporary files, empty."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def numbers(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+def test_what_is_written_is_read(folder):
+    values, scratch = numbers(1, 5, 30, 40), Scratch((1, 5, 30, 40))
+    scratch.write(values, slice(0, 30), slice(0, 40))
+    read = scratch[:]
+    assert read.dtype == np.float32 and np.array_equal(read, values) and scratch.shape == values.shape
+
+
+def test_a_part_of_it_is_written_and_read(folder):
+    values, scratch = numbers(1, 600, 30, 40), Scratch((1, 600, 30, 40))
+    for rows in (slice(0, 17), slice(17, 30)):
+        for columns in (slice(0, 8), slice(8, 40)):
+            scratch.write(values[:, :, rows, columns], rows, columns)
+    assert np.array_equal(scratch[:, :, 10:20, 3:39], values[:, :, 10:20, 3:39])
+    assert np.array_equal(scratch[0, 7], values[0, 7]) and np.array_equal(scratch[:], values)
+
+
+def test_nothing_is_in_it_before_it_is_written(folder):
+    assert not Scratch((1, 2, 3, 4))[:].any()
+
+
+def test_what_was_read_is_a_copy(folder):
+    values, scratch = numbers(1, 2, 3, 4), Scratch((1, 2, 3, 4))
+    scratch.write(values, slice(0, 3), slice(0, 4))
+    read = scratch[:]
+    read[:] = 0
+    scratch.write(values[:, :, :1] + 1, slice(0, 1), slice(0, 4))
+    assert not read.any() and np.array_equal(scratch[:, :, 1:], values[:, :, 1:])
+
+
+def test_no_file_is_left_nor_seen_while_it_is_used(folder):
+    scratch = Scratch((1, 64, 100, 100))
+    scratch.write(numbers(1, 64, 100, 100), slice(0, 100), slice(0, 100))
+    assert os.listdir(folder) == []
+    del scratch
+    assert os.listdir(folder) == []
+
+
+def test_its_room_on_the_disk_is_taken_at_once_and_given_back(folder, monkeypatch):
+    asked, allocate = [], os.posix_fallocate
+    open_files = len(os.listdir("/proc/self/fd"))
+
+    def spy(descriptor, offset, length):
+        asked.append((offset, length))
+        allocate(descriptor, offset, length)
+
+    monkeypatch.setattr(os, "posix_fallocate", spy)
+    scratch = Scratch((1, 3, 50, 70))
+    assert asked == [(0, 4 * 3 * 50 * 70)]
+    del scratch
+    assert len(os.listdir("/proc/self/fd")) == open_files
+
+
+def _full(descriptor, offset, length):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_one_line(folder, monkeypatch):
+    monkeypatch.setattr(os, "posix_fallocate", _full)
+    with pytest.raises(NSTError) as refused:
+        Scratch((1, 512, 1000, 2000))
+    line = str(refused.value)
+    assert line.startswith(f"{folder}: no room for 4.1 GB of features (") and "\n" not in line
+    assert "No space left on device" in line and "set TMPDIR to another folder" in line
+    assert not isinstance(refused.value, InputError) and os.listdir(folder) == []
+
+
+def test_a_folder_of_temporary_files_that_is_not_there_is_one_line(folder, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "nowhere"))
+    with pytest.raises(NSTError, match=r"nowhere: no room for 0\.0 GB of features \(.*No such file") as refused:
+        Scratch((1, 2, 3, 4))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_full_disk_ends_a_run_in_windows_with_one_line(job, folder, monkeypatch):
+    monkeypatch.setattr(os, "posix_fallocate", _full)
+    with pytest.raises(NSTError, match="no room for .* of features"):
+        list(nst.steps(job(sizes=[(128, 160)], epochs=2, memory=0.65e9)))

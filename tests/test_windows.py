@@ -1,0 +1,365 @@
+"""Windows: their arithmetic, and that what is computed in them is what is computed whole."""
+
+import functools
+
+import gluon_nst as nst
+from gluon_nst import recipes, windows
+from gluon_nst.canvas import at_layer, canvas
+from gluon_nst.images import in_unit
+from gluon_nst.layers import shape_at
+from gluon_nst.memory import Plan
+from gluon_nst.objective import Guides, Objective
+from gluon_nst.run import prepare
+from gluon_nst.scratch import Scratch
+from gluon_nst.style_statistics import style_statistic
+from gluon_nst.targets import targets_of
+
+import mxnet as mx
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as draw
+from PIL import Image
+
+from painting import paint
+from training_inputs import needs_bfloat16
+
+# -- their arithmetic -------------------------------------------------------------------------------------------------
+
+PARTS = [range(1), range(10), range(11), range(26), range(29), range(10, 29), range(10, 20)]
+
+
+@settings(derandomize=True, deadline=None)
+@given(side=draw.integers(1, 3000), most=draw.integers(1, 900), layers=draw.sampled_from(PARTS))
+def test_the_cores_of_the_windows_tile_a_side(side, most, layers):
+    spans = windows.spans(side, most, layers)
+    assert (spans[0].begin, spans[0].core_begin, spans[-1].end, spans[-1].core_end) == (0, 0, side, side)
+    assert all(before.core_end == after.core_begin for before, after in zip(spans, spans[1:]))
+    assert all(span.begin <= span.core_begin < span.core_end <= span.end for span in spans)
+
+
+@settings(derandomize=True, deadline=None)
+@given(side=draw.integers(1, 3000), most=draw.integers(1, 900), layers=draw.sampled_from(PARTS))
+def test_windows_are_of_one_length_and_their_halos_reach_as_far_as_the_layers(side, most, layers):
+    spans, (halo, grid) = windows.spans(side, most, layers), windows.halo_of(layers)
+    assert len({span.end - span.begin for span in spans}) == 1
+    for span in spans:
+        assert span.begin % grid == 0 and span.core_begin % grid == 0
+        assert span.begin == 0 or span.core_begin - span.begin >= halo
+        # What is left of a window beyond the grid is lost to the poolings.
+        assert span.end == side or span.end // grid * grid - span.core_end >= halo
+
+
+@settings(derandomize=True, deadline=None)
+@given(side=draw.integers(1, 3000), more=draw.integers(0, 500), layers=draw.sampled_from(PARTS))
+def test_windows_are_as_long_as_they_may_be_at_most(side, more, layers):
+    most = windows.smallest_window(layers) + more
+    spans = windows.spans(side, most, layers)
+    assert all(span.end - span.begin <= most for span in spans) and (len(spans) == 1) == (side <= most)
+
+
+@pytest.mark.parametrize("side, most, number", [(400, 400, 1), (401, 400, 2), (1000, 400, 4), (150, 100, 1)])
+def test_windows_of_the_whole_network_are_as_many_as_are_needed(side, most, number):
+    assert len(windows.spans(side, most, range(29))) == number
+
+
+@pytest.mark.parametrize("last", [28, 25, 19])
+def test_the_halo_is_as_wide_as_what_a_feature_depends_on(parameters, last):
+    """The pixels that one feature in the middle of a picture has a gradient of, and no more than a grid step beyond."""
+    net = nst.truncated_vgg19(parameters, last, mx.cpu())
+    X = nst.preprocess(mx.nd.array(paint(208, 16), dtype="uint8"), (16, 208))
+    X.attach_grad()
+    halo, grid = windows.halo_of(range(last + 1))
+    with mx.autograd.record():
+        (Y,), _ = nst.extract_features(X, net, [last], ())
+        middle = Y.shape[2] // 2
+        feature = (Y[:, :, middle] ** 2).sum()
+    feature.backward()
+    rows = np.flatnonzero(np.abs(X.grad.asnumpy()).sum(axis=(0, 1, 3)))
+    reach = max(middle * grid - rows.min(), rows.max() + 1 - (middle + 1) * grid)
+    assert halo - grid < reach <= halo
+
+
+# -- the objective in windows -----------------------------------------------------------------------------------------
+
+
+def prepared(name, size, **options):
+    """A recipe at one size, as it would run there, in float32 unless told otherwise."""
+    changed = recipes.customise(name, sizes=[size], size_factor=1, margin=0, **{"precision": "float32", **options})
+    return recipes.follow_optimizer(recipes.fit(changed, size))
+
+
+class Problem:
+    """The objective of a recipe at a size (height, width), with the random network, to be computed whole and in windows."""
+
+    def __init__(self, parameters, recipe, size, guided=False):
+        self.recipe, self.size, (height, width) = recipe, size, size
+        self.net = nst.truncated_vgg19(parameters, recipe.last_layer, mx.cpu(), recipe.pooling, recipe.padding)
+        content, style, start = (
+            nst.preprocess(mx.nd.array(paint(height, width, seed), dtype="uint8"), (width, height))
+            for seed in (1, 2, 3)
+        )
+        self.statistic = style_statistic(recipe)
+        self.contents_Y, _ = nst.extract_features(content, self.net, recipe.content_layers, ())
+        _, features = nst.extract_features(style, self.net, (), recipe.style_layers)
+        self.styles_Y, self.guides = [self.statistic.of(Y) for Y in features], Guides()
+        if guided:
+            self.guides = guides(recipe, size, content)
+            self.styles_Y = [[target, target * 0.7] for target in self.styles_Y]
+        self.X = in_unit(start, recipe.pixel_unit)
+        self.X.attach_grad()
+
+    def evaluate(self, parts=None, contents_Y=None):
+        """The losses, and the gradient."""
+        known = self.contents_Y if contents_Y is None else contents_Y, self.styles_Y
+        objective = Objective(self.net, self.X, *known, self.recipe, self.statistic, self.guides, parts)
+        losses = objective()
+        return losses, self.X.grad.asnumpy()
+
+    @functools.lru_cache(maxsize=None)  # noqa: B019
+    def whole(self):
+        return self.evaluate()
+
+
+def guides(recipe, size, content):
+    """A soft mask, and two regions that meet in the middle."""
+    height, width = size
+    mask = np.broadcast_to(np.linspace(1.2, -0.1, width).clip(0, 1), size)
+    upper = np.broadcast_to((np.arange(height) < height // 2)[:, None], size)
+    mask, upper = (mx.nd.array(np.array(each)[None, None]) for each in (mask, upper))
+    where = [mask * upper, mask * (1 - upper)]
+    styles = {layer: [at_layer(region, layer) for region in where] for layer in recipe.style_layers}
+    return Guides(styles, mask, in_unit(content, recipe.pixel_unit))
+
+
+def assert_agree(found, expected):
+    """Losses, to 1e-5 of each or of their total, and gradients, to 1e-4 of the largest."""
+    (losses, gradient), (losses_of_whole, gradient_of_whole) = found, expected
+    assert list(losses) == list(losses_of_whole)
+    assert losses.total == pytest.approx(losses_of_whole.total, rel=1e-5)
+    near = pytest.approx(list(losses_of_whole.values()), rel=1e-5, abs=1e-5 * losses_of_whole.total)
+    assert list(losses.values()) == near
+    largest = np.abs(gradient_of_whole).max()
+    assert largest > 0 and np.abs(gradient - gradient_of_whole).max() < 1e-4 * largest
+
+
+def most(number, side, layers):
+    """A length such that a `side` has so many windows at least."""
+    halo, grid = windows.halo_of(layers)
+    return side if number == 1 else -(-(side - 2 * halo) // number) + 2 * halo + grid
+
+
+def tiled(last, size, below, above=None):
+    """The network cut, in so many windows at least below and above the cut: (down, across)."""
+    low, high = range(windows.CUT + 1), range(windows.CUT + 1, last + 1)
+    sides = [most(number, side, low) for number, side in zip(below, size)]
+    if above is None or not high:
+        return windows.cut(last, size, sides)
+    # A position after the cut covers 4 pixels.
+    return windows.cut(last, size, sides, [4 * most(number, side // 4, high) for number, side in zip(above, size)])
+
+
+def uncut(last, size, number):
+    """The whole network in so many windows at least, where they can be so small."""
+    layers = range(last + 1)
+    return [windows.part(layers, size, [most(each, side, layers) for each, side in zip(number, size)])]
+
+
+TILINGS = {
+    "one window": lambda last, size: windows.whole(last, size),
+    "cut, one window each": lambda last, size: tiled(last, size, (1, 1)),
+    "columns, whole above": lambda last, size: tiled(last, size, (1, 2)),
+    "4 x 3, whole above": lambda last, size: tiled(last, size, (4, 3)),
+    "3 x 1, 2 x 1 above": lambda last, size: tiled(last, size, (3, 1), (2, 1)),
+    "2 x 1 of the whole network": lambda last, size: uncut(last, size, (2, 1)),
+}
+"""By what they are called: what gives the parts of the network up to a layer, at a size."""
+
+SMALL = {"wide": (97, 143), "tall": (210, 75)}
+DIFFERENT = [*recipes.PUBLISHED, "stp", "spst", "fine"]
+"""Recipes whose objectives differ from each other."""
+
+
+@pytest.fixture(scope="module")
+def problem(parameters):
+    """A function that makes each Problem once: of the network at a size only one whole has to be computed."""
+
+    @functools.lru_cache(maxsize=1)
+    def make(name, size, guided=False, **options):
+        return Problem(parameters, prepared(name, size, **options), size, guided)
+
+    return make
+
+
+@pytest.mark.parametrize("tiling", TILINGS)
+@pytest.mark.parametrize("shape", SMALL)
+def test_the_chapters_losses_and_gradient_are_the_same_in_windows(problem, shape, tiling):
+    size = SMALL[shape]
+    posed = problem("d2l-2019", size)
+    assert_agree(posed.evaluate(TILINGS[tiling](posed.recipe.last_layer, size)), posed.whole())
+
+
+@pytest.mark.parametrize("name", [name for name in DIFFERENT if name != "d2l-2019"])
+def test_a_recipes_losses_and_gradient_are_the_same_in_windows(problem, name):
+    size = SMALL["tall"]
+    posed = problem(name, size)
+    assert_agree(posed.evaluate(tiled(posed.recipe.last_layer, size, (3, 2), (2, 1))), posed.whole())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(337, 523), (1000, 333)])
+@pytest.mark.parametrize("name", recipes.names())
+def test_the_losses_and_the_gradient_of_a_large_picture_are_the_same_in_windows(problem, name, size):
+    posed = problem(name, size)
+    last = posed.recipe.last_layer
+    for parts in (tiled(last, size, (4, 3)), tiled(last, size, (2, 2), (2, 2)), uncut(last, size, (2, 1))):
+        assert any(part.number > 1 for part in parts)
+        assert_agree(posed.evaluate(parts), posed.whole())
+
+
+@settings(max_examples=6, deadline=None, derandomize=True)
+@given(
+    size=draw.tuples(draw.integers(24, 150), draw.integers(24, 150)),
+    below=draw.tuples(draw.integers(32, 90), draw.integers(32, 90)),
+    above=draw.none() | draw.tuples(draw.integers(32, 90), draw.integers(32, 90)),
+)
+def test_the_losses_and_the_gradient_are_the_same_whatever_the_windows(problem, size, below, above):
+    posed = problem("d2l-2019", size, content_layers=(12,), style_layers=(0, 5, 14))
+    assert_agree(posed.evaluate(windows.cut(posed.recipe.last_layer, size, below, above)), posed.whole())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"pooling": "average"},
+        {"padding": "replicate"},
+        {"padding": "reflect"},
+        {"tv_norm": "l2"},
+        {"pixel_unit": "unit"},
+        {"pixel_unit": "bytes", "tv_norm": "l2", "padding": "replicate"},
+        {"style_statistic": "wasserstein"},
+        {"style_statistic": "gram-mean-std"},
+    ],
+    ids=str,
+)
+def test_what_is_guided_by_a_mask_and_regions_is_the_same_in_windows(problem, options):
+    size = SMALL["tall"]
+    posed = problem("d2l-2019", size, guided=True, content_layers=(14,), style_layers=(0, 5, 19), **options)
+    for parts in (tiled(19, size, (4, 2)), tiled(19, size, (3, 1), (2, 1))):
+        assert_agree(posed.evaluate(parts), posed.whole())
+
+
+@needs_bfloat16
+@pytest.mark.parametrize("guided", [False, True])
+def test_bfloat16_in_windows_is_near_the_whole(problem, guided):
+    size = SMALL["tall"]
+    posed = problem("d2l-2019", size, guided=guided, precision="bfloat16")
+    losses_of_whole, gradient_of_whole = posed.whole()
+    for parts in (tiled(28, size, (4, 2)), tiled(28, size, (3, 1), (2, 1))):
+        losses, gradient = posed.evaluate(parts)
+        assert list(losses.values()) == pytest.approx(list(losses_of_whole.values()), rel=1e-2)
+        difference = np.linalg.norm(gradient - gradient_of_whole)
+        assert difference < 0.25 * np.linalg.norm(gradient_of_whole)
+
+
+@pytest.mark.parametrize("tiling", TILINGS)
+def test_the_content_pictures_features_may_lie_on_the_disk(problem, tiling):
+    size = SMALL["tall"]
+    posed = problem("d2l-2019", size)
+    parts = TILINGS[tiling](posed.recipe.last_layer, size)
+    on_disk = []
+    for layer, Y in zip(posed.recipe.content_layers, posed.contents_Y):
+        on_disk.append(Scratch(shape_at(layer, size)))
+        on_disk[-1].write(Y.asnumpy(), slice(None), slice(None))
+    (losses, gradient), (in_memory, gradient_in_memory) = posed.evaluate(parts, on_disk), posed.evaluate(parts)
+    assert losses == in_memory and np.array_equal(gradient, gradient_in_memory)
+
+
+@pytest.mark.parametrize("tiling", ["4 x 3, whole above", "3 x 1, 2 x 1 above"])
+def test_a_second_evaluation_in_windows_gives_the_same(problem, tiling):
+    size = SMALL["tall"]
+    posed = problem("d2l-2019", size)
+    parts = TILINGS[tiling](posed.recipe.last_layer, size)
+    objective = Objective(posed.net, posed.X, posed.contents_Y, posed.styles_Y, posed.recipe, parts=parts)
+    (first, gradient), (second, gradient_again) = ((objective(), posed.X.grad.asnumpy()) for _ in range(2))
+    assert first == second and np.array_equal(gradient, gradient_again)
+
+
+# -- whole runs in windows --------------------------------------------------------------------------------------------
+
+
+def pixels(picture):
+    return np.asarray(picture.convert("RGB"), int)
+
+
+def runs(job, monkeypatch, style_window, **options):
+    """The pictures of two runs of a job: whole, and, in every stage, in windows."""
+    planned = []
+
+    def in_windows(recipe, size, styles, memory):
+        of_canvas = canvas(size, recipe.margin).size
+        planned.append(Plan(tiled(recipe.last_layer, of_canvas, (3, 2), (2, 1)), memory, style_window))
+        return planned[-1]
+
+    made = []
+    for patched in (False, True):
+        with monkeypatch.context() as patch:
+            if patched:
+                patch.setattr("gluon_nst.run.plan", in_windows)
+            *_, state = nst.steps(job(**options))
+        made.append([pixels(image) for image in state.images])
+    assert planned and all(plan.windowed for plan in planned)
+    return zip(*made)
+
+
+ALIKE = {"sizes": [(48, 64), (72, 108)], "epochs": [3, 4], "content_layers": ["conv3_1"]}
+"""A few epochs: the smallest difference, of a rounding, is a large one after some more of L-BFGS."""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lr": 0.02},
+        {"optimizer": "lbfgs"},
+        {"optimizer": "lbfgs", "margin": 16, "style_statistic": "wasserstein", "style_weight": 1},
+        {"style_size": 2.0, "mask": Image.fromarray(np.full((60, 90), 180, np.uint8))},
+    ],
+    ids=["adam", "lbfgs", "lbfgs with a margin", "mask"],
+)
+def test_a_run_in_windows_ends_with_the_picture_of_one_that_is_whole(job, monkeypatch, options):
+    for whole, in_windows in runs(job, monkeypatch, 60, **ALIKE, **options):
+        assert np.abs(in_windows - whole).max() <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{}, {"optimizer": "lbfgs"}, {"recipe": "fine", "epochs": 2}])
+def test_a_run_of_the_whole_network_in_windows_ends_with_the_same_picture(job, monkeypatch, options):
+    deep = {"sizes": [(210, 140)], "epochs": 6, "content_layers": ["conv4_4"]}
+    deep["style_layers"] = ["conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"]
+    for whole, in_windows in runs(
+        job, monkeypatch, 200, **{**deep, "size_factor": 1, "precision": "float32", **options}
+    ):
+        assert np.abs(in_windows - whole).max() <= 1
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_a_run_that_may_take_little_memory_is_in_windows_and_ends_with_the_same_picture(job, optimizer):
+    options = {"sizes": [(128, 160)], "epochs": 5, "optimizer": optimizer}
+    whole, limited = job(**options), job(**options, memory=0.65e9)
+    planned = [prepare(each) for each in (whole, limited)]
+    assert [run.plan(run.recipe.stages[0]).windowed for run in planned] == [False, True]
+    (*_, state), (*_, state_in_windows) = nst.steps(planned[0]), nst.steps(planned[1])
+    difference = pixels(state.images[0]) - pixels(state_in_windows.images[0])
+    assert np.abs(difference).max() <= 1 and whole.memory is None
+
+
+def test_what_a_style_is_does_not_depend_on_the_windows(job, net):
+    """Of a style picture that is longer than its windows."""
+    statistics = []
+    for side in (1000, 60):
+        run = prepare(job(sizes=[(64, 96)], epochs=1, style_size=2.0))
+        plan = run.plan(run.recipe.stages[0])._replace(style_window=side)
+        statistics.append(targets_of(run, run.recipe.stages[0], net, style_statistic(run.recipe), plan).styles_Y)
+    for (whole,), (in_windows,) in zip(*statistics):
+        assert np.abs((whole - in_windows).asnumpy()).max() < 1e-5 * np.abs(whole.asnumpy()).max()
