@@ -87,7 +87,7 @@ class PartGraph(Graph):
     def covered(self, name: str, whole: Any, stride: int) -> Symbol:
         """The variable for an array of the picture's positions, 1 × c × h × w, of which a window's part is read."""
         if not self.windowed:
-            return self.constant(name, whole if isinstance(whole, nd.NDArray) else whole[...])
+            return self.constant(name, whole if isinstance(whole, nd.NDArray) else whole[:, :, :, :])
         return self.variable(name, self.input(whole, stride))
 
     def input(self, whole: Any, stride: int) -> NDArray:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-import mmap
 import os
 import tempfile
-from typing import Any
+import weakref
+from typing import Iterator
 
 import numpy as np
 
 from gluon_nst.errors import NSTError, reason
 
+_MOST_MAPPED = 64_000_000
+"""Bytes of the file that are mapped at a time, or one channel: a limit on the address space (`ulimit -v`) counts what is."""
+
 
 class Scratch:
-    """An array of float32 that lies on the disk, in a file without a name: it is gone when nobody needs it any more.
+    """Feature maps of float32, 1 × c × h × w, on the disk, in a file without a name: it is gone when nobody needs it any more.
 
     Raises NSTError where there is no room for it. What is read of it is a copy, and takes no memory of the process afterwards.
     """
@@ -23,27 +26,31 @@ class Scratch:
         self.shape = shape
         size = 4 * math.prod(shape)
         try:
-            with tempfile.TemporaryFile() as file:
-                # Now, and whole: a page that finds no room later would end the process.
-                os.posix_fallocate(file.fileno(), 0, size)
-                self._map = mmap.mmap(file.fileno(), size)
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115
+            weakref.finalize(self, self._file.close)
+            # Now, and whole: a page that finds no room later would end the process.
+            os.posix_fallocate(self._file.fileno(), 0, size)
         except OSError as error:
             raise NSTError(
                 f"{tempfile.gettempdir()}: no room for {size / 1e9:.1f} GB of features ({reason(error)});"
                 " make some, or set TMPDIR to another folder"
             ) from None
-        self._array = np.frombuffer(self._map, dtype=np.float32).reshape(shape)
 
     def write(self, values: np.ndarray, rows: slice, columns: slice) -> None:
         """Write 1 × c × h × w into a part of it."""
-        self._array[:, :, rows, columns] = values
-        self._release()
+        for channels, mapped in self._mapped():
+            mapped[:, rows, columns] = values[0, channels]
 
-    def __getitem__(self, place: Any) -> np.ndarray:
-        values = np.array(self._array[place])
-        self._release()
-        return values
+    def __getitem__(self, place: tuple[slice, slice, slice, slice]) -> np.ndarray:
+        """A part of it: `[:, :, rows, columns]`."""
+        _, _, rows, columns = place
+        return np.concatenate([np.array(mapped[:, rows, columns]) for _, mapped in self._mapped()])[None]
 
-    def _release(self) -> None:
-        if hasattr(mmap, "MADV_DONTNEED"):
-            self._map.madvise(mmap.MADV_DONTNEED)  # the file still has it
+    def _mapped(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Some channels after the others."""
+        _, channels, height, width = self.shape
+        several = max(1, _MOST_MAPPED // (4 * height * width))
+        for first in range(0, channels, several):
+            last = min(first + several, channels)
+            shape, offset = (last - first, height, width), 4 * first * height * width
+            yield slice(first, last), np.memmap(self._file, np.float32, "r+", offset, shape)

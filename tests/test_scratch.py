@@ -1,6 +1,9 @@
 import errno
 import os
+import re
+import resource
 import tempfile
+from pathlib import Path
 
 import gluon_nst as nst
 from gluon_nst.errors import InputError, NSTError
@@ -21,33 +24,37 @@ def numbers(*shape):
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
+def all_of(scratch):
+    return scratch[:, :, :, :]
+
+
 def test_what_is_written_is_read(folder):
     values, scratch = numbers(1, 5, 30, 40), Scratch((1, 5, 30, 40))
     scratch.write(values, slice(0, 30), slice(0, 40))
-    read = scratch[:]
+    read = all_of(scratch)
     assert read.dtype == np.float32 and np.array_equal(read, values) and scratch.shape == values.shape
 
 
 def test_a_part_of_it_is_written_and_read(folder):
-    values, scratch = numbers(1, 600, 30, 40), Scratch((1, 600, 30, 40))
-    for rows in (slice(0, 17), slice(17, 30)):
-        for columns in (slice(0, 8), slice(8, 40)):
+    values, scratch = numbers(1, 20, 300, 4000), Scratch((1, 20, 300, 4000))
+    for rows in (slice(0, 170), slice(170, 300)):
+        for columns in (slice(0, 800), slice(800, 4000)):
             scratch.write(values[:, :, rows, columns], rows, columns)
-    assert np.array_equal(scratch[:, :, 10:20, 3:39], values[:, :, 10:20, 3:39])
-    assert np.array_equal(scratch[0, 7], values[0, 7]) and np.array_equal(scratch[:], values)
+    assert np.array_equal(scratch[:, :, 100:200, 3:390], values[:, :, 100:200, 3:390])
+    assert np.array_equal(all_of(scratch), values)
 
 
 def test_nothing_is_in_it_before_it_is_written(folder):
-    assert not Scratch((1, 2, 3, 4))[:].any()
+    assert not all_of(Scratch((1, 2, 3, 4))).any()
 
 
 def test_what_was_read_is_a_copy(folder):
     values, scratch = numbers(1, 2, 3, 4), Scratch((1, 2, 3, 4))
     scratch.write(values, slice(0, 3), slice(0, 4))
-    read = scratch[:]
+    read = all_of(scratch)
     read[:] = 0
     scratch.write(values[:, :, :1] + 1, slice(0, 1), slice(0, 4))
-    assert not read.any() and np.array_equal(scratch[:, :, 1:], values[:, :, 1:])
+    assert not read.any() and np.array_equal(scratch[:, :, 1:, :], values[:, :, 1:])
 
 
 def test_no_file_is_left_nor_seen_while_it_is_used(folder):
@@ -71,6 +78,19 @@ def test_its_room_on_the_disk_is_taken_at_once_and_given_back(folder, monkeypatc
     assert asked == [(0, 4 * 3 * 50 * 70)]
     del scratch
     assert len(os.listdir("/proc/self/fd")) == open_files
+
+
+def test_a_limit_on_the_address_space_does_not_count_it(folder):
+    """As `ulimit -v` sets one: it lies on the disk alone."""
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(re.search(r"VmSize:\s*(\d+)", Path("/proc/self/status").read_text()).group(1)) * 1024
+    resource.setrlimit(resource.RLIMIT_AS, (used + 300_000_000, limits[1]))
+    try:
+        scratch = Scratch((1, 200, 1000, 1000))
+        scratch.write(numbers(1, 200, 10, 20), slice(990, 1000), slice(0, 20))
+        assert np.array_equal(scratch[:, :, 990:1000, 0:20], numbers(1, 200, 10, 20))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
 def _full(descriptor, offset, length):
