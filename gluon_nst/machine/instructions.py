@@ -159,7 +159,7 @@ def prepare_mxnet() -> None:
     # What is kept of every size that has been computed: code that was made for it, 0.2 GB at a time for bfloat16. Two dozen of each
     # kind of operator are enough for one size, and one buffer for what operators need for a moment, instead of four.
     os.environ.setdefault("MXNET_MKLDNN_CACHE_NUM", "24")
-    os.environ.setdefault("DNNL_PRIMITIVE_CACHE_CAPACITY", "64")
+    os.environ.setdefault("DNNL_PRIMITIVE_CACHE_CAPACITY", "256")
     os.environ.setdefault("MXNET_CPU_TEMP_COPY", "1")
     if "mxnet" in sys.modules:
         instructions.mxnet_came_first()
