@@ -16,7 +16,7 @@ from gluon_nst.narrow import widest
 from gluon_nst.recipes import OPTIMIZERS, Recipe, style_shape
 from gluon_nst.windows import CUT, Part, cut, smallest_window, whole
 
-# Bytes that a process takes at most, learned from the peaks of whole runs of 0.02 to 1.6 megapixels (scripts/measure_memory.py).
+# Bytes that a process takes at most, learned from the peaks of whole runs of 0.02 to 1.6 megapixels (scripts/measure_windows.py, whole commands).
 # With MXNet loaded, the network's parameters and a picture; and with the code that oneDNN makes for bfloat16, once more where there
 # were other sizes before.
 _BASE, _BASE_OF = 0.45e9, {"float32": 0.0, "bfloat16": 0.3e9}
