@@ -60,6 +60,11 @@ def optimiser_bytes(recipe: Recipe) -> float:
     return facts.bytes_per_pixel + recipe.history_size * facts.bytes_per_remembered_step
 
 
+def _of(recipe: Recipe, numbers: dict[str, float]) -> float:
+    """That of `numbers` by precision which is the recipe's; where it has not chosen yet, that of bfloat16, which takes more."""
+    return numbers.get(recipe.precision, numbers["bfloat16"])
+
+
 def needed(
     recipe: Recipe, size: tuple[int, int], parts: Sequence[Part] | None = None, style_pixels: float = 0
 ) -> float:
@@ -69,7 +74,7 @@ def needed(
     of it, whose features are computed without a gradient.
     """
     pixels = math.prod(size)
-    base = _BASE + _BASE_OF.get(recipe.precision, 0.0)
+    base = _BASE + _of(recipe, _BASE_OF)
     if parts is None:
         # The peak comes with the gradients of the first two blocks, where the numbers are: the layers above add little.
         training = pixels * outputs_per_pixel(min(recipe.last_layer, LAYERS["conv2_2"])) * _BYTES_PER_OUTPUT
@@ -77,8 +82,7 @@ def needed(
         training = pixels * _BYTES_PER_PIXEL
         for part in parts:
             outputs = outputs_per_pixel(part.layers[-1]) - outputs_per_pixel(part.layers.start - 1)
-            of_outputs = _BYTES_PER_OUTPUT_ABOVE if part.layers.start else _BYTES_PER_OUTPUT_BELOW
-            bytes_per_output = of_outputs.get(recipe.precision, of_outputs["bfloat16"])
+            bytes_per_output = _of(recipe, _BYTES_PER_OUTPUT_ABOVE if part.layers.start else _BYTES_PER_OUTPUT_BELOW)
             training += math.prod(part.shape) * part.stride**2 * outputs * bytes_per_output
     return base + max(training + pixels * optimiser_bytes(recipe), style_pixels * _BYTES_PER_STYLE_PIXEL)
 
@@ -86,7 +90,7 @@ def needed(
 def _kept(recipe: Recipe, size: tuple[int, int]) -> float:
     """What is kept of the stages before the one of a `size`."""
     before = any(1.1 * min(stage.shape) < min(size) for stage in recipe.stages)
-    return _KEPT_OF_STAGES.get(recipe.precision, 0.0) if before else 0.0
+    return _of(recipe, _KEPT_OF_STAGES) if before else 0.0
 
 
 def plan(recipe: Recipe, size: tuple[int, int], styles: StyleSizes, memory: float) -> Plan | None:

@@ -117,4 +117,4 @@ def test_a_folder_of_temporary_files_that_is_not_there_is_one_line(folder, monke
 def test_a_full_disk_ends_a_run_in_windows_with_one_line(job, folder, monkeypatch):
     monkeypatch.setattr(os, "posix_fallocate", _full)
     with pytest.raises(NSTError, match="no room for .* of features"):
-        list(nst.steps(job(sizes=[(128, 160)], epochs=2, memory=0.65e9)))
+        list(nst.steps(job(sizes=[(128, 160)], epochs=2, memory=0.51e9)))
