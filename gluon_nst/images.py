@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Iterator, NamedTuple
 
 import numpy as np
 from mxnet import cpu, image, nd
@@ -115,6 +116,17 @@ class Picture(NamedTuple):
         return nd.array(np.asarray(self.image), dtype=np.uint8)
 
 
+@contextlib.contextmanager
+def pixels_allowed(most: int | None) -> Iterator[None]:
+    """In the block pictures may have so many pixels, in place of Pillow's limit against decompression bombs; None leaves that."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = most or before
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
 def open_picture(source: str | Path | Image.Image) -> Picture:
     """The Picture in a file, as `read_image` has it, or of a PIL image of any mode."""
     if isinstance(source, Image.Image):
@@ -135,7 +147,8 @@ def open_picture(source: str | Path | Image.Image) -> Picture:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise InputError(
-            f"{path}: more pixels than Pillow's limit of {Image.MAX_IMAGE_PIXELS}; scale it down first"
+            f"{path}: more pixels than the limit of {Image.MAX_IMAGE_PIXELS}; scale it down first, or raise the limit with"
+            " --max-pixels"
         ) from None
     except Image.UnidentifiedImageError:
         raise InputError(f"{path}: not a picture in a format that Pillow reads; convert it to PNG or JPEG") from None

@@ -8,6 +8,7 @@ from gluon_nst.cli import main
 from gluon_nst.cli.options import given_options
 from gluon_nst.cli.parser import build_parser
 
+import PIL.Image
 import pytest
 
 from commands import SHALLOW, assert_one_line, made, names
@@ -278,3 +279,15 @@ def test_a_layer_that_is_named_twice_is_refused(refuses):
 
 def test_a_side_of_one_pixel_is_refused(refuses):
     refuses("size 1x48: too small", "--sizes", "1x48", "--epochs", "1", *SHALLOW, small=False)
+
+
+def test_a_picture_of_more_pixels_than_are_allowed_is_refused_and_the_limit_can_be_raised(render, monkeypatch):
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 1000)
+    status, _, err = render()
+    assert (
+        status == 2
+        and "more pixels than the limit of 1000; scale it down first, or raise the limit with --max-pixels" in err
+    )
+    assert render("--max-pixels", "1000000")[0] == 0
+    assert render("--max-pixels", "5399")[0] == 2 and render("--max-pixels", "0")[0] == 2
+    assert PIL.Image.MAX_IMAGE_PIXELS == 1000

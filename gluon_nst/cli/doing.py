@@ -9,6 +9,8 @@ from mxnet import MXNetError
 
 from gluon_nst.cli import info, pictures, sheets, weights
 from gluon_nst.errors import NSTError, reason
+from gluon_nst.images import pixels_allowed
+from gluon_nst.recipes.rules import integer
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace, dict[str, Any]], int]] = {
     "chapter": pictures.chapter,
@@ -24,6 +26,8 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, dict[str, Any]], int]] = {
 def run(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     """Do what `arguments` ask for, and give the exit status; `options` are those of them that `transfer` takes."""
     try:
-        return _COMMANDS[arguments.command](arguments, options)
+        most = getattr(arguments, "max_pixels", None)
+        with pixels_allowed(None if most is None else integer(1).check(most, "--max-pixels")):
+            return _COMMANDS[arguments.command](arguments, options)
     except (MXNetError, MemoryError) as error:
         raise NSTError(f"the run failed: {reason(error)}") from None

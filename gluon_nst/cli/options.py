@@ -8,7 +8,7 @@ from typing import Any, Callable, Iterable, NamedTuple
 
 from gluon_nst.job import Job, Style
 from gluon_nst.recipes import Setting, recipe_settings, settings
-from gluon_nst.recipes.rules import side
+from gluon_nst.recipes.rules import integer, side
 
 
 class Option(NamedTuple):
@@ -96,6 +96,9 @@ def add_options(parser: argparse.ArgumentParser, without: Iterable[str] = ()) ->
             group.add_argument(f"--{option.name}", dest=option.destination, **option.arguments)
     device_help = "default: the first GPU, else the CPU"
     groups[RUN].add_argument("--device", metavar="auto|cpu|gpu|gpu:N", default="auto", help=device_help)
+    most_help = "the most that a picture may have; default: Pillow's limit against files that unpack to fill the memory"
+    most = _option(Setting("max_pixels", integer(1), most_help, None, staged=False, words=False), RUN)
+    groups[RUN].add_argument("--max-pixels", **most.arguments)
     groups[RUN].add_argument("--quiet", action="store_true", help="no progress bar")
 
 
