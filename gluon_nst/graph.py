@@ -14,10 +14,12 @@ Symbol = Any
 
 
 def sliced(X: Any, rows: slice, columns: slice) -> Any:
-    """A part of `X`, 1 × c × h × w: of an NDArray a copy, by MXNet's operator, which reads oneDNN's layouts too."""
+    """A part of `X`, 1 × c × h × w, or all of it: of an NDArray by MXNet's operator, which reads oneDNN's layouts too."""
     if not isinstance(X, nd.NDArray):
         return X[:, :, rows, columns]
-    _, channels, _, _ = X.shape
+    _, channels, height, width = X.shape
+    if (rows, columns) == (slice(0, height), slice(0, width)):
+        return X
     return nd.slice(X, begin=(0, 0, rows.start, columns.start), end=(1, channels, rows.stop, columns.stop))
 
 
@@ -152,32 +154,25 @@ class Computed:
         self._gradient = gradient
         self.input = self.graph.variable("X", source, gradient)
 
-    @property
-    def input_width(self) -> int:
-        """The columns of what goes into the executor."""
-        return self.part.shape[1]
-
     def bind(self, sums: list[Symbol], last: Symbol | None, parameters: dict[str, NDArray]) -> None:
         """Make the executor of the `sums`, and of the `last` layer's output where the network goes on from there."""
         self._executor = self.graph.bind([*sums, *([] if last is None else [last])], parameters)
         if last is not None:
             *_, output = self._executor.outputs
-            height, width = (side // smallest_side(self.part.layers[-1]) for side in self._size)
+            height, width = (side // self._shrinks for side in self._whole_gradient.shape[2:])
             self.onward = nd.zeros((1, output.shape[1], height, width), ctx=output.context)
             self.back, self._head = nd.zeros_like(self.onward), nd.zeros_like(output)
         outputs = self._executor.outputs[: len(sums)]
         self.sums = [nd.zeros_like(output) for output in outputs] if self.graph.windowed else outputs
 
     @property
-    def _size(self) -> tuple[int, int]:
-        """(height, width) of the picture."""
-        height, width = self._whole_gradient.shape[2:]
-        return height * self.part.stride, width * self.part.stride
+    def _shrinks(self) -> int:
+        """How many positions of what goes in the last layer makes one of, in each direction."""
+        return smallest_side(self.part.layers[-1]) // self.part.stride
 
     def _cores(self, window: Window) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
         """Where a window's core is among the last layer's positions: in the window, and in the whole."""
-        stride = smallest_side(self.part.layers[-1]) // self.part.stride
-        rows, columns = window
+        stride, (rows, columns) = self._shrinks, window
         return (rows.core(stride), columns.core(stride)), (rows.core_covered(stride), columns.core_covered(stride))
 
     def forward(self) -> None:

@@ -65,6 +65,12 @@ def _of(recipe: Recipe, numbers: dict[str, float]) -> float:
     return numbers.get(recipe.precision, numbers["bfloat16"])
 
 
+def _outputs(part: Part) -> float:
+    """How many numbers the layers of a part put out for one window."""
+    per_pixel = outputs_per_pixel(part.layers[-1]) - outputs_per_pixel(part.layers.start - 1)
+    return math.prod(part.shape) * part.stride**2 * per_pixel
+
+
 def needed(
     recipe: Recipe, size: tuple[int, int], parts: Sequence[Part] | None = None, style_pixels: float = 0
 ) -> float:
@@ -81,9 +87,8 @@ def needed(
     else:
         training = pixels * _BYTES_PER_PIXEL
         for part in parts:
-            outputs = outputs_per_pixel(part.layers[-1]) - outputs_per_pixel(part.layers.start - 1)
             bytes_per_output = _of(recipe, _BYTES_PER_OUTPUT_ABOVE if part.layers.start else _BYTES_PER_OUTPUT_BELOW)
-            training += math.prod(part.shape) * part.stride**2 * outputs * bytes_per_output
+            training += _outputs(part) * bytes_per_output
     return base + max(training + pixels * optimiser_bytes(recipe), style_pixels * _BYTES_PER_STYLE_PIXEL)
 
 
@@ -93,6 +98,11 @@ def _kept(recipe: Recipe, size: tuple[int, int]) -> float:
     return _of(recipe, _KEPT_OF_STAGES) if before else 0.0
 
 
+def _columns(recipe: Recipe) -> int:
+    """How many positions a part may be wide."""
+    return widest() if recipe.precision == "bfloat16" else sys.maxsize
+
+
 def plan(recipe: Recipe, size: tuple[int, int], styles: StyleSizes, memory: float) -> Plan | None:
     """How a stage of a `size` (height, width) is computed in so many bytes of `memory`; None where they are too few.
 
@@ -100,7 +110,7 @@ def plan(recipe: Recipe, size: tuple[int, int], styles: StyleSizes, memory: floa
     """
     shapes = [style_shape(recipe, size, picture_size, scale) for picture_size, scale in styles]
     largest, of_canvas = max(map(math.prod, shapes), default=0), canvas(size, recipe.margin).size
-    kept, columns = _kept(recipe, size), widest() if recipe.precision == "bfloat16" else sys.maxsize
+    kept, columns = _kept(recipe, size), _columns(recipe)
     in_whole = kept + needed(recipe, of_canvas, None, largest)
     if in_whole <= memory and of_canvas[1] <= columns:
         return Plan(whole(recipe.last_layer, of_canvas), in_whole, max(map(max, [*shapes, of_canvas])))
@@ -120,12 +130,12 @@ def plan(recipe: Recipe, size: tuple[int, int], styles: StyleSizes, memory: floa
 
 def smallest_plan(recipe: Recipe, size: tuple[int, int], styles: StyleSizes) -> Plan:
     """The one that takes the least memory, whatever there is."""
-    of_canvas, columns = canvas(size, recipe.margin).size, widest() if recipe.precision == "bfloat16" else sys.maxsize
+    of_canvas = canvas(size, recipe.margin).size
     shapes = [style_shape(recipe, size, picture_size, scale) for picture_size, scale in styles]
     style_pixels, kept = min(_LEAST_STYLE_WINDOW**2, max(map(math.prod, shapes), default=0)), _kept(recipe, size)
     in_windows = (
         Plan(parts, kept + needed(recipe, of_canvas, parts, style_pixels), _LEAST_STYLE_WINDOW)
-        for parts in _cuts(recipe.last_layer, of_canvas, columns)
+        for parts in _cuts(recipe.last_layer, of_canvas, _columns(recipe))
     )
     in_whole = plan(recipe, size, styles, math.inf)  # a small picture needs less so
     return min((each for each in (in_whole, *in_windows) if each), key=lambda each: each.needed)
@@ -144,12 +154,7 @@ def _cuts(last: int, size: tuple[int, int], columns: int) -> list[list[Part]]:
 
 def _work(parts: Sequence[Part]) -> float:
     """How long the parts take, in arbitrary units: the numbers that their layers put out, twice where there are several windows."""
-    work = 0.0
-    for part in parts:
-        outputs = outputs_per_pixel(part.layers[-1]) - outputs_per_pixel(part.layers.start - 1)
-        pixels = part.number * math.prod(part.shape) * part.stride**2
-        work += outputs * pixels * (4 / 3 if part.number > 1 else 1)
-    return work
+    return sum(part.number * _outputs(part) * (4 / 3 if part.number > 1 else 1) for part in parts)
 
 
 def _scaled(size: tuple[int, int], thousandths: int) -> tuple[int, int]:

@@ -108,7 +108,7 @@ class Objective:
         onward = layers.stop <= recipe.last_layer
         chosen = {layer: net[layer] for layer in layers}
         within = [*(layer for layer in layers if layer in wanted), *([layers[-1]] if onward else [])]
-        if recipe.precision == "bfloat16" and computed.input_width <= widest():
+        if recipe.precision == "bfloat16" and computed.part.shape[1] <= widest():
             features, narrowed = narrow_features(X, chosen, within)
             parameters = {**parameters, **narrowed}
         else:
