@@ -6,6 +6,8 @@ takes on some processors; this takes 8, and no more evaluations.
 
 from __future__ import annotations
 
+from typing import Iterator, NamedTuple
+
 import numpy as np
 
 Array = np.ndarray
@@ -13,21 +15,69 @@ Array = np.ndarray
 _DECREASE = 1e-4
 """The share of the decrease that the gradient promises which a step must bring (Armijo's condition)."""
 _MOST_SHORTENINGS = 5
+_PIECE = 2**16
+"""Values that are worked on at a time: they stay in the processor's cache, and so does what is made of them on the way."""
+
+
+def _pieces(count: int) -> Iterator[slice]:
+    return (slice(first, first + _PIECE) for first in range(0, count, _PIECE))
 
 
 def _product(a: Array, b: Array) -> float:
     """The scalar product. Not by BLAS, whose threads would go on to wait, busily, where MXNet's have to work."""
-    return float(np.einsum("i,i->", a.ravel(), b.ravel()))
+    return sum(float(np.einsum("i,i->", a[piece], b[piece])) for piece in _pieces(a.size))
+
+
+class _Narrow:
+    """Values in bfloat16, the upper half of a float32: half the memory, and exact enough for the steps that are remembered."""
+
+    def __init__(self, count: int) -> None:
+        self._halves = np.empty(count, np.uint16)
+
+    def write(self, a: Array, b: Array) -> None:
+        """Keep `a - b`, rounded to the nearest even."""
+        for piece in _pieces(a.size):
+            bits = (a[piece] - b[piece]).view(np.uint32)
+            bits += 0x7FFF + ((bits >> 16) & 1)
+            self._halves[piece] = bits >> 16
+
+    def pieces(self) -> Iterator[tuple[slice, Array]]:
+        """Where the values are, some at a time, and they themselves in float32."""
+        for piece in _pieces(self._halves.size):
+            bits = self._halves[piece].astype(np.uint32)
+            bits <<= 16
+            yield piece, bits.view(np.float32)
+
+    def product(self, values: Array) -> float:
+        """The scalar product with other values."""
+        return sum(float(np.einsum("i,i->", own, values[piece])) for piece, own in self.pieces())
+
+    def add_to(self, values: Array, factor: float) -> None:
+        """Add `factor` times these to `values`."""
+        for piece, own in self.pieces():
+            own *= np.float32(factor)
+            values[piece] += own
+
+
+class _Remembered(NamedTuple):
+    """A step, the change of the gradient over it, 1 over their product, and the square of the change."""
+
+    step: _Narrow
+    change: _Narrow
+    inverse: float
+    square: float
 
 
 class LBFGS:
-    """Minimises by steps: evaluate the loss and its gradient at `x`, give them to `step`, which moves `x`; and again.
+    """Minimises by steps: evaluate the loss and its gradient at `x`, give them to `step`, let it `move` there; and again.
 
-    - `x` is a float32 array of any shape.
+    - `x` is a float32 array of any shape, contiguous, which is changed in place.
     - `history_size` is how many steps are remembered.
     - `bounds`, where there are any, are the least and the largest value, arrays that broadcast to the shape of `x`. A pixel
       that is at its bound, and would have to pass it to lower the loss, is left out of the step (Kim, Sra and Dhillon 2010).
     - `first_step` is the root mean square of the first step's changes, when nothing is known of the loss but its gradient.
+
+    For each value of `x` it keeps 12 bytes, and 4 for each step that it remembers.
     """
 
     def __init__(
@@ -38,78 +88,107 @@ class LBFGS:
         first_step: float = 0.02,
     ) -> None:
         self._history_size, self._bounds, self._first_step = history_size, bounds, first_step
-        self._pairs: list[tuple[Array, Array, float]] = []
-        self._from: tuple[Array, float, Array, float] | None = None
-        self._shortenings, self._length = 0, 1.0
-        self._direction: Array = np.zeros(1, np.float32)
+        self._pairs: list[_Remembered] = []
+        # Where the step at work set out from, the gradient there, and where to.
+        self._from_x, self._from_gradient, self._direction = (np.zeros_like(x) for _ in range(3))
+        self._from_loss: float | None = None
+        self._slope, self._length, self._shortenings = 0.0, 1.0, 0
         self.settled = False
         """Whether nothing is left to gain: not even a short step straight downhill lowers the loss."""
-        self.x = self._bounded(np.array(x, dtype=np.float32))
+        self.x = x
+        self._bound()
 
     def step(self, loss: float, gradient: Array) -> None:
-        """Take the `loss` and the `gradient` at `x`, and move `x` to where they are wanted next."""
-        if self._from is not None:
-            x, before, gradient_before, slope = self._from
-            if loss > before + _DECREASE * self._length * slope:
-                self._shorten(loss, *self._from)
-                return
-            self._remember(self.x - x, gradient - gradient_before)
-        self._go_on(self.x, loss, gradient)
+        """Take the `loss` and the `gradient` at `x`, and decide where they are wanted next."""
+        before = self._from_loss
+        if before is None:
+            self._set_out(loss, gradient)
+        elif loss > before + _DECREASE * self._length * self._slope:
+            self._shorten(loss, before)
+        else:
+            self._remember(gradient)
+            self._set_out(loss, gradient)
 
-    def _shorten(self, loss: float, x: Array, before: float, gradient: Array, slope: float) -> None:
+    def move(self) -> None:
+        """Move `x` to where the last step decided that it goes."""
+        if self._from_loss is not None:
+            np.multiply(self._direction, np.float32(self._length), out=self.x)
+            self.x += self._from_x
+            self._bound()
+
+    def _shorten(self, loss: float, before: float) -> None:
         """Go back to the minimum of the parabola through what is known of the step; after some of them, begin anew."""
         self._shortenings += 1
         if self._shortenings > _MOST_SHORTENINGS:
             self.settled = not self._pairs
             self._pairs = []
-            self._go_on(x, before, gradient)
+            self.x[...] = self._from_x
+            self._set_out(before, self._from_gradient)
             return
-        minimum = -slope * self._length**2 / (2 * (loss - before - self._length * slope))
+        minimum = -self._slope * self._length**2 / (2 * (loss - before - self._length * self._slope))
         self._length = min(max(minimum, 0.1 * self._length), 0.5 * self._length)
-        self.x = self._bounded(x + np.float32(self._length) * self._direction)
 
-    def _go_on(self, x: Array, loss: float, gradient: Array) -> None:
+    def _set_out(self, loss: float, gradient: Array) -> None:
         """Set out from `x`, the lowest so far but for what the noise of the losses hides."""
-        free = self._free(x, gradient)
-        direction = self._newton(gradient * free) * free
-        slope = _product(direction, gradient)
-        if slope >= 0:  # the remembered steps say nothing here
-            self._pairs, direction = [], -gradient * free
-            slope = _product(direction, gradient)
-        self._length = 1.0
+        self._from_x[...], self._from_gradient[...], self._from_loss = self.x, gradient, loss
+        held = self._held()
+        self._downhill(held)
+        self._newton()
+        if held is not None:
+            self._direction[held] = 0
+        flat, of_gradient = self._direction.reshape(-1), self._from_gradient.reshape(-1)
+        self._slope = _product(flat, of_gradient)
+        if self._slope >= 0:  # the remembered steps say nothing here
+            self._pairs = []
+            self._downhill(held)
+            self._slope = _product(flat, of_gradient)
+        self._length, self._shortenings = 1.0, 0
         if not self._pairs:
-            size = float(np.sqrt(np.mean(direction**2)))
+            size = float(np.sqrt(_product(flat, flat) / flat.size))
             self.settled = self.settled or size == 0
             self._length = self._first_step / (size or 1)
-        self._from, self._direction, self._shortenings = (x, loss, gradient, slope), direction, 0
-        self.x = self._bounded(x + np.float32(self._length) * direction)
 
-    def _remember(self, step: Array, change: Array) -> None:
-        curvature = _product(step, change)
-        if curvature > 1e-10 * _product(change, change):
-            self._pairs.append((step.ravel(), change.ravel(), 1 / curvature))
-            del self._pairs[: -self._history_size]
+    def _downhill(self, held: Array | None) -> None:
+        """Let the direction be straight downhill, but where a bound holds the pixel."""
+        np.negative(self._from_gradient, out=self._direction)
+        if held is not None:
+            self._direction[held] = 0
 
-    def _newton(self, gradient: Array) -> Array:
-        """The direction of the quasi-Newton step, by the two-loop recursion over the remembered steps."""
-        direction, scratch = -gradient.ravel(), np.empty(gradient.size, np.float32)
+    def _remember(self, gradient: Array) -> None:
+        """Remember the step that was made, in the place of the oldest."""
+        places = self._pairs.pop(0)[:2] if len(self._pairs) == self._history_size else None
+        step, change = places or (_Narrow(self.x.size), _Narrow(self.x.size))
+        step.write(self.x.reshape(-1), self._from_x.reshape(-1))
+        change.write(gradient.reshape(-1), self._from_gradient.reshape(-1))
+        curvature, square = 0.0, 0.0
+        for (piece, of_step), (_, of_change) in zip(step.pieces(), change.pieces()):
+            curvature += float(np.einsum("i,i->", of_step, of_change))
+            square += float(np.einsum("i,i->", of_change, of_change))
+        if curvature > 1e-10 * square:
+            self._pairs.append(_Remembered(step, change, 1 / curvature, square))
+
+    def _newton(self) -> None:
+        """Make the direction that of the quasi-Newton step, by the two-loop recursion over the remembered steps."""
+        direction = self._direction.reshape(-1)
         projections: list[float] = []
-        for step, change, inverse in reversed(self._pairs):
-            projections.append(inverse * _product(step, direction))
-            direction -= np.multiply(change, projections[-1], out=scratch)
+        for step, change, inverse, _ in reversed(self._pairs):
+            projections.append(inverse * step.product(direction))
+            change.add_to(direction, -projections[-1])
         if self._pairs:
-            _, change, inverse = self._pairs[-1]
-            direction *= np.float32(1 / (inverse * _product(change, change)))
-        for (step, change, inverse), projection in zip(self._pairs, reversed(projections)):
-            direction += np.multiply(step, projection - inverse * _product(change, direction), out=scratch)
-        return direction.reshape(gradient.shape)
+            last = self._pairs[-1]
+            direction *= np.float32(1 / (last.inverse * last.square))
+        for (step, change, inverse, _), projection in zip(self._pairs, reversed(projections)):
+            step.add_to(direction, projection - inverse * change.product(direction))
 
-    def _bounded(self, x: Array) -> Array:
-        return x if self._bounds is None else np.clip(x, *self._bounds)
+    def _bound(self) -> None:
+        if self._bounds is not None:
+            np.clip(self.x, *self._bounds, out=self.x)
 
-    def _free(self, x: Array, gradient: Array) -> Array | np.float32:
-        """Where a step downhill stays within the bounds: an array of 1 and 0, or 1."""
+    def _held(self) -> Array | None:
+        """Where a step downhill would leave the bounds."""
         if self._bounds is None:
-            return np.float32(1)
+            return None
         least, largest = self._bounds
-        return (~(((x <= least) & (gradient > 0)) | ((x >= largest) & (gradient < 0)))).astype(np.float32)
+        held = (self.x <= least) & (self._from_gradient > 0)
+        held |= (self.x >= largest) & (self._from_gradient < 0)
+        return held

@@ -75,7 +75,8 @@ class Adam:
         self._trainer.step(1)
         if self._bounds:
             least, largest = self._bounds
-            self.X[:] = nd.broadcast_minimum(nd.broadcast_maximum(self.X, least), largest)
+            nd.broadcast_maximum(self.X, least, out=self.X)
+            nd.broadcast_minimum(self.X, largest, out=self.X)
 
     @nd_mode
     def hand_on(self) -> bytes:
@@ -125,11 +126,12 @@ class LBFGS:
         limits = shown_range(recipe.pixel_unit) if recipe.clip_at == "step" else None
         scale, _ = standardisation(recipe.pixel_unit)
         first_step = _FIRST_STEP / float(np.mean(scale))
-        self._minimiser = lbfgs.LBFGS(X.asnumpy(), recipe.history_size, limits, first_step)
-        self._begin(X)
+        self._begin(lbfgs.LBFGS(X.asnumpy(), recipe.history_size, limits, first_step), X.context)
 
-    def _begin(self, X: NDArray) -> None:
-        self.X = X.copy()
+    def _begin(self, minimiser: lbfgs.LBFGS, device: Any) -> None:
+        self._minimiser, x = minimiser, minimiser.x
+        # On the CPU one array for both, as large as the picture is.
+        self.X = nd.from_numpy(x[:]) if device.device_type == "cpu" else nd.array(x, ctx=device)
         self.X.attach_grad()
 
     @property
@@ -139,7 +141,10 @@ class LBFGS:
 
     def evaluate(self, objective: Callable[[], Losses]) -> Losses:
         """The losses at the composite that the step before decided on."""
-        self.X[:] = self._minimiser.x
+        nd.waitall()  # MXNet does not know that its array changes
+        self._minimiser.move()
+        if self.X.context.device_type != "cpu":
+            self.X[:] = self._minimiser.x
         return objective()
 
     def step(self, losses: Losses, lr: float) -> None:
@@ -151,12 +156,11 @@ class LBFGS:
 
     @nd_mode
     def __getstate__(self) -> dict[str, Any]:
-        return {"X": self.X.asnumpy(), "device": self.X.context, "minimiser": self._minimiser}
+        return {"minimiser": self._minimiser, "device": self.X.context}
 
     @nd_mode
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._minimiser = state["minimiser"]
-        self._begin(nd.array(state["X"], ctx=state["device"]))
+        self._begin(state["minimiser"], state["device"])
 
 
 CLASSES: Mapping[str, Callable[[NDArray, Recipe, Any], Optimiser]] = {"adam": Adam, "lbfgs": LBFGS}

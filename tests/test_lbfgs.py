@@ -6,12 +6,13 @@ import pytest
 
 def minimise(function, x, evaluations, history_size=5, bounds=None, first_step=0.1):
     """The losses and the points of so many evaluations of `function`, which gives a loss and a gradient."""
-    optimizer, losses, points = LBFGS(x, history_size, bounds, first_step), [], []
+    optimizer, losses, points = LBFGS(np.array(x, np.float32), history_size, bounds, first_step), [], []
     while len(losses) < evaluations and not optimizer.settled:
-        points.append(optimizer.x)
+        points.append(optimizer.x.copy())
         loss, gradient = function(optimizer.x.astype(np.float64))
         losses.append(loss)
         optimizer.step(loss, np.asarray(gradient, dtype=np.float32))
+        optimizer.move()
     return losses, points
 
 
