@@ -11,11 +11,12 @@ from gluon_nst.version import __version__
 if TYPE_CHECKING:  # what a type checker and an editor see; __getattr__ below gives the same
     from gluon_nst.composite import GeneratedImage, get_inits
     from gluon_nst.errors import InputError, NSTError, OutOfMemory, WeightsError
-    from gluon_nst.images import postprocess, preprocess, read_image
+    from gluon_nst.images import read_image
     from gluon_nst.job import Job, Style
     from gluon_nst.loop import steps, transfer
     from gluon_nst.losses import compute_loss, content_loss, gram, style_loss, tv_loss
     from gluon_nst.observer import Observer
+    from gluon_nst.pixels import postprocess, preprocess
     from gluon_nst.recipes import Recipe, Stage
     from gluon_nst.records import Epoch, Losses
     from gluon_nst.result import Result
@@ -64,7 +65,8 @@ __all__ = [
 _MODULES = {
     "composite": ("GeneratedImage", "get_inits"),
     "errors": ("InputError", "NSTError", "OutOfMemory", "WeightsError"),
-    "images": ("postprocess", "preprocess", "read_image"),
+    "images": ("read_image",),
+    "pixels": ("postprocess", "preprocess"),
     "job": ("Job", "Style"),
     "loop": ("steps", "transfer"),
     "losses": ("compute_loss", "content_loss", "gram", "style_loss", "tv_loss"),

@@ -83,11 +83,10 @@ def from_lab(lab: Array) -> Array:
 # -- pictures ---------------------------------------------------------------------------------------------------------
 
 
-def _bands(pixels: Array) -> Iterator[slice]:
-    """The rows of a picture, h × w × 3, some at a time."""
-    height, width = pixels.shape[:2]
+def bands(height: int, width: int) -> Iterator[slice]:
+    """The rows of a picture, some at a time."""
     step = max(1, BAND // width)
-    return (slice(top, top + step) for top in range(0, height, step))
+    return (slice(top, min(top + step, height)) for top in range(0, height, step))
 
 
 def _unit(pixels: Array) -> Array:
@@ -142,7 +141,7 @@ def with_luminance_of(picture: Image.Image, colours: Image.Image) -> Image.Image
         )
     light, chroma = np.asarray(picture), np.asarray(colours)
     made = np.empty_like(light)
-    for rows in _bands(light):
+    for rows in bands(*light.shape[:2]):
         lab = to_lab(_unit(chroma[rows]))
         lab[..., 0] = to_lab(_unit(light[rows]))[..., 0]
         made[rows] = _bytes(from_lab(_shown(lab)))
@@ -152,7 +151,7 @@ def with_luminance_of(picture: Image.Image, colours: Image.Image) -> Image.Image
 def _moments(pixels: Array) -> tuple[Array, Array]:
     """Mean (3) and covariance (3 × 3) of the colours, from 0 to 1, of pixels in 8 bits (h × w × 3), in float64."""
     total, products = np.zeros(3), np.zeros((3, 3))
-    for rows in _bands(pixels):
+    for rows in bands(*pixels.shape[:2]):
         flat = pixels[rows].reshape((-1, 3)) / 255
         total += flat.sum(axis=0)
         products += flat.T @ flat
@@ -180,6 +179,6 @@ def matched(style: Image.Image, content: Image.Image) -> Image.Image:
     A = _power(covariance, 0.5, 0) @ _power(style_covariance, -0.5, LEAST_SPREAD**2)
     b = (mean - A @ style_mean).astype(np.float32)
     made = np.empty_like(pixels)
-    for rows in _bands(pixels):
+    for rows in bands(*pixels.shape[:2]):
         made[rows] = _bytes(_times(A, _unit(pixels[rows])) + b)
     return Image.fromarray(made)

@@ -1,4 +1,4 @@
-"""Pictures: read, brought to the network's input and back, and written."""
+"""Pictures in files: read and written."""
 
 from __future__ import annotations
 
@@ -11,25 +11,11 @@ from pathlib import Path
 from typing import Any, Iterator, NamedTuple
 
 import numpy as np
-from mxnet import cpu, image, nd
+from mxnet import nd
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from gluon_nst.errors import InputError, reason
 from gluon_nst.files import check_writable, given, reading, written_whole
-from gluon_nst.machine import nd_mode
-
-# The mean and standard deviation of ImageNet's pictures, by channel: what the model zoo's VGG-19 was trained on.
-RGB_MEAN = (0.485, 0.456, 0.406)
-RGB_STD = (0.229, 0.224, 0.225)
-
-RESIZES = {
-    "bilinear": None,
-    "antialiased": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
-"""The ways to resize: MXNet's, which samples four neighbours however far it scales down, and three of Pillow's, which
-average over all that a pixel covers: bilinear (as torchvision has it), bicubic and Lanczos."""
 
 SMALLEST_SIDE = 16
 """Pictures with a shorter side, in pixels, are refused: there is nothing in them to transfer."""
@@ -79,7 +65,10 @@ def _to_rgb(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     alpha = picture.convert("RGBA").getchannel("A") if has_alpha else None
     if has_alpha:
         picture = picture.convert("L" if picture.mode.upper() == "LA" else "RGB")
-    picture = _to_srgb(picture, profile) if profile else picture.convert("RGB")
+    if profile:
+        picture = _to_srgb(picture, profile)
+    elif picture.mode != "RGB":  # a picture that is RGB already would be copied
+        picture = picture.convert("RGB")
     if alpha is None:
         return picture, None
     return Image.composite(picture, Image.new("RGB", picture.size, "white"), alpha), alpha
@@ -130,7 +119,7 @@ def pixels_allowed(most: int | None) -> Iterator[None]:
 def open_picture(source: str | Path | Image.Image) -> Picture:
     """The Picture in a file, as `read_image` has it, or of a PIL image of any mode."""
     if isinstance(source, Image.Image):
-        picture, alpha = flatten(source, "the picture")
+        picture, alpha = flatten(source.copy(), "the picture")
         pixels = picture.tobytes() + (alpha.tobytes() if alpha else b"")
         return Picture(picture, hashlib.sha256(f"{picture.size}".encode() + pixels).hexdigest(), alpha)
     path = given(source)
@@ -159,7 +148,8 @@ def open_picture(source: str | Path | Image.Image) -> Picture:
 def flatten(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
     """A PIL image of any mode as RGB, as `read_image` has it, and its alpha channel; `name` stands for it in an error.
 
-    Raises InputError where it is too small for an input.
+    `picture` itself is turned as its EXIF orientation says, and given back where it is RGB. Raises InputError where it is too
+    small for an input.
     """
     width, height = picture.size
     if min(width, height) < SMALLEST_SIDE:
@@ -167,83 +157,8 @@ def flatten(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image |
             f"{name}: {height} x {width} pixels are too few; use a picture of at least {SMALLEST_SIDE} x {SMALLEST_SIDE}"
         )
     picture.load()  # only now: a refusal needs no decoding
-    return _to_rgb(ImageOps.exif_transpose(picture) or picture)
-
-
-# -- arrays: section 14.12.2 ------------------------------------------------------------------------------------------
-
-
-def _resize(img: NDArray, image_shape: tuple[int, int], resize: str) -> NDArray:
-    """`img` (height × width × 3) at `image_shape` (width, height), by one of RESIZES."""
-    if resize not in RESIZES:
-        raise InputError(f"resize {resize}: not one of {', '.join(RESIZES)}")
-    if RESIZES[resize] is None:
-        return image.imresize(img, *image_shape)
-    array = img.asnumpy()
-    if array.dtype == np.uint8:
-        array = np.asarray(Image.fromarray(array).resize(image_shape, RESIZES[resize]))
-        return nd.array(array, dtype=array.dtype)
-    width, height = image_shape
-    return resize_channels(img.transpose((2, 0, 1)).expand_dims(0), (height, width), resize)[0].transpose((1, 2, 0))
-
-
-def resize_channels(X: NDArray, shape: tuple[int, int], resize: str) -> NDArray:
-    """`X` (1 × c × h × w, float32) at another `shape` (height, width), by one of Pillow's ways."""
-    height, width = shape
-    # Pillow has floating point for single channels only.
-    channels = [Image.fromarray(channel).resize((width, height), RESIZES[resize]) for channel in X[0].asnumpy()]
-    return nd.array(np.stack([np.asarray(channel) for channel in channels])[None], ctx=X.context)
-
-
-@nd_mode
-def preprocess(img: NDArray, image_shape: tuple[int, int], resize: str = "bilinear") -> NDArray:
-    """The network's input for a picture: resized, standardised by ImageNet's mean and deviation, 1 × 3 × h × w.
-
-    `img` is height × width × 3 with values from 0 to 255 (uint8 or float32); `image_shape` is (width, height), the order
-    that the book's own `image_shape` and MXNet's `imresize` take, unlike every other size here. `resize` is one of
-    RESIZES; the book's is `bilinear`.
-    """
-    img = _resize(img, image_shape, resize)
-    img = (img.astype("float32") / 255 - nd.array(RGB_MEAN)) / nd.array(RGB_STD)
-    return img.transpose((2, 0, 1)).expand_dims(axis=0)
-
-
-@nd_mode
-def postprocess(img: NDArray) -> NDArray:
-    """The picture in a network input of 1 × 3 × h × w: h × w × 3, values from 0 to 1, clipped, on the CPU."""
-    img = img[0].as_in_context(cpu())
-    return (img.transpose((1, 2, 0)) * nd.array(RGB_STD) + nd.array(RGB_MEAN)).clip(0, 1)
-
-
-@nd_mode
-def to_picture(img: NDArray) -> Image.Image:
-    """The network input `img` as a PIL image."""
-    return Image.fromarray(np.rint(postprocess(img).asnumpy() * 255).astype(np.uint8))
-
-
-def standardisation(pixel_unit: str) -> tuple[Any, Any]:
-    """Scale and shift, 1 × 3 × 1 × 1 each, that take values in the unit `pixel_unit` to the network's standardised input.
-
-    `pixel_unit` is one of recipes.choices.PIXEL_UNITS: `standardised` already, `unit` from 0 to 1, or `bytes` from 0 to 255.
-    """
-    mean, std = (np.array(values, dtype=np.float32).reshape((1, 3, 1, 1)) for values in (RGB_MEAN, RGB_STD))
-    if pixel_unit == "standardised":
-        return np.ones_like(std), np.zeros_like(mean)
-    largest = {"unit": 1, "bytes": 255}[pixel_unit]
-    return 1 / (largest * std), -mean / std
-
-
-def in_unit(X: NDArray, pixel_unit: str) -> NDArray:
-    """A network input `X` (1 × 3 × h × w, standardised) in the unit `pixel_unit`."""
-    scale, shift = (nd.array(values, ctx=X.context) for values in standardisation(pixel_unit))
-    return nd.broadcast_div(nd.broadcast_sub(X, shift), scale)
-
-
-def shown_range(pixel_unit: str) -> tuple[Any, Any]:
-    """The least and the largest value that a picture can show, in the unit `pixel_unit`: 1 × 3 × 1 × 1 each."""
-    scale, shift = standardisation(pixel_unit)
-    unit_scale, unit_shift = standardisation("unit")
-    return (unit_shift - shift) / scale, (unit_scale + unit_shift - shift) / scale
+    ImageOps.exif_transpose(picture, in_place=True)
+    return _to_rgb(picture)
 
 
 # -- pictures out -----------------------------------------------------------------------------------------------------

@@ -161,7 +161,7 @@ class LBFGS:
         step.write(self.x.reshape(-1), self._from_x.reshape(-1))
         change.write(gradient.reshape(-1), self._from_gradient.reshape(-1))
         curvature, square = 0.0, 0.0
-        for (piece, of_step), (_, of_change) in zip(step.pieces(), change.pieces()):
+        for (_, of_step), (_, of_change) in zip(step.pieces(), change.pieces()):
             curvature += float(np.einsum("i,i->", of_step, of_change))
             square += float(np.einsum("i,i->", of_change, of_change))
         if curvature > 1e-10 * square:

@@ -13,10 +13,10 @@ from mxnet import nd, sym
 
 from gluon_nst.errors import InputError
 from gluon_nst.graph import Computed, Graph, PartGraph
-from gluon_nst.images import standardisation
 from gluon_nst.layers import NAMES, shape_at, smallest_side
 from gluon_nst.losses import add_up
 from gluon_nst.narrow import narrow_features, widest
+from gluon_nst.pixels import standardisation
 from gluon_nst.recipes import Recipe
 from gluon_nst.records import Losses
 from gluon_nst.style_statistics import Statistic, style_statistic

@@ -16,8 +16,8 @@ from mxnet import nd
 
 from gluon_nst import lbfgs
 from gluon_nst.composite import get_inits
-from gluon_nst.images import resize_channels, shown_range, standardisation
 from gluon_nst.machine import nd_mode
+from gluon_nst.pixels import resize_channels, shown_range, standardisation
 from gluon_nst.recipes import Recipe
 from gluon_nst.records import Losses
 

@@ -13,13 +13,14 @@ from gluon_nst import weights as trunks
 from gluon_nst.canvas import Canvas, canvas, resized, sees
 from gluon_nst.colours import with_luminance_of
 from gluon_nst.errors import InputError
-from gluon_nst.images import Picture, open_picture, postprocess, preprocess, to_picture
+from gluon_nst.images import Picture, open_picture
 from gluon_nst.inputs import Open, StylePicture, open_styles, told, with_regions
 from gluon_nst.job import Job
 from gluon_nst.layers import NAMES
 from gluon_nst.machine import choose_device, choose_precision, nd_mode
 from gluon_nst.memory import Plan, allowed_memory, check_memory, plan, smallest_plan
 from gluon_nst.observer import Observer
+from gluon_nst.pixels import postprocess, preprocess, to_picture
 from gluon_nst.provenance import Provenance, key, provenance
 from gluon_nst.recipes import Recipe, Stage, fit, follow_optimizer, read, style_shape
 from gluon_nst.regions import read_mask

@@ -6,13 +6,13 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any, Callable, Tuple
 
-from mxnet import MXNetError, nd
+from mxnet import MXNetError
 from PIL import Image
 
 from gluon_nst.errors import InputError, NSTError, OutOfMemory
-from gluon_nst.images import standardisation
 from gluon_nst.machine import is_out_of_memory, nd_mode
 from gluon_nst.optimisers import Optimiser
+from gluon_nst.pixels import from_unit
 from gluon_nst.provenance import Provenance, key
 from gluon_nst.recipes import Recipe
 from gluon_nst.records import Epoch
@@ -89,7 +89,7 @@ class State:
 
     @nd_mode
     def reached(self, recipe: Recipe) -> NDArray:
-        """What the stage that is at work has come to, 1 × 3 × h × w, standardised."""
+        """What the stage that is at work has come to, 1 × 3 × h × w, standardised: the array itself, which goes on to change."""
         if self.optimiser is None:
             return self.composite
         X = self.optimiser.X
@@ -97,8 +97,7 @@ class State:
             X = self.best
         elif recipe.keep == "average" and self.average is not None:
             X = self.average / self.averaged
-        scale, shift = (nd.array(values, ctx=X.context) for values in standardisation(recipe.pixel_unit))
-        return nd.broadcast_add(nd.broadcast_mul(X, scale), shift)
+        return from_unit(X, recipe.pixel_unit)
 
     def picture(self, run: Run) -> Image.Image:
         """The same as the PIL image that the `run` makes of it.
@@ -142,12 +141,21 @@ class State:
     def see(self, X: NDArray, total: float) -> None:
         """Keep a copy of the composite `X` where its loss is the lowest so far."""
         if total < self.lowest:
-            self.best, self.lowest = X.copy(), total
+            self.lowest = total
+            if self.best is None:
+                self.best = X.copy()
+            else:
+                self.best[:] = X
 
     def take_into_average(self, X: NDArray, decay: float) -> None:
         """Let the composite `X` count, and those before it less: the average is corrected for its beginning at nothing."""
-        before = 0 if self.average is None else self.average * decay
-        self.average, self.averaged = before + X * (1 - decay), self.averaged * decay + (1 - decay)
+        now = X * (1 - decay)
+        if self.average is None:
+            self.average = now
+        else:
+            self.average *= decay
+            self.average += now
+        self.averaged = self.averaged * decay + (1 - decay)
 
     def settled(self, tolerance: float) -> bool:
         """Whether the lowest loss of the stage has fallen by less than this share of it over the last ten epochs."""

@@ -10,10 +10,10 @@ from mxnet import nd
 
 from gluon_nst.canvas import Canvas, at_layer, resized
 from gluon_nst.graph import sliced
-from gluon_nst.images import in_unit, preprocess
 from gluon_nst.layers import shape_at, smallest_side
 from gluon_nst.memory import Plan
 from gluon_nst.objective import Guides
+from gluon_nst.pixels import in_unit, preprocess
 from gluon_nst.recipes import Recipe, Stage
 from gluon_nst.run import Run, StylePicture
 from gluon_nst.scratch import Scratch

@@ -8,10 +8,10 @@ import time
 from typing import Any, Callable, Iterator, Sequence
 
 from gluon_nst.errors import NSTError
-from gluon_nst.images import in_unit, to_picture
 from gluon_nst.machine import choose_precision, nd_mode
 from gluon_nst.objective import Objective
 from gluon_nst.optimisers import CLASSES, Optimiser
+from gluon_nst.pixels import in_unit, to_picture
 from gluon_nst.recipes import Recipe, Stage, follow_optimizer, read
 from gluon_nst.records import Epoch, Losses
 from gluon_nst.state import Develop, State

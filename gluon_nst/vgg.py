@@ -9,9 +9,9 @@ from mxnet.gluon import nn
 from mxnet.gluon.model_zoo import vision
 
 from gluon_nst.errors import InputError
-from gluon_nst.images import preprocess
 from gluon_nst.layers import BLOCKS, CONTENT_LAYERS, CONVOLUTIONS, STYLE_LAYERS
 from gluon_nst.machine import nd_mode
+from gluon_nst.pixels import preprocess
 from gluon_nst.recipes.choices import PADDINGS, POOLINGS
 from gluon_nst.sums import padded
 

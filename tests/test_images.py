@@ -4,6 +4,7 @@ import zlib
 
 import gluon_nst as nst
 from gluon_nst import images
+from gluon_nst.pixels import shown_range, standardisation, to_picture
 
 import mxnet as mx
 import numpy as np
@@ -218,7 +219,7 @@ def test_postprocess_undoes_preprocess_and_clips():
     X = nst.preprocess(mx.nd.array(pixels, dtype="uint8"), (40, 30))
     assert np.allclose(nst.postprocess(X).asnumpy() * 255, pixels, atol=1e-3)
     assert nst.postprocess(X * 100).asnumpy().min() == 0 and nst.postprocess(X * 100).asnumpy().max() == 1
-    assert np.array_equal(np.asarray(images.to_picture(X)), pixels)
+    assert np.array_equal(np.asarray(to_picture(X)), pixels)
 
 
 def test_arrays_go_both_ways_in_np_mode(np_mode):
@@ -295,11 +296,11 @@ def test_pixels_in_every_unit_come_to_the_networks_input():
     bytes_ = np.arange(256, dtype=np.float32)[None, None, :, None].repeat(3, axis=1)
     standardised = nst.preprocess(mx.nd.array(bytes_[0].transpose(1, 2, 0)), (1, 256)).asnumpy()
     for pixels, values, limits in (("bytes", bytes_, (0, 255)), ("unit", bytes_ / 255, (0, 1))):
-        scale, shift = images.standardisation(pixels)
+        scale, shift = standardisation(pixels)
         assert np.allclose(values * scale + shift, standardised, atol=1e-6)
-        low, high = images.shown_range(pixels)
+        low, high = shown_range(pixels)
         assert np.allclose(low, limits[0], atol=1e-4) and np.allclose(high, limits[1], rtol=1e-6)
-    low, high = images.shown_range("standardised")
+    low, high = shown_range("standardised")
     assert np.allclose(low, standardised.min(axis=2, keepdims=True)) and np.allclose(
         high, standardised.max(axis=2, keepdims=True)
     )

@@ -3,9 +3,9 @@
 import pickle
 
 import gluon_nst as nst
-from gluon_nst.images import standardisation
 from gluon_nst.loop import carry_out
 from gluon_nst.objective import Guides, Objective
+from gluon_nst.pixels import standardisation
 from gluon_nst.run import prepare
 from gluon_nst.style_statistics import style_statistic
 from gluon_nst.targets import targets_of

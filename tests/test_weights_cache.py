@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gluon_nst import layers, vgg, weights
 from gluon_nst.errors import WeightsError
-from gluon_nst.images import RGB_MEAN, RGB_STD
+from gluon_nst.pixels import RGB_MEAN, RGB_STD
 from gluon_nst.weights import conversion
 
 import filelock

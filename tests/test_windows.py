@@ -5,10 +5,10 @@ import functools
 import gluon_nst as nst
 from gluon_nst import recipes, windows
 from gluon_nst.canvas import at_layer, canvas
-from gluon_nst.images import in_unit
 from gluon_nst.layers import shape_at
 from gluon_nst.memory import Plan
 from gluon_nst.objective import Guides, Objective
+from gluon_nst.pixels import in_unit
 from gluon_nst.run import prepare
 from gluon_nst.scratch import Scratch
 from gluon_nst.style_statistics import style_statistic

@@ -1,7 +1,7 @@
 """The conversion of a network that was read to the one that runs use, and of Caffe's scale of activations and back.
 
 A converted trunk is a dict of the model zoo's names (`features.0.weight`, …) to float32 NumPy arrays, for a picture in
-RGB that `images.preprocess` has standardised.
+RGB that `pixels.preprocess` has standardised.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from mxnet import cpu, nd
 
 from gluon_nst import layers, vgg
 from gluon_nst.errors import InputError
-from gluon_nst.images import RGB_MEAN, RGB_STD
 from gluon_nst.machine import nd_mode
+from gluon_nst.pixels import RGB_MEAN, RGB_STD
 from gluon_nst.weights import formats
 from gluon_nst.weights.calibration import paint_pictures
 from gluon_nst.weights.formats import Parameters

@@ -8,8 +8,8 @@ import functools
 
 import gluon_nst as nst
 from gluon_nst import objective, pictures, recipes, weights
-from gluon_nst.images import RGB_STD
 from gluon_nst.loop import carry_out
+from gluon_nst.pixels import RGB_STD
 from gluon_nst.run import prepare
 
 import numpy as np
