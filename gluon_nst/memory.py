@@ -17,16 +17,17 @@ from gluon_nst.recipes import OPTIMIZERS, Recipe, style_shape
 from gluon_nst.windows import CUT, Part, cut, smallest_window, whole
 
 # Bytes that a process takes at most, learned from the peaks of whole runs of 0.02 to 1.6 megapixels (scripts/measure_windows.py, whole commands).
-# With MXNet loaded, the network's parameters and a picture; and with the code that oneDNN makes for bfloat16, once more where there
-# were other sizes before.
-_BASE, _BASE_OF = 0.45e9, {"float32": 0.0, "bfloat16": 0.3e9}
-_KEPT_OF_STAGES = {"float32": 0.05e9, "bfloat16": 0.25e9}
+# With MXNet loaded, the network's parameters and a picture; and with the code that oneDNN makes for bfloat16. What is kept of each size
+# that was computed before, and of all of them at most.
+_BASE, _BASE_OF = 0.45e9, {"float32": 0.0, "bfloat16": 0.21e9}
+_KEPT_OF_A_STAGE, _KEPT_OF_STAGES = 0.06e9, {"float32": 0.3e9, "bfloat16": 0.4e9}
 # For every number that a layer puts out, where the network is computed whole; and in windows, below the cut and above it.
 _BYTES_PER_OUTPUT = 10.2
-_BYTES_PER_OUTPUT_BELOW = {"float32": 8.0, "bfloat16": 10.5}
-_BYTES_PER_OUTPUT_ABOVE = {"float32": 4.8, "bfloat16": 3.2}
-# For every pixel of the picture, in windows: the composite and its gradient, the features between the network's two parts.
-_BYTES_PER_PIXEL = 130
+_BYTES_PER_OUTPUT_BELOW = {"float32": 8.6, "bfloat16": 10.5}
+_BYTES_PER_OUTPUT_ABOVE = {"float32": 5.3, "bfloat16": 3.4}
+# For every pixel of the picture, in windows: the composite and its gradient (24), the features between the network's two parts and
+# theirs (64), and the pictures that are made of it.
+_BYTES_PER_PIXEL = 120
 # For every pixel whose features are computed without a gradient.
 _BYTES_PER_STYLE_PIXEL = 1600
 _LEAST_STYLE_WINDOW, _MOST_STYLE_WINDOW = 512, 1536
@@ -94,8 +95,8 @@ def needed(
 
 def _kept(recipe: Recipe, size: tuple[int, int]) -> float:
     """What is kept of the stages before the one of a `size`."""
-    before = any(1.1 * min(stage.shape) < min(size) for stage in recipe.stages)
-    return _of(recipe, _KEPT_OF_STAGES) if before else 0.0
+    before = sum(1.1 * min(stage.shape) < min(size) for stage in recipe.stages)
+    return min(before * _KEPT_OF_A_STAGE, _of(recipe, _KEPT_OF_STAGES))
 
 
 def _columns(recipe: Recipe) -> int:

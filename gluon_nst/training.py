@@ -60,6 +60,7 @@ def epochs(
         state.record.append(epoch)
         last = now
         if _is_over(state, optimiser, recipe, stage):
+            del objective  # the picture takes memory too
             state.end(recipe, develop)
         yield epoch
 

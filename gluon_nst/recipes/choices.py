@@ -31,8 +31,8 @@ class OptimizerFacts(NamedTuple):
 
 
 OPTIMIZERS = {
-    "adam": OptimizerFacts("end", "last", 110),
-    "lbfgs": OptimizerFacts("step", "best", 100, 24),  # 24: two pictures in single precision
+    "adam": OptimizerFacts("end", "last", 60),
+    "lbfgs": OptimizerFacts("step", "best", 60, 12),  # 12: two pictures in half precision
 }
 """Their classes are in optimisers.CLASSES."""
 
