@@ -11,6 +11,7 @@ from gluon_nst.version import __version__
 if TYPE_CHECKING:  # what a type checker and an editor see; __getattr__ below gives the same
     from gluon_nst.composite import GeneratedImage, get_inits
     from gluon_nst.errors import InputError, NSTError, OutOfMemory, WeightsError
+    from gluon_nst.estimates import Estimate, estimate
     from gluon_nst.images import read_image
     from gluon_nst.job import Job, Style
     from gluon_nst.loop import steps, transfer
@@ -28,6 +29,7 @@ machine.prepare_mxnet()  # before anything, here or elsewhere, imports mxnet
 
 __all__ = [
     "Epoch",
+    "Estimate",
     "GeneratedImage",
     "InputError",
     "Job",
@@ -44,6 +46,7 @@ __all__ = [
     "__version__",
     "compute_loss",
     "content_loss",
+    "estimate",
     "extract_features",
     "get_contents",
     "get_inits",
@@ -65,6 +68,7 @@ __all__ = [
 _MODULES = {
     "composite": ("GeneratedImage", "get_inits"),
     "errors": ("InputError", "NSTError", "OutOfMemory", "WeightsError"),
+    "estimates": ("Estimate", "estimate"),
     "images": ("read_image",),
     "pixels": ("postprocess", "preprocess"),
     "job": ("Job", "Style"),

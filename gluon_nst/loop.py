@@ -8,6 +8,7 @@ from typing import Any, Generator, Iterable
 from mxnet import MXNetError
 
 from gluon_nst.errors import InputError, NSTError, OutOfMemory, reason
+from gluon_nst.estimates import tell_if_long
 from gluon_nst.job import Job, Source, Styles
 from gluon_nst.machine import is_out_of_memory, nd_mode_steps, release_memory
 from gluon_nst.memory import more_memory
@@ -123,6 +124,8 @@ def transfer(
     """
     observer = Observers(observers)
     job = Job.customised(content, style, recipe=recipe, seed=seed, weights=weights, device=device, **changes)
-    result = carry_out(prepare(job, observer), observer, state)
+    run = prepare(job, observer)
+    tell_if_long([run], observer)
+    result = carry_out(run, observer, state)
     observer.end(result)
     return result

@@ -6,11 +6,11 @@ import functools
 import itertools
 import math
 import sys
-from typing import Any, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, NamedTuple, Optional, Sequence, Tuple
 
 from gluon_nst.canvas import canvas
 from gluon_nst.errors import InputError
-from gluon_nst.layers import LAYERS, outputs_per_pixel, smallest_side
+from gluon_nst.layers import LAYERS, multiplications, outputs_per_pixel, smallest_side
 from gluon_nst.machine import address_space_is_limited, available_memory
 from gluon_nst.narrow import widest
 from gluon_nst.recipes import OPTIMIZERS, Recipe, style_shape
@@ -19,7 +19,7 @@ from gluon_nst.windows import CUT, Part, cut, smallest_window, whole
 # Bytes that a process takes at most, learned from the peaks of whole runs of 0.02 to 1.6 megapixels (scripts/measure_windows.py, whole commands).
 # With MXNet loaded, the network's parameters and a picture; and with the code that oneDNN makes for bfloat16. What is kept of each size
 # that was computed before, and of all of them at most.
-_BASE, _BASE_OF = 0.45e9, {"float32": 0.0, "bfloat16": 0.21e9}
+_BASE, _BASE_OF = 0.47e9, {"float32": 0.0, "bfloat16": 0.25e9}
 _KEPT_OF_A_STAGE, _KEPT_OF_STAGES = 0.06e9, {"float32": 0.3e9, "bfloat16": 0.4e9}
 # For every number that a layer puts out, where the network is computed whole; and in windows, below the cut and above it.
 _BYTES_PER_OUTPUT = 10.2
@@ -31,6 +31,9 @@ _BYTES_PER_PIXEL = 120
 # For every pixel whose features are computed without a gradient.
 _BYTES_PER_STYLE_PIXEL = 1600
 _LEAST_STYLE_WINDOW, _MOST_STYLE_WINDOW = 512, 1536
+
+_MULTIPLICATIONS_PER_OUTPUT = 600
+"""That take as long as to put one number out."""
 
 _BELOW = (736, 608, 512, 384, 256, 192, 128, 96, 64)
 _ABOVE = (None, 2944, 2048, 1440, 1024, 736, 512, 384)
@@ -66,10 +69,14 @@ def _of(recipe: Recipe, numbers: dict[str, float]) -> float:
     return numbers.get(recipe.precision, numbers["bfloat16"])
 
 
+def _of_window(part: Part, per_pixel: Callable[[int], float]) -> float:
+    """A sum over the layers of a part for one window; `per_pixel` gives it for all up to one of them."""
+    return math.prod(part.shape) * part.stride**2 * (per_pixel(part.layers[-1]) - per_pixel(part.layers.start - 1))
+
+
 def _outputs(part: Part) -> float:
     """How many numbers the layers of a part put out for one window."""
-    per_pixel = outputs_per_pixel(part.layers[-1]) - outputs_per_pixel(part.layers.start - 1)
-    return math.prod(part.shape) * part.stride**2 * per_pixel
+    return _of_window(part, outputs_per_pixel)
 
 
 def needed(
@@ -122,7 +129,7 @@ def plan(recipe: Recipe, size: tuple[int, int], styles: StyleSizes, memory: floa
     for parts in _cuts(recipe.last_layer, of_canvas, columns):
         in_windows = kept + needed(recipe, of_canvas, parts, min(side * side, largest))
         if in_windows <= memory:
-            found.append((_work(parts), in_windows, parts))
+            found.append((work(parts), in_windows, parts))
     if not found:
         return None
     _, in_windows, parts = min(found, key=lambda each: each[:2])
@@ -153,9 +160,15 @@ def _cuts(last: int, size: tuple[int, int], columns: int) -> list[list[Part]]:
     return cuts
 
 
-def _work(parts: Sequence[Part]) -> float:
-    """How long the parts take, in arbitrary units: the numbers that their layers put out, twice where there are several windows."""
-    return sum(part.number * _outputs(part) * (4 / 3 if part.number > 1 else 1) for part in parts)
+def work(parts: Sequence[Part]) -> float:
+    """How long an evaluation takes, in arbitrary units: the numbers that the layers put out and their multiplications, which take
+    about as long; in several windows all are computed once more."""
+    return sum(
+        part.number
+        * (_outputs(part) + _of_window(part, multiplications) / _MULTIPLICATIONS_PER_OUTPUT)
+        * (4 / 3 if part.number > 1 else 1)
+        for part in parts
+    )
 
 
 def _scaled(size: tuple[int, int], thousandths: int) -> tuple[int, int]:

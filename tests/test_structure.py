@@ -19,7 +19,7 @@ FLOORS = """
     machine.device machine.arrays machine recipes.choices recipes.rules recipes.schema recipes.files
     recipes.changes recipes.reference recipes job records colours pixels images regions sums style_statistics vgg losses narrow canvas memory
     graph composite scratch objective lbfgs optimisers provenance state training weights.calibration weights.downloads weights.formats
-    weights.conversion weights.cache weights.sources weights.finding weights inputs run figures
+    weights.conversion weights.cache weights.sources weights.finding weights inputs run estimates figures
     result targets loop observers.progress observers.snapshots observers.film observers.window observers apart
     experiments.trials experiments.designs experiments pictures cli.options cli.parser cli.outputs cli.weights
     cli.info cli.pictures cli.sheets cli.doing cli.main cli __main__

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from gluon_nst import recipes
 from gluon_nst.cli.outputs import check_distinct, check_writable_with, place, tell_place, writing
 from gluon_nst.errors import InputError, NSTError
+from gluon_nst.estimates import tell_if_long
 from gluon_nst.files import check_writable
 from gluon_nst.images import check_picture_writable, open_picture
 from gluon_nst.inputs import inputs
@@ -145,6 +146,7 @@ class _Following:
     def carry_out(self, job: Job) -> Result:
         """The Result of a job; where it was stopped, or could not go on, of as much of it as there is a picture of."""
         run, state = prepare(job, self.bar), State()
+        tell_if_long([run], self.bar)
         with self.bar:
             try:
                 result = carry_out(run, self._observer, state)

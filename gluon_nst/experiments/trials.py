@@ -20,6 +20,7 @@ from PIL import Image
 
 from gluon_nst.apart import carry_out_apart
 from gluon_nst.errors import InputError, NSTError, reason
+from gluon_nst.estimates import tell_if_long
 from gluon_nst.figures import Cell, sheet
 from gluon_nst.files import given
 from gluon_nst.images import Picture, open_picture, read_made
@@ -137,7 +138,9 @@ class Experiment:
         observer, folder = Observers.of(observer), given(folder)
         prepared = prepared or self.prepare(observer)
         folder.mkdir(parents=True, exist_ok=True)
-        sizes = {run.sizes for run in prepared.values() if isinstance(run, Run)}
+        runs = [(trial, run) for trial in self.trials for run in [prepared[trial.name]] if isinstance(run, Run)]
+        tell_if_long([run for trial, run in runs if not kept(trial.path(folder), run)], observer)
+        sizes = {run.sizes for _, run in runs}
         # Every size that MXNet has seen takes memory for good: where there are several, each run has a process of its own.
         take = carry_out_apart if len(sizes) > 1 else carry_out
         for trial in self.trials:

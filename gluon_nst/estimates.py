@@ -1,0 +1,190 @@
+"""Estimates: the memory and the time that a run will take, from its plan and a few evaluations that are timed on this machine."""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from typing import Any, Iterable, NamedTuple, Sequence
+
+import numpy as np
+from mxnet import nd
+
+from gluon_nst.job import Job
+from gluon_nst.layers import multiplications, shape_at
+from gluon_nst.machine import nd_mode, release_memory
+from gluon_nst.memory import work
+from gluon_nst.objective import Objective
+from gluon_nst.observer import Observer
+from gluon_nst.recipes import Recipe
+from gluon_nst.run import Run, prepare
+from gluon_nst.style_statistics import style_statistic
+from gluon_nst.vgg import truncated_vgg19
+from gluon_nst.windows import Part, cut, whole
+
+NDArray = Any
+
+LONG = 600
+"""Seconds: a run that takes longer says so before it begins."""
+
+_NEVER_LONG = 3e12
+"""Multiplications, forward: so few are done in that time on any machine."""
+_SMALL, _LARGE = (128, 128), (384, 384)
+_WINDOW = 208, 208
+"""Sizes, in pixels, that are timed: whole, and the large one in windows of this size too."""
+_STYLE = 64, 64
+"""That of the noise whose statistics are what these evaluations come near."""
+
+
+class Estimate(NamedTuple):
+    """What a run will take."""
+
+    memory: float
+    """Bytes of the process at most."""
+    seconds: float
+
+
+def objective_on_noise(
+    recipe: Recipe, net: Any, size: tuple[int, int], parts: Sequence[Part], device: Any
+) -> Objective:
+    """The Objective of a recipe for noise of a `size` (height, width): as fast, and as large, as that of a run."""
+    random = np.random.default_rng(0)
+
+    def noise(shape: tuple[int, ...]) -> NDArray:
+        return nd.array(random.standard_normal(shape, dtype=np.float32), ctx=device)
+
+    X = noise((1, 3, *size))
+    X.attach_grad()
+    contents = [nd.zeros(shape_at(layer, size), ctx=device) for layer in recipe.content_layers]
+    statistic = style_statistic(recipe)
+    styles = [statistic.of(noise(shape_at(layer, _STYLE))) for layer in recipe.style_layers]
+    return Objective(net, X, contents, styles, recipe, statistic, parts=parts)
+
+
+class _Timed(NamedTuple):
+    """Seconds of an evaluation: of the first one, which makes what the others use, and of the next."""
+
+    first: float
+    next: float
+
+
+class _Speed:
+    """How fast the evaluations of a run are on this machine; each is timed when it is asked for."""
+
+    def __init__(self, run: Run) -> None:
+        self._recipe, self._device, self._trunk = run.recipe, run.device, run.trunk
+
+    @functools.cached_property
+    def _net(self) -> Any:
+        recipe = self._recipe
+        parameters = self._trunk.parameters(recipe.last_layer, recipe.activation_scale)
+        return truncated_vgg19(parameters, recipe.last_layer, self._device, recipe.pooling, recipe.padding)
+
+    def _time(self, size: tuple[int, int], parts: Sequence[Part]) -> _Timed:
+        evaluate = objective_on_noise(self._recipe, self._net, size, parts, self._device)
+        seconds = []
+        for _ in range(3):
+            begun = time.perf_counter()
+            evaluate()
+            nd.waitall()
+            seconds.append(time.perf_counter() - begun)
+        return _Timed(seconds[0], min(seconds[1:]))
+
+    @functools.cached_property
+    def _small(self) -> _Timed:
+        return self._time(_SMALL, whole(self._recipe.last_layer, _SMALL))
+
+    @functools.cached_property
+    def _large(self) -> _Timed:
+        return self._time(_LARGE, whole(self._recipe.last_layer, _LARGE))
+
+    @functools.cached_property
+    def _fixed(self) -> float:
+        """What an evaluation takes at any size."""
+        small, large = (work(whole(self._recipe.last_layer, size)) for size in (_SMALL, _LARGE))
+        return max(0.0, (self._small.next * large - self._large.next * small) / (large - small))
+
+    @functools.cached_property
+    def _whole(self) -> float:
+        """Seconds for each unit of work."""
+        return (self._large.next - self._fixed) / work(whole(self._recipe.last_layer, _LARGE))
+
+    @functools.cached_property
+    def _in_windows(self) -> float:
+        parts = cut(self._recipe.last_layer, _LARGE, _WINDOW)
+        return (self._time(_LARGE, parts).next - self._fixed) / work(parts)
+
+    def evaluation(self, parts: Sequence[Part]) -> float:
+        """Seconds of an evaluation."""
+        windowed = any(part.number > 1 for part in parts)
+        return self._fixed + (self._in_windows if windowed else self._whole) * work(parts)
+
+    def seconds(self, run: Run) -> float:
+        """Those of a run by the same recipe, but for its stages."""
+        seconds = 0.0
+        for stage in run.recipe.stages:
+            pictures = [run.canvas(stage).size, *(run.style_shape(style, stage) for style in run.styles)]
+            # The features of the content picture and of the styles are computed once: forward, a third of an evaluation.
+            features = sum(self._whole * work(whole(run.recipe.last_layer, size)) / 3 for size in pictures)
+            making = self._large.first - self._large.next
+            seconds += making + features + stage.epochs * self.evaluation(run.plan(stage).parts)
+        return seconds
+
+    def seconds_at_most(self, run: Run) -> float:
+        """More than they will be: by the smallest size that is timed, where a pixel costs the most."""
+        pixels = sum(stage.epochs * math.prod(run.canvas(stage).size) for stage in run.recipe.stages)
+        return self._small.first * len(run.recipe.stages) + 2 * pixels * self._small.next / math.prod(_SMALL)
+
+
+@nd_mode
+def estimate(job: Job | Run) -> Estimate:
+    """What a job will take on this machine, of memory and of time, if its loss does not settle before its epochs are done.
+
+    The memory is what its plan counts on; the time is that of a few evaluations of its objective, which are timed, at its sizes.
+    It takes some seconds. Raises the errors of `prepare`.
+    """
+    run = job if isinstance(job, Run) else prepare(job)
+    seconds = _Speed(run).seconds(run)
+    release_memory()
+    return Estimate(_memory(run), seconds)
+
+
+def _memory(run: Run) -> float:
+    return max(run.plan(stage).needed for stage in run.recipe.stages)
+
+
+@nd_mode
+def tell_if_long(runs: Iterable[Run], observer: Observer) -> None:
+    """Let an observer know how long the `runs`, one after the other, will take, if that is more than ten minutes."""
+    runs = [run for run in runs if _multiplications(run) > _NEVER_LONG]
+    speeds: dict[Any, _Speed] = {}
+    for run in runs:
+        speeds.setdefault(_alike(run), _Speed(run))
+    if sum(speeds[_alike(run)].seconds_at_most(run) for run in runs) <= LONG:
+        return
+    seconds = sum(speeds[_alike(run)].seconds(run) for run in runs)
+    release_memory()
+    if seconds > LONG:
+        memory = max(map(_memory, runs))
+        observer.note(f"this will take about {_told(seconds)}, and up to {memory / 1e9:.1f} GB of memory")
+
+
+def _alike(run: Run) -> Any:
+    """What the speed of a run's evaluations depends on, beside their size."""
+    recipe = run.recipe
+    layers = tuple(recipe.content_layers), tuple(recipe.style_layers)
+    return layers, recipe.precision, recipe.pooling, recipe.padding, recipe.style_statistic, recipe.activation_scale
+
+
+def _multiplications(run: Run) -> float:
+    pixels = sum(stage.epochs * math.prod(stage.shape) for stage in run.recipe.stages)
+    return pixels * multiplications(run.recipe.last_layer)
+
+
+def _told(seconds: float) -> str:
+    """A time in words.
+
+    >>> _told(754), _told(9000)
+    ('13 minutes', '2.5 hours')
+    """
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

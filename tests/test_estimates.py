@@ -1,0 +1,149 @@
+"""What a run will take is told before it begins: its memory and its time."""
+
+import math
+
+import gluon_nst as nst
+from gluon_nst import estimates
+from gluon_nst.estimates import tell_if_long
+from gluon_nst.experiments import sweep
+from gluon_nst.memory import work
+from gluon_nst.run import prepare
+
+import pytest
+
+from commands import SHALLOW
+
+FIXED, WHOLE, WINDOWED, MAKING = 0.25, 2e-8, 3e-8, 1.5
+"""The machine that the tests run on: seconds of an evaluation, for each unit of work whole and in windows, and before the first."""
+
+
+class Notes(nst.Observer):
+    def __init__(self):
+        self.lines = []
+
+    def note(self, line):
+        self.lines.append(line)
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine whose seconds are known; gives what it has timed."""
+    timed = []
+
+    def time(self, size, parts):
+        timed.append((size, sum(part.number for part in parts)))
+        factor = WINDOWED if any(part.number > 1 for part in parts) else WHOLE
+        seconds = FIXED + factor * work(parts)
+        return estimates._Timed(seconds + MAKING, seconds)
+
+    monkeypatch.setattr(estimates._Speed, "_time", time)
+    monkeypatch.setattr(estimates._Speed, "_net", None)
+    return timed
+
+
+@pytest.fixture
+def timing(monkeypatch):
+    """Runs of any size are timed."""
+    monkeypatch.setattr(estimates, "_NEVER_LONG", 0)
+
+
+def test_the_time_is_that_of_the_evaluations_of_every_stage_and_of_what_comes_before_them(job, machine):
+    run = prepare(job(sizes=[(64, 96), (128, 192)], epochs=[500, 200]))
+    found = nst.estimate(run)
+    evaluations = seconds = 0
+    for stage, epochs in zip(run.recipe.stages, (500, 200)):
+        units = work(run.plan(stage).parts)
+        evaluations += epochs * (FIXED + WHOLE * units)
+        seconds += MAKING + 2 * WHOLE * units / 3  # the content's features, and the style's
+    assert found.seconds == pytest.approx(evaluations + seconds)
+    assert found.memory == max(run.plan(stage).needed for stage in run.recipe.stages)
+
+
+def test_what_is_computed_in_windows_is_timed_in_windows(job, machine):
+    size = (512, 768)
+    whole = nst.estimate(job(sizes=[size], epochs=[100], memory=20e9))
+    assert [number for _, number in machine] == [1, 1]
+    run = prepare(job(sizes=[size], epochs=[100], memory=1.0e9))
+    parts = run.plan(run.recipe.stages[0]).parts
+    found = nst.estimate(run)
+    assert machine[-1][1] > 2 and found.memory < 1.0e9 < whole.memory
+    assert found.seconds - whole.seconds == pytest.approx(
+        100 * (WINDOWED * work(parts) - WHOLE * work(prepare(job(sizes=[size], epochs=[100])).plan(run.recipe.stages[0]).parts)),
+        rel=1e-3,
+    )  # fmt: skip
+
+
+def test_a_long_run_is_told_of_with_its_time_and_its_memory(job, machine, timing):
+    run = prepare(job(sizes=[(64, 96)], epochs=[6000]))
+    seconds, memory = nst.estimate(run)[::-1]
+    notes = Notes()
+    tell_if_long([run], notes)
+    minutes = round(seconds / 60)
+    assert minutes >= 25
+    assert notes.lines == [f"this will take about {minutes} minutes, and up to {memory / 1e9:.1f} GB of memory"]
+
+
+def test_several_runs_are_told_of_together(job, machine, timing):
+    runs = [prepare(job(sizes=[(64, 96)], epochs=[epochs])) for epochs in (1000, 1500, 2000)]
+    notes = Notes()
+    for run in runs[:2]:
+        tell_if_long([run], notes)
+    assert notes.lines == []
+    tell_if_long(runs, notes)
+    assert [line.split(" minutes")[0] for line in notes.lines] == [
+        f"this will take about {sum(nst.estimate(run).seconds for run in runs) / 60:.0f}"
+    ]
+
+
+def test_of_a_run_that_is_short_in_any_case_little_is_timed(job, machine, timing):
+    notes = Notes()
+    tell_if_long([prepare(job(sizes=[(64, 96)], epochs=[300]))], notes)
+    assert notes.lines == [] and [size for size, _ in machine] == [(128, 128)]
+
+
+def test_of_a_tiny_run_nothing_is_timed(job, machine):
+    tell_if_long([prepare(job(sizes=[(64, 96)], epochs=[300]))], Notes())
+    assert machine == []
+
+
+def test_the_estimate_of_a_job_is_measured(job):
+    small, large = (nst.estimate(job(sizes=[(side, side)], epochs=[50])).seconds for side in (64, 512))
+    assert 0 < small < large < math.inf
+
+
+@pytest.mark.parametrize("seconds, told", [(754, "13 minutes"), (5300, "88 minutes"), (9000, "2.5 hours")])
+def test_a_time_is_told_in_words(seconds, told):
+    assert estimates._told(seconds) == told
+
+
+# -- where it is told -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def long(monkeypatch, machine, timing):
+    """Any run is long."""
+    monkeypatch.setattr(estimates, "LONG", 0)
+
+
+def test_transfer_tells_its_observers(run, long):
+    notes = Notes()
+    run(observers=[notes], content_layers=["conv1_1"], style_layers=["conv1_1"])
+    assert len([line for line in notes.lines if line.startswith("this will take about ")]) == 1
+
+
+def test_the_command_tells_it_once(render, long):
+    status, _, err = render(*SHALLOW)
+    assert status == 0 and err.count("this will take about ") == 1
+
+
+def test_a_sweep_tells_it_once_of_the_cells_that_are_left(content, style, weights_file, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr("gluon_nst.experiments.trials.tell_if_long", lambda runs, observer: told.append(len(runs)))
+    options = {
+        "recipe": "d2l-2019", "weights": str(weights_file), "sizes": [(32, 48)], "epochs": [2],
+        "content_layers": ["conv1_1"], "style_layers": ["conv1_1"],
+    }  # fmt: skip
+    for values in ([1.0, 2.0], [1.0, 2.0, 3.0]):
+        experiment = sweep(content, style, {"style_weight": values}, **options)
+        assert not any(outcome.failed for outcome in experiment.run(tmp_path))
+    assert told == [2, 1]
