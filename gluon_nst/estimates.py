@@ -27,7 +27,7 @@ NDArray = Any
 LONG = 600
 """Seconds: a run that takes longer says so before it begins."""
 
-_NEVER_LONG = 3e12
+NEVER_LONG = 3e12
 """Multiplications, forward: so few are done in that time on any machine."""
 _SMALL, _LARGE = (128, 128), (384, 384)
 _WINDOW = 208, 208
@@ -61,14 +61,14 @@ def objective_on_noise(
     return Objective(net, X, contents, styles, recipe, statistic, parts=parts)
 
 
-class _Timed(NamedTuple):
+class Timed(NamedTuple):
     """Seconds of an evaluation: of the first one, which makes what the others use, and of the next."""
 
     first: float
     next: float
 
 
-class _Speed:
+class Speed:
     """How fast the evaluations of a run are on this machine; each is timed when it is asked for."""
 
     def __init__(self, run: Run) -> None:
@@ -80,7 +80,8 @@ class _Speed:
         parameters = self._trunk.parameters(recipe.last_layer, recipe.activation_scale)
         return truncated_vgg19(parameters, recipe.last_layer, self._device, recipe.pooling, recipe.padding)
 
-    def _time(self, size: tuple[int, int], parts: Sequence[Part]) -> _Timed:
+    def time(self, size: tuple[int, int], parts: Sequence[Part]) -> Timed:
+        """The seconds of evaluations for a picture of a `size` (height, width) in these parts."""
         evaluate = objective_on_noise(self._recipe, self._net, size, parts, self._device)
         seconds = []
         for _ in range(3):
@@ -88,15 +89,15 @@ class _Speed:
             evaluate()
             nd.waitall()
             seconds.append(time.perf_counter() - begun)
-        return _Timed(seconds[0], min(seconds[1:]))
+        return Timed(seconds[0], min(seconds[1:]))
 
     @functools.cached_property
-    def _small(self) -> _Timed:
-        return self._time(_SMALL, whole(self._recipe.last_layer, _SMALL))
+    def _small(self) -> Timed:
+        return self.time(_SMALL, whole(self._recipe.last_layer, _SMALL))
 
     @functools.cached_property
-    def _large(self) -> _Timed:
-        return self._time(_LARGE, whole(self._recipe.last_layer, _LARGE))
+    def _large(self) -> Timed:
+        return self.time(_LARGE, whole(self._recipe.last_layer, _LARGE))
 
     @functools.cached_property
     def _fixed(self) -> float:
@@ -112,7 +113,7 @@ class _Speed:
     @functools.cached_property
     def _in_windows(self) -> float:
         parts = cut(self._recipe.last_layer, _LARGE, _WINDOW)
-        return (self._time(_LARGE, parts).next - self._fixed) / work(parts)
+        return (self.time(_LARGE, parts).next - self._fixed) / work(parts)
 
     def evaluation(self, parts: Sequence[Part]) -> float:
         """Seconds of an evaluation."""
@@ -144,7 +145,7 @@ def estimate(job: Job | Run) -> Estimate:
     It takes some seconds. Raises the errors of `prepare`.
     """
     run = job if isinstance(job, Run) else prepare(job)
-    seconds = _Speed(run).seconds(run)
+    seconds = Speed(run).seconds(run)
     release_memory()
     return Estimate(_memory(run), seconds)
 
@@ -156,17 +157,17 @@ def _memory(run: Run) -> float:
 @nd_mode
 def tell_if_long(runs: Iterable[Run], observer: Observer) -> None:
     """Let an observer know how long the `runs`, one after the other, will take, if that is more than ten minutes."""
-    runs = [run for run in runs if _multiplications(run) > _NEVER_LONG]
-    speeds: dict[Any, _Speed] = {}
+    runs = [run for run in runs if _multiplications(run) > NEVER_LONG]
+    speeds: dict[Any, Speed] = {}
     for run in runs:
-        speeds.setdefault(_alike(run), _Speed(run))
+        speeds.setdefault(_alike(run), Speed(run))
     if sum(speeds[_alike(run)].seconds_at_most(run) for run in runs) <= LONG:
         return
     seconds = sum(speeds[_alike(run)].seconds(run) for run in runs)
     release_memory()
     if seconds > LONG:
         memory = max(map(_memory, runs))
-        observer.note(f"this will take about {_told(seconds)}, and up to {memory / 1e9:.1f} GB of memory")
+        observer.note(f"this will take about {in_words(seconds)}, and up to {memory / 1e9:.1f} GB of memory")
 
 
 def _alike(run: Run) -> Any:
@@ -181,10 +182,10 @@ def _multiplications(run: Run) -> float:
     return pixels * multiplications(run.recipe.last_layer)
 
 
-def _told(seconds: float) -> str:
+def in_words(seconds: float) -> str:
     """A time in words.
 
-    >>> _told(754), _told(9000)
+    >>> in_words(754), in_words(9000)
     ('13 minutes', '2.5 hours')
     """
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

@@ -51,9 +51,9 @@ def steps(job: Job | Run, state: State | None = None) -> Generator[State, None, 
                 yield state
         if state.status == "running":  # it was stopped between its last epoch and its end
             state.status = "complete"
-    except (MemoryError, MXNetError) as error:
+    except (MemoryError, MXNetError, NSTError) as error:
         if not is_out_of_memory(error):
-            if not state.record:
+            if isinstance(error, InputError) or not state.record:
                 raise
             state.status, state.note = "failed", f"the run failed: {reason(error)}"
             return

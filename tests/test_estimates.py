@@ -34,17 +34,16 @@ def machine(monkeypatch):
         timed.append((size, sum(part.number for part in parts)))
         factor = WINDOWED if any(part.number > 1 for part in parts) else WHOLE
         seconds = FIXED + factor * work(parts)
-        return estimates._Timed(seconds + MAKING, seconds)
+        return estimates.Timed(seconds + MAKING, seconds)
 
-    monkeypatch.setattr(estimates._Speed, "_time", time)
-    monkeypatch.setattr(estimates._Speed, "_net", None)
+    monkeypatch.setattr(estimates.Speed, "time", time)
     return timed
 
 
 @pytest.fixture
 def timing(monkeypatch):
     """Runs of any size are timed."""
-    monkeypatch.setattr(estimates, "_NEVER_LONG", 0)
+    monkeypatch.setattr(estimates, "NEVER_LONG", 0)
 
 
 def test_the_time_is_that_of_the_evaluations_of_every_stage_and_of_what_comes_before_them(job, machine):
@@ -113,7 +112,7 @@ def test_the_estimate_of_a_job_is_measured(job):
 
 @pytest.mark.parametrize("seconds, told", [(754, "13 minutes"), (5300, "88 minutes"), (9000, "2.5 hours")])
 def test_a_time_is_told_in_words(seconds, told):
-    assert estimates._told(seconds) == told
+    assert estimates.in_words(seconds) == told
 
 
 # -- where it is told -------------------------------------------------------------------------------------------------
