@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import time
-from typing import Any, Iterable, NamedTuple, Sequence
+from typing import Any, Iterator, NamedTuple, Sequence
 
 import numpy as np
-from mxnet import nd
+from mxnet import MXNetError, nd
 
 from gluon_nst.job import Job
 from gluon_nst.layers import multiplications, shape_at
 from gluon_nst.machine import nd_mode, release_memory
-from gluon_nst.memory import work
+from gluon_nst.memory import allowed_memory, needed, work
 from gluon_nst.objective import Objective
 from gluon_nst.observer import Observer
-from gluon_nst.recipes import Recipe
+from gluon_nst.recipes import Recipe, Stage
 from gluon_nst.run import Run, prepare
+from gluon_nst.state import State
 from gluon_nst.style_statistics import style_statistic
 from gluon_nst.vgg import truncated_vgg19
 from gluon_nst.windows import Part, cut, whole
@@ -29,9 +31,8 @@ LONG = 600
 
 NEVER_LONG = 3e12
 """Multiplications, forward: so few are done in that time on any machine."""
-_SMALL, _LARGE = (128, 128), (384, 384)
-_WINDOW = 208, 208
-"""Sizes, in pixels, that are timed: whole, and the large one in windows of this size too."""
+_SMALL, _LARGE = (128, 128), ((384, 384), (256, 256), (192, 192))
+"""Sizes, in pixels, that are timed: a small one, and the first of the large ones that fits into the memory that the run may take."""
 _STYLE = 64, 64
 """That of the noise whose statistics are what these evaluations come near."""
 
@@ -61,6 +62,11 @@ def objective_on_noise(
     return Objective(net, X, contents, styles, recipe, statistic, parts=parts)
 
 
+def _large(run: Run) -> tuple[int, int]:
+    allowed = allowed_memory(run.memory, run.device)
+    return next((size for size in _LARGE if needed(run.recipe, size) <= allowed), _LARGE[-1])
+
+
 class Timed(NamedTuple):
     """Seconds of an evaluation: of the first one, which makes what the others use, and of the next."""
 
@@ -72,7 +78,7 @@ class Speed:
     """How fast the evaluations of a run are on this machine; each is timed when it is asked for."""
 
     def __init__(self, run: Run) -> None:
-        self._recipe, self._device, self._trunk = run.recipe, run.device, run.trunk
+        self._recipe, self._device, self._trunk, self._size = run.recipe, run.device, run.trunk, _large(run)
 
     @functools.cached_property
     def _net(self) -> Any:
@@ -97,44 +103,48 @@ class Speed:
 
     @functools.cached_property
     def _large(self) -> Timed:
-        return self.time(_LARGE, whole(self._recipe.last_layer, _LARGE))
+        return self.time(self._size, whole(self._recipe.last_layer, self._size))
 
     @functools.cached_property
     def _fixed(self) -> float:
         """What an evaluation takes at any size."""
-        small, large = (work(whole(self._recipe.last_layer, size)) for size in (_SMALL, _LARGE))
+        small, large = (work(whole(self._recipe.last_layer, size)) for size in (_SMALL, self._size))
         return max(0.0, (self._small.next * large - self._large.next * small) / (large - small))
 
     @functools.cached_property
     def _whole(self) -> float:
         """Seconds for each unit of work."""
-        return (self._large.next - self._fixed) / work(whole(self._recipe.last_layer, _LARGE))
+        return (self._large.next - self._fixed) / work(whole(self._recipe.last_layer, self._size))
 
     @functools.cached_property
     def _in_windows(self) -> float:
-        parts = cut(self._recipe.last_layer, _LARGE, _WINDOW)
-        return (self.time(_LARGE, parts).next - self._fixed) / work(parts)
+        window = self._size[0] // 2 + 16
+        parts = cut(self._recipe.last_layer, self._size, (window, window))
+        return (self.time(self._size, parts).next - self._fixed) / work(parts)
 
     def evaluation(self, parts: Sequence[Part]) -> float:
         """Seconds of an evaluation."""
         windowed = any(part.number > 1 for part in parts)
         return self._fixed + (self._in_windows if windowed else self._whole) * work(parts)
 
-    def seconds(self, run: Run) -> float:
-        """Those of a run by the same recipe, but for its stages."""
+    def seconds(self, run: Run, state: State) -> float:
+        """Those of what is left to do of a run by the same recipe, but for its stages."""
         seconds = 0.0
-        for stage in run.recipe.stages:
+        for stage, epochs in _left(run, state):
             pictures = [run.canvas(stage).size, *(run.style_shape(style, stage) for style in run.styles)]
             # The features of the content picture and of the styles are computed once: forward, a third of an evaluation.
             features = sum(self._whole * work(whole(run.recipe.last_layer, size)) / 3 for size in pictures)
             making = self._large.first - self._large.next
-            seconds += making + features + stage.epochs * self.evaluation(run.plan(stage).parts)
+            seconds += making + features + epochs * self.evaluation(run.plan(stage).parts)
         return seconds
 
-    def seconds_at_most(self, run: Run) -> float:
-        """More than they will be: by the smallest size that is timed, where a pixel costs the most."""
-        pixels = sum(stage.epochs * math.prod(run.canvas(stage).size) for stage in run.recipe.stages)
-        return self._small.first * len(run.recipe.stages) + 2 * pixels * self._small.next / math.prod(_SMALL)
+    def seconds_at_most(self, run: Run, state: State) -> float:
+        """More than they will be, by the smallest size that is timed, where a pixel costs the most."""
+        seconds = 0.0
+        for stage, epochs in _left(run, state):
+            pixels = math.prod(run.canvas(stage).size)
+            seconds += self._small.first + epochs * self._small.next * max(1, 2 * pixels / math.prod(_SMALL))
+        return seconds
 
 
 @nd_mode
@@ -145,9 +155,10 @@ def estimate(job: Job | Run) -> Estimate:
     It takes some seconds. Raises the errors of `prepare`.
     """
     run = job if isinstance(job, Run) else prepare(job)
-    seconds = Speed(run).seconds(run)
-    release_memory()
-    return Estimate(_memory(run), seconds)
+    try:
+        return Estimate(_memory(run), Speed(run).seconds(run, State()))
+    finally:
+        release_memory()
 
 
 def _memory(run: Run) -> float:
@@ -155,30 +166,52 @@ def _memory(run: Run) -> float:
 
 
 @nd_mode
-def tell_if_long(runs: Iterable[Run], observer: Observer) -> None:
-    """Let an observer know how long the `runs`, one after the other, will take, if that is more than ten minutes."""
-    runs = [run for run in runs if _multiplications(run) > NEVER_LONG]
+def tell_if_long(runs: Sequence[Run], observer: Observer, state: State | None = None) -> None:
+    """Let an observer know how long the `runs`, one after the other, will take, if that is more than ten minutes.
+
+    `state` is what the one run goes on from. Where there is no memory to time anything nothing is told: the run itself will say so.
+    """
+    state = state or State()
+    if sum(_multiplications(run, state) for run in runs) <= NEVER_LONG:
+        return
     speeds: dict[Any, Speed] = {}
     for run in runs:
         speeds.setdefault(_alike(run), Speed(run))
-    if sum(speeds[_alike(run)].seconds_at_most(run) for run in runs) <= LONG:
-        return
-    seconds = sum(speeds[_alike(run)].seconds(run) for run in runs)
+    with contextlib.suppress(MemoryError, MXNetError):
+        seconds = sum(speeds[_alike(run)].seconds_at_most(run, state) for run in runs)
+        if seconds > LONG:
+            seconds = sum(speeds[_alike(run)].seconds(run, state) for run in runs)
+        if seconds > LONG:
+            memory = max(map(_memory, runs))
+            observer.note(f"this will take about {in_words(seconds)}, and up to {memory / 1e9:.1f} GB of memory")
+    del speeds
     release_memory()
-    if seconds > LONG:
-        memory = max(map(_memory, runs))
-        observer.note(f"this will take about {in_words(seconds)}, and up to {memory / 1e9:.1f} GB of memory")
+
+
+def _left(run: Run, state: State) -> Iterator[tuple[Stage, int]]:
+    """The stages that are left of a run, and the epochs of each."""
+    done = len(state.images)
+    for number, stage in enumerate(run.recipe.stages[done:]):
+        yield stage, max(stage.epochs - (state.epoch if number == 0 and state.optimiser else 0), 0)
 
 
 def _alike(run: Run) -> Any:
     """What the speed of a run's evaluations depends on, beside their size."""
-    recipe = run.recipe
+    recipe, large = run.recipe, _large(run)
     layers = tuple(recipe.content_layers), tuple(recipe.style_layers)
-    return layers, recipe.precision, recipe.pooling, recipe.padding, recipe.style_statistic, recipe.activation_scale
+    return (
+        large,
+        layers,
+        recipe.precision,
+        recipe.pooling,
+        recipe.padding,
+        recipe.style_statistic,
+        recipe.activation_scale,
+    )
 
 
-def _multiplications(run: Run) -> float:
-    pixels = sum(stage.epochs * math.prod(stage.shape) for stage in run.recipe.stages)
+def _multiplications(run: Run, state: State) -> float:
+    pixels = sum(epochs * math.prod(stage.shape) for stage, epochs in _left(run, state))
     return pixels * multiplications(run.recipe.last_layer)
 
 

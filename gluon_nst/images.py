@@ -16,6 +16,7 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from gluon_nst.errors import InputError, reason
 from gluon_nst.files import check_writable, given, reading, written_whole
+from gluon_nst.pixels import RESIZES, preprocess
 
 SMALLEST_SIDE = 16
 """Pictures with a shorter side, in pixels, are refused: there is nothing in them to transfer."""
@@ -103,6 +104,12 @@ class Picture(NamedTuple):
     def array(self) -> NDArray:
         """The pixels as a uint8 NDArray, height × width × 3."""
         return nd.array(np.asarray(self.image), dtype=np.uint8)
+
+    def preprocessed(self, image_shape: tuple[int, int], resize: str) -> NDArray:
+        """`pixels.preprocess` of it; Pillow's ways to resize take the PIL image itself, of which no array is made."""
+        way = RESIZES[resize]
+        img = self.array if way is None else nd.array(np.asarray(self.image.resize(image_shape, way)), dtype=np.uint8)
+        return preprocess(img, image_shape, resize)
 
 
 @contextlib.contextmanager

@@ -98,6 +98,11 @@ class LBFGS:
         self.x = x
         self._bound()
 
+    @property
+    def reached(self) -> Array:
+        """The point of the lowest loss so far, but for what the noise of the losses hides: where the step at work set out from."""
+        return self.x if self._from_loss is None else self._from_x
+
     def step(self, loss: float, gradient: Array) -> None:
         """Take the `loss` and the `gradient` at `x`, and decide where they are wanted next."""
         before = self._from_loss
@@ -129,7 +134,7 @@ class LBFGS:
         self._length = min(max(minimum, 0.1 * self._length), 0.5 * self._length)
 
     def _set_out(self, loss: float, gradient: Array) -> None:
-        """Set out from `x`, the lowest so far but for what the noise of the losses hides."""
+        """Set out from `x`."""
         self._from_x[...], self._from_gradient[...], self._from_loss = self.x, gradient, loss
         held = self._held()
         self._downhill(held)

@@ -51,8 +51,10 @@ def steps(job: Job | Run, state: State | None = None) -> Generator[State, None, 
                 yield state
         if state.status == "running":  # it was stopped between its last epoch and its end
             state.status = "complete"
-    except (MemoryError, MXNetError, NSTError) as error:
+    except (MemoryError, MXNetError, OSError, NSTError) as error:  # an OSError is the disk's, where temporary files lie
         if not is_out_of_memory(error):
+            if isinstance(error, OSError) and not state.record:
+                raise NSTError(f"the run failed: {reason(error)}") from None
             if isinstance(error, InputError) or not state.record:
                 raise
             state.status, state.note = "failed", f"the run failed: {reason(error)}"
@@ -125,7 +127,7 @@ def transfer(
     observer = Observers(observers)
     job = Job.customised(content, style, recipe=recipe, seed=seed, weights=weights, device=device, **changes)
     run = prepare(job, observer)
-    tell_if_long([run], observer)
+    tell_if_long([run], observer, state)
     result = carry_out(run, observer, state)
     observer.end(result)
     return result

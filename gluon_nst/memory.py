@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 import sys
-from typing import Any, Callable, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, NamedTuple, Sequence
 
 from gluon_nst.canvas import canvas
 from gluon_nst.errors import InputError
@@ -54,8 +54,15 @@ class Plan(NamedTuple):
         return any(part.number > 1 for part in self.parts)
 
 
-StyleSizes = Sequence[Tuple[Tuple[int, int], Optional[float]]]
-"""(height, width) of each style picture, and its scale where it has one of its own."""
+class Inputs(NamedTuple):
+    """What is known of the pictures of a run."""
+
+    styles: Sequence[tuple[tuple[int, int], float | None]]
+    """(height, width) of each style picture, and its scale where it has one of its own."""
+    held: float = 0
+    """Bytes of the decoded pictures, masks and maps of regions."""
+    guides: float = 0
+    """Bytes, for each pixel of the composite, of what says where the losses count."""
 
 
 def optimiser_bytes(recipe: Recipe) -> float:
@@ -100,10 +107,15 @@ def needed(
     return base + max(training + pixels * optimiser_bytes(recipe), style_pixels * _BYTES_PER_STYLE_PIXEL)
 
 
-def _kept(recipe: Recipe, size: tuple[int, int]) -> float:
-    """What is kept of the stages before the one of a `size`."""
+def _kept(recipe: Recipe, size: tuple[int, int], inputs: Inputs) -> float:
+    """What there is beside the training at a `size`: what is kept of the stages before it, the pictures, the guides."""
     before = sum(1.1 * min(stage.shape) < min(size) for stage in recipe.stages)
-    return min(before * _KEPT_OF_A_STAGE, _of(recipe, _KEPT_OF_STAGES))
+    of_stages = min(before * _KEPT_OF_A_STAGE, _of(recipe, _KEPT_OF_STAGES))
+    return of_stages + inputs.held + inputs.guides * math.prod(size)
+
+
+def _style_shapes(recipe: Recipe, size: tuple[int, int], inputs: Inputs) -> list[tuple[int, int]]:
+    return [style_shape(recipe, size, picture_size, scale) for picture_size, scale in inputs.styles]
 
 
 def _columns(recipe: Recipe) -> int:
@@ -111,14 +123,14 @@ def _columns(recipe: Recipe) -> int:
     return widest() if recipe.precision == "bfloat16" else sys.maxsize
 
 
-def plan(recipe: Recipe, size: tuple[int, int], styles: StyleSizes, memory: float) -> Plan | None:
+def plan(recipe: Recipe, size: tuple[int, int], inputs: Inputs, memory: float) -> Plan | None:
     """How a stage of a `size` (height, width) is computed in so many bytes of `memory`; None where they are too few.
 
     Whole, where that fits; else in the windows that take the least time of those that fit.
     """
-    shapes = [style_shape(recipe, size, picture_size, scale) for picture_size, scale in styles]
+    shapes = _style_shapes(recipe, size, inputs)
     largest, of_canvas = max(map(math.prod, shapes), default=0), canvas(size, recipe.margin).size
-    kept, columns = _kept(recipe, size), _columns(recipe)
+    kept, columns = _kept(recipe, size, inputs), _columns(recipe)
     in_whole = kept + needed(recipe, of_canvas, None, largest)
     if in_whole <= memory and of_canvas[1] <= columns:
         return Plan(whole(recipe.last_layer, of_canvas), in_whole, max(map(max, [*shapes, of_canvas])))
@@ -136,16 +148,16 @@ def plan(recipe: Recipe, size: tuple[int, int], styles: StyleSizes, memory: floa
     return Plan(parts, in_windows, side)
 
 
-def smallest_plan(recipe: Recipe, size: tuple[int, int], styles: StyleSizes) -> Plan:
+def smallest_plan(recipe: Recipe, size: tuple[int, int], inputs: Inputs) -> Plan:
     """The one that takes the least memory, whatever there is."""
     of_canvas = canvas(size, recipe.margin).size
-    shapes = [style_shape(recipe, size, picture_size, scale) for picture_size, scale in styles]
-    style_pixels, kept = min(_LEAST_STYLE_WINDOW**2, max(map(math.prod, shapes), default=0)), _kept(recipe, size)
+    style_pixels = min(_LEAST_STYLE_WINDOW**2, max(map(math.prod, _style_shapes(recipe, size, inputs)), default=0))
+    kept = _kept(recipe, size, inputs)
     in_windows = (
         Plan(parts, kept + needed(recipe, of_canvas, parts, style_pixels), _LEAST_STYLE_WINDOW)
         for parts in _cuts(recipe.last_layer, of_canvas, _columns(recipe))
     )
-    in_whole = plan(recipe, size, styles, math.inf)  # a small picture needs less so
+    in_whole = plan(recipe, size, inputs, math.inf)  # a small picture needs less so
     return min((each for each in (in_whole, *in_windows) if each), key=lambda each: each.needed)
 
 
@@ -187,30 +199,31 @@ def allowed_memory(memory: float | None, device: Any) -> float:
     return free if memory is None else min(memory, free)
 
 
-def check_memory(recipe: Recipe, styles: StyleSizes, device: Any, memory: float | None) -> None:
+def check_memory(recipe: Recipe, inputs: Inputs, device: Any, memory: float | None) -> None:
     """Raise InputError where a stage of `recipe` can't be computed, not even in windows, in the memory that it may take.
 
     Of several that can't it tells of the last: those of a ladder nobody has asked for.
     """
     allowed = allowed_memory(memory, device)
     for size in (stage.shape for stage in reversed(recipe.stages)):
-        if plan(recipe, size, styles, allowed):
+        if plan(recipe, size, inputs, allowed):
             continue
-        least = smallest_plan(recipe, size, styles).needed
+        smallest = smallest_plan(recipe, size, inputs)
         low, high = 0, 1000  # thousandths of the size: the largest that fits, and the least that does not
         while high - low > 1:
             middle = (low + high) // 2
             smaller = _scaled(size, middle)
-            fits = min(smaller) < smallest_side(recipe.last_layer) or plan(recipe, smaller, styles, allowed)
+            fits = min(smaller) < smallest_side(recipe.last_layer) or plan(recipe, smaller, inputs, allowed)
             low, high = (middle, high) if fits else (low, middle)
-        fitting = _scaled(size, low)
-        such_as = ""
+        fitting, (height, width) = _scaled(size, low), size
+        limited = memory is not None and allowed >= memory  # by what it was given, not by what there is
+        least = math.ceil(smallest.needed / 1e8) / 10
+        there = f"{math.floor(max(allowed, 0) / 1e8) / 10:.1f} GB {'may be taken' if limited else 'are free'}"
+        more = f"give it {least:.1f} GB" if limited else more_memory()
+        advice = "no size fits, so {2}"
         if min(fitting) >= smallest_side(recipe.last_layer):
-            such_as = " such as {}x{},".format(*fitting)
-        height, width = size
-        of = "are free" if memory is None or allowed < memory else "may be taken"
-        more = more_memory() if memory is None or allowed < memory else "give it more"
+            advice = "choose a smaller size, such as {0}x{1}, or {2}"
         raise InputError(
-            f"size {height}x{width}: needs at least {least / 1e9:.1f} GB of memory, in windows, and"
-            f" {max(allowed, 0) / 1e9:.1f} GB {of}; choose a smaller size,{such_as} or {more}"
+            f"size {height}x{width}: needs at least {least:.1f} GB of memory{', in windows' if smallest.windowed else ''}, and"
+            f" {there}; {advice.format(*fitting, more)}"
         )

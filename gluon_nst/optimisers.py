@@ -33,6 +33,10 @@ class Optimiser(Protocol):
     """Whether it makes use of a learning rate."""
 
     @property
+    def reached(self) -> NDArray:
+        """The composite that it has come to, in the same unit: an array that goes on to change."""
+
+    @property
     def settled(self) -> bool:
         """Whether nothing is left to gain."""
 
@@ -60,6 +64,11 @@ class Adam:
         self._begin(X)
         if before and recipe.carry_moments:
             self._take_over(before)
+
+    @property
+    def reached(self) -> NDArray:
+        """The composite itself."""
+        return self.X
 
     def _begin(self, X: NDArray) -> None:
         self.X, _, self._trainer = get_inits(X, X.context, 1.0, (), self._beta2)
@@ -129,10 +138,18 @@ class LBFGS:
         self._begin(lbfgs.LBFGS(X.asnumpy(), recipe.history_size, limits, first_step), X.context)
 
     def _begin(self, minimiser: lbfgs.LBFGS, device: Any) -> None:
-        self._minimiser, x = minimiser, minimiser.x
-        # On the CPU one array for both, as large as the picture is.
-        self.X = nd.from_numpy(x[:]) if device.device_type == "cpu" else nd.array(x, ctx=device)
+        self._minimiser, self._device = minimiser, device
+        self.X = self._array(minimiser.x)
         self.X.attach_grad()
+
+    def _array(self, x: np.ndarray) -> NDArray:
+        """The NDArray of an array of the minimiser's: on the CPU one memory for both, as large as the picture is."""
+        return nd.from_numpy(x[:]) if self._device.device_type == "cpu" else nd.array(x, ctx=self._device)
+
+    @property
+    def reached(self) -> NDArray:
+        """The composite of the lowest loss: the last one may be a try that was too long."""
+        return self._array(self._minimiser.reached)
 
     @property
     def settled(self) -> bool:
@@ -143,12 +160,13 @@ class LBFGS:
         """The losses at the composite that the step before decided on."""
         nd.waitall()  # MXNet does not know that its array changes
         self._minimiser.move()
-        if self.X.context.device_type != "cpu":
+        if self._device.device_type != "cpu":
             self.X[:] = self._minimiser.x
         return objective()
 
     def step(self, losses: Losses, lr: float) -> None:
         """One step of the quasi-Newton method, or of its line search; `lr` says nothing to it."""
+        nd.waitall()
         self._minimiser.step(losses.total, self.X.grad.asnumpy())
 
     def hand_on(self) -> None:
@@ -156,7 +174,7 @@ class LBFGS:
 
     @nd_mode
     def __getstate__(self) -> dict[str, Any]:
-        return {"minimiser": self._minimiser, "device": self.X.context}
+        return {"minimiser": self._minimiser, "device": self._device}
 
     @nd_mode
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -70,9 +70,10 @@ class Result:
 
     @property
     def loss(self) -> float:
-        """The total loss: of the best composite where the recipe keeps it, else the last recorded, before the last step."""
+        """The total loss: the lowest, where the best composite is kept or the optimiser goes by it, else the last recorded."""
         last = [epoch.losses.total for epoch in self.losses if epoch.stage == len(self.images)]
-        return min(last) if self.recipe.keep == "best" else last[-1]
+        lowest = self.recipe.keep == "best" or (self.recipe.optimizer == "lbfgs" and self.recipe.keep == "last")
+        return min(last) if lowest else last[-1]
 
     @property
     def complete(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,11 @@ from gluon_nst.errors import InputError
 from gluon_nst.images import Picture, open_picture
 from gluon_nst.inputs import Open, StylePicture, open_styles, told, with_regions
 from gluon_nst.job import Job
-from gluon_nst.layers import NAMES
+from gluon_nst.layers import NAMES, smallest_side
 from gluon_nst.machine import choose_device, choose_precision, nd_mode
-from gluon_nst.memory import Plan, allowed_memory, check_memory, plan, smallest_plan
+from gluon_nst.memory import Inputs, Plan, allowed_memory, check_memory, plan, smallest_plan
 from gluon_nst.observer import Observer
-from gluon_nst.pixels import postprocess, preprocess, to_picture
+from gluon_nst.pixels import RESIZES, postprocess, preprocess, to_picture
 from gluon_nst.provenance import Provenance, key, provenance
 from gluon_nst.recipes import Recipe, Stage, fit, follow_optimizer, read, style_shape
 from gluon_nst.regions import read_mask
@@ -73,17 +74,17 @@ class Run:
 
     def check_memory(self) -> None:
         """Raise InputError where the run can't fit into the memory that this process can have."""
-        check_memory(self.recipe, self._style_sizes, self.device, self.memory)
+        check_memory(self.recipe, self._inputs, self.device, self.memory)
 
     @property
-    def _style_sizes(self) -> list[tuple[tuple[int, int], float | None]]:
-        return [(style.picture.size, style.scale) for style in self.styles]
+    def _inputs(self) -> Inputs:
+        return _inputs(self.recipe, self.content, self.styles, self.start, self.mask, self.regions)
 
     def plan(self, stage: Stage) -> Plan:
         """How a stage is computed in the memory that there is."""
         allowed = allowed_memory(self.memory, self.device)
         # What is free may have become less since it was checked, by little: then the run is as small as can be.
-        wanted = self.recipe, stage.shape, self._style_sizes
+        wanted = self.recipe, stage.shape, self._inputs
         return plan(*wanted, allowed) or smallest_plan(*wanted)
 
     def check_seen(self) -> None:
@@ -124,7 +125,7 @@ class Run:
             X = self._start(height, width)
         elif self.recipe.carry == "change":
             before_height, before_width = before.shape[2:]
-            small = preprocess(self.content.array, (before_width, before_height), resize)
+            small = self.content.preprocessed((before_width, before_height), resize)
             change = before - small.as_in_context(before.context)
             change = nd.contrib.BilinearResize2D(change, height=height, width=width, align_corners=False)
             return content_X + place(change)
@@ -139,7 +140,7 @@ class Run:
         noise = nd.array(random.standard_normal((1, 3, height, width), dtype=np.float32)) if share else None
         if self.start is None:
             return noise
-        X = preprocess(self.start.array, (width, height), self.recipe.resize)
+        X = self.start.preprocessed((width, height), self.recipe.resize)
         return X if noise is None else X * (1 - share) + noise * share
 
     @nd_mode
@@ -154,7 +155,7 @@ class Run:
         size = picture.size
         if self.mask is not None or self.recipe.preserve_colors == "luminance":
             height_width = (picture.height, picture.width)
-            content = to_picture(preprocess(self.content.array, size, self.recipe.resize))
+            content = to_picture(self.content.preprocessed(size, self.recipe.resize))
             if self.recipe.preserve_colors == "luminance":
                 picture = with_luminance_of(picture, content)
             if self.mask is not None:
@@ -164,6 +165,28 @@ class Run:
             alpha = self.content.alpha
             picture.putalpha(alpha if alpha.size == size else alpha.resize(size, Image.Resampling.BICUBIC))
         return picture
+
+
+def _inputs(
+    recipe: Recipe,
+    content: Picture,
+    styles: tuple[StylePicture, ...],
+    start: Picture | None,
+    mask: np.ndarray | None,
+    regions: np.ndarray | None,
+) -> Inputs:
+    """What the memory of a run depends on, beside its recipe; the arguments are the Run's fields."""
+    pictures = [content, *(style.picture for style in styles), *([start] if start else [])]
+    pixels = [math.prod(size) for size in {picture.sha256: picture.size for picture in pictures}.values()]
+    arrays = [mask, regions, *(style.regions for style in styles)]
+    held = 4 * sum(pixels) + sum(array.nbytes for array in arrays if array is not None)
+    if RESIZES[recipe.resize] is None:
+        held += 9 * max(pixels)  # the whole picture as an array, on its way to MXNet
+    guides = 0.0
+    if mask is not None or regions is not None:
+        of_layers = sum(smallest_side(layer) ** -2 for layer in recipe.style_layers)
+        guides = 4 * (1 + of_layers) * (1 if regions is None else len(regions)) + 16
+    return Inputs([(style.picture.size, style.scale) for style in styles], held, guides)
 
 
 def prepare(job: Job, observer: Observer | None = None, open: Open = open_picture) -> Run:
@@ -180,9 +203,9 @@ def prepare(job: Job, observer: Observer | None = None, open: Open = open_pictur
     device = choose_device(job.device)
     recipe = follow_optimizer(fit(recipe, content.size))
     recipe = dataclasses.replace(recipe, precision=choose_precision(recipe.precision, device))
-    check_memory(recipe, [(style.picture.size, style.scale) for style in styles], device, job.memory)
     mask = None if job.mask is None else read_mask(job.mask, content.size)
     regions, styles = with_regions(job, content, styles)
+    check_memory(recipe, _inputs(recipe, content, styles, start, mask, regions), device, job.memory)
     trunk = trunks.find(job.weights, preferred=recipe.trunk, notify=observer.note, progress=observer.download)
     if recipe.activation_scale == "caffe" and not trunk.record["scales"]:
         observer.note(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-import weakref
 from typing import Iterator
 
 import numpy as np
@@ -27,12 +26,12 @@ class Scratch:
         size = 4 * math.prod(shape)
         try:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115
-            weakref.finalize(self, self._file.close)
             # Now, and whole: a page that finds no room later would end the process.
             os.posix_fallocate(self._file.fileno(), 0, size)
         except OSError as error:
+            folder = tempfile.tempdir or os.environ.get("TMPDIR") or "/tmp"  # gettempdir would fail once more
             raise NSTError(
-                f"{tempfile.gettempdir()}: no room for {size / 1e9:.1f} GB of features ({reason(error)});"
+                f"{folder}: no room for {size / 1e9:.1f} GB of features ({reason(error)});"
                 " make some, or set TMPDIR to another folder"
             ) from None
 

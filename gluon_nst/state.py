@@ -92,7 +92,7 @@ class State:
         """What the stage that is at work has come to, 1 × 3 × h × w, standardised: the array itself, which goes on to change."""
         if self.optimiser is None:
             return self.composite
-        X = self.optimiser.X
+        X = self.optimiser.reached
         if recipe.keep == "best" and self.best is not None:
             X = self.best
         elif recipe.keep == "average" and self.average is not None:
@@ -173,6 +173,7 @@ class State:
         """The stage is done: its picture is kept, and its composite is what the next one starts from."""
         assert self.optimiser is not None
         composite, picture = develop(self.reached(recipe), self.stage)
-        self.images.append(picture)
         self.handed_on = self.optimiser.hand_on() if recipe.carry_moments else None
+        # All at once: whatever stops the run before finds the stage at work, and after it finds it done.
         self.optimiser, self.best, self.average, self.composite = None, None, None, composite
+        self.images.append(picture)

@@ -13,7 +13,7 @@ from gluon_nst.graph import sliced
 from gluon_nst.layers import shape_at, smallest_side
 from gluon_nst.memory import Plan
 from gluon_nst.objective import Guides
-from gluon_nst.pixels import in_unit, preprocess
+from gluon_nst.pixels import in_unit
 from gluon_nst.recipes import Recipe, Stage
 from gluon_nst.run import Run, StylePicture
 from gluon_nst.scratch import Scratch
@@ -36,7 +36,7 @@ def targets_of(run: Run, stage: Stage, net: Any, statistic: Statistic, plan: Pla
     """The Targets of a `stage` of `run`, which is computed by a `plan`, by default the run's own."""
     plan = plan or run.plan(stage)
     recipe, canvas, (height, width) = run.recipe, run.canvas(stage), stage.shape
-    content_X = canvas.place(preprocess(run.content.array, (width, height), recipe.resize)).as_in_context(run.device)
+    content_X = canvas.place(run.content.preprocessed((width, height), recipe.resize)).as_in_context(run.device)
     contents_Y = _contents(content_X, net, recipe, plan)
     styles_Y = _blended(run, stage, net, statistic, plan.style_window)
     return Targets(content_X, contents_Y, styles_Y, _guides(run, canvas, content_X))
@@ -120,7 +120,7 @@ def _statistics(
 ) -> dict[tuple[int, int], NDArray]:
     """{(layer, region): statistic} of one style picture, of the regions that it has at each style layer."""
     recipe, (height, width) = run.recipe, run.style_shape(style, stage)
-    X = preprocess(style.picture.array, (width, height), recipe.resize).as_in_context(run.device)
+    X = style.picture.preprocessed((width, height), recipe.resize).as_in_context(run.device)
     regions = (
         style.regions
         if style.regions is None

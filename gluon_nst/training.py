@@ -40,7 +40,7 @@ def epochs(
     assert optimiser is not None
     if state.epoch and _is_over(state, optimiser, recipe, stage):  # stopped just there, or goes on with fewer epochs
         state.end(recipe, develop)
-    elif not state.epoch and recipe.keep == "average":
+    elif not state.epoch and recipe.keep == "average" and state.average is None:
         state.take_into_average(optimiser.X, recipe.average_decay)
     while state.optimiser:
         losses = optimiser.evaluate(objective)
@@ -55,7 +55,7 @@ def epochs(
         lr = stage.lr_at(number)
         optimiser.step(losses, lr)
         if recipe.keep == "average":
-            state.take_into_average(optimiser.X, recipe.average_decay)
+            state.take_into_average(optimiser.reached, recipe.average_decay)
         epoch = Epoch(state.stage, number, losses, lr if optimiser.scheduled else 1.0, now - last)
         state.record.append(epoch)
         last = now

@@ -10,6 +10,7 @@ from gluon_nst.memory import work
 from gluon_nst.run import prepare
 
 import pytest
+from mxnet import MXNetError
 
 from commands import SHALLOW
 
@@ -103,6 +104,41 @@ def test_of_a_run_that_is_short_in_any_case_little_is_timed(job, machine, timing
 def test_of_a_tiny_run_nothing_is_timed(job, machine):
     tell_if_long([prepare(job(sizes=[(64, 96)], epochs=[300]))], Notes())
     assert machine == []
+
+
+def test_of_many_tiny_runs_the_sum_counts(job, machine):
+    run = prepare(job(sizes=[(64, 96)], epochs=[600]))
+    notes = Notes()
+    tell_if_long([run] * 20, notes)
+    assert len(notes.lines) == 1
+
+
+def test_of_a_run_that_goes_on_what_is_left_counts(job, machine):
+    run, state = prepare(job(sizes=[(32, 48), (32, 48)], epochs=[2, 4])), nst.State()
+    whole = estimates.Speed(run).seconds(run, nst.State())
+    for _ in nst.steps(run, state):
+        if len(state.record) == 4:
+            break
+    left = estimates.Speed(run).seconds(run, state)
+    assert 0 < left < 0.5 * whole
+    for _ in nst.steps(run, state):
+        pass
+    assert estimates.Speed(run).seconds(run, state) == 0
+
+
+def test_where_there_is_no_memory_to_time_anything_the_run_begins_untold(job, timing, monkeypatch):
+    def fail(*_):
+        raise MXNetError("std::bad_alloc")
+
+    monkeypatch.setattr(estimates.Speed, "time", fail)
+    notes = Notes()
+    tell_if_long([prepare(job(sizes=[(64, 96)], epochs=[3000]))], notes)
+    assert notes.lines == []
+
+
+def test_what_is_timed_fits_into_the_memory_that_the_run_may_take(job, machine):
+    nst.estimate(job(sizes=[(512, 768)], epochs=[100], memory=0.95e9))
+    assert max(size for size, _ in machine) < (384, 384)
 
 
 def test_the_estimate_of_a_job_is_measured(job):

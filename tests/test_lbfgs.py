@@ -79,3 +79,28 @@ def test_a_gradient_that_is_noisy_does_not_stop_it():
 
     losses, _ = minimise(noisy, np.ones(30, np.float32), 80)
     assert min(losses) < 1e-4 * losses[0]
+
+
+def test_what_is_reached_is_the_lowest_point_and_not_a_step_that_was_too_long():
+    optimizer = LBFGS(np.ones(4, np.float32), 5, first_step=100)
+    function, found = bowl(np.ones(4)), []
+    for _ in range(6):
+        loss, gradient = function(optimizer.x.astype(np.float64))
+        found.append((loss, optimizer.x.copy()))
+        optimizer.step(loss, np.asarray(gradient, dtype=np.float32))
+        lowest, point = min(found, key=lambda each: each[0])
+        assert np.array_equal(optimizer.reached, point)
+        optimizer.move()
+    assert found[1][0] > found[0][0]
+
+
+def test_remembered_steps_in_half_the_precision_are_near_enough():
+    scales = np.geomspace(1, 1000, 50)
+    losses, _ = minimise(bowl(scales), np.ones(50, np.float32), 120, history_size=10)
+    assert min(losses) < 1e-7 * losses[0]
+
+
+def test_values_of_several_pieces_are_moved_as_one_is():
+    count = 2**16 + 1000
+    losses, points = minimise(bowl(np.geomspace(1, 10, count)), np.ones(count, np.float32), 30)
+    assert min(losses) < 1e-6 * losses[0] and np.abs(points[np.argmin(losses)]).max() < 1e-2

@@ -5,6 +5,7 @@ import sys
 import gluon_nst as nst
 from gluon_nst import loop
 from gluon_nst.loop import carry_out
+from gluon_nst.optimisers import Adam
 from gluon_nst.run import prepare
 
 import mxnet as mx
@@ -407,3 +408,32 @@ def test_each_file_is_decoded_once(content, weights_file, monkeypatch):
     monkeypatch.setattr(Image, "open", lambda file: opened.append(file) or decode(file))
     nst.transfer(content, content, init="content", epochs=1, sizes=[(32, 48), (48, 64)], weights=str(weights_file))
     assert len(opened) == 2  # as content and as style: once each
+
+
+# -- what goes wrong at the end of a stage, and on the disk -----------------------------------------------------------
+
+
+def test_a_stop_as_a_stage_hands_over_loses_nothing_and_goes_on_to_the_same_picture(job, monkeypatch):
+    options = {"sizes": [(32, 48), (32, 48)], "epochs": [3, 2], "carry_moments": True}
+    *_, whole = nst.steps(job(**options))
+
+    def stop(self):
+        raise KeyboardInterrupt
+
+    state = nst.State()
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Adam, "hand_on", stop)
+        for _ in nst.steps(job(**options), state):
+            pass
+    assert state.images == [] and state.stage == 1
+    *_, state = nst.steps(job(**options), state)
+    assert [picture.tobytes() for picture in state.images] == [picture.tobytes() for picture in whole.images]
+
+
+def test_a_disk_that_fails_in_a_later_stage_leaves_what_was_reached(job, monkeypatch):
+    def fail(self):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Adam, "hand_on", fail)
+    *_, state = nst.steps(job(carry_moments=True))
+    assert state.status == "failed" and "No space left on device" in state.note and len(state.record) > 0

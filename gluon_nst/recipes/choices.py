@@ -32,7 +32,7 @@ class OptimizerFacts(NamedTuple):
 
 OPTIMIZERS = {
     "adam": OptimizerFacts("end", "last", 60),
-    "lbfgs": OptimizerFacts("step", "best", 60, 12),  # 12: two pictures in half precision
+    "lbfgs": OptimizerFacts("step", "best", 60, 12),  # 12: two pictures in bfloat16
 }
 """Their classes are in optimisers.CLASSES."""
 

@@ -93,18 +93,22 @@ def choice(*choices: str) -> Rule:
     return Rule(convert, f"one of {', '.join(choices)}", choices=choices)
 
 
-_UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40, "B": 1}
+_UNITS = {
+    "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40, "B": 1,
+    "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12,
+}  # fmt: skip
 
 
 def memory() -> Rule:
-    """An amount of memory in bytes, or None for what is free, which stands as `auto`."""
+    """An amount of memory in bytes, or as text with a unit; or None for what is free, which stands as `auto`."""
 
     def convert(value: Any) -> float | None:
+        value = parse(value) if isinstance(value, str) else value
         return None if value in (None, "auto") else number(above=0).convert(value)
 
     def parse(text: str) -> float | str:
-        if text == "auto":
-            return text
+        if text.lower() == "auto":
+            return "auto"
         unit = next((unit for unit in _UNITS if text.upper().endswith(unit)), "")
         if not unit:
             raise ValueError
@@ -112,7 +116,7 @@ def memory() -> Rule:
 
     return Rule(
         convert,
-        "a number of bytes above 0, or auto",
+        "a number of bytes above 0, an amount such as 4GB, or auto",
         parse,
         "4GB|auto",
         written="an amount such as 4GB or 500MB, or auto",
