@@ -41,7 +41,7 @@ class Estimate(NamedTuple):
     """What a run will take."""
 
     memory: float
-    """Bytes of the process at most."""
+    """Bytes of the process at most, where it computes on the CPU."""
     seconds: float
 
 
@@ -182,8 +182,9 @@ def tell_if_long(runs: Sequence[Run], observer: Observer, state: State | None = 
         if seconds > LONG:
             seconds = sum(speeds[_alike(run)].seconds(run, state) for run in runs)
         if seconds > LONG:
-            memory = max(map(_memory, runs))
-            observer.note(f"this will take about {in_words(seconds)}, and up to {memory / 1e9:.1f} GB of memory")
+            on_cpu = [_memory(run) for run in runs if run.device.device_type == "cpu"]
+            memory = f", and up to {max(on_cpu) / 1e9:.1f} GB of memory" if on_cpu else ""
+            observer.note(f"this will take about {in_words(seconds)}{memory}")
     del speeds
     release_memory()
 

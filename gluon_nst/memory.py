@@ -16,11 +16,12 @@ from gluon_nst.narrow import widest
 from gluon_nst.recipes import OPTIMIZERS, Recipe, style_shape
 from gluon_nst.windows import CUT, Part, cut, smallest_window, whole
 
-# Bytes that a process takes at most, learned from the peaks of whole runs of 0.02 to 1.6 megapixels (scripts/measure_windows.py, whole commands).
+# Bytes that a process takes at most, learned from the peaks of whole runs of 0.02 to 24 megapixels (scripts/measure_estimates.py).
 # With MXNet loaded, the network's parameters and a picture; and with the code that oneDNN makes for bfloat16. What is kept of each size
-# that was computed before, and of all of them at most.
+# that was computed before, of all of them at most, and for each pixel of the largest.
 _BASE, _BASE_OF = 0.47e9, {"float32": 0.0, "bfloat16": 0.25e9}
 _KEPT_OF_A_STAGE, _KEPT_OF_STAGES = 0.06e9, {"float32": 0.3e9, "bfloat16": 0.4e9}
+_KEPT_PER_PIXEL = {"float32": 900, "bfloat16": math.inf}
 # For every number that a layer puts out, where the network is computed whole; and in windows, below the cut and above it.
 _BYTES_PER_OUTPUT = 10.2
 _BYTES_PER_OUTPUT_BELOW = {"float32": 8.6, "bfloat16": 10.5}
@@ -68,7 +69,8 @@ class Inputs(NamedTuple):
 def optimiser_bytes(recipe: Recipe) -> float:
     """What the optimiser keeps for each pixel of the composite, beside the composite and its gradient."""
     facts = OPTIMIZERS[recipe.optimizer]
-    return facts.bytes_per_pixel + recipe.history_size * facts.bytes_per_remembered_step
+    remembered = min(recipe.history_size, max(stage.epochs for stage in recipe.stages) - 1)
+    return facts.bytes_per_pixel + remembered * facts.bytes_per_remembered_step
 
 
 def _of(recipe: Recipe, numbers: dict[str, float]) -> float:
@@ -109,8 +111,10 @@ def needed(
 
 def _kept(recipe: Recipe, size: tuple[int, int], inputs: Inputs) -> float:
     """What there is beside the training at a `size`: what is kept of the stages before it, the pictures, the guides."""
-    before = sum(1.1 * min(stage.shape) < min(size) for stage in recipe.stages)
-    of_stages = min(before * _KEPT_OF_A_STAGE, _of(recipe, _KEPT_OF_STAGES))
+    before = [math.prod(stage.shape) for stage in recipe.stages if 1.1 * min(stage.shape) < min(size)]
+    of_stages = min(len(before) * _KEPT_OF_A_STAGE, _of(recipe, _KEPT_OF_STAGES))
+    if before:
+        of_stages = min(of_stages, max(before) * _of(recipe, _KEPT_PER_PIXEL))
     return of_stages + inputs.held + inputs.guides * math.prod(size)
 
 
