@@ -340,7 +340,9 @@ def test_a_run_of_the_whole_network_in_windows_ends_with_the_same_picture(job, m
     for whole, in_windows in runs(
         job, monkeypatch, 200, **{**deep, "size_factor": 1, "precision": "float32", **options}
     ):
-        assert np.abs(in_windows - whole).max() <= 1
+        difference = np.abs(in_windows - whole)
+        # L-BFGS rounds the steps that it remembers to bfloat16: what differs in the last bit can differ by 1 in 256 of a step after it.
+        assert difference.max() <= (3 if "optimizer" in options else 1) and difference.mean() < 0.02
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
