@@ -14,14 +14,13 @@ from mxnet import MXNetError, nd
 from gluon_nst.job import Job
 from gluon_nst.layers import multiplications, shape_at
 from gluon_nst.machine import nd_mode, release_memory
-from gluon_nst.memory import allowed_memory, needed, work
+from gluon_nst.memory import Plan, allowed_memory, needed, work
 from gluon_nst.objective import Objective
 from gluon_nst.observer import Observer
 from gluon_nst.recipes import Recipe, Stage
 from gluon_nst.run import Run, prepare
 from gluon_nst.state import State
 from gluon_nst.style_statistics import style_statistic
-from gluon_nst.vgg import truncated_vgg19
 from gluon_nst.windows import Part, cut, whole
 
 NDArray = Any
@@ -62,7 +61,7 @@ def objective_on_noise(
     return Objective(net, X, contents, styles, recipe, statistic, parts=parts)
 
 
-def _large(run: Run) -> tuple[int, int]:
+def _large_size(run: Run) -> tuple[int, int]:
     allowed = allowed_memory(run.memory, run.device)
     return next((size for size in _LARGE if needed(run.recipe, size) <= allowed), _LARGE[-1])
 
@@ -78,17 +77,15 @@ class Speed:
     """How fast the evaluations of a run are on this machine; each is timed when it is asked for."""
 
     def __init__(self, run: Run) -> None:
-        self._recipe, self._device, self._trunk, self._size = run.recipe, run.device, run.trunk, _large(run)
+        self._run, self._recipe, self._size = run, run.recipe, _large_size(run)
 
     @functools.cached_property
     def _net(self) -> Any:
-        recipe = self._recipe
-        parameters = self._trunk.parameters(recipe.last_layer, recipe.activation_scale)
-        return truncated_vgg19(parameters, recipe.last_layer, self._device, recipe.pooling, recipe.padding)
+        return self._run.net()
 
     def time(self, size: tuple[int, int], parts: Sequence[Part]) -> Timed:
         """The seconds of evaluations for a picture of a `size` (height, width) in these parts."""
-        evaluate = objective_on_noise(self._recipe, self._net, size, parts, self._device)
+        evaluate = objective_on_noise(self._recipe, self._net, size, parts, self._run.device)
         seconds = []
         for _ in range(3):
             begun = time.perf_counter()
@@ -122,10 +119,9 @@ class Speed:
         parts = cut(self._recipe.last_layer, self._size, (window, window))
         return (self.time(self._size, parts).next - self._fixed) / work(parts)
 
-    def evaluation(self, parts: Sequence[Part]) -> float:
-        """Seconds of an evaluation."""
-        windowed = any(part.number > 1 for part in parts)
-        return self._fixed + (self._in_windows if windowed else self._whole) * work(parts)
+    def evaluation(self, plan: Plan) -> float:
+        """Seconds of an evaluation of a stage that is computed by a plan."""
+        return self._fixed + (self._in_windows if plan.windowed else self._whole) * work(plan.parts)
 
     def seconds(self, run: Run, state: State) -> float:
         """Those of what is left to do of a run by the same recipe, but for its stages."""
@@ -135,7 +131,7 @@ class Speed:
             # The features of the content picture and of the styles are computed once: forward, a third of an evaluation.
             features = sum(self._whole * work(whole(run.recipe.last_layer, size)) / 3 for size in pictures)
             making = self._large.first - self._large.next
-            seconds += making + features + epochs * self.evaluation(run.plan(stage).parts)
+            seconds += making + features + epochs * self.evaluation(run.plan(stage))
         return seconds
 
     def seconds_at_most(self, run: Run, state: State) -> float:
@@ -198,7 +194,7 @@ def _left(run: Run, state: State) -> Iterator[tuple[Stage, int]]:
 
 def _alike(run: Run) -> Any:
     """What the speed of a run's evaluations depends on, beside their size."""
-    recipe, large = run.recipe, _large(run)
+    recipe, large = run.recipe, _large_size(run)
     layers = tuple(recipe.content_layers), tuple(recipe.style_layers)
     return (
         large,

@@ -21,7 +21,6 @@ from gluon_nst.state import State
 from gluon_nst.style_statistics import style_statistic
 from gluon_nst.targets import targets_of
 from gluon_nst.training import epochs, optimiser_of
-from gluon_nst.vgg import truncated_vgg19
 
 
 @nd_mode_steps
@@ -40,8 +39,7 @@ def steps(job: Job | Run, state: State | None = None) -> Generator[State, None, 
     state.go_on(run.provenance, len(stages))
     begun = time.perf_counter() - state.seconds
     try:
-        parameters = run.trunk.parameters(run.recipe.last_layer, run.recipe.activation_scale)
-        net = truncated_vgg19(parameters, run.recipe.last_layer, run.device, run.recipe.pooling, run.recipe.padding)
+        net = run.net()
         while len(state.images) < len(stages) and state.status == "running":
             stage = stages[len(state.images)]
             for epoch in epochs(state, _objective(run, state, stage, net), run.recipe, stage, run.develop):

@@ -25,6 +25,7 @@ from gluon_nst.pixels import RESIZES, postprocess, preprocess, to_picture
 from gluon_nst.provenance import Provenance, key, provenance
 from gluon_nst.recipes import Recipe, Stage, fit, follow_optimizer, read, style_shape
 from gluon_nst.regions import read_mask
+from gluon_nst.vgg import truncated_vgg19
 
 NDArray = Any
 
@@ -71,6 +72,12 @@ class Run:
     def style_shape(self, style: StylePicture, stage: Stage) -> tuple[int, int]:
         """(height, width) of a style picture in a stage."""
         return style_shape(self.recipe, stage.shape, style.picture.size, style.scale)
+
+    def net(self) -> Any:
+        """The truncated network, a Sequential, with the trunk's parameters on the device."""
+        recipe = self.recipe
+        parameters = self.trunk.parameters(recipe.last_layer, recipe.activation_scale)
+        return truncated_vgg19(parameters, recipe.last_layer, self.device, recipe.pooling, recipe.padding)
 
     def check_memory(self) -> None:
         """Raise InputError where the run can't fit into the memory that this process can have."""
