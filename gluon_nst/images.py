@@ -75,8 +75,8 @@ def _to_rgb(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     return Image.composite(picture, Image.new("RGB", picture.size, "white"), alpha), alpha
 
 
-def read_image(path: str | Path) -> NDArray:
-    """The picture in file `path` as a uint8 NDArray, height × width × 3, sRGB.
+def read_image(path: str | Path | Image.Image) -> NDArray:
+    """The picture in file `path`, or a PIL image, as a uint8 NDArray, height × width × 3, sRGB.
 
     Anything that Pillow opens: the first frame, turned as its EXIF orientation says, transparency flattened on white,
     an embedded colour profile converted to sRGB. Raises InputError for a file that is not such a picture, is damaged,

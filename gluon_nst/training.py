@@ -5,17 +5,23 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from typing import Any, Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterator, NamedTuple, Sequence, cast
+
+from PIL import Image
 
 from gluon_nst.errors import NSTError
 from gluon_nst.machine import choose_precision, nd_mode
 from gluon_nst.objective import Objective
+from gluon_nst.observer import Observer, Observers
 from gluon_nst.optimisers import CLASSES, Optimiser
 from gluon_nst.pixels import in_unit, to_picture
 from gluon_nst.recipes import Recipe, Stage, follow_optimizer, read
 from gluon_nst.records import Epoch, Losses
 from gluon_nst.state import Develop, State
 from gluon_nst.style_statistics import style_statistic
+
+if TYPE_CHECKING:
+    from gluon_nst.run import Run
 
 NDArray = Any
 
@@ -70,6 +76,15 @@ def _is_over(state: State, optimiser: Optimiser, recipe: Recipe, stage: Stage) -
     return state.epoch >= stage.epochs or optimiser.settled or state.settled(recipe.tolerance)
 
 
+class _Trained(NamedTuple):
+    """What `train` has of a Run: as much as observers that show its composites and its losses need."""
+
+    recipe: Recipe
+
+    def develop(self, X: NDArray, number: int) -> tuple[NDArray, Image.Image]:
+        return X, to_picture(X)
+
+
 @nd_mode
 def train(
     X: NDArray,
@@ -83,6 +98,7 @@ def train(
     *,
     recipe: Recipe | str = "d2l-2019",
     report: Callable[[Epoch], Any] | None = None,
+    observer: Observer | None = None,
 ) -> NDArray:
     """Train a composite that starts as `X` (1 × 3 × h × w), and return it.
 
@@ -91,20 +107,25 @@ def train(
     `styles_Y` are the features of, the losses, the optimiser. Its sizes are of no account here, and of its stages the
     first one counts.
 
-    `report` is called with the record of each epoch; its losses are those printed in the chapter. Raises NSTError when the
-    loss is not finite any more.
+    `report` is called with the record of each epoch; its losses are those printed in the chapter. An `observer` that asks no more
+    of a run than its recipe and its pictures (`Live`, `Lines`, `Bar`) can follow. Raises NSTError when the loss is not finite any more.
     """
     recipe = follow_optimizer(read(recipe))
     recipe = dataclasses.replace(recipe, precision=choose_precision(recipe.precision, device))
-    stage = dataclasses.replace(recipe.stages[0], epochs=num_epochs, lr=lr, lr_decay_epoch=lr_decay_epoch)
-    state, statistic = State(), style_statistic(recipe)
+    stage = dataclasses.replace(
+        recipe.stages[0], size=X.shape[2:], epochs=num_epochs, lr=lr, lr_decay_epoch=lr_decay_epoch
+    )
+    run = _Trained(dataclasses.replace(recipe, stages=(stage,)))
+    followers, state, statistic = Observers.of(observer), State(), style_statistic(recipe)
+    followers.begin(cast("Run", run))
     style_targets = [statistic.of(Y) for Y in styles_Y]
     state.begin(optimiser_of(X.as_in_context(device), recipe))
     assert state.optimiser is not None
     objective = Objective(net, state.optimiser.X, contents_Y, style_targets, recipe)
-    for epoch in epochs(state, objective, recipe, stage, lambda composite, number: (composite, to_picture(composite))):
+    for epoch in epochs(state, objective, recipe, stage, run.develop):
         if report:
             report(epoch)
+        followers.state(state)
     if state.status == "diverged":
         raise NSTError(state.note)
     return state.composite

@@ -1,0 +1,65 @@
+"""A run in a notebook: one output, drawn anew as the composite and its losses evolve."""
+
+from __future__ import annotations
+
+import io
+import time
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from gluon_nst import figures
+from gluon_nst.observer import Observer
+from gluon_nst.records import Epoch
+from gluon_nst.result import Result
+from gluon_nst.run import Run
+from gluon_nst.state import State
+
+
+class Live(Observer):
+    """Shows the composite beside its losses in the output of a notebook's cell, and redraws that one output.
+
+    It is drawn anew after `seconds` at the earliest, and at the end. Where no notebook is at the other end (a script, a terminal)
+    nothing is shown.
+    """
+
+    def __init__(self, seconds: float = 1.0) -> None:
+        self._seconds = seconds
+
+    def begin(self, run: Run) -> None:
+        from IPython import get_ipython  # here, as it takes a moment that the command line has no need of
+
+        self._run, self._drawn = run, 0.0
+        self._num_epochs = sum(stage.epochs for stage in run.recipe.stages)
+        self._shown = hasattr(get_ipython(), "kernel")
+        self._figure: Any = None
+        self._output: Any = None
+
+    def state(self, state: State) -> None:
+        last = len(state.record) == self._num_epochs
+        if self._shown and (last or time.monotonic() - self._drawn > self._seconds):
+            self._draw(state.picture(self._run), state.record)
+
+    def end(self, result: Result) -> None:
+        if self._shown and len(result.losses) < self._num_epochs:  # else it is there already
+            self._draw(result.image, list(result.losses))
+
+    def _draw(self, picture: Image.Image, record: list[Epoch]) -> None:
+        from IPython import display
+
+        if self._figure is None:
+            self._figure = Figure(dpi=80)
+            FigureCanvasAgg(self._figure)
+            self._panel = figures.Panel(self._figure, (picture.height, picture.width), self._num_epochs)
+        self._panel.scale(record)
+        self._panel.draw(picture, record)
+        file = io.BytesIO()
+        self._figure.savefig(file, format="png")
+        drawing = display.Image(data=file.getvalue(), alt="the composite beside its losses")
+        if self._output is None:
+            self._output = display.display(drawing, display_id=True)
+        else:
+            self._output.update(drawing)
+        self._drawn = time.monotonic()
