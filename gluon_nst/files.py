@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import sysconfig
 import tempfile
 from pathlib import Path
 from typing import IO, Any, Iterator, Sequence
 
-from gluon_nst.errors import InputError, NSTError
+import platformdirs
+
+from gluon_nst.errors import InputError, NSTError, WeightsError
 
 
 def given(path: str | Path) -> Path:
@@ -55,6 +58,23 @@ def reading(path: str | Path, what: str) -> Iterator[None]:
         if error.errno is None:  # a library's own complaint about what is in the file
             raise
         raise InputError(f"{path}: can't read it ({error.strerror}); check the path") from None
+
+
+def cache_folder(name: str = "weights") -> Path:
+    """The folder `name` in gluon-nst's cache: $GLUON_NST_CACHE, or the user's cache folder by the system's rules."""
+    try:
+        return Path(os.environ.get("GLUON_NST_CACHE") or platformdirs.user_cache_dir("gluon-nst")).expanduser() / name
+    except RuntimeError:
+        raise WeightsError("no home folder to keep a cache in; set HOME, or GLUON_NST_CACHE to a folder") from None
+
+
+def shipped(path: str) -> Path:
+    """The path of a file of the project's beside the package: `img/…` or `scripts/…`. Raises InputError where it is not installed."""
+    # In a checkout it is in its place; setup.cfg installs it below share/ for everyone else.
+    for folder in (Path(__file__).parents[1], Path(sysconfig.get_path("data")) / "share/gluon-nst"):
+        if (folder / path).is_file():
+            return folder / path
+    raise InputError(f"{path}: the project's own file is not installed; install gluon-nst anew")
 
 
 # -- out --------------------------------------------------------------------------------------------------------------

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sysconfig
 from pathlib import Path
 
 from gluon_nst.errors import InputError, NSTError
+from gluon_nst.files import shipped
 from gluon_nst.weights import Progress, cache, downloads
 
 OWN = ("mountains.jpg", "autumn-oaks.jpg")
@@ -20,12 +20,11 @@ BOOK_SHA256 = {
 
 def own_pictures() -> tuple[Path, Path]:
     """The paths of the project's own content and style pictures."""
-    # In a checkout they are in img/; setup.cfg installs them below share/ for everyone else.
-    for folder in (Path(__file__).parents[1] / "img", Path(sysconfig.get_path("data")) / "share/gluon-nst/img"):
-        content, style = (folder / name for name in OWN)
-        if content.is_file() and style.is_file():
-            return content, style
-    raise InputError("the project's own pictures are not installed; give --content and --style, or --book-images")
+    try:
+        content, style = (shipped(f"img/{name}") for name in OWN)
+    except InputError as error:
+        raise InputError(f"{error}; or give --content and --style, or --book-images") from None
+    return content, style
 
 
 def book_pictures(progress: Progress | None = None) -> tuple[Path, Path]:

@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any, Callable, Iterator, Sequence
 
 from gluon_nst.machine.cores import check_threads, set_threads
+from gluon_nst.machine.memory import check_address_space
 from gluon_nst.machine.system import read_text
 
 
@@ -69,6 +70,8 @@ class Instructions:
     def __init__(self) -> None:
         self.amx = "MXNet is not loaded"
         """`used`, or why AMX is not."""
+        self.came_too_late = False
+        """Whether MXNet was imported before gluon_nst, which could not tell it anything then."""
         self.highest = "AVX512_CORE_BF16"
         """The level that oneDNN keeps to: one of _LEVELS."""
 
@@ -92,6 +95,7 @@ class Instructions:
     def mxnet_came_first(self) -> None:
         """MXNet was imported before gluon_nst, so it may have asked already: it has AMX only where the user let it in."""
         self.decide()
+        self.came_too_late = True
         if self.amx == "used" and _VARIABLE not in os.environ:
             self.amx, self.highest = "mxnet was imported before gluon_nst", "AVX512_CORE_BF16"
 
@@ -130,6 +134,7 @@ class _Loading(importlib.abc.MetaPathFinder):
         if name != "mxnet":
             return None
         check_threads()
+        check_address_space()
         sys.meta_path.remove(self)
         try:
             spec = importlib.util.find_spec("mxnet")

@@ -10,7 +10,7 @@ import re
 import resource
 from pathlib import Path
 
-from gluon_nst.errors import reason
+from gluon_nst.errors import InputError, reason
 from gluon_nst.machine.system import cgroup_folders, read_text
 
 
@@ -18,6 +18,20 @@ def address_space_is_limited() -> bool:
     """Whether the process has a limit on its address space (`ulimit -v`)."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     return limit != resource.RLIM_INFINITY
+
+
+_LEAST_ADDRESS_SPACE = 1.3e9
+"""Of address space MXNet and its libraries take 1.1 GB to load; in less they wait without an end (measured, two threads)."""
+
+
+def check_address_space() -> None:
+    """Raise InputError for a limit on the address space (`ulimit -v`) in which MXNet does not load."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if address_space_is_limited() and limit < _LEAST_ADDRESS_SPACE:
+        raise InputError(
+            f"ulimit -v: {limit / 1e9:.1f} GB of address space are too few for MXNet to load; allow"
+            f" {_LEAST_ADDRESS_SPACE / 1e9:.1f} GB, and what the run takes"
+        )
 
 
 def _bytes_of(name: str, path: str) -> list[int]:

@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any, Callable, Iterator
 
 import filelock
-import platformdirs
 import pooch
 from mxnet import nd
 
 from gluon_nst.errors import WeightsError
-from gluon_nst.files import reading, written_whole
+from gluon_nst.files import cache_folder, reading, written_whole
 from gluon_nst.machine import nd_mode
 from gluon_nst.weights import conversion
 from gluon_nst.weights.formats import Parameters
@@ -33,14 +32,6 @@ Notify = Callable[[str], object]
 
 def print_nothing(line: str) -> None:
     """The `notify` of callers who want to hear nothing."""
-
-
-def cache_folder(name: str = "weights") -> Path:
-    """The folder `name` in gluon-nst's cache: $GLUON_NST_CACHE, or the user's cache folder by the system's rules."""
-    try:
-        return Path(os.environ.get("GLUON_NST_CACHE") or platformdirs.user_cache_dir("gluon-nst")).expanduser() / name
-    except RuntimeError:
-        raise WeightsError("no home folder to keep a cache in; set HOME, or GLUON_NST_CACHE to a folder") from None
 
 
 def sha256_of(path: Path) -> str:

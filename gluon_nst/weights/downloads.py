@@ -24,6 +24,9 @@ from gluon_nst.observer import Download
 TIMEOUT = 8
 """Seconds to wait for a connection, and for the next bytes of a download."""
 
+_QUICK = 3
+"""Seconds to wait where all that is asked is whether anybody is there."""
+
 
 Progress = Callable[[str, Optional[int]], Optional[Download]]
 """An Observer's `download`: gives what a download is reported to, of its description, and its size in bytes or None."""
@@ -134,6 +137,14 @@ def verified_url(url: str, sha256: str, path: Path, progress: Progress | None = 
         os.replace(unfinished, path)
 
 
+def _hub_url(repository: str, name: str) -> tuple[str | None, str]:
+    """The hub that the user has configured, and the URL of a file of a model there."""
+    import huggingface_hub
+
+    endpoint = os.environ.get("HF_ENDPOINT") or None  # the library reads it only once, as it is imported
+    return endpoint, huggingface_hub.hf_hub_url(repository, name, endpoint=endpoint)
+
+
 def from_hub(repository: str, name: str, progress: Progress | None, description: str) -> tuple[str, str]:
     """Download a file of a model on the Hugging Face hub into that library's own cache; its path there, and its URL."""
     import huggingface_hub
@@ -141,8 +152,7 @@ def from_hub(repository: str, name: str, progress: Progress | None, description:
 
     if constants.HF_HUB_OFFLINE:
         raise Unavailable("HF_HUB_OFFLINE is set")
-    endpoint = os.environ.get("HF_ENDPOINT") or None  # the library reads it only once, as it is imported
-    url = huggingface_hub.hf_hub_url(repository, name, endpoint=endpoint)
+    endpoint, url = _hub_url(repository, name)
     options: dict[str, Any] = {"endpoint": endpoint, "etag_timeout": TIMEOUT}
     bars, hide = huggingface_hub.utils, False
     if "tqdm_class" in signature(huggingface_hub.hf_hub_download).parameters:
@@ -209,3 +219,31 @@ def _pip(command: list[str], bar: Any) -> tuple[bool, list[str]]:
         finally:
             bar.close()
     return pip.returncode != 0, lines
+
+
+# -- whether anybody is there -----------------------------------------------------------------------------------------
+
+
+def url_answers(url: str) -> bool:
+    """Whether a server has something at `url`; a quick question."""
+    import requests
+
+    try:
+        return requests.head(url, timeout=_QUICK, allow_redirects=True).status_code < 400
+    except requests.RequestException:
+        return False
+
+
+def hub_answers(repository: str, name: str) -> bool:
+    """Whether the Hugging Face hub has a file of a model; a quick question."""
+    return url_answers(_hub_url(repository, name)[1])
+
+
+def package_index_has(name: str) -> bool:
+    """Whether the package index, as the user has configured pip, knows a package; a quick question."""
+    command = [sys.executable, "-m", "pip", "index", "versions", name, "--python-version=3.11", "--no-input"]
+    command += [f"--timeout={_QUICK}", "--retries=0", "--disable-pip-version-check"]
+    try:
+        return subprocess.run(command, capture_output=True, timeout=3 * _QUICK).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False

