@@ -20,15 +20,22 @@ FLOORS = """
     recipes.changes recipes.reference recipes job records colours pixels images regions sums style_statistics vgg losses narrow canvas memory
     graph composite scratch objective lbfgs optimisers provenance state training weights.calibration weights.downloads weights.formats
     weights.conversion weights.cache weights.sources weights.finding weights inputs run estimates figures
-    result targets loop observers.progress observers.snapshots observers.film observers.window observers apart
-    experiments.trials experiments.designs experiments pictures cli.options cli.parser cli.outputs cli.weights
-    cli.info cli.pictures cli.sheets cli.doing cli.main cli __main__
+    result targets loop observers.progress observers.snapshots observers.film observers.window observers.live observers apart
+    experiments.trials experiments.designs experiments pictures lab.check lab.by_hand lab.of_runs lab.checks lab.notebooks lab.probe
+    lab.doctor lab.kit lab cli.options cli.parser cli.outputs cli.weights cli.lab cli.info cli.pictures cli.sheets cli.doing cli.main cli __main__
 """.split()  # noqa: SIM905
 
-WINGS = ("experiments.trials", "pictures", "observers.snapshots", "observers.film", "observers.window")
+WINGS = (
+    "experiments.trials",
+    "pictures",
+    "observers.snapshots",
+    "observers.film",
+    "observers.window",
+    "observers.live",
+)
 """These know nothing of each other."""
 
-CHAPTERS_OWN = {"train": 10, "compute_loss": 8}
+CHAPTERS_OWN = {"train": 11, "compute_loss": 8}
 """Functions whose arguments are the chapter's."""
 
 
@@ -82,7 +89,15 @@ def test_the_wings_know_nothing_of_each_other():
 
 def test_what_the_command_line_needs_to_answer_at_once_imports_no_mxnet():
     heavy = ("mxnet", "numpy", "PIL", "matplotlib", "tqdm")
-    light = FLOORS[: FLOORS.index("records")] + ["cli.options", "cli.parser", "cli.main"]
+    light = FLOORS[: FLOORS.index("records")] + [
+        "lab",
+        "lab.notebooks",
+        "lab.doctor",
+        "cli.options",
+        "cli.parser",
+        "cli.lab",
+        "cli.main",
+    ]
     for name in light:
         for node in MODULES[name].body:
             names = (
@@ -113,9 +128,9 @@ def test_no_function_has_many_parameters_but_the_chapters_own(name):
         assert count <= CHAPTERS_OWN.get(function.name, 9), function.name
 
 
-def test_only_the_command_line_prints_or_exits_and_only_it_catches_an_interrupt():
+def test_only_the_command_line_and_the_lab_print_or_exit_and_only_the_former_catches_an_interrupt():
     for name, tree in MODULES.items():
-        if name.split(".")[0] in ("cli", "__main__"):
+        if name.split(".")[0] in ("cli", "lab", "__main__"):
             continue
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
@@ -140,7 +155,8 @@ def test_there_is_one_loop():
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and node.attr == "evaluate"
     ]
-    assert set(loops) == {"training"}
+    # What a kit has to carry depends on the markers of its packages, which are evaluated too.
+    assert set(loops) - {"lab.kit"} == {"training"}
 
 
 # -- names ------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any, Callable
 
 from mxnet import MXNetError
 
-from gluon_nst.cli import info, pictures, sheets, weights
+from gluon_nst.cli import info, lab, pictures, sheets, weights
 from gluon_nst.errors import NSTError, reason
 from gluon_nst.images import pixels_allowed
 from gluon_nst.recipes.rules import integer
@@ -20,6 +20,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, dict[str, Any]], int]] = {
     "reconstruct": sheets.reconstruct,
     "weights": weights.weights,
     "info": info.info,
+    "kit": lab.kit,
 }
 
 

@@ -59,6 +59,10 @@ def _run(argv: Sequence[str] | None) -> int:
     arguments = build_parser().parse_args(argv)
     if arguments.command == "recipes":
         return _list_recipes(arguments.recipe)
+    if arguments.command in ("notebook", "doctor"):
+        from gluon_nst.cli import lab
+
+        return lab.notebook(arguments) if arguments.command == "notebook" else lab.doctor(arguments)
     try:
         from gluon_nst.cli import doing  # which loads MXNet
     except ValueError as error:

@@ -10,6 +10,7 @@ from gluon_nst import __doc__ as description
 from gluon_nst.cli.options import add_options, parser_of, style_settings, variable, varied
 from gluon_nst.errors import InputError
 from gluon_nst.files import given
+from gluon_nst.lab.notebooks import NOTEBOOKS
 from gluon_nst.recipes import PUBLISHED, SOURCES
 from gluon_nst.recipes.rules import layers
 from gluon_nst.version import __version__
@@ -38,6 +39,9 @@ def build_parser() -> Parser:
         ("reconstruct", "find a picture's content, or style, from noise, layer by layer", _reconstruct),
         ("recipes", "list the published programs' recipes, or print one as TOML", _recipes),
         ("weights", "list, fetch, import or find VGG-19's parameters", _weights),
+        ("notebook", "write the chapter, or its exercises, as a Jupyter notebook", _notebook),
+        ("doctor", "look whether this machine is ready for a lab, and how long it will take", lambda parser: None),
+        ("kit", "make a folder that installs and runs with no network", _kit),
         ("info", "print versions, device, cores, and which weights are here", lambda parser: None),
     ):
         add(commands.add_parser(name, help=help, description=help))
@@ -150,6 +154,16 @@ def _names(text: str) -> list[str]:
 
 
 # -- no runs ----------------------------------------------------------------------------------------------------------
+
+
+def _notebook(parser: Parser) -> None:
+    help = "chapter (the default), exercises, or answers: the exercises with their solutions"
+    parser.add_argument("name", nargs="?", choices=list(NOTEBOOKS), default="chapter", metavar="NAME", help=help)
+    parser.add_argument("--out", type=_path, default=given("."), metavar="DIR", help="default: this folder")
+
+
+def _kit(parser: Parser) -> None:
+    parser.add_argument("folder", type=_path, metavar="DIR", help="where it is made; no file is there yet")
 
 
 def _recipes(parser: Parser) -> None:

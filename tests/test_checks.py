@@ -1,0 +1,183 @@
+"""The checks of the exercises that are written by hand: right answers, plausible wrong ones, and none."""
+
+from gluon_nst.lab import checks
+
+import numpy as np
+import pytest
+from mxnet import nd
+
+# -- right answers ----------------------------------------------------------------------------------------------------
+
+
+def total_loss(contents_l, styles_l, tv_l, content_weight, style_weight, tv_weight):
+    return content_weight * sum(contents_l) + style_weight * sum(styles_l) + tv_weight * tv_l
+
+
+def style_weight_for(share, content_l, style_l, tv_l):
+    return share * (content_l + tv_l) / ((1 - share) * style_l)
+
+
+def receptive_field(name, pooling=True, step=None, grows=2):
+    sees, apart = 1, 1
+    for block, convolutions in enumerate((2, 2, 4, 4, 4), start=1):
+        for number in range(1, convolutions + 1):
+            sees += step or 2 * apart
+            if name == f"conv{block}_{number}":
+                return sees
+        sees, apart = sees + apart * pooling, grows * apart
+
+
+def my_gram(X):
+    rows = X.asnumpy().reshape(X.shape[1], -1)
+    return rows @ rows.T / X.size
+
+
+def my_tv(X):
+    X = X.asnumpy()
+    return 0.5 * (np.abs(X[:, :, 1:] - X[:, :, :-1]).mean() + np.abs(X[:, :, :, 1:] - X[:, :, :, :-1]).mean())
+
+
+def test_right_answers_pass_and_what_is_right_of_them_is_told(capsys):
+    for check, answers, said in (
+        (checks.exercise_4, (total_loss, style_weight_for), "a share of 90% of the whole"),
+        (checks.exercise_5, (receptive_field,), "what the convolutions of block 5 see"),
+        (checks.exercise_6, (my_gram,), "at another size too"),
+        (checks.exercise_7, (my_tv,), "both together, on noise"),
+    ):
+        assert check(*answers) is None  # nbgrader takes what a cell gives for points
+        printed = capsys.readouterr().out
+        assert "is right.\n" in printed and f"  right:   {said}\n" in printed
+
+
+def test_right_answers_pass_in_arrays_of_mxnets_too():
+    checks.exercise_6(lambda X: nd.linalg.syrk(X.reshape((X.shape[1], -1))) / X.size)
+    checks.exercise_7(
+        lambda X: 0.5 * ((X[:, :, 1:] - X[:, :, :-1]).abs().mean() + (X[:, :, :, 1:] - X[:, :, :, :-1]).abs().mean())
+    )
+
+
+def test_the_checks_work_in_np_mode(np_mode):
+    from mxnet import np as mxnet_np
+
+    checks.exercise_6(lambda X: mxnet_np.dot(X.reshape(X.shape[1], -1), X.reshape(X.shape[1], -1).T) / X.size)
+    checks.exercise_7(my_tv)
+
+
+# -- wrong ones -------------------------------------------------------------------------------------------------------
+
+
+def tv(X, of=np.abs, mean=np.mean, half=0.5, down=True):
+    X = X.asnumpy()
+    differences = [X[:, :, :, 1:] - X[:, :, :, :-1]] + [X[:, :, 1:] - X[:, :, :-1]] * down
+    return half * sum(mean(of(difference)) for difference in differences)
+
+
+def around_the_edge(X):
+    X = X.asnumpy()
+    return 0.5 * sum(np.abs(X - np.roll(X, 1, axis)).mean() for axis in (2, 3))
+
+
+def gram_of(X, rows, divisor):
+    return rows @ rows.T / divisor
+
+
+WRONG = {
+    "4: the total variation is forgotten": (
+        lambda: checks.exercise_4(lambda c, s, t, cw, sw, tw: cw * sum(c) + sw * sum(s), style_weight_for),
+        "the total variation loss is weighted.*too small",
+    ),
+    "4: means of the layers": (
+        lambda: checks.exercise_4(
+            lambda c, s, t, cw, sw, tw: cw * np.mean(c) + sw * np.mean(s) + tw * t, style_weight_for
+        ),
+        "the content losses are added up.*too small: a sum over the layers",
+    ),
+    "4: the weights are swapped": (
+        lambda: checks.exercise_4(lambda c, s, t, cw, sw, tw: total_loss(c, s, t, sw, cw, tw), style_weight_for),
+        "too large: a sum over the layers, each times content_weight",
+    ),
+    "4: one style layer": (
+        lambda: checks.exercise_4(lambda c, s, t, *weights: total_loss(c, s[:1], t, *weights), style_weight_for),
+        "the style losses are added up.*too small",
+    ),
+    "4: a share of the others": (
+        lambda: checks.exercise_4(total_loss, lambda share, c, s, t: share * (c + t) / s),
+        "would make up 33% of the whole",
+    ),
+    "4: no return": (lambda: checks.exercise_4(lambda *values: None, style_weight_for), "is there a return"),
+    "5: no poolings": (
+        lambda: checks.exercise_5(lambda name: receptive_field(name, pooling=False, grows=1)),
+        "block 1 see.*conv2_1.*7 pixels are too small: a pooling of 2 × 2 adds",
+    ),
+    "5: poolings add nothing": (
+        lambda: checks.exercise_5(lambda name: receptive_field(name, pooling=False)),
+        "conv2_1.*9 pixels are too small",
+    ),
+    "5: neighbours stay as near as they were": (
+        lambda: checks.exercise_5(lambda name: receptive_field(name, grows=1)),
+        "conv2_1.*8 pixels are too small",
+    ),
+    "5: three for each convolution": (
+        lambda: checks.exercise_5(lambda name: receptive_field(name, step=3)),
+        "conv1_1.*4 pixels are too large: a convolution of 3 × 3 adds the position on either side",
+    ),
+    "5: the radius": (
+        lambda: checks.exercise_5(lambda name: receptive_field(name) // 2),
+        "conv1_1.*1 pixels are too small",
+    ),
+    "6: not divided": (
+        lambda: checks.exercise_6(lambda X: my_gram(X) * X.size),
+        "it is the Gram matrix but for a factor.*60 times what it should be",
+    ),
+    "6: divided by the positions": (
+        lambda: checks.exercise_6(lambda X: my_gram(X) * X.shape[1]),
+        "4 times what it should be, for c, h, w = 4, 3, 5",
+    ),
+    "6: the positions in rows": (
+        lambda: checks.exercise_6(lambda X: gram_of(X, X.asnumpy().reshape(-1, X.shape[1]), X.size)),
+        r"my_gram is 4 × 4.*Its shape is \(15, 15\)",
+    ),
+    "6: laid out anew": (
+        lambda: checks.exercise_6(lambda X: gram_of(X, X.asnumpy().reshape(-1, X.shape[1]).T, X.size)),
+        "the sums over the positions.*one row for each channel",
+    ),
+    "6: the mean is taken away": (
+        lambda: checks.exercise_6(lambda X: np.cov(X.asnumpy().reshape(X.shape[1], -1), bias=True) / X.shape[1]),
+        "it is symmetric.*the sums over the positions.*as they are",
+    ),
+    "6: c, h and w of the first example": (
+        lambda: checks.exercise_6(lambda X: my_gram(X) * X.size / 60),
+        "at another size too",
+    ),
+    "6: it ends with an error": (lambda: checks.exercise_6(lambda X: X.nonsense), "my_gram runs.*AttributeError"),
+    "7: squares": (
+        lambda: checks.exercise_7(lambda X: tv(X, of=np.square)),
+        "steps across count.*2 is too large.*not their squares",
+    ),
+    "7: sums": (lambda: checks.exercise_7(lambda X: tv(X, mean=np.sum)), "steps downwards count.*too large: the mean"),
+    "7: not halved": (lambda: checks.exercise_7(lambda X: tv(X, half=1)), "steps downwards count.*1 is too large"),
+    "7: across alone": (lambda: checks.exercise_7(lambda X: tv(X, down=False)), "downwards count.*0 is too small"),
+    "7: around the edge": (lambda: checks.exercise_7(around_the_edge), "steps downwards count.*too large"),
+    "7: signs": (lambda: checks.exercise_7(lambda X: tv(X, of=np.asarray)), "from bright to dark.*-1 is too small"),
+    "7: an array": (lambda: checks.exercise_7(lambda X: X), r"my_tv is one number.*Its shape is \(1, 3, 4, 6\)"),
+}
+
+
+@pytest.mark.parametrize("answer", WRONG)
+def test_a_wrong_answer_is_told_with_a_hint(answer):
+    check, message = WRONG[answer]
+    with pytest.raises(AssertionError, match=f"(?s){message}") as told:
+        check()
+    assert str(told.value).startswith(f"exercise {answer[0]}\n") and "  not yet: " in str(told.value)
+
+
+@pytest.mark.parametrize("nothing", [None, 3, lambda *arguments: None])
+def test_no_answer_is_no_right_one(nothing):
+    for check, arguments in (
+        (checks.exercise_4, 2),
+        (checks.exercise_5, 1),
+        (checks.exercise_6, 1),
+        (checks.exercise_7, 1),
+    ):
+        with pytest.raises(AssertionError, match="not yet: "):
+            check(*[nothing] * arguments)
