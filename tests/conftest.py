@@ -23,6 +23,7 @@ from weights_fixtures import (  # noqa: F401
     published,
     server,
     small_pictures,
+    trunk_cache,
     weights_folder,
 )
 

@@ -1,11 +1,12 @@
 import dataclasses
+import io
 import json
 from types import SimpleNamespace
 
 import gluon_nst as nst
 from gluon_nst import apart, recipes
 from gluon_nst.observer import Observers
-from gluon_nst.observers import Bar, Film, Lines, Snapshots, Window, check_film, snapshot_paths
+from gluon_nst.observers import Bar, Film, Lines, Live, Snapshots, Window, check_film, snapshot_paths
 from gluon_nst.run import prepare
 
 import matplotlib
@@ -214,3 +215,60 @@ def test_observers_can_follow_one_run_after_another(job, tmp_path, capfd):
         with Image.open(tmp_path / "film.gif") as film:
             assert film.n_frames == 2
     assert capfd.readouterr().err.count("epoch 2/2") >= 2
+
+
+# -- a notebook -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def notebook(monkeypatch):
+    """A notebook at the other end; gives what is displayed: the pictures of each output, one after the other."""
+    import IPython
+    from IPython import display
+
+    outputs = []
+
+    def show(picture, display_id):
+        assert display_id is True
+        outputs.append([picture])
+        return SimpleNamespace(update=outputs[-1].append)
+
+    monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(kernel=True))
+    monkeypatch.setattr(display, "display", show)
+    return outputs
+
+
+@pytest.fixture
+def developed(monkeypatch):
+    """The stand-ins for states have their picture at hand."""
+    monkeypatch.setattr(nst.State, "picture", lambda state, run: state.images[-1])
+
+
+def test_a_notebook_shows_one_output_that_is_drawn_anew(recipe, notebook, developed):
+    follow(recipe, Live(seconds=0))
+    (drawn,) = notebook
+    assert len(drawn) == 11
+    first, last = (Image.open(io.BytesIO(picture.data)) for picture in (drawn[0], drawn[-1]))
+    assert first.size == last.size and drawn[0].data != drawn[-1].data
+
+
+def test_a_notebook_is_not_drawn_more_often_than_it_is_to_be_and_shows_the_end(recipe, notebook, developed):
+    live = Live(seconds=1000)
+    record = follow(recipe, live)
+    (drawn,) = notebook
+    assert len(drawn) == 2  # the first epoch and the last
+    live.end(result(recipe, record))
+    assert len(drawn) == 2
+
+
+def test_a_notebook_shows_where_a_run_was_stopped(recipe, notebook, developed):
+    live = Live(seconds=1000)
+    record = follow(recipe, live, count=4)
+    live.end(result(recipe, record, "interrupted"))
+    assert [len(drawn) for drawn in notebook] == [2]
+
+
+def test_without_a_notebook_nothing_is_drawn(recipe, capfd):
+    live = Live(seconds=0)
+    live.end(result(recipe, follow(recipe, live)))
+    assert capfd.readouterr() == ("", "")

@@ -1,4 +1,5 @@
 import gluon_nst as nst
+from gluon_nst.observers import Lines
 
 import mxnet as mx
 import numpy as np
@@ -211,3 +212,21 @@ def test_auto_is_the_faster_precision_in_training_too(net, inputs, monkeypatch):
     assert np.array_equal(X.asnumpy(), record(net, inputs, epochs=2)[0].asnumpy())
     with pytest.raises(nst.InputError, match="precision bfloat16: MXNet has it only on processors with AVX-512"):
         record(net, inputs, epochs=2, precision="bfloat16")
+
+
+def test_an_observer_follows_the_chapters_train(net, inputs):
+    class Follower(nst.Observer):
+        def begin(self, run):
+            self.run, self.pictures, self.stages = run, [], run.recipe.stages
+
+        def state(self, state):
+            self.pictures.append(state.picture(self.run))
+
+    follower, lines = Follower(), []
+    X, *_ = inputs
+    nst.train(*inputs, net, mx.cpu(), 0.01, 3, 2, observer=follower)
+    assert [stage.epochs for stage in follower.stages] == [3] and follower.stages[0].shape == X.shape[2:]
+    assert len(follower.pictures) == 3 and len({picture.tobytes() for picture in follower.pictures}) == 3
+    assert follower.pictures[0].size == X.shape[:1:-1]
+    nst.train(*inputs, net, mx.cpu(), 0.01, 4, 2, recipe=recipe(report_every=2), observer=Lines(lines.append))
+    assert [line.split(",")[0] for line in lines] == ["epoch   2", "change lr to 1.0e-03"]

@@ -4,7 +4,7 @@ import os
 import shutil
 import zipfile
 
-from gluon_nst.weights import calibration, conversion, downloads, sources
+from gluon_nst.weights import cache, calibration, conversion, downloads, sources
 
 import numpy as np
 import pytest
@@ -98,6 +98,18 @@ def weights_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(downloads, "TIMEOUT", 1)
     yield tmp_path / "cache" / "weights"
     shutil.rmtree(str(tmp_path))  # hundreds of megabytes, of which pytest would keep three runs
+
+
+@pytest.fixture(scope="session")
+def trunk_cache(weights_file, tmp_path_factory):
+    """The folder of a cache where the random parameters stand as those from the package index."""
+    folder = tmp_path_factory.mktemp("trunk")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLUON_NST_CACHE", str(folder))
+        with cache.alone("pypi", cache.print_nothing) as unfinished:
+            cache.keep("pypi", conversion.convert(weights_file), weights_file, "the tests", unfinished)
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, Callable
+from typing import Any
 
 from gluon_nst.lab import doctor as examination
 from gluon_nst.lab import notebooks
@@ -38,12 +38,10 @@ def kit(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     from gluon_nst.observers import Bar
 
     bar = Bar()
-    with tqdm(desc="packages", unit="package", leave=False) as packages:
 
-        def counting(count: int) -> Callable[[], object]:
-            packages.reset(count)
-            return packages.update
+    def counting(description: str, count: int | None) -> Any:
+        return tqdm(desc=description, total=count, unit="package", leave=False)
 
-        made = make(arguments.folder, notify=bar.note, progress=bar.download, counting=counting)
+    made = make(arguments.folder, notify=bar.note, progress=bar.download, counting=counting)
     print(f"{made}: carry it to a machine without a network, and run there: bash {made.name}/install")
     return 0

