@@ -73,6 +73,17 @@ class Timed(NamedTuple):
     next: float
 
 
+def timed(evaluate: Objective) -> Timed:
+    """Three evaluations of an objective, timed."""
+    seconds = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        evaluate()
+        nd.waitall()
+        seconds.append(time.perf_counter() - begun)
+    return Timed(seconds[0], min(seconds[1:]))
+
+
 class Speed:
     """How fast the evaluations of a run are on this machine; each is timed when it is asked for."""
 
@@ -85,14 +96,7 @@ class Speed:
 
     def time(self, size: tuple[int, int], parts: Sequence[Part]) -> Timed:
         """The seconds of evaluations for a picture of a `size` (height, width) in these parts."""
-        evaluate = objective_on_noise(self._recipe, self._net, size, parts, self._run.device)
-        seconds = []
-        for _ in range(3):
-            begun = time.perf_counter()
-            evaluate()
-            nd.waitall()
-            seconds.append(time.perf_counter() - begun)
-        return Timed(seconds[0], min(seconds[1:]))
+        return timed(objective_on_noise(self._recipe, self._net, size, parts, self._run.device))
 
     @functools.cached_property
     def _small(self) -> Timed:

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 from gluon_nst import machine
 
@@ -105,8 +106,7 @@ def test_weights_that_can_be_fetched_are_no_fault(doctor, server):
 @pytest.mark.slow
 def test_a_full_disk_is_a_fault(capfd, trunk_cache, monkeypatch):
     monkeypatch.setenv("GLUON_NST_CACHE", str(trunk_cache))
-    usage = shutil.disk_usage(".")
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=5_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=5_000_000))
     status, printed, _ = ended(capfd, "doctor")
     faults = [line for line in printed.splitlines() if line.startswith("FAULT")]
     assert status == 1 and len(faults) == 2 and all("has 0.01 GB free; free 0.2 GB" in line for line in faults)

@@ -9,7 +9,6 @@ import concurrent.futures
 import dataclasses
 import json
 import math
-import time
 from typing import Any, Iterator
 
 import mxnet as mx
@@ -17,7 +16,7 @@ import numpy as np
 from mxnet import nd
 
 from gluon_nst import machine, recipes, weights
-from gluon_nst.estimates import objective_on_noise
+from gluon_nst.estimates import objective_on_noise, timed
 from gluon_nst.layers import parameter_shapes
 from gluon_nst.machine.instructions import instructions
 from gluon_nst.memory import needed, work
@@ -99,14 +98,8 @@ class Rates:
             device = machine.choose_device()
             net = truncated_vgg19(self._parameters, recipe.last_layer, device)
             parts = whole(recipe.last_layer, TIMED)
-            evaluate = objective_on_noise(recipe, net, TIMED, parts, device)
-            seconds = []
-            for _ in range(4):
-                begun = time.perf_counter()
-                evaluate()
-                nd.waitall()
-                seconds.append(time.perf_counter() - begun)
-            self._found[kind] = min(seconds[1:]), min(seconds[1:]) / work(parts)
+            seconds = timed(objective_on_noise(recipe, net, TIMED, parts, device)).next
+            self._found[kind] = seconds, seconds / work(parts)
         return self._found[kind]
 
     def seconds(self, recipe: Recipe, size: tuple[int, int], epochs: int) -> float:
