@@ -169,14 +169,14 @@ class Panel:
         self._curve.set(xlabel="epoch", xlim=(0, num_epochs))
         self._curve.set_title("weighted losses", fontsize=11)
         self._lines = {name: self._curve.plot([], [], **line)[0] for name, line in _LINES.items()}
-        self._curve.legend(fontsize=9, loc="upper right")
+        self._curve.legend(fontsize=8, loc="upper center", ncol=4, columnspacing=1, handlelength=1.5)
 
     def scale(self, record: Sequence[Epoch]) -> None:
         """Fit the axis to all of the losses in `record`."""
         curves = _curves(record).values()
         bottom, top = _floor(curves), max(map(max, curves))
         if bottom and bottom < top:
-            self._curve.set(yscale="log", ylim=(bottom, top * 1.5))
+            self._curve.set(yscale="log", ylim=(bottom, top * (top / bottom) ** 0.15))
 
     def draw(self, picture: Image.Image, record: Sequence[Epoch]) -> None:
         """Show `picture`, a PIL image, and the curves of the `record` so far."""

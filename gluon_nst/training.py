@@ -108,7 +108,7 @@ def train(
     first one counts.
 
     `report` is called with the record of each epoch; its losses are those printed in the chapter. An `observer` that asks no more
-    of a run than its recipe and its pictures (`Live`, `Lines`, `Bar`) can follow. Raises NSTError when the loss is not finite any more.
+    of a run than its recipe and its pictures (`Live`, `Lines`) can follow. Raises NSTError when the loss is not finite any more.
     """
     recipe = follow_optimizer(read(recipe))
     recipe = dataclasses.replace(recipe, precision=choose_precision(recipe.precision, device))

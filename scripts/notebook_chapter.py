@@ -81,6 +81,8 @@ figure, (before, after) = plt.subplots(1, 2, figsize=(9, 2.4))
 for number, colour in enumerate(("red", "green", "blue")):
     before.hist(content_img.asnumpy()[:, :, number].ravel(), 64, color=colour, histtype="step")
     after.hist(X.asnumpy()[0, number].ravel(), 64, color=colour, histtype="step")
+before.set(xlabel="value", ylabel="pixels")
+after.set(xlabel="value", ylabel="pixels")
 before.set_title("the picture's values, 0 to 255", fontsize=10)
 after.set_title(f"after preprocess: around 0, shape {X.shape}", fontsize=10)
 figure.tight_layout()
@@ -104,12 +106,19 @@ style_layers, content_layers = layers.STYLE_LAYERS, layers.CONTENT_LAYERS
 print("style:  ", {index: layers.NAMES[index] for index in style_layers})
 print("content:", {index: layers.NAMES[index] for index in content_layers})
 
-net = nst.truncated_vgg19(weights.find(notify=print).parameters(28), 28, device)
+trunk = weights.find(notify=print)
+net = nst.truncated_vgg19(trunk.parameters(28), 28, device)
 print(len(net), "layers; the last one:", net[28])
+print("parameters:", weights.SOURCES[trunk.source].title)
 
 # %% [markdown]
 # `extract_features` sends a picture through the network and keeps what comes out of these layers. Each row below is a layer; in it are five
-# of its channels, strong ones that differ from one another. The further down, the coarser: every block halves the height and the width.
+# of its channels, strong ones that differ from one another; bright is a high number, and each map has a scale of its own. The further
+# down, the coarser: every block halves the height and the width.
+#
+# (Where the parameters are *VGG-16 held in VGG-19's layers*, which is what a package index has, VGG-19's three additional convolutions, the
+# fourth ones of the last three blocks, pass on what they get. Then `conv4_4` is the third convolution of its block after its ReLU, and nowhere below 0:
+# its maps are mostly black.)
 
 
 # %%
@@ -158,28 +167,31 @@ trial.attach_grad()
 show([nst.postprocess(trial).asnumpy()], ["the trial picture"])
 
 
-def gradient_of(loss):
-    """The value of a loss of the trial picture, and its gradient with respect to the pixels, c × h × w."""
+def value_of(loss, picture):
+    """A loss, a function of a picture (a network input) and its content and style features, as a number."""
+    return float(loss(picture, *nst.extract_features(picture, net)).asnumpy().item())
+
+
+def show_gradient(title, loss, length):
+    """Where a loss pulls at the pixels of the trial picture, and to which colour; and the picture after a step of that length against it."""
     with autograd.record():
         contents_Y_hat, styles_Y_hat = nst.extract_features(trial, net)
-        value = loss(contents_Y_hat, styles_Y_hat)
+        value = loss(trial, contents_Y_hat, styles_Y_hat)
     value.backward()
-    return float(value.asnumpy().item()), trial.grad.asnumpy()[0].copy()
+    gradient = trial.grad.asnumpy()[0]
+    stepped = trial - trial.grad * float(length / np.abs(gradient).mean())
 
-
-def show_gradient(title, gradient, length=0.3):
-    """Where the loss pulls at the pixels, and to which colour; and the picture after one long step against the gradient."""
     strength = np.abs(gradient).sum(axis=0)
     wish = 0.5 - gradient.transpose(1, 2, 0) / (2 * np.percentile(np.abs(gradient), 99.5))
-    step = nst.postprocess(trial - trial.grad * float(length / np.abs(gradient).mean())).asnumpy()
-    show(
-        [strength / np.percentile(strength, 99.5), wish.clip(0, 1), step],
-        [f"{title}: where it pulls", "to which colour", "after one step"],
-        cmap="inferno",
-        vmin=0,
-        vmax=1,
-    )
+    pictures = [strength / np.percentile(strength, 99.5), wish.clip(0, 1), nst.postprocess(stepped).asnumpy()]
+    before, after = value_of(loss, trial), value_of(loss, stepped)
+    titles = ["where it pulls", "to which colour", f"after a step: {before:.3g} becomes {after:.3g}"]
+    show(pictures, [f"{title}: {titles[0]}", *titles[1:]], cmap="inferno", vmin=0, vmax=1)
 
+
+# %% [markdown]
+# Three pictures will show it for each loss: where the loss pulls at the pixels (bright), to which colour (grey is nowhere), and the trial picture after one
+# step against the gradient, with the loss before and after it.
 
 # %% [markdown]
 # ### Content Loss
@@ -190,11 +202,16 @@ def show_gradient(title, gradient, length=0.3):
 #
 # It compares what the network sees at each place with what it sees there in the photograph.
 
+
 # %%
-value, gradient = gradient_of(lambda contents_Y_hat, styles_Y_hat: nst.content_loss(contents_Y_hat[0], contents_Y[0]))
-show_gradient("content loss", gradient)
-print(f"content loss of the trial picture: {value:.3f}")
-print(f"of the photograph itself:          {nst.content_loss(contents_Y[0], contents_Y[0]).asnumpy().item():.3f}")
+def content_loss(X, contents_Y_hat, styles_Y_hat):
+    """The chapter's, of the one content layer."""
+    return nst.content_loss(contents_Y_hat[0], contents_Y[0])
+
+
+show_gradient("content loss", content_loss, length=0.05)
+print(f"content loss of the trial picture: {value_of(content_loss, trial):.3f}")
+print(f"of the photograph itself:          {value_of(content_loss, content_X):.3f}")
 
 # %% [markdown]
 # ### Style Loss
@@ -259,21 +276,22 @@ figure.tight_layout()
 plt.show()
 
 # %% [markdown]
-# The style loss of a layer is the mean squared difference of two such matrices, that of the composite and that of the painting. Its
-# gradient pulls everywhere, as the strokes are to be everywhere; most at the trees and the peaks, whose colours the painting has otherwise.
+# The style loss of a layer is the mean squared difference of two such matrices, that of the composite and that of the painting. It is taken
+# in each of the five layers, and summed. Its gradient pulls everywhere, as the strokes are to be everywhere. And mark its size: half a painting
+# does not have half of its style.
 
 # %%
 styles_Y_gram = [nst.gram(Y) for Y in styles_Y]
 
 
-def all_style_losses(contents_Y_hat, styles_Y_hat):
-    """Summed over the five layers."""
+def style_loss(X, contents_Y_hat, styles_Y_hat):
+    """The chapter's, summed over the style layers."""
     return sum(nst.style_loss(Y_hat, gram_Y) for Y_hat, gram_Y in zip(styles_Y_hat, styles_Y_gram))
 
 
-value, gradient = gradient_of(all_style_losses)
-show_gradient("style loss", gradient)
-print(f"style loss of the trial picture: {value:.5f}")
+show_gradient("style loss", style_loss, length=0.1)
+print(f"style loss of the trial picture: {value_of(style_loss, trial):.5f}")
+print(f"of the photograph:               {value_of(style_loss, content_X):.5f}")
 
 # %% [markdown]
 # ### Total Variation Loss
@@ -284,8 +302,7 @@ print(f"style loss of the trial picture: {value:.5f}")
 # $$\mathcal L_\mathrm{tv} = \tfrac12 \left( \operatorname{mean} |x_{i+1,j} - x_{i,j}| + \operatorname{mean} |x_{i,j+1} - x_{i,j}| \right) .$$
 
 # %%
-value, gradient = gradient_of(lambda contents_Y_hat, styles_Y_hat: nst.tv_loss(trial))
-show_gradient("TV loss", gradient, length=0.1)
+show_gradient("TV loss", lambda X, contents_Y_hat, styles_Y_hat: nst.tv_loss(X), length=0.1)
 
 noise = np.random.default_rng(0).normal(0, 25, np.asarray(photograph).shape)
 noisy = Image.fromarray(np.uint8(np.clip(photograph + noise, 0, 255)))
@@ -299,7 +316,8 @@ show(list(variants.values()), [f"{name}: TV loss {value:.2f}" for name, value in
 #
 # What is minimised is the weighted sum of the three. The weights decide what the picture becomes: more weight on the content keeps the
 # photograph, more on the style gives it up to the painting, more on the total variation makes it smooth. The book's are 1, 1000 and 10,
-# and they are large or small only beside the losses that they multiply. So look at what they make of them:
+# and they are large or small only beside the losses that they multiply. So look at what they make of them: which bar is the longest is what
+# the optimiser will shorten first.
 
 # %%
 contents_Y_hat, styles_Y_hat = nst.extract_features(trial, net)
@@ -387,10 +405,14 @@ large = as_picture(output)
 enlarged = small.resize(large.size, Image.Resampling.BICUBIC)
 part = (225, 150, 425, 283)
 show([small, large], ["150 × 225", "300 × 450"], height=3)
-show([enlarged.crop(part), large.crop(part)], ["a part of the small one, enlarged", "of the large one"], height=3)
+show(
+    [enlarged.crop(part), large.crop(part)],
+    ["a part of the small one, enlarged", "the same part of the large one"],
+    height=3,
+)
 
 # %% [markdown]
-# The learning rate and the size, epoch by epoch: coarse steps and few pixels first.
+# The learning rate and the size, epoch by epoch. At each size the steps begin long and end short; the larger picture begins with long ones anew.
 
 # %%
 rates = [stage.lr_at(epoch) for stage in (first, second) for epoch in range(stage.epochs)]
@@ -411,7 +433,8 @@ plt.show()
 # Programs have come a long way since the chapter was printed. The recipe `fine` keeps its plan (one network, three losses, from coarse to
 # fine) and changes the parts: the style's statistics are means and covariances of more layers, their distance is that of two Gaussians,
 # and L-BFGS takes the steps in place of Adam. It is what `gluon-nst render` does unless it is told otherwise, and one call; here at a small
-# size, and with fewer epochs than it would take by itself. The last line is the `Result`, which shows its picture.
+# size, and with fewer epochs than it would take by itself. The curves jump where the larger size begins. The last line is the
+# `Result`, which shows its picture.
 
 # %%
 result = nst.transfer(
@@ -420,7 +443,9 @@ result = nst.transfer(
 result
 
 # %%
-show([large, result.image], ["as the chapter has it", f"fine, {result.seconds:.0f} seconds"], height=3.2)
+fine = result.image
+titles = [f"as the chapter has it, {large.height} × {large.width}", f"fine, {fine.height} × {fine.width}"]
+show([large, fine], titles, height=3.2)
 
 # %% [markdown]
 # ## Summary

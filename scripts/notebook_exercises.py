@@ -10,7 +10,7 @@
 # %%
 import gluon_nst as nst  # before mxnet, which it tells of this machine's cores
 from gluon_nst.lab import checks
-from gluon_nst.lab.checks import SMALL, distance
+from gluon_nst.lab.checks import FROM_NOISE, SMALL, distance
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -51,11 +51,15 @@ show({"as it is": result})
 #
 # *How does the output change when you select different content and style layers?* (the chapter's)
 #
-# Run it once for each content layer in `checks.CONTENT_CHOICES`, with that layer alone: `content_layers=["conv1_1"]` and so on. Then once for
-# each style layer in `checks.STYLE_CHOICES`: `style_layers=["conv1_1"]` and so on. Keep the results in two dictionaries by the layer's name, look at
-# them, and measure `distance` for each:
+# *Content.* Begin with noise, and leave nothing but the content loss: `**FROM_NOISE` in place of `**SMALL` does that. Run it once for each layer in
+# `checks.CONTENT_CHOICES`, with that layer alone: `content_layers=["conv1_1"]` and so on. What comes out is what the layer still knows of the photograph.
 #
-# - `nearest`: with which content layer does the picture come out nearest to the photograph?
+# *Style.* Then, with `**SMALL`, run it once for each layer in `checks.STYLE_CHOICES`, a dictionary of layers and of the style weight to give each, which makes
+# up for how small its loss is: `style_layers=["conv1_1"], style_weight=checks.STYLE_CHOICES["conv1_1"]` and so on.
+#
+# Keep the results in two dictionaries by the layer's name, look at them, and measure `distance` for each:
+#
+# - `nearest`: from which content layer does the picture come out nearest to the photograph?
 # - `farthest`: with which style layer does it come out farthest from it?
 
 # %% tags=["answer"]
@@ -64,9 +68,9 @@ by_style = {}
 nearest, farthest = None, None
 ### BEGIN SOLUTION
 for layer in checks.CONTENT_CHOICES:
-    by_content[layer] = nst.transfer(content, style, **SMALL, content_layers=[layer])
-for layer in checks.STYLE_CHOICES:
-    by_style[layer] = nst.transfer(content, style, **SMALL, style_layers=[layer])
+    by_content[layer] = nst.transfer(content, style, **FROM_NOISE, content_layers=[layer])
+for layer, weight in checks.STYLE_CHOICES.items():
+    by_style[layer] = nst.transfer(content, style, **SMALL, style_layers=[layer], style_weight=weight)
 show(by_content)
 show(by_style)
 nearest = min(by_content, key=lambda layer: distance(by_content[layer]))

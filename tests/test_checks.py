@@ -1,5 +1,8 @@
 """The checks of the exercises that are written by hand: right answers, plausible wrong ones, and none."""
 
+import subprocess
+import sys
+
 from gluon_nst.lab import checks
 
 import numpy as np
@@ -84,25 +87,41 @@ def gram_of(X, rows, divisor):
 WRONG = {
     "4: the total variation is forgotten": (
         lambda: checks.exercise_4(lambda c, s, t, cw, sw, tw: cw * sum(c) + sw * sum(s), style_weight_for),
-        "the total variation loss is weighted.*too small",
+        "the total variation loss, weighted.*too small: it, times tv_weight",
     ),
     "4: means of the layers": (
         lambda: checks.exercise_4(
             lambda c, s, t, cw, sw, tw: cw * np.mean(c) + sw * np.mean(s) + tw * t, style_weight_for
         ),
-        "the content losses are added up.*too small: a sum over the layers",
+        "the content losses, weighted.*too small: their sum",
     ),
     "4: the weights are swapped": (
         lambda: checks.exercise_4(lambda c, s, t, cw, sw, tw: total_loss(c, s, t, sw, cw, tw), style_weight_for),
-        "too large: a sum over the layers, each times content_weight",
+        "too large: their sum, times content_weight",
     ),
     "4: one style layer": (
         lambda: checks.exercise_4(lambda c, s, t, *weights: total_loss(c, s[:1], t, *weights), style_weight_for),
-        "the style losses are added up.*too small",
+        "the style losses, weighted.*too small",
     ),
     "4: a share of the others": (
         lambda: checks.exercise_4(total_loss, lambda share, c, s, t: share * (c + t) / s),
         "would make up 33% of the whole",
+    ),
+    "4: the weights of the first example": (
+        lambda: checks.exercise_4(lambda c, s, t, *weights: total_loss(c, s, t, 3, 700, 20), style_weight_for),
+        "the content losses, weighted.*too large",
+    ),
+    "4: a sign": (
+        lambda: checks.exercise_4(total_loss, lambda share, c, s, t: -(c + t) / s),
+        "is not above 0",
+    ),
+    "4: nan": (
+        lambda: checks.exercise_4(lambda *losses: float("nan"), style_weight_for),
+        "total_loss is finite.*NaN",
+    ),
+    "4: text": (
+        lambda: checks.exercise_4(lambda *losses: str(total_loss(*losses)), style_weight_for),
+        "total_loss is one number.*It is a str",
     ),
     "4: no return": (lambda: checks.exercise_4(lambda *values: None, style_weight_for), "is there a return"),
     "5: no poolings": (
@@ -149,7 +168,12 @@ WRONG = {
         lambda: checks.exercise_6(lambda X: my_gram(X) * X.size / 60),
         "at another size too",
     ),
-    "6: it ends with an error": (lambda: checks.exercise_6(lambda X: X.nonsense), "my_gram runs.*AttributeError"),
+    "6: zeros": (lambda: checks.exercise_6(lambda X: np.zeros((4, 4))), "not yet: the sums over the positions"),
+    "6: it ends with an error": (
+        lambda: checks.exercise_6(lambda X: X.nonsense),
+        r"my_gram runs.*AttributeError.*X.asnumpy\(\) is one of NumPy's",
+    ),
+    "6: it leaves": (lambda: checks.exercise_6(lambda X: exit(0)), "my_gram runs.*SystemExit"),
     "7: squares": (
         lambda: checks.exercise_7(lambda X: tv(X, of=np.square)),
         "steps across count.*2 is too large.*not their squares",
@@ -169,6 +193,18 @@ def test_a_wrong_answer_is_told_with_a_hint(answer):
     with pytest.raises(AssertionError, match=f"(?s){message}") as told:
         check()
     assert str(told.value).startswith(f"exercise {answer[0]}\n") and "  not yet: " in str(told.value)
+
+
+def test_a_wrong_answer_is_told_where_python_drops_assertions_too():
+    code = "from gluon_nst.lab import checks; checks.exercise_7(lambda X: 5)"
+    done = subprocess.run([sys.executable, "-O", "-W", "ignore", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1 and "AssertionError: exercise 7\n  not yet: a picture of one colour" in done.stderr
+
+
+def test_what_is_told_shows_nothing_of_how_the_check_comes_to_it():
+    with pytest.raises(AssertionError) as told:
+        checks.exercise_6(lambda X: X.asnumpy())
+    assert "einsum" not in str(told.getrepr(style="long"))
 
 
 @pytest.mark.parametrize("nothing", [None, 3, lambda *arguments: None])

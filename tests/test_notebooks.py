@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from gluon_nst import recipes
 from gluon_nst.lab import probe
 from gluon_nst.lab.notebooks import NOTEBOOKS, notebook, source_of
 
@@ -105,4 +106,6 @@ def test_what_the_doctor_counts_is_what_the_notebook_runs():
     text = source_of("chapter").read_text(encoding="utf-8")
     epochs = [count for _, _, count in probe.NOTEBOOK]
     assert f'shorter = {{"lr": [0.05, 0.03], "epochs": {epochs[:2]}' in text and f"epochs={epochs[2:]}" in text
-    assert f"sizes=[{probe.NOTEBOOK[0][1]}, {probe.NOTEBOOK[1][1]}]" in text and "sizes=300" in text
+    assert f"sizes=[{probe.NOTEBOOK[0][1]}, {probe.NOTEBOOK[1][1]}]" in text and 'recipe="fine", sizes=300' in text
+    stages = recipes.fit(recipes.customise("fine", sizes=300), probe.PICTURE).stages
+    assert [stage.shape for stage in stages] == [size for _, size, _ in probe.NOTEBOOK[2:]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -111,6 +112,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def command() -> None:
     """The command gluon-nst: `main`, and the end of the process."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that has no × shows a ? in its place
+            stream.reconfigure(errors="replace")
     status = main()
     if status == 1:
         # Where MXNet has failed, for want of memory for instance, what it does at the end of the process may crash.

@@ -4,53 +4,45 @@ equations."""
 from __future__ import annotations
 
 import math
-from typing import Sequence
 
 import numpy as np
 
-from gluon_nst.lab.check import Answer, Check, as_array
+from gluon_nst.lab.check import Answer, Check, as_array, exercise
 from gluon_nst.layers import BLOCKS
 
 
-def exercise_4(total_loss: Answer, style_weight_for: Answer) -> None:
+@exercise(4)
+def exercise_4(check: Check, total_loss: Answer, style_weight_for: Answer) -> None:
     """Weights by hand: the weighted sum, and the weight that gives the style a share of it."""
-    check = Check(4)
-    contents_l, styles_l, tv_l = [2.0, 0.5], [0.004, 0.03, 0.001], 0.25
-    weights = {"content_weight": 3.0, "style_weight": 700.0, "tv_weight": 20.0}
-
-    def total(contents_l: Sequence[float], styles_l: Sequence[float], tv_l: float, **changed: float) -> float:
-        name = "total_loss"
-        arguments = (contents_l, styles_l, tv_l, *{**weights, **changed}.values())
-        return check.number(check.value(total_loss, name, *arguments), name)
-
-    for name, others, expected, hint in (
-        ("the content losses are added up and weighted", (contents_l, [0.0], 0.0), 7.5, "content_weight"),
-        ("the style losses are added up and weighted", ([0.0], styles_l, 0.0), 24.5, "style_weight"),
-        ("the total variation loss is weighted", ([0.0], [0.0], tv_l), 5.0, "tv_weight"),
-        ("all three come together", (contents_l, styles_l, tv_l), 37.0, "all of them"),
-    ):
-        found = total(*others)
-        size = "too small" if found < expected else "too large"
-        check.expect(
-            math.isclose(found, expected, rel_tol=1e-6),
-            name,
-            f"With the other losses at 0 it is {size}: a sum over the layers, each times {hint}",
-        )
+    contents_l, styles_l, tv_l = [2.0, 0.5, 1.5], [0.004, 0.03, 0.001], 0.25
+    nothing = [0.0]
+    alone = "With the other losses at 0 it is"
+    for content_weight, style_weight, tv_weight in ((3.0, 700.0, 20.0), (0.5, 1e4, 1.0)):
+        content, style, tv = content_weight * 4.0, style_weight * 0.035, tv_weight * 0.25
+        for what, losses, expected, hint in (
+            ("the content losses", (contents_l, nothing, 0.0), content, f"{alone} %s: their sum, times content_weight"),
+            ("the style losses", (nothing, styles_l, 0.0), style, f"{alone} %s: their sum, times style_weight"),
+            ("the total variation loss", (nothing, nothing, tv_l), tv, f"{alone} %s: it, times tv_weight"),
+            ("all three", (contents_l, styles_l, tv_l), content + style + tv, "The three together are %s: their sum"),
+        ):
+            value = check.value(total_loss, "total_loss", *losses, content_weight, style_weight, tv_weight)
+            found = check.number(value, "total_loss")
+            size = "too small" if found < expected else "too large"
+            check.require(math.isclose(found, expected, rel_tol=1e-6), f"{what}, weighted", hint % size)
+    check.praise("the weighted sum of all losses")
     for share, content, style, tv in ((0.5, 6.0, 0.02, 4.0), (0.9, 1.0, 0.5, 0.0), (0.2, 3.0, 0.01, 2.0)):
-        name = "style_weight_for"
-        weight = check.number(check.value(style_weight_for, name, share, content, style, tv), name)
+        value = check.value(style_weight_for, "style_weight_for", share, content, style, tv)
+        weight = check.number(value, "style_weight_for")
+        what = f"a share of {share:.0%} of the whole"
+        check.require(weight > 0, what, "The weight that style_weight_for gives is not above 0")
         found = weight * style / (weight * style + content + tv)
-        check.expect(
-            math.isclose(found, share, rel_tol=1e-6),
-            f"a share of {share:.0%} of the whole",
-            f"With the weight that {name} gives, the style would make up {found:.0%} of the whole",
-        )
-    check.passed()
+        hint = f"With the weight that style_weight_for gives, the style would make up {found:.0%} of the whole"
+        check.expect(math.isclose(found, share, rel_tol=1e-6), what, hint)
 
 
-def exercise_5(receptive_field: Answer) -> None:
+@exercise(5)
+def exercise_5(check: Check, receptive_field: Answer) -> None:
     """Layers by hand: how many pixels across a position of a layer sees."""
-    check = Check(5)
     sees, apart = 1, 1
     hints = {
         1: "a convolution of 3 × 3 adds the position on either side",
@@ -64,28 +56,24 @@ def exercise_5(receptive_field: Answer) -> None:
             found = check.number(check.value(receptive_field, "receptive_field", name), f"receptive_field({name!r})")
             size = "too small" if found < sees else "too large"
             check.require(found == sees, f"what {name} sees", f"{found:g} pixels are {size}: {hints[min(block, 3)]}")
-        check.expect(True, f"what the convolutions of block {block} see", "")
+        check.praise(f"what the convolutions of block {block} see")
         sees, apart = sees + apart, 2 * apart
-    check.passed()
 
 
-def exercise_6(my_gram: Answer) -> None:
+@exercise(6)
+def exercise_6(check: Check, my_gram: Answer) -> None:
     """The Gram matrix by hand."""
-    check, name = Check(6), "my_gram"
+    name = "my_gram"
     values = np.random.default_rng(6).normal(0.5, 1, (1, 4, 3, 5)).astype(np.float32)
     rows = values[0].reshape(4, -1).astype(np.float64)
     expected = np.einsum("ip,jp->ij", rows, rows) / values.size
     found = check.array(check.value(my_gram, name, as_array(values)), name, (4, 4))
     check.expect(np.allclose(found, found.T), "it is symmetric", "G[i, j] and G[j, i] are the same sum")
-    nonzero = np.abs(expected) > 1e-3
-    ratios = (found / expected)[nonzero]
-    if np.allclose(ratios, ratios[0], rtol=1e-3) and not np.isclose(ratios[0], 1, rtol=1e-3):
-        check.expect(True, "it is the Gram matrix but for a factor", "")
-        check.expect(
-            False,
-            "the factor",
-            f"Each number is {ratios[0]:.4g} times what it should be, for c, h, w = 4, 3, 5: what is it divided by?",
-        )
+    ratios = (found / expected)[np.abs(expected) > 1e-3]
+    if found.any() and np.allclose(ratios, ratios[0], rtol=1e-3) and not np.isclose(ratios[0], 1, rtol=1e-3):
+        check.praise("it is the Gram matrix but for a factor")
+        hint = f"Each number is {ratios[0]:.4g} times what it should be, for c, h, w = 4, 3, 5: what is it divided by?"
+        check.fail("the factor", hint)
     check.expect(
         np.allclose(found, expected, rtol=1e-4, atol=1e-6),
         "the sums over the positions",
@@ -99,12 +87,12 @@ def exercise_6(my_gram: Answer) -> None:
         "at another size too",
         "Are c, h and w taken from X's own shape?",
     )
-    check.passed()
 
 
-def exercise_7(my_tv: Answer) -> None:
+@exercise(7)
+def exercise_7(check: Check, my_tv: Answer) -> None:
     """The total variation loss by hand."""
-    check, name = Check(7), "my_tv"
+    name = "my_tv"
 
     def found(values: np.ndarray) -> float:
         return check.number(check.value(my_tv, name, as_array(values.astype(np.float32))), name)
@@ -128,4 +116,3 @@ def exercise_7(my_tv: Answer) -> None:
         "both together, on noise",
         "Each direction has a mean of its own: there are not as many pairs across as down",
     )
-    check.passed()

@@ -6,6 +6,7 @@ They are plain assertions, so that a notebook, nbgrader and otter-grader all tel
 from gluon_nst.lab.by_hand import exercise_4, exercise_5, exercise_6, exercise_7
 from gluon_nst.lab.of_runs import (
     CONTENT_CHOICES,
+    FROM_NOISE,
     SMALL,
     STYLE_CHOICES,
     distance,
@@ -18,6 +19,7 @@ from gluon_nst.lab.of_runs import (
 
 __all__ = [
     "CONTENT_CHOICES",
+    "FROM_NOISE",
     "SMALL",
     "STYLE_CHOICES",
     "distance",

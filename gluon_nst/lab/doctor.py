@@ -54,26 +54,24 @@ def examine() -> Iterator[Finding]:
     """Look at one thing after the other, and give each Finding when it is known; it takes about ten seconds."""
     yield _python()
     yield _jupyter()
-    yield _threads()
     free = available_memory()
     enough = free >= _LEAST_MEMORY
     try:
         check_threads()
+        yield _threads()
         check_address_space()
     except InputError as error:
         yield Finding(FAULT, "MXNet", "not asked", str(error))
         enough = False
+    yield from _disk()
     if not enough:
         yield _memory({"free": free, "needed": 1.0e9})
-        yield from _disk(weights_are_here=False)
         return
     answers = _ask()
     yield from _mxnet(answers)
     yield _memory(answers.get("memory", {"free": free, "needed": 1.0e9}))
-    parameters = answers.get("weights")
-    yield from _disk(weights_are_here=parameters is None or "here" in parameters)
-    if parameters is not None:
-        yield _weights(parameters)
+    if "weights" in answers:
+        yield from _weights(answers["weights"])
     yield from _times(answers)
 
 
@@ -97,8 +95,8 @@ def _threads() -> Finding:
     if instructions.came_too_late:
         remedy = "import gluon_nst before mxnet, everywhere: in scripts, in sitecustomize.py, in the first cell"
         return Finding(SLOW, "threads", f"mxnet was imported before gluon_nst, and takes half of {cores} cores", remedy)
-    if given.isdecimal() and 0 < int(given) < cores:
-        return Finding(SLOW, "threads", f"{given} of {cores} cores (OMP_NUM_THREADS={given})", "unset OMP_NUM_THREADS")
+    if given != str(cores):
+        return Finding(SLOW, "threads", f"{given} for {cores} cores (OMP_NUM_THREADS)", "unset OMP_NUM_THREADS")
     return Finding(OK, "threads", f"{given} for {cores} cores")
 
 
@@ -110,19 +108,36 @@ def _memory(found: dict[str, Any]) -> Finding:
     return Finding(OK, "memory", words)
 
 
-def _disk(weights_are_here: bool) -> Iterator[Finding]:
-    places = {"this folder": Path.cwd(), "temporary files (TMPDIR)": Path(tempfile.gettempdir())}
-    needed = dict.fromkeys(places, _ROOM)
-    if not weights_are_here:
-        places["the cache (GLUON_NST_CACHE)"] = cache_folder()
-        needed["the cache (GLUON_NST_CACHE)"] = _ROOM_FOR_WEIGHTS
-    free = {name: _free(path) for name, path in places.items()}
-    full = [name for name in places if free[name] < needed[name]]
+def _disk() -> Iterator[Finding]:
+    try:
+        temporary = tempfile.gettempdir()
+    except OSError:  # none can be written in
+        yield Finding(
+            FAULT, "disk", "no folder for temporary files can be written in", "free some space, or set TMPDIR"
+        )
+        temporary = ""
+    places = {"this folder": (".", _ROOM)}
+    if temporary:
+        places["temporary files (TMPDIR)"] = (temporary, _ROOM)
+    free = {name: _free(Path(path)) for name, (path, _) in places.items()}
+    full = [name for name, (_, room) in places.items() if free[name] < room]
     for name in full:
-        remedy = f"free {needed[name] / 1e9:.1f} GB, or choose another place"
-        yield Finding(FAULT, "disk", f"{places[name]}: {name} has {free[name] / 1e9:.2f} GB free", remedy)
-    if not full:
+        path, room = places[name]
+        yield _full(name, Path(path), free[name], room)
+    if not full and temporary:
         yield Finding(OK, "disk", f"{min(free.values()) / 1e9:.1f} GB free")
+
+
+def _full(name: str, path: Path, free: float, room: float) -> Finding:
+    remedy = f"free {room / 1e9:.1f} GB, or choose another place"
+    return Finding(FAULT, "disk", f"{name}: {_absolute(path)} has {free / 1e9:.2f} GB to write in", remedy)
+
+
+def _absolute(path: Path) -> str:
+    try:
+        return os.path.abspath(path)
+    except OSError:  # the folder that the command was started in is gone
+        return str(path)
 
 
 def _free(path: Path) -> float:
@@ -143,30 +158,38 @@ def _ask() -> dict[str, Any]:
     first = "import mxnet; " if instructions.came_too_late else ""
     code = f"{first}from gluon_nst.lab import probe; probe.main()"
     command = [sys.executable, "-W", "ignore", "-c", code]
-    with tempfile.TemporaryFile() as errors, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors) as other:
+    answers: dict[str, Any] = {}
+    said: list[str] = []  # by anything but the findings
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as other:
         timer = threading.Timer(_PATIENCE, other.kill)
+        timer.daemon = True
         timer.start()
-        answers: dict[str, Any] = {}
-        assert other.stdout
-        for line in other.stdout:
-            try:
-                answers.update(json.loads(line))
-            except ValueError:  # what something else prints
-                continue
-        status, waited = other.wait(), timer.is_alive()
-        timer.cancel()
-        if status != 0:
-            errors.seek(0)
-            said = errors.read().decode(errors="replace").strip().splitlines()
-            how = f"ended by signal {-status}" if status < 0 else (said[-1] if said else f"ended with status {status}")
-            answers["failed"] = how if waited else f"no answer in {_PATIENCE} seconds"
+        try:
+            for line in other.stdout or ():
+                try:
+                    answers.update(json.loads(line))
+                except (TypeError, ValueError):
+                    said += [line.strip()] if line.strip() else []
+            status, waited = other.wait(), timer.is_alive()
+        finally:  # also where the doctor is stopped
+            timer.cancel()
+            other.kill()
+    if not waited:
+        answers["failed"] = f"no answer in {_PATIENCE} seconds"
+    elif status:
+        ended = f"ended by signal {-status}" if status < 0 else f"ended with status {status}"
+        answers["failed"] = said[-1] if said and status > 0 else ended
     return answers
 
 
 def _mxnet(answers: dict[str, Any]) -> Iterator[Finding]:
     found, failed = answers.get("software"), answers.get("failed")
     if found is None:
+        failed = failed or "no answer"
         remedy = "install what is missing (Debian: libgomp1 libquadmath0), or gluon-nst anew"
+        if "backend" in failed and "MPLBACKEND" in os.environ:
+            backend = os.environ["MPLBACKEND"]
+            failed, remedy = f"MPLBACKEND={backend}, which matplotlib does not know", "unset it, or set it to Agg"
         yield Finding(FAULT, "MXNet", f"does not load: {failed}", remedy)
         return
     built = "oneDNN" if "MKLDNN" in found["built with"] else "no oneDNN: every convolution is slow"
@@ -176,26 +199,35 @@ def _mxnet(answers: dict[str, Any]) -> Iterator[Finding]:
     yield Finding(OK, "precision", f"{found['precision']} where a recipe says auto, {why}; AMX: {found['amx']}")
 
 
-def _weights(found: dict[str, Any]) -> Finding:
-    (where, source), *_ = found.items()
-    if source is None:
+def _weights(found: dict[str, Any]) -> Iterator[Finding]:
+    if found["where"] == "here":
+        yield Finding(OK, "weights", f"here: {found['title']}")
+        return
+    folder = cache_folder()
+    if os.path.lexists(folder.parent) and not folder.parent.is_dir():
+        yield Finding(FAULT, "weights", f"{folder.parent}: not a folder", "set GLUON_NST_CACHE to another")
+        return
+    free = _free(folder)
+    if free < _ROOM_FOR_WEIGHTS:
+        yield _full("the cache (GLUON_NST_CACHE)", folder, free, _ROOM_FOR_WEIGHTS)
+    if found["where"] == "left":
+        yield Finding(OK, "weights", f"left here by another program: {found['title']}")
+    elif found["source"] is None:
         remedy = "bring a kit (gluon-nst kit), or a file: gluon-nst weights import FILE (docs/weights.md)"
-        return Finding(FAULT, "weights", "none here, and no source of them answers", remedy)
-    if where == "to be fetched":
-        return Finding(
-            SLOW, "weights", f"none here; {source} answers", f"fetch them now: gluon-nst weights fetch {source}"
-        )
-    return Finding(OK, "weights", f"{where}, from {source}" if where == "here" else f"{where}: {source}'s")
+        yield Finding(FAULT, "weights", "none here, and no source of them answers", remedy)
+    else:
+        remedy = f"fetch them while there is a network: gluon-nst weights fetch {found['source']}"
+        yield Finding(SLOW, "weights", f"none here; {found['source']} answers", remedy)
 
 
 def _times(answers: dict[str, Any]) -> Iterator[Finding]:
     epoch, minutes = answers.get("epoch"), answers.get("minutes")
     if "software" in answers and minutes is None:
-        remedy = "free memory, and run gluon-nst doctor again"
+        remedy = "end other programs, and run gluon-nst doctor again"
         yield Finding(FAULT, "speed", f"an epoch could not be timed: {answers.get('failed')}", remedy)
     if epoch is None or minutes is None:
         return
-    yield Finding(OK, "speed", f"{epoch['seconds']:.2f} s for an epoch of the chapter at 150 × 225")
+    yield Finding(OK, "speed", f"{epoch['seconds']:.2f} s for an epoch of the chapter at 150x225")
     recipes = ", ".join(f"{name} {_minutes(found)}" for name, found in minutes["recipes"].items())
     yield Finding(OK, "recipes", f"minutes expected, at their own sizes: {recipes}")
     notebook = minutes["notebook"]

