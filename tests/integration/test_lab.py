@@ -312,8 +312,8 @@ def test_a_kit_installs_and_runs_fine_and_the_notebook_with_no_network(user_envi
     theirs = offline("bash", kit / "install", tmp_path / "other", folder="/", **own)
     assert theirs.returncode == 1 and "/other/.venv is somebody's already; name another folder" in theirs.stderr
     assert os.listdir(tmp_path / "other") == [".venv"] and not os.listdir(tmp_path / "other" / ".venv")
-    wrong = offline("bash", kit / "install", tmp_path / "third", folder="/", **{**own, "PYTHON": "/bin/true"})
-    assert wrong.returncode == 1 and "here, for which this kit is (/bin/true)" in wrong.stderr
+    wrong = offline("bash", kit / "install", tmp_path / "third", folder="/", **{**own, "PYTHON": "/bin/false"})
+    assert wrong.returncode == 1 and "here, for which this kit is (/bin/false)" in wrong.stderr
 
     wheel = next((kit / "wheels").glob("d2l-*.whl"))
     wheel.write_bytes(wheel.read_bytes()[:-1])
