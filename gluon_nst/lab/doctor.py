@@ -36,6 +36,8 @@ _ROOM_FOR_WEIGHTS = 0.4e9
 """Bytes that fetching and converting the network's parameters takes at most."""
 _LEAST_MEMORY = 0.8e9
 """With less MXNet is not even asked."""
+_ALL_MEMORY = 1.0e9
+"""Bytes that the notebook's runs need at most, where it could not be asked."""
 _SLOW_NOTEBOOK = 8
 """Minutes for the chapter's notebook that are many in a lab."""
 
@@ -65,11 +67,11 @@ def examine() -> Iterator[Finding]:
         enough = False
     yield from _disk()
     if not enough:
-        yield _memory({"free": free, "needed": 1.0e9})
+        yield _memory({"free": free, "needed": _ALL_MEMORY})
         return
     answers = _ask()
     yield from _mxnet(answers)
-    yield _memory(answers.get("memory", {"free": free, "needed": 1.0e9}))
+    yield _memory(answers.get("memory", {"free": free, "needed": _ALL_MEMORY}))
     if "weights" in answers:
         yield from _weights(answers["weights"])
     yield from _times(answers)

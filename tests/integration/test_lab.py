@@ -10,6 +10,7 @@ import gluon_nst as nst
 from gluon_nst.lab import checks
 from gluon_nst.lab.notebooks import notebook, source_of
 
+import nbclient
 import nbformat
 import pytest
 from matplotlib import pyplot as plt
@@ -246,6 +247,23 @@ def test_the_chapter_runs_as_a_script_in_np_mode(user_environment, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "content loss of the trial picture: " in done.stdout and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["answers", "exercises"])
+def test_the_exercises_run_in_a_kernel_with_no_cell_over_thirty_seconds(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as where nobody has chosen one
+    made = nbformat.reads(notebook(name), as_version=4)
+    client = nbclient.NotebookClient(made, timeout=30, allow_errors=True, resources={"metadata": {"path": tmp_path}})
+    client.execute()
+    failed = [cell for cell in made.cells for output in cell.get("outputs", ()) if output.output_type == "error"]
+    checks = [cell for cell in made.cells if is_check(cell)]
+    assert failed == ([] if name == "answers" else checks)
+    for cell in checks:
+        (output,) = cell.outputs  # and none of them is a value, which nbgrader would take for points
+        if name == "answers":
+            assert output.output_type == "stream" and " is right.\n" in output.text
+        else:
+            assert output.ename == "AssertionError" and "not yet: " in output.evalue and len(output.traceback) < 12
 
 
 @pytest.fixture(scope="module")
