@@ -247,6 +247,8 @@ lbfgs = nst.transfer(content, style, **longer, optimizer="lbfgs")
 totals = [[epoch.losses.total for epoch in result.losses] for result in (adam, lbfgs)]
 plt.semilogy(totals[0], label="Adam")
 plt.semilogy(totals[1], label="L-BFGS")
+plt.xlabel("epoch")
+plt.ylabel("total loss")
 plt.legend()
 plt.show()
 lowest = min(totals[0])
