@@ -196,6 +196,12 @@ def _inputs(
     return Inputs([(style.picture.size, style.scale) for style in styles], held, guides)
 
 
+def fitted(recipe: Recipe, size: tuple[int, int], device: Any) -> Recipe:
+    """The recipe of a run on a content picture of a `size` (height, width) on a device: nothing in it is auto any more."""
+    recipe = follow_optimizer(fit(recipe, size))
+    return dataclasses.replace(recipe, precision=choose_precision(recipe.precision, device))
+
+
 def prepare(job: Job, observer: Observer | None = None, open: Open = open_picture) -> Run:
     """The Run of a job: all that can be wrong with its inputs is told here.
 
@@ -208,8 +214,7 @@ def prepare(job: Job, observer: Observer | None = None, open: Open = open_pictur
     own = {"content": content, "style": styles[0].picture, "noise": None}
     start = own[recipe.init] if recipe.init in own else open(recipe.init)
     device = choose_device(job.device)
-    recipe = follow_optimizer(fit(recipe, content.size))
-    recipe = dataclasses.replace(recipe, precision=choose_precision(recipe.precision, device))
+    recipe = fitted(recipe, content.size, device)
     mask = None if job.mask is None else read_mask(job.mask, content.size)
     regions, styles = with_regions(job, content, styles)
     check_memory(recipe, _inputs(recipe, content, styles, start, mask, regions), device, job.memory)

@@ -75,10 +75,14 @@ def test_such_a_limit_is_told_by_the_other_commands_too(user_environment):
     assert done.returncode == 2 and done.stderr.startswith("error: ulimit -v: 1.0 GB of address space are too few")
 
 
+def sources_of_this_test():
+    """The cache and the servers that the fixtures have set, for a process of its own."""
+    return {name: os.environ[name] for name in os.environ if re.match("MXNET_|KERAS|HF_|PIP_|GLUON", name)}
+
+
 @pytest.mark.slow
 def test_no_weights_and_nobody_to_have_them_from_is_a_fault(doctor, weights_folder):
-    environment = {name: os.environ[name] for name in os.environ if re.match("MXNET_|KERAS|HF_|PIP_|GLUON", name)}
-    status, lines, last = doctor(**environment)
+    status, lines, last = doctor(**sources_of_this_test())
     assert status == 1 and last == "not ready: 1 fault, see above"
     assert lines["weights"].startswith("FAULT") and "none here, and no source of them answers" in lines["weights"]
     assert "gluon-nst weights import FILE" in lines["weights"]
@@ -86,8 +90,7 @@ def test_no_weights_and_nobody_to_have_them_from_is_a_fault(doctor, weights_fold
 
 @pytest.mark.slow
 def test_weights_that_can_be_fetched_are_no_fault(doctor, server):
-    environment = {name: os.environ[name] for name in os.environ if re.match("MXNET_|KERAS|HF_|PIP_|GLUON", name)}
-    status, lines, last = doctor(**environment)
+    status, lines, last = doctor(**sources_of_this_test())
     assert status == 0 and last == "ready for a lab that has a network: the weights are still to be fetched"
     assert lines["weights"].startswith("slow") and "none here; model-zoo answers; fetch them" in lines["weights"]
     assert lines["weights"].endswith(": gluon-nst weights fetch model-zoo")

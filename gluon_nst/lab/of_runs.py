@@ -15,11 +15,12 @@ from gluon_nst.job import Job
 from gluon_nst.lab.check import Answer, Check, exercise, kind
 from gluon_nst.layers import NAMES
 from gluon_nst.losses import tv_loss
-from gluon_nst.machine import nd_mode
+from gluon_nst.machine import choose_device, nd_mode
 from gluon_nst.pictures import own_pictures
 from gluon_nst.pixels import preprocess, to_picture
-from gluon_nst.recipes import Recipe, fit, follow_optimizer, read
+from gluon_nst.recipes import Recipe, read
 from gluon_nst.result import Result
+from gluon_nst.run import fitted
 
 SMALL: dict[str, Any] = {
     "recipe": "fast",
@@ -70,8 +71,8 @@ def _own() -> tuple[Picture, Picture]:
 
 def _recipe(**settings: Any) -> Recipe:
     """The recipe of a run with these settings on the chapter's pictures."""
-    content, style = own_pictures()
-    return follow_optimizer(fit(read(Job.customised(content, style, **settings).recipe), _own()[0].size))
+    job = Job.customised(*own_pictures(), **settings)
+    return fitted(read(job.recipe), _own()[0].size, choose_device())
 
 
 def _named(check: Check, results: Answer, name: str, keys: Iterable[str]) -> dict[str, Result]:

@@ -6,7 +6,6 @@ python -m gluon_nst.lab.probe
 from __future__ import annotations
 
 import concurrent.futures
-import dataclasses
 import json
 import math
 from typing import Any, Iterator
@@ -21,6 +20,7 @@ from gluon_nst.layers import parameter_shapes
 from gluon_nst.machine.instructions import instructions
 from gluon_nst.memory import needed, work
 from gluon_nst.recipes import Recipe
+from gluon_nst.run import fitted
 from gluon_nst.vgg import truncated_vgg19
 from gluon_nst.windows import whole
 
@@ -76,8 +76,7 @@ def parameters() -> dict[str, Any]:
 
 
 def _named(name: str) -> Recipe:
-    recipe = recipes.follow_optimizer(recipes.fit(recipes.read(name), PICTURE))
-    return dataclasses.replace(recipe, precision=machine.choose_precision(recipe.precision, machine.choose_device()))
+    return fitted(recipes.read(name), PICTURE, machine.choose_device())
 
 
 class Rates:

@@ -38,9 +38,8 @@ class Live(Observer):
         self._output: Any = None
 
     def state(self, state: State) -> None:
-        last = len(state.images) == len(
-            self._run.recipe.stages
-        )  # its loss may have settled before its epochs were done
+        # Not by the epochs: its loss may have settled before they were done.
+        last = len(state.images) == len(self._run.recipe.stages)
         if self._shown and (last or time.monotonic() - self._drawn > self._seconds):
             self._draw(state.picture(self._run), state.record)
 
