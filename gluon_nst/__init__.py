@@ -18,16 +18,18 @@ if TYPE_CHECKING:  # what a type checker and an editor see; __getattr__ below gi
     from gluon_nst.losses import compute_loss, content_loss, gram, style_loss, tv_loss
     from gluon_nst.observer import Observer
     from gluon_nst.pixels import postprocess, preprocess
-    from gluon_nst.recipes import Recipe, Stage
+    from gluon_nst.recipes import Change, Recipe, Stage
     from gluon_nst.records import Epoch, Losses
     from gluon_nst.result import Result
     from gluon_nst.state import State
+    from gluon_nst.steering import steer
     from gluon_nst.training import train
     from gluon_nst.vgg import extract_features, get_contents, get_styles, truncated_vgg19
 
 machine.prepare_mxnet()  # before anything, here or elsewhere, imports mxnet
 
 __all__ = [
+    "Change",
     "Epoch",
     "Estimate",
     "GeneratedImage",
@@ -55,6 +57,7 @@ __all__ = [
     "postprocess",
     "preprocess",
     "read_image",
+    "steer",
     "steps",
     "style_loss",
     "train",
@@ -75,10 +78,11 @@ _MODULES = {
     "loop": ("steps", "transfer"),
     "losses": ("compute_loss", "content_loss", "gram", "style_loss", "tv_loss"),
     "observer": ("Observer",),
-    "recipes": ("Recipe", "Stage"),
+    "recipes": ("Change", "Recipe", "Stage"),
     "records": ("Epoch", "Losses"),
     "result": ("Result",),
     "state": ("State",),
+    "steering": ("steer",),
     "training": ("train",),
     "vgg": ("extract_features", "get_contents", "get_styles", "truncated_vgg19"),
     # and those that are used as modules

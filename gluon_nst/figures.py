@@ -76,13 +76,15 @@ def _term_curves(record: Sequence[Epoch]) -> Iterator[tuple[str, list[float], st
 
 
 def plot_losses(record: Sequence[Epoch], recipe: Recipe) -> Figure:
-    """The losses over the epochs: above the sums, below those of each layer; dashed lines where a stage begins.
+    """The losses over the epochs: above the sums, below those of each layer; dashed lines where a stage begins, dotted red ones
+    where the weights of the losses changed.
 
     `record` has the epochs of a run by `recipe`. Gives a matplotlib Figure.
     """
     figure = Figure(figsize=(8, 7), constrained_layout=True)
     sums, by_layer = figure.subplots(2, sharex=True)
     starts = [(at, epoch.stage) for at, epoch in enumerate(record) if epoch.epoch == 0]
+    turns = [at for at, epoch in enumerate(record) if epoch.epoch in recipe.changed_in(epoch.stage)]
     curves = _curves(record)
     for name, curve in curves.items():
         sums.plot(curve, **_LINES[name])
@@ -92,6 +94,8 @@ def plot_losses(record: Sequence[Epoch], recipe: Recipe) -> Figure:
     for axes, lowest in ((sums, curves.values()), (by_layer, [curve for _, curve, *_ in terms])):
         for at, _ in starts:
             axes.axvline(at, color="grey", linestyle="--", linewidth=0.8)
+        for at in turns:
+            axes.axvline(at, color="tab:red", linestyle=":", linewidth=1.2)
         floor = _floor(lowest)
         if floor:  # else nothing is above 0, and the axis stays linear
             axes.set(yscale="log")

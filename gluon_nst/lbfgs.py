@@ -121,6 +121,11 @@ class LBFGS:
             self.x += self._from_x
             self._bound()
 
+    def begin_anew(self) -> None:
+        """Go on from the point reached, and forget the rest: the loss is another one from now on."""
+        self.x[...] = self.reached
+        self._pairs, self._from_loss, self.settled = [], None, False
+
     def _shorten(self, loss: float, before: float) -> None:
         """Go back to the minimum of the parabola through what is known of the step; after some of them, begin anew."""
         self._shortenings += 1

@@ -67,15 +67,21 @@ def steps(job: Job | Run, state: State | None = None) -> Generator[State, None, 
 
 
 def _objective(run: Run, state: State, stage: Stage, net: Any) -> Objective:
-    """The Objective of a stage, bound to the composite in `state`, where the stage begins unless it has begun."""
-    recipe, statistic = run.recipe, style_statistic(run.recipe)
+    """The Objective of a stage, bound to the composite in `state`, where the stage begins unless it has begun.
+
+    Its weights are those of the next epoch.
+    """
+    number, epoch = len(state.images) + 1, state.epoch if state.optimiser else 0
+    recipe, statistic = run.recipe.at(number, epoch), style_statistic(run.recipe)
     release_memory()  # of the stage before
     plan = run.plan(stage)
     targets = targets_of(run, stage, net, statistic, plan)
     release_memory()  # what the features of whole pictures took
     if state.optimiser is None:
-        start = run.start_of(len(state.images) + 1, targets.content_X, state.composite)
+        start = run.start_of(number, targets.content_X, state.composite)
         state.begin(optimiser_of(start, recipe, state.handed_on))
+    elif epoch in recipe.changed_in(number):
+        state.turn()
     assert state.optimiser is not None
     if state.optimiser.X.shape != targets.content_X.shape:
         of_state, of_job = ("{2}x{3}".format(*X.shape) for X in (state.optimiser.X, targets.content_X))

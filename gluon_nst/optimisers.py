@@ -46,6 +46,9 @@ class Optimiser(Protocol):
     def step(self, losses: Losses, lr: float) -> None:
         """Take the losses, and decide on the next composite by them and their gradient."""
 
+    def turn(self) -> None:
+        """The losses have other weights from the next evaluation on."""
+
     def hand_on(self) -> Any:
         """What the optimiser of the next size may begin with; it can be pickled."""
 
@@ -86,6 +89,9 @@ class Adam:
             least, largest = self._bounds
             nd.broadcast_maximum(self.X, least, out=self.X)
             nd.broadcast_minimum(self.X, largest, out=self.X)
+
+    def turn(self) -> None:
+        """Nothing: the moments follow within some steps."""
 
     @nd_mode
     def hand_on(self) -> bytes:
@@ -168,6 +174,11 @@ class LBFGS:
         """One step of the quasi-Newton method, or of its line search; `lr` says nothing to it."""
         nd.waitall()
         self._minimiser.step(losses.total, self.X.grad.asnumpy())
+
+    def turn(self) -> None:
+        """Begin anew from what is reached: what is remembered is another loss's curvature."""
+        nd.waitall()
+        self._minimiser.begin_anew()
 
     def hand_on(self) -> None:
         """Nothing: at another size the loss has another curvature."""

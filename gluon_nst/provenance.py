@@ -11,7 +11,7 @@ import mxnet
 import numpy as np
 from PIL import Image
 
-from gluon_nst.machine import bfloat16_by
+from gluon_nst.machine import bfloat16_by, threads
 from gluon_nst.recipes import Recipe, settings
 from gluon_nst.version import __version__
 
@@ -43,6 +43,8 @@ def provenance(recipe: Recipe, inputs: Provenance, weights: dict[str, str], seed
         "sizes": [stage.size for stage in recipe.stages],
     }
     written.update(inputs)
+    if device.device_type == "cpu":
+        written["threads"] = threads()  # other sums, in the last bit, and after many epochs another picture
     if recipe.precision == "bfloat16":
         written["instructions"] = bfloat16_by(device)
     return written
@@ -56,8 +58,8 @@ def as_text(written: Provenance) -> str:
 def key(written: Provenance) -> str:
     """A SHA-256 of what a picture is made of: recipe, inputs, parameters, seed.
 
-    Versions do not count, nor the words of a recipe, nor what computed bfloat16.
+    Versions do not count, nor the words of a recipe, nor the threads, nor what computed bfloat16.
     """
     recipe = {name: value for name, value in written.get("recipe", {}).items() if name not in WORDS}
-    made = {**written, "recipe": recipe, "versions": None, "instructions": None}
+    made = {**written, "recipe": recipe, "versions": None, "threads": None, "instructions": None}
     return hashlib.sha256(as_text(made).encode()).hexdigest()

@@ -71,7 +71,9 @@ class Result:
     @property
     def loss(self) -> float:
         """The total loss: the lowest, where the best composite is kept or the optimiser goes by it, else the last recorded."""
-        last = [epoch.losses.total for epoch in self.losses if epoch.stage == len(self.images)]
+        stage = len(self.images)
+        since = max([0, *self.recipe.changed_in(stage)])  # before that the weights were others
+        last = [each.losses.total for each in self.losses if each.stage == stage and each.epoch >= since]
         lowest = self.recipe.keep == "best" or (self.recipe.optimizer == "lbfgs" and self.recipe.keep == "last")
         return min(last) if lowest else last[-1]
 

@@ -63,7 +63,9 @@ class State:
     handed_on: Any = None
     """What the optimiser of the stage before handed on: kept through a stage, which begins anew where it diverged."""
     lowest: float = math.inf
-    """The lowest loss of this stage."""
+    """The lowest loss of this stage, since the weights of the losses are what they are."""
+    turned: int = 0
+    """How long the record was when the stage began, or the weights of its losses changed: losses before that are others."""
     made: Provenance | None = None
     """What the run says of itself that the state is of."""
     before: list[Provenance] = dataclasses.field(default_factory=list)
@@ -84,8 +86,8 @@ class State:
 
     @property
     def totals(self) -> list[float]:
-        """The total losses of that stage's epochs."""
-        return [epoch.losses.total for epoch in self.record[len(self.record) - self.epoch :]]
+        """The total losses of that stage's epochs, since the weights of the losses are what they are."""
+        return [epoch.losses.total for epoch in self.record[max(self.turned, len(self.record) - self.epoch) :]]
 
     @nd_mode
     def reached(self, recipe: Recipe) -> NDArray:
@@ -135,8 +137,14 @@ class State:
 
     def begin(self, optimiser: Optimiser) -> None:
         """A stage begins."""
-        self.optimiser, self.best, self.lowest = optimiser, None, math.inf
+        self.optimiser, self.best, self.lowest, self.turned = optimiser, None, math.inf, len(self.record)
         self.average, self.averaged = None, 0.0
+
+    def turn(self) -> None:
+        """The losses have other weights from the next epoch on: what was the best so far was so by others."""
+        assert self.optimiser is not None
+        self.best, self.lowest, self.turned = None, math.inf, len(self.record)
+        self.optimiser.turn()
 
     def see(self, X: NDArray, total: float) -> None:
         """Keep a copy of the composite `X` where its loss is the lowest so far."""

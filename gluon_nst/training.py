@@ -39,6 +39,8 @@ def epochs(
 ) -> Iterator[Epoch]:
     """Go on with the `stage` that has begun in `state`, and give each epoch's record when it is in there.
 
+    It ends where the recipe changes the weights of the losses: `objective` is of those that there are up to then.
+
     The stage ends, and its picture is there with its last epoch, when its epochs are done or its loss has settled; or, the
     status of the state being `diverged` then, when the loss is not finite any more, and then there is none. `develop` makes the picture.
     """
@@ -68,7 +70,10 @@ def epochs(
         if _is_over(state, optimiser, recipe, stage):
             del objective  # the picture takes memory too
             state.end(recipe, develop)
+        changes = state.optimiser and state.epoch in recipe.changed_in(state.stage)
         yield epoch
+        if changes:
+            return
 
 
 def _is_over(state: State, optimiser: Optimiser, recipe: Recipe, stage: Stage) -> bool:

@@ -116,7 +116,7 @@ def test_a_readers_own_recipe_names_layers_as_the_paper_does(tmp_path):
     [
         ("tv_weight = 3", "stages: at least one"),
         ("stages = 3", "stages: at least one"),
-        ("size = 3", "size: unknown key; allowed are extends, stages, title"),
+        ("size = 3", "size: unknown key; allowed are extends, stages, changes, title"),
         ("= 3", "not TOML"),
         (f"style_wieght = 3\n{STAGE}", "style_wieght: unknown key; allowed are .*style_weight"),
         (f"{STAGE}epoch = 3", "stage 1: epoch: unknown key; allowed are size, epochs"),

@@ -17,9 +17,9 @@ PACKAGE = Path(nst.__file__).parent
 FLOORS = """
     version errors files layers windows observer machine.system machine.cores machine.memory machine.instructions
     machine.device machine.arrays machine recipes.choices recipes.rules recipes.schema recipes.files
-    recipes.changes recipes.reference recipes job records colours pixels images regions sums style_statistics vgg losses narrow canvas memory
+    recipes.changes recipes.written recipes.reference recipes job records colours pixels images regions sums style_statistics vgg losses narrow canvas memory
     graph composite scratch objective lbfgs optimisers provenance state training weights.calibration weights.downloads weights.formats
-    weights.conversion weights.cache weights.sources weights.finding weights inputs run estimates figures
+    weights.conversion weights.cache weights.sources weights.finding weights inputs run steering estimates figures
     result targets loop observers.progress observers.snapshots observers.film observers.window observers.live observers apart
     experiments.trials experiments.designs experiments pictures lab.check lab.by_hand lab.of_runs lab.checks lab.notebooks lab.probe
     lab.doctor lab.kit lab cli.options cli.parser cli.outputs cli.weights cli.lab cli.info cli.pictures cli.sheets cli.doing cli.main cli __main__

@@ -1,7 +1,7 @@
 """Cores, memory, instructions, device and array mode: what the machine has, and how MXNet is told of it."""
 
 from gluon_nst.machine.arrays import nd_mode, nd_mode_steps
-from gluon_nst.machine.cores import check_threads, physical_cores, set_threads
+from gluon_nst.machine.cores import check_threads, physical_cores, set_threads, threads
 from gluon_nst.machine.device import bfloat16_by, choose_device, choose_precision
 from gluon_nst.machine.instructions import (
     Instructions,
@@ -37,4 +37,5 @@ __all__ = [
     "processor_vendor",
     "release_memory",
     "set_threads",
+    "threads",
 ]

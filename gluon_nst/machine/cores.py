@@ -41,6 +41,12 @@ def physical_cores(root: str | os.PathLike[str] = "/") -> int:
     return max(1, min(len(cores), len(cores) if limit is None else int(limit)))
 
 
+def threads() -> int:
+    """The number of threads that MXNet computes with on the CPU."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdecimal() else max(1, len(_usable_cpus()) // 2)
+
+
 def set_threads() -> None:
     """Let MXNet use every physical core; OMP_NUM_THREADS, where the user has set it, wins.
 
@@ -53,7 +59,7 @@ def set_threads() -> None:
     if "mxnet" not in sys.modules:
         os.environ["OMP_NUM_THREADS"] = str(cores)
         return
-    taken = max(1, len(_usable_cpus()) // 2)
+    taken = threads()
     if taken < cores:
         warnings.warn(
             f"mxnet was imported before gluon_nst and runs on {taken} of {cores} cores: import gluon_nst first, "

@@ -3,7 +3,8 @@
 from gluon_nst.recipes.changes import customise, fit, follow_optimizer, style_shape
 from gluon_nst.recipes.choices import ACTIVATION_SCALES, INITS, OPTIMIZERS, PRECISIONS, SOURCES
 from gluon_nst.recipes.files import CHAPTER, DEFAULT, PUBLISHED, RecipeName, names, paths, read, text
-from gluon_nst.recipes.schema import Recipe, Setting, Stage, recipe_settings, setting, settings
+from gluon_nst.recipes.schema import Change, Recipe, Setting, Stage, recipe_settings, setting, settings
+from gluon_nst.recipes.written import as_toml
 
 __all__ = [
     "ACTIVATION_SCALES",
@@ -14,10 +15,12 @@ __all__ = [
     "PRECISIONS",
     "PUBLISHED",
     "SOURCES",
+    "Change",
     "Recipe",
     "RecipeName",
     "Setting",
     "Stage",
+    "as_toml",
     "customise",
     "fit",
     "follow_optimizer",

@@ -10,7 +10,7 @@ from typing import Any, Union
 from gluon_nst.errors import InputError
 from gluon_nst.files import given, reading
 from gluon_nst.recipes.rules import line
-from gluon_nst.recipes.schema import NO_STAGES, Recipe, Stage
+from gluon_nst.recipes.schema import NO_CHANGES, NO_STAGES, Change, Recipe, Stage
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -111,14 +111,23 @@ def _values(path: Path) -> dict[str, Any]:
 
 def _values_of(path: Path, table: dict[str, Any]) -> dict[str, Any]:
     """The values of Recipe's fields in the `table` of one file."""
-    stages = table.pop("stages", None)
-    values = _checked(Recipe, table, f"{path}")
-    if stages is not None:
-        if not isinstance(stages, list) or not stages or not all(isinstance(stage, dict) for stage in stages):
-            raise InputError(f"{path}: {NO_STAGES}")
-        where = [f"{path}: stage {number}" for number in range(1, len(stages) + 1)]
-        values["stages"] = tuple(Stage(**_checked(Stage, stage, at)) for stage, at in zip(stages, where))
-    return values
+    tables = {key: _tables(path, key, table) for key in _TABLES if key in table}
+    return {**_checked(Recipe, table, f"{path}"), **tables}
+
+
+_TABLES = {"stages": (Stage, NO_STAGES, 1), "changes": (Change, NO_CHANGES, 0)}
+"""The keys that hold tables of their own: what each of them is, what to say where it is none, and how many there are at least."""
+
+
+def _tables(path: Path, key: str, table: dict[str, Any]) -> tuple[Any, ...]:
+    """What the tables `[[key]]` of a file say; they are taken out of its `table`."""
+    kind, complaint, least = _TABLES[key]
+    given = table.pop(key)
+    if not isinstance(given, list) or len(given) < least or not all(isinstance(each, dict) for each in given):
+        raise InputError(f"{path}: {complaint}")
+    name = kind.__name__.lower()
+    where = [f"{path}: {name} {number}" for number in range(1, len(given) + 1)]
+    return tuple(kind(**_checked(kind, each, at)) for each, at in zip(given, where))
 
 
 def _extended(path: Path, recipe: Any) -> Path:
@@ -133,13 +142,13 @@ def _extended(path: Path, recipe: Any) -> Path:
 
 
 def _checked(kind: type, table: dict[str, Any], where: str) -> dict[str, Any]:
-    """The values of a TOML `table` for the fields of `kind`, Stage or Recipe, every one checked."""
+    """The values of a TOML `table` for the fields of `kind`, Recipe, Stage or Change, every one checked."""
     fields = {field.name: field for field in dataclasses.fields(kind) if "rule" in field.metadata}
     for name in table:
         if name in RENAMED:
             raise InputError(f"{where}: {name}: is called {RENAMED[name]} now; write {RENAMED[name]} = …")
         if name not in fields:
-            extends = "extends, stages, " if kind is Recipe else ""
+            extends = "extends, stages, changes, " if kind is Recipe else ""
             raise InputError(f"{where}: {name}: unknown key; allowed are {extends}{', '.join(fields)}")
     for name, field in fields.items():
         if field.default is dataclasses.MISSING and name not in table:

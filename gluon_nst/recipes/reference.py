@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from gluon_nst.recipes.schema import Recipe, Setting, Stage, settings
+from gluon_nst.recipes.schema import Change, Recipe, Setting, Stage, settings
+from gluon_nst.recipes.written import toml_value
 
 BEGIN, END = "<!-- settings, made by scripts/document_recipes.py -->", "<!-- end of settings -->"
 """The lines of a page between which it stands."""
@@ -14,31 +15,30 @@ BEGIN, END = "<!-- settings, made by scripts/document_recipes.py -->", "<!-- end
 def _default(setting: Setting) -> str:
     if setting.default is dataclasses.MISSING:
         return "to be given"
-    return f"`{_toml(setting.default)}`" if setting.default != "" else ""
+    return f"`{_default_text(setting.default)}`" if setting.default != "" else ""
 
 
-def _toml(value: Any) -> str:
-    """A default as a .toml file has it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(str, value))}]"
-    return f'"{value}"' if isinstance(value, str) else f"{value:g}"
+def _default_text(value: Any) -> str:
+    """A default as a .toml file has it, as people write it."""
+    if value is None:
+        return "as before"
+    return f"{value:g}" if isinstance(value, float) else toml_value(value)
 
 
-def _row(setting: Setting) -> str:
+def _row(setting: Setting, optional: bool) -> str:
     name = "size" if setting.name == "sizes" else setting.name
-    flag = "" if setting.words else f"`--{setting.name.replace('_', '-')}`"
+    flag = f"`--{setting.name.replace('_', '-')}`" if optional and not setting.words else ""
     allowed = setting.rule.allowed.replace("|", "\\|")
     return f"| `{name}` | {flag} | {setting.help} | {allowed} | {_default(setting)} |"
 
 
 def reference() -> str:
-    """The tables of a recipe's own settings, and of those of each stage."""
+    """The tables of a recipe's own settings, of those of each stage, and of the changes."""
     lines: list[str] = []
-    for title, kind in (("Of a recipe", Recipe), ("Of each of its `[[stages]]`", Stage)):
+    kinds = ("Of a recipe", Recipe), ("Of each of its `[[stages]]`", Stage), ("Of each of its `[[changes]]`", Change)
+    for title, kind in kinds:
         lines += [f"### {title}", "", "| key | option | what it is | what may stand there | default |"]
-        lines += ["| --- | --- | --- | --- | --- |", *map(_row, settings(kind)), ""]
+        lines += ["| --- | --- | --- | --- | --- |", *(_row(each, kind is not Change) for each in settings(kind)), ""]
     return "\n".join(lines)
 
 

@@ -88,14 +88,35 @@ class Stage:
 
 
 @dataclasses.dataclass(frozen=True)
+class Change:
+    """Other weights of the losses from one epoch on: what is not given stays. Raises InputError for a value that a field can't have."""
+
+    stage: int = setting(integer(1), "the number of the stage, from 1, in which the weights change")
+    epoch: int = setting(integer(0), "how many of its epochs are done before they do")
+    content_weight: float | None = setting(number(0, optional=True), "weight of the content loss from there on", None)
+    style_weight: float | None = setting(number(0, optional=True), "weight of the style loss from there on", None)
+    tv_weight: float | None = setting(number(0, optional=True), "weight of the total variation loss from there on", None)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    @property
+    def weights(self) -> dict[str, Any]:
+        """Those that it gives, by the names of a recipe's fields."""
+        named = {"content_weight": self.content_weight, "style_weight": self.style_weight, "tv_weight": self.tv_weight}
+        return {name: weight for name, weight in named.items() if weight is not None}
+
+
+@dataclasses.dataclass(frozen=True)
 class Recipe:
     """Everything that a run does, whatever its pictures: layers, losses, weights, optimiser, stages.
 
-    What is not given is as in the chapter's 2019 edition. `stages` is a sequence of Stage. Raises InputError for a value
-    that a field can't have.
+    What is not given is as in the chapter's 2019 edition. `stages` is a sequence of Stage, `changes` one of Change, in any order.
+    Raises InputError for a value that a field can't have.
     """
 
     stages: tuple[Stage, ...]
+    changes: tuple[Change, ...] = ()
     # what people are told; it makes no other picture
     title: str = setting(line(empty=True), "what the recipe is called", "", words=True)
     source: str = setting(line(empty=True), "where the program is published", "", words=True)
@@ -148,11 +169,13 @@ class Recipe:
             raise InputError(NO_STAGES)
         object.__setattr__(self, "stages", stages)
         check_fields(self)
+        self._check_changes()
         for kind, used, weight in (
-            ("content_layers", self.content_layers, self.content_weight),
-            ("style_layers", self.style_layers, self.style_weight),
+            ("content_layers", self.content_layers, "content_weight"),
+            ("style_layers", self.style_layers, "style_weight"),
         ):
-            if weight and not used:  # none are enough for a loss that counts for nothing
+            weights = [getattr(self, weight), *(change.weights.get(weight, 0) for change in self.changes)]
+            if any(weights) and not used:  # none are enough for a loss that counts for nothing
                 raise InputError(f"{kind}: [] is not {layers().allowed}")
         if not self.content_layers and not self.style_layers:
             raise InputError("content_layers, style_layers: at least one layer is needed")
@@ -161,6 +184,18 @@ class Recipe:
         if self.carry_moments and self.margin:
             raise InputError("carry_moments: a stage's margin is none of the next one's; set margin to 0, or this to false")
         self._check_sizes()
+
+    def _check_changes(self) -> None:
+        changes = tuple(self.changes) if isinstance(self.changes, (list, tuple)) else (None,)
+        if not all(isinstance(change, Change) for change in changes):
+            raise InputError(NO_CHANGES)
+        places = [(change.stage, change.epoch) for change in changes]
+        for stage, epoch in places:
+            if self.size_factor == 1 and stage > len(self.stages):
+                raise InputError(f"changes: there is no stage {stage}; the recipe has {len(self.stages)}")
+            if places.count((stage, epoch)) > 1:
+                raise InputError(f"changes: two at stage {stage}, epoch {epoch}; make one of them")
+        object.__setattr__(self, "changes", tuple(sorted(changes, key=lambda change: (change.stage, change.epoch))))
 
     def _check_sizes(self) -> None:
         least = max(2, smallest_side(self.last_layer))  # a total variation takes two
@@ -181,16 +216,32 @@ class Recipe:
         """The index of the last layer used: the network ends there."""
         return max([*self.content_layers, *self.style_layers])
 
+    def changed_in(self, stage: int) -> list[int]:
+        """The epochs of the stage of this number, from 1, from which on the weights of the losses are others."""
+        return [change.epoch for change in self.changes if change.stage == stage]
+
+    def at(self, stage: int, epoch: int) -> Recipe:
+        """The recipe with the weights of the losses as they are in an epoch of the stage of this number."""
+        weights: dict[str, Any] = {}
+        for change in self.changes:
+            if (change.stage, change.epoch) <= (stage, epoch):
+                weights.update(change.weights)
+        return dataclasses.replace(self, **weights) if weights else self
+
     def as_dict(self) -> dict[str, Any]:
         """The recipe in plain values, layers by name, that can be written as JSON."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         for kind in ("content_layers", "style_layers"):
             values[kind] = {NAMES[index]: weight for index, weight in values[kind].items()}
-        return {**values, "stages": [dataclasses.asdict(stage) for stage in self.stages]}
+        changes = [{"stage": each.stage, "epoch": each.epoch, **each.weights} for each in self.changes]
+        del values["changes"]
+        # A recipe without any is told as it was before there were any: a picture's key stays what it was.
+        return {**values, "stages": [dataclasses.asdict(stage) for stage in self.stages], **({"changes": changes} if changes else {})}
 
 
 # fmt: on
 NO_STAGES = "stages: at least one [[stages]] table is needed"
+NO_CHANGES = "changes: each is a [[changes]] table: a stage, an epoch, and the weights from there on"
 
 
 # -- what is derived --------------------------------------------------------------------------------------------------

@@ -1,0 +1,135 @@
+"""Weights of the losses that change half-way: in a recipe, and by hand while a run goes."""
+
+import pickle
+
+import gluon_nst as nst
+from gluon_nst import recipes
+from gluon_nst.figures import plot_losses
+from gluon_nst.loop import carry_out
+from gluon_nst.result import Result
+from gluon_nst.run import prepare
+
+import pytest
+
+from conftest import SMALL
+
+CHANGED = {"style_weight": 4e4, "tv_weight": 0.0}
+
+
+def steered(job, done, options):
+    """(run, state) of a job that goes on with other weights after so many epochs, in what could be another process."""
+    run, state = prepare(job(**options)), nst.State()
+    for _ in nst.steps(run, state):
+        if len(state.record) == done:
+            break
+    run = nst.steer(run, state, **CHANGED)
+    run, state = pickle.loads(pickle.dumps((run, state)))
+    for _ in nst.steps(run, state):
+        pass
+    return run, state
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"optimizer": "lbfgs"}, {"keep": "average", "average_decay": 0.5}, {"keep": "best", "carry": "change"}],
+    ids=["adam", "lbfgs", "average", "best"],
+)
+@pytest.mark.parametrize("done", [2, 4, 6], ids=["in a stage", "between two", "in the second"])
+def test_a_steered_run_says_how_it_was_made_and_is_made_again_by_its_recipe(job, done, options, tmp_path):
+    options = {"epochs": (4, 5), **options}
+    run, state = steered(job, done, options)
+    result = Result.of(run, state)
+    file = tmp_path / "steered.toml"
+    file.write_text(recipes.as_toml(run.recipe))
+    again = carry_out(prepare(job(recipe=file, **dict.fromkeys(SMALL))))
+    assert again.image.tobytes() == result.image.tobytes()
+    assert again.provenance == result.provenance and [e.losses for e in again.losses] == [
+        e.losses for e in state.record
+    ]
+    plain = carry_out(prepare(job(**options)))
+    assert plain.image.tobytes() != result.image.tobytes()
+
+
+def test_other_weights_count_from_the_next_epoch_on(job):
+    _, state = steered(job, 2, {"epochs": (4, 3)})
+    losses = [epoch.losses for epoch in state.record]
+    plain = [epoch.losses for epoch in carry_out(prepare(job(epochs=(4, 3)))).losses]
+    # What the step before decided on is the same composite, with other weights: 1e3 to 4e4, and no total variation.
+    assert losses[:2] == plain[:2]
+    assert losses[2].style == pytest.approx(40 * plain[2].style, rel=1e-5)
+    assert losses[2].content == plain[2].content and plain[2].tv > 0
+    assert [each.tv for each in losses[2:]] == [0] * 5
+
+
+def test_a_weight_that_is_not_given_stays_and_the_last_one_at_a_place_counts(job):
+    run, state = prepare(job(epochs=4)), nst.State()
+    next(nst.steps(run, state))
+    run = nst.steer(run, state, style_weight=5.0)
+    run = nst.steer(run, state, tv_weight=3.0)
+    run = nst.steer(run, state, style_weight=6.0)
+    assert run.recipe.changes == (nst.Change(1, 1, style_weight=6.0, tv_weight=3.0),)
+    assert nst.steer(run, state) is run
+    at = run.recipe.at(1, 1)
+    assert (at.content_weight, at.style_weight, at.tv_weight) == (1.0, 6.0, 3.0)
+    assert run.recipe.at(1, 0).style_weight == 1e3 and run.recipe.at(2, 0).style_weight == 6.0
+
+
+def test_a_loss_that_rises_with_its_weights_has_not_settled(job):
+    run, state = prepare(job(sizes=[(32, 48)], epochs=40, tolerance=1e-9)), nst.State()
+    for _ in nst.steps(run, state):
+        if len(state.record) == 15:
+            break
+    run = nst.steer(run, state, style_weight=1e5)
+    *_, state = nst.steps(run, state)
+    assert len(state.record) > 16
+    assert Result.of(run, state).loss > state.record[0].losses.total  # the lowest by the weights that it ended with
+
+
+def test_where_weights_change_is_marked_on_the_curve(job):
+    run, state = steered(job, 2, {"epochs": (4, 3)})
+    dotted = [
+        line.get_xdata()[0]
+        for line in plot_losses(state.record, run.recipe).axes[0].lines
+        if line.get_linestyle() == ":"
+    ]
+    assert dotted == [2]
+
+
+def test_a_recipe_without_changes_is_told_as_before_there_were_any(job):
+    assert "changes" not in prepare(job()).provenance["recipe"]
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ("[[changes]]\nepoch = 3", "change 1: stage: missing"),
+        ("[[changes]]\nstage = 1\nepoch = -1", "change 1: epoch: -1 is not an integer of at least 0"),
+        (
+            "[[changes]]\nstage = 1\nepoch = 1\nlr = 2",
+            "change 1: lr: unknown key; allowed are stage, epoch, content_weight",
+        ),
+        ("[[changes]]\nstage = 2\nepoch = 1", "changes: there is no stage 2; the recipe has 1"),
+        ("[[changes]]\nstage = 1\nepoch = 1\n" * 2, "changes: two at stage 1, epoch 1; make one of them"),
+    ],
+)
+def test_a_change_that_cannot_be_is_refused(tmp_path, table, told):
+    file = tmp_path / "a.toml"
+    file.write_text(f"[[stages]]\nsize = [32, 48]\nepochs = 8\n{table}")
+    with pytest.raises(nst.InputError) as error:
+        recipes.read(file)
+    assert told in str(error.value) and str(error.value).startswith(str(file))
+
+
+def test_changes_that_are_no_tables_are_refused(tmp_path):
+    file = tmp_path / "a.toml"
+    file.write_text("changes = 3\n[[stages]]\nsize = [32, 48]\nepochs = 8\n")
+    with pytest.raises(nst.InputError, match=r"changes: each is a \[\[changes\]\] table"):
+        recipes.read(file)
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_a_recipe_that_is_written_is_read_as_it_was(name, tmp_path):
+    for number, recipe in enumerate([recipes.read(name), recipes.fit(recipes.read(name), (300, 451))]):
+        file = tmp_path / f"{number}.toml"
+        file.write_text(recipes.as_toml(recipe), encoding="utf-8")
+        assert recipes.read(file) == recipe
