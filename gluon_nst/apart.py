@@ -14,6 +14,7 @@ from typing import Any
 
 from gluon_nst.errors import NSTError, reason
 from gluon_nst.loop import carry_out
+from gluon_nst.machine.system import other_python
 from gluon_nst.observer import Observer, Observers
 from gluon_nst.result import Result
 from gluon_nst.run import Run
@@ -28,9 +29,7 @@ def carry_out_apart(run: Run, observer: Observer | None = None) -> Result:
     """
     state, observer = State(), Observers.of(observer)
     observer.begin(run)
-    # With the same path, and so without the working folder, which may hold a random.py of the user's.
-    code = f"import sys; sys.path[:] = {sys.path!r}; from gluon_nst import apart; apart.answer()"
-    command = [sys.executable, "-W", "ignore", "-c", code]
+    command = other_python("gluon_nst.apart", "answer")
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as other:
         assert other.stdin and other.stdout
         try:

@@ -14,14 +14,14 @@ from mxnet import MXNetError, nd
 from gluon_nst.job import Job
 from gluon_nst.layers import multiplications, shape_at
 from gluon_nst.machine import nd_mode, release_memory
-from gluon_nst.memory import Plan, allowed_memory, needed, work
+from gluon_nst.memory import Plan, allowed_memory, needed
 from gluon_nst.objective import Objective
 from gluon_nst.observer import Observer
 from gluon_nst.recipes import Recipe, Stage
 from gluon_nst.run import Run, prepare
 from gluon_nst.state import State
 from gluon_nst.style_statistics import style_statistic
-from gluon_nst.windows import Part, cut, whole
+from gluon_nst.windows import Part, cut, whole, work
 
 NDArray = Any
 

@@ -1,4 +1,7 @@
-"""Pictures in files: read and written."""
+"""Pictures in files: read and written.
+
+MXNet is loaded when the first array is made of one: a process that only looks at pictures, as the lab page's do, needs none of it.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,10 @@ from pathlib import Path
 from typing import Any, Iterator, NamedTuple
 
 import numpy as np
-from mxnet import nd
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from gluon_nst.errors import InputError, reason
 from gluon_nst.files import check_writable, given, reading, written_whole
-from gluon_nst.pixels import RESIZES, preprocess
 
 SMALLEST_SIDE = 16
 """Pictures with a shorter side, in pixels, are refused: there is nothing in them to transfer."""
@@ -103,10 +104,16 @@ class Picture(NamedTuple):
     @property
     def array(self) -> NDArray:
         """The pixels as a uint8 NDArray, height × width × 3."""
+        from mxnet import nd
+
         return nd.array(np.asarray(self.image), dtype=np.uint8)
 
     def preprocessed(self, image_shape: tuple[int, int], resize: str) -> NDArray:
         """`pixels.preprocess` of it; Pillow's ways to resize take the PIL image itself, of which no array is made."""
+        from mxnet import nd
+
+        from gluon_nst.pixels import RESIZES, preprocess
+
         way = RESIZES[resize]
         img = self.array if way is None else nd.array(np.asarray(self.image.resize(image_shape, way)), dtype=np.uint8)
         return preprocess(img, image_shape, resize)
@@ -123,8 +130,11 @@ def pixels_allowed(most: int | None) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def open_picture(source: str | Path | Image.Image) -> Picture:
-    """The Picture in a file, as `read_image` has it, or of a PIL image of any mode."""
+def open_picture(source: str | Path | Image.Image, formats: tuple[str, ...] | None = None) -> Picture:
+    """The Picture in a file, as `read_image` has it, or of a PIL image of any mode.
+
+    `formats` are those of Pillow's that are tried, by default all: some call other programs, or were made long ago.
+    """
     if isinstance(source, Image.Image):
         picture, alpha = flatten(source.copy(), "the picture")
         pixels = picture.tobytes() + (alpha.tobytes() if alpha else b"")
@@ -132,11 +142,13 @@ def open_picture(source: str | Path | Image.Image) -> Picture:
     path = given(source)
     with reading(path, "a picture"):
         encoded = path.read_bytes()
+    if formats:
+        Image.init()  # else Pillow knows some of them only
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.simplefilter("ignore", UserWarning)  # Pillow's remarks on odd metadata: of no use to a reader
-            with Image.open(io.BytesIO(encoded)) as picture:
+            with Image.open(io.BytesIO(encoded), formats=formats) as picture:
                 flat, alpha = flatten(picture, str(path))
                 return Picture(flat, hashlib.sha256(encoded).hexdigest(), alpha)
     except (InputError, MemoryError):

@@ -6,15 +6,15 @@ import functools
 import itertools
 import math
 import sys
-from typing import Any, Callable, NamedTuple, Sequence
+from typing import Any, NamedTuple, Sequence
 
 from gluon_nst.canvas import canvas
 from gluon_nst.errors import InputError
-from gluon_nst.layers import LAYERS, multiplications, outputs_per_pixel, smallest_side
+from gluon_nst.layers import LAYERS, outputs_per_pixel, smallest_side
 from gluon_nst.machine import address_space_is_limited, available_memory
 from gluon_nst.narrow import widest
 from gluon_nst.recipes import OPTIMIZERS, Recipe, style_shape
-from gluon_nst.windows import CUT, Part, cut, smallest_window, whole
+from gluon_nst.windows import CUT, Part, cut, of_window, smallest_window, whole, work
 
 # Bytes that a process takes at most, learned from the peaks of whole runs of 0.02 to 24 megapixels (scripts/measure_estimates.py).
 # With MXNet loaded, the network's parameters and a picture; and with the code that oneDNN makes for bfloat16. What is kept of each size
@@ -32,9 +32,6 @@ _BYTES_PER_PIXEL = 120
 # For every pixel whose features are computed without a gradient.
 _BYTES_PER_STYLE_PIXEL = 1600
 _LEAST_STYLE_WINDOW, _MOST_STYLE_WINDOW = 512, 1536
-
-_MULTIPLICATIONS_PER_OUTPUT = 600
-"""That take as long as to put one number out."""
 
 _BELOW = (736, 608, 512, 384, 256, 192, 128, 96, 64)
 _ABOVE = (None, 2944, 2048, 1440, 1024, 736, 512, 384)
@@ -78,16 +75,6 @@ def _of(recipe: Recipe, numbers: dict[str, float]) -> float:
     return numbers.get(recipe.precision, numbers["bfloat16"])
 
 
-def _of_window(part: Part, per_pixel: Callable[[int], float]) -> float:
-    """A sum over the layers of a part for one window; `per_pixel` gives it for all up to one of them."""
-    return math.prod(part.shape) * part.stride**2 * (per_pixel(part.layers[-1]) - per_pixel(part.layers.start - 1))
-
-
-def _outputs(part: Part) -> float:
-    """How many numbers the layers of a part put out for one window."""
-    return _of_window(part, outputs_per_pixel)
-
-
 def needed(
     recipe: Recipe, size: tuple[int, int], parts: Sequence[Part] | None = None, style_pixels: float = 0
 ) -> float:
@@ -105,7 +92,7 @@ def needed(
         training = pixels * _BYTES_PER_PIXEL
         for part in parts:
             bytes_per_output = _of(recipe, _BYTES_PER_OUTPUT_ABOVE if part.layers.start else _BYTES_PER_OUTPUT_BELOW)
-            training += _outputs(part) * bytes_per_output
+            training += of_window(part, outputs_per_pixel) * bytes_per_output
     return base + max(training + pixels * optimiser_bytes(recipe), style_pixels * _BYTES_PER_STYLE_PIXEL)
 
 
@@ -174,17 +161,6 @@ def _cuts(last: int, size: tuple[int, int], columns: int) -> list[list[Part]]:
             above = max(size) if above is None else above
             cuts.append(cut(last, size, (below, min(below, columns)), (above, min(above, stride * columns))))
     return cuts
-
-
-def work(parts: Sequence[Part]) -> float:
-    """How long an evaluation takes, in arbitrary units: the numbers that the layers put out and their multiplications, which take
-    about as long; in several windows all are computed once more."""
-    return sum(
-        part.number
-        * (_outputs(part) + _of_window(part, multiplications) / _MULTIPLICATIONS_PER_OUTPUT)
-        * (4 / 3 if part.number > 1 else 1)
-        for part in parts
-    )
 
 
 def _scaled(size: tuple[int, int], thousandths: int) -> tuple[int, int]:

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import functools
 import itertools
-from typing import Iterator, NamedTuple, Sequence
+import math
+from typing import Callable, Iterator, NamedTuple, Sequence
 
-from gluon_nst.layers import LAYERS, NAMES, smallest_side
+from gluon_nst.layers import LAYERS, NAMES, multiplications, outputs_per_pixel, smallest_side
 
 CUT = LAYERS["pool2"]
 """The last layer of the network's first part, where it is computed in two."""
@@ -148,3 +149,23 @@ def cut(last: int, size: tuple[int, int], below: tuple[int, int], above: tuple[i
     height, width = (side // stride for side in size)
     most = (height, width) if above is None else (above[0] // stride, above[1] // stride)
     return [part(range(CUT + 1), size, below), part(range(CUT + 1, last + 1), (height, width), most)]
+
+
+_MULTIPLICATIONS_PER_OUTPUT = 600
+"""That take as long as to put one number out."""
+
+
+def of_window(part: Part, per_pixel: Callable[[int], float]) -> float:
+    """A sum over the layers of a part for one window; `per_pixel` gives it for all up to one of them."""
+    return math.prod(part.shape) * part.stride**2 * (per_pixel(part.layers[-1]) - per_pixel(part.layers.start - 1))
+
+
+def work(parts: Sequence[Part]) -> float:
+    """How long an evaluation takes, in arbitrary units: the numbers that the layers put out and their multiplications, which take
+    about as long; in several windows all are computed once more."""
+    return sum(
+        part.number
+        * (of_window(part, outputs_per_pixel) + of_window(part, multiplications) / _MULTIPLICATIONS_PER_OUTPUT)
+        * (4 / 3 if part.number > 1 else 1)
+        for part in parts
+    )

@@ -6,8 +6,8 @@ import gluon_nst as nst
 from gluon_nst import estimates
 from gluon_nst.estimates import tell_if_long
 from gluon_nst.experiments import sweep
-from gluon_nst.memory import work
 from gluon_nst.run import prepare
+from gluon_nst.windows import work
 
 import pytest
 from mxnet import MXNetError

@@ -22,7 +22,9 @@ FLOORS = """
     weights.conversion weights.cache weights.sources weights.finding weights inputs run steering estimates figures
     result targets loop observers.progress observers.snapshots observers.film observers.window observers.live observers apart
     experiments.trials experiments.designs experiments pictures lab.check lab.by_hand lab.of_runs lab.checks lab.notebooks lab.probe
-    lab.doctor lab.kit lab cli.options cli.parser cli.outputs cli.weights cli.lab cli.info cli.pictures cli.sheets cli.doing cli.main cli __main__
+    lab.doctor lab.kit lab.web.limits lab.web.asked lab.web.line lab.web.expectation lab.web.doors lab.web.news lab.web.words
+    lab.web.tickets lab.web.store lab.web.views lab.web.processes lab.web.workshop lab.web.laboratory lab.web.base lab.web.handlers
+    lab.web.teaching lab.web.server lab.web.looking lab.web.publishing lab.web.worker lab.web.filming lab.web lab cli.options cli.parser cli.outputs cli.weights cli.lab cli.info cli.pictures cli.sheets cli.doing cli.main cli __main__
 """.split()  # noqa: SIM905
 
 WINGS = (
@@ -93,6 +95,8 @@ def test_what_the_command_line_needs_to_answer_at_once_imports_no_mxnet():
         "lab",
         "lab.notebooks",
         "lab.doctor",
+        *FLOORS[FLOORS.index("lab.web.limits") : FLOORS.index("lab.web.looking")],
+        "lab.web",
         "cli.options",
         "cli.parser",
         "cli.lab",

@@ -1,11 +1,14 @@
-"""The commands notebook, doctor and kit: what a lab takes. The first two load no MXNet."""
+"""The commands notebook, doctor, kit and lab: what a lab takes. All but kit load no MXNet."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import dataclasses
 import shlex
 from typing import Any
 
+from gluon_nst.files import cache_folder
 from gluon_nst.lab import doctor as examination
 from gluon_nst.lab import notebooks
 
@@ -37,6 +40,28 @@ def doctor(arguments: argparse.Namespace) -> int:
     else:
         print("ready for the lab")
     return 1 if faults else 0
+
+
+def lab(arguments: argparse.Namespace) -> int:
+    """gluon-nst lab: open until it is interrupted."""
+    from gluon_nst.lab.web.limits import Limits
+    from gluon_nst.lab.web.server import Settings, serve
+
+    given = {field.name: getattr(arguments, f"max_{field.name}") for field in dataclasses.fields(Limits)}
+    settings = Settings(
+        arguments.dir or cache_folder("lab"),
+        arguments.host,
+        arguments.port,
+        arguments.password,
+        arguments.workers,
+        arguments.keep,
+        arguments.preload,
+        arguments.texts,
+        Limits(**{name: value for name, value in given.items() if value is not None}),
+    )
+    left = asyncio.run(serve(settings, lambda line: print(line, flush=True)))
+    runs = f"{left} run{'s go' if left > 1 else ' goes'} on" if left else "everything is kept"
+    raise KeyboardInterrupt(f"{runs} when the same command opens the lab again")
 
 
 def kit(arguments: argparse.Namespace, options: dict[str, Any]) -> int:

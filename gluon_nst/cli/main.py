@@ -60,10 +60,10 @@ def _run(argv: Sequence[str] | None) -> int:
     arguments = build_parser().parse_args(argv)
     if arguments.command == "recipes":
         return _list_recipes(arguments.recipe)
-    if arguments.command in ("notebook", "doctor"):
+    if arguments.command in ("notebook", "doctor", "lab"):
         from gluon_nst.cli import lab
 
-        return lab.notebook(arguments) if arguments.command == "notebook" else lab.doctor(arguments)
+        return {"notebook": lab.notebook, "doctor": lab.doctor, "lab": lab.lab}[arguments.command](arguments)
     try:
         from gluon_nst.cli import doing  # which loads MXNet
     except ValueError as error:

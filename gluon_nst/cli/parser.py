@@ -11,7 +11,8 @@ from gluon_nst.cli.options import add_options, parser_of, style_settings, variab
 from gluon_nst.errors import InputError
 from gluon_nst.files import given
 from gluon_nst.lab.notebooks import NOTEBOOKS
-from gluon_nst.recipes import PUBLISHED, SOURCES
+from gluon_nst.lab.web.limits import Limits
+from gluon_nst.recipes import PUBLISHED, SOURCES, settings
 from gluon_nst.recipes.rules import layers
 from gluon_nst.version import __version__
 
@@ -42,6 +43,7 @@ def build_parser() -> Parser:
         ("notebook", "write the chapter, or its exercises, as a Jupyter notebook", _notebook),
         ("doctor", "look whether this machine is ready for a lab, and how long it will take", lambda parser: None),
         ("kit", "make a folder that installs and runs with no network", _kit),
+        ("lab", "open a page in the browser on which a class paints, and watches", _lab),
         ("info", "print versions, device, cores, and which weights are here", lambda parser: None),
     ):
         add(commands.add_parser(name, help=help, description=help))
@@ -164,6 +166,58 @@ def _notebook(parser: Parser) -> None:
 
 def _kit(parser: Parser) -> None:
     parser.add_argument("folder", type=_path, metavar="DIR", help="where it is made; no file is there yet")
+
+
+def _lab(parser: Parser) -> None:
+    add = parser.add_argument
+    add(
+        "--host",
+        default="127.0.0.1",
+        help="where to listen; 0.0.0.0 for the class's machines (default: %(default)s, this machine alone)",
+    )
+    add("--port", type=_port, default=7860, help="default: %(default)s")
+    add(
+        "--password",
+        metavar="WORD",
+        help="of the class; for other machines one is made where none is given, and printed",
+    )
+    add("--workers", type=_count, metavar="N", help="runs at once (default: what the cores and the memory bear)")
+    add("--dir", type=_path, metavar="DIR", help="where pictures and runs are kept (default: gluon-nst's cache)")
+    add(
+        "--keep",
+        type=_hours,
+        default=24.0,
+        metavar="HOURS",
+        help="remove what belongs to who has not come for so long (default: 24)",
+    )
+    add("--preload", action="store_true", help="do first what takes time: fetch the parameters, time the recipes")
+    add("--texts", type=_path, metavar="FILE.toml", help="the page's texts in another language")
+    limits = parser.add_argument_group("limits")
+    for limit in settings(Limits):
+        said = f"{limit.help} (default: {limit.default:g})"
+        limits.add_argument(f"--max-{limit.name}", type=parser_of(limit), metavar=limit.rule.metavar, help=said)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to 65535")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    return int(text)
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = 0
+    if not 0 < hours < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of hours above 0")
+    return hours
 
 
 def _recipes(parser: Parser) -> None:

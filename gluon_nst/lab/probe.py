@@ -18,11 +18,11 @@ from gluon_nst import machine, recipes, weights
 from gluon_nst.estimates import objective_on_noise, timed
 from gluon_nst.layers import parameter_shapes
 from gluon_nst.machine.instructions import instructions
-from gluon_nst.memory import needed, work
+from gluon_nst.memory import needed
 from gluon_nst.recipes import Recipe
 from gluon_nst.run import fitted
 from gluon_nst.vgg import truncated_vgg19
-from gluon_nst.windows import whole
+from gluon_nst.windows import whole, work
 
 PICTURE = (1000, 1500)
 """(height, width) of the project's own pictures."""
@@ -116,6 +116,18 @@ def times() -> Iterator[tuple[str, dict[str, Any]]]:
         minutes[name] = sum(rates.seconds(recipe, stage.shape, stage.epochs) for stage in recipe.stages) / 60
     runs = sum(rates.seconds(_named(name), size, epochs) for name, size, epochs in NOTEBOOK)
     yield "minutes", {"recipes": minutes, "notebook": (runs + _REST_OF_THE_NOTEBOOK) / 60}
+
+
+def fetch() -> None:
+    """Have the parameters here, and put where they come from on standard output."""
+    found = weights.find("auto", preferred=recipes.read(recipes.DEFAULT).trunk)
+    print(json.dumps({"weights": f"{found.source} (VGG-19's parameters)"}), flush=True)
+
+
+def rates() -> None:
+    """Put the seconds of a unit of work (`windows.work`), by the name of each recipe, on standard output."""
+    timed_once = Rates()
+    print(json.dumps({name: timed_once.epoch(_named(name))[1] for name in recipes.names()}), flush=True)
 
 
 def main() -> None:

@@ -1,8 +1,9 @@
-"""What Linux tells of itself in /proc and /sys; a `root` other than / is for a tree like them elsewhere."""
+"""What Linux tells of itself in /proc and /sys; a `root` other than / is for a tree like them elsewhere. And another Python."""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Iterator
 
@@ -29,3 +30,12 @@ def cgroup_folders(controller: str, root: str | os.PathLike[str] = "/") -> Itera
             yield level
             if level == base:
                 break
+
+
+def other_python(module: str, function: str) -> list[str]:
+    """The command that calls a function of a module of the package in another process, with the same path as here.
+
+    So without the working folder, which may hold a random.py of the user's.
+    """
+    code = f"import sys; sys.path[:] = {sys.path!r}; from {module} import {function}; {function}()"
+    return [sys.executable, "-W", "ignore", "-c", code]

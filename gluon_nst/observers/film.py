@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 from pathlib import Path
-from typing import Any, Callable, Iterable, Iterator
+from typing import Any, Callable, Iterable, Iterator, Sequence
 
 from PIL import Image
 
@@ -13,6 +13,7 @@ from gluon_nst import figures
 from gluon_nst.errors import InputError
 from gluon_nst.files import check_ending, given, place_of, placed_whole
 from gluon_nst.observer import Observer
+from gluon_nst.records import Epoch
 from gluon_nst.result import Result
 from gluon_nst.run import Run
 from gluon_nst.state import State
@@ -70,13 +71,23 @@ class Film(Observer):
         if not self._moments or self._moments[-1][0] < len(result.losses):
             self._keep(len(result.losses), result.image)
         path = place_of(self.path, result.complete)
-        frames = iter(self._progress(figures.film(self._moments, result.losses), len(self._moments)))
-        with placed_whole(path) as temporary:
-            if path.suffix.lower() == ".mp4":
-                _write_mp4(temporary, frames)
-            else:
-                _write_animation(temporary, frames, path.suffix.lower().lstrip("."))
+        write_film(path, self._moments, result.losses, self._progress)
         self.written = path
+
+
+def write_film(
+    path: Path,
+    moments: Sequence[tuple[int, Image.Image]],
+    record: Sequence[Epoch],
+    progress: Callable[[Iterable[Any], int], Iterable[Any]] = _frames_as_they_are,
+) -> None:
+    """Write a film of `moments`, each (number of epochs done, PIL image), beside the losses of a run whose record is given."""
+    frames = iter(progress(figures.film(moments, record), len(moments)))
+    with placed_whole(path) as temporary:
+        if path.suffix.lower() == ".mp4":
+            _write_mp4(temporary, frames)
+        else:
+            _write_animation(temporary, frames, path.suffix.lower().lstrip("."))
 
 
 def _write_animation(path: str, frames: Iterator[Image.Image], kind: str) -> None:

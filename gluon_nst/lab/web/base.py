@@ -1,0 +1,145 @@
+"""What all answers of the lab's server have in common: who asks, what may be asked, the headers, and errors in one sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any, Callable
+
+from tornado.iostream import StreamClosedError
+from tornado.web import HTTPError, RequestHandler
+
+from gluon_nst.errors import InputError, NSTError, one_line
+from gluon_nst.lab.web.doors import Door, Slow
+from gluon_nst.lab.web.laboratory import Laboratory
+from gluon_nst.lab.web.tickets import Full, Missing, Student
+
+STUDENT, TEACHER = "gluon-nst-student", "gluon-nst-teacher"
+"""The names of the cookies."""
+
+# Nothing from elsewhere, and nothing that is written into the page itself.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; media-src 'self' blob:; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_SENTENCES = {
+    401: "come in first: load the lab's page again",
+    403: "this page is out of date, or not from here; load it again",
+    404: "there is nothing here; go back to the lab's first page",
+    405: "this can't be done here; load the page again",
+}
+
+
+class Answer(RequestHandler):
+    """An answer to a request. What it has to do with is in the application's settings."""
+
+    @property
+    def lab(self) -> Laboratory:
+        """The laboratory."""
+        return self.settings["lab"]
+
+    @property
+    def door(self) -> Door:
+        """Where students come in."""
+        return self.settings["door"]
+
+    def set_default_headers(self) -> None:
+        self.clear_header("Server")
+        self.set_header("Content-Security-Policy", _POLICY)
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Referrer-Policy", "no-referrer")
+        self.set_header("Cross-Origin-Resource-Policy", "same-origin")
+        self.set_header("Permissions-Policy", "camera=(self), microphone=(), geolocation=()")
+        self.set_header("Cache-Control", "no-store")
+
+    def prepare(self) -> Any:
+        hosts = self.settings["hosts"]
+        if (
+            hosts is not None and self.request.host_name.strip("[]") not in hosts
+        ):  # a page from elsewhere that got our address
+            raise HTTPError(403)
+
+    def student(self) -> Student:
+        """The student who asks. Raises HTTPError for nobody."""
+        found = self.student_or_none()
+        if found is None:
+            raise HTTPError(401)
+        return found
+
+    def student_or_none(self) -> Student | None:
+        """The student who asks, or None."""
+        cookie = self.get_signed_cookie(STUDENT, max_age_days=7)
+        student = self.lab.students.get(cookie.decode()) if cookie else None
+        if student:
+            student.seen = time.time()
+        return student
+
+    def admit(self, name: str) -> Student:
+        """Somebody new comes in."""
+        student = self.lab.welcome(" ".join(name.split())[:40])
+        self.let_in(STUDENT, student.id)
+        return student
+
+    def let_in(self, cookie: str, value: str) -> None:
+        """Have the browser show that it has been let in."""
+        self.set_signed_cookie(cookie, value, expires_days=7, httponly=True, samesite="Lax")
+
+    def asked_json(self) -> Any:
+        """The JSON in the request. Raises InputError for none."""
+        try:
+            return json.loads(self.request.body or b"{}")
+        except ValueError:
+            raise InputError("what was sent is no JSON; load the page again") from None
+
+    def show(self, page: str, /, **values: Any) -> None:
+        """Answer with a page."""
+        self.render(page, text=self.settings["words"], **values)
+
+    def file(self, path: Path, kind: str, download: str = "") -> None:
+        """Answer with a file of the lab's, of that kind, to be kept under the name `download` where there is one."""
+        try:
+            content = path.read_bytes()
+        except OSError:
+            raise Missing("this is not here; it may come yet") from None
+        self.set_header("Content-Type", kind)
+        if download:
+            self.set_header("Content-Disposition", f'attachment; filename="{download}"')
+        self.set_header("Cache-Control", "private, max-age=3600" if self.get_argument("v", "") else "no-store")
+        self.finish(content)
+
+    async def stream(self, news: Callable[[], str]) -> None:
+        """Send events for as long as the browser listens: what `news` has, whenever something has changed."""
+        self.set_header("Content-Type", "text/event-stream")
+        try:
+            self.write("retry: 2000\n\n")
+            while True:
+                seen = self.settings["news"].number
+                text = news()
+                self.write(f"data: {text}\n\n" if text else ": here\n\n")
+                await self.flush()
+                await self.settings["news"].wait(seen)
+        except (StreamClosedError, asyncio.CancelledError):
+            return
+
+    def log_exception(self, kind: Any, error: Any, trace: Any) -> None:
+        if not isinstance(error, (NSTError, HTTPError)):
+            super().log_exception(kind, error, trace)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error, status = kwargs.get("exc_info", (None, None))[1], status_code
+        sentence = _SENTENCES.get(status, "something went wrong here; tell your teacher")
+        if isinstance(error, NSTError):
+            sentence = one_line(error)
+            status = 500 if not isinstance(error, InputError) else 400
+            status = {Missing: 404, Full: 409, Slow: 429}.get(type(error), status)
+            self.set_status(status)
+            if isinstance(error, Slow):
+                self.set_header("Retry-After", str(int(error.seconds) + 1))
+        elif isinstance(error, HTTPError) and error.log_message and status not in _SENTENCES:
+            sentence = error.log_message
+        if "text/html" in self.request.headers.get("Accept", ""):
+            self.show("error.html", sentence=sentence)
+        else:
+            self.finish({"error": sentence})

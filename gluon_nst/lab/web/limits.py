@@ -1,0 +1,32 @@
+"""What a student of the lab may ask for: each limit once, with its rule and its words; the options `--max-…` are made from it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from gluon_nst.recipes import setting
+from gluon_nst.recipes.rules import integer, memory, number
+from gluon_nst.recipes.schema import check_fields
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """The limits of a lab, for each student. Raises InputError for a value that a field can't have."""
+
+    # fmt: off
+    jobs: int = setting(integer(1), "how many runs of a student wait, or are at work, at once", 2)
+    runs: int = setting(integer(1), "how many runs of a student are kept", 40)
+    pictures: int = setting(integer(1), "how many uploaded pictures of a student are kept", 20)
+    upload: float = setting(memory(), "how large an uploaded file may be", 30e6)
+    pixels: int = setting(integer(1), "how many pixels a picture may have", 50_000_000)
+    side: int = setting(integer(128), "the longest side of a composite, in pixels", 512)
+    epochs: int = setting(integer(1), "how many epochs a run may have, at all of its sizes together", 2500)
+    minutes: float = setting(number(above=0), "how long a run may compute", 20.0)
+    # fmt: on
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+STUDENTS = 300
+"""How many students a lab keeps; who comes after them is told that it is full."""

@@ -1,0 +1,37 @@
+"""News: whoever shows something hears when there is something new, and not more often than is of use."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+_PULSE, _SILENCE = 0.4, 15.0
+"""Seconds between two of them at least; and at most, so that whoever has gone is noticed."""
+
+
+class News:
+    """Counts what is new. Made in the event loop, where `pulse` has to run."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._told, self._event = False, asyncio.Event()
+
+    def tell(self, *of: object) -> None:
+        """Something is new."""
+        self._told = True
+
+    async def pulse(self) -> None:
+        """Pass it on, for as long as this runs."""
+        while True:
+            await asyncio.sleep(_PULSE)
+            if self._told:
+                self._told = False
+                self.number += 1
+                self._event.set()
+                self._event = asyncio.Event()
+
+    async def wait(self, seen: int) -> None:
+        """Wait until there is more than what has been `seen`, or for a while."""
+        if self.number == seen:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._event.wait(), _SILENCE)

@@ -1,0 +1,136 @@
+// The pictures: those that are here, and the ways for others to come: a file, a drop, the camera.
+
+import { announce, ask, byId, careful, complain, data, make, say } from "./common.js";
+
+let known = [];
+const weights = {}; // of the styles, by the picture's name
+
+const chosen = (kind) => [...document.querySelectorAll(`input[name="${kind}"]:checked`)].map((input) => input.value);
+
+/** What the form says of pictures: {content, styles: [[name, weight]]}. */
+export function chosenPictures() {
+  const styles = chosen("style");
+  return { content: chosen("content")[0], styles: styles.map((name) => [name, styles.length > 1 ? weights[name] ?? 1 : 1]) };
+}
+
+/** Choose these pictures, as far as they are here. */
+export function choosePictures({ content, styles }) {
+  const wanted = new Map(styles);
+  for (const input of document.querySelectorAll('input[name="content"]')) input.checked = input.value === content;
+  for (const input of document.querySelectorAll('input[name="style"]')) input.checked = wanted.has(input.value);
+  for (const [name, weight] of styles) weights[name] = weight;
+  showWeights();
+}
+
+function thumb(kind, picture, checked) {
+  const id = `${kind}-${picture.id}`;
+  const own = known.indexOf(picture) > 1;
+  const input = make("input", { type: kind === "content" ? "radio" : "checkbox", name: kind, id, value: picture.id, checked });
+  const label = make("label", { for: id }, make("img", { src: `pictures/${picture.id}`, alt: "" }), picture.label);
+  const remove = make("button", { type: "button", class: "quiet", "aria-label": say("remove_picture", { name: picture.label }) }, "×");
+  remove.addEventListener("click", careful(async () => {
+    await ask("DELETE", `pictures/${picture.id}`);
+    await loadPictures();
+    announce(say("removed_picture", { name: picture.label }));
+  }));
+  return make("div", { class: "thumb" }, input, label, ...(own ? [remove] : []));
+}
+
+function showWeights() {
+  const styles = chosen("style");
+  const rows = styles.length < 2 ? [] : styles.map((name) => {
+    const { label } = known.find((picture) => picture.id === name);
+    const id = `weight-${name}`;
+    const input = make("input", { type: "number", id, min: 0.1, max: 100, step: 0.1, value: weights[name] ?? 1 });
+    input.addEventListener("change", () => { weights[name] = Number(input.value) > 0 ? Number(input.value) : 1; });
+    return make("div", {}, make("label", { for: id }, say("style_weight_of", { name: label })), input);
+  });
+  byId("style-weights").replaceChildren(...rows);
+}
+
+/** Show the pictures that are here; `fresh` is the name of a new one, which becomes the content. */
+export async function loadPictures(fresh = null) {
+  const before = chosenPictures();
+  known = (await ask("GET", "pictures")).pictures;
+  const has = (name) => known.some((picture) => picture.id === name);
+  const content = fresh || (has(before.content) ? before.content : known[0].id);
+  const styles = before.styles.map(([name]) => name).filter(has);
+  const styled = styles.length ? styles : [known[1].id];
+  byId("contents").replaceChildren(...known.map((picture) => thumb("content", picture, picture.id === content)));
+  byId("styles").replaceChildren(...known.map((picture) => thumb("style", picture, styled.includes(picture.id))));
+  showWeights();
+  byId("form").dispatchEvent(new Event("change"));
+}
+
+async function add(file) {
+  if (file.size > data.upload) return complain(say("too_large", { name: file.name, most: Math.round(data.upload / 1e6) }));
+  announce(say("adding", { name: file.name }));
+  const picture = await ask("POST", "pictures", file, { "X-Name": encodeURIComponent(file.name), "Content-Type": "application/octet-stream" });
+  await loadPictures(picture.id);
+  announce(say("added", { name: picture.label, height: picture.height, width: picture.width }));
+}
+
+function dropping() {
+  const shown = byId("dropping");
+  document.addEventListener("dragover", (event) => {
+    if (![...event.dataTransfer.types].includes("Files")) return;
+    event.preventDefault();
+    shown.hidden = false;
+  });
+  document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) shown.hidden = true; });
+  document.addEventListener("drop", careful(async (event) => {
+    event.preventDefault();
+    shown.hidden = true;
+    for (const file of event.dataTransfer.files) await add(file);
+  }));
+}
+
+function camera() {
+  const dialog = byId("photo"), video = byId("video");
+  let stream = null;
+  const close = () => {
+    stream?.getTracks().forEach((track) => track.stop());
+    stream = null;
+    if (dialog.open) dialog.close();
+  };
+  byId("camera").addEventListener("click", careful(async () => {
+    if (!navigator.mediaDevices) { // a browser gives its camera to safe addresses only; a phone's file button takes photos too
+      byId("file").setAttribute("capture", "environment");
+      byId("file").click();
+      byId("file").removeAttribute("capture");
+      return;
+    }
+    try {
+      stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 } } });
+    } catch {
+      return complain(say("camera_none"));
+    }
+    video.srcObject = stream;
+    dialog.showModal();
+  }));
+  byId("photo-take").addEventListener("click", careful(async () => {
+    const canvas = make("canvas", { width: video.videoWidth, height: video.videoHeight });
+    canvas.getContext("2d").drawImage(video, 0, 0);
+    const blob = await new Promise((done) => { canvas.toBlob(done, "image/jpeg", 0.95); });
+    close();
+    await add(new File([blob], "photo.jpg", { type: "image/jpeg" }));
+  }));
+  byId("photo-cancel").addEventListener("click", close);
+  dialog.addEventListener("close", close);
+}
+
+/** Let pictures come in. */
+export function receivePictures() {
+  byId("file").addEventListener("change", careful(async (event) => {
+    const files = [...event.target.files];
+    event.target.value = "";
+    for (const file of files) await add(file);
+  }));
+  byId("styles").addEventListener("change", (event) => {
+    const styles = chosen("style");
+    if (!styles.length || styles.length > data.styles) event.target.checked = !event.target.checked;
+    showWeights();
+  });
+  dropping();
+  camera();
+}

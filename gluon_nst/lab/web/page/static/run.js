@@ -1,0 +1,150 @@
+// One run: its composite as it grows, its curve, what can be done to it, and what can be had of it.
+
+import { announce, ask, byId, careful, data, make, put, say } from "./common.js";
+import { draw, inWords } from "./curve.js";
+import { weightsOf } from "./form.js";
+import { Sliders } from "./sliders.js";
+import { statusOf } from "./words.js";
+
+let run = null; // the one that is shown
+let curve = { moments: [], changes: [], losses: [] };
+let drawn = ""; // which run, and how much of it, the page shows
+let sliders = null;
+let steering = false; // whether somebody has a hand on the sliders
+
+export const shownRun = () => run?.id;
+
+/** The weights of the losses of a run as they are now. */
+function weightsNow() {
+  const now = weightsOf(run.asked);
+  for (const change of curve.changes) Object.assign(now, change.weights);
+  return Object.assign(now, run.weights);
+}
+
+function showComposite() {
+  const moment = curve.moments[Number(byId("along").value)];
+  const latest = moment === undefined || Number(byId("along").value) === curve.moments.length;
+  const done = latest ? run.shown : moment;
+  const after = byId("after");
+  after.hidden = !run.shown;
+  if (run.shown) {
+    after.src = latest ? `runs/${run.id}/latest.jpg?v=${run.shown}` : `runs/${run.id}/moments/${moment}?v=${run.shown}`;
+    after.alt = say("picture_of", { done });
+  }
+  const text = latest ? say("along_latest") : say("along_value", { done, epochs: run.epochs });
+  byId("along-value").textContent = text;
+  byId("along").setAttribute("aria-valuetext", text);
+}
+
+function compare() {
+  const percent = Number(byId("compare-slider").value);
+  byId("after").style.clipPath = `inset(0 ${100 - percent}% 0 0)`;
+  byId("compare-slider").setAttribute("aria-valuetext", say("compare_value", { percent }));
+}
+
+async function showCurve() {
+  const of = run.id;
+  const found = await ask("GET", `runs/${of}/curve?v=${run.shown}`);
+  if (of !== run.id) return;
+  curve = found;
+  draw(byId("curve"), curve);
+  const along = byId("along");
+  const atEnd = along.value === along.max;
+  along.max = curve.moments.length;
+  if (atEnd) along.value = along.max;
+  along.disabled = !curve.moments.length;
+  if (!steering) sliders.set(data.recipes[run.asked.recipe].weights, weightsNow());
+  showComposite();
+}
+
+function showDownloads() {
+  if (!run.pictured) return put(byId("downloads"), make("span", { class: "hint" }, say("download_later")));
+  const links = ["picture", "record", "recipe", "losses"].map((what) =>
+    make("a", { class: "button", href: `runs/${run.id}/${what}?download=1`, download: true }, say(`download_${what}`)));
+  if (run.film === "made") links.push(make("a", { class: "button", href: `runs/${run.id}/film?download=1`, download: true }, say("film_made")));
+  else links.push(make("button", { type: "button", id: "film-make", disabled: run.film === "making" }, say(run.film === "making" ? "film_making" : "film_make")));
+  put(byId("downloads"), ...links);
+  put(byId("film"), ...(run.film === "made" ? [make("img", { src: `runs/${run.id}/film?v=${run.done}`, alt: say("film_label") })] : []));
+}
+
+async function showCode() {
+  if (!byId("code").open) return;
+  const { command, python } = await ask("GET", `runs/${run.id}/program`);
+  byId("code-command").textContent = command;
+  byId("code-python").textContent = python;
+  byId("code-hint").textContent = run.steered ? say("code_recipe") : say("code_hint");
+}
+
+/** Show a run, or what has become of the one that is shown. */
+export async function showRun(each) {
+  const another = run?.id !== each.id;
+  const before = run?.status;
+  run = each;
+  byId("none").hidden = true;
+  byId("shown").hidden = false;
+  const status = statusOf(run);
+  byId("status").textContent = run.note ? `${status}: ${run.note}` : status;
+  byId("progress").value = run.epochs ? run.done / run.epochs : 0;
+  const active = ["waiting", "working"].includes(run.status);
+  byId("pause").hidden = byId("stop").hidden = !active;
+  byId("go-on").hidden = !run.goes_on;
+  byId("steer").hidden = !(active || run.goes_on);
+  showDownloads();
+  if (another) {
+    curve = { moments: [], changes: [], losses: [] };
+    drawn = "";
+    steering = false;
+    byId("curve").replaceChildren();
+    byId("film").replaceChildren();
+    byId("before").src = `pictures/${run.asked.content}`;
+    byId("along").max = byId("along").value = 0;
+    sliders.set(data.recipes[run.asked.recipe].weights, weightsNow());
+    showComposite();
+    compare();
+  } else if (before !== run.status) announce(byId("status").textContent);
+  if (another || before !== run.status) await showCode();
+  const now = `${run.id} ${run.shown} ${run.status} ${run.steered}`;
+  if (now !== drawn && run.shown) {
+    drawn = now;
+    await showCurve();
+  }
+}
+
+/** No run is shown any more. */
+export function hideRun() {
+  run = null;
+  byId("none").hidden = false;
+  byId("shown").hidden = true;
+}
+
+const tell = (command) => careful(() => ask("POST", `runs/${run.id}`, { do: command }));
+
+/** Make what the page shows of a run. */
+export function makeRun() {
+  sliders = new Sliders(byId("steer-weights"), "now-", () => { steering = true; });
+  byId("pause").addEventListener("click", tell("pause"));
+  byId("stop").addEventListener("click", tell("stop"));
+  byId("go-on").addEventListener("click", tell("go on"));
+  byId("compare-slider").addEventListener("input", compare);
+  byId("along").addEventListener("input", showComposite);
+  byId("code").addEventListener("toggle", careful(showCode));
+  byId("downloads").addEventListener("click", careful(async (event) => {
+    if (event.target.id === "film-make") await ask("POST", `runs/${run.id}/film`, {});
+  }));
+  byId("steer-apply").addEventListener("click", careful(async () => {
+    const weights = sliders.values(weightsNow());
+    if (!Object.keys(weights).length) return;
+    await ask("POST", `runs/${run.id}`, { do: "weights", weights });
+    steering = false;
+    announce(say("steered", { weights: inWords(weights) }));
+  }));
+  for (const button of document.querySelectorAll("[data-copy]")) {
+    button.addEventListener("click", careful(async () => {
+      const text = byId(button.dataset.copy);
+      getSelection().selectAllChildren(text);
+      if (navigator.clipboard) await navigator.clipboard.writeText(text.textContent);
+      else document.execCommand("copy"); // an address that is not a safe one has no clipboard
+      announce(say("copied"));
+    }));
+  }
+}

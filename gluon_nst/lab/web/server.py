@@ -1,0 +1,211 @@
+"""The lab's server: its doors, its addresses, its beginning and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import hashlib
+import re
+import signal
+from pathlib import Path
+from typing import Any, Callable
+
+import filelock
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, StaticFileHandler
+
+from gluon_nst.errors import InputError
+from gluon_nst.lab.web import handlers, teaching
+from gluon_nst.lab.web.base import Answer
+from gluon_nst.lab.web.doors import Door
+from gluon_nst.lab.web.laboratory import Laboratory
+from gluon_nst.lab.web.limits import Limits
+from gluon_nst.lab.web.news import News
+from gluon_nst.lab.web.processes import answer
+from gluon_nst.lab.web.store import Store
+from gluon_nst.lab.web.words import PAGE, controls, words
+from gluon_nst.machine import available_memory, physical_cores
+from gluon_nst.machine.system import read_text
+
+_OF_A_WORKER = 1.6e9
+"""Bytes of memory that a run of 512 pixels wants, or it is computed in windows."""
+_BODY = 1_000_000
+"""Bytes that a request may have which is no picture."""
+_SWEEP = 600
+"""Seconds between two looks for what is old."""
+
+Say = Callable[[str], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How a lab is opened; each is an option of the command line."""
+
+    folder: Path
+    host: str = "127.0.0.1"
+    port: int = 7860
+    password: str | None = None
+    workers: int | None = None
+    """How many runs are at work at once; None for what the machine bears."""
+    keep: float = 24.0
+    """Hours after which is removed what belongs to nobody who still comes."""
+    preload: bool = False
+    """Whether to do first what takes time: fetch the parameters, time the recipes."""
+    texts: Path | None = None
+    limits: Limits = Limits()
+
+    @property
+    def is_local(self) -> bool:
+        """Whether nobody but this machine can come."""
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+
+
+def workers_of(settings: Settings) -> tuple[int, int]:
+    """(workers, threads of each). Two runs on a core each are done a third sooner than one after the other on both."""
+    cores = physical_cores()
+    workers = settings.workers or max(1, min(cores, int(available_memory() / _OF_A_WORKER)))
+    return workers, max(1, cores // workers)
+
+
+async def serve(settings: Settings, say: Say) -> int:
+    """Open the lab, and keep it open until SIGINT or SIGTERM; gives how many runs will go on when it is opened again.
+
+    `say` gets lines for whoever opened it. Raises InputError where it can't be opened.
+    """
+    text, store = words(settings.texts), Store(settings.folder)
+    lock = filelock.FileLock(settings.folder / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise InputError(
+            f"{settings.folder}: another lab is open with this folder; close it, or name another with --dir"
+        ) from None
+    with contextlib.closing(_Release(lock)):
+        sockets = _sockets(settings)
+        workers, threads = workers_of(settings)
+        lab = Laboratory(store, settings.limits, workers, threads, available_memory() / workers)
+        password = settings.password or (None if settings.is_local else store.secret("token"))
+        token = store.secret("teachers-token")
+        ended = _on_signals()
+        news = News()
+        lab.changed = news.tell
+        await lab.begin()
+        server = HTTPServer(_application(settings, lab, news, text, password, token), max_body_size=_BODY)
+        server.add_sockets(sockets)
+        tasks = [asyncio.ensure_future(each) for each in (news.pulse(), _swept(lab, settings.keep))]
+        for line in _addresses(settings, password, token, workers, threads):
+            say(line)
+        measuring = asyncio.ensure_future(_prepared(lab, settings.preload, say))
+        await ended.wait()
+        say("closing: every run saves what it has come to")
+        server.stop()
+        for task in (*tasks, measuring):
+            task.cancel()
+        left = await lab.end()
+        await server.close_all_connections()
+        return left
+
+
+class _Release:
+    def __init__(self, lock: Any) -> None:
+        self._lock = lock
+
+    def close(self) -> None:
+        self._lock.release()
+
+
+def _on_signals() -> asyncio.Event:
+    ended, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ended.set)
+    return ended
+
+
+def _sockets(settings: Settings) -> list[Any]:
+    try:
+        return bind_sockets(settings.port, settings.host)
+    except OSError as error:
+        raise InputError(
+            f"{settings.host}:{settings.port}: can't listen there ({error.strerror or error}); choose another --port or --host"
+        ) from None
+
+
+async def _swept(lab: Laboratory, hours: float) -> None:
+    while True:
+        lab.sweep(hours)
+        await asyncio.sleep(_SWEEP)
+
+
+async def _prepared(lab: Laboratory, preload: bool, say: Say) -> None:
+    """Have what takes time done before the class comes."""
+    if preload:
+        fetched = await answer("probe.fetch", seconds=3600) or {}
+        say(f"weights: {fetched.get('weights', 'could not be had; see gluon-nst doctor')}")
+    await lab.measure()
+    if preload:
+        say("ready: the recipes are timed on this machine")
+
+
+def _application(
+    settings: Settings, lab: Laboratory, news: News, text: dict[str, str], password: str | None, token: str
+) -> Application:
+    # With another password nobody is in any more.
+    secret = hashlib.sha256(f"{lab.store.secret('secret')}{password}".encode()).hexdigest()
+    return Application(
+        [*handlers.ROUTES, *teaching.ROUTES],
+        lab=lab,
+        news=news,
+        door=Door(password),
+        teachers_door=Door(token),
+        words=text,
+        controls=controls(settings.limits),
+        hosts={settings.host, "localhost", "127.0.0.1", "::1"} if settings.is_local else None,
+        cookie_secret=secret,
+        xsrf_cookies=True,
+        xsrf_cookie_kwargs={"httponly": True, "samesite": "Lax"},
+        template_path=str(PAGE),
+        static_path=str(PAGE / "static"),
+        static_handler_class=_Static,
+        default_handler_class=_Nothing,
+        log_function=lambda handler: None,
+    )
+
+
+class _Static(StaticFileHandler):
+    """The page's own scripts and its style sheet."""
+
+    def set_extra_headers(self, path: str) -> None:
+        self.clear_header("Server")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Cache-Control", "no-cache")
+
+
+class _Nothing(Answer):
+    """An address that leads nowhere."""
+
+    def get(self) -> None:
+        """GET of anything else."""
+        self.send_error(404)
+
+
+def _addresses(settings: Settings, password: str | None, token: str, workers: int, threads: int) -> list[str]:
+    """Lines that say where the lab is."""
+    host = settings.host
+    if host in ("0.0.0.0", "::"):
+        host = next(iter(own_addresses()), "127.0.0.1")
+    base = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+    given = "" if settings.password or password is None else f"?token={password}"
+    at_once = f"{workers} run{'s' * (workers > 1)} at once, {threads} thread{'s' * (threads > 1)} each"
+    return [
+        f"the lab is open, {at_once}; Ctrl-C closes it, and the same command goes on",
+        f"students:  {base}/{given}",
+        f"teacher:   {base}/teacher?token={token}",
+    ]
+
+
+def own_addresses(root: str = "/") -> list[str]:
+    """The IPv4 addresses of this machine, but for the loopback's."""
+    found = re.findall(r"\|-- (\d+\.\d+\.\d+\.\d+)\n\s+/32 host LOCAL", read_text(f"{root}/proc/net/fib_trie"))
+    return [address for address in dict.fromkeys(found) if not address.startswith("127.")]

@@ -1,0 +1,134 @@
+"""The teacher's view: who is here, who waits, what is at work; a run stopped; the class's latest pictures to show."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from tornado.web import HTTPError
+
+from gluon_nst.errors import InputError
+from gluon_nst.lab.web.base import TEACHER, Answer
+from gluon_nst.lab.web.handlers import FILES
+from gluon_nst.lab.web.tickets import Missing, Student, Ticket
+from gluon_nst.lab.web.views import view
+from gluon_nst.machine import available_memory
+
+
+class ForTeachers(Answer):
+    """An answer to the teacher alone."""
+
+    def is_teacher(self) -> bool:
+        """Whether the teacher asks."""
+        return self.get_signed_cookie(TEACHER, max_age_days=7) is not None
+
+    def prepare(self) -> None:
+        super().prepare()
+        if not self.is_teacher():
+            raise HTTPError(401)
+
+    def found(self, name: str) -> tuple[Student, Ticket]:
+        """The run of that name, whosever it is. Raises Missing where there is none."""
+        for student in self.lab.students.values():
+            if name in student.tickets:
+                return student, student.tickets[name]
+        raise Missing("there is no such run; it may have been removed")
+
+
+class Teacher(ForTeachers):
+    """The teacher's page; whoever has not shown the teacher's token is asked for it."""
+
+    def prepare(self) -> None:
+        Answer.prepare(self)
+
+    def get(self) -> None:
+        """GET /teacher."""
+        token = self.get_argument("token", "")
+        if token and self._opens(token):
+            self.let_in(TEACHER, "teacher")
+            self.redirect("teacher")  # so that the token does not stand in the address, where a class can read it
+        elif not self.is_teacher():
+            self.show("teacher_in.html", wrong=self.settings["words"]["join_wrong"] if token else "")
+        else:
+            data = {"texts": self.settings["words"], "xsrf": self.xsrf_token.decode()}
+            self.show("teacher.html", data=json.dumps(data).replace("<", "\\u003c"))
+
+    def post(self) -> None:
+        """POST /teacher: token."""
+        if not self._opens(self.get_body_argument("token", "")):
+            self.set_status(403)
+            self.show("teacher_in.html", wrong=self.settings["words"]["join_wrong"])
+            return
+        self.let_in(TEACHER, "teacher")
+        self.redirect("teacher")
+
+    def _opens(self, token: str) -> bool:
+        return self.settings["teachers_door"].opens(token, self.request.remote_ip or "")
+
+
+class TeachersEvents(ForTeachers):
+    """All that goes on, as it changes."""
+
+    async def get(self) -> None:
+        """GET /teacher/events: a stream of {"students", "load", "memory", "workers", "waiting"}."""
+        told = ""
+
+        def news() -> str:
+            nonlocal told
+            text = json.dumps(self._overview())
+            if text == told:
+                return ""
+            told = text
+            return text
+
+        await self.stream(news)
+
+    def _overview(self) -> dict[str, Any]:
+        lab = self.lab
+        expected = lab.workshop.expected()
+        students = [
+            {
+                "name": student.name or f"{self.settings['words']['guest']} {number}",
+                "pictures": len(student.pictures),
+                "runs": [view(ticket, expected) for ticket in student.tickets.values()],
+            }
+            for number, student in enumerate(lab.students.values(), start=1)
+        ]
+        return {
+            "students": students,
+            "workers": lab.workshop.workers,
+            "waiting": len(expected),
+            "load": round(os.getloadavg()[0], 1),
+            "memory": round(available_memory() / 1e9, 1),
+        }
+
+
+class TeachersRun(ForTeachers):
+    """A run of anybody's."""
+
+    def post(self, name: str) -> None:
+        """POST /teacher/runs/NAME: {"do": "stop"}."""
+        student, _ = self.found(name)
+        values = self.asked_json()
+        if not isinstance(values, dict) or values.get("do") != "stop":
+            raise InputError("do: stop is what can be done")
+        self.lab.halt(student, name, "stop", self.settings["words"]["stopped_by_teacher"])
+        self.finish({})
+
+
+class TeachersPicture(ForTeachers):
+    """The picture of a run of anybody's."""
+
+    def get(self, name: str) -> None:
+        """GET /teacher/runs/NAME/latest.jpg."""
+        file, kind, _ = FILES["latest.jpg"]
+        self.file(self.lab.store.of_ticket(self.found(name)[1]) / file, kind)
+
+
+ROUTES: list[Any] = [
+    ("/teacher", Teacher),
+    ("/teacher/events", TeachersEvents),
+    ("/teacher/runs/([0-9a-z-]{1,40})", TeachersRun),
+    ("/teacher/runs/([0-9a-z-]{1,40})/latest.jpg", TeachersPicture),
+]

@@ -1,0 +1,111 @@
+"""Students, their pictures and their runs, as the lab keeps them: what outlives the server is in these fields."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from typing import Any
+
+from gluon_nst.errors import InputError
+from gluon_nst.lab.web.asked import Asked
+
+WAITING, WORKING, PAUSED, LOST = "waiting", "working", "paused", "lost"
+"""In the line; at work; stopped by its student, to go on; its process was ended from outside."""
+
+GOES_ON = (PAUSED, "interrupted", LOST)
+"""The statuses of a run that can go on."""
+ACTIVE = (WAITING, WORKING)
+
+
+@dataclasses.dataclass
+class Picture:
+    """A picture of a student's, or of the lab's own."""
+
+    id: str
+    label: str
+    """What its file was called, in letters that are harmless anywhere."""
+    height: int
+    width: int
+
+
+@dataclasses.dataclass
+class Ticket:
+    """A run that a student asked for."""
+
+    id: str
+    student: str
+    asked: dict[str, Any]
+    labels: dict[str, str]
+    """What its pictures are called, by their names."""
+    since: float
+    """When it was asked for, or came into the line again, in seconds since 1970."""
+    expected: float
+    """Seconds that it was expected to compute."""
+    status: str = WAITING
+    """One of the above, or that of its State: `complete`, `settled`, `interrupted`, `diverged`, `out of memory`, `failed`."""
+    note: str = ""
+    epochs: int = 0
+    """That it has in all, as far as that is known."""
+    done: int = 0
+    """That are done."""
+    shown: int = 0
+    """How many were when the picture was made that the page shows."""
+    seconds: float = 0.0
+    """That it has computed."""
+    weights: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Weights that were changed while it did not work: they count from the next epoch on."""
+    steered: bool = False
+    """Whether weights were changed on the way."""
+    pictured: bool = False
+    """Whether its picture can be downloaded."""
+    film: str = ""
+    """`making` or `made`, where its student asked for one, or why there is none."""
+
+    @property
+    def request(self) -> Asked:
+        """What was asked for."""
+        return Asked.of(self.asked)
+
+    @property
+    def left(self) -> float:
+        """Seconds that it is expected to compute yet."""
+        if self.done and self.epochs:
+            return self.seconds / self.done * max(self.epochs - self.done, 0)
+        return self.expected
+
+
+@dataclasses.dataclass
+class Student:
+    """Somebody in the lab."""
+
+    id: str
+    name: str = ""
+    seen: float = dataclasses.field(default_factory=time.time)
+    """When they were last here, in seconds since 1970."""
+    pictures: dict[str, Picture] = dataclasses.field(default_factory=dict)
+    tickets: dict[str, Ticket] = dataclasses.field(default_factory=dict)
+
+    def ticket(self, name: str) -> Ticket:
+        """Their run of that name. Raises Missing for any other."""
+        if name not in self.tickets:
+            raise Missing("there is no such run of yours")
+        return self.tickets[name]
+
+
+class Missing(InputError):
+    """What is asked for is not there, or not the student's."""
+
+
+class Full(InputError):
+    """A limit of the lab is reached."""
+
+
+def label(name: str, default: str) -> str:
+    """The name of an uploaded file as it is told to people: its last part, with nothing in it that means anything anywhere.
+
+    >>> label("../../etc/pass<b>wd.png", "picture")
+    'pass_b_wd.png'
+    """
+    last = re.split(r"[/\\]", name)[-1]
+    return re.sub(r"[^\w.-]+", "_", last).strip("._-")[-60:] or default

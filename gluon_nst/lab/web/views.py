@@ -1,0 +1,39 @@
+"""What the page is told of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gluon_nst.lab.web.tickets import GOES_ON, WAITING, WORKING, Ticket
+
+_STEP = 5.0
+"""Seconds to which an expectation is rounded: it is none that changes with every one."""
+
+
+def view(ticket: Ticket, expected: dict[str, tuple[int, float]]) -> dict[str, Any]:
+    """A run as its student sees it; `expected` is Workshop.expected's."""
+    place, starts = expected.get(ticket.id, (0, 0.0))
+    return {
+        "id": ticket.id,
+        "asked": ticket.asked,
+        "labels": ticket.labels,
+        "since": ticket.since,
+        "status": ticket.status,
+        "note": ticket.note,
+        "epochs": ticket.epochs,
+        "done": ticket.done,
+        "shown": ticket.shown,
+        "seconds": ticket.seconds,
+        "weights": ticket.weights,
+        "steered": ticket.steered,
+        "pictured": ticket.pictured and ticket.status not in (WAITING, WORKING),
+        "film": ticket.film,
+        "goes_on": ticket.status in GOES_ON,
+        "place": place if ticket.status == WAITING else 0,
+        "starts": _rounded(starts) if ticket.status == WAITING else 0,
+        "left": _rounded(ticket.left) if ticket.status in (WAITING, WORKING) else 0,
+    }
+
+
+def _rounded(seconds: float) -> float:
+    return round(seconds / _STEP) * _STEP

@@ -1,0 +1,209 @@
+"""The process of one run of the lab: it does what is in the run's folder, listens to the server, and hands its State over through files.
+
+Commands come as JSON lines on standard input, `{"do": "pause"}`, `stop` or `weights`; the end of input, when the server is gone, is a
+pause. What happens goes out as JSON lines on standard output.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pickle
+import queue
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+from filelock import FileLock, Timeout
+
+from gluon_nst import recipes
+from gluon_nst.errors import NSTError, one_line, reason
+from gluon_nst.files import written_whole
+from gluon_nst.images import pixels_allowed
+from gluon_nst.job import Job
+from gluon_nst.lab.web.asked import Asked
+from gluon_nst.lab.web.publishing import Publisher
+from gluon_nst.lab.web.store import LOSSES, PICTURE, RECIPE, RECORD, STATE
+from gluon_nst.loop import steps
+from gluon_nst.provenance import as_text
+from gluon_nst.result import Result
+from gluon_nst.run import Run, prepare
+from gluon_nst.state import FINISHED, State
+from gluon_nst.steering import steer
+
+_SAVED_EVERY = 10.0
+"""Seconds between two States on disk: as much is lost of a process that is killed."""
+_PREDECESSOR = 60
+"""Seconds to wait for the process of the same run that a killed server has left: it sees that, and ends."""
+
+
+class Worker:
+    """The run in a `folder`. `order` says what it is: `asked`, `paths` and `labels` of its pictures, `weights`, and limits."""
+
+    def __init__(self, folder: Path, order: dict[str, Any], answers: TextIO) -> None:
+        self._folder, self._order, self._answers = folder, order, answers
+        self._commands: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._publisher = Publisher(folder)
+        self._state, self._saved, self._told = State(), time.monotonic(), 0.0
+
+    def listen(self, commands: TextIO) -> None:
+        """Take commands, in a thread of their own, until there are no more."""
+
+        def read() -> None:
+            for line in commands:
+                with contextlib.suppress(ValueError):
+                    self._commands.put(json.loads(line))
+            self._commands.put({"do": "pause"})
+
+        threading.Thread(target=read, daemon=True).start()
+
+    def tell(self, kind: str, **values: Any) -> None:
+        """Let the server know; it may be gone."""
+        with contextlib.suppress(OSError, ValueError):
+            print(json.dumps({"is": kind, **values}), file=self._answers, flush=True)
+
+    # -- the run ------------------------------------------------------------------------------------------------------------
+
+    def carry_out(self) -> None:
+        """Do the run, from where it is, until its end, or until it is told to stop."""
+        try:
+            run = self._prepared()
+            self._publisher.begin(run)
+            self.tell("begun", epochs=self._publisher.epochs, done=len(self._state.record))
+            run, status = self._steps(run)
+            self._publisher.publish(self._state)
+            if status == "paused":
+                self.save(run)
+            self._keep_result(run, status)
+        except NSTError as error:
+            self._end("failed", self._in_words(error))
+        except Exception as error:  # MXNet's own
+            self._end("failed", reason(error))
+
+    def _prepared(self) -> Run:
+        """The run as its student asked for it, or, where it has begun, as it was saved."""
+        asked, paths = Asked.of(self._order["asked"]), self._order["paths"]
+        recipe, weights = asked.customised(), self._order["weights"]
+        saved = self._folder / STATE
+        if saved.exists():  # only this process writes there
+            text, self._state = pickle.loads(saved.read_bytes())
+            file = self._folder / RECIPE
+            _write(file, text)
+            recipe = recipes.read(file)
+        elif weights:
+            recipe, weights = recipes.customise(recipe, **weights), {}
+        with pixels_allowed(self._order["pixels"]):
+            job = Job(
+                paths[asked.content], asked.styles_of(paths), recipe, seed=asked.seed, memory=self._order["memory"]
+            )
+            run = prepare(job)
+        if weights:
+            run = steer(run, self._state, **weights)
+            self.save(run)  # before the server forgets them
+        return run
+
+    def _steps(self, run: Run) -> tuple[Run, str]:
+        """Take the steps that are left; gives the run, as it was steered, and how it ended: `paused`, or a Result's status."""
+        while True:
+            steered = False
+            for state in steps(run, self._state):
+                self._follow(run, state)
+                command = self._command()
+                if command.get("do") == "weights":
+                    run, steered = steer(run, state, **command["weights"]), True
+                    self._publisher.begin(run)
+                    self.save(run)
+                    self.tell("steered", done=len(state.record))
+                    break
+                if command.get("do") in ("pause", "stop") and state.status == "running":
+                    return run, {"pause": "paused", "stop": "interrupted"}[command["do"]]
+                if state.seconds > self._order["minutes"] * 60 and state.status == "running":
+                    state.note = (
+                        f"it has computed for {self._order['minutes']:g} minutes, which is as long as the lab allows"
+                    )
+                    return run, "interrupted"
+            if not steered:
+                return run, self._state.status
+
+    def _command(self) -> dict[str, Any]:
+        try:
+            return self._commands.get_nowait()
+        except queue.Empty:
+            return {}
+
+    def _follow(self, run: Run, state: State) -> None:
+        self._publisher.state(state)
+        now = time.monotonic()
+        if now - self._told > 0.5 or state.status != "running":
+            self._told = now
+            self.tell(
+                "epoch",
+                done=len(state.record),
+                seconds=round(state.seconds, 1),
+                shown=self._publisher.shown,
+                note=self._publisher.missed,
+            )
+        if now - self._saved > _SAVED_EVERY:
+            with contextlib.suppress(NSTError, OSError):  # of a full disk; there will be another time
+                self.save(run)
+
+    # -- what stays -----------------------------------------------------------------------------------------------------------
+
+    def save(self, run: Run) -> None:
+        """Write what the run goes on from: its recipe, as it was steered, and its State."""
+        with written_whole(self._folder / STATE) as file:
+            pickle.dump((recipes.as_toml(run.recipe), self._state), file)
+        self._saved = time.monotonic()
+
+    def _keep_result(self, run: Run, status: str) -> None:
+        """Write the picture, its record and its recipe, and say how the run ended."""
+        note = self._state.note
+        if self._state.record:
+            result = Result.of(run, self._state)
+            result.save(self._folder / PICTURE)
+            result.save_losses(self._folder / LOSSES)
+            _write(self._folder / RECIPE, recipes.as_toml(run.recipe))
+            _write(self._folder / RECORD, as_text(result.provenance))
+        if status == "interrupted":
+            self.save(run)
+        elif status in FINISHED:
+            with contextlib.suppress(OSError):
+                (self._folder / STATE).unlink()
+        self._end(status, note)
+
+    def _end(self, status: str, note: str) -> None:
+        done, seconds = len(self._state.record), round(self._state.seconds, 1)
+        pictured = (self._folder / PICTURE).exists()
+        shown = self._publisher.shown
+        self.tell("ended", status=status, note=note, done=done, seconds=seconds, pictured=pictured, shown=shown)
+
+    def _in_words(self, error: NSTError) -> str:
+        """The error's line, with the pictures' names in it, and nothing of where the lab keeps them."""
+        line = one_line(error)
+        for name, path in self._order["paths"].items():
+            line = line.replace(path, self._order["labels"].get(name, name))
+        return line.replace(f"{self._folder}/", "")
+
+
+def _write(path: Path, text: str) -> None:
+    with written_whole(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def main() -> None:
+    """Do the run in the folder that the command names, as the first line of standard input orders it."""
+    folder = Path(sys.argv[1])
+    os.nice(10)  # whoever clicks is answered first
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what anything prints is not to come between the answers
+    worker = Worker(folder, json.loads(sys.stdin.readline()), answers)
+    try:
+        with FileLock(folder / "lock", timeout=_PREDECESSOR):
+            worker.listen(sys.stdin)
+            worker.carry_out()
+    except Timeout:
+        worker.tell("ended", status="lost", note="another process is still at this run; go on a little later")
+    os._exit(0)  # where MXNet has failed, what it does at the end of a process may crash

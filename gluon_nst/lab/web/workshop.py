@@ -1,0 +1,168 @@
+"""The workshop: the line of runs, and the processes that carry them out, as many at once as there are workers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any, Callable
+
+from gluon_nst.errors import InputError, NSTError
+from gluon_nst.lab.web.expectation import Expectation
+from gluon_nst.lab.web.line import Line
+from gluon_nst.lab.web.processes import WorkerProcess
+from gluon_nst.lab.web.store import Store
+from gluon_nst.lab.web.tickets import LOST, PAUSED, WAITING, WORKING, Ticket
+
+_PATIENCE = 60
+"""Seconds that the runs at work may take to save what they have come to, when the lab ends."""
+_ENDED = {"pause": PAUSED, "stop": "interrupted"}
+_FINISHED = ("complete", "settled")
+
+
+class Workshop:
+    """Carries tickets out, in one event loop.
+
+    - `order_of` gives what the process of a ticket is told (see worker.Worker).
+    - `threads` are those of each process, of which there are `workers` at most.
+    - `changed` is called with a ticket that is another, and with None where any may be: the line has moved.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        order_of: Callable[[Ticket], dict[str, Any]],
+        workers: int,
+        threads: int,
+        changed: Callable[[Ticket | None], Any],
+    ) -> None:
+        self._store, self._order_of, self._changed = store, order_of, changed
+        self.workers, self.threads = workers, threads
+        self.expectation = Expectation()
+        self._line = Line()
+        self._waiting: dict[str, Ticket] = {}
+        self._at_work: dict[str, WorkerProcess] = {}
+        self._working: dict[str, Ticket] = {}
+        self._early: dict[str, list[dict[str, Any]]] = {}  # commands for processes that are still being started
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._open = True
+
+    # -- the line ----------------------------------------------------------------------------------------------------------
+
+    def join(self, ticket: Ticket) -> None:
+        """A ticket comes into the line."""
+        self._waiting[ticket.id] = ticket
+        self._line.join(ticket.id, ticket.student, ticket.left, ticket.since)
+        self._serve()
+
+    def leave(self, ticket: Ticket) -> None:
+        """A ticket is no longer wanted."""
+        if self._waiting.pop(ticket.id, None):
+            self._line.leave(ticket.id)
+            self._changed(None)
+
+    def expected(self) -> dict[str, tuple[int, float]]:
+        """{ticket: (its place in the line from 1, seconds until it is served)}."""
+        return self._line.expected([ticket.left for ticket in self._working.values()], self.workers)
+
+    def _serve(self) -> None:
+        """Serve as many of the line as there are workers free."""
+        while self._open and len(self._tasks) < self.workers:
+            name = self._line.serve()
+            if name is None:
+                break
+            task = asyncio.get_running_loop().create_task(self._carry_out(self._waiting.pop(name)))
+            self._tasks.add(task)
+            task.add_done_callback(self._served)
+        self._changed(None)
+
+    def _served(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        self._serve()
+
+    # -- one run -----------------------------------------------------------------------------------------------------------
+
+    async def _carry_out(self, ticket: Ticket) -> None:
+        expected, before = ticket.left, ticket.seconds
+        self._working[ticket.id] = ticket
+        self.put(ticket, WORKING)
+        ended: dict[str, Any] = {}
+        how = "before it began"
+        try:
+            worker = await WorkerProcess.start(self._store.of_ticket(ticket), self._order_of(ticket), self.threads)
+            self._at_work[ticket.id] = worker
+            for command in self._early.pop(ticket.id, []):
+                worker.tell(**command)
+            async for said in worker.said():
+                self._hear(ticket, said)
+                ended = said if said["is"] == "ended" else ended
+            how = await worker.end()
+        except (OSError, InputError) as error:
+            ended = {"status": "failed", "note": f"its process did not start: {error}"}
+        finally:
+            self._at_work.pop(ticket.id, None)
+            self._early.pop(ticket.id, None)
+            del self._working[ticket.id]
+        took = ticket.seconds - before
+        self._line.refund(ticket.student, expected - took)
+        if not ended:
+            self.put(ticket, LOST, f"the process of this run ended {how}; it can go on from where it was last saved")
+        elif self._open or ended["status"] != PAUSED:  # else it goes on when the lab does
+            self.put(ticket, ended["status"], ended["note"] or ticket.note)
+        if ended.get("status") in _FINISHED and before == 0:
+            self.expectation.learn(ticket.expected, took)
+
+    def _hear(self, ticket: Ticket, said: dict[str, Any]) -> None:
+        """What a process says of its run."""
+        for name in ("epochs", "done", "seconds", "shown", "pictured"):
+            if name in said:
+                setattr(ticket, name, said[name])
+        if said["is"] == "begun":
+            ticket.weights = {}
+        ticket.steered = ticket.steered or said["is"] == "steered"
+        ticket.note = said.get("note") or ticket.note
+        self._changed(ticket)
+
+    def put(self, ticket: Ticket, status: str, note: str = "") -> None:
+        """A ticket has another status, here and on disk; where the disk is full, here."""
+        ticket.status, ticket.note = status, note
+        with contextlib.suppress(NSTError, OSError):
+            self._store.keep_ticket(ticket)
+        self._changed(ticket)
+
+    # -- what is done to it ------------------------------------------------------------------------------------------------
+
+    def works_at(self, ticket: Ticket) -> bool:
+        """Whether a ticket is being carried out."""
+        return ticket.id in self._working
+
+    def halt(self, ticket: Ticket, how: str, note: str = "") -> None:
+        """A ticket is to `pause`, or to `stop`, as soon as its epoch is done."""
+        if ticket.status == WAITING and ticket.id in self._waiting:
+            self.leave(ticket)
+            self.put(ticket, _ENDED[how], note)
+        else:
+            ticket.note = note or ticket.note
+            self._tell(ticket, do=how)
+
+    def steer(self, ticket: Ticket, weights: dict[str, Any]) -> bool:
+        """The losses of a ticket are to have other weights from its next epoch on; tells whether it is at work, and hears of it."""
+        at_work = self.works_at(ticket)
+        if at_work:
+            self._tell(ticket, do="weights", weights=weights)
+        return at_work
+
+    def _tell(self, ticket: Ticket, **command: Any) -> None:
+        if ticket.id in self._at_work:
+            self._at_work[ticket.id].tell(**command)
+        elif ticket.id in self._working:
+            self._early.setdefault(ticket.id, []).append(command)
+
+    async def end(self) -> None:
+        """Let every run save what it has come to."""
+        self._open = False
+        for worker in self._at_work.values():
+            worker.let_go()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_PATIENCE)
+        for worker in self._at_work.values():
+            worker.kill()
