@@ -57,6 +57,7 @@ def lab(arguments: argparse.Namespace) -> int:
         arguments.keep,
         arguments.preload,
         arguments.texts,
+        arguments.weights,
         Limits(**{name: value for name, value in given.items() if value is not None}),
     )
     left = asyncio.run(serve(settings, lambda line: print(line, flush=True)))

@@ -10,6 +10,7 @@ from gluon_nst import __doc__ as description
 from gluon_nst.cli.options import add_options, parser_of, style_settings, variable, varied
 from gluon_nst.errors import InputError
 from gluon_nst.files import given
+from gluon_nst.job import Job
 from gluon_nst.lab.notebooks import NOTEBOOKS
 from gluon_nst.lab.web.limits import Limits
 from gluon_nst.recipes import PUBLISHED, SOURCES, settings
@@ -192,6 +193,8 @@ def _lab(parser: Parser) -> None:
     )
     add("--preload", action="store_true", help="do first what takes time: fetch the parameters, time the recipes")
     add("--texts", type=_path, metavar="FILE.toml", help="the page's texts in another language")
+    weights = next(each for each in settings(Job) if each.name == "weights")
+    add("--weights", default="auto", metavar=weights.rule.metavar, help=weights.help)
     limits = parser.add_argument_group("limits")
     for limit in settings(Limits):
         said = f"{limit.help} (default: {limit.default:g})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import IO, Any
 from urllib.parse import unquote
@@ -94,6 +95,9 @@ class Events(Answer):
         await self.stream(news)
 
 
+_THROWN_AWAY = 2_000_000_000
+"""Bytes of a file that is too large which are waited for."""
+
 # -- pictures ---------------------------------------------------------------------------------------------------------
 
 
@@ -102,6 +106,7 @@ class Pictures(Answer):
     """The student's pictures, and the way of a new one into the lab: the bytes of its file, counted as they come."""
 
     _file: IO[bytes] | None = None
+    _refusal: Exception | None = None
 
     def get(self) -> None:
         """GET /pictures."""
@@ -112,58 +117,63 @@ class Pictures(Answer):
         super().prepare()
         if self.request.method != "POST":
             return
-        student, self._size, self._most = self.student(), 0, int(self.lab.limits.upload)
-        self.lab.room_for_a_picture(student)
-        self._count(int(self.request.headers.get("Content-Length") or 0))
-        self._size = 0
-        self.request.connection.set_max_body_size(self._most + 1)  # type: ignore[union-attr]
-        self._name = new_id()
-        folder = self.lab.store.of_picture(student.id, self._name)
+        self._student, self._size, self._name = self.student(), 0, new_id()
+        self._folder = self.lab.store.of_picture(self._student.id, self._name)
+        # What is refused is taken and thrown away: a browser that may not end its sentence does not hear the answer.
+        self.request.connection.set_max_body_size(_THROWN_AWAY)  # type: ignore[union-attr]
         try:
-            folder.mkdir(parents=True)
-            self._file = open(folder / ORIGINAL, "wb")  # noqa: SIM115 (as long as the bytes come)
-        except OSError as error:
-            self._full(error)
+            self.lab.room_for_a_picture(self._student)
+            self._folder.mkdir(parents=True)
+            self._file = open(self._folder / ORIGINAL, "wb")  # noqa: SIM115 (as long as the bytes come)
+        except (InputError, OSError) as error:
+            self._refuse(error)
 
-    def _count(self, more: int) -> None:
-        self._size += more
-        if self._size > self._most:
-            self._drop()
-            raise HTTPError(413, f"the file has more than {self._most / 1e6:.0f} MB; scale the picture down first")
+    def _refuse(self, error: Exception) -> None:
+        if isinstance(error, OSError):
+            reason = f"there is no room for it on the lab's disk ({error.strerror}); tell your teacher"
+            error = HTTPError(507, reason)
+        self._refusal = error
+        self._close()
+        self.lab.store.remove(self._folder)
 
-    def _full(self, error: OSError) -> None:
-        self._drop()
-        raise HTTPError(507, f"there is no room for it on the lab's disk ({error.strerror}); tell your teacher")
-
-    def _drop(self) -> None:
+    def _close(self) -> None:
         if self._file:
-            self._file.close()
-            self._file = None
-            self.lab.store.remove(self.lab.store.of_picture(self.student().id, self._name))
+            with contextlib.suppress(OSError):
+                self._file.close()
+        self._file = None
 
     def data_received(self, chunk: bytes) -> None:
         """Some bytes of the file."""
-        self._count(len(chunk))
+        self._size += len(chunk)
+        most = self.lab.limits.upload
+        if self._file is None:
+            return
+        if self._size > most:
+            self._refuse(HTTPError(413, f"the file has more than {most / 1e6:.0f} MB; scale the picture down first"))
+            return
         try:
-            assert self._file
             self._file.write(chunk)
         except OSError as error:
-            self._full(error)
+            self._refuse(error)
 
     def on_connection_close(self) -> None:
-        self._drop()
+        if self._file:
+            self._close()
+            self.lab.store.remove(self._folder)
 
     async def post(self) -> None:
         """POST /pictures: the file; its name in X-Name."""
-        assert self._file
         try:
-            self._file.close()
+            if self._file:
+                self._file.flush()
         except OSError as error:
-            self._full(error)
-        self._file = None
+            self._refuse(error)
+        self._close()
+        if self._refusal:
+            raise self._refusal
         name = label(unquote(self.request.headers.get("X-Name", "")), "picture")
         self.set_status(201)
-        self.finish(vars(await self.lab.take_in(self.student(), self._name, name)))
+        self.finish(vars(await self.lab.take_in(self._student, self._name, name)))
 
 
 class PictureOf(Answer):

@@ -25,8 +25,9 @@ class Laboratory:
     """All that happens, in one event loop. `changed` is called with a student's id whenever something of theirs is another, and
     with None where anybody's may be."""
 
-    def __init__(self, store: Store, limits: Limits, workers: int, threads: int, memory: float | None = None) -> None:
-        self.store, self.limits, self._memory = store, limits, memory
+    def __init__(self, store: Store, limits: Limits, workers: int, threads: int, **of_jobs: Any) -> None:
+        """`of_jobs` are what the Job of every run has: `memory`, in bytes, and `weights`."""
+        self.store, self.limits, self._of_jobs = store, limits, of_jobs
         self.students: dict[str, Student] = {}
         self.own: dict[str, Picture] = {}
         self.changed: Callable[[str | None], Any] = lambda student: None
@@ -173,8 +174,9 @@ class Laboratory:
     def _order_of(self, ticket: Ticket) -> dict[str, Any]:
         """What the process of a run is told."""
         paths = {name: str(self.path_of(ticket.student, name)) for name in ticket.request.pictures}
-        limits = {"pixels": self.limits.pixels, "minutes": self.limits.minutes, "memory": self._memory}
-        return {"asked": ticket.asked, "paths": paths, "labels": ticket.labels, "weights": ticket.weights, **limits}
+        limits = {"pixels": self.limits.pixels, "minutes": self.limits.minutes}
+        told = {"asked": ticket.asked, "paths": paths, "labels": ticket.labels, "changed": ticket.weights}
+        return {**told, **limits, "job": self._of_jobs}
 
     def path_of(self, student: str, name: str) -> Path:
         """The file of a picture as it came."""

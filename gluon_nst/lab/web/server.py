@@ -54,6 +54,8 @@ class Settings:
     preload: bool = False
     """Whether to do first what takes time: fetch the parameters, time the recipes."""
     texts: Path | None = None
+    weights: str = "auto"
+    """Where VGG-19's parameters come from."""
     limits: Limits = Limits()
 
     @property
@@ -65,7 +67,7 @@ class Settings:
 def workers_of(settings: Settings) -> tuple[int, int]:
     """(workers, threads of each). Two runs on a core each are done a third sooner than one after the other on both."""
     cores = physical_cores()
-    workers = settings.workers or max(1, min(cores, int(available_memory() / _OF_A_WORKER)))
+    workers = settings.workers or max(1, int(min(cores, available_memory() / _OF_A_WORKER)))
     return workers, max(1, cores // workers)
 
 
@@ -85,7 +87,8 @@ async def serve(settings: Settings, say: Say) -> int:
     with contextlib.closing(_Release(lock)):
         sockets = _sockets(settings)
         workers, threads = workers_of(settings)
-        lab = Laboratory(store, settings.limits, workers, threads, available_memory() / workers)
+        memory = available_memory() / workers
+        lab = Laboratory(store, settings.limits, workers, threads, memory=memory, weights=settings.weights)
         password = settings.password or (None if settings.is_local else store.secret("token"))
         token = store.secret("teachers-token")
         ended = _on_signals()

@@ -41,7 +41,11 @@ _PREDECESSOR = 60
 
 
 class Worker:
-    """The run in a `folder`. `order` says what it is: `asked`, `paths` and `labels` of its pictures, `weights`, and limits."""
+    """The run in a `folder`. `order` says what it is.
+
+    It has `asked`; the `paths` and the `labels` of its pictures; weights that were `changed` while it did not work; the limits
+    `pixels` and `minutes`; and what its `job` has beside.
+    """
 
     def __init__(self, folder: Path, order: dict[str, Any], answers: TextIO) -> None:
         self._folder, self._order, self._answers = folder, order, answers
@@ -86,7 +90,7 @@ class Worker:
     def _prepared(self) -> Run:
         """The run as its student asked for it, or, where it has begun, as it was saved."""
         asked, paths = Asked.of(self._order["asked"]), self._order["paths"]
-        recipe, weights = asked.customised(), self._order["weights"]
+        recipe, weights = asked.customised(), self._order["changed"]
         saved = self._folder / STATE
         if saved.exists():  # only this process writes there
             text, self._state = pickle.loads(saved.read_bytes())
@@ -96,9 +100,7 @@ class Worker:
         elif weights:
             recipe, weights = recipes.customise(recipe, **weights), {}
         with pixels_allowed(self._order["pixels"]):
-            job = Job(
-                paths[asked.content], asked.styles_of(paths), recipe, seed=asked.seed, memory=self._order["memory"]
-            )
+            job = Job(paths[asked.content], asked.styles_of(paths), recipe, seed=asked.seed, **self._order["job"])
             run = prepare(job)
         if weights:
             run = steer(run, self._state, **weights)

@@ -1,0 +1,364 @@
+"""The lab page in a real browser, at a desk and on a phone, light and dark, by mouse and by keyboard; and a class of thirty."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import gluon_nst as nst
+
+import pytest
+from PIL import Image
+
+from lab_server import SMALL, Lab, Student, png
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright, of the extra test")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe, of the extra test")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None and os.environ.get("CI") != "true", reason="needs Chromium (apt-get install chromium)"
+)
+expect = playwright.expect
+expect.set_options(timeout=30_000)
+
+
+@pytest.fixture(scope="module")
+def lab(converted, tmp_path_factory):
+    with Lab(tmp_path_factory.mktemp("lab"), "--weights", converted, "--workers", 2) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        options = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield browser
+        browser.close()
+
+
+@contextlib.contextmanager
+def page_of(browser, lab, **options):
+    """A page of a new student's, of which nothing may go wrong, and nothing may go elsewhere."""
+    context = browser.new_context(accept_downloads=True, **{"viewport": {"width": 1280, "height": 900}, **options})
+    page = context.new_page()
+    wrong, asked = [], []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("request", lambda request: asked.append(request.url))
+    page.set_default_timeout(60_000)
+    page.goto(lab.url)
+    expect(page.locator("#contents img")).not_to_have_count(0)
+    page.wrong = wrong
+    yield page
+    assert wrong == []
+    assert asked and all(url.startswith((f"{lab.url}/", "blob:")) for url in asked)
+    context.close()
+
+
+def says(page, where, text, seconds=60):
+    """Wait until it says something somewhere."""
+    expect(page.locator(where)).to_contain_text(text, timeout=seconds * 1000)
+
+
+def start(page, epochs, side="128", recipe="d2l-2019"):
+    """Choose, and press Start, by keyboard."""
+    page.locator("#recipe").focus()
+    page.select_option("#recipe", recipe)
+    page.select_option("#side", side)
+    if not page.locator("#epochs").is_visible():
+        page.locator("#form summary").press("Enter")
+    page.fill("#epochs", str(epochs))
+    page.locator("#start").press("Enter")
+    expect(page.locator("#shown")).to_be_visible()
+
+
+def upload(page, tmp_path, name="mine.png"):
+    (tmp_path / name).write_bytes(png(120, 180, 7))
+    page.set_input_files("#file", tmp_path / name)
+    says(page, "#said", f"{name} is here: 120 × 180 pixels.")
+    expect(page.locator(f'.thumb:has-text("{name}")').first.locator("input")).to_be_checked()
+
+
+@pytest.mark.parametrize("size", [(1280, 900), (390, 844)], ids=["desk", "phone"])
+def test_a_student_paints_steers_compares_and_takes_the_picture_home(browser, lab, converted, tmp_path, size):
+    width, height = size
+    with page_of(browser, lab, viewport={"width": width, "height": height}, has_touch=width < 500) as page:
+        upload(page, tmp_path)
+        start(page, epochs=150)
+        says(page, "#status", "Epoch")
+        first = page.get_attribute("#after", "src")
+        expect(page.locator("#after")).not_to_have_attribute("src", first or "")  # it is seen to change
+        page.locator("#steer summary").press("Enter")
+        page.locator("#now-style_weight").focus()
+        for _ in range(5):
+            page.keyboard.press("ArrowRight")
+        assert page.get_attribute("#now-style_weight", "aria-valuetext") == "3160"
+        page.locator("#pause").press("Enter")
+        says(page, "#status", "Paused after")
+        page.locator("#steer-apply").press("Enter")
+        says(page, "#said", "The weights are changed: Style weight 3160.")
+        page.locator("#go-on").press("Enter")
+        says(page, "#status", "Done: 300 epochs")
+        says(page, "#curve", "changed: Style weight 3160")
+        assert "style" in page.get_attribute("#curve svg", "aria-label")
+        # before and after, and along the way
+        page.locator("#compare-slider").focus()
+        page.keyboard.press("Home")
+        assert page.locator("#after").evaluate("image => image.style.clipPath") == "inset(0px 100% 0px 0px)"
+        page.keyboard.press("End")
+        page.locator("#along").focus()
+        page.keyboard.press("Home")
+        assert page.get_attribute("#along", "aria-valuetext") == "after 1 of 300 epochs"
+        expect(page.locator("#after")).to_have_attribute("src", re.compile("moments/1"))
+        page.keyboard.press("End")
+        assert page.get_attribute("#along", "aria-valuetext") == "as it is now"
+        # nothing sticks out at the side
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        # a second one, beside the first
+        start(page, epochs=20)
+        says(page, "#status", "Done: 40 epochs")
+        for box in page.locator("#cards input[type=checkbox]").all():
+            box.check()
+        says(page, "#differences", "3160")
+        assert page.locator("#pair img").count() == 2
+        page.locator("#compare-close").press("Enter")
+        page.locator("#cards button[data-do=open]").nth(1).press("Enter")
+        says(page, "#status", "Done: 300 epochs")
+        # what is taken home
+        page.locator("#code summary").press("Enter")
+        says(page, "#code-command", "--recipe recipe.toml")
+        command, picture = page.inner_text("#code-command"), _downloaded(page, "Picture", tmp_path)
+        _downloaded(page, "Recipe", tmp_path)
+        page.locator("#film-make").press("Enter")
+        expect(page.locator("#film img")).to_be_visible()
+        assert page.locator("#film img").evaluate("image => image.decode().then(() => image.naturalWidth)") > 300
+        painted = picture.read_bytes()
+        environment, program, *words = command.split()
+        assert program == "gluon-nst"
+        own = {Path(path).name: str(path) for path in nst.pictures.own_pictures()}
+        words = [own.get(word, word) for word in words]
+        again = [sys.executable, "-m", "gluon_nst", *words, "--weights", str(converted), "--quiet"]
+        threads = dict([environment.split("=")])
+        subprocess.run(again, cwd=tmp_path, env={**os.environ, **threads}, check=True, timeout=120)
+        assert (tmp_path / "picture.png").read_bytes() == painted
+        assert json.loads(Image.open(picture).text["gluon-nst"])["recipe"]["changes"][0]["style_weight"] == 3160
+
+
+def _downloaded(page, what, folder):
+    with page.expect_download() as download:
+        page.locator(f"#downloads >> text={what}").press("Enter")
+    path = folder / download.value.suggested_filename
+    download.value.save_as(path)
+    return path
+
+
+def test_pictures_come_by_drop_and_by_camera_too_and_can_be_several_styles(browser, lab):
+    with page_of(browser, lab) as page:
+        drop = """async () => {
+            const picture = await (await fetch("pictures/mountains")).blob();
+            const data = new DataTransfer();
+            data.items.add(new File([picture], "dropped.jpg", {type: "image/jpeg"}));
+            document.dispatchEvent(new DragEvent("dragover", {dataTransfer: data, cancelable: true}));
+            const shown = !document.getElementById("dropping").hidden;
+            document.dispatchEvent(new DragEvent("drop", {dataTransfer: data, cancelable: true}));
+            return shown;
+        }"""
+        assert page.evaluate(drop)
+        says(page, "#said", "dropped.jpg is here")
+        page.click("#camera")
+        expect(page.locator("#photo")).to_be_visible()
+        page.wait_for_timeout(500)
+        page.click("#photo-take")
+        says(page, "#said", "photo.jpg is here")
+        page.locator("#styles input").nth(0).check()
+        expect(page.locator("#style-weights input")).to_have_count(2)
+        page.locator("#style-weights input").nth(0).fill("3")
+        page.keyboard.press("Tab")
+        start(page, epochs=10)
+        says(page, "#status", "Done")
+        page.locator("#code summary").click()
+        says(page, "#code-command", "--style-weights 3,1")
+        # what a run has can't be removed, and the page says why; what none has can
+        page.locator("#contents .thumb", has_text="photo.jpg").locator("button").click()
+        says(page, "#wrong", "a run of yours has this picture; remove that first")
+        page.locator("#contents .thumb", has_text="dropped.jpg").locator("button").click()
+        says(page, "#said", "dropped.jpg is removed.")
+        page.wrong.clear()  # the browser tells of the refusal too
+
+
+def test_what_is_no_picture_is_told_on_the_page(browser, lab, tmp_path):
+    with page_of(browser, lab) as page:
+        (tmp_path / "a.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>")
+        page.set_input_files("#file", tmp_path / "a.svg")
+        says(page, "#wrong", "a.svg: not a picture in a format that Pillow reads; convert it to PNG or JPEG")
+        (tmp_path / "large.png").write_bytes(bytes(31_000_000))
+        page.set_input_files("#file", tmp_path / "large.png")
+        says(page, "#wrong", "large.png: the file has more than 30 MB")
+        page.wrong.clear()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_nothing_whoever_looks_and_however(browser, lab, tmp_path, scheme, width):
+    with page_of(browser, lab, color_scheme=scheme, viewport={"width": width, "height": 844}) as page:
+        assert page.locator("html").get_attribute("data-theme") == scheme
+        assert _found(page) == []
+        page.locator("#form summary").click()
+        page.locator("#styles input").nth(0).check()
+        start(page, epochs=400)
+        says(page, "#status", "Epoch")
+        for summary in page.locator("#shown summary").all():
+            summary.click()
+        says(page, "#code-command", "gluon-nst render")
+        assert _found(page) == []
+        page.click("#stop")
+        says(page, "#status", "Stopped after")
+        start(page, epochs=10)
+        says(page, "#status", "Done")
+        for box in page.locator("#cards input[type=checkbox]").all():
+            box.check()
+        expect(page.locator("#pair img")).to_have_count(2)
+        page.click("#camera")
+        expect(page.locator("#photo")).to_be_visible()
+        assert _found(page) == []
+        page.click("#photo-cancel")
+        page.click("#theme")
+        assert page.locator("html").get_attribute("data-theme") != scheme
+        assert _found(page) == []
+
+
+def _found(page):
+    """What axe finds, in words."""
+    results = axe.Axe().run(page).response
+    return [f"{found['id']}: {[node['html'] for node in found['nodes']]}" for found in results["violations"]]
+
+
+def test_the_teachers_page_is_as_good(browser, converted, tmp_path):
+    with Lab(tmp_path / "lab", "--weights", converted, "--password", "pass") as lab:
+        student = Student(lab, name="Anna", password="pass")
+        student.wait(student.start(), "complete")
+        running = student.start(epochs=1000)
+        student.wait(running, "working", until=lambda run: run["shown"] > 0)
+        context = browser.new_context(viewport={"width": 1280, "height": 800})
+        page = context.new_page()
+        page.goto(f"{lab.url}/")  # to be asked for the password
+        assert page.url.endswith("/join") and _found(page) == []
+        page.fill("#name", "Ben")
+        page.fill("#password", "wrong")
+        page.click("button")
+        says(page, "[role=alert]", "That is not the password.")
+        assert _found(page) == []
+        page.fill("#password", "pass")
+        page.click("button")
+        says(page, ".who", "Ben")
+        page.goto(f"{lab.url}/teacher")
+        assert _found(page) == []
+        page.goto(lab.addresses[1])
+        says(page, "#rows", "Anna")
+        says(page, "#rows", "Ben")
+        says(page, "#load", "1 of")
+        expect(page.locator("#sheet img")).to_have_count(1)
+        assert _found(page) == []
+        page.click("#large")
+        expect(page.locator("#students-section")).to_be_hidden()
+        page.click("#names")
+        expect(page.locator("#sheet p")).to_be_hidden()
+        page.click("#large")
+        page.click("[data-stop]")
+        says(page, "#said", "The run of Anna stops.")
+        assert student.wait(running, "interrupted")["note"] == "stopped by your teacher"
+        context.close()
+
+
+def test_the_page_says_that_the_lab_is_gone_and_goes_on_when_it_is_back(browser, converted, tmp_path):
+    with Lab(tmp_path / "lab", "--weights", converted) as lab, page_of(browser, lab) as page:
+        start(page, epochs=1000)
+        says(page, "#status", "Epoch")
+        lab.kill()
+        says(page, "#wrong", "The lab does not answer.")
+        lab.open()
+        says(page, "#said", "The lab is there again.")
+        says(page, "#status", "Epoch")
+        page.click("#stop")
+        says(page, "#status", "Stopped after")
+        page.wrong.clear()  # the browser tells of what did not answer
+
+
+# -- a class ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_class_of_thirty_is_served_in_turn_and_answered_at_once(converted, tmp_path):
+    with Lab(tmp_path / "lab", "--weights", converted, "--workers", 2) as lab:
+        students = [Student(lab) for _ in range(30)]
+        begun = lab.memory
+        listening = [student.get("events", stream=True) for student in students]
+        stop, clicks = threading.Event(), []
+
+        def click(student, number):
+            while not stop.wait(0.3 + number / 30):
+                for path, values in (("pictures", None), ("pictures/mountains", None), ("expected", SMALL)):
+                    before = time.monotonic()
+                    answer = student.get(path) if values is None else student.post(path, values)
+                    clicks.append(time.monotonic() - before)
+                    assert answer.status_code == 200
+
+        threads = [threading.Thread(target=click, args=each) for each in zip(students, range(30))]
+        for thread in threads:
+            thread.start()
+        asked = {}
+        for number, student in enumerate(students[:8]):
+            for _ in range(2 if number == 2 else 1):  # the first one who has to wait asks twice
+                asked[student.start(seed=number, epochs=60)] = student
+        done = {name: student.wait(name, "complete", seconds=300) for name, student in asked.items()}
+        stop.set()
+        for thread in threads:
+            thread.join()
+        for stream in listening:
+            stream.close()
+        assert statistics.quantiles(clicks, n=20)[-1] < 1.0 and len(clicks) > 300
+        assert lab.memory < begun + 60e6 and lab.memory < 150e6
+        # Everybody has their own picture, with their own seed in it, and nobody another's.
+        for name, student in asked.items():
+            made = json.loads(student.get(f"runs/{name}/record").text)
+            assert made["seed"] == students.index(student)
+            other = students[(students.index(student) + 1) % 30]
+            assert other.get(f"runs/{name}/picture").status_code == 404
+        # Who asked twice had the second one after the first one of everybody else.
+        finished = sorted(
+            done,
+            key=lambda name: (lab.folder / "students").glob(f"*/runs/{name}/picture.png").__next__().stat().st_mtime,
+        )
+        twice = [name for name in asked if asked[name] is students[2]]
+        assert finished.index(twice[1]) >= len(asked) - 2
+
+
+def test_the_lab_asks_nobody_elsewhere(converted, tmp_path):
+    log, hook = tmp_path / "connections", tmp_path / "hook"
+    hook.mkdir()
+    # Every Python that starts from here tells of every connection and of every name that it looks up.
+    (hook / "sitecustomize.py").write_text(
+        "import sys\n"
+        "def tell(event, arguments):\n"
+        "    if event in ('socket.connect', 'socket.getaddrinfo', 'socket.gethostbyname', 'socket.sendto'):\n"
+        f"        print(event, arguments[-1] if event == 'socket.connect' else arguments, file=open({str(log)!r}, 'a'))\n"
+        "sys.addaudithook(tell)\n"
+    )
+    options = ["--weights", converted, "--host", "0.0.0.0", "--password", "x"]
+    with Lab(tmp_path / "lab", *options, PYTHONPATH=str(hook)) as lab:
+        student = Student(lab, name="Anna", password="x")
+        student.upload(png())
+        name = student.start()
+        student.wait(name, "complete")
+        student.post(f"runs/{name}/film", {})
+    told = log.read_text().splitlines() if log.exists() else []
+    assert any("0.0.0.0" in line for line in told)  # what it listens at: so it is heard
+    assert [line for line in told if "0.0.0.0" not in line and "127.0.0.1" not in line] == []

@@ -1,0 +1,150 @@
+"""A lab that is really open, and students who ask it without a browser."""
+
+import contextlib
+import html
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import requests
+from PIL import Image
+
+from painting import paint
+
+SMALL = {"content": "mountains", "styles": [["autumn-oaks", 1]], "recipe": "d2l-2019", "side": 64, "epochs": 30}
+"""A run of a second or two."""
+LONG = {**SMALL, "epochs": 1000, "side": 96}
+"""One that is not done soon."""
+
+
+def free_port():
+    """A port that nobody listens at."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+class Lab:
+    """The command `gluon-nst lab` with a folder, a port of its own, and options; `before` is a command that runs it."""
+
+    def __init__(self, folder, *options, before=(), **environment):
+        self.folder, self.port = folder, free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._command = [*before, sys.executable, "-W", "ignore", "-m", "gluon_nst", "lab", "--dir", str(folder)]
+        self._command += ["--port", str(self.port), *map(str, options)]
+        self._environment = {**os.environ, **environment}
+
+    def open(self):
+        """Start it, and wait until it says where it is."""
+        self.process = subprocess.Popen(
+            self._command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self._environment
+        )
+        self.said = []
+        for line in self.process.stdout:
+            self.said.append(line.rstrip())
+            if line.startswith("teacher:"):
+                break
+        threading.Thread(target=lambda: self.said.extend(map(str.rstrip, self.process.stdout)), daemon=True).start()
+        self.addresses = [line.split()[-1] for line in self.said if line.startswith(("students:", "teacher:"))]
+        assert self.addresses, self.said
+        return self
+
+    def close(self, number=signal.SIGINT):
+        """Ctrl-C, or another signal; gives the exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(90)
+
+    def kill(self):
+        """What no program survives."""
+        self.process.kill()
+        self.process.wait()
+
+    @property
+    def memory(self):
+        """Bytes that the server's process holds."""
+        with open(f"/proc/{self.process.pid}/status") as status:
+            return int(re.search(r"VmRSS:\s+(\d+)", status.read()).group(1)) * 1024
+
+    def workers(self):
+        """The processes of the runs that are at work, by the folder of their run."""
+        found = {}
+        for pid in filter(str.isdecimal, os.listdir("/proc")):
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+                words = file.read().decode(errors="replace").split("\0")
+                if "gluon_nst.lab.web.worker" in " ".join(words) and str(self.folder) in words[-2]:
+                    found[words[-2]] = int(pid)
+        return found
+
+    def __enter__(self):
+        return self.open()
+
+    def __exit__(self, *error):
+        if self.process.poll() is None:
+            self.close(signal.SIGTERM)
+
+
+class Student:
+    """Somebody who has come in: a session with its cookies, and the page's own token against forged forms."""
+
+    def __init__(self, lab, **joining):
+        self.lab, self.session = lab, requests.Session()
+        if joining:
+            form = self.session.get(f"{lab.url}/join").text
+            token = html.unescape(re.search(r'name="_xsrf" value="([^"]+)"', form).group(1))
+            page = self.session.post(f"{lab.url}/join", data={"_xsrf": token, **joining})
+        else:
+            page = self.session.get(f"{lab.url}/")
+        self.data = json.loads(re.search(r'id="data">(.*?)</script>', page.text, re.DOTALL).group(1))
+        self.session.headers["X-XSRFToken"] = self.data["xsrf"]
+
+    def get(self, path, **options):
+        """GET a path of the lab."""
+        return self.session.get(f"{self.lab.url}/{path}", **options)
+
+    def post(self, path, values=None, **options):
+        """POST JSON to a path of the lab."""
+        return self.session.post(f"{self.lab.url}/{path}", json=values, **options)
+
+    def upload(self, content, name="a.png"):
+        """Send the bytes of a file."""
+        return self.session.post(f"{self.lab.url}/pictures", data=content, headers={"X-Name": name})
+
+    def start(self, **asked):
+        """Ask for a run; gives its name."""
+        answer = self.post("runs", {**SMALL, **asked})
+        assert answer.status_code == 201, answer.text
+        return answer.json()["id"]
+
+    def runs(self):
+        """All of their runs by name, as the page first hears of them."""
+        with self.get("events", stream=True, headers={"Accept": "text/event-stream"}) as stream:
+            for line in stream.iter_lines():
+                if line.startswith(b"data: "):
+                    return {run["id"]: run for run in json.loads(line[6:])["runs"]}
+                if line == b": here":
+                    return {}
+        return {}
+
+    def wait(self, name, *statuses, seconds=120, until=lambda run: True):
+        """Wait until a run has one of some statuses, and more; gives the run."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            run = self.runs().get(name, {})
+            if run.get("status") in statuses and until(run):
+                return run
+            time.sleep(0.2)
+        raise AssertionError(f"{name} is {run} and not {statuses}: {self.lab.said}")
+
+
+def png(height=60, width=90, seed=1, **options):
+    """The bytes of a picture."""
+    file = io.BytesIO()
+    Image.fromarray(paint(height, width, seed)).save(file, "PNG", **options)
+    return file.getvalue()

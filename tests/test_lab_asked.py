@@ -1,0 +1,148 @@
+"""What a student asks for is checked by the recipes' own schema, and can be made without the page."""
+
+import shlex
+
+from gluon_nst import recipes
+from gluon_nst.cli.options import given_options
+from gluon_nst.cli.parser import build_parser
+from gluon_nst.errors import InputError
+from gluon_nst.job import Job, Style
+from gluon_nst.lab.web.asked import RECIPES, Asked, is_id, program
+from gluon_nst.lab.web.expectation import Expectation
+from gluon_nst.lab.web.limits import Limits
+from gluon_nst.lab.web.tickets import label
+
+import pytest
+
+TWO = {"content": "mountains", "styles": [["autumn-oaks", 1]]}
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"content": "../../etc/passwd"}, "content: choose a picture of the page"),
+        ({"content": 3}, "content: choose a picture"),
+        ({"styles": []}, "styles: choose one to 4 pictures"),
+        ({"styles": [["a", 1]] * 5}, "styles: choose one to 4 pictures"),
+        ({"styles": [["/tmp/a.png", 1]]}, "styles: choose pictures of the page"),
+        ({"styles": ["a"]}, "styles: choose pictures of the page"),
+        ({"styles": [["a", 0]]}, "style weight: 0 is not a number above 0"),
+        ({"styles": [["a", float("inf")]]}, "style weight: inf is not a number above 0"),
+        ({"recipe": "/tmp/mine.toml"}, "recipe: '/tmp/mine.toml' is not one of fine, fast"),
+        ({"recipe": "reconstruction"}, "recipe: 'reconstruction' is not one of"),
+        ({"init": "/etc/passwd"}, "init: '/etc/passwd' is not one of content, noise, style"),
+        ({"style_weight": -1}, "style_weight: -1 is not a number of at least 0"),
+        ({"style_weight": "1e3"}, "style_weight: '1e3' is not a number"),
+        ({"epochs": 0}, "epochs: 0 is not an integer of at least 1"),
+        ({"side": 5}, "side: 5 is not an integer of at least 32"),
+        ({"preserve_colors": "yes"}, "preserve_colors: 'yes' is not one of no, luminance, histogram"),
+        ({"weights": "/tmp/x"}, "a run is asked for with content, styles and any of"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_line(values, told):
+    with pytest.raises(InputError) as error:
+        Asked.of({**TWO, **values})
+    assert told in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("values", [None, 3, [], {}, {"content": "mountains"}])
+def test_what_is_no_request_is_refused(values):
+    with pytest.raises(InputError, match="a run is asked for with"):
+        Asked.of(values)
+
+
+def test_sizes_are_the_recipes_own_scaled():
+    assert Asked.of({**TWO, "recipe": "d2l-2019", "side": 300}).sizes == [150, 300]
+    assert Asked.of({**TWO, "recipe": "fine", "side": 300}).sizes == [300]  # the end of its ladder
+    assert Asked.of({**TWO, "recipe": "udacity", "side": 300}).sizes == [300]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_can_be_asked_for_at_every_shape(name):
+    for size in ((1000, 1500), (1500, 1000), (640, 640)):
+        recipe = Asked.of({**TWO, "recipe": name, "side": 256}).fitted(size, Limits())
+        assert max(recipe.stages[-1].shape) == 256
+
+
+def test_limits_are_limits():
+    with pytest.raises(InputError, match="size 640: the lab allows 512 pixels"):
+        Asked.of({**TWO, "side": 640}).fitted((100, 100), Limits())
+    with pytest.raises(InputError, match="epochs: 6000 in all, and the lab allows 2500"):
+        Asked.of({**TWO, "recipe": "d2l-2019", "epochs": 3000}).fitted((100, 100), Limits())
+    with pytest.raises(InputError, match="jobs: 0 is not an integer of at least 1"):
+        Limits(jobs=0)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"recipe": "fine", "side": 192},
+        {"recipe": "d2l-2019", "side": 192, "style_weight": 5e3, "tv_weight": 0, "epochs": 40},
+        {"recipe": "gatys-2016", "seed": 3, "preserve_colors": "luminance"},
+        {"styles": [["autumn-oaks", 2], ["mountains", 0.5]], "init": "style"},
+    ],
+)
+def test_the_command_and_the_python_that_are_shown_are_the_same_job(values):
+    asked = Asked.of({**TWO, **values})
+    paths = {"mountains": "my picture.jpg", "autumn-oaks": "oaks's.jpg"}
+    shown = program(asked, paths, 2, steered=False)
+    job = Job(paths[asked.content], asked.styles_of(paths), asked.customised(), seed=asked.seed)
+    environment, *words = shlex.split(shown["command"])
+    assert environment == "OMP_NUM_THREADS=2" and words[0] == "gluon-nst"
+    arguments = build_parser().parse_args(words[1:])
+    weights = arguments.style_weights or [1.0] * len(arguments.style)
+    styles = [Style(str(path), weight=weight) for path, weight in zip(arguments.style, weights)]
+    given = Job.customised(str(arguments.content), styles, recipe=arguments.recipe, **given_options(arguments))
+    assert given == job
+    made = []
+    names = {
+        "nst": type(
+            "nst", (), {"transfer": lambda *pictures, **options: made.append((pictures, options)), "Style": Style}
+        )
+    }
+    line = next(line for line in shown["python"].splitlines() if line.startswith("result ="))
+    exec(line, names)
+    (((content, style), options),) = made
+    assert Job.customised(content, style, **options) == job
+
+
+def test_a_steered_run_is_made_by_its_recipe():
+    shown = program(
+        Asked.of({**TWO, "style_weight": 3, "seed": 2}), {"mountains": "a.jpg", "autumn-oaks": "b.jpg"}, 1, True
+    )
+    assert shown["command"].endswith("render a.jpg b.jpg --output picture.png --seed 2 --recipe recipe.toml")
+    assert 'recipe="recipe.toml", seed=2)' in shown["python"]
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("../../x.png", "x.png"),
+        ("C:\\me\\a b.JPG", "a_b.JPG"),
+        ("<script>.svg", "script_.svg"),
+        ("", "picture"),
+        ("é.png", "é.png"),
+    ],
+)
+def test_a_files_name_is_shown_without_what_could_mean_anything(name, shown):
+    assert label(name, "picture") == shown
+
+
+def test_a_path_is_no_name():
+    assert is_id("mountains") and is_id("0a1b")
+    assert not any(map(is_id, ["", "../a", "a/b", "a.b", "A", "a" * 41, None, 3, ["a"]]))
+
+
+def test_an_expectation_grows_with_what_is_computed_and_learns():
+    expectation = Expectation()
+    expectation.rates = {"fine": 1e-8}
+    small, large = (Asked.of({**TWO, "side": side}).fitted((600, 900), Limits()) for side in (128, 512))
+    assert 5 < expectation.seconds("fine", small) < expectation.seconds("fine", large)
+    before = expectation.seconds("fine", large)
+    for _ in range(30):
+        expectation.learn(100, 200)
+    assert expectation.seconds("fine", large) > 1.8 * before
+
+
+def test_recipes_have_the_weights_that_the_page_changes():
+    assert all(recipes.read(name).style_weight is not None for name in RECIPES)

@@ -1,0 +1,157 @@
+"""The lab's doors, its words, and where it says that it is."""
+
+from gluon_nst.errors import InputError
+from gluon_nst.lab.web.doors import Door, Slow
+from gluon_nst.lab.web.limits import Limits
+from gluon_nst.lab.web.server import Settings, own_addresses, workers_of
+from gluon_nst.lab.web.store import Store
+from gluon_nst.lab.web.tickets import Picture, Student, Ticket
+from gluon_nst.lab.web.words import ENGLISH, PAGE, controls, words
+
+import pytest
+
+
+class Clock:
+    def __init__(self):
+        self.time = 1000.0
+
+    def __call__(self):
+        return self.time
+
+
+def test_a_wrong_password_can_be_tried_a_few_times_and_then_ever_more_slowly():
+    clock = Clock()
+    door = Door("right", clock)
+    looked_at = 0
+    for _ in range(100):
+        try:
+            assert not door.opens("wrong", "10.0.0.7")
+            looked_at += 1
+        except Slow as error:
+            assert error.seconds >= 1
+        clock.time += 0.1
+    assert looked_at <= 9  # in ten seconds
+    with pytest.raises(Slow):
+        door.opens("right", "10.0.0.7")  # not even looked at
+    assert door.opens("right", "10.0.0.8")  # nobody else is kept out
+    clock.time += 61
+    assert door.opens("right", "10.0.0.7")
+    assert not door.opens("wrong", "10.0.0.7")
+
+
+def test_wrong_tries_are_forgotten():
+    clock = Clock()
+    door = Door("right", clock)
+    for _ in range(6):
+        door.opens("wrong", "10.0.0.7")
+    clock.time += 901
+    assert not door.opens("wrong", "10.0.0.7") and not door.opens("wröng", "10.0.0.7")
+
+
+def test_a_door_without_a_password_stands_open():
+    assert Door(None).opens("", "anywhere") and Door(None).stands_open
+
+
+# -- words ------------------------------------------------------------------------------------------------------------
+
+
+def test_every_text_that_the_page_says_is_there_and_every_text_is_said():
+    known, texts = words(), "".join(path.read_text() for path in PAGE.rglob("*") if path.suffix in (".js", ".html"))
+    import re
+
+    said = set(re.findall(r'say\(\s*"(\w+)"', texts)) | set(re.findall(r'text\[[\'"](\w+)[\'"]\]', texts))
+    assert said <= set(known)
+    # Those whose names are put together, or that the server says itself.
+    parts = ["status_", "init_", "preserve_colors_", "curve_", "download_", "pair_"]
+    unsaid = [name for name in known if f'"{name}"' not in texts and f"'{name}'" not in texts]
+    own = {"guest", "stopped_by_teacher", "join_wrong"}
+    weights = {f"{weight}{end}" for weight in controls(Limits())["weights"] for end in ("", "_help")}
+    assert [name for name in unsaid if not name.startswith(tuple(parts)) and name not in own | weights] == []
+
+
+def test_a_translation_need_not_say_everything(tmp_path):
+    file = tmp_path / "deutsch.toml"
+    file.write_text('language = "de"\nstart = "Los"\n', encoding="utf-8")
+    assert words(file)["start"] == "Los" and words(file)["pause"] == "Pause"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('begin = "Los"', "begin: the page has no such text; see"),
+        ("start = 3", "start: not a text"),
+        ("start", "not TOML"),
+    ],
+)
+def test_a_file_of_texts_that_is_none_is_refused(tmp_path, text, told):
+    file = tmp_path / "deutsch.toml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=told):
+        words(file)
+    with pytest.raises(InputError, match="no such file"):
+        words(tmp_path / "none.toml")
+
+
+def test_controls_are_made_of_the_schema():
+    made = controls(Limits(side=256))
+    assert made["sides"] == [128, 192, 256]
+    assert made["recipes"]["d2l-2019"]["weights"] == {"content_weight": 1, "style_weight": 1000, "tv_weight": 10}
+    assert made["choices"]["preserve_colors"] == ["no", "luminance", "histogram"]
+    assert ENGLISH.is_file()
+
+
+# -- where it is ------------------------------------------------------------------------------------------------------
+
+
+def test_a_machine_knows_its_addresses(tmp_path):
+    (tmp_path / "proc/net").mkdir(parents=True)
+    (tmp_path / "proc/net/fib_trie").write_text(
+        "Main:\n  |-- 127.0.0.1\n     /32 host LOCAL\n  |-- 192.168.1.20\n     /32 host LOCAL\n  |-- 192.168.1.255\n     /32 link BROADCAST\n"
+    )
+    assert own_addresses(str(tmp_path)) == ["192.168.1.20"]
+    assert own_addresses(str(tmp_path / "none")) == []
+
+
+def test_as_many_work_at_once_as_are_asked_for(tmp_path):
+    assert workers_of(Settings(tmp_path, workers=3))[0] == 3
+    workers, threads = workers_of(Settings(tmp_path))
+    assert workers >= 1 and threads >= 1
+    assert (
+        Settings(tmp_path).is_local
+        and Settings(tmp_path, "::1").is_local
+        and not Settings(tmp_path, "0.0.0.0").is_local
+    )
+
+
+# -- what is kept -----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_kept_is_found_again_and_what_is_damaged_is_left_out(tmp_path):
+    store = Store(tmp_path / "lab")
+    student = Student("a1", "Anna", 5.0)
+    picture = Picture("b2", "x.png", 3, 4)
+    tickets = [
+        Ticket(name, "a1", {"side": 64}, {}, since, 9.0) for name, since in (("c3", 2.0), ("d4", 1.0), ("e5", 3.0))
+    ]
+    store.keep_student(student)
+    store.keep_picture("a1", picture)
+    for ticket in tickets:
+        store.keep_ticket(ticket)
+    (store.of_ticket(tickets[2]) / "ticket.json").write_text('{"id": "e5"')
+    (store.of_student("zz") / "runs").mkdir(parents=True)
+    (found,) = store.students()
+    assert (found.name, found.pictures, list(found.tickets)) == ("Anna", {"b2": picture}, ["d4", "c3"])
+    assert found.tickets["c3"] == tickets[0]
+
+
+def test_secrets_stay_and_are_nobody_elses(tmp_path):
+    store = Store(tmp_path / "lab")
+    assert store.secret("token") == Store(tmp_path / "lab").secret("token") != store.secret("other")
+    assert (tmp_path / "lab" / "token").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "lab").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_that_cannot_be_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="can't keep the lab there .*; name another with --dir"):
+        Store(tmp_path / "file" / "lab")

@@ -1,0 +1,490 @@
+"""The lab's server, as students, teachers and others ask it: what is refused, who sees what, and what a kill leaves."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import gluon_nst as nst
+from gluon_nst import recipes
+from gluon_nst.loop import carry_out
+from gluon_nst.run import prepare
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+
+from lab_server import LONG, SMALL, Lab, Student, png
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def lab(converted, tmp_path_factory):
+    """A lab on this machine alone, for all tests that leave it open."""
+    with Lab(
+        tmp_path_factory.mktemp("lab"), "--weights", converted, "--workers", 1, "--max-jobs", 3, "--max-upload", "2MB"
+    ) as lab:
+        yield lab
+
+
+@pytest.fixture
+def own_lab(converted, tmp_path):
+    """One for a test that kills it."""
+    lab = Lab(tmp_path / "lab", "--weights", converted, "--workers", 1)
+    with lab:
+        yield lab
+
+
+@pytest.fixture
+def student(lab):
+    """Somebody in the lab, who stops what they have begun."""
+    student = Student(lab)
+    yield student
+    for name, run in student.runs().items():
+        if run["status"] in ("waiting", "working"):
+            student.post(f"runs/{name}", {"do": "stop"})
+
+
+def refused(answer, status, sentence):
+    """Check that an answer is a refusal in a sentence."""
+    assert answer.status_code == status, answer.text
+    told = answer.json()["error"]
+    assert sentence in told and "\n" not in told and "Traceback" not in told
+
+
+# -- a run ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_gives_a_picture_that_its_recipe_makes_again(student, lab, converted, tmp_path):
+    picture = student.upload(png(80, 120, 5), "mine.png").json()
+    assert (picture["label"], picture["height"], picture["width"]) == ("mine.png", 80, 120)
+    run = student.wait(student.start(content=picture["id"], styles=[["autumn-oaks", 2], ["mountains", 1]]), "complete")
+    assert (run["done"], run["epochs"], run["shown"], run["pictured"]) == (60, 60, 60, True)
+    downloaded = {
+        what: student.get(f"runs/{run['id']}/{what}?download=1") for what in ("picture", "recipe", "record", "losses")
+    }
+    assert downloaded["picture"].headers["Content-Disposition"] == 'attachment; filename="picture.png"'
+    for what, answer in downloaded.items():
+        (tmp_path / what).write_bytes(answer.content)
+    (tmp_path / "mine.png").write_bytes(png(80, 120, 5))
+    shown = student.get(f"runs/{run['id']}/program").json()["command"].split()
+    environment, program, *words = shown
+    names = {"mountains.jpg": "img/mountains.jpg", "autumn-oaks.jpg": "img/autumn-oaks.jpg"}
+    words = [str(nst.files.shipped(names[word])) if word in names else word for word in words]
+    words = [*words, "--weights", str(converted), "--quiet"]
+    command = [os.sys.executable, "-m", "gluon_nst", *words]
+    threads = dict([environment.split("=")])
+    subprocess.run(command, cwd=tmp_path, check=True, env={**os.environ, **threads}, timeout=120)
+    assert (tmp_path / "picture.png").read_bytes() == downloaded["picture"].content
+    recipe = recipes.read(_toml(tmp_path / "recipe")).as_dict()
+    assert json.loads(downloaded["record"].text)["recipe"] == json.loads(json.dumps(recipe))
+    assert len(downloaded["losses"].text.splitlines()) == 61
+
+
+def _toml(path):
+    path.rename(path.with_suffix(".toml"))
+    return path.with_suffix(".toml")
+
+
+def test_a_run_can_be_paused_steered_and_gone_on_with_and_is_made_again(student, lab, converted, tmp_path):
+    name = student.start(epochs=150)
+    student.wait(name, "working", until=lambda run: run["done"] > 20)
+    assert student.post(f"runs/{name}", {"do": "weights", "weights": {"style_weight": 2e4}}).status_code == 200
+    student.wait(name, "working", until=lambda run: run["steered"])
+    student.post(f"runs/{name}", {"do": "pause"})
+    run = student.wait(name, "paused")
+    assert 20 < run["done"] < 300 and run["goes_on"] and run["pictured"]
+    student.post(f"runs/{name}", {"do": "weights", "weights": {"tv_weight": 0}})
+    assert student.runs()[name]["weights"] == {"tv_weight": 0}
+    student.post(f"runs/{name}", {"do": "go on"})
+    run = student.wait(name, "complete")
+    told = student.get(f"runs/{name}/curve").json()
+    assert [change["weights"] for change in told["changes"]] == [{"style_weight": 2e4}, {"tv_weight": 0}]
+    assert told["moments"][-1] <= 300 and len(told["moments"]) > 20 and told["losses"][-1][0] == 299
+    assert student.get(f"runs/{name}/moments/{told['moments'][3]}").headers["Content-Type"] == "image/jpeg"
+    (tmp_path / "recipe.toml").write_text(student.get(f"runs/{name}/recipe").text)
+    (tmp_path / "picture.png").write_bytes(student.get(f"runs/{name}/picture").content)
+    content, style = nst.pictures.own_pictures()
+    again = carry_out(prepare(nst.Job(content, style, str(tmp_path / "recipe.toml"), weights=str(converted))))
+    mine = np.asarray(Image.open(tmp_path / "picture.png")).astype(int)
+    # With as many threads here as there it is the same to the last bit.
+    same = (
+        int(os.environ.get("OMP_NUM_THREADS", 0))
+        == json.loads(Image.open(tmp_path / "picture.png").text["gluon-nst"])["threads"]
+    )
+    assert np.abs(np.asarray(again.image) - mine).max() <= (0 if same else 60)
+    assert "--recipe recipe.toml" in student.get(f"runs/{name}/program").json()["command"]
+
+
+def test_a_film_is_made_of_the_pictures_along_the_way(student):
+    name = student.start()
+    student.wait(name, "complete")
+    assert student.post(f"runs/{name}/film", {}).status_code == 200
+    assert student.runs()[name]["film"] == "made"
+    film = student.get(f"runs/{name}/film?download=1")
+    assert film.headers["Content-Type"] == "image/webp" and film.content[8:12] == b"WEBP"
+
+
+def test_weights_that_are_changed_before_a_run_begins_are_simply_its_weights(student):
+    first, second = student.start(**LONG), student.start()
+    student.post(f"runs/{second}", {"do": "weights", "weights": {"style_weight": 5.0}})
+    run = student.runs()[second]
+    assert run["status"] == "waiting" and run["asked"]["style_weight"] == 5.0 and not run["steered"]
+    student.post(f"runs/{first}", {"do": "stop"})
+    assert student.wait(second, "complete")["steered"] is False
+    assert "style_weight = 5.0" in student.get(f"runs/{second}/recipe").text
+
+
+def test_a_run_may_not_take_longer_than_the_lab_allows(converted, tmp_path):
+    with Lab(tmp_path / "lab", "--weights", converted, "--max-minutes", 0.12) as lab:
+        student = Student(lab)
+        expected = student.post("expected", SMALL).json()["sides"]
+        refused(
+            student.post("runs", {**LONG, "side": 512}),
+            400,
+            "minutes here, and the lab allows 0.12; choose a smaller size",
+        )
+        assert not expected["512"]["allowed"]
+
+
+def test_where_the_line_is_long_everybody_is_told_their_place(student, lab):
+    first = student.start(**LONG)
+    student.wait(first, "working")
+    other = Student(lab)
+    mine, theirs = student.start(), other.start()
+    assert student.runs()[mine]["place"] == 2 and other.runs()[theirs]["place"] == 1  # who has less comes first
+    assert other.runs()[theirs]["starts"] > 0
+    other.post(f"runs/{theirs}", {"do": "stop"})
+    assert student.runs()[mine]["place"] == 1
+
+
+# -- what is refused ----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_no_picture_is_refused_with_a_sentence_and_the_lab_goes_on(student, lab):
+    kept = originals(lab)
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+    refused(
+        student.upload(svg, "a.svg"),
+        400,
+        "a.svg: not a picture in a format that Pillow reads; convert it to PNG or JPEG",
+    )
+    refused(student.upload(b"", "a.png"), 400, "a.png: ")
+    refused(student.upload(png()[:300], "half.png"), 400, "half.png: the picture is damaged")
+    refused(student.upload(png(8, 8), "tiny.png"), 400, "tiny.png: 8 x 8 pixels are too few")
+    refused(student.upload(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n", "a.eps"), 400, "not a picture")
+    bomb = student.upload(_bomb(), "../../bomb.png")
+    refused(bomb, 400, "bomb.png: more pixels than the limit of 50000000; scale it down first")
+    assert len(student.get("pictures").json()["pictures"]) == 2  # the lab's own
+    assert originals(lab) == kept
+    assert student.upload(png()).status_code == 201
+
+
+def originals(lab):
+    """The files that have been taken in."""
+    return set((lab.folder / "students").glob("*/pictures/*"))
+
+
+def _bomb():
+    """A picture of 400 megapixels in some hundred kilobytes."""
+    import io
+
+    file = io.BytesIO()
+    Image.new("1", (20000, 20000)).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_two_hundred_megabytes_are_refused_as_they_come(student, lab):
+    before, kept = lab.memory, originals(lab)
+
+    def forever():
+        for _ in range(200):
+            yield bytes(1_000_000)
+
+    told = student.upload(bytes(3_000_000))
+    refused(told, 413, "the file has more than 2 MB; scale the picture down first")
+    refused(student.upload(forever()), 413, "the file has more than 2 MB")  # of no length that is told
+    assert lab.memory < before + 20e6
+    assert originals(lab) == kept
+    assert student.upload(png()).status_code == 201
+
+
+def test_a_path_in_place_of_a_name_is_refused(student):
+    for name in ("../../../etc/passwd", "/etc/passwd", "..%2f..%2fsecret"):
+        refused(student.post("runs", {**SMALL, "content": name}), 400, "content: choose a picture of the page")
+        assert student.get(f"pictures/{name}").status_code in (400, 404)
+        assert student.get(f"runs/{name}/picture").status_code == 404
+    refused(student.post("runs", {**SMALL, "content": "nobodys"}), 404, "there is no such picture of yours")
+    refused(student.post("runs", {**SMALL, "init": "/etc/passwd"}), 400, "init: '/etc/passwd' is not one of")
+    name = student.start()
+    for what in ("state.pickle", "ticket.json", "errors.txt", "../../secret", "moments/../state.pickle"):
+        assert student.get(f"runs/{name}/{what}").status_code == 404, what
+
+
+def test_what_is_no_request_is_refused(student):
+    refused(student.post("runs", [1]), 400, "a run is asked for with content")
+    refused(student.session.post(f"{student.lab.url}/runs", data="{"), 400, "no JSON")
+    refused(student.post("runs", {**SMALL, "side": 2000}), 400, "size 2000: the lab allows 512 pixels")
+    refused(student.post("expected", 3), 400, "a run is asked for with content")
+    name = student.start(**LONG)
+    refused(student.post(f"runs/{name}", {"do": "explode"}), 400, "do: one of pause, stop, go on, weights")
+    refused(
+        student.post(f"runs/{name}", {"do": "weights", "weights": {"lr": 3}}), 400, "weights: any of content_weight"
+    )
+    refused(student.post(f"runs/{name}", {"do": "weights", "weights": {"tv_weight": -3}}), 400, "tv_weight: -3 is not")
+    refused(student.post(f"runs/{name}", {"do": "go on"}), 400, "does not wait for you")
+    refused(student.post(f"runs/{name}/film", {}), 400, "when the run has stopped")
+    refused(student.post("nowhere", {}), 405, "load the page again")
+    assert student.get("nowhere").status_code == 404
+
+
+def test_a_student_has_so_many_runs_at_once_and_no_more(student):
+    names = [student.start(**LONG) for _ in range(3)]
+    refused(student.post("runs", SMALL), 409, "3 runs of yours wait or are at work, as many as you may have at once")
+    student.post(f"runs/{names[2]}", {"do": "stop"})
+    assert student.post("runs", SMALL).status_code == 201
+
+
+def test_a_form_without_its_token_is_refused(student, lab):
+    stranger = requests.Session()
+    stranger.cookies.update(student.session.cookies)  # as a page from elsewhere would have them sent
+    for method, path in (
+        ("POST", "runs"),
+        ("POST", "pictures"),
+        ("DELETE", "runs/a"),
+        ("POST", "join"),
+        ("POST", "teacher"),
+    ):
+        refused(stranger.request(method, f"{lab.url}/{path}", json=SMALL), 403, "this page is out of date")
+    assert student.runs() == {}
+
+
+def test_nobody_gets_anything_of_another(student, lab):
+    picture, name = student.upload(png()).json()["id"], student.start()
+    student.wait(name, "complete")
+    other = Student(lab)
+    for path in ("latest.jpg", "picture", "record", "recipe", "losses", "curve", "moments/1", "program", "film"):
+        refused(other.get(f"runs/{name}/{path}"), 404, "there is no such run of yours")
+    refused(other.get(f"pictures/{picture}"), 404, "there is no such picture of yours")
+    refused(other.post(f"runs/{name}", {"do": "pause"}), 404, "no such run of yours")
+    refused(other.session.delete(f"{lab.url}/runs/{name}"), 404, "no such run of yours")
+    refused(other.session.delete(f"{lab.url}/pictures/{picture}"), 404, "no such picture of yours")
+    refused(other.post("runs", {**SMALL, "content": picture}), 404, "no such picture of yours")
+    assert name not in other.runs()
+    forged = requests.Session()
+    forged.cookies.set("gluon-nst-student", student.session.cookies["gluon-nst-student"][:-4] + "beef")
+    refused(forged.get(f"{lab.url}/runs/{name}/picture"), 401, "come in first")
+    refused(requests.get(f"{lab.url}/teacher/runs/{name}/latest.jpg"), 401, "come in first")
+    refused(student.get("teacher/events"), 401, "come in first")
+
+
+def test_a_page_from_elsewhere_that_has_our_address_gets_nothing(lab):
+    refused(requests.get(f"{lab.url}/", headers={"Host": f"evil.example:{lab.port}"}), 403, "not from here")
+
+
+def test_pages_are_guarded(student):
+    headers = student.get("").headers
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
+    assert headers["X-Content-Type-Options"] == "nosniff" and "Server" not in headers
+    cookies = {cookie.name: cookie for cookie in student.session.cookies}
+    assert all(cookie.has_nonstandard_attr("HttpOnly") for cookie in cookies.values())
+
+
+def test_a_name_with_markup_in_it_is_text(converted, tmp_path):
+    with Lab(tmp_path / "lab", "--weights", converted, "--password", "pass") as lab:
+        student = Student(lab, name="<script>alert(1)</script>", password="pass")
+        page = student.get("").text
+        assert "&lt;script&gt;alert" in page and "<script>alert" not in page
+
+
+def test_pictures_and_runs_can_be_removed(student, lab):
+    picture = student.upload(png()).json()["id"]
+    name = student.start(content=picture)
+    student.wait(name, "complete")
+    refused(student.session.delete(f"{lab.url}/pictures/{picture}"), 400, "a run of yours has this picture")
+    assert student.session.delete(f"{lab.url}/runs/{name}").status_code == 200
+    assert student.session.delete(f"{lab.url}/pictures/{picture}").status_code == 200
+    assert student.runs() == {} and len(student.get("pictures").json()["pictures"]) == 2
+
+
+# -- the doors --------------------------------------------------------------------------------------------------------
+
+
+def test_other_machines_need_a_password_which_is_made_where_none_is_given(converted, tmp_path):
+    lab = Lab(tmp_path / "lab", "--weights", converted, "--host", "0.0.0.0")
+    with lab:
+        address = next(line for line in lab.said if line.startswith("students:")).split()[-1]
+        token = address.partition("?token=")[2]
+        assert len(token) >= 20
+        assert requests.get(f"{lab.url}/events").status_code == 401
+        come = requests.get(f"{lab.url}/?token={token}")
+        assert come.url.endswith(f"/join?token={token}") and f'value="{token}"' in come.text
+        assert Student(lab, name="Anna", password=token).get("pictures").status_code == 200
+    again = Lab(tmp_path / "lab", "--weights", converted, "--host", "0.0.0.0")
+    with again:
+        assert token in " ".join(again.said)  # the addresses that a class has noted stay
+
+
+def test_a_wrong_password_a_hundred_times_is_slowed_down(converted, tmp_path):
+    with Lab(tmp_path / "lab", "--weights", converted, "--password", "right") as lab:
+        session = requests.Session()
+        form = session.get(f"{lab.url}/join").text
+        token = form.split('name="_xsrf" value="')[1].split('"')[0]
+        statuses = []
+        for _ in range(100):
+            answer = session.post(f"{lab.url}/join", data={"_xsrf": token, "password": "wrong", "name": "x"})
+            statuses.append(answer.status_code)
+        assert statuses.count(429) > 85 and set(statuses) == {403, 429}
+        assert "too many wrong tries; wait" in answer.text and int(answer.headers["Retry-After"]) >= 1
+        # Who knows the teacher's token comes in by the other door all the same.
+        assert requests.get(lab.addresses[1]).status_code == 200
+
+
+def test_the_teacher_sees_all_stops_a_run_and_shows_pictures(student, lab):
+    name = student.start(**LONG)
+    student.wait(name, "working", until=lambda run: run["shown"] > 0)
+    teacher = requests.Session()
+    page = teacher.get(lab.addresses[1])
+    assert page.url == f"{lab.url}/teacher"  # the token does not stay in the address
+    with teacher.get(f"{lab.url}/teacher/events", stream=True) as stream:
+        told = next(json.loads(line[6:]) for line in stream.iter_lines() if line.startswith(b"data: "))
+    runs = [run["id"] for each in told["students"] for run in each["runs"]]
+    assert name in runs and told["workers"] == 1 and told["memory"] > 0
+    assert teacher.get(f"{lab.url}/teacher/runs/{name}/latest.jpg").headers["Content-Type"] == "image/jpeg"
+    xsrf = json.loads(page.text.split('id="data">')[1].split("</script>")[0])["xsrf"]
+    assert (
+        teacher.post(f"{lab.url}/teacher/runs/{name}", json={"do": "stop"}, headers={"X-XSRFToken": xsrf}).status_code
+        == 200
+    )
+    assert student.wait(name, "interrupted")["note"] == "stopped by your teacher"
+    refused(requests.get(f"{lab.url}/teacher/events"), 401, "come in first")
+
+
+# -- what a kill leaves -------------------------------------------------------------------------------------------------
+
+
+def test_a_run_whose_process_is_killed_is_told_of_and_can_go_on_and_others_go_on(own_lab):
+    student, other = Student(own_lab), Student(own_lab)
+    name, theirs = student.start(**LONG), other.start()
+    student.wait(name, "working", until=lambda run: run["done"] > 5)
+    (pid,) = own_lab.workers().values()
+    os.kill(pid, signal.SIGKILL)
+    run = student.wait(name, "lost")
+    assert (
+        "the process of this run ended by signal 9 (SIGKILL); it can go on from where it was last saved" in run["note"]
+    )
+    other.wait(theirs, "complete")
+    student.post(f"runs/{name}", {"do": "go on"})
+    student.wait(name, "working", until=lambda run: run["done"] > 5)
+
+
+def test_after_a_kill_of_the_server_the_line_and_the_pictures_are_there_and_runs_go_on(own_lab):
+    student, other = Student(own_lab), Student(own_lab)
+    done = student.start()
+    student.wait(done, "complete")
+    picture = student.get(f"runs/{done}/picture").content
+    name = student.start(**LONG)
+    before = student.wait(name, "working", until=lambda run: run["done"] > 100)
+    waiting = other.start()
+    own_lab.kill()
+    own_lab.open()
+    assert student.get(f"runs/{done}/picture").content == picture
+    assert other.runs()[waiting]["status"] == "waiting"
+    after = student.wait(name, "working", until=lambda run: run["done"] > 0)
+    # The process that was left saw that its server had gone, and saved.
+    assert after["done"] >= before["done"]
+    student.post(f"runs/{name}", {"do": "stop"})
+    other.wait(waiting, "complete")
+
+
+def test_ctrl_c_saves_and_the_same_command_goes_on(own_lab):
+    student = Student(own_lab)
+    name = student.start(**LONG)
+    before = student.wait(name, "working", until=lambda run: run["done"] > 50)
+    assert own_lab.close(signal.SIGINT) == 130
+    time.sleep(0.2)
+    assert own_lab.said[-1] == "interrupted: 1 run goes on when the same command opens the lab again"
+    assert own_lab.workers() == {}
+    own_lab.open()
+    after = student.wait(name, "working", until=lambda run: run["done"] > 0)
+    assert after["done"] >= before["done"]
+
+
+def test_what_nobody_comes_for_is_removed(converted, tmp_path):
+    folder = tmp_path / "lab"
+    with Lab(folder, "--weights", converted) as lab:
+        student = Student(lab)
+        student.wait(student.start(), "complete")
+        (kept,) = (folder / "students").iterdir()
+    file = kept / "student.json"
+    file.write_text(json.dumps({"name": "", "seen": time.time() - 7200}))
+    with Lab(folder, "--weights", converted, "--keep", 3):
+        assert kept.is_dir()
+    file.write_text(json.dumps({"name": "", "seen": time.time() - 7200}))
+    with Lab(folder, "--weights", converted, "--keep", 1):
+        time.sleep(1)
+        assert not kept.is_dir()
+
+
+def test_a_full_disk_is_told_and_the_lab_goes_on(converted, tmp_path):
+    ways = (["unshare", "-m"], ["unshare", "-rm"])
+    way = next((way for way in ways if subprocess.run([*way, "true"], capture_output=True).returncode == 0), None)
+    if way is None:
+        pytest.skip("no namespace to mount a small disk in")
+    folder = tmp_path / "lab"
+    folder.mkdir()
+    small = f'mount -t tmpfs -o size=3m tmpfs {folder} && exec "$@"'
+    with Lab(folder, "--weights", converted, before=[*way, "bash", "-c", small, "bash"]) as lab:
+        student = Student(lab)
+        noise = np.random.default_rng(0).integers(0, 256, (700, 800, 3), dtype=np.uint8)
+        import io
+
+        file = io.BytesIO()
+        Image.fromarray(noise).save(file, "PNG")
+        assert len(file.getvalue()) > 1.5e6
+        assert student.upload(file.getvalue()).status_code == 201
+        refused(
+            student.upload(file.getvalue()), 507, "there is no room for it on the lab's disk (No space left on device)"
+        )
+        for _ in range(3):
+            student.upload(png(300, 300))
+        answers = [student.post("runs", SMALL) for _ in range(2)]
+        for answer in answers:
+            if answer.status_code == 201:
+                run = student.wait(answer.json()["id"], "complete", "failed", "lost")
+                assert run["status"] == "complete" or "No space left" in run["note"] or "full" in run["note"], run
+            else:
+                refused(answer, 500, "No space left on device")
+        assert student.get("pictures").status_code == 200
+
+
+# -- bad beginnings -----------------------------------------------------------------------------------------------------
+
+
+def begun(*options):
+    """What the command ends with that does not open a lab."""
+    command = [os.sys.executable, "-m", "gluon_nst", "lab", *map(str, options)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return ended.returncode, ended.stderr.strip()
+
+
+def test_a_lab_that_cannot_be_opened_says_why_in_a_line(lab, tmp_path):
+    status, line = begun("--dir", tmp_path / "a", "--port", lab.port)
+    assert status == 2 and line.startswith(f"error: 127.0.0.1:{lab.port}: can't listen there (Address already in use)")
+    status, line = begun("--dir", lab.folder, "--port", 1)
+    assert status == 2 and "another lab is open with this folder" in line
+    for options, told in (
+        (["--port", "x"], "'x' is not a port"),
+        (["--max-jobs", "0"], "jobs: 0 is not an integer of at least 1"),
+        (["--max-upload", "much"], "'much' is not an amount such as 4GB"),
+        (["--keep", "-1"], "'-1' is not a number of hours above 0"),
+        (["--workers", "0"], "'0' is not a number of at least 1"),
+        (["--host", "nowhere.invalid", "--dir", tmp_path / "b"], "nowhere.invalid:7860: can't listen there"),
+        (["--texts", tmp_path / "none.toml", "--dir", tmp_path / "b"], "none.toml: no such file"),
+    ):
+        status, line = begun(*options)
+        assert status == 2 and line.startswith("error: ") and told in line and "\n" not in line, line
