@@ -41,6 +41,8 @@ NOT_RUN = {
     "gluon-nst kit gluon-nst-kit": "the tests have no network; tests/integration makes one",
     "bash gluon-nst-kit/install": "there is no kit here; tests/integration installs one",
     "~/gluon-nst-lab/start": "opens a browser, and waits",
+    "gluon-nst lab": "waits for a class; tests/integration opens labs",
+    "gluon-nst lab --host 0.0.0.0 --password oaks --preload": "waits for a class; tests/integration opens labs",
     "jupyter nbconvert --to notebook --execute --allow-errors exercises.ipynb --output checked.ipynb": (
         "takes a kernel; tests/integration runs the exercises"
     ),
@@ -274,7 +276,7 @@ def options_in(text):
 
 @pytest.mark.parametrize("page", RUN, ids=name)
 def test_the_commands_and_options_that_the_text_names_are_there(page, help_of):
-    with_runs = set().union(*(options_in(help_of(each)) for each in ("chapter", "render", "sweep", "compare")))
+    with_runs = set().union(*(options_in(help_of(each)) for each in ("chapter", "render", "sweep", "compare", "lab")))
     for span in spans(page):
         words = span.split()
         if words[0] == "gluon-nst" and len(words) > 1:

@@ -19,6 +19,9 @@ from gluon_nst.lab.web.tickets import Full, Missing, Student
 STUDENT, TEACHER = "gluon-nst-student", "gluon-nst-teacher"
 """The names of the cookies."""
 
+NAME = "([0-9a-z-]{1,40})"
+"""What a picture or a run is called, in an address."""
+
 # Nothing from elsewhere, and nothing that is written into the page itself.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; media-src 'self' blob:; "

@@ -46,6 +46,13 @@ class Publisher(Observer):
         self.epochs = sum(stage.epochs for stage in run.recipe.stages)
         (self._folder / MOMENTS).mkdir(exist_ok=True)
 
+    def share(self, state: State) -> float:
+        """How much of the work is done, from 0 to 1, by pixels."""
+        stages, ended = self._run.recipe.stages, len(state.images)
+        work = [math.prod(stage.shape) * stage.epochs for stage in stages]
+        at_work = math.prod(stages[ended].shape) * state.epoch if state.optimiser else 0
+        return (sum(work[:ended]) + at_work) / sum(work)
+
     def state(self, state: State) -> None:
         done = len(state.record)
         moment = (done - 1) % every(self.epochs, _MOMENTS) == 0

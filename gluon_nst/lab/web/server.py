@@ -17,7 +17,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, StaticFileHandler
 
 from gluon_nst.errors import InputError
-from gluon_nst.lab.web import handlers, teaching
+from gluon_nst.lab.web import handlers, teaching, uploads
 from gluon_nst.lab.web.base import Answer
 from gluon_nst.lab.web.doors import Door
 from gluon_nst.lab.web.laboratory import Laboratory
@@ -157,7 +157,7 @@ def _application(
     # With another password nobody is in any more.
     secret = hashlib.sha256(f"{lab.store.secret('secret')}{password}".encode()).hexdigest()
     return Application(
-        [*handlers.ROUTES, *teaching.ROUTES],
+        [*handlers.ROUTES, *uploads.ROUTES, *teaching.ROUTES],
         lab=lab,
         news=news,
         door=Door(password),

@@ -9,7 +9,7 @@ from typing import Any
 from tornado.web import HTTPError
 
 from gluon_nst.errors import InputError
-from gluon_nst.lab.web.base import TEACHER, Answer
+from gluon_nst.lab.web.base import NAME, TEACHER, Answer
 from gluon_nst.lab.web.handlers import FILES
 from gluon_nst.lab.web.tickets import Missing, Student, Ticket
 from gluon_nst.lab.web.views import view
@@ -129,6 +129,6 @@ class TeachersPicture(ForTeachers):
 ROUTES: list[Any] = [
     ("/teacher", Teacher),
     ("/teacher/events", TeachersEvents),
-    ("/teacher/runs/([0-9a-z-]{1,40})", TeachersRun),
-    ("/teacher/runs/([0-9a-z-]{1,40})/latest.jpg", TeachersPicture),
+    (f"/teacher/runs/{NAME}", TeachersRun),
+    (f"/teacher/runs/{NAME}/latest.jpg", TeachersPicture),
 ]

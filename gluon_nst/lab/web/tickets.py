@@ -17,6 +17,9 @@ GOES_ON = (PAUSED, "interrupted", LOST)
 """The statuses of a run that can go on."""
 ACTIVE = (WAITING, WORKING)
 
+_ENOUGH = 0.1
+"""The share of its work after which a run's own speed says more than what was expected."""
+
 
 @dataclasses.dataclass
 class Picture:
@@ -51,6 +54,8 @@ class Ticket:
     """That are done."""
     shown: int = 0
     """How many were when the picture was made that the page shows."""
+    share: float = 0.0
+    """How much of its work is done, from 0 to 1: an epoch of a larger size is more of it."""
     seconds: float = 0.0
     """That it has computed."""
     weights: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -70,9 +75,9 @@ class Ticket:
     @property
     def left(self) -> float:
         """Seconds that it is expected to compute yet."""
-        if self.done and self.epochs:
-            return self.seconds / self.done * max(self.epochs - self.done, 0)
-        return self.expected
+        if self.share > _ENOUGH:
+            return self.seconds / self.share * (1 - self.share)
+        return self.expected * (1 - self.share)
 
 
 @dataclasses.dataclass

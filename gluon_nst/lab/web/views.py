@@ -23,6 +23,7 @@ def view(ticket: Ticket, expected: dict[str, tuple[int, float]]) -> dict[str, An
         "epochs": ticket.epochs,
         "done": ticket.done,
         "shown": ticket.shown,
+        "share": round(ticket.share, 3),
         "seconds": ticket.seconds,
         "weights": ticket.weights,
         "steered": ticket.steered,

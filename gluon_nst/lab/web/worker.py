@@ -145,6 +145,7 @@ class Worker:
                 "epoch",
                 done=len(state.record),
                 seconds=round(state.seconds, 1),
+                share=round(self._publisher.share(state), 4),
                 shown=self._publisher.shown,
                 note=self._publisher.missed,
             )

@@ -113,7 +113,7 @@ class Workshop:
 
     def _hear(self, ticket: Ticket, said: dict[str, Any]) -> None:
         """What a process says of its run."""
-        for name in ("epochs", "done", "seconds", "shown", "pictured"):
+        for name in ("epochs", "done", "share", "seconds", "shown", "pictured"):
             if name in said:
                 setattr(ticket, name, said[name])
         if said["is"] == "begun":

@@ -3,7 +3,7 @@
 import { make, say } from "./common.js";
 import { short } from "./sliders.js";
 
-const WIDTH = 640, HEIGHT = 240, LEFT = 52, RIGHT = 112, TOP = 14, BOTTOM = 26;
+const HEIGHT = 240, LEFT = 52, RIGHT = 112, TOP = 14, BOTTOM = 26;
 const LINES = ["content", "style", "tv", "total"]; // as the server sends them, after the epoch
 
 function svg(tag, attributes, text) {
@@ -24,6 +24,7 @@ export function draw(place, told) {
   const all = points.flatMap((point) => point.slice(1)).filter((loss) => loss > 0);
   const top = Math.max(...all, 1e-12);
   const bottom = Math.max(Math.min(...all, top), top / 1e5);
+  const WIDTH = Math.max(300, place.clientWidth || 640); // so that its letters are as large as the page's
   const span = Math.log(top / bottom) || 1;
   const epochs = Math.max(told.epochs, last[0] + 1, 2);
   const x = (at) => LEFT + ((WIDTH - LEFT - RIGHT) * at) / (epochs - 1);

@@ -84,7 +84,7 @@ export async function showRun(each) {
   byId("shown").hidden = false;
   const status = statusOf(run);
   byId("status").textContent = run.note ? `${status}: ${run.note}` : status;
-  byId("progress").value = run.epochs ? run.done / run.epochs : 0;
+  byId("progress").value = ["complete", "settled"].includes(run.status) ? 1 : run.share;
   const active = ["waiting", "working"].includes(run.status);
   byId("pause").hidden = byId("stop").hidden = !active;
   byId("go-on").hidden = !run.goes_on;
@@ -127,6 +127,7 @@ export function makeRun() {
   byId("go-on").addEventListener("click", tell("go on"));
   byId("compare-slider").addEventListener("input", compare);
   byId("along").addEventListener("input", showComposite);
+  addEventListener("resize", () => draw(byId("curve"), curve));
   byId("code").addEventListener("toggle", careful(showCode));
   byId("downloads").addEventListener("click", careful(async (event) => {
     if (event.target.id === "film-make") await ask("POST", `runs/${run.id}/film`, {});

@@ -33,14 +33,15 @@ export class Sliders {
 
   value(name) {
     const position = Number(this.inputs[name].input.value);
-    return position < -REACH ? 0 : Number((this.base(name) * 10 ** (position / 10)).toPrecision(3));
+    if (position === 0) return this.base(name);
+    return position < -REACH ? 0 : Number((this.base(name) * 10 ** (position / 10)).toPrecision(2));
   }
 
   tell(name) {
     const { input, output } = this.inputs[name];
     const value = this.value(name);
     let text = value === 0 ? say("off") : short(value);
-    if (value === Number(this.usual[name].toPrecision(3))) text += ` (${say("usual")})`;
+    if (value === this.usual[name]) text += ` (${say("usual")})`;
     output.textContent = text;
     input.setAttribute("aria-valuetext", text);
   }

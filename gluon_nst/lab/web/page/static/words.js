@@ -6,7 +6,7 @@ const ENDED = ["complete", "settled"];
 
 /** How a run is, in words. */
 export function statusOf(run) {
-  const values = { done: run.done, epochs: run.epochs, place: run.place, time: time(run.starts || run.left || run.seconds) };
+  const values = { done: run.done, epochs: run.epochs, place: run.place, time: time(run.status === "waiting" ? run.starts : run.left) };
   if (run.status === "waiting") return say(run.place === 1 && run.starts < 5 ? "status_waiting_next" : "status_waiting", values);
   if (run.status === "working" && !run.done) return say("status_beginning");
   if (run.status === "paused" && !run.done) return say("status_paused_new");

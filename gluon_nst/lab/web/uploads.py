@@ -1,0 +1,110 @@
+"""The way of a picture into the lab: the bytes of a file, counted as they come, and thrown away where they are too many."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import IO
+from urllib.parse import unquote
+
+from tornado.web import HTTPError, stream_request_body
+
+from gluon_nst.errors import InputError
+from gluon_nst.lab.web.base import NAME, Answer
+from gluon_nst.lab.web.store import ORIGINAL, SHOWN, new_id
+from gluon_nst.lab.web.tickets import label
+
+_THROWN_AWAY = 2_000_000_000
+"""Bytes of a file that is too large which are waited for."""
+
+
+@stream_request_body
+class Pictures(Answer):
+    """The student's pictures, and the way of a new one into the lab: the bytes of its file, counted as they come."""
+
+    _file: IO[bytes] | None = None
+    _refusal: Exception | None = None
+
+    def get(self) -> None:
+        """GET /pictures."""
+        student = self.student()
+        self.finish({"pictures": [vars(each) for each in (*self.lab.own.values(), *student.pictures.values())]})
+
+    def prepare(self) -> None:
+        super().prepare()
+        if self.request.method != "POST":
+            return
+        self._student, self._size, self._name = self.student(), 0, new_id()
+        self._folder = self.lab.store.of_picture(self._student.id, self._name)
+        # What is refused is taken and thrown away: a browser that may not end its sentence does not hear the answer.
+        self.request.connection.set_max_body_size(_THROWN_AWAY)  # type: ignore[union-attr]
+        try:
+            self.lab.room_for_a_picture(self._student)
+            self._folder.mkdir(parents=True)
+            self._file = open(self._folder / ORIGINAL, "wb")  # noqa: SIM115 (as long as the bytes come)
+        except (InputError, OSError) as error:
+            self._refuse(error)
+
+    def _refuse(self, error: Exception) -> None:
+        if isinstance(error, OSError):
+            reason = f"there is no room for it on the lab's disk ({error.strerror}); tell your teacher"
+            error = HTTPError(507, reason)
+        self._refusal = error
+        self._close()
+        self.lab.store.remove(self._folder)
+
+    def _close(self) -> None:
+        if self._file:
+            with contextlib.suppress(OSError):
+                self._file.close()
+        self._file = None
+
+    def data_received(self, chunk: bytes) -> None:
+        """Some bytes of the file."""
+        self._size += len(chunk)
+        most = self.lab.limits.upload
+        if self._file is None:
+            return
+        if self._size > most:
+            self._refuse(HTTPError(413, f"the file has more than {most / 1e6:.0f} MB; scale the picture down first"))
+            return
+        try:
+            self._file.write(chunk)
+        except OSError as error:
+            self._refuse(error)
+
+    def on_connection_close(self) -> None:
+        if self._file:
+            self._close()
+            self.lab.store.remove(self._folder)
+
+    async def post(self) -> None:
+        """POST /pictures: the file; its name in X-Name."""
+        try:
+            if self._file:
+                self._file.flush()
+        except OSError as error:
+            self._refuse(error)
+        self._close()
+        if self._refusal:
+            raise self._refusal
+        name = label(unquote(self.request.headers.get("X-Name", "")), "picture")
+        self.set_status(201)
+        self.finish(vars(await self.lab.take_in(self._student, self._name, name)))
+
+
+class PictureOf(Answer):
+    """A picture of the student's."""
+
+    def get(self, name: str) -> None:
+        """GET /pictures/NAME: as the page shows it."""
+        student = self.student()
+        self.lab.picture(student, name)
+        self.file(self.lab.store.of_picture(student.id, name) / SHOWN, "image/jpeg")
+
+    def delete(self, name: str) -> None:
+        """DELETE /pictures/NAME."""
+        self.lab.drop_picture(self.student(), name)
+        self.finish({})
+
+
+ROUTES = [("/pictures", Pictures), (f"/pictures/{NAME}", PictureOf)]
