@@ -1,11 +1,15 @@
 """The lab's doors, its words, and where it says that it is."""
 
+import asyncio
+import re
+
 from gluon_nst.errors import InputError
 from gluon_nst.lab.web.doors import Door, Slow
-from gluon_nst.lab.web.limits import Limits
+from gluon_nst.lab.web.laboratory import Laboratory
+from gluon_nst.lab.web.limits import STUDENTS, Limits
 from gluon_nst.lab.web.server import Settings, own_addresses, workers_of
 from gluon_nst.lab.web.store import Store
-from gluon_nst.lab.web.tickets import Picture, Student, Ticket
+from gluon_nst.lab.web.tickets import Full, Picture, Student, Ticket
 from gluon_nst.lab.web.words import ENGLISH, PAGE, controls, words
 
 import pytest
@@ -57,7 +61,6 @@ def test_a_door_without_a_password_stands_open():
 
 def test_every_text_that_the_page_says_is_there_and_every_text_is_said():
     known, texts = words(), "".join(path.read_text() for path in PAGE.rglob("*") if path.suffix in (".js", ".html"))
-    import re
 
     said = set(re.findall(r'say\(\s*"(\w+)"', texts)) | set(re.findall(r'text\[[\'"](\w+)[\'"]\]', texts))
     assert said <= set(known)
@@ -155,3 +158,42 @@ def test_a_folder_that_cannot_be_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="can't keep the lab there .*; name another with --dir"):
         Store(tmp_path / "file" / "lab")
+
+
+# -- who is there -----------------------------------------------------------------------------------------------------
+
+
+def laboratory(tmp_path, **limits):
+    """A laboratory that nothing is asked of but its rules."""
+    return Laboratory(Store(tmp_path / "lab"), Limits(**limits), 1, 1)
+
+
+def test_where_the_lab_is_full_who_has_nothing_here_gives_way(tmp_path):
+    async def come():
+        lab = laboratory(tmp_path)
+        first = lab.welcome("first")
+        first.pictures["a"] = Picture("a", "a", 20, 20)
+        second = lab.welcome("second")
+        for _ in range(STUDENTS):
+            last = lab.welcome()
+        return lab, first, second, last
+
+    lab, first, second, last = asyncio.run(come())
+    assert len(lab.students) == STUDENTS
+    assert first.id in lab.students and last.id in lab.students and second.id not in lab.students
+    for student in lab.students.values():
+        student.pictures["a"] = Picture("a", "a", 20, 20)
+    with pytest.raises(Full, match="the lab is full; ask your teacher"):
+        lab.welcome()
+
+
+def test_pictures_on_their_way_count_too(tmp_path):
+    async def room(incoming):
+        lab = laboratory(tmp_path, pictures=2)
+        student = lab.welcome()
+        student.pictures["a"], student.incoming = Picture("a", "a", 20, 20), incoming
+        lab.room_for_a_picture(student)
+
+    asyncio.run(room(0))
+    with pytest.raises(Full, match="you have 2 pictures, as many as are kept; remove one first"):
+        asyncio.run(room(1))

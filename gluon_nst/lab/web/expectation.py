@@ -29,6 +29,6 @@ class Expectation:
         return _START + computing * self._factor
 
     def learn(self, expected: float, took: float) -> None:
-        """A run has come to its end: other machines, other loads, other factors."""
-        ratio = min(max(took / max(expected, 1.0), 0.2), 5.0)
+        """A run has come to its end, and has computed for as many seconds as it `took`: other loads, other factors."""
+        ratio = min(max(took / max(expected - _START, 1.0), 0.2), 5.0)
         self._factor *= 1 + _WEIGHT * (ratio - 1)

@@ -78,9 +78,12 @@ class Laboratory:
     # -- students --------------------------------------------------------------------------------------------------------------
 
     def welcome(self, name: str = "") -> Student:
-        """Somebody new. Raises Full where there are too many."""
+        """Somebody new. Raises Full where there are too many; who has nothing here, and has not come for longest, gives way."""
         if len(self.students) >= STUDENTS:
-            raise Full("the lab is full; ask your teacher")
+            idle = [each for each in self.students.values() if not (each.tickets or each.pictures or each.incoming)]
+            if not idle:
+                raise Full("the lab is full; ask your teacher")
+            del self.students[min(idle, key=lambda each: each.seen).id]
         student = Student(new_id(), name)
         self.students[student.id] = student
         return student
@@ -103,8 +106,8 @@ class Laboratory:
         return found
 
     def room_for_a_picture(self, student: Student) -> None:
-        """Raise Full where a student has as many as are kept."""
-        if len(student.pictures) >= self.limits.pictures:
+        """Raise Full where a student has as many as are kept, with those that are coming in."""
+        if len(student.pictures) + student.incoming >= self.limits.pictures:
             raise Full(f"you have {self.limits.pictures} pictures, as many as are kept; remove one first")
 
     async def take_in(self, student: Student, name: str, label: str) -> Picture:
@@ -112,7 +115,6 @@ class Laboratory:
         folder = self.store.of_picture(student.id, name)
         try:
             picture = await self._look(name, label, folder / ORIGINAL, folder / SHOWN)
-            self.room_for_a_picture(student)  # others may have come meanwhile
             self.store.keep_student(student)
             self.store.keep_picture(student.id, picture)
         except BaseException:

@@ -90,6 +90,8 @@ class Student:
     """When they were last here, in seconds since 1970."""
     pictures: dict[str, Picture] = dataclasses.field(default_factory=dict)
     tickets: dict[str, Ticket] = dataclasses.field(default_factory=dict)
+    incoming: int = 0
+    """How many pictures are on their way in."""
 
     def ticket(self, name: str) -> Ticket:
         """Their run of that name. Raises Missing for any other."""

@@ -23,6 +23,7 @@ class Pictures(Answer):
 
     _file: IO[bytes] | None = None
     _refusal: Exception | None = None
+    _counted = False
 
     def get(self) -> None:
         """GET /pictures."""
@@ -39,6 +40,8 @@ class Pictures(Answer):
         self.request.connection.set_max_body_size(_THROWN_AWAY)  # type: ignore[union-attr]
         try:
             self.lab.room_for_a_picture(self._student)
+            self._student.incoming += 1
+            self._counted = True
             self._folder.mkdir(parents=True)
             self._file = open(self._folder / ORIGINAL, "wb")  # noqa: SIM115 (as long as the bytes come)
         except (InputError, OSError) as error:
@@ -72,7 +75,13 @@ class Pictures(Answer):
         except OSError as error:
             self._refuse(error)
 
+    def on_finish(self) -> None:
+        if self._counted:
+            self._student.incoming -= 1
+            self._counted = False
+
     def on_connection_close(self) -> None:
+        self.on_finish()
         if self._file:
             self._close()
             self.lab.store.remove(self._folder)

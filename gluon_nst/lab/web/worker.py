@@ -160,6 +160,7 @@ class Worker:
         with written_whole(self._folder / STATE) as file:
             pickle.dump((recipes.as_toml(run.recipe), self._state), file)
         self._saved = time.monotonic()
+        self.tell("saved")
 
     def _keep_result(self, run: Run, status: str) -> None:
         """Write the picture, its record and its recipe, and say how the run ended."""

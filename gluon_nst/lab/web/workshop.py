@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import Any, Callable
 
-from gluon_nst.errors import InputError, NSTError
+from gluon_nst.errors import NSTError, reason
 from gluon_nst.lab.web.expectation import Expectation
 from gluon_nst.lab.web.line import Line
 from gluon_nst.lab.web.processes import WorkerProcess
@@ -96,8 +96,8 @@ class Workshop:
                 self._hear(ticket, said)
                 ended = said if said["is"] == "ended" else ended
             how = await worker.end()
-        except (OSError, InputError) as error:
-            ended = {"status": "failed", "note": f"its process did not start: {error}"}
+        except Exception as error:  # whatever it is, the line goes on
+            ended = {"status": "failed", "note": f"its process did not start: {reason(error)}"}
         finally:
             self._at_work.pop(ticket.id, None)
             self._early.pop(ticket.id, None)
@@ -106,8 +106,10 @@ class Workshop:
         self._line.refund(ticket.student, expected - took)
         if not ended:
             self.put(ticket, LOST, f"the process of this run ended {how}; it can go on from where it was last saved")
-        elif self._open or ended["status"] != PAUSED:  # else it goes on when the lab does
+        elif self._open or ended["status"] != PAUSED:
             self.put(ticket, ended["status"], ended["note"] or ticket.note)
+        else:  # it goes on when the lab does
+            self.put(ticket, WORKING, ticket.note)
         if ended.get("status") in _FINISHED and before == 0:
             self.expectation.learn(ticket.expected, took)
 
@@ -120,6 +122,8 @@ class Workshop:
             ticket.weights = {}
         ticket.steered = ticket.steered or said["is"] == "steered"
         ticket.note = said.get("note") or ticket.note
+        if said["is"] in ("begun", "steered", "saved"):  # as much as the run goes on from is known of it then
+            self.put(ticket, ticket.status, ticket.note)
         self._changed(ticket)
 
     def put(self, ticket: Ticket, status: str, note: str = "") -> None:
