@@ -72,6 +72,12 @@ def test_every_text_that_the_page_says_is_there_and_every_text_is_said():
     assert [name for name in unsaid if not name.startswith(tuple(parts)) and name not in own | weights] == []
 
 
+def test_every_choice_of_the_schema_has_its_words():
+    made = controls(Limits())
+    for name, choices in made["choices"].items():
+        assert {f"{name}_{choice}" for choice in choices} <= set(words())
+
+
 def test_a_translation_need_not_say_everything(tmp_path):
     file = tmp_path / "deutsch.toml"
     file.write_text('language = "de"\nstart = "Los"\n', encoding="utf-8")

@@ -197,7 +197,7 @@ def _lab(parser: Parser) -> None:
     add("--weights", default="auto", metavar=weights.rule.metavar, help=weights.help)
     limits = parser.add_argument_group("limits")
     for limit in settings(Limits):
-        said = f"{limit.help} (default: {limit.default:g})"
+        said = f"{limit.help} (default: {limit.default})"
         limits.add_argument(f"--max-{limit.name}", type=parser_of(limit), metavar=limit.rule.metavar, help=said)
 
 

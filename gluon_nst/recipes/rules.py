@@ -99,20 +99,34 @@ _UNITS = {
 }  # fmt: skip
 
 
-def memory() -> Rule:
-    """An amount of memory in bytes, or as text with a unit; or None for what is free, which stands as `auto`."""
+def amount() -> Rule:
+    """An amount of bytes, or as text with a unit."""
 
-    def convert(value: Any) -> float | None:
-        value = parse(value) if isinstance(value, str) else value
-        return None if value in (None, "auto") else number(above=0).convert(value)
+    def convert(value: Any) -> float:
+        return number(above=0).convert(parse(value) if isinstance(value, str) else value)
 
-    def parse(text: str) -> float | str:
-        if text.lower() == "auto":
-            return "auto"
+    def parse(text: str) -> float:
         unit = next((unit for unit in _UNITS if text.upper().endswith(unit)), "")
         if not unit:
             raise ValueError
         return float(text[: -len(unit)]) * _UNITS[unit]
+
+    allowed = "a number of bytes above 0, or an amount such as 30MB"
+    return Rule(convert, allowed, parse, "30MB", written="an amount such as 30MB or 1GB")
+
+
+def memory() -> Rule:
+    """An amount of memory; or None for what is free, which stands as `auto`."""
+    of_bytes = amount()
+
+    def convert(value: Any) -> float | None:
+        return None if value is None or is_auto(value) else of_bytes.convert(value)
+
+    def is_auto(value: Any) -> bool:
+        return isinstance(value, str) and value.lower() == "auto"
+
+    def parse(text: str) -> float | str:
+        return "auto" if is_auto(text) else of_bytes.parse(text)
 
     return Rule(
         convert,

@@ -84,7 +84,7 @@ def start(page, epochs, side="128", recipe="d2l-2019"):
 def upload(page, tmp_path, name="mine.png"):
     (tmp_path / name).write_bytes(png(120, 180, 7))
     page.set_input_files("#file", tmp_path / name)
-    says(page, "#said", f"{name} is here: 120 × 180 pixels.")
+    says(page, "#said", f"{name} is the content now: 120 × 180 pixels.")
     expect(page.locator(f'.thumb:has-text("{name}")').first.locator("input")).to_be_checked()
 
 
@@ -104,6 +104,7 @@ def test_a_student_paints_steers_compares_and_takes_the_picture_home(browser, la
         assert page.get_attribute("#now-style_weight", "aria-valuetext") == "3200"
         page.locator("#pause").press("Enter")
         says(page, "#status", "Paused after")
+        assert page.evaluate("document.activeElement.id") == "go-on"
         page.locator("#steer-apply").press("Enter")
         says(page, "#said", "The weights are changed: Style weight 3200.")
         page.locator("#go-on").press("Enter")
@@ -173,12 +174,12 @@ def test_pictures_come_by_drop_and_by_camera_too_and_can_be_several_styles(brows
             return shown;
         }"""
         assert page.evaluate(drop)
-        says(page, "#said", "dropped.jpg is here")
+        says(page, "#said", "dropped.jpg is the content now")
         page.click("#camera")
         expect(page.locator("#photo")).to_be_visible()
         page.wait_for_timeout(500)
         page.click("#photo-take")
-        says(page, "#said", "photo.jpg is here")
+        says(page, "#said", "photo.jpg is the content now")
         page.locator("#styles input").nth(0).check()
         expect(page.locator("#style-weights input")).to_have_count(2)
         page.locator("#style-weights input").nth(0).fill("3")
@@ -199,7 +200,7 @@ def test_what_is_no_picture_is_told_on_the_page(browser, lab, tmp_path):
     with page_of(browser, lab) as page:
         (tmp_path / "a.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>")
         page.set_input_files("#file", tmp_path / "a.svg")
-        says(page, "#wrong", "a.svg: not a picture in a format that Pillow reads; convert it to PNG or JPEG")
+        says(page, "#wrong", "a.svg: not a picture of a kind that is taken here: PNG, JPEG, WebP, GIF or BMP")
         (tmp_path / "large.png").write_bytes(bytes(31_000_000))
         page.set_input_files("#file", tmp_path / "large.png")
         says(page, "#wrong", "large.png: the file has more than 30 MB")
@@ -273,7 +274,10 @@ def test_the_teachers_page_is_as_good(browser, converted, tmp_path):
         page.click("#names")
         expect(page.locator("#sheet p")).to_be_hidden()
         page.click("#large")
-        page.click("[data-stop]")
+        page.locator("[data-stop]").focus()
+        page.wait_for_timeout(1500)  # news comes, and the hand stays where it is
+        assert page.evaluate("document.activeElement.dataset.stop") == running
+        page.keyboard.press("Enter")
         says(page, "#said", "The run of Anna stops.")
         assert student.wait(running, "interrupted")["note"] == "stopped by your teacher"
         context.close()

@@ -31,19 +31,17 @@ def is_id(text: Any) -> bool:
     return isinstance(text, str) and bool(_ID.fullmatch(text))
 
 
-def _optional(name: str) -> Any:
-    """A field that may stay as the recipe has it; its rule and its words are those of the recipe's."""
+def _optional(name: str, *choices: str) -> Any:
+    """A field that may stay as the recipe has it; its rule and its words are those of the recipe's.
+
+    Where there are `choices` it is one of them: a path, which the recipe's own field may be, is none here.
+    """
     known = next(each for each in recipe_settings() if each.name == name)
-    rule = dataclasses.replace(known.rule, convert=lambda value: None if value is None else known.rule.convert(value))
-    return setting(rule, known.help, None)
-
-
-def _words(name: str, *choices: str) -> Any:
-    """The same for one of some words: a path, which the recipe's own field may be, is none of them here."""
-    help = next(each for each in recipe_settings() if each.name == name).help
-    rule = choice(*choices)
+    rule = choice(*choices) if choices else known.rule
     return setting(
-        dataclasses.replace(rule, convert=lambda value: None if value is None else rule.convert(value)), help, None
+        dataclasses.replace(rule, convert=lambda value: None if value is None else rule.convert(value)),
+        known.help,
+        None,
     )
 
 
@@ -63,8 +61,8 @@ class Asked:
     content_weight: float | None = _optional("content_weight")
     style_weight: float | None = _optional("style_weight")
     tv_weight: float | None = _optional("tv_weight")
-    init: str | None = _words("init", *INITS)
-    preserve_colors: str | None = _words("preserve_colors", *PRESERVE_COLORS)
+    init: str | None = _optional("init", *INITS)
+    preserve_colors: str | None = _optional("preserve_colors", *PRESERVE_COLORS)
     # fmt: on
 
     def __post_init__(self) -> None:
@@ -121,11 +119,10 @@ class Asked:
     def fitted(self, size: tuple[int, int], limits: Limits) -> Recipe:
         """Its recipe for a content picture of a `size` (height, width). Raises InputError for one beyond the `limits`."""
         if self.side > limits.side:
-            raise InputError(f"size {self.side}: the lab allows {limits.side} pixels; choose a smaller size")
+            raise InputError(f"size: the lab allows {limits.side} pixels; choose a smaller one")
         recipe = fit(self.customised(), size)
-        epochs = sum(stage.epochs for stage in recipe.stages)
-        if epochs > limits.epochs:
-            raise InputError(f"epochs: {epochs} in all, and the lab allows {limits.epochs}; choose fewer")
+        if sum(stage.epochs for stage in recipe.stages) > limits.epochs:
+            raise InputError(f"epochs: the lab allows {limits.epochs} in all; choose fewer")
         return recipe
 
     def styles_of(self, paths: Mapping[str, Any]) -> list[Style]:

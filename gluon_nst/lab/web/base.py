@@ -14,7 +14,7 @@ from tornado.web import HTTPError, RequestHandler
 from gluon_nst.errors import InputError, NSTError, one_line
 from gluon_nst.lab.web.doors import Door, Slow
 from gluon_nst.lab.web.laboratory import Laboratory
-from gluon_nst.lab.web.tickets import Full, Missing, Student
+from gluon_nst.lab.web.tickets import Full, Missing, NoRoom, Student
 
 STUDENT, TEACHER = "gluon-nst-student", "gluon-nst-teacher"
 """The names of the cookies."""
@@ -93,7 +93,7 @@ class Answer(RequestHandler):
         """The JSON in the request. Raises InputError for none."""
         try:
             return json.loads(self.request.body or b"{}")
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InputError("what was sent is no JSON; load the page again") from None
 
     def show(self, page: str, /, **values: Any) -> None:
@@ -136,7 +136,7 @@ class Answer(RequestHandler):
         if isinstance(error, NSTError):
             sentence = one_line(error)
             status = 500 if not isinstance(error, InputError) else 400
-            status = {Missing: 404, Full: 409, Slow: 429}.get(type(error), status)
+            status = {Missing: 404, Full: 409, Slow: 429, NoRoom: 507}.get(type(error), status)
             self.set_status(status)
             if isinstance(error, Slow):
                 self.set_header("Retry-After", str(int(error.seconds) + 1))

@@ -14,6 +14,10 @@ _FORGOTTEN = 900.0
 """Seconds after which an address's wrong tries are forgotten."""
 
 
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")  # which a command line may hold
+
+
 class Slow(InputError):
     """Too many wrong tries from one address: nothing is even looked at for a while."""
 
@@ -46,7 +50,7 @@ class Door:
             wait = last + min(_FIRST * 2 ** min(wrong - _FREE - 1, 10), _LONGEST) - now
             if wait > 0:
                 raise Slow(max(wait, 1))
-        if hmac.compare_digest(password.encode(), self._password.encode()):
+        if hmac.compare_digest(_bytes(password), _bytes(self._password)):
             self._wrong.pop(address, None)
             return True
         self._wrong = {other: tried for other, tried in self._wrong.items() if now - tried[1] <= _FORGOTTEN}

@@ -13,6 +13,15 @@ _WEIGHT = 0.3
 """How much the last run counts beside those before it."""
 
 
+def in_words(seconds: float) -> str:
+    """A time in words.
+
+    >>> in_words(40), in_words(200)
+    ('40 seconds', '3 minutes')
+    """
+    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
+
+
 class Expectation:
     """`rates` are the seconds of a unit of work (`windows.work`) by the name of a recipe; until they are known guesses are made."""
 

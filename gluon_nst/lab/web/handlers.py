@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 from gluon_nst.errors import InputError
@@ -18,7 +19,7 @@ from gluon_nst.lab.web.store import (
     RECIPE,
     RECORD,
 )
-from gluon_nst.lab.web.tickets import Missing, Ticket
+from gluon_nst.lab.web.tickets import Full, Missing, Ticket
 from gluon_nst.lab.web.views import view
 
 FILES = {
@@ -31,6 +32,10 @@ FILES = {
     "film": (FILM, "image/webp", "film.webp"),
 }
 """What of a run can be had: the last part of its address, its file, its kind, and the name under which it is kept."""
+
+
+_STREAMS = 8
+"""How many pages of one student are told of news at once."""
 
 
 class Home(Answer):
@@ -53,12 +58,16 @@ class Join(Answer):
     def get(self) -> None:
         """GET /join."""
         self.show(
-            "join.html", name="", password=self.get_argument("token", ""), wrong="", asked=not self.door.stands_open
+            "join.html",
+            name="",
+            password=self.get_argument("token", "", strip=False),
+            wrong="",
+            asked=not self.door.stands_open,
         )
 
     def post(self) -> None:
         """POST /join: name, password."""
-        name, password = self.get_body_argument("name", ""), self.get_body_argument("password", "")
+        name, password = self.get_body_argument("name", ""), self.get_body_argument("password", "", strip=False)
         if not self.door.opens(password, self.request.remote_ip or ""):
             self.set_status(403)
             wrong = self.settings["words"]["join_wrong"]
@@ -72,20 +81,31 @@ class Events(Answer):
     """The runs of the student who asks, as they change."""
 
     async def get(self) -> None:
-        """GET /events: a stream of {"runs": those that are another, "gone": names}."""
+        """GET /events: a stream of {"runs": those that are another, "gone": names, "all": whether that is all there is}."""
         student = self.student()
+        if student.listening >= _STREAMS:
+            raise Full("you have the lab open many times; close some of its pages")
         told: dict[str, str] = {}
+        first = True
 
         def news() -> str:
+            nonlocal first
+            student.seen = time.time()
             expected = self.lab.workshop.expected()
             now = {name: json.dumps(view(ticket, expected)) for name, ticket in student.tickets.items()}
             fresh = [json.loads(text) for name, text in now.items() if told.get(name) != text]
             gone = [name for name in told if name not in now]
             told.clear()
             told.update(now)
-            return json.dumps({"runs": fresh, "gone": gone}) if fresh or gone else ""
+            text = json.dumps({"runs": fresh, "gone": gone, "all": first}) if fresh or gone or first else ""
+            first = False
+            return text
 
-        await self.stream(news)
+        student.listening += 1
+        try:
+            await self.stream(news)
+        finally:
+            student.listening -= 1
 
 
 # -- runs -------------------------------------------------------------------------------------------------------------

@@ -4,36 +4,65 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 from gluon_nst.errors import InputError, NSTError
 from gluon_nst.files import shipped
 from gluon_nst.lab.web.asked import WEIGHTS, Asked
+from gluon_nst.lab.web.expectation import in_words
 from gluon_nst.lab.web.limits import STUDENTS, Limits
 from gluon_nst.lab.web.processes import answer
 from gluon_nst.lab.web.store import ORIGINAL, SHOWN, Store, new_id
-from gluon_nst.lab.web.tickets import ACTIVE, GOES_ON, WAITING, WORKING, Full, Missing, Picture, Student, Ticket
+from gluon_nst.lab.web.tickets import (
+    ACTIVE,
+    GOES_ON,
+    MAKING,
+    NO_ROOM,
+    WAITING,
+    WORKING,
+    Full,
+    Missing,
+    NoRoom,
+    Picture,
+    Student,
+    Ticket,
+)
 from gluon_nst.lab.web.workshop import Workshop
 
 OWN = {"mountains": "mountains.jpg", "autumn-oaks": "autumn-oaks.jpg"}
 """The pictures that every student finds: the project's own."""
 
 
+@contextlib.contextmanager
+def _on_disk() -> Iterator[None]:
+    """What can't be written in the block is told to a student, who can't do anything about the disk."""
+    try:
+        yield
+    except (NSTError, OSError):
+        raise NoRoom(NO_ROOM) from None
+
+
+def _numbered(label: str) -> Iterator[str]:
+    """A file's name, and the same with numbers: phones call all of them image.jpg."""
+    stem, dot, ending = label.rpartition(".")
+    yield label
+    for number in itertools.count(2):
+        yield f"{stem}-{number}{dot}{ending}" if dot else f"{label}-{number}"
+
+
 class Laboratory:
-    """All that happens, in one event loop. `changed` is called with a student's id whenever something of theirs is another, and
-    with None where anybody's may be."""
+    """All that happens, in one event loop. `changed` is called whenever something is another."""
 
     def __init__(self, store: Store, limits: Limits, workers: int, threads: int, **of_jobs: Any) -> None:
         """`of_jobs` are what the Job of every run has: `memory`, in bytes, and `weights`."""
         self.store, self.limits, self._of_jobs = store, limits, of_jobs
         self.students: dict[str, Student] = {}
         self.own: dict[str, Picture] = {}
-        self.changed: Callable[[str | None], Any] = lambda student: None
-        self.workshop = Workshop(
-            store, self._order_of, workers, threads, lambda ticket: self.changed(ticket.student if ticket else None)
-        )
+        self.changed: Callable[[], Any] = lambda: None
+        self.workshop = Workshop(store, self._order_of, workers, threads, lambda: self.changed())
         self._looking = asyncio.Semaphore(max(2, workers))
         self._filming = asyncio.Semaphore(1)
 
@@ -45,6 +74,7 @@ class Laboratory:
             folder = self.store.folder / "own" / name
             folder.mkdir(exist_ok=True)
             self.own[name] = await self._look(name, file, shipped(f"img/{file}"), folder / SHOWN)
+        self.store.tidy()
         for student in self.store.students():
             self.students[student.id] = student
         again = [ticket for ticket in self.tickets() if ticket.status in ACTIVE]
@@ -60,7 +90,7 @@ class Laboratory:
             if ticket.status in ACTIVE:
                 with contextlib.suppress(InputError):
                     ticket.expected = self.expect(self.students[ticket.student], ticket.request)
-        self.changed(None)
+        self.changed()
 
     async def end(self) -> int:
         """Let every run save what it has come to; gives how many there are that will go on."""
@@ -89,10 +119,11 @@ class Laboratory:
         return student
 
     def sweep(self, hours: float) -> None:
-        """Forget who has not been here for so many hours, and has nothing to wait for."""
+        """Forget who has not been here for so many hours, and has nothing to wait for; who has nothing here after one."""
         for student in list(self.students.values()):
-            waits = any(ticket.status in ACTIVE for ticket in student.tickets.values())
-            if not waits and time.time() - student.seen > hours * 3600:
+            waits = any(ticket.status in ACTIVE or ticket.film == MAKING for ticket in student.tickets.values())
+            hours_of = hours if student.tickets or student.pictures else min(hours, 1)
+            if not waits and not student.incoming and time.time() - student.seen > hours_of * 3600:
                 self.store.remove(self.store.of_student(student.id))
                 del self.students[student.id]
 
@@ -115,8 +146,11 @@ class Laboratory:
         folder = self.store.of_picture(student.id, name)
         try:
             picture = await self._look(name, label, folder / ORIGINAL, folder / SHOWN)
-            self.store.keep_student(student)
-            self.store.keep_picture(student.id, picture)
+            taken = [each.label for each in student.pictures.values()]
+            picture.label = next(name for name in _numbered(picture.label) if name not in taken)
+            with _on_disk():
+                self.store.keep_student(student)
+                self.store.keep_picture(student.id, picture)
         except BaseException:
             self.store.remove(folder)
             raise
@@ -128,7 +162,9 @@ class Laboratory:
             found = await answer("web.looking.main", str(path), str(shown), str(self.limits.pixels), seconds=60) or {}
         if "height" not in found:
             line = found.get("error", "it could not be decoded; convert it to PNG or JPEG")
-            raise (NSTError if found.get("full") else InputError)(f"{label}: {line}")
+            if found.get("full"):
+                raise NoRoom(NO_ROOM)
+            raise InputError(f"{label}: {line}")
         return Picture(name, label, found["height"], found["width"])
 
     def drop_picture(self, student: Student, name: str) -> None:
@@ -152,17 +188,18 @@ class Laboratory:
         """A student asks for a run, which comes into the line. Raises InputError for what can't be, Full beyond a limit."""
         expected = self.expect(student, asked)
         if expected > self.limits.minutes * 60:
+            takes = in_words(expected)
             raise InputError(
-                f"this would take about {expected / 60:.0f} minutes here, and the lab allows {self.limits.minutes:g};"
-                " choose a smaller size"
+                f"this would take about {takes} here, and the lab allows {self.limits.minutes:g} minutes; choose a smaller size"
             )
         self._room_for_a_run(student)
         if len(student.tickets) >= self.limits.runs:
             raise Full(f"you have {self.limits.runs} runs, as many as are kept; remove one first")
         labels = {name: self.picture(student, name).label for name in asked.pictures}
         ticket = Ticket(new_id(), student.id, asked.as_dict(), labels, time.time(), expected)
-        self.store.keep_student(student)
-        self.store.keep_ticket(ticket)  # what can't be kept is not begun
+        with _on_disk():  # what can't be kept is not begun
+            self.store.keep_student(student)
+            self.store.keep_ticket(ticket)
         student.tickets[ticket.id] = ticket
         self.workshop.join(ticket)
         return ticket
@@ -189,6 +226,9 @@ class Laboratory:
         ticket = student.ticket(name)
         if ticket.status not in GOES_ON:
             raise InputError("this run does not wait for you to go on")
+        if ticket.seconds >= self.limits.minutes * 60:
+            raise InputError(f"this run has computed for {self.limits.minutes:g} minutes, as long as the lab allows")
+        self._not_filmed(ticket)
         self._room_for_a_run(student)
         ticket.since, ticket.film = time.time(), ""
         self.workshop.put(ticket, WAITING)
@@ -210,11 +250,9 @@ class Laboratory:
             raise InputError(f"weights: any of {', '.join(WEIGHTS)} can be changed")
         asked = Asked.of({**ticket.asked, **weights})
         asked.customised()  # which checks what goes together
-        if self.workshop.steer(ticket, weights):
-            return
-        if ticket.done:
-            ticket.weights.update(weights)
-            ticket.steered = True
+        if ticket.done or self.workshop.works_at(ticket):
+            ticket.weights.update(weights)  # until its process says that it has them
+            self.workshop.tell(ticket, do="weights", weights=weights)
         else:
             ticket.asked = asked.as_dict()
         self.workshop.put(ticket, ticket.status, ticket.note)
@@ -224,20 +262,25 @@ class Laboratory:
         ticket = student.ticket(name)
         if self.workshop.works_at(ticket):
             raise InputError("this run is at work; stop it first")
+        self._not_filmed(ticket)
         self.workshop.leave(ticket)
         del student.tickets[name]
         self.store.remove(self.store.of_ticket(ticket))
-        self.changed(student.id)
+        self.changed()
+
+    def _not_filmed(self, ticket: Ticket) -> None:
+        if ticket.film == MAKING:
+            raise InputError("its film is being made; wait a moment")
 
     async def film(self, student: Student, name: str) -> None:
         """Make the film of a run, which takes some seconds."""
         ticket = student.ticket(name)
         if ticket.status in ACTIVE or not ticket.pictured:
             raise InputError("the film can be made when the run has stopped")
-        if ticket.film == "making":
+        if ticket.film == MAKING:
             return
-        ticket.film = "making"
-        self.changed(student.id)
+        ticket.film = MAKING
+        self.changed()
         async with self._filming:
             made = await answer("web.filming.main", str(self.store.of_ticket(ticket)), seconds=300)
         ticket.film = (made or {}).get("film", "the film could not be made")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from gluon_nst.recipes import setting
-from gluon_nst.recipes.rules import integer, memory, number
+from gluon_nst.recipes.rules import amount, integer, number
 from gluon_nst.recipes.schema import check_fields
 
 
@@ -17,7 +18,7 @@ class Limits:
     jobs: int = setting(integer(1), "how many runs of a student wait, or are at work, at once", 2)
     runs: int = setting(integer(1), "how many runs of a student are kept", 40)
     pictures: int = setting(integer(1), "how many uploaded pictures of a student are kept", 20)
-    upload: float = setting(memory(), "how large an uploaded file may be", 30e6)
+    upload: Any = setting(amount(), "how large an uploaded file may be", "30MB")
     pixels: int = setting(integer(1), "how many pixels a picture may have", 50_000_000)
     side: int = setting(integer(128), "the longest side of a composite, in pixels", 512)
     epochs: int = setting(integer(1), "how many epochs a run may have, at all of its sizes together", 2500)

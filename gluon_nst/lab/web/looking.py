@@ -14,6 +14,8 @@ from gluon_nst.images import open_picture, pixels_allowed, write_image
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 """Those that come from cameras, screens and the web. Others call other programs, or their decoders are old."""
 
+KINDS = "PNG, JPEG, WebP, GIF or BMP"
+
 _MEMORY, _SECONDS = 3_000_000_000, 30
 _LONGEST_SIDE = 1024
 
@@ -44,5 +46,8 @@ def main() -> None:
         print(json.dumps({"error": "the picture takes too much memory; scale it down first"}))
     except NSTError as error:
         line = one_line(error).replace(f"{path}: ", "").replace(", or raise the limit with --max-pixels", "")
+        line = line.replace(
+            "in a format that Pillow reads; convert it to PNG or JPEG", f"of a kind that is taken here: {KINDS}"
+        )
         full = not isinstance(error, InputError)
-        print(json.dumps({"error": "there is no room for it on the lab's disk" if full else line, "full": full}))
+        print(json.dumps({"error": line, "full": full}))

@@ -16,7 +16,7 @@ class News:
         self.number = 0
         self._told, self._event = False, asyncio.Event()
 
-    def tell(self, *of: object) -> None:
+    def tell(self) -> None:
         """Something is new."""
         self._told = True
 

@@ -86,6 +86,9 @@ class Publisher(Observer):
         recipe, record = self._run.recipe, state.record
         step = every(len(record), _POINTS)
         told = [at for at in range(len(record)) if at % step == 0 or at == len(record) - 1]
+        places = {(epoch.stage, epoch.epoch): at for at, epoch in enumerate(record)}
+        # The next epoch, which may be one that was changed just now.
+        places[len(state.images) + 1, state.epoch if state.optimiser else 0] = len(record)
         kept = sorted(int(path.stem) for path in (self._folder / MOMENTS).glob("[0-9]*.jpg"))
         return {
             "epochs": self.epochs,
@@ -95,10 +98,9 @@ class Publisher(Observer):
                 if epoch.epoch == 0
             ],
             "changes": [
-                {"at": at, "weights": change.weights}
-                for at, epoch in enumerate(record)
+                {"at": places[change.stage, change.epoch], "weights": change.weights}
                 for change in recipe.changes
-                if (change.stage, change.epoch) == (epoch.stage, epoch.epoch)
+                if (change.stage, change.epoch) in places
             ],
             "losses": [
                 [at, *(_short(getattr(record[at].losses, name)) for name in ("content", "style", "tv", "total"))]

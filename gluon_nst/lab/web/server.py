@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import hashlib
+import logging
 import re
 import signal
 from pathlib import Path
@@ -33,6 +33,8 @@ _OF_A_WORKER = 1.6e9
 """Bytes of memory that a run of 512 pixels wants, or it is computed in windows."""
 _BODY = 1_000_000
 """Bytes that a request may have which is no picture."""
+_PATIENCE = 300
+"""Seconds that the bytes of a request may take to come."""
 _SWEEP = 600
 """Seconds between two looks for what is old."""
 
@@ -79,12 +81,12 @@ async def serve(settings: Settings, say: Say) -> int:
     text, store = words(settings.texts), Store(settings.folder)
     lock = filelock.FileLock(settings.folder / "lock", timeout=0)
     try:
-        lock.acquire()
+        held = lock.acquire()
     except filelock.Timeout:
         raise InputError(
             f"{settings.folder}: another lab is open with this folder; close it, or name another with --dir"
         ) from None
-    with contextlib.closing(_Release(lock)):
+    with held:
         sockets = _sockets(settings)
         workers, threads = workers_of(settings)
         memory = available_memory() / workers
@@ -92,10 +94,13 @@ async def serve(settings: Settings, say: Say) -> int:
         password = settings.password or (None if settings.is_local else store.secret("token"))
         token = store.secret("teachers-token")
         ended = _on_signals()
+        logging.getLogger("tornado").setLevel(logging.ERROR)  # what somebody sends that is no request is no news
         news = News()
         lab.changed = news.tell
         await lab.begin()
-        server = HTTPServer(_application(settings, lab, news, text, password, token), max_body_size=_BODY)
+        server = HTTPServer(
+            _application(settings, lab, news, text, password, token), max_body_size=_BODY, body_timeout=_PATIENCE
+        )
         server.add_sockets(sockets)
         tasks = [asyncio.ensure_future(each) for each in (news.pulse(), _swept(lab, settings.keep))]
         for line in _addresses(settings, password, token, workers, threads):
@@ -109,14 +114,6 @@ async def serve(settings: Settings, say: Say) -> int:
         left = await lab.end()
         await server.close_all_connections()
         return left
-
-
-class _Release:
-    def __init__(self, lock: Any) -> None:
-        self._lock = lock
-
-    def close(self) -> None:
-        self._lock.release()
 
 
 def _on_signals() -> asyncio.Event:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -12,7 +13,7 @@ from typing import Any, Iterator
 
 from gluon_nst.errors import InputError
 from gluon_nst.files import written_whole
-from gluon_nst.lab.web.tickets import Picture, Student, Ticket
+from gluon_nst.lab.web.tickets import MAKING, Picture, Student, Ticket
 
 ORIGINAL, SHOWN = "original", "shown.jpg"
 """A picture as it came, and as the page shows it."""
@@ -98,9 +99,23 @@ class Store:
             tickets = [_made(Ticket, path) for path in folder.glob("runs/*/ticket.json")]
             for ticket in sorted(filter(None, tickets), key=lambda ticket: ticket.since):
                 student.tickets[ticket.id] = ticket
-                if ticket.film == "making":
+                if ticket.film == MAKING:
                     ticket.film = ""
             yield student
+
+    def forget_state(self, ticket: Ticket) -> None:
+        """Remove what a run would go on from: it has come to its end, and that is written down."""
+        with contextlib.suppress(OSError):
+            (self.of_ticket(ticket) / STATE).unlink()
+
+    def tidy(self) -> None:
+        """Remove what was on its way in when a server was killed."""
+        for folder in (self.folder / "students").glob("*/pictures/*"):
+            if not (folder / "picture.json").exists():
+                self.remove(folder)
+        for folder in (self.folder / "students").iterdir():
+            if not (folder / "student.json").exists() and not any(folder.glob("*/*")):
+                self.remove(folder)
 
     def remove(self, folder: Path) -> None:
         """Remove a folder with all that is in it."""

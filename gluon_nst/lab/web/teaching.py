@@ -44,7 +44,7 @@ class Teacher(ForTeachers):
 
     def get(self) -> None:
         """GET /teacher."""
-        token = self.get_argument("token", "")
+        token = self.get_argument("token", "", strip=False)
         if token and self._opens(token):
             self.let_in(TEACHER, "teacher")
             self.redirect("teacher")  # so that the token does not stand in the address, where a class can read it
@@ -56,7 +56,7 @@ class Teacher(ForTeachers):
 
     def post(self) -> None:
         """POST /teacher: token."""
-        if not self._opens(self.get_body_argument("token", "")):
+        if not self._opens(self.get_body_argument("token", "", strip=False)):
             self.set_status(403)
             self.show("teacher_in.html", wrong=self.settings["words"]["join_wrong"])
             return
@@ -89,11 +89,13 @@ class TeachersEvents(ForTeachers):
         expected = lab.workshop.expected()
         students = [
             {
+                "id": f"student-{number}",
                 "name": student.name or f"{self.settings['words']['guest']} {number}",
                 "pictures": len(student.pictures),
                 "runs": [view(ticket, expected) for ticket in student.tickets.values()],
             }
             for number, student in enumerate(lab.students.values(), start=1)
+            if student.name or student.tickets or student.pictures
         ]
         return {
             "students": students,

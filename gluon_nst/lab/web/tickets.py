@@ -7,15 +7,19 @@ import re
 import time
 from typing import Any
 
-from gluon_nst.errors import InputError
+from gluon_nst.errors import InputError, NSTError
 from gluon_nst.lab.web.asked import Asked
 
 WAITING, WORKING, PAUSED, LOST = "waiting", "working", "paused", "lost"
 """In the line; at work; stopped by its student, to go on; its process was ended from outside."""
 
+MAKING = "making"
+"""A film that is not there yet."""
 GOES_ON = (PAUSED, "interrupted", LOST)
 """The statuses of a run that can go on."""
 ACTIVE = (WAITING, WORKING)
+
+NO_ROOM = "there is no room on the lab's disk; tell your teacher"
 
 _ENOUGH = 0.1
 """The share of its work after which a run's own speed says more than what was expected."""
@@ -59,13 +63,13 @@ class Ticket:
     seconds: float = 0.0
     """That it has computed."""
     weights: dict[str, float] = dataclasses.field(default_factory=dict)
-    """Weights that were changed while it did not work: they count from the next epoch on."""
+    """Weights that were changed, and that it does not have yet."""
     steered: bool = False
     """Whether weights were changed on the way."""
     pictured: bool = False
     """Whether its picture can be downloaded."""
     film: str = ""
-    """`making` or `made`, where its student asked for one, or why there is none."""
+    """MAKING or `made`, where its student asked for one, or why there is none."""
 
     @property
     def request(self) -> Asked:
@@ -92,6 +96,8 @@ class Student:
     tickets: dict[str, Ticket] = dataclasses.field(default_factory=dict)
     incoming: int = 0
     """How many pictures are on their way in."""
+    listening: int = 0
+    """How many pages of theirs are told of news."""
 
     def ticket(self, name: str) -> Ticket:
         """Their run of that name. Raises Missing for any other."""
@@ -102,6 +108,10 @@ class Student:
 
 class Missing(InputError):
     """What is asked for is not there, or not the student's."""
+
+
+class NoRoom(NSTError):
+    """The disk is full."""
 
 
 class Full(InputError):

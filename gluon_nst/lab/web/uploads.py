@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from typing import IO
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from tornado.web import HTTPError, stream_request_body
 
 from gluon_nst.errors import InputError
 from gluon_nst.lab.web.base import NAME, Answer
 from gluon_nst.lab.web.store import ORIGINAL, SHOWN, new_id
-from gluon_nst.lab.web.tickets import label
+from gluon_nst.lab.web.tickets import NO_ROOM, NoRoom, label
 
 _THROWN_AWAY = 2_000_000_000
 """Bytes of a file that is too large which are waited for."""
@@ -27,8 +27,8 @@ class Pictures(Answer):
 
     def get(self) -> None:
         """GET /pictures."""
-        student = self.student()
-        self.finish({"pictures": [vars(each) for each in (*self.lab.own.values(), *student.pictures.values())]})
+        own, theirs = self.lab.own.values(), self.student().pictures.values()
+        self.finish({"pictures": [{**vars(each), "own": each in own} for each in (*own, *theirs)]})
 
     def prepare(self) -> None:
         super().prepare()
@@ -48,10 +48,7 @@ class Pictures(Answer):
             self._refuse(error)
 
     def _refuse(self, error: Exception) -> None:
-        if isinstance(error, OSError):
-            reason = f"there is no room for it on the lab's disk ({error.strerror}); tell your teacher"
-            error = HTTPError(507, reason)
-        self._refusal = error
+        self._refusal = NoRoom(NO_ROOM) if isinstance(error, OSError) else error
         self._close()
         self.lab.store.remove(self._folder)
 
@@ -116,4 +113,21 @@ class PictureOf(Answer):
         self.finish({})
 
 
-ROUTES = [("/pictures", Pictures), (f"/pictures/{NAME}", PictureOf)]
+class OriginalOf(Answer):
+    """A picture as it came, to be kept: it makes the same composite elsewhere."""
+
+    def get(self, name: str) -> None:
+        """GET /pictures/NAME/original. As a download of no kind, so that no browser ever looks into it."""
+        student = self.student()
+        picture = self.lab.picture(student, name)
+        quoted = quote(picture.label)
+        path = self.lab.path_of(student.id, name)
+        self.set_header("Content-Disposition", f"attachment; filename*=UTF-8''{quoted}")
+        self.file(path, "application/octet-stream")
+
+
+ROUTES = [
+    ("/pictures", Pictures),
+    (f"/pictures/{NAME}", PictureOf),
+    (f"/pictures/{NAME}/original", OriginalOf),
+]

@@ -27,6 +27,7 @@ from gluon_nst.job import Job
 from gluon_nst.lab.web.asked import Asked
 from gluon_nst.lab.web.publishing import Publisher
 from gluon_nst.lab.web.store import LOSSES, PICTURE, RECIPE, RECORD, STATE
+from gluon_nst.lab.web.tickets import GOES_ON, LOST, NO_ROOM, PAUSED
 from gluon_nst.loop import steps
 from gluon_nst.provenance import as_text
 from gluon_nst.result import Result
@@ -76,12 +77,11 @@ class Worker:
         try:
             run = self._prepared()
             self._publisher.begin(run)
-            self.tell("begun", epochs=self._publisher.epochs, done=len(self._state.record))
+            done, changed = len(self._state.record), self._order["changed"]
+            self.tell("begun", epochs=self._publisher.epochs, done=done, weights=changed)
             run, status = self._steps(run)
             self._publisher.publish(self._state)
-            if status == "paused":
-                self.save(run)
-            self._keep_result(run, status)
+            self._keep(run, status)
         except NSTError as error:
             self._end("failed", self._in_words(error))
         except Exception as error:  # MXNet's own
@@ -104,24 +104,25 @@ class Worker:
             run = prepare(job)
         if weights:
             run = steer(run, self._state, **weights)
-            self.save(run)  # before the server forgets them
+            self._save_if_there_is_room(run)  # before the server forgets them
         return run
 
     def _steps(self, run: Run) -> tuple[Run, str]:
-        """Take the steps that are left; gives the run, as it was steered, and how it ended: `paused`, or a Result's status."""
+        """Take the steps that are left; gives the run, as it was steered, and how it ended: PAUSED, or a Result's status."""
         while True:
             steered = False
             for state in steps(run, self._state):
                 self._follow(run, state)
-                command = self._command()
-                if command.get("do") == "weights":
-                    run, steered = steer(run, state, **command["weights"]), True
+                weights, halt = self._told_to()
+                if weights and state.status == "running":
+                    run, steered = steer(run, state, **weights), True
                     self._publisher.begin(run)
-                    self.save(run)
-                    self.tell("steered", done=len(state.record))
+                    self._save_if_there_is_room(run)
+                    self.tell("steered", weights=weights)
+                if halt and state.status == "running":
+                    return run, halt
+                if steered:
                     break
-                if command.get("do") in ("pause", "stop") and state.status == "running":
-                    return run, {"pause": "paused", "stop": "interrupted"}[command["do"]]
                 if state.seconds > self._order["minutes"] * 60 and state.status == "running":
                     state.note = (
                         f"it has computed for {self._order['minutes']:g} minutes, which is as long as the lab allows"
@@ -130,11 +131,19 @@ class Worker:
             if not steered:
                 return run, self._state.status
 
-    def _command(self) -> dict[str, Any]:
-        try:
-            return self._commands.get_nowait()
-        except queue.Empty:
-            return {}
+    def _told_to(self) -> tuple[dict[str, float], str]:
+        """What the commands that have come ask for together: other weights, and how to halt, if so."""
+        weights: dict[str, float] = {}
+        halt = ""
+        while True:
+            try:
+                command = self._commands.get_nowait()
+            except queue.Empty:
+                return weights, halt
+            if command.get("do") == "weights":
+                weights.update(command["weights"])
+            elif command.get("do") == "stop" or (command.get("do") == "pause" and not halt):
+                halt = {"pause": PAUSED, "stop": "interrupted"}[command["do"]]
 
     def _follow(self, run: Run, state: State) -> None:
         self._publisher.state(state)
@@ -150,8 +159,7 @@ class Worker:
                 note=self._publisher.missed,
             )
         if now - self._saved > _SAVED_EVERY:
-            with contextlib.suppress(NSTError, OSError):  # of a full disk; there will be another time
-                self.save(run)
+            self._save_if_there_is_room(run)
 
     # -- what stays -----------------------------------------------------------------------------------------------------------
 
@@ -162,21 +170,33 @@ class Worker:
         self._saved = time.monotonic()
         self.tell("saved")
 
-    def _keep_result(self, run: Run, status: str) -> None:
-        """Write the picture, its record and its recipe, and say how the run ended."""
+    def _save_if_there_is_room(self, run: Run) -> bool:
+        """`save`, but on a full disk, where there will be another time; tells whether it is saved."""
+        try:
+            self.save(run)
+        except (NSTError, OSError):
+            self._saved = time.monotonic()
+            return False
+        return True
+
+    def _keep(self, run: Run, status: str) -> None:
+        """Write what stays of the run, and say how it ended. Where there is no room it can go on from where it was last saved."""
         note = self._state.note
+        saved = status not in GOES_ON or self._save_if_there_is_room(run)
+        try:
+            self._keep_result(run)
+        except (NSTError, OSError):
+            saved, status = False, LOST if status in FINISHED else status
+        self._end(status, note if saved else NO_ROOM)
+
+    def _keep_result(self, run: Run) -> None:
+        """Write the picture, its losses, its recipe and its record."""
         if self._state.record:
             result = Result.of(run, self._state)
             result.save(self._folder / PICTURE)
             result.save_losses(self._folder / LOSSES)
             _write(self._folder / RECIPE, recipes.as_toml(run.recipe))
             _write(self._folder / RECORD, as_text(result.provenance))
-        if status == "interrupted":
-            self.save(run)
-        elif status in FINISHED:
-            with contextlib.suppress(OSError):
-                (self._folder / STATE).unlink()
-        self._end(status, note)
 
     def _end(self, status: str, note: str) -> None:
         done, seconds = len(self._state.record), round(self._state.seconds, 1)

@@ -24,7 +24,7 @@ class Workshop:
 
     - `order_of` gives what the process of a ticket is told (see worker.Worker).
     - `threads` are those of each process, of which there are `workers` at most.
-    - `changed` is called with a ticket that is another, and with None where any may be: the line has moved.
+    - `changed` is called when there is something new.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Workshop:
         order_of: Callable[[Ticket], dict[str, Any]],
         workers: int,
         threads: int,
-        changed: Callable[[Ticket | None], Any],
+        changed: Callable[[], Any],
     ) -> None:
         self._store, self._order_of, self._changed = store, order_of, changed
         self.workers, self.threads = workers, threads
@@ -42,6 +42,7 @@ class Workshop:
         self._waiting: dict[str, Ticket] = {}
         self._at_work: dict[str, WorkerProcess] = {}
         self._working: dict[str, Ticket] = {}
+        self._halted: dict[str, str] = {}  # why somebody was told to halt
         self._early: dict[str, list[dict[str, Any]]] = {}  # commands for processes that are still being started
         self._tasks: set[asyncio.Task[Any]] = set()
         self._open = True
@@ -58,7 +59,7 @@ class Workshop:
         """A ticket is no longer wanted."""
         if self._waiting.pop(ticket.id, None):
             self._line.leave(ticket.id)
-            self._changed(None)
+            self._changed()
 
     def expected(self) -> dict[str, tuple[int, float]]:
         """{ticket: (its place in the line from 1, seconds until it is served)}."""
@@ -70,10 +71,11 @@ class Workshop:
             name = self._line.serve()
             if name is None:
                 break
-            task = asyncio.get_running_loop().create_task(self._carry_out(self._waiting.pop(name)))
+            ticket = self._working[name] = self._waiting.pop(name)
+            task = asyncio.get_running_loop().create_task(self._carry_out(ticket))
             self._tasks.add(task)
             task.add_done_callback(self._served)
-        self._changed(None)
+        self._changed()
 
     def _served(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -83,7 +85,6 @@ class Workshop:
 
     async def _carry_out(self, ticket: Ticket) -> None:
         expected, before = ticket.left, ticket.seconds
-        self._working[ticket.id] = ticket
         self.put(ticket, WORKING)
         ended: dict[str, Any] = {}
         how = "before it began"
@@ -92,46 +93,53 @@ class Workshop:
             self._at_work[ticket.id] = worker
             for command in self._early.pop(ticket.id, []):
                 worker.tell(**command)
+            if not self._open:  # the lab has closed meanwhile
+                worker.let_go()
             async for said in worker.said():
                 self._hear(ticket, said)
                 ended = said if said["is"] == "ended" else ended
             how = await worker.end()
+        except OSError as error:
+            ended = {"status": LOST, "note": f"its process did not start ({error.strerror}); go on a little later"}
         except Exception as error:  # whatever it is, the line goes on
             ended = {"status": "failed", "note": f"its process did not start: {reason(error)}"}
         finally:
             self._at_work.pop(ticket.id, None)
             self._early.pop(ticket.id, None)
             del self._working[ticket.id]
+            halted = self._halted.pop(ticket.id, "")
         took = ticket.seconds - before
         self._line.refund(ticket.student, expected - took)
         if not ended:
             self.put(ticket, LOST, f"the process of this run ended {how}; it can go on from where it was last saved")
         elif self._open or ended["status"] != PAUSED:
-            self.put(ticket, ended["status"], ended["note"] or ticket.note)
+            self.put(ticket, ended["status"], ended["note"] or halted)
         else:  # it goes on when the lab does
             self.put(ticket, WORKING, ticket.note)
-        if ended.get("status") in _FINISHED and before == 0:
-            self.expectation.learn(ticket.expected, took)
+        if ended.get("status") in _FINISHED:
+            self._store.forget_state(ticket)
+            if before == 0:
+                self.expectation.learn(ticket.expected, took)
 
     def _hear(self, ticket: Ticket, said: dict[str, Any]) -> None:
         """What a process says of its run."""
         for name in ("epochs", "done", "share", "seconds", "shown", "pictured"):
             if name in said:
                 setattr(ticket, name, said[name])
-        if said["is"] == "begun":
-            ticket.weights = {}
-        ticket.steered = ticket.steered or said["is"] == "steered"
-        ticket.note = said.get("note") or ticket.note
+        taken = said.get("weights", {})
+        ticket.weights = {name: weight for name, weight in ticket.weights.items() if taken.get(name) != weight}
+        ticket.steered = ticket.steered or bool(taken)
+        ticket.note = said.get("note", ticket.note)
         if said["is"] in ("begun", "steered", "saved"):  # as much as the run goes on from is known of it then
             self.put(ticket, ticket.status, ticket.note)
-        self._changed(ticket)
+        self._changed()
 
     def put(self, ticket: Ticket, status: str, note: str = "") -> None:
         """A ticket has another status, here and on disk; where the disk is full, here."""
         ticket.status, ticket.note = status, note
         with contextlib.suppress(NSTError, OSError):
             self._store.keep_ticket(ticket)
-        self._changed(ticket)
+        self._changed()
 
     # -- what is done to it ------------------------------------------------------------------------------------------------
 
@@ -145,17 +153,11 @@ class Workshop:
             self.leave(ticket)
             self.put(ticket, _ENDED[how], note)
         else:
-            ticket.note = note or ticket.note
-            self._tell(ticket, do=how)
+            self._halted[ticket.id] = note
+            self.tell(ticket, do=how)
 
-    def steer(self, ticket: Ticket, weights: dict[str, Any]) -> bool:
-        """The losses of a ticket are to have other weights from its next epoch on; tells whether it is at work, and hears of it."""
-        at_work = self.works_at(ticket)
-        if at_work:
-            self._tell(ticket, do="weights", weights=weights)
-        return at_work
-
-    def _tell(self, ticket: Ticket, **command: Any) -> None:
+    def tell(self, ticket: Ticket, **command: Any) -> None:
+        """Send a command to the process of a ticket, where it has one."""
         if ticket.id in self._at_work:
             self._at_work[ticket.id].tell(**command)
         elif ticket.id in self._working:

@@ -8,12 +8,11 @@ export function say(name, values = {}) {
   return data.texts[name].replace(/\{(\w+)\}/g, (whole, key) => (key in values ? values[key] : whole));
 }
 
-/** An element with attributes, listeners ("onclick") and children. */
+/** An element with attributes and children. */
 export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (value === true) element.setAttribute(name, "");
+    if (value === true) element.setAttribute(name, "");
     else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value);
   }
   element.append(...children);
@@ -25,7 +24,6 @@ let saying = 0;
 
 /** Tell everybody, those who listen too; the line goes when it has been read. */
 export function announce(text) {
-  byId("wrong").hidden = true;
   byId("said").textContent = text;
   clearTimeout(saying);
   saying = setTimeout(() => { byId("said").textContent = ""; }, READ);
@@ -57,8 +55,9 @@ export async function ask(method, path, body, headers = {}) {
   return found;
 }
 
-/** A listener that shows what went wrong in it. */
+/** A listener to what somebody does: it shows what went wrong in it, and no longer what did before. */
 export const careful = (listener) => async (event) => {
+  byId("wrong").hidden = true;
   try {
     await listener(event);
   } catch (error) {
@@ -76,32 +75,65 @@ export function time(seconds) {
 export function listen(path, hear) {
   let source = null;
   let lost = false;
+  let out = false;
   const open = () => {
     source = new EventSource(path);
-    source.onmessage = (event) => hear(JSON.parse(event.data));
+    source.onmessage = (event) => hear(JSON.parse(event.data)).catch((error) => complain(error.message));
     source.onopen = () => {
-      if (lost) announce(say("found"));
+      if (lost) {
+        byId("wrong").hidden = true;
+        announce(say("found"));
+      }
       lost = false;
     };
     source.onerror = () => {
       if (!lost) complain(say("lost"));
       lost = true;
-      if (source.readyState === EventSource.CLOSED) setTimeout(again, 3000);
+      if (source.readyState === EventSource.CLOSED) refused();
     };
+  };
+  const refused = async () => {
+    // The lab answers, but not with news: whoever is not in it any more is told so, once.
+    const answer = await fetch(path).catch(() => null);
+    answer?.body?.cancel();
+    out = answer?.status === 401;
+    if (out) complain(say("out"));
+    else setTimeout(again, 3000);
   };
   const again = () => {
     source?.close();
-    if (!document.hidden) open();
+    if (!document.hidden && !out) open();
   };
   // A browser has few connections for one address: pages in the background do without.
   document.addEventListener("visibilitychange", again);
   open();
 }
 
-/** Replace the children of an element only where they would be others, so that the focus stays. */
-export function put(element, ...children) {
-  const fresh = make("div", {}, ...children);
-  if (fresh.innerHTML !== element.innerHTML) element.replaceChildren(...fresh.childNodes);
+/** Let an element have these children: those that it has become them, so that the focus, and a click half done, stay. */
+export function put(element, ...wanted) {
+  const children = wanted.map((child) => (child instanceof Node ? child : document.createTextNode(child)));
+  const before = new Map([...element.children].filter((child) => child.dataset.key).map((child) => [child.dataset.key, child]));
+  children.forEach((child, place) => {
+    const there = element.childNodes[place];
+    const known = child.dataset?.key ? before.get(child.dataset.key) : there;
+    if (!known || known.nodeName !== child.nodeName || known.dataset?.key !== child.dataset?.key) {
+      element.insertBefore(child, there ?? null);
+      return;
+    }
+    if (known !== there) element.insertBefore(known, there ?? null);
+    become(known, child);
+  });
+  while (element.childNodes.length > children.length) element.lastChild.remove();
+}
+
+function become(known, wanted) {
+  if (known.nodeType === Node.TEXT_NODE) {
+    if (known.data !== wanted.data) known.data = wanted.data;
+    return;
+  }
+  for (const { name } of [...known.attributes]) if (!wanted.hasAttribute(name)) known.removeAttribute(name);
+  for (const { name, value } of wanted.attributes) if (known.getAttribute(name) !== value) known.setAttribute(name, value);
+  put(known, ...wanted.childNodes);
 }
 
 /** Light or dark: as the machine has it, until somebody chooses. */
@@ -110,6 +142,7 @@ export function themed() {
   const system = matchMedia("(prefers-color-scheme: dark)");
   const show = () => {
     root.dataset.theme = localStorage.getItem("theme") || (system.matches ? "dark" : "light");
+    byId("theme").setAttribute("aria-pressed", root.dataset.theme === "dark");
   };
   system.addEventListener("change", show);
   show();

@@ -1,6 +1,6 @@
 // The form: what is asked for. Its choices are the recipes' own.
 
-import { announce, ask, byId, careful, data, make, say, time } from "./common.js";
+import { announce, ask, byId, careful, complain, data, make, say, time } from "./common.js";
 import { chosenPictures, choosePictures } from "./pictures.js";
 import { Sliders } from "./sliders.js";
 
@@ -38,10 +38,13 @@ async function expect() {
   const values = asked();
   const { sides, waiting } = await ask("POST", "expected", values);
   if (number !== expecting) return; // the form is another by now
-  options(byId("side"), Object.entries(sides).map(([side, { seconds, allowed, error }]) => [
+  const errors = new Set(Object.values(sides).map(({ error }) => error));
+  const [error] = errors;
+  if (errors.size === 1 && error) return complain(error); // whatever the size
+  options(byId("side"), Object.entries(sides).map(([side, { seconds, allowed }]) => [
     side,
     allowed ? say("size_option", { side, time: time(seconds) }) : say("size_not", { side }),
-    !allowed && !error,
+    !allowed,
   ]));
   byId("queue").textContent = waiting ? say("waiting_now", { count: waiting }) : "";
 }

@@ -3,7 +3,7 @@
 import { announce, ask, byId, careful, data, make, put, say } from "./common.js";
 import { inWords } from "./curve.js";
 import { fillForm, weightsOf } from "./form.js";
-import { showRun, shownRun } from "./run.js";
+import { hideRun, showRun, shownRun, version } from "./run.js";
 import { statusOf } from "./words.js";
 
 const runs = new Map();
@@ -11,7 +11,7 @@ const compared = new Set();
 const PAIR = { content: "pair_content", style: "pair_style", run: "pair_run" }; // their words beside each other
 
 const picture = (run) =>
-  run.shown ? make("img", { src: `runs/${run.id}/latest.jpg?v=${run.shown}`, alt: say("picture_of", { done: run.shown }) }) : make("div", { class: "blank" });
+  run.shown ? make("img", { src: `runs/${run.id}/latest.jpg?v=${version(run)}`, alt: say("picture_of", { done: run.shown }) }) : make("div", { class: "blank" });
 
 function card(run) {
   const title = `${run.asked.recipe}, ${run.asked.side}`;
@@ -20,7 +20,7 @@ function card(run) {
   const id = `compare-${run.id}`;
   const choose = make("label", { for: id }, make("input", { type: "checkbox", id, "data-do": "compare", "data-run": run.id, "aria-label": named(say("choose")) }), say("choose"));
   return make(
-    "li", { class: run.id === shownRun() ? "open" : "" }, picture(run),
+    "li", { class: run.id === shownRun() ? "open" : "", "data-key": run.id }, picture(run),
     make("div", { class: "about" }, make("p", {}, make("strong", {}, title)), make("p", { class: "hint" }, statusOf(run)),
       make("div", { class: "controls" }, button("open", say("open")), button("again", say("again")),
         ...(run.status === "working" ? [] : [button("remove", say("remove"))]), choose)),
@@ -30,10 +30,8 @@ function card(run) {
 function showCards() {
   const all = [...runs.values()].sort((one, other) => other.since - one.since);
   byId("gallery-hint").textContent = all.length > 1 ? say("compare_hint") : all.length ? "" : say("gallery_none");
-  const focused = document.activeElement?.dataset ?? {};
   put(byId("cards"), ...all.map(card));
   for (const run of all) byId(`compare-${run.id}`).checked = compared.has(run.id);
-  if (focused.run) byId("cards").querySelector(`[data-run="${focused.run}"][data-do="${focused.do}"]`)?.focus();
 }
 
 /** What of two runs differs: [what, one, other]. */
@@ -66,7 +64,7 @@ async function showCompared() {
   const pair = [...compared].map((id) => runs.get(id)).filter(Boolean);
   byId("compared").hidden = pair.length < 2;
   if (pair.length < 2) return;
-  for (const run of pair) if (run.steered) run.changes = (await ask("GET", `runs/${run.id}/curve?v=${run.shown}`)).changes;
+  for (const run of pair) if (run.steered) run.changes = (await ask("GET", `runs/${run.id}/curve?v=${version(run)}`)).changes;
   const figure = (run) => make("figure", {}, picture(run), make("figcaption", {}, `${run.asked.recipe}, ${run.asked.side}: ${statusOf(run)}`));
   put(byId("pair"), ...pair.map(figure));
   const rows = differences(...pair).map(([what, ...values]) => make("tr", {}, make("th", { scope: "row" }, what), ...values.map((value) => make("td", {}, value))));
@@ -74,8 +72,10 @@ async function showCompared() {
   put(byId("differences"), rows.length ? make("table", {}, head, make("tbody", {}, ...rows)) : make("p", {}, say("compare_same")));
 }
 
-/** Take in what the server has told: {runs, gone}. */
-export async function hear({ runs: fresh, gone }) {
+/** Take in what the server has told: the runs that are another, those that are gone, and whether that is all there is. */
+export async function hear({ runs: fresh, gone, all }) {
+  if (all) gone = [...runs.keys()].filter((id) => !fresh.some((run) => run.id === id));
+  if (gone.includes(shownRun())) hideRun();
   for (const run of fresh) runs.set(run.id, run);
   for (const id of gone) {
     runs.delete(id);

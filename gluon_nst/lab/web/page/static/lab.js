@@ -4,7 +4,7 @@ import { careful, listen, themed } from "./common.js";
 import { makeForm } from "./form.js";
 import { hear, makeGallery } from "./gallery.js";
 import { loadPictures, receivePictures } from "./pictures.js";
-import { hideRun, makeRun, showRun, shownRun } from "./run.js";
+import { makeRun, showRun } from "./run.js";
 
 themed();
 makeForm((run) => showRun(run));
@@ -12,7 +12,4 @@ makeRun();
 makeGallery();
 receivePictures();
 careful(loadPictures)(null);
-listen("events", careful(async (told) => {
-  if (told.gone.includes(shownRun())) hideRun();
-  await hear(told);
-}));
+listen("events", hear);

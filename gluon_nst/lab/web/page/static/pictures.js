@@ -24,16 +24,17 @@ export function choosePictures({ content, styles }) {
 
 function thumb(kind, picture, checked) {
   const id = `${kind}-${picture.id}`;
-  const own = known.indexOf(picture) > 1;
+  
   const input = make("input", { type: kind === "content" ? "radio" : "checkbox", name: kind, id, value: picture.id, checked });
   const label = make("label", { for: id }, make("img", { src: `pictures/${picture.id}`, alt: "" }), picture.label);
   const remove = make("button", { type: "button", class: "quiet", "aria-label": say("remove_picture", { name: picture.label }) }, "×");
   remove.addEventListener("click", careful(async () => {
     await ask("DELETE", `pictures/${picture.id}`);
     await loadPictures();
+    byId("contents").querySelector("input:checked").focus();
     announce(say("removed_picture", { name: picture.label }));
   }));
-  return make("div", { class: "thumb" }, input, label, ...(own ? [remove] : []));
+  return make("div", { class: "thumb" }, input, label, ...(picture.own ? [] : [remove]));
 }
 
 function showWeights() {

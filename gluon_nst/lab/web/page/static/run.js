@@ -12,7 +12,12 @@ let drawn = ""; // which run, and how much of it, the page shows
 let sliders = null;
 let steering = false; // whether somebody has a hand on the sliders
 
+let halting = ""; // how the run has been told to halt
+
 export const shownRun = () => run?.id;
+
+/** What makes the address of a picture of a run another: it has gone on since, or come further. */
+export const version = (each) => `${Math.round(each.since)}-${each.shown}`;
 
 /** The weights of the losses of a run as they are now. */
 function weightsNow() {
@@ -28,7 +33,7 @@ function showComposite() {
   const after = byId("after");
   after.hidden = !run.shown;
   if (run.shown) {
-    after.src = latest ? `runs/${run.id}/latest.jpg?v=${run.shown}` : `runs/${run.id}/moments/${moment}?v=${run.shown}`;
+    after.src = latest ? `runs/${run.id}/latest.jpg?v=${version(run)}` : `runs/${run.id}/moments/${moment}?v=${Math.round(run.since)}`;
     after.alt = say("picture_of", { done });
   }
   const text = latest ? say("along_latest") : say("along_value", { done, epochs: run.epochs });
@@ -39,16 +44,18 @@ function showComposite() {
 function compare() {
   const percent = Number(byId("compare-slider").value);
   byId("after").style.clipPath = `inset(0 ${100 - percent}% 0 0)`;
+  byId("before").style.clipPath = run.shown ? `inset(0 0 0 ${percent}%)` : ""; // their shapes differ by a fraction of a pixel
   byId("compare-slider").setAttribute("aria-valuetext", say("compare_value", { percent }));
 }
 
 async function showCurve() {
   const of = run.id;
-  const found = await ask("GET", `runs/${of}/curve?v=${run.shown}`);
+  const found = await ask("GET", `runs/${of}/curve?v=${version(run)}`);
   if (of !== run.id) return;
   curve = found;
   draw(byId("curve"), curve);
   const along = byId("along");
+  compare();
   const atEnd = along.value === along.max;
   along.max = curve.moments.length;
   if (atEnd) along.value = along.max;
@@ -58,13 +65,16 @@ async function showCurve() {
 }
 
 function showDownloads() {
-  if (!run.pictured) return put(byId("downloads"), make("span", { class: "hint" }, say("download_later")));
+  if (!run.pictured) {
+    put(byId("film"));
+    return put(byId("downloads"), make("span", { class: "hint" }, say("download_later")));
+  }
   const links = ["picture", "record", "recipe", "losses"].map((what) =>
     make("a", { class: "button", href: `runs/${run.id}/${what}?download=1`, download: true }, say(`download_${what}`)));
   if (run.film === "made") links.push(make("a", { class: "button", href: `runs/${run.id}/film?download=1`, download: true }, say("film_made")));
   else links.push(make("button", { type: "button", id: "film-make", disabled: run.film === "making" }, say(run.film === "making" ? "film_making" : "film_make")));
   put(byId("downloads"), ...links);
-  put(byId("film"), ...(run.film === "made" ? [make("img", { src: `runs/${run.id}/film?v=${run.done}`, alt: say("film_label") })] : []));
+  put(byId("film"), ...(run.film === "made" ? [make("img", { src: `runs/${run.id}/film?v=${version(run)}`, alt: say("film_label") })] : []));
 }
 
 async function showCode() {
@@ -72,12 +82,16 @@ async function showCode() {
   const { command, python } = await ask("GET", `runs/${run.id}/program`);
   byId("code-command").textContent = command;
   byId("code-python").textContent = python;
-  byId("code-hint").textContent = run.steered ? say("code_recipe") : say("code_hint");
+  const names = [...new Set([run.asked.content, ...run.asked.styles.map(([name]) => name)])];
+  const files = names.map((name) => [`pictures/${name}/original`, run.labels[name]]);
+  if (run.steered && run.pictured) files.push([`runs/${run.id}/recipe?download=1`, "recipe.toml"]);
+  put(byId("code-files"), ...files.map(([href, label]) => make("li", {}, make("a", { href, download: true }, label))));
 }
 
 /** Show a run, or what has become of the one that is shown. */
 export async function showRun(each) {
   const another = run?.id !== each.id;
+  const focused = ["pause", "stop", "go-on"].includes(document.activeElement?.id);
   const before = run?.status;
   run = each;
   byId("none").hidden = true;
@@ -88,6 +102,10 @@ export async function showRun(each) {
   const active = ["waiting", "working"].includes(run.status);
   byId("pause").hidden = byId("stop").hidden = !active;
   byId("go-on").hidden = !run.goes_on;
+  if (another || before !== run.status) halting = "";
+  markHalting();
+  // The button that was pressed has gone: the one in its place has the focus.
+  if (!another && before !== run.status && focused) byId(active ? "pause" : run.goes_on ? "go-on" : "run").focus();
   byId("steer").hidden = !(active || run.goes_on);
   showDownloads();
   if (another) {
@@ -117,13 +135,26 @@ export function hideRun() {
   byId("shown").hidden = true;
 }
 
-const tell = (command) => careful(() => ask("POST", `runs/${run.id}`, { do: command }));
+/** Show which buttons have been pressed already; not by disabling them, which would take the focus away. */
+function markHalting() {
+  byId("pause").setAttribute("aria-disabled", halting !== "");
+  byId("stop").setAttribute("aria-disabled", halting === "stop");
+}
+
+const tell = (command, announced) => careful(async () => {
+  if (halting === command || halting === "stop") return;
+  await ask("POST", `runs/${run.id}`, { do: command });
+  if (run.status !== "working" || !announced) return;
+  halting = command;
+  markHalting();
+  announce(say(announced));
+});
 
 /** Make what the page shows of a run. */
 export function makeRun() {
   sliders = new Sliders(byId("steer-weights"), "now-", () => { steering = true; });
-  byId("pause").addEventListener("click", tell("pause"));
-  byId("stop").addEventListener("click", tell("stop"));
+  byId("pause").addEventListener("click", tell("pause", "pausing"));
+  byId("stop").addEventListener("click", tell("stop", "stopping"));
   byId("go-on").addEventListener("click", tell("go on"));
   byId("compare-slider").addEventListener("input", compare);
   byId("along").addEventListener("input", showComposite);
@@ -136,6 +167,7 @@ export function makeRun() {
     const weights = sliders.values(weightsNow());
     if (!Object.keys(weights).length) return;
     await ask("POST", `runs/${run.id}`, { do: "weights", weights });
+    Object.assign(run.weights, weights); // as the server will tell in a moment
     steering = false;
     announce(say("steered", { weights: inWords(weights) }));
   }));

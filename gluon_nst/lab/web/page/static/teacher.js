@@ -7,7 +7,7 @@ const latest = (student) => [...student.runs].filter((run) => run.shown).sort((o
 
 function sheet(students) {
   const made = students.map((student) => [student, latest(student)]).filter(([, run]) => run);
-  put(byId("sheet"), ...made.map(([student, run]) => make("li", {},
+  put(byId("sheet"), ...made.map(([student, run]) => make("li", { "data-key": run.id },
     make("img", { src: `teacher/runs/${run.id}/latest.jpg?v=${run.shown}`, alt: say("teacher_picture_of", { name: student.name }) }),
     make("p", {}, student.name))));
 }
@@ -15,16 +15,16 @@ function sheet(students) {
 function now(student) {
   const active = student.runs.filter((run) => ["working", "waiting"].includes(run.status));
   if (!active.length) return [make("span", { class: "hint" }, say("teacher_idle"))];
-  return active.map((run) => make("div", { class: "controls" }, make("span", {}, `${run.asked.recipe}, ${run.asked.side}: ${statusOf(run)}`),
+  return active.map((run) => make("div", { class: "controls", "data-key": run.id }, make("span", {}, `${run.asked.recipe}, ${run.asked.side}: ${statusOf(run)}`),
     make("button", { type: "button", class: "quiet", "data-stop": run.id, "data-name": student.name, "aria-label": say("teacher_stop_of", { name: student.name }) }, say("teacher_stop"))));
 }
 
-function hear({ students, workers, waiting, load, memory }) {
+async function hear({ students, workers, waiting, load, memory }) {
   const working = students.flatMap((student) => student.runs).filter((run) => run.status === "working").length;
   byId("load").textContent = say("teacher_load", { working, workers, waiting, load, memory });
   byId("nobody").hidden = students.length > 0;
   byId("students").hidden = !students.length;
-  put(byId("rows"), ...students.map((student) => make("tr", {}, make("th", { scope: "row" }, student.name),
+  put(byId("rows"), ...students.map((student) => make("tr", { "data-key": student.id }, make("th", { scope: "row" }, student.name),
     make("td", {}, student.pictures), make("td", {}, student.runs.length), make("td", {}, ...now(student)))));
   sheet(students);
 }
