@@ -83,9 +83,9 @@ class Worker:
             self._publisher.publish(self._state)
             self._keep(run, status)
         except NSTError as error:
-            self._end("failed", self._in_words(error))
+            self._end("failed", self._in_words(one_line(error)))
         except Exception as error:  # MXNet's own
-            self._end("failed", reason(error))
+            self._end("failed", self._in_words(reason(error)))
 
     def _prepared(self) -> Run:
         """The run as its student asked for it, or, where it has begun, as it was saved."""
@@ -182,21 +182,21 @@ class Worker:
     def _keep(self, run: Run, status: str) -> None:
         """Write what stays of the run, and say how it ended. Where there is no room it can go on from where it was last saved."""
         note = self._state.note
+        result = Result.of(run, self._state) if self._state.record else None
         saved = status not in GOES_ON or self._save_if_there_is_room(run)
         try:
-            self._keep_result(run)
+            if result:
+                self._keep_result(result)
         except (NSTError, OSError):
             saved, status = False, LOST if status in FINISHED else status
         self._end(status, note if saved else NO_ROOM)
 
-    def _keep_result(self, run: Run) -> None:
+    def _keep_result(self, result: Result) -> None:
         """Write the picture, its losses, its recipe and its record."""
-        if self._state.record:
-            result = Result.of(run, self._state)
-            result.save(self._folder / PICTURE)
-            result.save_losses(self._folder / LOSSES)
-            _write(self._folder / RECIPE, recipes.as_toml(run.recipe))
-            _write(self._folder / RECORD, as_text(result.provenance))
+        result.save(self._folder / PICTURE)
+        result.save_losses(self._folder / LOSSES)
+        _write(self._folder / RECIPE, recipes.as_toml(result.recipe))
+        _write(self._folder / RECORD, as_text(result.provenance))
 
     def _end(self, status: str, note: str) -> None:
         done, seconds = len(self._state.record), round(self._state.seconds, 1)
@@ -204,9 +204,8 @@ class Worker:
         shown = self._publisher.shown
         self.tell("ended", status=status, note=note, done=done, seconds=seconds, pictured=pictured, shown=shown)
 
-    def _in_words(self, error: NSTError) -> str:
-        """The error's line, with the pictures' names in it, and nothing of where the lab keeps them."""
-        line = one_line(error)
+    def _in_words(self, line: str) -> str:
+        """The line of an error with the pictures' names in it, and nothing of where the lab keeps them."""
         for name, path in self._order["paths"].items():
             line = line.replace(path, self._order["labels"].get(name, name))
         return line.replace(f"{self._folder}/", "")
