@@ -3,11 +3,14 @@
 import asyncio
 import re
 
+from gluon_nst.cli.lab import lab
+from gluon_nst.cli.parser import build_parser
 from gluon_nst.errors import InputError
+from gluon_nst.lab.web import server
 from gluon_nst.lab.web.doors import Door, Slow
 from gluon_nst.lab.web.laboratory import Laboratory
 from gluon_nst.lab.web.limits import STUDENTS, Limits
-from gluon_nst.lab.web.server import Settings, own_addresses, workers_of
+from gluon_nst.lab.web.server import Settings, address, own_addresses, workers_of
 from gluon_nst.lab.web.store import Store
 from gluon_nst.lab.web.tickets import Full, Picture, Student, Ticket
 from gluon_nst.lab.web.words import ENGLISH, PAGE, controls, words
@@ -130,6 +133,32 @@ def test_as_many_work_at_once_as_are_asked_for(tmp_path):
         and Settings(tmp_path, "::1").is_local
         and not Settings(tmp_path, "0.0.0.0").is_local
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "windows", "terminal", "opens"),
+    [
+        ([], ":0", True, True),
+        (["--no-browser"], ":0", True, False),
+        (["--host", "0.0.0.0"], ":0", True, False),
+        ([], "", True, False),
+        ([], ":0", False, False),
+    ],
+)
+def test_a_browser_is_opened_for_whoever_sits_here(monkeypatch, options, windows, terminal, opens):
+    async def serve(settings, say, opened):
+        opened(address(settings))
+        return 0
+
+    opened = []
+    monkeypatch.setattr(server, "serve", serve)
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal, raising=False)
+    monkeypatch.setenv("DISPLAY", windows)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    with pytest.raises(KeyboardInterrupt, match="everything is kept when the same command opens the lab again"):
+        lab(build_parser().parse_args(["lab", *options]))
+    assert opened == (["http://127.0.0.1:7860"] if opens else [])
 
 
 # -- what is kept -----------------------------------------------------------------------------------------------------

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import os
 import shlex
+import sys
+import webbrowser
 from typing import Any
 
 from gluon_nst.files import cache_folder
@@ -60,7 +63,11 @@ def lab(arguments: argparse.Namespace) -> int:
         arguments.weights,
         Limits(**{name: value for name, value in given.items() if value is not None}),
     )
-    left = asyncio.run(serve(settings, lambda line: print(line, flush=True)))
+    # Only for whoever sits here, and where there are windows: else a browser in the terminal would open.
+    wanted = settings.is_local and sys.stdout.isatty() and not arguments.no_browser
+    windows = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    opened = webbrowser.open if wanted and windows else str
+    left = asyncio.run(serve(settings, lambda line: print(line, flush=True), opened))
     runs = f"{left} run{'s go' if left > 1 else ' goes'} on" if left else "everything is kept"
     raise KeyboardInterrupt(f"{runs} when the same command opens the lab again")
 

@@ -192,6 +192,7 @@ def _lab(parser: Parser) -> None:
         help="remove what belongs to who has not come for so long (default: 24)",
     )
     add("--preload", action="store_true", help="do first what takes time: fetch the parameters, time the recipes")
+    add("--no-browser", action="store_true", help="open no browser here (none is opened for other machines either)")
     add("--texts", type=_path, metavar="FILE.toml", help="the page's texts in another language")
     weights = next(each for each in settings(Job) if each.name == "weights")
     add("--weights", default="auto", metavar=weights.rule.metavar, help=weights.help)

@@ -73,10 +73,10 @@ def workers_of(settings: Settings) -> tuple[int, int]:
     return workers, max(1, cores // workers)
 
 
-async def serve(settings: Settings, say: Say) -> int:
+async def serve(settings: Settings, say: Say, opened: Say = lambda address: None) -> int:
     """Open the lab, and keep it open until SIGINT or SIGTERM; gives how many runs will go on when it is opened again.
 
-    `say` gets lines for whoever opened it. Raises InputError where it can't be opened.
+    `say` gets lines for whoever opened it, and `opened` the students' address. Raises InputError where it can't be opened.
     """
     text, store = words(settings.texts), Store(settings.folder)
     lock = filelock.FileLock(settings.folder / "lock", timeout=0)
@@ -103,8 +103,12 @@ async def serve(settings: Settings, say: Say) -> int:
         )
         server.add_sockets(sockets)
         tasks = [asyncio.ensure_future(each) for each in (news.pulse(), _swept(lab, settings.keep))]
-        for line in _addresses(settings, password, token, workers, threads):
-            say(line)
+        at_once = f"{workers} run{'s' * (workers > 1)} at once, {threads} thread{'s' * (threads > 1)} each"
+        say(f"the lab is open, {at_once}; Ctrl-C closes it, and the same command goes on")
+        base, given = address(settings), "" if settings.password or password is None else f"?token={password}"
+        say(f"students:  {base}/{given}")
+        say(f"teacher:   {base}/teacher?token={token}")
+        opened(f"{base}/{given}")
         measuring = asyncio.ensure_future(_prepared(lab, settings.preload, say))
         await ended.wait()
         say("closing: every run saves what it has come to")
@@ -190,19 +194,12 @@ class _Nothing(Answer):
         self.send_error(404)
 
 
-def _addresses(settings: Settings, password: str | None, token: str, workers: int, threads: int) -> list[str]:
-    """Lines that say where the lab is."""
+def address(settings: Settings) -> str:
+    """Where the lab is, for other machines where they can come."""
     host = settings.host
     if host in ("0.0.0.0", "::"):
         host = next(iter(own_addresses()), "127.0.0.1")
-    base = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
-    given = "" if settings.password or password is None else f"?token={password}"
-    at_once = f"{workers} run{'s' * (workers > 1)} at once, {threads} thread{'s' * (threads > 1)} each"
-    return [
-        f"the lab is open, {at_once}; Ctrl-C closes it, and the same command goes on",
-        f"students:  {base}/{given}",
-        f"teacher:   {base}/teacher?token={token}",
-    ]
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
 def own_addresses(root: str = "/") -> list[str]:
