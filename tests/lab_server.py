@@ -125,6 +125,7 @@ class Student:
     def runs(self):
         """All of their runs by name, as the page first hears of them."""
         with self.get("events", stream=True, headers={"Accept": "text/event-stream"}) as stream:
+            assert stream.status_code == 200, stream.text
             for line in stream.iter_lines():
                 if line.startswith(b"data: "):
                     return {run["id"]: run for run in json.loads(line[6:])["runs"]}

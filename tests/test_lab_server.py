@@ -164,6 +164,16 @@ def test_where_the_line_is_long_everybody_is_told_their_place(student, lab):
     assert student.runs()[mine]["place"] == 1
 
 
+def test_a_page_that_is_loaded_again_and_again_hears_its_news(student):
+    for _ in range(40):
+        assert student.runs() == {}
+    open_pages = [student.get("events", stream=True) for _ in range(9)]
+    assert [page.status_code for page in open_pages] == [200] * 8 + [409]
+    assert open_pages[-1].json()["error"] == "you have the lab open many times; close some of its pages"
+    for page in open_pages:
+        page.close()
+
+
 # -- what is refused ----------------------------------------------------------------------------------------------------
 
 

@@ -19,7 +19,7 @@ from gluon_nst.lab.web.store import (
     RECIPE,
     RECORD,
 )
-from gluon_nst.lab.web.tickets import Full, Missing, Ticket
+from gluon_nst.lab.web.tickets import Full, Missing, Student, Ticket
 from gluon_nst.lab.web.views import view
 
 FILES = {
@@ -80,6 +80,8 @@ class Join(Answer):
 class Events(Answer):
     """The runs of the student who asks, as they change."""
 
+    _listener: Student | None = None
+
     async def get(self) -> None:
         """GET /events: a stream of {"runs": those that are another, "gone": names, "all": whether that is all there is}."""
         student = self.student()
@@ -102,10 +104,16 @@ class Events(Answer):
             return text
 
         student.listening += 1
+        self._listener = student
         try:
             await self.stream(news)
         finally:
-            student.listening -= 1
+            self.on_connection_close()
+
+    def on_connection_close(self) -> None:
+        if self._listener:  # at once, and not when the next news can't be sent
+            self._listener.listening -= 1
+            self._listener = None
 
 
 # -- runs -------------------------------------------------------------------------------------------------------------
