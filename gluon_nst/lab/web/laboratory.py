@@ -146,7 +146,7 @@ class Laboratory:
         folder = self.store.of_picture(student.id, name)
         try:
             picture = await self._look(name, label, folder / ORIGINAL, folder / SHOWN)
-            taken = [each.label for each in student.pictures.values()]
+            taken = [each.label for each in (*self.own.values(), *student.pictures.values())]
             picture.label = next(name for name in _numbered(picture.label) if name not in taken)
             with _on_disk():
                 self.store.keep_student(student)
