@@ -10,9 +10,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from gluon_nst.errors import NSTError, one_line
+from gluon_nst.errors import NSTError
 from gluon_nst.images import open_picture
 from gluon_nst.lab.web.store import FILM, LOSSES, MOMENTS
+from gluon_nst.lab.web.tickets import NO_ROOM
 from gluon_nst.observers.film import write_film
 from gluon_nst.records import Epoch, Losses
 
@@ -49,5 +50,5 @@ def main() -> None:
         record = record_of(folder / LOSSES)
         write_film(folder / FILM, moments_of(folder, len(record)), record)
         print(json.dumps({"film": "made"}))
-    except (NSTError, OSError, ValueError) as error:
-        print(json.dumps({"film": one_line(error)}))
+    except (NSTError, OSError):
+        print(json.dumps({"film": NO_ROOM}))

@@ -214,7 +214,7 @@ class Laboratory:
         """What the process of a run is told."""
         paths = {name: str(self.path_of(ticket.student, name)) for name in ticket.request.pictures}
         limits = {"pixels": self.limits.pixels, "minutes": self.limits.minutes}
-        told = {"asked": ticket.asked, "paths": paths, "labels": ticket.labels, "changed": ticket.weights}
+        told = {"asked": ticket.asked, "paths": paths, "labels": ticket.labels, "changed": dict(ticket.weights)}
         return {**told, **limits, "job": self._of_jobs}
 
     def path_of(self, student: str, name: str) -> Path:
@@ -281,7 +281,12 @@ class Laboratory:
             return
         ticket.film = MAKING
         self.changed()
-        async with self._filming:
-            made = await answer("web.filming.main", str(self.store.of_ticket(ticket)), seconds=300)
-        ticket.film = (made or {}).get("film", "the film could not be made")
+        made: dict[str, str] = {}
+        try:
+            async with self._filming:
+                made = await answer("web.filming.main", str(self.store.of_ticket(ticket)), seconds=300) or {}
+        except OSError:  # no process could be started
+            pass
+        finally:
+            ticket.film = made.get("film", "the film could not be made; try again a little later")
         self.workshop.put(ticket, ticket.status, ticket.note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
@@ -44,7 +45,8 @@ class Publisher(Observer):
     def begin(self, run: Run) -> None:
         self._run = run
         self.epochs = sum(stage.epochs for stage in run.recipe.stages)
-        (self._folder / MOMENTS).mkdir(exist_ok=True)
+        with contextlib.suppress(OSError):  # of a full disk: the pictures themselves will say so
+            (self._folder / MOMENTS).mkdir(exist_ok=True)
 
     def share(self, state: State) -> float:
         """How much of the work is done, from 0 to 1, by pixels."""

@@ -64,8 +64,8 @@ class Ticket:
     """That it has computed."""
     weights: dict[str, float] = dataclasses.field(default_factory=dict)
     """Weights that were changed, and that it does not have yet."""
-    steered: bool = False
-    """Whether weights were changed on the way."""
+    turns: int = 0
+    """How often weights were changed on the way."""
     pictured: bool = False
     """Whether its picture can be downloaded."""
     film: str = ""
@@ -75,6 +75,11 @@ class Ticket:
     def request(self) -> Asked:
         """What was asked for."""
         return Asked.of(self.asked)
+
+    @property
+    def steered(self) -> bool:
+        """Whether weights were changed on the way."""
+        return self.turns > 0
 
     @property
     def left(self) -> float:

@@ -78,6 +78,7 @@ class Pictures(Answer):
             self._counted = False
 
     def on_connection_close(self) -> None:
+        super().on_connection_close()
         self.on_finish()
         if self._file:
             self._close()

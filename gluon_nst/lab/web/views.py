@@ -27,6 +27,7 @@ def view(ticket: Ticket, expected: dict[str, tuple[int, float]]) -> dict[str, An
         "seconds": ticket.seconds,
         "weights": ticket.weights,
         "steered": ticket.steered,
+        "turns": ticket.turns,
         "pictured": ticket.pictured and ticket.status not in (WAITING, WORKING),
         "film": ticket.film,
         "goes_on": ticket.status in GOES_ON,

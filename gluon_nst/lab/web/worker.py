@@ -53,6 +53,7 @@ class Worker:
         self._commands: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._publisher = Publisher(folder)
         self._state, self._saved, self._told = State(), time.monotonic(), 0.0
+        self._taken: dict[str, float] = {}
 
     def listen(self, commands: TextIO) -> None:
         """Take commands, in a thread of their own, until there are no more."""
@@ -77,8 +78,7 @@ class Worker:
         try:
             run = self._prepared()
             self._publisher.begin(run)
-            done, changed = len(self._state.record), self._order["changed"]
-            self.tell("begun", epochs=self._publisher.epochs, done=done, weights=changed)
+            self.tell("begun", epochs=self._publisher.epochs, done=len(self._state.record), **self._turned(run))
             run, status = self._steps(run)
             self._publisher.publish(self._state)
             self._keep(run, status)
@@ -93,10 +93,7 @@ class Worker:
         recipe, weights = asked.customised(), self._order["changed"]
         saved = self._folder / STATE
         if saved.exists():  # only this process writes there
-            text, self._state = pickle.loads(saved.read_bytes())
-            file = self._folder / RECIPE
-            _write(file, text)
-            recipe = recipes.read(file)
+            recipe, self._state = pickle.loads(saved.read_bytes())
         elif weights:
             recipe, weights = recipes.customise(recipe, **weights), {}
         with pixels_allowed(self._order["pixels"]):
@@ -104,8 +101,17 @@ class Worker:
             run = prepare(job)
         if weights:
             run = steer(run, self._state, **weights)
-            self._save_if_there_is_room(run)  # before the server forgets them
+        if self._order["changed"]:
+            self._take(run, self._order["changed"])
         return run
+
+    def _take(self, run: Run, weights: dict[str, float]) -> None:
+        """Save a run that has other weights now: only then the server may forget them."""
+        self._taken = weights if self._save_if_there_is_room(run) else {}
+
+    def _turned(self, run: Run) -> dict[str, Any]:
+        """What the server is told of the weights that a run has taken."""
+        return {"weights": self._taken, "turns": len(run.recipe.changes)}
 
     def _steps(self, run: Run) -> tuple[Run, str]:
         """Take the steps that are left; gives the run, as it was steered, and how it ended: PAUSED, or a Result's status."""
@@ -117,8 +123,9 @@ class Worker:
                 if weights and state.status == "running":
                     run, steered = steer(run, state, **weights), True
                     self._publisher.begin(run)
-                    self._save_if_there_is_room(run)
-                    self.tell("steered", weights=weights)
+                    self._publisher.publish(state, moment=False)
+                    self._take(run, weights)
+                    self.tell("steered", **self._turned(run))
                 if halt and state.status == "running":
                     return run, halt
                 if steered:
@@ -166,7 +173,7 @@ class Worker:
     def save(self, run: Run) -> None:
         """Write what the run goes on from: its recipe, as it was steered, and its State."""
         with written_whole(self._folder / STATE) as file:
-            pickle.dump((recipes.as_toml(run.recipe), self._state), file)
+            pickle.dump((run.recipe, self._state), file)
         self._saved = time.monotonic()
         self.tell("saved")
 

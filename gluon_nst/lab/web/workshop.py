@@ -87,7 +87,7 @@ class Workshop:
         expected, before = ticket.left, ticket.seconds
         self.put(ticket, WORKING)
         ended: dict[str, Any] = {}
-        how = "before it began"
+        how, worker = "before it began", None
         try:
             worker = await WorkerProcess.start(self._store.of_ticket(ticket), self._order_of(ticket), self.threads)
             self._at_work[ticket.id] = worker
@@ -104,17 +104,19 @@ class Workshop:
         except Exception as error:  # whatever it is, the line goes on
             ended = {"status": "failed", "note": f"its process did not start: {reason(error)}"}
         finally:
+            if worker:
+                worker.kill()  # where it has not ended, nobody listens any more
             self._at_work.pop(ticket.id, None)
             self._early.pop(ticket.id, None)
             del self._working[ticket.id]
-            halted = self._halted.pop(ticket.id, "")
+            halted = self._halted.pop(ticket.id, None)
         took = ticket.seconds - before
         self._line.refund(ticket.student, expected - took)
         if not ended:
             self.put(ticket, LOST, f"the process of this run ended {how}; it can go on from where it was last saved")
-        elif self._open or ended["status"] != PAUSED:
-            self.put(ticket, ended["status"], ended["note"] or halted)
-        else:  # it goes on when the lab does
+        elif self._open or ended["status"] != PAUSED or halted is not None:
+            self.put(ticket, ended["status"], ended["note"] or halted or "")
+        else:  # nobody has paused it: it goes on when the lab does
             self.put(ticket, WORKING, ticket.note)
         if ended.get("status") in _FINISHED:
             self._store.forget_state(ticket)
@@ -123,12 +125,11 @@ class Workshop:
 
     def _hear(self, ticket: Ticket, said: dict[str, Any]) -> None:
         """What a process says of its run."""
-        for name in ("epochs", "done", "share", "seconds", "shown", "pictured"):
+        for name in ("epochs", "done", "share", "seconds", "shown", "turns", "pictured"):
             if name in said:
                 setattr(ticket, name, said[name])
         taken = said.get("weights", {})
         ticket.weights = {name: weight for name, weight in ticket.weights.items() if taken.get(name) != weight}
-        ticket.steered = ticket.steered or bool(taken)
         ticket.note = said.get("note", ticket.note)
         if said["is"] in ("begun", "steered", "saved"):  # as much as the run goes on from is known of it then
             self.put(ticket, ticket.status, ticket.note)

@@ -3,7 +3,7 @@
 import { announce, ask, byId, careful, data, make, put, say } from "./common.js";
 import { inWords } from "./curve.js";
 import { fillForm, weightsOf } from "./form.js";
-import { hideRun, showRun, shownRun, version } from "./run.js";
+import { forgetHalting, hideRun, showRun, shownRun, version } from "./run.js";
 import { statusOf } from "./words.js";
 
 const runs = new Map();
@@ -16,12 +16,12 @@ const picture = (run) =>
 function card(run) {
   const title = `${run.asked.recipe}, ${run.asked.side}`;
   const named = (text) => `${text}: ${title}, ${statusOf(run)}`;
-  const button = (name, text) => make("button", { type: "button", class: "quiet", "data-do": name, "data-run": run.id, "aria-label": named(text) }, text);
+  const button = (name, text) => make("button", { type: "button", class: "quiet", "data-do": name, "data-key": name, "data-run": run.id, "aria-label": named(text) }, text);
   const id = `compare-${run.id}`;
-  const choose = make("label", { for: id }, make("input", { type: "checkbox", id, "data-do": "compare", "data-run": run.id, "aria-label": named(say("choose")) }), say("choose"));
+  const choose = make("label", { for: id, "data-key": "choose" }, make("input", { type: "checkbox", id, "data-do": "compare", "data-run": run.id, "aria-label": named(say("choose")) }), say("choose"));
   return make(
     "li", { class: run.id === shownRun() ? "open" : "", "data-key": run.id }, picture(run),
-    make("div", { class: "about" }, make("p", {}, make("strong", {}, title)), make("p", { class: "hint" }, statusOf(run)),
+    make("div", { class: "about", "data-key": "about" }, make("p", {}, make("strong", {}, title)), make("p", { class: "hint" }, statusOf(run)),
       make("div", { class: "controls" }, button("open", say("open")), button("again", say("again")),
         ...(run.status === "working" ? [] : [button("remove", say("remove"))]), choose)),
   );
@@ -74,6 +74,7 @@ async function showCompared() {
 
 /** Take in what the server has told: the runs that are another, those that are gone, and whether that is all there is. */
 export async function hear({ runs: fresh, gone, all }) {
+  if (all) forgetHalting();
   if (all) gone = [...runs.keys()].filter((id) => !fresh.some((run) => run.id === id));
   if (gone.includes(shownRun())) hideRun();
   for (const run of fresh) runs.set(run.id, run);
@@ -99,6 +100,7 @@ const DO = {
   again: (run) => fillForm(run),
   remove: async (run) => {
     await ask("DELETE", `runs/${run.id}`);
+    byId("gallery").focus();
     announce(say("removed"));
   },
 };
@@ -121,5 +123,6 @@ export function makeGallery() {
     compared.clear();
     showCards();
     byId("compared").hidden = true;
+    byId("gallery").focus();
   });
 }

@@ -14,10 +14,15 @@ let steering = false; // whether somebody has a hand on the sliders
 
 let halting = ""; // how the run has been told to halt
 
+/** Forget what the run was told: the lab has been opened again, and has forgotten it too. */
+export function forgetHalting() {
+  halting = "";
+}
+
 export const shownRun = () => run?.id;
 
-/** What makes the address of a picture of a run another: it has gone on since, or come further. */
-export const version = (each) => `${Math.round(each.since)}-${each.shown}`;
+/** What makes the address of a picture or a curve of a run another: it has gone on since, come further, or been steered. */
+export const version = (each) => `${Math.round(each.since)}-${each.shown}-${each.turns}`;
 
 /** The weights of the losses of a run as they are now. */
 function weightsNow() {
@@ -51,7 +56,7 @@ function compare() {
 async function showCurve() {
   const of = run.id;
   const found = await ask("GET", `runs/${of}/curve?v=${version(run)}`);
-  if (of !== run.id) return;
+  if (of !== run?.id) return;
   curve = found;
   draw(byId("curve"), curve);
   const along = byId("along");
@@ -72,14 +77,19 @@ function showDownloads() {
   const links = ["picture", "record", "recipe", "losses"].map((what) =>
     make("a", { class: "button", href: `runs/${run.id}/${what}?download=1`, download: true }, say(`download_${what}`)));
   if (run.film === "made") links.push(make("a", { class: "button", href: `runs/${run.id}/film?download=1`, download: true }, say("film_made")));
-  else links.push(make("button", { type: "button", id: "film-make", disabled: run.film === "making" }, say(run.film === "making" ? "film_making" : "film_make")));
+  else links.push(make("button", { type: "button", id: "film-make", "aria-disabled": run.film === "making" }, say(run.film === "making" ? "film_making" : "film_make")));
+  if (!["", "making", "made"].includes(run.film)) links.push(make("span", { class: "hint" }, run.film)); // why there is none
+  const focused = document.activeElement?.id === "film-make";
   put(byId("downloads"), ...links);
+  if (focused && run.film === "made") byId("downloads").lastElementChild.focus();
   put(byId("film"), ...(run.film === "made" ? [make("img", { src: `runs/${run.id}/film?v=${version(run)}`, alt: say("film_label") })] : []));
 }
 
 async function showCode() {
   if (!byId("code").open) return;
-  const { command, python } = await ask("GET", `runs/${run.id}/program`);
+  const of = run.id;
+  const { command, python } = await ask("GET", `runs/${of}/program`);
+  if (of !== run?.id) return;
   byId("code-command").textContent = command;
   byId("code-python").textContent = python;
   const names = [...new Set([run.asked.content, ...run.asked.styles.map(([name]) => name)])];
@@ -121,10 +131,10 @@ export async function showRun(each) {
     compare();
   } else if (before !== run.status) announce(byId("status").textContent);
   if (another || before !== run.status) await showCode();
-  const now = `${run.id} ${run.shown} ${run.status} ${run.steered}`;
-  if (now !== drawn && run.shown) {
-    drawn = now;
+  const now = run && `${run.id} ${version(run)} ${run.status}`;
+  if (run?.shown && now !== drawn) {
     await showCurve();
+    drawn = now;
   }
 }
 
@@ -143,8 +153,9 @@ function markHalting() {
 
 const tell = (command, announced) => careful(async () => {
   if (halting === command || halting === "stop") return;
-  await ask("POST", `runs/${run.id}`, { do: command });
-  if (run.status !== "working" || !announced) return;
+  const of = run.id;
+  await ask("POST", `runs/${of}`, { do: command });
+  if (of !== run?.id || run.status !== "working" || !announced) return;
   halting = command;
   markHalting();
   announce(say(announced));
@@ -161,7 +172,7 @@ export function makeRun() {
   addEventListener("resize", () => draw(byId("curve"), curve));
   byId("code").addEventListener("toggle", careful(showCode));
   byId("downloads").addEventListener("click", careful(async (event) => {
-    if (event.target.id === "film-make") await ask("POST", `runs/${run.id}/film`, {});
+    if (event.target.id === "film-make" && run.film !== "making") await ask("POST", `runs/${run.id}/film`, {});
   }));
   byId("steer-apply").addEventListener("click", careful(async () => {
     const weights = sliders.values(weightsNow());
