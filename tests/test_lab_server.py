@@ -425,6 +425,21 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(own_lab):
     assert after["done"] >= before["done"]
 
 
+def test_a_run_that_was_paused_as_the_lab_closed_stays_paused(own_lab):
+    student = Student(own_lab)
+    name = student.start(**LONG)
+    student.wait(name, "working", until=lambda run: run["done"] > 5)
+    student.post(f"runs/{name}", {"do": "weights", "weights": {"tv_weight": 2.0}})
+    student.post(f"runs/{name}", {"do": "pause"})
+    assert own_lab.close(signal.SIGTERM) == 130
+    own_lab.open()
+    run = student.runs()[name]
+    assert run["status"] == "paused" and run["goes_on"]
+    student.post(f"runs/{name}", {"do": "go on"})
+    student.wait(name, "working", until=lambda now: now["done"] > run["done"] and now["steered"])
+    assert student.runs()[name]["weights"] == {}
+
+
 def test_what_nobody_comes_for_is_removed(converted, tmp_path):
     folder = tmp_path / "lab"
     with Lab(folder, "--weights", converted) as lab:
