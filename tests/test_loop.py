@@ -405,7 +405,7 @@ def test_a_recipe_for_caffes_scale_says_so_where_the_trunk_is_of_another(run):
 def test_each_file_is_decoded_once(content, weights_file, monkeypatch):
     opened = []
     decode = Image.open
-    monkeypatch.setattr(Image, "open", lambda file: opened.append(file) or decode(file))
+    monkeypatch.setattr(Image, "open", lambda file, **options: opened.append(file) or decode(file, **options))
     nst.transfer(content, content, init="content", epochs=1, sizes=[(32, 48), (48, 64)], weights=str(weights_file))
     assert len(opened) == 2  # as content and as style: once each
 
