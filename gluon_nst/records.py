@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Iterator, Mapping, NamedTuple
 
+FINISHED = ("complete", "settled")
+"""The statuses of a run that came to its end."""
+
 
 class Losses(Mapping[str, float]):
     """The weighted losses of a composite by name: `content/conv4_4`, `style/conv1_1`, `tv`.

@@ -17,9 +17,9 @@ from gluon_nst.files import written_whole
 from gluon_nst.images import write_image
 from gluon_nst.provenance import Provenance, as_text, key
 from gluon_nst.recipes import Recipe
-from gluon_nst.records import Epoch
+from gluon_nst.records import FINISHED, Epoch
 from gluon_nst.run import Run
-from gluon_nst.state import FINISHED, State
+from gluon_nst.state import State
 
 LOSSES = ("stage", "epoch", "content", "style", "tv", "total", "lr", "seconds")
 """The columns of a file of losses."""

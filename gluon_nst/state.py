@@ -25,9 +25,6 @@ NDArray = Any
 Develop = Callable[[NDArray, int], Tuple[NDArray, Image.Image]]
 """Of a composite (1 × 3 × h × w, standardised) of the stage of that number: what is in the frame, and its picture."""
 
-FINISHED = ("complete", "settled")
-"""The statuses of a run that came to its end."""
-
 SETTLING = 10
 """Epochs over which a recipe's `tolerance` is measured."""
 

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +18,12 @@ from PIL import Image
 
 SHALLOW = ["--content-layers", "conv1_1", "--style-layers", "conv1_1"]
 """Options for a network that takes no time."""
+
+
+def namespace(kind):
+    """The command that runs another in a namespace of a kind (-m: mounts, -n: network) of its own, or nothing where none can be made."""
+    ways = (["unshare", f"-{kind}"], ["unshare", f"-r{kind}"])
+    return next((way for way in ways if subprocess.run([*way, "true"], capture_output=True).returncode == 0), [])
 
 
 def ended(capfd, *arguments):

@@ -11,7 +11,7 @@ from gluon_nst import machine
 
 import pytest
 
-from commands import command_line, ended
+from commands import command_line, ended, namespace
 
 CORES = machine.physical_cores()
 
@@ -113,9 +113,8 @@ def test_a_disk_on_which_nothing_can_be_written_is_a_fault(doctor):
 
 @pytest.mark.slow
 def test_a_really_full_disk_is_a_fault(doctor, tmp_path):
-    ways = (["unshare", "-m"], ["unshare", "-rm"])
-    way = next((way for way in ways if subprocess.run([*way, "true"], capture_output=True).returncode == 0), None)
-    if way is None:
+    way = namespace("m")
+    if not way:
         pytest.skip("no namespace to mount a small disk in")
     small = (
         f"mount -t tmpfs -o size=16k tmpfs {tmp_path} && cd {tmp_path} && (cat /dev/zero > full || true) 2>/dev/null"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
-from typing import Any, NoReturn, Sequence
+from typing import Any, Callable, NoReturn, Sequence
 
 from gluon_nst import __doc__ as description
 from gluon_nst.cli.options import add_options, parser_of, style_settings, variable, varied
@@ -107,10 +108,20 @@ def _add_watching(parser: Parser) -> None:
     add("--show", action="store_true", help="show the run in a window, where there is a screen")
 
 
-def _interval_of_epochs(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of epochs of at least 1")
-    return int(text)
+def _whole_number(what: str, most: float = math.inf) -> Callable[[str], int]:
+    """What reads a whole number from 1 to `most`; `what` says in words what that is."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or not 1 <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+        return int(text)
+
+    return parse
+
+
+_interval_of_epochs = _whole_number("a number of epochs of at least 1")
+_count = _whole_number("a number of at least 1")
+_port = _whole_number("a port from 1 to 65535", 65535)
 
 
 # -- many runs --------------------------------------------------------------------------------------------------------
@@ -200,18 +211,6 @@ def _lab(parser: Parser) -> None:
     for limit in settings(Limits):
         said = f"{limit.help} (default: {limit.default})"
         limits.add_argument(f"--max-{limit.name}", type=parser_of(limit), metavar=limit.rule.metavar, help=said)
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to 65535")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
-    return int(text)
 
 
 def _hours(text: str) -> float:

@@ -100,6 +100,11 @@ class Answer(RequestHandler):
         """Answer with a page."""
         self.render(page, text=self.settings["words"], **values)
 
+    def told(self, **values: Any) -> str:
+        """JSON that stands in a page, for its scripts: `values`, the page's words, and its token against forged requests."""
+        told = {**values, "texts": self.settings["words"], "xsrf": self.xsrf_token.decode()}
+        return json.dumps(told).replace("<", "\\u003c")  # so that nothing in it can end the element
+
     def file(self, path: Path, kind: str, download: str = "") -> None:
         """Answer with a file of the lab's, of that kind, to be kept under the name `download` where there is one."""
         try:

@@ -19,7 +19,7 @@ from gluon_nst.lab.web.store import (
     RECIPE,
     RECORD,
 )
-from gluon_nst.lab.web.tickets import Full, Missing, Student, Ticket
+from gluon_nst.lab.web.tickets import HALTS, Full, Missing, Student, Ticket
 from gluon_nst.lab.web.views import view
 
 FILES = {
@@ -48,8 +48,7 @@ class Home(Answer):
             self.redirect(f"join?{self.request.query}" if self.request.query else "join")
             return
         student = student or self.admit("")
-        data = {**self.settings["controls"], "texts": self.settings["words"], "xsrf": self.xsrf_token.decode()}
-        self.show("lab.html", student=student, data=json.dumps(data).replace("<", "\\u003c"))
+        self.show("lab.html", student=student, data=self.told(**self.settings["controls"]))
 
 
 class Join(Answer):
@@ -87,15 +86,15 @@ class Events(Answer):
         student = self.student()
         if student.listening >= _STREAMS:
             raise Full("you have the lab open many times; close some of its pages")
-        told: dict[str, str] = {}
+        told: dict[str, dict[str, Any]] = {}
         first = True
 
         def news() -> str:
             nonlocal first
             student.seen = time.time()
             expected = self.lab.workshop.expected()
-            now = {name: json.dumps(view(ticket, expected)) for name, ticket in student.tickets.items()}
-            fresh = [json.loads(text) for name, text in now.items() if told.get(name) != text]
+            now = {name: view(ticket, expected) for name, ticket in student.tickets.items()}
+            fresh = [each for name, each in now.items() if told.get(name) != each]
             gone = [name for name in told if name not in now]
             told.clear()
             told.update(now)
@@ -159,7 +158,7 @@ class RunOf(Answer):
         """POST /runs/NAME: {"do": "pause", "stop" or "go on"}, or {"do": "weights", "weights": {…}}."""
         student, values = self.student(), self.asked_json()
         command = values.get("do") if isinstance(values, dict) else None
-        if command in ("pause", "stop"):
+        if command in HALTS:
             self.lab.halt(student, name, command)
         elif command == "go on":
             self.lab.go_on(student, name)

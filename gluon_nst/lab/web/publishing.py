@@ -66,7 +66,7 @@ class Publisher(Observer):
         if not state.record:
             return
         try:
-            picture = flat(state.picture(self._run))
+            picture = state.picture(self._run)
             write_image(picture, self._folder / LATEST)
             if moment:
                 self._keep(picture, len(state.record))
@@ -110,14 +110,6 @@ class Publisher(Observer):
             ],
             "moments": [done for done in kept if done <= len(record)],
         }
-
-
-def flat(picture: Image.Image) -> Image.Image:
-    """The picture as a JPEG has it: on white where it is transparent."""
-    if picture.mode != "RGBA":
-        return picture
-    white = Image.new("RGBA", picture.size, "white")
-    return Image.alpha_composite(white, picture).convert("RGB")
 
 
 def _short(loss: float) -> float:

@@ -51,8 +51,7 @@ class Teacher(ForTeachers):
         elif not self.is_teacher():
             self.show("teacher_in.html", wrong=self.settings["words"]["join_wrong"] if token else "")
         else:
-            data = {"texts": self.settings["words"], "xsrf": self.xsrf_token.decode()}
-            self.show("teacher.html", data=json.dumps(data).replace("<", "\\u003c"))
+            self.show("teacher.html", data=self.told())
 
     def post(self) -> None:
         """POST /teacher: token."""

@@ -15,7 +15,9 @@ WAITING, WORKING, PAUSED, LOST = "waiting", "working", "paused", "lost"
 
 MAKING = "making"
 """A film that is not there yet."""
-GOES_ON = (PAUSED, "interrupted", LOST)
+HALTS = {"pause": PAUSED, "stop": "interrupted"}
+"""The commands that halt a run, and the statuses that it has then."""
+GOES_ON = (*HALTS.values(), LOST)
 """The statuses of a run that can go on."""
 ACTIVE = (WAITING, WORKING)
 

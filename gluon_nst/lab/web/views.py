@@ -25,7 +25,7 @@ def view(ticket: Ticket, expected: dict[str, tuple[int, float]]) -> dict[str, An
         "shown": ticket.shown,
         "share": round(ticket.share, 3),
         "seconds": ticket.seconds,
-        "weights": ticket.weights,
+        "weights": dict(ticket.weights),
         "steered": ticket.steered,
         "turns": ticket.turns,
         "pictured": ticket.pictured and ticket.status not in (WAITING, WORKING),

@@ -27,12 +27,13 @@ from gluon_nst.job import Job
 from gluon_nst.lab.web.asked import Asked
 from gluon_nst.lab.web.publishing import Publisher
 from gluon_nst.lab.web.store import LOSSES, PICTURE, RECIPE, RECORD, STATE
-from gluon_nst.lab.web.tickets import GOES_ON, LOST, NO_ROOM, PAUSED
+from gluon_nst.lab.web.tickets import GOES_ON, HALTS, LOST, NO_ROOM
 from gluon_nst.loop import steps
 from gluon_nst.provenance import as_text
+from gluon_nst.records import FINISHED
 from gluon_nst.result import Result
 from gluon_nst.run import Run, prepare
-from gluon_nst.state import FINISHED, State
+from gluon_nst.state import State
 from gluon_nst.steering import steer
 
 _SAVED_EVERY = 10.0
@@ -150,7 +151,7 @@ class Worker:
             if command.get("do") == "weights":
                 weights.update(command["weights"])
             elif command.get("do") == "stop" or (command.get("do") == "pause" and not halt):
-                halt = {"pause": PAUSED, "stop": "interrupted"}[command["do"]]
+                halt = HALTS[command["do"]]
 
     def _follow(self, run: Run, state: State) -> None:
         self._publisher.state(state)

@@ -11,12 +11,11 @@ from gluon_nst.lab.web.expectation import Expectation
 from gluon_nst.lab.web.line import Line
 from gluon_nst.lab.web.processes import WorkerProcess
 from gluon_nst.lab.web.store import Store
-from gluon_nst.lab.web.tickets import LOST, PAUSED, WAITING, WORKING, Ticket
+from gluon_nst.lab.web.tickets import HALTS, LOST, PAUSED, WAITING, WORKING, Ticket
+from gluon_nst.records import FINISHED
 
 _PATIENCE = 60
 """Seconds that the runs at work may take to save what they have come to, when the lab ends."""
-_ENDED = {"pause": PAUSED, "stop": "interrupted"}
-_FINISHED = ("complete", "settled")
 
 
 class Workshop:
@@ -118,7 +117,7 @@ class Workshop:
             self.put(ticket, ended["status"], ended["note"] or halted or "")
         else:  # nobody has paused it: it goes on when the lab does
             self.put(ticket, WORKING, ticket.note)
-        if ended.get("status") in _FINISHED:
+        if ended.get("status") in FINISHED:
             self._store.forget_state(ticket)
             if before == 0:
                 self.expectation.learn(ticket.expected, took)
@@ -152,7 +151,7 @@ class Workshop:
         """A ticket is to `pause`, or to `stop`, as soon as its epoch is done."""
         if ticket.status == WAITING and ticket.id in self._waiting:
             self.leave(ticket)
-            self.put(ticket, _ENDED[how], note)
+            self.put(ticket, HALTS[how], note)
         else:
             self._halted[ticket.id] = note
             self.tell(ticket, do=how)
