@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
+import threading
+from pathlib import Path
 from typing import Any
 
+from gluon_nst.checkpoint import carry_out_kept
 from gluon_nst.errors import NSTError, reason
-from gluon_nst.loop import carry_out
+from gluon_nst.loop import Halt, carry_out, never
 from gluon_nst.machine.system import other_python
 from gluon_nst.observer import Observer, Observers
 from gluon_nst.result import Result
@@ -21,28 +25,37 @@ from gluon_nst.run import Run
 from gluon_nst.state import State
 
 
-def carry_out_apart(run: Run, observer: Observer | None = None) -> Result:
+def carry_out_apart(
+    run: Run, observer: Observer | None = None, folder: str | Path | None = None, halt: Halt = never
+) -> Result:
     """`loop.carry_out` in another process. Errors are as there, and NSTError where the process was ended.
 
     The `observer` hears of its epochs; the pictures along the way stay in the other process. Whatever ends this function ends
-    that process, and what it was at is lost.
+    that process. What it was at is kept where there is a `folder` for its checkpoint, from which it goes on.
     """
     state, observer = State(), Observers.of(observer)
     observer.begin(run)
+    halted = False
     command = other_python("gluon_nst.apart", "answer")
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as other:
         assert other.stdin and other.stdout
         try:
             with other.stdin:
-                pickle.dump(run, other.stdin)
+                pickle.dump((run, folder), other.stdin)
             while True:
                 kind, value = pickle.load(other.stdout)
                 if kind == "result":
                     return value
                 if kind == "error":
                     raise value
+                if kind == "note":
+                    observer.note(value)
+                    continue
                 state.record.append(value)
                 observer.state(state)
+                if halt() and not halted:
+                    halted = True
+                    other.terminate()  # it ends when its epoch is done
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
             status = other.wait()
             ended = f"by signal {-status}; was there memory enough?" if status < 0 else f"with status {status}"
@@ -57,6 +70,9 @@ class _Reporter(Observer):
     def __init__(self, put: Any) -> None:
         self._put = put
 
+    def note(self, line: str) -> None:
+        self._put("note", line)
+
     def state(self, state: State) -> None:
         self._put("epoch", state.record[-1])
 
@@ -70,10 +86,16 @@ def answer() -> None:
         pickle.dump((kind, value), answers)
         answers.flush()
 
+    asked = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: asked.set())
     try:
-        run = pickle.load(sys.stdin.buffer)
+        run, folder = pickle.load(sys.stdin.buffer)
         run.check_memory()  # anew: what the other process has this one can't have
-        put("result", carry_out(run, _Reporter(put)))
+        reporter = _Reporter(put)
+        if folder:
+            put("result", carry_out_kept(run, reporter, folder, asked.is_set))
+        else:
+            put("result", carry_out(run, reporter, halt=asked.is_set))
     except NSTError as error:
         put("error", type(error)(str(error)))
     except Exception as error:  # MXNet's own

@@ -81,11 +81,14 @@ def shipped(path: str) -> Path:
 
 
 @contextlib.contextmanager
-def placed_whole(path: str | Path) -> Iterator[str]:
-    """Give the path of an empty file beside `path`, which is renamed into its place when the block ends without an error."""
+def placed_whole(path: str | Path, sync: bool = False) -> Iterator[str]:
+    """Give the path of an empty file beside `path`, which is renamed into its place when the block ends without an error.
+
+    With `sync` it is on the disk then, and outlives a power cut.
+    """
     path = given(path)
     try:
-        with _placed_whole(path) as temporary:
+        with _placed_whole(path, sync) as temporary:
             yield temporary
     except OSError as error:
         raise NSTError(
@@ -94,7 +97,7 @@ def placed_whole(path: str | Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _placed_whole(path: Path) -> Iterator[str]:
+def _placed_whole(path: Path, sync: bool) -> Iterator[str]:
     # The name ends as that of `path` does: some writers go by it.
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
     os.close(descriptor)
@@ -103,17 +106,30 @@ def _placed_whole(path: Path) -> Iterator[str]:
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)  # mkstemp's 0600 would hide the file from everyone else
+        if sync:
+            _sync(temporary)
         os.replace(temporary, path)
+        if sync:
+            _sync(path.parent)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
 
 
+def _sync(path: str | Path) -> None:
+    """Have what was written to a file, or the names in a folder, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextlib.contextmanager
-def written_whole(path: str | Path, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]:
-    """Open a file beside `path`, and rename it into place when the block ends without an error."""
-    with placed_whole(path) as temporary, open(temporary, mode, **options) as file:
+def written_whole(path: str | Path, mode: str = "wb", sync: bool = False, **options: Any) -> Iterator[IO[Any]]:
+    """Open a file beside `path`, and rename it into place when the block ends without an error; `sync` is as in `placed_whole`."""
+    with placed_whole(path, sync) as temporary, open(temporary, mode, **options) as file:
         yield file
 
 

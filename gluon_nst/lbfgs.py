@@ -6,7 +6,7 @@ takes on some processors; this takes 8, and no more evaluations.
 
 from __future__ import annotations
 
-from typing import Iterator, NamedTuple
+from typing import Any, Iterator, Mapping, NamedTuple
 
 import numpy as np
 
@@ -31,20 +31,21 @@ def _product(a: Array, b: Array) -> float:
 class _Narrow:
     """Values in bfloat16, the upper half of a float32: half the memory, and exact enough for the steps that are remembered."""
 
-    def __init__(self, count: int) -> None:
-        self._halves = np.empty(count, np.uint16)
+    def __init__(self, halves: Array) -> None:
+        self.halves = halves
+        """uint16."""
 
     def write(self, a: Array, b: Array) -> None:
         """Keep `a - b`, rounded to the nearest even."""
         for piece in _pieces(a.size):
             bits = (a[piece] - b[piece]).view(np.uint32)
             bits += 0x7FFF + ((bits >> 16) & 1)
-            self._halves[piece] = bits >> 16
+            self.halves[piece] = bits >> 16
 
     def pieces(self) -> Iterator[tuple[slice, Array]]:
         """Where the values are, some at a time, and they themselves in float32."""
-        for piece in _pieces(self._halves.size):
-            bits = self._halves[piece].astype(np.uint32)
+        for piece in _pieces(self.halves.size):
+            bits = self.halves[piece].astype(np.uint32)
             bits <<= 16
             yield piece, bits.view(np.float32)
 
@@ -66,6 +67,10 @@ class _Remembered(NamedTuple):
     change: _Narrow
     inverse: float
     square: float
+
+
+_EVOLVES = ("from_x", "from_gradient", "direction", "from_loss", "slope", "length", "shortenings")
+"""What evolves beside `x`, the remembered steps, and whether it has settled."""
 
 
 class LBFGS:
@@ -126,6 +131,26 @@ class LBFGS:
         self.x[...] = self.reached
         self._pairs, self._from_loss, self.settled = [], None, False
 
+    def as_tree(self) -> dict[str, Any]:
+        """All that evolves: numbers, and the arrays themselves."""
+        pairs = [{**pair._asdict(), "step": pair.step.halves, "change": pair.change.halves} for pair in self._pairs]
+        return {
+            "x": self.x,
+            "pairs": pairs,
+            **{name: getattr(self, f"_{name}") for name in _EVOLVES},
+            "settled": self.settled,
+        }
+
+    def restore(self, tree: Mapping[str, Any]) -> None:
+        """Go on from what `as_tree` of one with the same settings gave, at the same `x`."""
+        for name in _EVOLVES:
+            setattr(self, f"_{name}", tree[name])
+        self.settled = tree["settled"]
+        self._pairs = [
+            _Remembered(**{**pair, "step": _Narrow(pair["step"]), "change": _Narrow(pair["change"])})
+            for pair in tree["pairs"]
+        ]
+
     def _shorten(self, loss: float, before: float) -> None:
         """Go back to the minimum of the parabola through what is known of the step; after some of them, begin anew."""
         self._shortenings += 1
@@ -167,7 +192,7 @@ class LBFGS:
     def _remember(self, gradient: Array) -> None:
         """Remember the step that was made, in the place of the oldest."""
         places = self._pairs.pop(0)[:2] if len(self._pairs) == self._history_size else None
-        step, change = places or (_Narrow(self.x.size), _Narrow(self.x.size))
+        step, change = places or (_Narrow(np.empty(self.x.size, np.uint16)), _Narrow(np.empty(self.x.size, np.uint16)))
         step.write(self.x.reshape(-1), self._from_x.reshape(-1))
         change.write(gradient.reshape(-1), self._from_gradient.reshape(-1))
         curvature, square = 0.0, 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Generator, Iterable
+from typing import Any, Callable, Generator, Iterable
 
 from mxnet import MXNetError
 
@@ -37,6 +37,7 @@ def steps(job: Job | Run, state: State | None = None) -> Generator[State, None, 
     stages = run.recipe.stages
     stage = stages[0]
     state.go_on(run.provenance, len(stages))
+    state.plans = state.plans or [run.plan(stage) for stage in stages]
     begun = time.perf_counter() - state.seconds
     try:
         net = run.net()
@@ -74,7 +75,9 @@ def _objective(run: Run, state: State, stage: Stage, net: Any) -> Objective:
     number, epoch = len(state.images) + 1, state.epoch if state.optimiser else 0
     recipe, statistic = run.recipe.at(number, epoch), style_statistic(run.recipe)
     release_memory()  # of the stage before
-    plan = run.plan(stage)
+    plan = state.plans[number - 1]
+    if plan.needed > run.allowed_memory:  # others have taken some of it meanwhile
+        plan = run.plan(stage)
     targets = targets_of(run, stage, net, statistic, plan)
     release_memory()  # what the features of whole pictures took
     if state.optimiser is None:
@@ -90,15 +93,27 @@ def _objective(run: Run, state: State, stage: Stage, net: Any) -> Objective:
     return Objective(net, state.optimiser.X, *known, recipe, statistic, targets.guides, plan.parts)
 
 
-def carry_out(run: Run, observer: Observer | None = None, state: State | None = None) -> Result:
+Halt = Callable[[], bool]
+"""Whether a run is to stop now, between two epochs."""
+
+
+def never() -> bool:
+    """The Halt of a run that is to come to its end."""
+    return False
+
+
+def carry_out(run: Run, observer: Observer | None = None, state: State | None = None, halt: Halt = never) -> Result:
     """Take all the steps of a run, or those that are left to do in `state`, while an observer follows; gives its Result.
 
-    The observer's `end` is left to the caller, who may have to keep the result first.
+    Where `halt` says so after an epoch, the run stops there. The observer's `end` is left to the caller, who may have to keep the
+    result first.
     """
     state, observer = State() if state is None else state, Observers.of(observer)
     observer.begin(run)
     for _ in steps(run, state):
         observer.state(state)
+        if halt():
+            break
     return Result.of(run, state)
 
 

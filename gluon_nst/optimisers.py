@@ -6,10 +6,7 @@ what is known of it to recipes.choices.OPTIMIZERS.
 
 from __future__ import annotations
 
-import pickle
-import tempfile
-from pathlib import Path
-from typing import Any, Callable, Mapping, Protocol
+from typing import Any, Callable, Mapping, NamedTuple, Protocol, Sequence
 
 import numpy as np
 from mxnet import nd
@@ -49,8 +46,25 @@ class Optimiser(Protocol):
     def turn(self) -> None:
         """The losses have other weights from the next evaluation on."""
 
-    def hand_on(self) -> Any:
-        """What the optimiser of the next size may begin with; it can be pickled."""
+    def hand_on(self) -> Moments | None:
+        """What the optimiser of the next size may begin with."""
+
+    def as_tree(self) -> dict[str, Any]:
+        """All that evolves, in plain values and arrays, from which the class's `of_tree` makes it again."""
+
+
+class Moments(NamedTuple):
+    """Adam's: the running mean of the gradients and that of their squares, as large as the composite, and its count of steps."""
+
+    mean: NDArray
+    square: NDArray
+    steps: int
+
+
+def moments_on(device: Any, tree: Sequence[Any]) -> Moments:
+    """The Moments whose arrays are NumPy's in a `tree`."""
+    mean, square, steps = tree
+    return Moments(nd.array(mean, ctx=device), nd.array(square, ctx=device), steps)
 
 
 class Adam:
@@ -61,21 +75,25 @@ class Adam:
 
     scheduled, settled = True, False
 
-    def __init__(self, X: NDArray, recipe: Recipe, before: bytes | None = None) -> None:
-        self._limits = shown_range(recipe.pixel_unit) if recipe.clip_at == "step" else None
-        self._beta2 = recipe.beta2
-        self._begin(X)
-        if before and recipe.carry_moments:
-            self._take_over(before)
+    def __init__(self, X: NDArray, recipe: Recipe, before: Moments | None = None) -> None:
+        self._begin(X, recipe, self._resized(before, X) if before and recipe.carry_moments else None)
 
     @property
     def reached(self) -> NDArray:
         """The composite itself."""
         return self.X
 
-    def _begin(self, X: NDArray) -> None:
-        self.X, _, self._trainer = get_inits(X, X.context, 1.0, (), self._beta2)
-        self._bounds = [nd.array(limit, ctx=X.context) for limit in self._limits or ()]
+    def _begin(self, X: NDArray, recipe: Recipe, moments: Moments | None) -> None:
+        self._recipe = recipe
+        self.X, _, self._trainer = get_inits(X, X.context, 1.0, (), recipe.beta2)
+        limits = shown_range(recipe.pixel_unit) if recipe.clip_at == "step" else ()
+        self._bounds = [nd.array(limit, ctx=X.context) for limit in limits]
+        # A Trainer has its state written to files, and read from them, pickled whole: here it is used where it is.
+        (self._updater,) = self._trainer._updaters
+        if moments:
+            self._updater.states[0] = tuple(array.as_in_context(X.context) for array in moments[:2])
+            self._updater.states_synced[0] = True
+            self._trainer.optimizer.begin_num_update = self._trainer.optimizer.num_update = moments.steps
 
     def evaluate(self, objective: Callable[[], Losses]) -> Losses:
         """The losses at the composite."""
@@ -93,39 +111,47 @@ class Adam:
     def turn(self) -> None:
         """Nothing: the moments follow within some steps."""
 
-    @nd_mode
-    def hand_on(self) -> bytes:
-        """The Trainer's state: Adam's moments, and its count of steps."""
-        with tempfile.TemporaryDirectory() as folder:  # a Trainer writes its state to files only
-            path = Path(folder, "trainer")
-            self._trainer.save_states(str(path))
-            return path.read_bytes()
+    def hand_on(self) -> Moments | None:
+        """The moments; there are none before the first step."""
+        moments = self._updater.states.get(0)
+        return moments and Moments(moments[0], moments[1], self._trainer.optimizer.num_update)
 
-    def _restore(self, states: bytes) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "trainer")
-            path.write_bytes(states)
-            self._trainer.load_states(str(path))
-
-    def _take_over(self, before: bytes) -> None:
+    @staticmethod
+    def _resized(before: Moments, X: NDArray) -> Moments:
         """The moments of another size, resized as in style-transfer-pytorch; the count of steps goes on."""
-        moments, trainer = pickle.loads(before)
-        shape = self.X.shape[2:]
-        for index, (mean, square) in moments.items():
-            square = resize_channels(square, shape, "antialiased").clip(0, float("inf"))
-            moments[index] = (resize_channels(mean, shape, "bicubic"), square)
-        self._restore(pickle.dumps((moments, trainer)))
+        shape = X.shape[2:]
+        square = resize_channels(before.square, shape, "antialiased").clip(0, float("inf"))
+        return Moments(resize_channels(before.mean, shape, "bicubic"), square, before.steps)
 
-    @nd_mode
-    def __getstate__(self) -> dict[str, Any]:
-        settings = {"limits": self._limits, "beta2": self._beta2}
-        return {"X": self.X.asnumpy(), "device": self.X.context, "trainer": self.hand_on(), **settings}
+    def as_tree(self) -> dict[str, Any]:
+        """All that evolves, in plain values and arrays."""
+        return {"X": self.X, "moments": self.hand_on()}
 
+    @classmethod
     @nd_mode
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._limits, self._beta2 = state["limits"], state["beta2"]
-        self._begin(nd.array(state["X"], ctx=state["device"]))
-        self._restore(state["trainer"])
+    def of_tree(cls, tree: Mapping[str, Any], recipe: Recipe, device: Any) -> Adam:
+        """`as_tree` undone: goes on as if nothing had been."""
+        adam, moments = cls.__new__(cls), tree["moments"]
+        restored = moments_on(device, moments) if moments else None
+        adam._begin(nd.array(tree["X"], ctx=device), recipe, restored)
+        return adam
+
+    def __reduce__(self) -> Any:
+        return _restored, (type(self), plain(self.as_tree()), self._recipe, self.X.context)
+
+
+@nd_mode
+def plain(tree: Any) -> Any:
+    """A tree of values with NumPy's arrays in the place of MXNet's."""
+    if isinstance(tree, dict):
+        return {name: plain(value) for name, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [plain(value) for value in tree]
+    return tree.asnumpy() if isinstance(tree, nd.NDArray) else tree
+
+
+def _restored(kind: Any, tree: Mapping[str, Any], recipe: Recipe, device: Any) -> Optimiser:
+    return kind.of_tree(tree, recipe, device)
 
 
 _FIRST_STEP = 0.06
@@ -138,14 +164,15 @@ class LBFGS:
     scheduled = False
 
     def __init__(self, X: NDArray, recipe: Recipe, before: None = None) -> None:
+        self._begin(X.asnumpy(), recipe, X.context)
+
+    def _begin(self, x: np.ndarray, recipe: Recipe, device: Any) -> None:
         limits = shown_range(recipe.pixel_unit) if recipe.clip_at == "step" else None
         scale, _ = standardisation(recipe.pixel_unit)
         first_step = _FIRST_STEP / float(np.mean(scale))
-        self._begin(lbfgs.LBFGS(X.asnumpy(), recipe.history_size, limits, first_step), X.context)
-
-    def _begin(self, minimiser: lbfgs.LBFGS, device: Any) -> None:
-        self._minimiser, self._device = minimiser, device
-        self.X = self._array(minimiser.x)
+        self._recipe, self._device = recipe, device
+        self._minimiser = lbfgs.LBFGS(x, recipe.history_size, limits, first_step)
+        self.X = self._array(self._minimiser.x)
         self.X.attach_grad()
 
     def _array(self, x: np.ndarray) -> NDArray:
@@ -183,14 +210,22 @@ class LBFGS:
     def hand_on(self) -> None:
         """Nothing: at another size the loss has another curvature."""
 
+    def as_tree(self) -> dict[str, Any]:
+        """All that evolves, in plain values and arrays."""
+        return self._minimiser.as_tree()
+
+    @classmethod
     @nd_mode
-    def __getstate__(self) -> dict[str, Any]:
-        return {"minimiser": self._minimiser, "device": self._device}
+    def of_tree(cls, tree: Mapping[str, Any], recipe: Recipe, device: Any) -> LBFGS:
+        """`as_tree` undone: goes on as if nothing had been."""
+        optimiser = cls.__new__(cls)
+        optimiser._begin(tree["x"], recipe, device)
+        optimiser._minimiser.restore(tree)
+        return optimiser
 
-    @nd_mode
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._begin(state["minimiser"], state["device"])
+    def __reduce__(self) -> Any:
+        return _restored, (type(self), self.as_tree(), self._recipe, self._device)
 
 
-CLASSES: Mapping[str, Callable[[NDArray, Recipe, Any], Optimiser]] = {"adam": Adam, "lbfgs": LBFGS}
+CLASSES: Mapping[str, type[Adam] | type[LBFGS]] = {"adam": Adam, "lbfgs": LBFGS}
 """The classes by the names that a recipe's `optimizer` has for them."""

@@ -11,7 +11,7 @@ import mxnet
 import numpy as np
 from PIL import Image
 
-from gluon_nst.machine import bfloat16_by, threads
+from gluon_nst.machine import bfloat16_by, processor, threads
 from gluon_nst.recipes import Recipe, settings
 from gluon_nst.version import __version__
 
@@ -44,7 +44,7 @@ def provenance(recipe: Recipe, inputs: Provenance, weights: dict[str, str], seed
     }
     written.update(inputs)
     if device.device_type == "cpu":
-        written["threads"] = threads()  # other sums, in the last bit, and after many epochs another picture
+        written["threads"], written["processor"] = threads(), processor()
     if recipe.precision == "bfloat16":
         written["instructions"] = bfloat16_by(device)
     return written
@@ -55,11 +55,66 @@ def as_text(written: Provenance) -> str:
     return json.dumps(written, sort_keys=True)
 
 
+_OF_THE_MACHINE = ("versions", "threads", "instructions", "processor")
+"""What does not say what is made, but by what: it counts in the last bits, and after many epochs in the picture."""
+
+
 def key(written: Provenance) -> str:
     """A SHA-256 of what a picture is made of: recipe, inputs, parameters, seed.
 
-    Versions do not count, nor the words of a recipe, nor the threads, nor what computed bfloat16.
+    Versions do not count, nor the words of a recipe, nor the machine, nor how the picture's file was written.
     """
+    return hashlib.sha256(as_text(_made_of(written)).encode()).hexdigest()
+
+
+def _made_of(written: Provenance) -> Provenance:
     recipe = {name: value for name, value in written.get("recipe", {}).items() if name not in WORDS}
-    made = {**written, "recipe": recipe, "versions": None, "threads": None, "instructions": None}
-    return hashlib.sha256(as_text(made).encode()).hexdigest()
+    # The names that stand for nothing here were in the first pictures' keys.
+    nothing = {"versions": None, "threads": None, "instructions": None}
+    made = {name: value for name, value in written.items() if name not in (*_OF_THE_MACHINE, "file")}
+    return {**made, **nothing, "recipe": recipe}
+
+
+_INPUTS = {
+    "content_sha256": "the content picture",
+    "style_sha256": "the style picture",
+    "styles": "the style pictures, or their weights or scales",
+    "init_sha256": "the picture that it starts from",
+    "mask_sha256": "the mask",
+    "regions_sha256": "the maps of regions",
+    "flattened": "whether the content picture is flattened",
+}
+
+
+def differences(there: Provenance, here: Provenance) -> list[str]:
+    """In what the runs of two provenances differ, apart from the machine: a few words for each; none where their keys are the same."""
+    made, other = (json.loads(as_text(_made_of(each))) for each in (there, here))
+    recipes = made.pop("recipe"), other.pop("recipe")
+    said = []
+    for names, (one, two) in ((sorted({*recipes[0], *recipes[1]}), recipes), (sorted({*made, *other}), (made, other))):
+        for name in names:
+            if one.get(name) != two.get(name) and name != "sizes":  # which the recipe's stages say as well
+                told = f"{_short(one.get(name))} there, {_short(two.get(name))} here"
+                said.append(f"{_INPUTS[name]} is another" if name in _INPUTS else f"{name}: {told}")
+    return said
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"
+
+
+def other_machine(there: Provenance, here: Provenance) -> list[str]:
+    """In what the machines, and the versions of what is installed on them, differ: a few words for each."""
+    said = []
+    for name in _OF_THE_MACHINE:
+        one, two = there.get(name), here.get(name)
+        if name == "versions":
+            packages = sorted({*(one or {}), *(two or {})})
+            pairs = [(package, (one or {}).get(package), (two or {}).get(package)) for package in packages]
+        else:
+            pairs = [(name, one, two)]
+        said += [f"{what} {a} there, {b} here" for what, a, b in pairs if a != b and a is not None]
+    return said

@@ -87,12 +87,16 @@ class Run:
     def _inputs(self) -> Inputs:
         return _inputs(self.recipe, self.content, self.styles, self.start, self.mask, self.regions)
 
+    @property
+    def allowed_memory(self) -> float:
+        """The bytes that it may take, of those that are free now."""
+        return allowed_memory(self.memory, self.device)
+
     def plan(self, stage: Stage) -> Plan:
         """How a stage is computed in the memory that there is."""
-        allowed = allowed_memory(self.memory, self.device)
         # What is free may have become less since it was checked, by little: then the run is as small as can be.
         wanted = self.recipe, stage.shape, self._inputs
-        return plan(*wanted, allowed) or smallest_plan(*wanted)
+        return plan(*wanted, self.allowed_memory) or smallest_plan(*wanted)
 
     def check_seen(self) -> None:
         """Raise InputError where the mask and the regions leave nothing in a stage that its deepest style layer sees."""

@@ -11,6 +11,7 @@ from PIL import Image
 
 from gluon_nst.errors import InputError, NSTError, OutOfMemory
 from gluon_nst.machine import is_out_of_memory, nd_mode
+from gluon_nst.memory import Plan
 from gluon_nst.optimisers import Optimiser
 from gluon_nst.pixels import from_unit
 from gluon_nst.provenance import Provenance, key
@@ -63,6 +64,8 @@ class State:
     """The lowest loss of this stage, since the weights of the losses are what they are."""
     turned: int = 0
     """How long the record was when the stage began, or the weights of its losses changed: losses before that are others."""
+    plans: list[Plan] = dataclasses.field(default_factory=list)
+    """How each stage is computed, decided when the run begins: other windows round other sums, and make another picture."""
     made: Provenance | None = None
     """What the run says of itself that the state is of."""
     before: list[Provenance] = dataclasses.field(default_factory=list)
@@ -130,7 +133,7 @@ class State:
     def hand_over(self) -> None:
         """Let another job go on from here; its picture will say of both how it was made."""
         if self.made is not None:
-            self.before, self.made = [*self.before, self.made], None
+            self.before, self.made, self.plans = [*self.before, self.made], None, []
 
     def begin(self, optimiser: Optimiser) -> None:
         """A stage begins."""

@@ -34,8 +34,13 @@ def steer(
     if place in before:
         change = dataclasses.replace(before[place], **change.weights)
     # What was to change later in the job's own recipe still does.
-    recipe = dataclasses.replace(run.recipe, changes=tuple({**before, place: change}.values()))
-    steered = dataclasses.replace(run, recipe=recipe, provenance={**run.provenance, "recipe": recipe.as_dict()})
+    steered = with_changes(run, tuple({**before, place: change}.values()))
     if state.made is not None:
         state.made = steered.provenance
     return steered
+
+
+def with_changes(run: Run, changes: tuple[Change, ...]) -> Run:
+    """The run whose weights of the losses change as these say."""
+    recipe = dataclasses.replace(run.recipe, changes=changes)
+    return dataclasses.replace(run, recipe=recipe, provenance={**run.provenance, "recipe": recipe.as_dict()})

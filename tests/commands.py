@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from gluon_nst import weights
+from gluon_nst.checkpoint import carry_out_kept
 from gluon_nst.cli import main
-from gluon_nst.loop import carry_out
 from gluon_nst.objective import Objective
 
 import pytest
@@ -98,11 +98,11 @@ def started(monkeypatch):
     """The recipes of an experiment's runs, as they start."""
     recipes = []
 
-    def spy(run, observer):
+    def spy(run, *others):
         recipes.append(run.recipe)
-        return carry_out(run, observer)
+        return carry_out_kept(run, *others)
 
-    monkeypatch.setattr("gluon_nst.experiments.trials.carry_out", spy)
+    monkeypatch.setattr("gluon_nst.experiments.trials.carry_out_kept", spy)
     # What would have a process of its own runs here as well.
     monkeypatch.setattr("gluon_nst.experiments.trials.carry_out_apart", spy)
     return recipes

@@ -22,9 +22,10 @@ def test_an_interrupt_keeps_what_is_finished_and_says_how_to_go_on(experiment, s
     folder = tmp_path / "out"
     assert status == 130
     assert err == f"interrupted: 1 of 3 are done and kept in {folder}; the same command goes on from there\n"
-    assert names(folder) == ["lr=0.1.csv", "lr=0.1.png", "sheet.png"]
+    assert names(folder) == [".lr=0.2.checkpoint", "lr=0.1.csv", "lr=0.1.png", "sheet.png"]
     status, out, err = experiment("sweep", "--vary", "lr=0.1,0.2,0.3")
     assert status == 0 and err == "" and "3 of 3 pictures" in out
+    assert names(folder) == sorted(["sheet.png", *(f"lr=0.{lr}.{kind}" for lr in "123" for kind in ("csv", "png"))])
     assert [recipe.stages[0].lr for recipe in started] == [0.1, 0.2, 0.2, 0.3]
 
 
@@ -32,7 +33,7 @@ def test_an_interrupt_in_the_first_run_leaves_no_sheet(experiment, tmp_path):
     with failing(1):
         status, out, err = experiment("sweep", "--vary", "lr=0.1,0.2")
     folder = tmp_path / "out"
-    assert (status, out) == (130, "") and names(folder) == []
+    assert (status, out) == (130, "") and names(folder) == [".lr=0.1.checkpoint"]
     assert err == f"interrupted: 0 of 2 are done and kept in {folder}; the same command goes on from there\n"
 
 
@@ -62,7 +63,8 @@ def test_each_command_can_be_stopped_with_ctrl_c(content, style, converted, tmp_
     _, err = run.communicate(timeout=60)
     assert run.returncode == 130 and b"Traceback" not in err
     assert b"interrupted: 1 of 2 are done and kept in out; the same command goes on from there" in err
-    assert len(names(tmp_path / "out")) == 3 and "sheet.png" in names(tmp_path / "out")
+    checkpoint, *whole = names(tmp_path / "out")
+    assert checkpoint.endswith(".checkpoint") and len(whole) == 3 and "sheet.png" in whole
 
 
 def test_an_interrupt_while_the_sheet_is_drawn_keeps_the_cells(experiment, tmp_path, monkeypatch):

@@ -232,7 +232,7 @@ def test_a_path_in_place_of_a_name_is_refused(student):
     refused(student.post("runs", {**SMALL, "content": "nobodys"}), 404, "there is no such picture of yours")
     refused(student.post("runs", {**SMALL, "init": "/etc/passwd"}), 400, "init: '/etc/passwd' is not one of")
     name = student.start()
-    for what in ("state.pickle", "ticket.json", "errors.txt", "../../secret", "moments/../state.pickle"):
+    for what in ("state.checkpoint", "ticket.json", "errors.txt", "../../secret", "moments/../state.checkpoint"):
         assert student.get(f"runs/{name}/{what}").status_code == 404, what
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from typing import Any, Callable
 
 from mxnet import MXNetError
 
 from gluon_nst.cli import info, lab, pictures, sheets, weights
+from gluon_nst.cli.options import given_options
+from gluon_nst.cli.resuming import as_begun
 from gluon_nst.errors import NSTError, reason
 from gluon_nst.images import pixels_allowed
 from gluon_nst.recipes.rules import integer
@@ -27,8 +30,12 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, dict[str, Any]], int]] = {
 def run(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     """Do what `arguments` ask for, and give the exit status; `options` are those of them that `transfer` takes."""
     try:
-        most = getattr(arguments, "max_pixels", None)
-        with pixels_allowed(None if most is None else integer(1).check(most, "--max-pixels")):
+        with contextlib.ExitStack() as stack:
+            if arguments.command == "resume":
+                arguments = stack.enter_context(as_begun(arguments))
+                options = given_options(arguments)
+            most = getattr(arguments, "max_pixels", None)
+            stack.enter_context(pixels_allowed(None if most is None else integer(1).check(most, "--max-pixels")))
             return _COMMANDS[arguments.command](arguments, options)
     except (MXNetError, MemoryError) as error:
         raise NSTError(f"the run failed: {reason(error)}") from None

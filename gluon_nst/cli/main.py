@@ -58,6 +58,7 @@ def _list_recipes(name: str | None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     arguments = build_parser().parse_args(argv)
+    arguments.argv = list(sys.argv[1:] if argv is None else argv)
     if arguments.command == "recipes":
         return _list_recipes(arguments.recipe)
     if arguments.command in ("notebook", "doctor", "lab"):

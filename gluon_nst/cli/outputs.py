@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from pathlib import Path
-from typing import Iterable, Iterator
+from typing import Callable, Iterable, Iterator
 
-from gluon_nst.errors import InputError
+from gluon_nst.errors import InputError, NSTError
 from gluon_nst.files import check_folder, check_writable, given, place_of
 from gluon_nst.observers.progress import Say
 from gluon_nst.result import Result
@@ -38,6 +39,34 @@ def writing(folder: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"what is in {folder} is whole, the rest is not written") from None
+
+
+class Attempts:
+    """What is to be written at the end of a run, one after the other: what can't be, on a full disk for instance, keeps nothing else."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._failed: list[NSTError] = []
+
+    def write(self, write: Callable[[Path], object], path: Path, elsewhere: bool = False) -> Path:
+        """Have `write` write to `path`, or, where it can't and that is wanted, to the folder for temporary files; gives where it went."""
+        try:
+            write(path)
+        except NSTError as error:
+            self._failed.append(error)
+            if elsewhere:
+                with contextlib.suppress(NSTError, OSError):
+                    other = Path(tempfile.gettempdir(), f"{path.stem}-{os.getpid()}{path.suffix}")
+                    write(other)
+                    return other
+        return path
+
+    def end(self, advice: str = "") -> None:
+        """Raise an NSTError where something could not be written; the `advice` is what to do then."""
+        for error in self._failed[:-1]:
+            self._say(f"error: {error}")
+        if self._failed:
+            raise NSTError(f"{self._failed[-1]}{advice}")
 
 
 def place(path: Path, result: Result, say: Say) -> Path:

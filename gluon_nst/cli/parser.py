@@ -14,7 +14,7 @@ from gluon_nst.files import given
 from gluon_nst.job import Job
 from gluon_nst.lab.notebooks import NOTEBOOKS
 from gluon_nst.lab.web.limits import Limits
-from gluon_nst.recipes import PUBLISHED, SOURCES, settings
+from gluon_nst.recipes import PUBLISHED, SOURCES, recipe_settings, settings
 from gluon_nst.recipes.rules import layers
 from gluon_nst.version import __version__
 
@@ -37,6 +37,7 @@ def build_parser() -> Parser:
     for name, help, add in (
         ("chapter", "run the book's chapter, coarse to fine, and print what it prints", _chapter),
         ("render", "transfer the style of one picture to the content of another", _render),
+        ("resume", "go on with a run that is kept in a checkpoint", _resume),
         ("sweep", "vary one thing or two of a run, and lay the pictures out in a grid", _sweep),
         ("compare", "run several recipes on the same two pictures, and lay them side by side", _compare),
         ("reconstruct", "find a picture's content, or style, from noise, layer by layer", _reconstruct),
@@ -81,6 +82,27 @@ def _render(parser: Parser) -> None:
     add_options(parser)
 
 
+WEIGHTS = ("content_weight", "style_weight", "tv_weight")
+"""What a run can be steered by, as a Change has it."""
+
+
+def _resume(parser: Parser) -> None:
+    add = parser.add_argument
+    add("folder", type=_path, metavar="DIR", help="what --checkpoint was given")
+    for setting in recipe_settings():
+        if setting.name in WEIGHTS:
+            name = setting.name.replace("_", "-")
+            add(f"--{name}", type=parser_of(setting), metavar="W", help=f"{setting.help}, from here on")
+    add(
+        "--output",
+        type=_path,
+        metavar="OUT",
+        help="where the picture goes, or chapter's folder, in place of what was said",
+    )
+    add("--checkpoint", type=_path, metavar="DIR", help="keep the run there from here on, and leave the other as it is")
+    add("--quiet", action="store_true", help="no progress bar")
+
+
 def _path(text: str) -> Path:
     try:
         return given(text)
@@ -106,6 +128,12 @@ def _add_watching(parser: Parser) -> None:
     add("--save-every", type=_interval_of_epochs, metavar="N", help="keep the picture after every N epochs as well")
     add("--animate", type=_path, metavar="FILE.gif|webp|mp4", help="make a film: the composite beside its losses")
     add("--show", action="store_true", help="show the run in a window, where there is a screen")
+    help = "keep the run there, now and then; the same command, or gluon-nst resume DIR, goes on from it"
+    add("--checkpoint", type=_path, metavar="DIR", help=help)
+    help = "between two checkpoints (default: 60, or more where writing one takes long)"
+    add("--checkpoint-every", type=float, metavar="SECONDS", help=help)
+    add("--fresh", action="store_true", help="begin anew, and let go of what is in the checkpoint")
+    parser.set_defaults(resumed=None)
 
 
 def _whole_number(what: str, most: float = math.inf) -> Callable[[str], int]:

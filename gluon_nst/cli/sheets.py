@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from gluon_nst import experiments, figures
 from gluon_nst.cli.outputs import check_distinct, check_writable_with, writing
+from gluon_nst.cli.stopping import Stop
 from gluon_nst.errors import InputError, NSTError, one_line
 from gluon_nst.experiments import Experiment, Outcome, Prepared
 from gluon_nst.files import check_ending, place_of
@@ -84,15 +85,17 @@ def _outcomes(experiment: Experiment, prepared: Prepared, folder: Path, quiet: b
         elif not experiments.kept(trial.path(folder), run):
             to_run[trial.name] = run.recipe
     outcomes: list[Outcome] = []
-    with Bar(to_run, quiet) as bar:
+    with Bar(to_run, quiet) as bar, Stop() as stop:
         try:
-            for outcome in experiment.run(folder, prepared, bar):
+            for outcome in experiment.run(folder, prepared, bar, stop.is_asked):
                 outcomes.append(outcome)
                 tqdm.write(f"{outcome.trial.name}: {'failed, ' if outcome.failed else ''}{outcome.note}")
+            stopped = stop.is_asked() and any(outcome.picture is None and not outcome.failed for outcome in outcomes)
+            stopped = stopped or len(outcomes) < len(experiment.trials)
         except KeyboardInterrupt:
-            left = experiment.trials[len(outcomes) :]
-            return [*outcomes, *(Outcome(trial, None, "not run yet") for trial in left)], True
-    return outcomes, False
+            stopped = True
+    left = experiment.trials[len(outcomes) :]
+    return [*outcomes, *(Outcome(trial, None, "not run yet") for trial in left)], stopped
 
 
 def _draw(experiment: Experiment, outcomes: list[Outcome], figure: Path, whole: int) -> Path:

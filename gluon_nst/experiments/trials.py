@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import hashlib
 import re
+import shutil
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, NamedTuple, Sequence, Union
 
@@ -19,6 +20,7 @@ from mxnet import MXNetError
 from PIL import Image
 
 from gluon_nst.apart import carry_out_apart
+from gluon_nst.checkpoint import carry_out_kept
 from gluon_nst.errors import InputError, NSTError, reason
 from gluon_nst.estimates import tell_if_long
 from gluon_nst.figures import Cell, sheet
@@ -26,7 +28,7 @@ from gluon_nst.files import given
 from gluon_nst.images import Picture, open_picture, read_made
 from gluon_nst.inputs import style_files
 from gluon_nst.job import Job
-from gluon_nst.loop import carry_out
+from gluon_nst.loop import Halt, never
 from gluon_nst.observer import Observer, Observers
 from gluon_nst.provenance import key
 from gluon_nst.recipes import INITS, RecipeName, paths
@@ -129,11 +131,16 @@ class Experiment:
         return prepared
 
     def run(
-        self, folder: Pathlike, prepared: Prepared | None = None, observer: Observer | None = None
+        self,
+        folder: Pathlike,
+        prepared: Prepared | None = None,
+        observer: Observer | None = None,
+        halt: Halt = never,
     ) -> Iterator[Outcome]:
         """Run the trials that aren't finished in `folder` yet; gives an Outcome for each of the experiment's, as it is there.
 
-        `prepared` is what `prepare` gave; `observer` follows each run.
+        `prepared` is what `prepare` gave; `observer` follows each run. Where `halt` says so after an epoch, the experiment stops, and
+        goes on from there another time: each run has a checkpoint until it is done.
         """
         observer, folder = Observers.of(observer), given(folder)
         prepared = prepared or self.prepare(observer)
@@ -142,9 +149,15 @@ class Experiment:
         tell_if_long([run for trial, run in runs if not kept(trial.path(folder), run)], observer)
         sizes = {run.sizes for _, run in runs}
         # Every size that MXNet has seen takes memory for good: where there are several, each run has a process of its own.
-        take = carry_out_apart if len(sizes) > 1 else carry_out
+        take = carry_out_apart if len(sizes) > 1 else carry_out_kept
+
+        def take_kept(run: Run, checkpoint: Path) -> Result:
+            return take(run, observer, checkpoint, halt)
+
         for trial in self.trials:
-            yield _outcome(trial, prepared[trial.name], folder, take, observer)
+            if halt():
+                return
+            yield _outcome(trial, prepared[trial.name], folder, take_kept, observer)
 
     def sheet(self, outcomes: Iterable[Outcome]) -> Figure:
         """The outcomes as a labelled contact sheet, with the two pictures before them: a matplotlib Figure."""
@@ -197,7 +210,7 @@ def kept(path: Path, run: Run) -> Image.Image | None:
 
 
 def _outcome(
-    trial: Trial, run: Run | NSTError, folder: Path, take: Callable[[Run, Observer], Result], observer: Observer
+    trial: Trial, run: Run | NSTError, folder: Path, take: Callable[[Run, Path], Result], observer: Observer
 ) -> Outcome:
     """What becomes of a trial. A cell is whole or not there: of a run that did not end nothing is kept."""
     if isinstance(run, NSTError):
@@ -206,8 +219,11 @@ def _outcome(
     picture = kept(path, run)
     if picture:
         return Outcome(trial, picture, "kept from before")
+    checkpoint = path.with_name(f".{trial.file_name}.checkpoint")
     try:
-        result = take(run, observer)
+        result = take(run, checkpoint)
+        if result.status == "interrupted":
+            return Outcome(trial, None, "not done yet")
         if not result.complete:
             return Outcome(trial, None, result.note, failed=True)
         losses = path.with_suffix(".csv")
@@ -216,6 +232,7 @@ def _outcome(
         result.save(path)
         result.save_losses(losses)
         observer.end(result)
+        shutil.rmtree(checkpoint, ignore_errors=True)
     except (NSTError, MXNetError, MemoryError) as error:
         return Outcome(trial, None, reason(error), failed=True)
     return Outcome(trial, result.image, f"total loss {result.loss:.4g}, {result.seconds:.0f} s")

@@ -7,6 +7,7 @@ from gluon_nst.machine.instructions import (
     Instructions,
     amx_permitted,
     prepare_mxnet,
+    processor,
     processor_flags,
     processor_vendor,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "nd_mode_steps",
     "physical_cores",
     "prepare_mxnet",
+    "processor",
     "processor_flags",
     "processor_vendor",
     "release_memory",

@@ -125,6 +125,12 @@ instructions = Instructions()
 """Those of this process."""
 
 
+def processor() -> str:
+    """Who made the processor, and the highest level of instructions that oneDNN uses of it: `GenuineIntel AVX512_CORE_AMX`."""
+    levels = [level for level, flags in _LEVELS.items() if flags <= instructions.flags()]
+    return " ".join([processor_vendor() or "unknown", *levels[-1:]])
+
+
 class _Loading(importlib.abc.MetaPathFinder):
     """Stands in the way of the first import of mxnet, to tell it of this machine."""
 

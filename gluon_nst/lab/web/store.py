@@ -19,7 +19,7 @@ ORIGINAL, SHOWN = "original", "shown.jpg"
 """A picture as it came, and as the page shows it."""
 LATEST, CURVE, MOMENTS, FILM = "latest.jpg", "curve.json", "moments", "film.webp"
 """What the page shows of a run."""
-STATE, PICTURE, LOSSES, RECIPE, RECORD = "state.pickle", "picture.png", "losses.csv", "recipe.toml", "record.json"
+STATE, PICTURE, LOSSES, RECIPE, RECORD = "state.checkpoint", "picture.png", "losses.csv", "recipe.toml", "record.json"
 """What a run goes on from, and what its student can download."""
 
 

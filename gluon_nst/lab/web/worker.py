@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pickle
 import queue
 import sys
 import threading
@@ -20,6 +19,7 @@ from typing import Any, TextIO
 from filelock import FileLock, Timeout
 
 from gluon_nst import recipes
+from gluon_nst.checkpoint import container, trees
 from gluon_nst.errors import NSTError, one_line, reason
 from gluon_nst.files import written_whole
 from gluon_nst.images import pixels_allowed
@@ -34,7 +34,7 @@ from gluon_nst.records import FINISHED
 from gluon_nst.result import Result
 from gluon_nst.run import Run, prepare
 from gluon_nst.state import State
-from gluon_nst.steering import steer
+from gluon_nst.steering import steer, with_changes
 
 _SAVED_EVERY = 10.0
 """Seconds between two States on disk: as much is lost of a process that is killed."""
@@ -93,13 +93,15 @@ class Worker:
         asked, paths = Asked.of(self._order["asked"]), self._order["paths"]
         recipe, weights = asked.customised(), self._order["changed"]
         saved = self._folder / STATE
-        if saved.exists():  # only this process writes there
-            recipe, self._state = pickle.loads(saved.read_bytes())
-        elif weights:
+        kept = container.read(saved) if saved.exists() else None
+        if weights and not kept:
             recipe, weights = recipes.customise(recipe, **weights), {}
         with pixels_allowed(self._order["pixels"]):
             job = Job(paths[asked.content], asked.styles_of(paths), recipe, seed=asked.seed, **self._order["job"])
             run = prepare(job)
+        if kept:
+            run = with_changes(run, tuple(recipes.Change(**change) for change in kept["changes"]))
+            self._state = trees.of_tree(kept["state"], run)
         if weights:
             run = steer(run, self._state, **weights)
         if self._order["changed"]:
@@ -172,9 +174,9 @@ class Worker:
     # -- what stays -----------------------------------------------------------------------------------------------------------
 
     def save(self, run: Run) -> None:
-        """Write what the run goes on from: its recipe, as it was steered, and its State."""
-        with written_whole(self._folder / STATE) as file:
-            pickle.dump((run.recipe, self._state), file)
+        """Write what the run goes on from: its State, and how it was steered."""
+        changes = run.recipe.as_dict().get("changes", [])
+        container.write(self._folder / STATE, {"state": trees.as_tree(self._state), "changes": changes})
         self._saved = time.monotonic()
         self.tell("saved")
 

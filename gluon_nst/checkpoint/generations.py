@@ -1,0 +1,105 @@
+"""A folder with the last two checkpoints of a run: the newest, and the one before, should that be damaged."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from pathlib import Path
+from typing import Any, Callable
+
+from filelock import FileLock, Timeout
+
+from gluon_nst.checkpoint import container
+from gluon_nst.errors import InputError
+from gluon_nst.files import check_folder, check_writable, given
+
+KEPT = 2
+_NAME, _LOCK = "state-{:08}.checkpoint", "lock"
+_PATTERN = re.compile(r"state-(\d{1,18})\.checkpoint")
+
+
+class Generations:
+    """The checkpoints in a `folder`. `say` is given a line for people, of those that are damaged.
+
+    They are numbered, and the largest number is the newest: no clock counts.
+    """
+
+    def __init__(self, folder: str | Path, say: Callable[[str], object]) -> None:
+        self.folder, self._say = given(folder), say
+        self._lock: FileLock | None = None
+        self._good: list[Path] = []
+        """Those that were read or written, the newest first."""
+
+    def open(self) -> None:
+        """Make the folder, and keep other processes out of it. Raises InputError where it can't be had, or another has it."""
+        check_folder(self.folder)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            check_writable(self.folder / _NAME.format(0))
+            lock = FileLock(self.folder / _LOCK)
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise InputError(
+                f"{self.folder}: another process is at this run; wait until it ends, or name another folder"
+            ) from None
+        except OSError as error:
+            raise InputError(f"{self.folder}: can't be written to ({error.strerror}); name another folder") from None
+        self._lock = lock
+        for rest in self.folder.glob(".state-*"):  # of a process that was killed while it wrote
+            rest.unlink()
+
+    def close(self) -> None:
+        """Let other processes have the folder."""
+        if self._lock:
+            self._lock.release()
+
+    def _numbered(self) -> list[tuple[int, Path]]:
+        """(number, path) of all that are there, the newest first."""
+        if not self.folder.is_dir():
+            return []
+        found = ((_PATTERN.fullmatch(path.name), path) for path in self.folder.iterdir())
+        return sorted(((int(match.group(1)), path) for match, path in found if match), reverse=True)
+
+    def newest(self) -> Any:
+        """The tree in the newest checkpoint that is whole, or None where there are none at all.
+
+        Raises InputError where none is whole.
+        """
+        damaged = []
+        for _, path in self._numbered():
+            try:
+                tree = container.read(path)
+            except InputError as error:
+                damaged.append(str(error))
+                continue
+            self._good = [path, *(older for _, older in self._numbered() if older < path)]
+            for line in damaged:
+                self._say(f"{line}; {path.name}, the one before, is taken instead")
+            return tree
+        if damaged:
+            raise InputError(f"{damaged[0]}; nothing in {self.folder} is whole: begin anew with --fresh")
+        return None
+
+    def write(self, tree: Any) -> None:
+        """Write a checkpoint, and let go of what is older than the one before it. Raises NSTError where it can't be written."""
+        numbered = self._numbered()
+        path = self.folder / _NAME.format(numbered[0][0] + 1 if numbered else 1)
+        container.write(path, tree)
+        self._good = [path, *self._good][:KEPT]
+        for _, other in numbered:
+            if other not in self._good:
+                with contextlib.suppress(OSError):
+                    other.unlink()
+
+    def take_back(self) -> bool:
+        """Let go of the newest, which was written by this process; tells whether there is one before it."""
+        if len(self._good) < 2:
+            return False
+        self._good.pop(0).unlink()
+        return True
+
+    def clear(self) -> None:
+        """Let go of all."""
+        for _, path in self._numbered():
+            path.unlink()
+        self._good = []

@@ -1,0 +1,190 @@
+"""Checkpoint: keeps the State of a run in a folder, from which it goes on after whatever has stopped it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any, Callable
+
+from gluon_nst.checkpoint import trees
+from gluon_nst.checkpoint.container import is_finite
+from gluon_nst.checkpoint.generations import Generations
+from gluon_nst.errors import InputError, NSTError, reason
+from gluon_nst.loop import Halt, carry_out, never
+from gluon_nst.machine import is_out_of_memory
+from gluon_nst.observer import Observer, Observers
+from gluon_nst.provenance import differences, other_machine
+from gluon_nst.result import Result
+from gluon_nst.run import Run
+from gluon_nst.state import State
+
+EVERY = 60.0
+"""Seconds from one checkpoint to the next, where writing them takes no more than a fiftieth of that."""
+_LARGEST_SHARE = 1 / 50
+
+
+def _say_nothing(line: str) -> None:
+    pass
+
+
+class Checkpoint(Observer):
+    """Writes the State of a run into a `folder`, now and then and at its end, and reads it back.
+
+    - `every` is the seconds between two of them; by default a minute, or more where writing takes long.
+    - `say` is given a line for people.
+    - `command` is what a person would have to do to go on, in plain values: `gluon-nst resume` reads it.
+
+    It is a context manager: while it is open no other process can have the folder.
+
+    >>> with Checkpoint("folder") as checkpoint:                                                             # doctest: +SKIP
+    ...     result = carry_out(run, checkpoint, checkpoint.load(run))
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        every: float | None = None,
+        say: Callable[[str], object] = _say_nothing,
+        command: Any = None,
+    ) -> None:
+        self._generations, self._every, self._say, self._command = Generations(folder, say), every, say, command
+        self.folder = self._generations.folder
+        self._state: State | None = None
+        self._failed, self._written_at, self._cost = False, 0.0, 0.0
+        self._on_disk: Any = None
+        """The provenance and the command of what is in the folder."""
+        self._last: tuple[int, bool] | None = None
+        """Of the checkpoint written last: how many epochs were done, and whether a stage had begun."""
+
+    def __enter__(self) -> Checkpoint:
+        self._generations.open()
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        try:
+            if self._state and self._state.status == "diverged":
+                self._take_back(self._state)
+            elif self._state and self._state.record and not error and not self.is_current:
+                self.save(self._state)  # whoever took the steps has stopped between two of them
+        finally:
+            self._generations.close()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the folder has the State as it is now."""
+        return self._state is not None and self._last == _progress(self._state)
+
+    # -- in -----------------------------------------------------------------------------------------------------------
+
+    def load(self, run: Run, *, fresh: bool = False, replace: bool = False, source: str | Path | None = None) -> State:
+        """The State of a run that is in the folder; a new one where there is none, or with `fresh`.
+
+        What is of another run is refused with an InputError, which says how they differ, or, with `replace`, let go of. A `source` is
+        another folder that the State is read from.
+        """
+        if fresh:
+            self._generations.clear()
+        self._state = State()
+        try:
+            generations = Generations(source, self._say) if source else self._generations
+            found = generations.newest()
+            if found:
+                self._state = self._of(found, run)
+                self._on_disk = None if source else (self._state.made, found["command"])
+        except InputError:
+            if not replace:
+                raise
+            self._generations.clear()
+        return self._state
+
+    def _of(self, found: Any, run: Run) -> State:
+        try:
+            different = differences(found["state"]["made"], run.provenance)
+        except (KeyError, TypeError, AttributeError):
+            raise InputError(f"{self.folder}: no State of a run is in there; begin anew with --fresh") from None
+        if different:
+            raise InputError(
+                f"{self.folder}: a checkpoint of another run ({'; '.join(different[:3])}); name another folder, or begin anew"
+                " with --fresh"
+            )
+        state = trees.of_tree(found["state"], run)
+        self._last = _progress(state)
+        machines = other_machine(state.made or {}, run.provenance)
+        if machines:
+            self._say(
+                f"{self.folder}: begun on another machine ({'; '.join(machines)}); the picture may differ a little"
+            )
+        elif any(plan.needed > run.allowed_memory for plan in state.plans[len(state.images) :]):
+            self._say(f"{self.folder}: begun with more memory; what is computed in other windows may differ a little")
+        return state
+
+    # -- out ----------------------------------------------------------------------------------------------------------
+
+    def begin(self, run: Run) -> None:
+        """The run begins, with the State that `load` gave: from now on it can be gone on with."""
+        assert self._state is not None, "load comes before"
+        if self._on_disk != (run.provenance, self._command):
+            self._state.made = self._state.made or run.provenance
+            self.save(self._state)
+        self._written_at = time.monotonic()
+
+    def state(self, state: State) -> None:
+        every = max(EVERY, self._cost / _LARGEST_SHARE) if self._every is None else self._every
+        if state.status != "running" or time.monotonic() - self._written_at >= every:
+            self.save(state)
+
+    def save(self, state: State) -> bool:
+        """Write the State now, and tell whether it is written. Where it can't be, that is said once, and the run goes on."""
+        begun = time.monotonic()
+        try:
+            if state.optimiser and not is_finite(state.optimiser.X):
+                return False  # the next loss won't be finite: what was written before is the last good State
+            self._generations.write({"state": trees.as_tree(state), "command": self._command})
+        except (NSTError, OSError, MemoryError) as error:
+            self._fail(error)
+            return False
+        finally:
+            self._written_at = time.monotonic()
+        self._cost, self._last, self._on_disk = self._written_at - begun, _progress(state), (state.made, self._command)
+        if self._failed:
+            self._failed = False
+            self._say(f"{self.folder}: the checkpoint is written again")
+        return True
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._failed:
+            why = "there is no memory for it" if is_out_of_memory(error) else reason(error)
+            self._say(f"no checkpoint: {why}; the run goes on, and it is tried again")
+        self._failed = True
+
+    def _take_back(self, state: State) -> None:
+        """Have the last State whose loss is finite in the folder: the newest may be of the very composite whose loss is not."""
+        in_stage = state.record and state.record[-1].stage == len(state.images) + 1
+        if self._last == (len(state.record), True) and in_stage:
+            self._generations.take_back()
+
+
+def _progress(state: State) -> tuple[int, bool]:
+    return len(state.record), state.optimiser is not None
+
+
+def command_of(folder: str | Path, say: Callable[[str], object] = _say_nothing) -> tuple[Any, Any]:
+    """(command, provenance) of the run whose checkpoint is in a folder. Raises InputError where there is none."""
+    generations = Generations(folder, say)
+    found = generations.newest()
+    if not isinstance(found, dict) or not found.get("command"):
+        raise InputError(f"{generations.folder}: no checkpoint is there; name the folder that --checkpoint was given")
+    return found["command"], found["state"]["made"]
+
+
+def carry_out_kept(run: Run, observer: Observer | None, folder: str | Path, halt: Halt = never) -> Result:
+    """`carry_out` with a checkpoint in `folder`: goes on from there where it is of this run, and else begins anew."""
+    observers, state = Observers.of(observer), State()
+    try:
+        with Checkpoint(folder, say=observers.note) as checkpoint:
+            state = checkpoint.load(run, replace=True)
+            return carry_out(run, Observers([observers, checkpoint]), state, halt)
+    finally:
+        if state.status == "diverged":  # as it would again
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,66 @@
+"""The command resume: goes on with what is in a checkpoint, as it was begun."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import Any, Iterator
+
+from gluon_nst import recipes
+from gluon_nst.checkpoint import command_of
+from gluon_nst.cli.following import Resumed
+from gluon_nst.cli.parser import WEIGHTS, build_parser
+from gluon_nst.errors import InputError
+
+_KEPT = ("render", "chapter")
+"""The commands that keep checkpoints."""
+
+
+@contextlib.contextmanager
+def as_begun(arguments: argparse.Namespace) -> Iterator[argparse.Namespace]:
+    """The arguments of the command that a checkpoint is of, in the folder that it was given in; `arguments` are resume's."""
+    folder = Path(os.path.abspath(arguments.folder))
+    command, made = command_of(folder, lambda line: print(line, file=sys.stderr))
+    beside = {name: os.path.abspath(path) for name, path in _others(arguments).items()}
+    try:
+        argv, begun_in = list(map(str, command["argv"])), str(command["folder"])
+        changes = tuple(recipes.Change(**each) for each in made["recipe"].get("changes", ()))
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{folder}: it does not say how the run was begun ({error}); give its command again") from None
+    if argv[:1] not in [[name] for name in _KEPT]:
+        raise InputError(f"{folder}: not of a command that can be gone on with; give that again")
+    output = "--output" if argv[0] == "render" else "--out"
+    kept = beside.get("checkpoint", str(folder))
+    argv = _with(argv, "--checkpoint", kept)
+    argv = _with(argv, output, beside["output"]) if "output" in beside else argv
+    weights = {name: getattr(arguments, name) for name in WEIGHTS if getattr(arguments, name) is not None}
+    before = os.getcwd()
+    try:
+        os.chdir(begun_in)
+    except OSError as error:
+        raise InputError(f"{begun_in}: the run was begun there ({error.strerror}); put it back") from None
+    try:
+        begun = build_parser().parse_args(argv)
+        begun.argv, begun.quiet = argv, begun.quiet or arguments.quiet
+        begun.resumed = Resumed(changes, weights, folder if kept != str(folder) else None)
+        yield begun
+    finally:
+        os.chdir(before)
+
+
+def _with(argv: list[str], option: str, value: str) -> list[str]:
+    """The arguments of a command with another value of an option."""
+    kept = [each for each in argv if not each.startswith(f"{option}=")]
+    while option in kept:
+        place = kept.index(option)
+        del kept[place : place + 2]
+    return [*kept, option, value]
+
+
+def _others(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Those of the paths that a branch is kept in, and written to, which were given."""
+    paths = {"checkpoint": arguments.checkpoint, "output": arguments.output}
+    return {name: path for name, path in paths.items() if path}
