@@ -6,7 +6,7 @@ Transfer" (arXiv:1606.05897), to keep the content's colours: sections 3 and 2 th
 
 from __future__ import annotations
 
-from typing import Iterator
+from typing import Any, Iterator
 
 import numpy as np
 from PIL import Image
@@ -90,13 +90,14 @@ def bands(height: int, width: int) -> Iterator[slice]:
 
 
 def _unit(pixels: Array) -> Array:
-    """Pixels in 8 bits as float32 from 0 to 1."""
-    return pixels.astype(np.float32) / 255
+    """Pixels in 8 or 16 bits as float32 from 0 to 1."""
+    return pixels.astype(np.float32) / np.iinfo(pixels.dtype).max
 
 
-def _bytes(rgb: Array) -> Array:
-    """Values from 0 to 1 in 8 bits, clipped."""
-    return np.rint(rgb * 255).clip(0, 255).astype(np.uint8)
+def _levels(rgb: Array, kind: Any) -> Array:
+    """Values from 0 to 1 in 8 or 16 bits, as `kind` has, clipped."""
+    most = np.iinfo(kind).max
+    return np.rint(rgb * most).clip(0, most).astype(kind)
 
 
 # More than float32 rounds off, and too little for black to get a tinge: blue is as light with 13 times as much.
@@ -127,25 +128,33 @@ def _shown(lab: Array) -> Array:
     return lab
 
 
-def with_luminance_of(picture: Image.Image, colours: Image.Image) -> Image.Image:
-    """The lightness L* of `picture` with the a* and b* of `colours`, all PIL images in mode RGB and of one size.
+def with_luminance_of(light: Array, chroma: Array) -> Array:
+    """The lightness L* of `light` with the a* and b* of `chroma`: pixels of 8 or 16 bits, h × w × 3, all alike.
 
     Where sRGB has no such colour, the chroma is made smaller until it has; hue and lightness stay. So does a stylised
     picture get the content's colours: section 3 of Gatys et al. 2016, in CIE's space instead of YIQ, whose Y is no
     measure of how light a saturated colour looks. Raises InputError where the sizes differ.
     """
-    if picture.size != colours.size:
-        sizes = " and ".join(f"{each.height} x {each.width}" for each in (picture, colours))
+    if light.shape != chroma.shape:
+        sizes = " and ".join(f"{each.shape[0]} x {each.shape[1]}" for each in (light, chroma))
         raise InputError(
             f"pictures of {sizes} pixels: one's lightness needs colours of the same size; resize one of them"
         )
-    light, chroma = np.asarray(picture), np.asarray(colours)
     made = np.empty_like(light)
     for rows in bands(*light.shape[:2]):
         lab = to_lab(_unit(chroma[rows]))
         lab[..., 0] = to_lab(_unit(light[rows]))[..., 0]
-        made[rows] = _bytes(from_lab(_shown(lab)))
-    return Image.fromarray(made)
+        made[rows] = _levels(from_lab(_shown(lab)), made.dtype)
+    return made
+
+
+def blended(above: Array, below: Array, shares: Array) -> Array:
+    """Pixels of 8 or 16 bits, h × w × 3, on others: the share of those `above` is in `shares`, h × w, from 0 to 1."""
+    made = np.empty_like(above)
+    for rows in bands(*above.shape[:2]):
+        share = shares[rows, :, None]
+        made[rows] = _levels(_unit(above[rows]) * share + _unit(below[rows]) * (1 - share), made.dtype)
+    return made
 
 
 def _moments(pixels: Array) -> tuple[Array, Array]:
@@ -180,5 +189,5 @@ def matched(style: Image.Image, content: Image.Image) -> Image.Image:
     b = (mean - A @ style_mean).astype(np.float32)
     made = np.empty_like(pixels)
     for rows in bands(*pixels.shape[:2]):
-        made[rows] = _bytes(_times(A, _unit(pixels[rows])) + b)
+        made[rows] = _levels(_times(A, _unit(pixels[rows])) + b, np.uint8)
     return Image.fromarray(made)

@@ -1,4 +1,4 @@
-"""Pictures in files: read and written.
+"""Pictures in files, read.
 
 MXNet is loaded when the first array is made of one: a process that only looks at pictures, as the lab page's do, needs none of it.
 """
@@ -14,17 +14,15 @@ from pathlib import Path
 from typing import Any, Iterator, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, PngImagePlugin
+from PIL import Image, ImageCms, ImageOps
 
 from gluon_nst.errors import InputError, reason
-from gluon_nst.files import check_writable, given, reading, written_whole
+from gluon_nst.files import given, reading
 
 SMALLEST_SIDE = 16
 """Pictures with a shorter side, in pixels, are refused: there is nothing in them to transfer."""
 
 NDArray = Any
-
-_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 
 # -- pictures in ------------------------------------------------------------------------------------------------------
@@ -56,7 +54,7 @@ def _to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
         return picture.convert("RGB")  # a damaged profile, or one for another colour space: viewers ignore it as well
 
 
-def _to_rgb(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+def on_white(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """`picture` on white, and its alpha channel where it has one."""
     profile = picture.info.get("icc_profile")
     if picture.mode == "F" or picture.mode.startswith("I"):
@@ -95,6 +93,8 @@ class Picture(NamedTuple):
     image: Image.Image
     sha256: str
     alpha: Image.Image | None = None
+    profile: bytes | None = None
+    """The file's own ICC profile, where it has one for RGB; the pixels are converted to sRGB."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -139,6 +139,17 @@ def open_picture(source: str | Path | Image.Image, formats: tuple[str, ...] | No
         picture, alpha = flatten(source.copy(), "the picture")
         pixels = picture.tobytes() + (alpha.tobytes() if alpha else b"")
         return Picture(picture, hashlib.sha256(f"{picture.size}".encode() + pixels).hexdigest(), alpha)
+    with _opening(source, formats) as (picture, sha256):
+        flat, alpha = flatten(picture, str(given(source)))
+        return Picture(flat, sha256, alpha, _rgb_profile(picture))
+
+
+@contextlib.contextmanager
+def _opening(source: str | Path, formats: tuple[str, ...] | None = None) -> Iterator[tuple[Image.Image, str]]:
+    """The picture in a file, as Pillow opens it, for the block, and the SHA-256 of the file.
+
+    Raises InputError for whatever Pillow raises here and in the block.
+    """
     path = given(source)
     with reading(path, "a picture"):
         encoded = path.read_bytes()
@@ -149,8 +160,7 @@ def open_picture(source: str | Path | Image.Image, formats: tuple[str, ...] | No
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.simplefilter("ignore", UserWarning)  # Pillow's remarks on odd metadata: of no use to a reader
             with Image.open(io.BytesIO(encoded), formats=formats) as picture:
-                flat, alpha = flatten(picture, str(path))
-                return Picture(flat, hashlib.sha256(encoded).hexdigest(), alpha)
+                yield picture, hashlib.sha256(encoded).hexdigest()
     except (InputError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -162,6 +172,16 @@ def open_picture(source: str | Path | Image.Image, formats: tuple[str, ...] | No
         raise InputError(f"{path}: not a picture in a format that Pillow reads; convert it to PNG or JPEG") from None
     except Exception as error:  # decoders raise all sorts on damaged files: OSError, SyntaxError, struct.error, …
         raise InputError(f"{path}: the picture is damaged ({reason(error)}); get a whole copy") from None
+
+
+def _rgb_profile(picture: Image.Image) -> bytes | None:
+    """The colour profile that is embedded in a picture, where it is a sound one for RGB."""
+    profile = picture.info.get("icc_profile")
+    try:
+        space = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space if profile else ""
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return None
+    return profile if space.strip() == "RGB" else None
 
 
 def flatten(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
@@ -177,43 +197,41 @@ def flatten(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image |
         )
     picture.load()  # only now: a refusal needs no decoding
     ImageOps.exif_transpose(picture, in_place=True)
-    return _to_rgb(picture)
+    return on_white(picture)
 
 
-# -- pictures out -----------------------------------------------------------------------------------------------------
+# -- what a picture says of itself --------------------------------------------------------------------------------------
 
 
-def check_picture_writable(path: str | Path) -> None:
-    """`check_writable` for a picture: PNG or JPEG."""
-    check_writable(path, tuple(_FORMATS))
+def read_record(path: str | Path) -> dict[str, Any]:
+    """What the picture in a file says of how it was made. Raises InputError where it is none, is damaged, or says nothing."""
+    _, said = _read_record(path, load=False)
+    if said is None:
+        raise InputError(
+            f"{path}: does not say how it was made; only pictures of gluon-nst's do, unless they were edited since"
+        )
+    return said
 
 
-def write_image(picture: Image.Image, path: str | Path, provenance: str = "") -> None:
-    """Write a PIL image as PNG or JPEG, by the ending of `path`; `provenance` goes into it as text.
-
-    In a PNG it is the text chunk `gluon-nst`, in a JPEG the comment.
-    """
-    path = given(path)
-    check_picture_writable(path)
-    kind, text = _FORMATS[path.suffix.lower()], PngImagePlugin.PngInfo()
-    if kind == "JPEG" and picture.mode == "RGBA":  # which can't be transparent
-        picture, _ = _to_rgb(picture)
-    if provenance:
-        text.add_text("gluon-nst", provenance)
-    options: dict[str, Any] = {"pnginfo": text} if kind == "PNG" else {"quality": 95, "comment": provenance}
-    with written_whole(path) as file:
-        picture.save(file, format=kind, **options)
+def _read_record(path: str | Path, load: bool) -> tuple[Image.Image, dict[str, Any] | None]:
+    with _opening(path) as (picture, _):
+        if load:
+            picture.load()  # the whole of it: half a file is no picture
+        texts = [getattr(picture, "text", {}).get("gluon-nst"), picture.info.get("comment"), picture.getexif().get(270)]
+        for text in texts:
+            with contextlib.suppress(ValueError, TypeError, RecursionError):
+                said = json.loads(text or "")
+                if isinstance(said, dict) and (
+                    text is texts[0] or "recipe" in said
+                ):  # others describe pictures in JSON too
+                    return picture, said
+        return picture, None
 
 
 def read_made(path: str | Path) -> tuple[Image.Image, dict[str, Any]] | None:
-    """The PNG at `path` and what it says of how it was made, or None where it says nothing or isn't there."""
+    """The picture at `path` and what it says of how it was made, or None where it says nothing, is damaged, or isn't there."""
     try:
-        with reading(path, "a picture"), Image.open(path) as picture:
-            picture.load()  # the whole of it: half a file is no picture
-            provenance = json.loads(picture.text["gluon-nst"])  # type: ignore[attr-defined]
-            mode = "RGBA" if picture.mode == "RGBA" else "RGB"
-            return (picture.convert(mode), provenance) if isinstance(provenance, dict) else None
-    except MemoryError:
-        raise
-    except Exception:  # no file, no PNG, no text, no JSON: not ours, or damaged
+        picture, said = _read_record(path, load=True)
+    except InputError:
         return None
+    return None if said is None else (picture.convert("RGBA" if picture.mode == "RGBA" else "RGB"), said)

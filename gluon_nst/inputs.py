@@ -106,11 +106,15 @@ def told(
     if job.mask is not None:
         said["mask_sha256"] = open(job.mask).sha256
     if job.regions is not None:
-        maps = [open(style.regions).sha256 for style in job.style if style.regions is not None]
+        maps = [open(style.regions).sha256 for _, style, _ in _expanded(job.style) if style.regions is not None]
         said["regions_sha256"] = [open(job.regions).sha256, *maps]
     content = pictures["content"]
     if job.flatten and content is not None and content.alpha is not None:
         said["flattened"] = True
+    if job.memory is not None:
+        said["memory"] = job.memory
+    if job.file:
+        said["file"] = job.file
     return said
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Sequence, Union
 
 from gluon_nst.errors import InputError
-from gluon_nst.recipes import DEFAULT, SOURCES, RecipeName, customise, read, setting
-from gluon_nst.recipes.rules import flag, integer, memory, named_or_path, number, path
+from gluon_nst.recipes import DEFAULT, SOURCES, RecipeName, customise, read, setting, settings
+from gluon_nst.recipes.rules import flag, integer, memory, named_or_path, number, one_of, path
 from gluon_nst.recipes.schema import check_fields
 
 if TYPE_CHECKING:
@@ -70,6 +70,11 @@ class Job:
     seed: int = setting(integer(0), "seed of the noise that --init noise starts from", 0)
     weights: str = setting(named_or_path("auto", *SOURCES), "where VGG-19's parameters come from; see gluon-nst weights list", "auto")
     memory: float | None = setting(memory(), "the most that the run may take; what does not fit whole is computed in windows. auto: what is free", None)
+    # how its picture is written, where the format has that
+    bits: int = setting(one_of(8, 16), "of each channel of the picture; 16 for a PNG or a TIFF, with the extra `print`", 8, words=True)
+    quality: int = setting(integer(1, 100), "of a JPEG or a WebP", 95, words=True)
+    dpi: float | None = setting(number(above=0, most=1e5, optional=True), "pixels to an inch, on paper", None, words=True)
+    keep_profile: bool = setting(flag(), "write the picture in the content picture's own colour profile, in place of sRGB", False, words=True)
     # fmt: on
     device: str = "auto"
     """`auto` (the first GPU, else the CPU), `cpu`, `gpu` or `gpu:N`."""
@@ -91,3 +96,9 @@ class Job:
         changes = {name: value for name, value in options.items() if name not in fields}
         own = {name: value for name, value in options.items() if name in fields}
         return cls(content, style, customise(recipe, **changes), **own)
+
+    @property
+    def file(self) -> dict[str, Any]:
+        """How its picture is written, as far as that is not as usual."""
+        own = (each for each in settings(Job) if each.words)
+        return {each.name: getattr(self, each.name) for each in own if getattr(self, each.name) != each.default}

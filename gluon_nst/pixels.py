@@ -77,14 +77,19 @@ def postprocess(img: NDArray) -> NDArray:
 
 
 @nd_mode
-def to_picture(img: NDArray) -> Image.Image:
-    """The network input `img` as a PIL image."""
+def to_pixels(img: NDArray, bits: int = 8) -> np.ndarray:
+    """The network input `img` as pixels, h × w × 3, of 8 or 16 `bits`: uint8 or uint16."""
     _, channels, height, width = img.shape
-    pixels = np.empty((height, width, channels), np.uint8)
+    pixels = np.empty((height, width, channels), {8: np.uint8, 16: np.uint16}[bits])
     for rows in bands(height, width):
         band = img.slice_axis(axis=2, begin=rows.start, end=rows.stop)
-        pixels[rows] = np.rint(postprocess(band).asnumpy() * 255)
-    return Image.fromarray(pixels)
+        pixels[rows] = np.rint(postprocess(band).asnumpy() * np.iinfo(pixels.dtype).max)
+    return pixels
+
+
+def to_picture(img: NDArray) -> Image.Image:
+    """The network input `img` as a PIL image."""
+    return Image.fromarray(to_pixels(img))
 
 
 def standardisation(pixel_unit: str) -> tuple[Any, Any]:

@@ -55,7 +55,7 @@ def as_text(written: Provenance) -> str:
     return json.dumps(written, sort_keys=True)
 
 
-_OF_THE_MACHINE = ("versions", "threads", "instructions", "processor")
+_OF_THE_MACHINE = ("versions", "threads", "instructions", "processor", "memory")
 """What does not say what is made, but by what: it counts in the last bits, and after many epochs in the picture."""
 
 

@@ -8,13 +8,14 @@ import dataclasses
 import io
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
 from gluon_nst import figures
+from gluon_nst.encoding import Encoding, write_image
 from gluon_nst.errors import InputError, NSTError, OutOfMemory
 from gluon_nst.files import written_whole
-from gluon_nst.images import write_image
 from gluon_nst.provenance import Provenance, as_text, key
 from gluon_nst.recipes import Recipe
 from gluon_nst.records import FINISHED, Epoch
@@ -41,6 +42,10 @@ class Result:
     """Why it ended, where it could not go on."""
     provenance: Provenance
     """How the picture was made: recipe, inputs, weights, versions, seed, sizes."""
+    encoding: Encoding = Encoding()
+    """How the picture is written."""
+    deep: np.ndarray | None = None
+    """The pixels of the last picture in 16 bits, where the run was to have them: uint16, h × w × 3, or × 4 with transparency."""
 
     @classmethod
     def of(cls, run: Run, state: State) -> Result:
@@ -61,7 +66,9 @@ class Result:
             raise NSTError(state.note or "there is no memory for a picture of the run")
         if status not in FINISHED:
             made = {**made, "status": status, "interrupted": {"stage": last.stage, "epochs": last.epoch + 1}}
-        return cls(tuple(images), tuple(state.record), run.recipe, state.seconds, status, state.note, made)
+        deep = state.deep(run) if run.encoding.bits == 16 else None
+        record, recipe = tuple(state.record), run.recipe
+        return cls(tuple(images), record, recipe, state.seconds, status, state.note, made, run.encoding, deep)
 
     @property
     def image(self) -> Image.Image:
@@ -87,7 +94,12 @@ class Result:
         number = len(self.images) if stage is None else stage
         if number not in range(1, len(self.images) + 1):
             raise InputError(f"stage {number}: there are pictures of the stages 1 to {len(self.images)}")
-        write_image(self.images[number - 1], path, as_text({**self.provenance, "stage": number}))
+        deep = self.deep if number == len(self.images) else None
+        picture, made = self.images[number - 1] if deep is None else deep, {**self.provenance, "stage": number}
+        if deep is None and self.encoding.bits == 16:  # of the stages before there are 8
+            others = {name: value for name, value in made.pop("file").items() if name != "bits"}
+            made.update({"file": others} if others else {})
+        write_image(picture, path, as_text(made), self.encoding)
 
     def save_losses(self, path: str | Path) -> None:
         """Write the record as CSV, one row an epoch."""

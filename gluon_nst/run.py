@@ -12,7 +12,8 @@ from PIL import Image
 
 from gluon_nst import weights as trunks
 from gluon_nst.canvas import Canvas, canvas, resized, sees
-from gluon_nst.colours import with_luminance_of
+from gluon_nst.colours import blended, with_luminance_of
+from gluon_nst.encoding import Encoding
 from gluon_nst.errors import InputError
 from gluon_nst.images import Picture, open_picture
 from gluon_nst.inputs import Open, StylePicture, open_styles, told, with_regions
@@ -21,7 +22,7 @@ from gluon_nst.layers import NAMES, smallest_side
 from gluon_nst.machine import choose_device, choose_precision, nd_mode
 from gluon_nst.memory import Inputs, Plan, allowed_memory, check_memory, plan, smallest_plan
 from gluon_nst.observer import Observer
-from gluon_nst.pixels import RESIZES, postprocess, preprocess, to_picture
+from gluon_nst.pixels import RESIZES, postprocess, preprocess, to_pixels
 from gluon_nst.provenance import Provenance, key, provenance
 from gluon_nst.recipes import Recipe, Stage, fit, follow_optimizer, read, style_shape
 from gluon_nst.regions import read_mask
@@ -51,6 +52,8 @@ class Run:
     """Bytes that it may take at most, or None for what is free."""
     provenance: Provenance
     """What the picture will say of how it was made."""
+    encoding: Encoding
+    """How the picture will be written."""
 
     @property
     def key(self) -> str:
@@ -157,25 +160,33 @@ class Run:
     @nd_mode
     def develop(self, X: NDArray, number: int) -> tuple[NDArray, Image.Image]:
         """What is in the frame of a composite of the stage of this `number` (1 × 3 × h × w, standardised), and its picture."""
-        stage = self.recipe.stages[number - 1]
-        X = self.canvas(stage).crop(X)
-        return X, self._finished(to_picture(X))
+        X = self.in_frame(X, number)
+        return X, Image.fromarray(self.pixels(X))
 
-    def _finished(self, picture: Image.Image) -> Image.Image:
-        """The picture, in the content's colours, with the content beyond the mask, transparent where that is."""
-        size = picture.size
+    def in_frame(self, X: NDArray, number: int) -> NDArray:
+        """What is in the frame of a composite of the stage of this `number`."""
+        return self.canvas(self.recipe.stages[number - 1]).crop(X)
+
+    @nd_mode
+    def pixels(self, X: NDArray, bits: int = 8) -> np.ndarray:
+        """The pixels of the picture of what is in the frame, `X`: h × w × 3 of so many `bits`, or × 4 with its transparency.
+
+        It has the content's colours, the content beyond the mask, and is transparent where that is.
+        """
+        pixels = to_pixels(X, bits)
+        height, width, _ = pixels.shape
         if self.mask is not None or self.recipe.preserve_colors == "luminance":
-            height_width = (picture.height, picture.width)
-            content = to_picture(self.content.preprocessed(size, self.recipe.resize))
+            content = to_pixels(self.content.preprocessed((width, height), self.recipe.resize), bits)
             if self.recipe.preserve_colors == "luminance":
-                picture = with_luminance_of(picture, content)
+                pixels = with_luminance_of(pixels, content)
             if self.mask is not None:
-                shares = np.rint(resized(self.mask, height_width).clip(0, 1) * 255).astype(np.uint8)
-                picture = Image.composite(picture, content, Image.fromarray(shares))
-        if self.content.alpha is not None:
-            alpha = self.content.alpha
-            picture.putalpha(alpha if alpha.size == size else alpha.resize(size, Image.Resampling.BICUBIC))
-        return picture
+                pixels = blended(pixels, content, resized(self.mask, (height, width)).clip(0, 1))
+        alpha = self.content.alpha
+        if alpha is not None:
+            alpha = alpha if alpha.size == (width, height) else alpha.resize((width, height), Image.Resampling.BICUBIC)
+            levels = np.asarray(alpha).astype(pixels.dtype) * (np.iinfo(pixels.dtype).max // 255)
+            pixels = np.dstack([pixels, levels])
+        return pixels
 
 
 def _inputs(
@@ -230,7 +241,10 @@ def prepare(job: Job, observer: Observer | None = None, open: Open = open_pictur
     found = {"source": trunk.source, "sha256": trunk.sha256}
     said = told(job, recipe, {"content": content, "init": start}, styles, open)
     made = provenance(recipe, said, found, job.seed, device)
+    if job.keep_profile and not content.profile:
+        observer.note("--keep-profile: the content picture has no profile for RGB of its own; sRGB it is")
+    encoding = Encoding(job.bits, job.quality, job.dpi, content.profile if job.keep_profile else None)
     content = content._replace(alpha=None) if job.flatten else content
-    run = Run(recipe, content, styles, start, mask, regions, job.seed, trunk, device, job.memory, made)
+    run = Run(recipe, content, styles, start, mask, regions, job.seed, trunk, device, job.memory, made, encoding)
     run.check_seen()
     return run

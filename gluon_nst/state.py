@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any, Callable, Tuple
 
+import numpy as np
 from mxnet import MXNetError
 from PIL import Image
 
@@ -116,6 +117,14 @@ class State:
         if not self.images:
             raise NSTError("there is no picture of the run here")
         return self.images[-1]
+
+    @nd_mode
+    def deep(self, run: Run) -> np.ndarray:
+        """The pixels of the last picture in 16 bits, h × w × 3 or 4: of the stage at work where an epoch of it is done."""
+        X = self.composite
+        if self.optimiser and self.epoch:
+            X = run.in_frame(self.reached(run.recipe), self.stage)
+        return run.pixels(X, 16)
 
     def go_on(self, made: Provenance, stages: int) -> None:
         """The run of so many `stages`, whose provenance is `made`, begins, or goes on where it was stopped or could not.

@@ -38,6 +38,8 @@ def build_parser() -> Parser:
         ("chapter", "run the book's chapter, coarse to fine, and print what it prints", _chapter),
         ("render", "transfer the style of one picture to the content of another", _render),
         ("resume", "go on with a run that is kept in a checkpoint", _resume),
+        ("rerun", "make a picture again from what it says of itself", _rerun),
+        ("show", "print what a picture says of how it was made", _show),
         ("sweep", "vary one thing or two of a run, and lay the pictures out in a grid", _sweep),
         ("compare", "run several recipes on the same two pictures, and lay them side by side", _compare),
         ("reconstruct", "find a picture's content, or style, from noise, layer by layer", _reconstruct),
@@ -70,7 +72,7 @@ def _chapter(parser: Parser) -> None:
 def _render(parser: Parser) -> None:
     parser.add_argument("content", type=_path, metavar="CONTENT")
     parser.add_argument("style", type=_path, nargs="+", metavar="STYLE", help="pictures, or folders of pictures")
-    parser.add_argument("--output", type=_path, required=True, metavar="OUT.png", help="PNG or JPEG")
+    parser.add_argument("--output", type=_path, required=True, metavar="OUT.png", help="PNG, TIFF, WebP or JPEG")
     _add_watching(parser)
     styles = parser.add_argument_group("the styles (one value for each, or one for all)")
     for name, setting in style_settings().items():
@@ -101,6 +103,25 @@ def _resume(parser: Parser) -> None:
     )
     add("--checkpoint", type=_path, metavar="DIR", help="keep the run there from here on, and leave the other as it is")
     add("--quiet", action="store_true", help="no progress bar")
+
+
+def _rerun(parser: Parser) -> None:
+    add, weights = parser.add_argument, next(each for each in settings(Job) if each.name == "weights")
+    add("picture", type=_path, metavar="PICTURE")
+    add("--output", type=_path, required=True, metavar="OUT", help="PNG, TIFF, WebP or JPEG")
+    help = "folders in which its inputs are looked for, beside its own; they are known by their hashes"
+    add("--inputs", type=_path, nargs="+", action="extend", default=[], metavar="DIR", help=help)
+    add(
+        "--weights",
+        metavar=weights.rule.metavar,
+        help="where the picture's parameters come from, if not from their source",
+    )
+    add("--device", metavar="auto|cpu|gpu|gpu:N", default="auto", help="default: the first GPU, else the CPU")
+    add("--quiet", action="store_true", help="no progress bar")
+
+
+def _show(parser: Parser) -> None:
+    parser.add_argument("picture", type=_path, metavar="PICTURE")
 
 
 def _path(text: str) -> Path:

@@ -11,9 +11,9 @@ from typing import Any, Iterable
 from gluon_nst import recipes
 from gluon_nst.cli.following import Following
 from gluon_nst.cli.outputs import Attempts, check_distinct, check_writable_with, writing
+from gluon_nst.encoding import check_picture_writable
 from gluon_nst.errors import InputError
 from gluon_nst.files import check_writable
-from gluon_nst.images import check_picture_writable
 from gluon_nst.inputs import inputs
 from gluon_nst.job import Job, Style, Styles
 from gluon_nst.observers import Bar, Lines
@@ -26,7 +26,7 @@ _STATUS = {"complete": 0, "settled": 0, "interrupted": 130}
 def render(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     """gluon-nst render."""
     job = _job(arguments, options, recipes.DEFAULT, _styles(arguments))
-    check_picture_writable(arguments.output)
+    check_picture_writable(arguments.output, job.bits)
     follow = Following(arguments, arguments.output, job)
     outputs = [arguments.output, *follow.outputs, *filter(None, [arguments.losses])]
     for path in outputs:

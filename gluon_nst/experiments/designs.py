@@ -18,7 +18,10 @@ FIGURE_1 = {
 }
 """The layers of Gatys et al. 2016, figure 1, that a picture's content and style are reconstructed from."""
 
-VARIABLE = ("recipe", *(each.name for each in (*recipe_settings(), *settings(Job)) if each.name != "regions"))
+VARIABLE = (
+    "recipe",
+    *(each.name for each in (*recipe_settings(), *settings(Job)) if each.name != "regions" and not each.words),
+)
 """What can be varied: the options of `transfer` that make another picture. Regions go with maps of the style as well."""
 
 

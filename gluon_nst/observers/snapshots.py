@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gluon_nst.encoding import write_image
 from gluon_nst.errors import InputError
 from gluon_nst.files import given
-from gluon_nst.images import write_image
 from gluon_nst.observer import Observer
 from gluon_nst.provenance import as_text
 from gluon_nst.recipes import Recipe
@@ -45,4 +45,5 @@ class Snapshots(Observer):
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
             made = {**self._run.provenance, "stage": epoch.stage, "epochs": epoch.epoch + 1}
-            write_image(state.picture(self._run), path, as_text(made))
+            picture = state.picture(self._run) if self._run.encoding.bits == 8 else state.deep(self._run)
+            write_image(picture, path, as_text(made), self._run.encoding)

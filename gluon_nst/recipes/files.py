@@ -109,6 +109,13 @@ def _values(path: Path) -> dict[str, Any]:
     return values
 
 
+def of_dict(values: dict[str, Any], where: str) -> Recipe:
+    """The Recipe whose `as_dict` gave these values; `where` they stand is told in the InputError of one that is not allowed."""
+    if not isinstance(values, dict):
+        raise InputError(f"{where}: there is no recipe")
+    return Recipe(**_values_of(Path(where), dict(values)))
+
+
 def _values_of(path: Path, table: dict[str, Any]) -> dict[str, Any]:
     """The values of Recipe's fields in the `table` of one file."""
     tables = {key: _tables(path, key, table) for key in _TABLES if key in table}

@@ -52,15 +52,27 @@ class Rule:
             raise InputError(f"{where}: {shown} is not {self.allowed}") from None
 
 
-def integer(low: int) -> Rule:
-    """An integer of at least `low`."""
+def integer(low: int, most: float = math.inf) -> Rule:
+    """An integer of at least `low`; `most` is the largest."""
 
     def convert(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < low:
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not low <= int(value) <= most:
             raise ValueError
         return int(value)  # NumPy's are integers too
 
-    return Rule(convert, f"an integer of at least {low}", int, "N")
+    allowed = f"an integer of at least {low}"
+    return Rule(convert, allowed if most == math.inf else f"{allowed}, {most} at the most", int, "N")
+
+
+def one_of(*allowed: int) -> Rule:
+    """One of several integers."""
+
+    def convert(value: Any) -> int:
+        if isinstance(value, bool) or value not in allowed:
+            raise ValueError
+        return int(value)
+
+    return Rule(convert, " or ".join(map(str, allowed)), int, "|".join(map(str, allowed)))
 
 
 def number(low: float = 0, above: float | None = None, most: float = math.inf, optional: bool = False) -> Rule:

@@ -11,9 +11,9 @@ from typing import Any
 
 from PIL import Image
 
+from gluon_nst.encoding import write_image
 from gluon_nst.errors import NSTError, OutOfMemory
 from gluon_nst.files import written_whole
-from gluon_nst.images import write_image
 from gluon_nst.lab.web.store import CURVE, LATEST, MOMENTS
 from gluon_nst.observer import Observer
 from gluon_nst.run import Run

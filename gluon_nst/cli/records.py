@@ -1,0 +1,41 @@
+"""The commands that go by what a picture says of itself: show and rerun."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from gluon_nst.cli.outputs import check_distinct, writing
+from gluon_nst.encoding import check_picture_writable
+from gluon_nst.errors import NSTError
+from gluon_nst.estimates import tell_if_long
+from gluon_nst.images import read_record
+from gluon_nst.observers import Bar
+from gluon_nst.rerunning import again
+
+
+def show(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
+    """gluon-nst show."""
+    print(json.dumps(read_record(arguments.picture), indent=2))
+    return 0
+
+
+def rerun(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
+    """gluon-nst rerun."""
+    check_picture_writable(arguments.output)
+    bar = Bar(quiet=arguments.quiet)
+    given = {"device": arguments.device, **({"weights": arguments.weights} if arguments.weights else {})}
+    found = again(arguments.picture, arguments.inputs, bar, **given)
+    check_picture_writable(arguments.output, found.run.encoding.bits)
+    check_distinct([arguments.output], arguments.picture)
+    tell_if_long([found.run], bar)
+    with bar:
+        result = found.carry_out(bar)
+    if not result.complete:
+        raise NSTError(f"{arguments.picture}: could not be made again: {result.note}")
+    with writing(arguments.output.parent):
+        result.save(arguments.output)
+    height, width = result.image.height, result.image.width
+    print(f"{arguments.output}: {height} x {width}, made again, {result.seconds:.0f} s")
+    return 0
