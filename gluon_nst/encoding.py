@@ -51,18 +51,19 @@ def srgb() -> bytes:
 
 
 def check_picture_writable(path: str | Path, bits: int = 8) -> None:
-    """`check_writable` for a picture: PNG, TIFF, WebP or JPEG; the first two where it is to have 16 `bits`.
-
-    Raises InputError where not, and where 16 bits take a package that is not here.
-    """
+    """`check_writable` for a picture: PNG, TIFF, WebP or JPEG; the first two where it is to have 16 `bits`."""
     check_writable(path, tuple(_FORMATS))
     if bits == 8:
         return
     kind = _FORMATS[given(path).suffix.lower()]
     if kind not in _DEEP:
         raise InputError(f"{path}: {kind} holds 8 bits, not {bits}; name a .png or a .tif")
-    if importlib.util.find_spec("pyvips") is None:
-        raise InputError(f"{path}: {bits} bits take the package pyvips; install gluon-nst[print], or leave --bits 8")
+
+
+def check_bits(bits: int) -> None:
+    """Raise InputError where so many `bits` take a package that is not here."""
+    if bits != 8 and importlib.util.find_spec("pyvips") is None:
+        raise InputError(f"bits {bits}: takes the package pyvips; install gluon-nst[print], or leave it at 8")
 
 
 def write_image(

@@ -13,7 +13,7 @@ from PIL import Image
 from gluon_nst import weights as trunks
 from gluon_nst.canvas import Canvas, canvas, resized, sees
 from gluon_nst.colours import blended, with_luminance_of
-from gluon_nst.encoding import Encoding
+from gluon_nst.encoding import Encoding, check_bits
 from gluon_nst.errors import InputError
 from gluon_nst.images import Picture, open_picture
 from gluon_nst.inputs import Open, StylePicture, open_styles, told, with_regions
@@ -223,6 +223,7 @@ def prepare(job: Job, observer: Observer | None = None, open: Open = open_pictur
     `observer` hears of the weights, and of their download; `open` decodes the pictures. Raises InputError, and WeightsError
     where no parameters can be had.
     """
+    check_bits(job.bits)
     observer = observer or Observer()
     recipe, content = read(job.recipe), open(job.content)
     styles = open_styles(job, content, recipe, open)

@@ -45,7 +45,7 @@ class Generations:
         except OSError as error:
             raise InputError(f"{self.folder}: can't be written to ({error.strerror}); name another folder") from None
         self._lock = lock
-        for rest in self.folder.glob(".state-*"):  # of a process that was killed while it wrote
+        for rest in self.folder.glob(".state-????????.*.checkpoint"):  # of a process that was killed while it wrote
             rest.unlink()
 
     def close(self) -> None:

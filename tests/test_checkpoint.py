@@ -1,0 +1,376 @@
+"""Checkpoints: what is written of a run, what becomes of it when it is damaged, and that it goes on to the same picture."""
+
+import dataclasses
+import hashlib
+import os
+import random
+import time
+
+import gluon_nst as nst
+from gluon_nst.checkpoint import Checkpoint, container, trees
+from gluon_nst.loop import carry_out
+from gluon_nst.observer import Observers
+from gluon_nst.result import Result
+from gluon_nst.run import prepare
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+from commands import names
+
+TREE = {
+    "floats": np.linspace(0, 1, 24, dtype=np.float32).reshape(1, 3, 2, 4),
+    "halves": np.arange(7, dtype=np.uint16),
+    "numbers": [1, 2.5, float("inf"), None, True, "a text, with ü"],
+    "nested": {"picture": np.arange(12, dtype=np.uint8).reshape(2, 2, 3)},
+}
+
+RUNS = pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"optimizer": "lbfgs"},
+        {"keep": "average", "average_decay": 0.5},
+        {"keep": "best", "carry": "change"},
+        {"carry_moments": True, "resize": "bicubic"},
+        {"optimizer": "lbfgs", "tolerance": 0.5, "epochs": (14, 3), "init": "noise"},
+    ],
+    ids=["adam", "lbfgs", "average", "best", "moments", "settling"],
+)
+
+
+def same(one, other):
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, np.ndarray):
+        return one.dtype == other.dtype and np.array_equal(one, other)
+    return one == other
+
+
+def kept(folder, run, said=None, **options):
+    """A Checkpoint of a run, to be used as a context manager."""
+    return Checkpoint(folder, say=(said if said is not None else []).append, **options)
+
+
+def gone_on(folder, run, epochs=None, said=None):
+    """The Result of a run that goes on from what is in a folder, and stops after so many epochs more."""
+    with kept(folder, run, said, every=0) as checkpoint:
+        state = checkpoint.load(run)
+        before = len(state.record)
+        return carry_out(run, checkpoint, state, lambda: epochs is not None and len(state.record) == before + epochs)
+
+
+# -- the file ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_tree_comes_back_as_it_was(tmp_path):
+    container.write(tmp_path / "tree", TREE)
+    assert same(container.read(tmp_path / "tree"), TREE) and names(tmp_path) == ["tree"]
+
+
+def test_mxnets_arrays_come_back_as_numpys_in_np_mode_too(tmp_path, np_mode):
+    X = mx.np.arange(24).reshape((1, 3, 2, 4)).as_nd_ndarray()
+    container.write(tmp_path / "tree", [X])
+    (array,) = container.read(tmp_path / "tree")
+    assert array.dtype == np.float32 and np.array_equal(array, X.asnumpy())
+
+
+def test_a_file_that_is_cut_at_any_byte_is_refused(tmp_path):
+    path = tmp_path / "tree"
+    container.write(path, TREE)
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(nst.InputError, match="damaged|no checkpoint"):
+            container.read(path)
+
+
+def test_a_file_with_bits_that_are_flipped_is_refused(tmp_path):
+    path, chance = tmp_path / "tree", random.Random(15)
+    container.write(path, TREE)
+    whole = path.read_bytes()
+    for _ in range(500):
+        damaged = bytearray(whole)
+        for _ in range(chance.choice([1, 1, 2, 8])):
+            damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
+        path.write_bytes(damaged)
+        with pytest.raises(nst.InputError, match="damaged|no checkpoint"):
+            assert bytes(damaged) == whole or container.read(path)
+
+
+@pytest.mark.parametrize(
+    "header", ["[]", '{"tree": {"$array": ["float32", [1000000000, 9]]}}', '{"tree": {"$array": ["object", [1]]}}']
+)
+def test_a_file_that_is_none_is_refused_though_its_checksum_is_right(tmp_path, header):
+    content = b"gluon-nst checkpoint 1\n" + header.encode() + b"\n"
+    (tmp_path / "tree").write_bytes(content + hashlib.sha256(content).hexdigest().encode())
+    with pytest.raises(nst.InputError, match="not a checkpoint of gluon-nst's"):
+        container.read(tmp_path / "tree")
+
+
+# -- a run ------------------------------------------------------------------------------------------------------------
+
+
+@RUNS
+def test_a_run_that_is_stopped_after_every_epoch_ends_as_one_that_was_not(job, tmp_path, options):
+    run = prepare(job(**options))
+    whole, stops = carry_out(run), 0
+    while True:
+        result = gone_on(tmp_path / "kept", run, epochs=1)
+        if result.complete:
+            break
+        stops += 1
+    assert stops >= 4 and result.status == whole.status
+    assert [image.tobytes() for image in result.images] == [image.tobytes() for image in whole.images]
+    assert [epoch[:4] for epoch in result.losses] == [epoch[:4] for epoch in whole.losses]
+    assert result.provenance == whole.provenance
+
+
+def test_all_of_a_state_is_kept(job):
+    known = {
+        "seconds",
+        "status",
+        "note",
+        "averaged",
+        "lowest",
+        "turned",
+        "made",
+        "before",
+        "composite",
+        "best",
+        "average",
+    }
+    fields = {field for field in vars(nst.State()) if field not in known}
+    assert fields == {"images", "record", "optimiser", "handed_on", "plans"}
+    assert set(trees.as_tree(nst.State())) == known | fields
+
+
+def test_a_run_that_is_done_is_there_at_once(job, tmp_path):
+    run = prepare(job())
+    first, again = gone_on(tmp_path / "kept", run), gone_on(tmp_path / "kept", run, epochs=0)
+    assert again.status == "complete" and again.image.tobytes() == first.image.tobytes()
+    assert again.seconds == first.seconds
+
+
+def test_two_checkpoints_are_kept_and_no_rest_of_one(job, tmp_path):
+    run = prepare(job())
+    gone_on(tmp_path / "kept", run)
+    assert len([name for name in names(tmp_path / "kept") if name.startswith("state-")]) == 2
+    (tmp_path / "kept" / ".state-00000009.abc.checkpoint").write_bytes(b"half")
+    (tmp_path / "kept" / ".state-mine").write_bytes(b"mine")
+    gone_on(tmp_path / "kept", run)
+    assert [name for name in names(tmp_path / "kept") if name.startswith(".")] == [".state-mine"]
+
+
+def test_a_checkpoint_comes_when_it_is_due(job, tmp_path, monkeypatch):
+    run, now, written = prepare(job()), [0.0], []
+
+    class Clock(nst.Observer):
+        def state(self, state):
+            now[0] += 25
+
+    with kept(tmp_path / "kept", run) as checkpoint:
+        state = checkpoint.load(run)
+        write = trees.as_tree
+        monkeypatch.setattr("gluon_nst.checkpoint.trees.as_tree", lambda s: written.append(len(s.record)) or write(s))
+        monkeypatch.setattr(time, "monotonic", lambda: now[0])
+        carry_out(run, Observers([Clock(), checkpoint]), state)
+    assert written == [0, 3, 6, 7]  # at its beginning, each 75 seconds, at its end
+
+
+def test_where_writing_takes_long_it_comes_less_often(job, tmp_path, monkeypatch):
+    run, now, written = prepare(job(epochs=(30, 1))), [0.0], []
+
+    class Clock(nst.Observer):
+        def state(self, state):
+            now[0] += 100
+
+    def slow(state):
+        written.append(len(state.record))
+        now[0] += 10
+        return write(state)
+
+    write = trees.as_tree
+    with kept(tmp_path / "kept", run) as checkpoint:
+        state = checkpoint.load(run)
+        monkeypatch.setattr("gluon_nst.checkpoint.trees.as_tree", slow)
+        monkeypatch.setattr(time, "monotonic", lambda: now[0])
+        carry_out(run, Observers([Clock(), checkpoint]), state)
+    assert written == [0, 5, 10, 15, 20, 25, 30, 31]
+
+
+# -- what can go wrong ------------------------------------------------------------------------------------------------
+
+
+def states(folder):
+    return sorted(folder.glob("state-*"))
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda whole: whole[:-1], lambda whole: whole[:40] + b"?" + whole[41:], lambda whole: b""]
+)
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_says_so(job, tmp_path, damage):
+    run, said = prepare(job()), []
+    gone_on(tmp_path / "kept", run, epochs=3)
+    before, newest = states(tmp_path / "kept")
+    newest.write_bytes(damage(newest.read_bytes()))
+    result = gone_on(tmp_path / "kept", run, said=said)
+    (line,) = said
+    assert newest.name in line and f"{before.name}, the one before, is taken" in line
+    assert result.image.tobytes() == carry_out(run).image.tobytes()
+    assert newest not in states(tmp_path / "kept") or newest.read_bytes() != damage(newest.read_bytes())
+
+
+def test_where_no_checkpoint_is_whole_that_is_refused(job, tmp_path):
+    run = prepare(job())
+    gone_on(tmp_path / "kept", run, epochs=3)
+    for path in states(tmp_path / "kept"):
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(nst.InputError, match="nothing in .* is whole: begin anew with --fresh"):
+        gone_on(tmp_path / "kept", run)
+    with kept(tmp_path / "kept", run) as checkpoint:
+        assert checkpoint.load(run, fresh=True).record == []
+    assert states(tmp_path / "kept") == []
+
+
+def test_the_largest_number_is_the_newest_whatever_the_clock_says(job, tmp_path, monkeypatch):
+    run = prepare(job())
+    gone_on(tmp_path / "kept", run, epochs=2)
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    gone_on(tmp_path / "kept", run, epochs=2)
+    older, newer = states(tmp_path / "kept")
+    os.utime(newer, (0, 0))
+    with kept(tmp_path / "kept", run) as checkpoint:
+        assert len(checkpoint.load(run).record) == 4
+
+
+def test_another_process_is_kept_out(job, tmp_path):
+    run = prepare(job())
+    with kept(tmp_path / "kept", run), pytest.raises(nst.InputError, match="another process is at this run"):
+        gone_on(tmp_path / "kept", run)
+    assert gone_on(tmp_path / "kept", run).complete
+
+
+@pytest.mark.parametrize(
+    "changed, difference",
+    [
+        ({"style_weight": 5e3}, "style_weight: 1000.0 there, 5000.0 here"),
+        ({"content": "other.png"}, "the content picture is another"),
+        ({"seed": 4}, "seed: 0 there, 4 here"),
+        ({"optimizer": "lbfgs"}, "optimizer: adam there, lbfgs here"),
+    ],
+    ids=["recipe", "content", "seed", "optimiser"],
+)
+def test_the_checkpoint_of_another_run_is_refused_and_stays(job, style, tmp_path, changed, difference):
+    gone_on(tmp_path / "kept", prepare(job()), epochs=2)
+    before = [path.read_bytes() for path in states(tmp_path / "kept")]
+    changed = dict(changed)
+    other = dataclasses.replace(job(), content=style) if changed.pop("content", None) else job(**changed)
+    with pytest.raises(nst.InputError) as refused:
+        gone_on(tmp_path / "kept", prepare(other))
+    assert difference in str(refused.value) and "name another folder, or begin anew with --fresh" in str(refused.value)
+    assert [path.read_bytes() for path in states(tmp_path / "kept")] == before
+
+
+def test_another_machine_is_told_of(job, tmp_path):
+    run, said = prepare(job()), []
+    gone_on(tmp_path / "kept", run, epochs=2)
+    versions = {**run.provenance["versions"], "mxnet": "2.0"}
+    elsewhere = dataclasses.replace(run, provenance={**run.provenance, "threads": 64, "versions": versions})
+    assert gone_on(tmp_path / "kept", elsewhere, said=said).complete
+    assert len(said) == 1 and "mxnet 1.9.1 there, 2.0 here; threads" in said[0] and "64 here" in said[0]
+
+
+def test_windows_stay_what_they_were_when_the_memory_is_another(job, tmp_path, monkeypatch):
+    run = prepare(job(sizes=[(256, 384)], epochs=4, precision="float32"))
+    needed = run.plan(run.recipe.stages[0]).needed
+    monkeypatch.setattr("gluon_nst.memory.available_memory", lambda: 0.8 * needed)
+    assert run.plan(run.recipe.stages[0]).windowed
+    whole = carry_out(run)
+    gone_on(tmp_path / "kept", run, epochs=2)
+    monkeypatch.undo()
+    result = gone_on(tmp_path / "kept", run)
+    assert result.image.tobytes() == whole.image.tobytes()
+
+
+# -- a full disk ------------------------------------------------------------------------------------------------------
+
+
+def test_on_a_full_disk_the_run_goes_on_says_so_once_and_tries_again(job, tmp_path, monkeypatch):
+    run, said, tried = prepare(job(epochs=(6, 3))), [], []
+    write = container.write
+
+    def full(path, tree):
+        tried.append(len(tree["state"]["record"]))
+        if 2 <= tried[-1] <= 5:
+            raise nst.NSTError(f"{path}: can't write it (No space left on device); free some space")
+        write(path, tree)
+
+    monkeypatch.setattr("gluon_nst.checkpoint.container.write", full)
+    result = gone_on(tmp_path / "kept", run, said=said)
+    assert result.image.tobytes() == carry_out(run).image.tobytes() and tried == list(range(10))
+    first, second = said
+    assert (
+        first.startswith("no checkpoint: ")
+        and "No space left" in first
+        and "the run goes on, and it is tried again" in first
+    )
+    assert second.endswith("the checkpoint is written again")
+
+
+def test_what_was_written_before_the_disk_was_full_is_not_lost(job, tmp_path, monkeypatch):
+    run = prepare(job())
+    gone_on(tmp_path / "kept", run, epochs=3)
+    before = [path.read_bytes() for path in states(tmp_path / "kept")]
+    with monkeypatch.context() as full:
+
+        def fail(descriptor):
+            raise OSError(28, "No space left on device")
+
+        full.setattr(os, "fsync", fail)
+        stopped = gone_on(tmp_path / "kept", run, epochs=2)
+    assert not stopped.complete and [path.read_bytes() for path in states(tmp_path / "kept")] == before
+    assert gone_on(tmp_path / "kept", run).image.tobytes() == carry_out(run).image.tobytes()
+
+
+# -- a loss that is not finite ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("every", [0, 1e9])
+def test_the_last_state_whose_loss_is_finite_stays(job, tmp_path, every):
+    run = prepare(job(lr=[0.01, 1e38], epochs=(2, 5)))
+    with kept(tmp_path / "kept", run, every=every) as checkpoint:
+        result = carry_out(run, checkpoint, checkpoint.load(run))
+    assert result.status == "diverged" and len(result.losses) > 2
+    calm = prepare(job(lr=[0.01, 1e38], epochs=(2, 5)))
+    with kept(tmp_path / "kept", calm, every=every) as checkpoint:
+        state = checkpoint.load(calm)
+        assert state.status == "running" and len(state.record) <= 2
+        picture = state.picture(calm) if state.images else None
+    if every == 0:
+        assert len(state.record) == 2 and picture.tobytes() == result.images[0].tobytes()
+
+
+def test_a_composite_that_is_not_finite_is_not_written(job, tmp_path):
+    run = prepare(job())
+    with kept(tmp_path / "kept", run, every=1e9) as checkpoint:
+        state = checkpoint.load(run)
+        for _ in nst.steps(run, state):
+            if len(state.record) == 2:
+                break
+        checkpoint.begin(run)
+        before = names(tmp_path / "kept")
+        state.optimiser.X[:] = float("nan")
+        assert not checkpoint.save(state) and names(tmp_path / "kept") == before
+        state.status = "failed"
+
+
+def test_a_result_can_be_had_of_what_was_kept(job, tmp_path):
+    run = prepare(job())
+    stopped = gone_on(tmp_path / "kept", run, epochs=2)
+    with kept(tmp_path / "kept", run) as checkpoint:
+        again = Result.of(run, checkpoint.load(run))
+    assert again.image.tobytes() == stopped.image.tobytes() and again.status == "interrupted"

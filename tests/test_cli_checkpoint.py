@@ -1,0 +1,378 @@
+"""render and chapter with a checkpoint, and resume: stopped, killed, steered, on a full disk."""
+
+import csv
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import gluon_nst as nst
+from gluon_nst import result
+from gluon_nst.checkpoint import Checkpoint
+from gluon_nst.objective import Objective
+
+import kill_runs
+import pytest
+
+from commands import assert_one_line, command_line, ended, failing, made, names, namespace
+from conftest import SMALL
+
+LAYERS = ["--content-layers", "conv2_2", "--style-layers", "conv1_1,conv2_1"]
+
+
+@pytest.fixture
+def kept(render, tmp_path):
+    """`render` with a checkpoint after each epoch in tmp_path/kept, and losses in tmp_path/losses.csv."""
+
+    def run(*options, **changed):
+        own = [
+            "--checkpoint",
+            tmp_path / "kept",
+            "--checkpoint-every",
+            "0",
+            "--losses",
+            tmp_path / "losses.csv",
+            "--quiet",
+        ]
+        return render(*LAYERS, *own, *options, **changed)
+
+    return run
+
+
+@pytest.fixture
+def resume(tmp_path, capfd):
+    def run(*options):
+        return ended(capfd, "resume", tmp_path / "kept", "--quiet", *options)
+
+    return run
+
+
+def asked_to_stop(after, number=signal.SIGINT, times=1):
+    """In the block the process gets a signal while the losses after so many epochs are computed."""
+    patch, compute, done = pytest.MonkeyPatch.context(), Objective.__call__, []
+
+    class Stopping:
+        def __enter__(self):
+            self.patch = patch.__enter__()
+
+            def ask(objective):
+                done.append(1)
+                if len(done) == after + 1:
+                    for _ in range(times):
+                        signal.raise_signal(number)
+                return compute(objective)
+
+            self.patch.setattr(Objective, "__call__", ask)
+
+        def __exit__(self, *error):
+            patch.__exit__(*error)
+
+    return Stopping()
+
+
+def losses(path):
+    with open(path, newline="") as file:
+        return [row[:-1] for row in csv.reader(file)]
+
+
+# -- stopped ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("after", [0, 1, 3])
+def test_a_signal_lets_the_epoch_finish_and_says_how_to_go_on(kept, render, resume, tmp_path, number, after):
+    with asked_to_stop(after, number):
+        status, out, err = kept()
+    asked, interrupted, picture = err.strip().splitlines()
+    stage, epoch = (1, after + 1) if after < 3 else (2, after - 2)
+    assert status == 130 and out == "" and "once more stops at once" in asked
+    assert interrupted.startswith(f"interrupted: stage {stage}, {epoch} of ")
+    assert interrupted.endswith(f"; gluon-nst resume {tmp_path / 'kept'} goes on from there")
+    assert picture == f"{tmp_path / 'kept' / 'so-far.png'}: the picture so far"
+    assert made(tmp_path / "kept" / "so-far.png")["interrupted"] == {"stage": stage, "epochs": epoch}
+    assert not (tmp_path / "out.png").exists() and not (tmp_path / "losses.csv").exists()
+    status, out, err = resume()
+    assert status == 0 and err == f"going on from stage {stage}, epoch {epoch}\n" and "out.png: 48 x 64" in out
+    found = (tmp_path / "out.png").read_bytes(), losses(tmp_path / "losses.csv")
+    assert render(*LAYERS, "--losses", tmp_path / "losses.csv", "--quiet")[0] == 0
+    assert found == ((tmp_path / "out.png").read_bytes(), losses(tmp_path / "losses.csv"))
+
+
+def test_the_second_signal_stops_at_once_and_the_last_checkpoint_stays(kept, tmp_path, render):
+    with asked_to_stop(1, times=2):
+        status, out, err = kept()
+    assert status == 130 and out == "" and "Traceback" not in err
+    last = f"interrupted: the last checkpoint stays as it is; gluon-nst resume {tmp_path / 'kept'} goes on from there"
+    assert err.splitlines()[-1] == last and not (tmp_path / "out.png").exists()
+    assert kept()[2] == "going on from stage 1, epoch 1\n"
+    found = (tmp_path / "out.png").read_bytes()
+    render(*LAYERS, "--quiet")
+    assert (tmp_path / "out.png").read_bytes() == found
+
+
+def test_without_a_checkpoint_the_first_signal_stops_at_once(render, tmp_path):
+    with asked_to_stop(1):
+        status, _, err = render(*LAYERS, "--quiet")
+    assert status == 130 and "interrupted: stage 1, 1 of 3 epochs" in err
+
+
+def test_the_same_command_goes_on_and_a_run_that_is_done_is_not_done_again(kept, tmp_path, monkeypatch):
+    with asked_to_stop(2):
+        kept()
+    assert kept()[2] == "going on from stage 1, epoch 3\n"
+    found = (tmp_path / "out.png").read_bytes()
+    (tmp_path / "out.png").unlink()
+    with failing(0):  # nothing is computed
+        status, out, err = kept()
+    assert status == 0 and "the run is done; its files are written anew" in err
+    assert (tmp_path / "out.png").read_bytes() == found
+
+
+def test_fresh_begins_anew_and_resume_does_not_forget_for_that(kept, resume, tmp_path):
+    with asked_to_stop(2):
+        kept()
+    with asked_to_stop(0):
+        assert "stage 1, 1 of 3" in kept("--fresh")[2]
+    assert resume()[2] == "going on from stage 1, epoch 1\n"
+
+
+def test_a_chapter_goes_on(chapter, resume, tmp_path):
+    own = ["--checkpoint", tmp_path / "kept", "--save-every", "2", *LAYERS]
+    with asked_to_stop(3):
+        assert chapter(*own)[0] == 130
+    assert names(tmp_path / "out") == ["neural-style-stage-1-epoch-2.png"]
+    assert resume()[0] == 0
+    found = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.png")}
+    assert chapter(*own[2:], out=tmp_path / "again")[0] == 0
+    again = {path.name: path.read_bytes() for path in (tmp_path / "again").glob("*.png")}
+    assert len(found) == 5 and found.keys() == again.keys()
+    assert all(found[name] == again[name] for name in found if name != "losses.png")
+    assert losses(tmp_path / "out" / "losses.csv") == losses(tmp_path / "again" / "losses.csv")
+
+
+def test_a_run_goes_on_from_another_folder_and_after_its_own_is_moved(
+    content, style, converted, tmp_path, capfd, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    options = ["--recipe", "d2l-2019", "--weights", converted, "--sizes", "32x48", "--epochs", "3", *LAYERS, "--quiet"]
+    with asked_to_stop(0):
+        ended(capfd, "render", content.name, style.name, "--output", "out.png", "--checkpoint", "kept", *options)
+    (tmp_path / "kept").rename(tmp_path / "moved")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    status, out, err = ended(capfd, "resume", "../moved", "--quiet")
+    assert (status, err) == (0, "going on from stage 1, epoch 1\n") and (tmp_path / "out.png").exists()
+    assert Path.cwd() == tmp_path / "elsewhere" and not (tmp_path / "kept").exists()
+
+
+# -- killed -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_runs_that_are_killed_end_with_the_bytes_of_one_that_was_not(tmp_path, converted):
+    chance, kills = random.Random(2026), 0
+    for number, kind in enumerate([kill_runs.KINDS[2], kill_runs.KINDS[5]]):
+        expected, seconds = kill_runs.never_killed(kind, tmp_path / f"never-{number}", str(converted))
+        for again in range(2):
+            folder = tmp_path / f"killed-{number}-{again}"
+            found, more, _ = kill_runs.killed(kind, folder, str(converted), seconds, chance)
+            assert found == expected
+            kills += more
+    assert kills >= 3
+
+
+# -- steered ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_steered_as_it_goes_on_and_its_picture_says_so(kept, resume, tmp_path, capfd):
+    with asked_to_stop(1):
+        kept()
+    with asked_to_stop(1):
+        assert resume("--style-weight", "5e3")[0] == 130
+    status, _, err = resume("--tv-weight", "0")
+    assert status == 0 and err == "going on from stage 2, epoch 1\n"
+    changes = [{"stage": 1, "epoch": 2, "style_weight": 5000.0}, {"stage": 2, "epoch": 1, "tv_weight": 0.0}]
+    assert made(tmp_path / "out.png")["recipe"]["changes"] == changes
+    again = tmp_path / "again.png"
+    weights = made(tmp_path / "out.png")["weights"]
+    status, _, err = ended(
+        capfd, "rerun", tmp_path / "out.png", "--output", again, "--quiet", "--weights", _file(weights, tmp_path)
+    )
+    assert (status, err) == (0, "") and again.read_bytes() == (tmp_path / "out.png").read_bytes()
+
+
+def _file(weights, tmp_path):
+    """The file of random weights, which is in the cache alone under that name."""
+    return next(tmp_path.parent.glob("weights*/random.params"))
+
+
+def test_a_branch_leaves_the_run_as_it_is(kept, resume, render, tmp_path):
+    with asked_to_stop(1):
+        kept()
+    before = {path.name: path.read_bytes() for path in (tmp_path / "kept").glob("state-*")}
+    status, out, _ = resume(
+        "--style-weight", "5e3", "--checkpoint", tmp_path / "branch", "--output", tmp_path / "branch.png"
+    )
+    assert status == 0 and "branch.png" in out and not (tmp_path / "out.png").exists()
+    assert {path.name: path.read_bytes() for path in (tmp_path / "kept").glob("state-*")} == before
+    assert resume()[0] == 0 and "changes" not in made(tmp_path / "out.png")["recipe"]
+    assert (tmp_path / "out.png").read_bytes() != (tmp_path / "branch.png").read_bytes()
+    status, _, err = kept("--style-weight", "5e3")
+    assert status == 2 and "style_weight: 1000.0 there, 5000.0 here" in err
+
+
+# -- refused ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_can_not_be_is_refused_in_one_line(refuses, resume, tmp_path, capfd):
+    refuses("--fresh: there is no checkpoint; name its folder with --checkpoint", "--fresh")
+    refuses("--checkpoint-every: there is no checkpoint", "--checkpoint-every", "5")
+    refuses(
+        "--checkpoint-every: -1.0 is not a number of at least 0",
+        "--checkpoint",
+        tmp_path / "kept",
+        "--checkpoint-every",
+        "-1",
+    )
+    refuses("content.png: not a folder; choose another", "--checkpoint", tmp_path / "content.png")
+    refuses("can't write there", "--checkpoint", "/proc/kept")
+    status, _, err = resume()
+    assert status == 2 and "no checkpoint is there; name the folder that --checkpoint was given" in err
+    assert_one_line(err)
+
+
+def test_two_processes_can_not_have_one_folder(kept, tmp_path, render):
+    with asked_to_stop(1):
+        kept()
+    with Checkpoint(tmp_path / "kept"):
+        status, out, err = kept()
+        assert (status, out) == (2, "") and "another process is at this run" in err
+        assert_one_line(err)
+    assert kept()[0] == 0
+
+
+def test_a_checkpoint_that_names_no_command_is_refused(job, tmp_path, resume):
+    run = nst.run.prepare(job())
+    with Checkpoint(tmp_path / "kept", command={"argv": ["info"], "folder": "."}) as checkpoint:
+        checkpoint.load(run)
+        checkpoint.begin(run)
+    status, _, err = resume()
+    assert status == 2 and "not of a command that can be gone on with" in err
+
+
+def test_a_loss_that_is_not_finite_leaves_the_last_good_state_and_advice(kept, resume, tmp_path):
+    status, _, err = kept("--lr", "0.01,1e30", "--epochs", "3,3")
+    assert status == 1 and "error: stage 2, epoch " in err and "the loss is" in err
+    advice = f"with --style-weight W, or another weight that is lower, gluon-nst resume {tmp_path / 'kept'} goes on from there"
+    assert f"the last State whose loss was finite stays in {tmp_path / 'kept'}; {advice}" in err
+
+
+# -- a full disk ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not namespace("m"), reason="no file system can be mounted here")
+def test_a_real_disk_that_is_full_is_told_of_once_and_the_run_goes_on(content, style, converted, tmp_path):
+    folder = tmp_path / "small"
+    folder.mkdir()
+    run = command_line(
+        "render", content, style, "--output", tmp_path / "out.png", "--recipe", "d2l-2019", "--weights", converted, "--sizes",
+        "32x48", "--epochs", "4", *LAYERS, "--quiet", "--checkpoint", folder / "kept", "--checkpoint-every", "0",
+    )  # fmt: skip
+    script = 'mount -t tmpfs -o size=24k none "$0" && "$@"; status=$?; ls "$0"/kept; exit $status'
+    ended = subprocess.run([*namespace("m"), "sh", "-c", script, folder, *run], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert (
+        ended.stderr.count("\n") == 1
+        and "no checkpoint: " in ended.stderr
+        and "No space left on device" in ended.stderr
+    )
+    assert "state-00000001.checkpoint" in ended.stdout and (tmp_path / "out.png").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not namespace("m"), reason="no file system can be mounted here")
+def test_a_folder_that_can_only_be_read_is_refused(content, style, converted, tmp_path):
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    run = command_line(
+        "render", content, style, "--output", tmp_path / "out.png", "--weights", converted, "--checkpoint", folder
+    )
+    script = 'mount -t tmpfs -o ro none "$0" && "$@"'
+    ended = subprocess.run([*namespace("m"), "sh", "-c", script, folder, *run], capture_output=True, text=True)
+    assert ended.returncode == 2 and "can't write there (Read-only file system)" in ended.stderr
+    assert_one_line(ended.stderr)
+
+
+def test_a_picture_that_finds_no_room_is_kept_elsewhere_and_the_rest_is_written(kept, tmp_path, monkeypatch):
+    write = result.write_image
+
+    def full(picture, path, *others):
+        if Path(path).parent == tmp_path:
+            raise nst.NSTError(
+                f"{path}: can't write it (No space left on device); free some space or choose another place"
+            )
+        write(picture, path, *others)
+
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setattr("gluon_nst.result.write_image", full)
+    status, out, err = kept()
+    (found,) = (tmp_path / "temporary").glob("out-*.png")
+    assert status == 1 and str(found) in out and "out.png: can't write it (No space left on device)" in err
+    assert f"the run is kept in {tmp_path / 'kept'}: the same command writes its files" in err
+    assert len(losses(tmp_path / "losses.csv")) == 6
+    monkeypatch.setattr("gluon_nst.result.write_image", write)
+    assert kept()[0] == 0 and (tmp_path / "out.png").read_bytes() == found.read_bytes()
+
+
+# -- experiments ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "vary", ["lr=0.01,0.02", "sizes=32x48,48x64"], ids=["in this process", "in processes of their own"]
+)
+@pytest.mark.slow
+def test_an_experiment_goes_on_inside_a_cell(content, style, converted, tmp_path, vary):
+    options = ["--weights", converted, "--recipe", "d2l-2019", "--quiet", *LAYERS, "--vary", vary]
+    options += ["--epochs", "400", *(["--sizes", "32x48"] if vary.startswith("lr") else [])]
+
+    def sweep(out):
+        command = command_line("sweep", content, style, "--out", tmp_path / out, *options)
+        default = signal.SIG_DFL
+        return subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, default)
+        )
+
+    whole = sweep("whole")
+    assert whole.wait(120) == 0
+    stopped = sweep("stopped")
+    while not list((tmp_path / "stopped").glob(".*.checkpoint/state-*")):
+        assert stopped.poll() is None
+        time.sleep(0.01)
+    time.sleep(1)
+    stopped.send_signal(signal.SIGINT)
+    _, err = stopped.communicate(timeout=60)
+    if stopped.returncode == 130:
+        assert "the same command goes on from there" in err
+    (checkpoint,) = (tmp_path / "stopped").glob(".*.checkpoint")
+    program = "import sys; from gluon_nst.checkpoint import container; print(len(container.read(sys.argv[1])['state']['record']))"
+    newest = max(checkpoint.glob("state-*"))
+    done = subprocess.run([sys.executable, "-c", program, newest], capture_output=True, text=True)
+    assert int(done.stdout) > 0
+    again = sweep("stopped")
+    assert again.wait(120) == 0
+    for path in (tmp_path / "whole").glob("*=*.png"):
+        assert path.read_bytes() == (tmp_path / "stopped" / path.name).read_bytes()
+        assert losses(path.with_suffix(".csv")) == losses(tmp_path / "stopped" / f"{path.stem}.csv")
+    assert not list((tmp_path / "stopped").glob(".*"))
+
+
+def test_what_is_said_of_a_run_can_be_shown(kept, tmp_path, capfd):
+    kept()
+    status, out, err = ended(capfd, "show", tmp_path / "out.png")
+    assert (status, err) == (0, "") and json.loads(out) == made(tmp_path / "out.png")
+    assert json.loads(out)["sizes"] == [[32, 48], [48, 64]] and SMALL["sizes"] == [(32, 48), (48, 64)]
