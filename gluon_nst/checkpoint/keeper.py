@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any, Callable
 
+from mxnet import MXNetError, nd
+
 from gluon_nst.checkpoint import trees
 from gluon_nst.checkpoint.container import is_finite
 from gluon_nst.checkpoint.generations import Generations
@@ -136,6 +138,10 @@ class Checkpoint(Observer):
 
     def save(self, state: State) -> bool:
         """Write the State now, and tell whether it is written. Where it can't be, that is said once, and the run goes on."""
+        try:
+            nd.waitall()  # what MXNet is still at is the run's own, and no cost of this
+        except MXNetError:
+            return False  # as the run will find out
         begun = time.monotonic()
         try:
             if state.optimiser and not is_finite(state.optimiser.X):
