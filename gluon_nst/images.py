@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import warnings
 from pathlib import Path
 from typing import Any, Iterator, NamedTuple
@@ -159,7 +160,7 @@ def _opening(source: str | Path, formats: tuple[str, ...] | None = None) -> Iter
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.simplefilter("ignore", UserWarning)  # Pillow's remarks on odd metadata: of no use to a reader
-            with Image.open(io.BytesIO(encoded), formats=formats) as picture:
+            with Image.open(io.BytesIO(encoded), formats=formats) as picture, _without_remarks(picture):
                 yield picture, hashlib.sha256(encoded).hexdigest()
     except (InputError, MemoryError):
         raise
@@ -172,6 +173,22 @@ def _opening(source: str | Path, formats: tuple[str, ...] | None = None) -> Iter
         raise InputError(f"{path}: not a picture in a format that Pillow reads; convert it to PNG or JPEG") from None
     except Exception as error:  # decoders raise all sorts on damaged files: OSError, SyntaxError, struct.error, …
         raise InputError(f"{path}: the picture is damaged ({reason(error)}); get a whole copy") from None
+
+
+@contextlib.contextmanager
+def _without_remarks(picture: Image.Image) -> Iterator[None]:
+    """Keep libtiff, which decodes in the block, from writing what it thinks of a damaged file to standard error by itself."""
+    if picture.format != "TIFF":
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # there is no standard error
+            kept = os.dup(2)
+            stack.callback(os.close, kept)
+            stack.callback(os.dup2, kept, 2)
+            with open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+        yield
 
 
 def _rgb_profile(picture: Image.Image) -> bytes | None:

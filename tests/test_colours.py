@@ -17,6 +17,11 @@ CHROMA_STEP = 1.0
 """The same for the distance in a* and b*: 0.77 was the most."""
 
 
+def with_luminance_of(light, chroma):
+    """`colours.with_luminance_of` of PIL images."""
+    return Image.fromarray(colours.with_luminance_of(np.asarray(light), np.asarray(chroma)))
+
+
 def picture(pixels):
     return Image.fromarray(np.asarray(pixels).astype(np.uint8))
 
@@ -82,7 +87,7 @@ def test_a_grey_has_no_chroma_and_white_is_100():
 @pytest.mark.parametrize("chroma", PICTURES)
 def test_the_lightness_is_kept_whatever_the_colours(light, chroma):
     content, stylised = PICTURES[chroma](3), PICTURES[light](4)
-    made = colours.with_luminance_of(stylised, content)
+    made = with_luminance_of(stylised, content)
     assert made.mode == "RGB" and made.size == stylised.size
     assert np.abs(lab(made) - lab(stylised))[..., 0].max() < STEP
 
@@ -90,7 +95,7 @@ def test_the_lightness_is_kept_whatever_the_colours(light, chroma):
 @pytest.mark.parametrize("chroma", PICTURES)
 def test_the_chroma_is_that_of_the_colours_where_it_can_be_shown_and_the_hue_everywhere(chroma):
     content, stylised = PICTURES[chroma](5), random_colours(6)
-    made, wanted = lab(colours.with_luminance_of(stylised, content)), lab(content)
+    made, wanted = lab(with_luminance_of(stylised, content)), lab(content)
     exact = colours.from_lab(np.concatenate([lab(stylised)[..., :1], wanted[..., 1:]], axis=2))
     can_be_shown = ((exact >= 0) & (exact <= 1)).all(axis=2)
     assert 0.1 < can_be_shown.mean() < 0.9
@@ -107,7 +112,7 @@ def test_the_chroma_is_that_of_the_colours_where_it_can_be_shown_and_the_hue_eve
 
 def test_no_more_chroma_is_lost_than_must_be():
     content, stylised = saturated(7), random_colours(8)
-    made = lab(colours.with_luminance_of(stylised, content))
+    made = lab(with_luminance_of(stylised, content))
     lost = np.linalg.norm((made - lab(content))[..., 1:], axis=2) > 5
     more = made[lost] + 0.05 * (made[lost] * [0, 1, 1]) + 2 * np.sign(made[lost]) * [0, 1, 1]
     rgb = colours.from_lab(more)
@@ -116,30 +121,30 @@ def test_no_more_chroma_is_lost_than_must_be():
 
 def test_a_picture_with_its_own_lightness_is_itself():
     for kind in PICTURES.values():
-        made = colours.with_luminance_of(kind(9), kind(9))
+        made = with_luminance_of(kind(9), kind(9))
         assert np.abs(np.asarray(made, int) - np.asarray(kind(9), int)).max() == 0
 
 
 def test_grey_colours_make_a_grey_picture_and_white_and_black_stay():
     grey = Image.new("RGB", (120, 100), (90, 90, 90))
-    made = np.asarray(colours.with_luminance_of(random_colours(10), grey), int)
+    made = np.asarray(with_luminance_of(random_colours(10), grey), int)
     assert np.ptp(made, axis=2).max() == 0
     for value in (0, 255):
         flat = Image.new("RGB", (120, 100), (value,) * 3)
-        assert np.abs(np.asarray(colours.with_luminance_of(flat, saturated(11)), int) - value).max() == 0
+        assert np.abs(np.asarray(with_luminance_of(flat, saturated(11)), int) - value).max() == 0
 
 
 def test_a_picture_of_several_bands_is_that_of_its_parts():
     height, width = 3, colours.BAND  # a band for each row
     light, chroma = strokes(12, height, width), random_colours(13, height, width)
-    made = np.asarray(colours.with_luminance_of(light, chroma))
+    made = np.asarray(with_luminance_of(light, chroma))
     row = [each.crop((0, 1, width, 2)) for each in (light, chroma)]
-    assert np.array_equal(made[1:2], np.asarray(colours.with_luminance_of(*row)))
+    assert np.array_equal(made[1:2], np.asarray(with_luminance_of(*row)))
 
 
 def test_pictures_of_two_sizes_are_refused():
     with pytest.raises(nst.InputError, match="pictures of 100 x 120 and 120 x 100 pixels: .*; resize one of them"):
-        colours.with_luminance_of(strokes(14), strokes(14, 120, 100))
+        with_luminance_of(strokes(14), strokes(14, 120, 100))
 
 
 # -- a style in the content's colours ---------------------------------------------------------------------------------

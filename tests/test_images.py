@@ -3,7 +3,7 @@ import struct
 import zlib
 
 import gluon_nst as nst
-from gluon_nst import images
+from gluon_nst import encoding, files, images
 from gluon_nst.pixels import shown_range, standardisation, to_picture
 
 import mxnet as mx
@@ -232,13 +232,13 @@ def test_arrays_go_both_ways_in_np_mode(np_mode):
 
 def test_a_png_keeps_its_pixels_and_carries_the_provenance(tmp_path):
     picture = Image.fromarray(paint(20, 30))
-    images.write_image(picture, tmp_path / "out.png", '{"seed": 1}')
+    encoding.write_image(picture, tmp_path / "out.png", '{"seed": 1}')
     with Image.open(tmp_path / "out.png") as saved:
         assert saved.text == {"gluon-nst": '{"seed": 1}'} and np.array_equal(np.asarray(saved), np.asarray(picture))
 
 
 def test_a_jpeg_carries_the_provenance_as_its_comment(tmp_path):
-    images.write_image(Image.fromarray(paint(20, 30)), tmp_path / "out.JPG", '{"seed": 1}')
+    encoding.write_image(Image.fromarray(paint(20, 30)), tmp_path / "out.JPG", '{"seed": 1}')
     with Image.open(tmp_path / "out.JPG") as saved:
         assert saved.format == "JPEG" and saved.info["comment"] == b'{"seed": 1}'
 
@@ -246,7 +246,7 @@ def test_a_jpeg_carries_the_provenance_as_its_comment(tmp_path):
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "out.png"
     path.write_text("old")
-    with pytest.raises(RuntimeError), images.written_whole(path) as file:
+    with pytest.raises(RuntimeError), files.written_whole(path) as file:
         file.write(b"half")
         raise RuntimeError
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["out.png"]
@@ -255,7 +255,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
 def test_files_are_readable_as_the_umask_says(tmp_path):
     umask = os.umask(0o027)
     try:
-        images.write_image(Image.fromarray(paint(20, 30)), tmp_path / "out.png")
+        encoding.write_image(Image.fromarray(paint(20, 30)), tmp_path / "out.png")
     finally:
         os.umask(umask)
     assert (tmp_path / "out.png").stat().st_mode & 0o777 == 0o640
@@ -264,7 +264,7 @@ def test_files_are_readable_as_the_umask_says(tmp_path):
 @pytest.mark.parametrize(
     "name, message",
     [
-        ("out.gif", "must end with .png or .jpg or .jpeg"),
+        ("out.gif", "must end with .png or .jpg or .jpeg or .tif or .tiff or .webp"),
         ("out", "must end with .png"),
         ("folder.png", "a folder; name a file in it"),
         ("nowhere/out.png", "there is no folder"),
@@ -275,7 +275,7 @@ def test_an_output_that_can_not_be_written_is_refused(tmp_path, name, message):
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "file").write_text("")
     with pytest.raises(nst.InputError, match=message):
-        images.check_picture_writable(tmp_path / name)
+        encoding.check_picture_writable(tmp_path / name)
     assert sorted(os.listdir(tmp_path)) == ["file", "folder.png"]
 
 
@@ -309,7 +309,7 @@ def test_pixels_in_every_unit_come_to_the_networks_input():
 def test_the_provenance_of_a_picture_that_has_none_is_none(tmp_path):
     Image.new("RGB", (20, 20)).save(tmp_path / "plain.png")
     (tmp_path / "no.png").write_bytes(b"no picture")
-    images.write_image(Image.new("RGB", (20, 20)), tmp_path / "ours.png", '{"seed": 3}')
+    encoding.write_image(Image.new("RGB", (20, 20)), tmp_path / "ours.png", '{"seed": 3}')
     whole = (tmp_path / "ours.png").read_bytes()
     (tmp_path / "half.png").write_bytes(whole[: len(whole) - 30])
     found = [images.read_made(tmp_path / f"{name}.png") for name in ("ours", "plain", "no", "half", "nowhere")]

@@ -1,0 +1,364 @@
+"""Pictures out: formats, bits, profiles, resolution, and what they say of themselves, read back by others."""
+
+import io
+import json
+
+import gluon_nst as nst
+from gluon_nst import encoding, images
+from gluon_nst.colours import blended
+from gluon_nst.encoding import Encoding, write_image
+from gluon_nst.pixels import to_pixels
+
+import mxnet as mx
+import numpy as np
+import pytest
+import pyvips
+import tifffile
+from PIL import Image, ImageCms
+
+from commands import assert_one_line, ended, made
+from painting import paint
+
+RECORD = json.dumps({"recipe": {}, "seed": 1})
+P3 = pyvips.Image.profile_load("p3")
+
+
+def slope(channels=3, height=40, width=3000):
+    """A smooth picture of 16 bits."""
+    values = np.linspace(1000, 64000, height * width).reshape(height, width)
+    return np.dstack([values, values[::-1], values[:, ::-1], values][:channels]).astype(np.uint16)
+
+
+def profile_of(picture):
+    return ImageCms.ImageCmsProfile(io.BytesIO(picture.info["icc_profile"]))
+
+
+# -- 16 bits ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("name", ["out.png", "out.tif", "out.TIFF"])
+def test_16_bits_are_read_back_by_another_library(tmp_path, name, channels):
+    pixels = slope(channels)
+    write_image(pixels, tmp_path / name, RECORD, Encoding(16))
+    found = pyvips.Image.new_from_file(str(tmp_path / name)).numpy()
+    assert found.dtype == np.uint16 and np.array_equal(found, pixels)
+    assert all(len(np.unique(found[..., channel])) > 2000 for channel in range(3))
+    if name != "out.png":
+        assert np.array_equal(tifffile.imread(tmp_path / name), pixels)
+
+
+def test_a_16_bit_png_is_what_its_specification_says(tmp_path):
+    """Read by the PNG specification alone: the chunks, their checksums, and the rows after their filters."""
+    import struct
+    import zlib
+
+    pixels = slope(3, 8, 50)
+    write_image(pixels, tmp_path / "out.png", RECORD, Encoding(16))
+    content, chunks, place = (tmp_path / "out.png").read_bytes(), {}, 8
+    while place < len(content):
+        (length,), kind = struct.unpack(">I", content[place : place + 4]), content[place + 4 : place + 8]
+        data = content[place + 8 : place + 8 + length]
+        assert struct.unpack(">I", content[place + 8 + length : place + 12 + length])[0] == zlib.crc32(kind + data)
+        chunks[kind] = chunks.get(kind, b"") + data
+        place += 12 + length
+    assert struct.unpack(">IIBB", chunks[b"IHDR"][:10]) == (50, 8, 16, 2)
+    rows = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(8, 1 + 50 * 6)
+    before, found = np.zeros(300, int), []
+    for row in rows:
+        kind, values = row[0], row[1:].astype(int)
+        for place in range(300):
+            left = values[place - 6] if place >= 6 else 0
+            corner = before[place - 6] if place >= 6 else 0
+            above, guess = before[place], left + before[place] - corner
+            nearest = min((left, above, corner), key=lambda value: abs(guess - value))
+            values[place] = (values[place] + [0, left, above, (left + above) // 2, nearest][kind]) % 256
+        before = values
+        found.append(values)
+    assert np.array_equal(np.array(found, np.uint8).reshape(8, 50, 3, 2).view(">u2")[..., 0], pixels)
+
+
+def test_16_bits_are_of_the_composite_and_not_widened(run, tmp_path):
+    result = run(bits=16)
+    result.save(tmp_path / "out.png")
+    found = pyvips.Image.new_from_file(str(tmp_path / "out.png")).numpy()
+    assert np.array_equal(found, result.deep) and not (found % 257 == 0).all()
+    assert np.array_equal(np.rint(found / 257), np.asarray(result.image))
+    assert made(tmp_path / "out.png")["file"] == {"bits": 16}
+    result.save(tmp_path / "first.png", stage=1)
+    assert "file" not in made(tmp_path / "first.png")
+
+
+@pytest.mark.parametrize("changes", [{"preserve_colors": "luminance"}, {"mask": True}, {"transparent": True}])
+def test_16_bits_have_the_contents_colours_mask_and_transparency(run, content, style, tmp_path, changes):
+    options = dict(changes)
+    if options.pop("transparent", False):
+        picture = Image.open(content).convert("RGBA")
+        picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+        picture.save(content)
+    if options.pop("mask", False):
+        options["mask"] = Image.linear_gradient("L").resize((90, 60))
+    result = run(content, style, bits=16, **options)
+    shallow, deep = np.asarray(result.image, int), np.rint(result.deep / 257).astype(int)
+    assert shallow.shape == deep.shape and np.abs(shallow - deep).max() <= 3 and np.abs(shallow - deep).mean() < 0.5
+    assert len(np.unique(result.deep[..., 0])) > 1000
+
+
+def test_pixels_of_16_bits_are_those_of_8_with_more_between():
+    X = mx.nd.array(np.random.default_rng(3).standard_normal((1, 3, 20, 30), dtype=np.float32))
+    shallow, deep = to_pixels(X), to_pixels(X, 16)
+    assert shallow.dtype == np.uint8 and deep.dtype == np.uint16
+    assert np.array_equal(np.rint(deep / 257).astype(np.uint8), shallow)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_a_blend_is_exact_at_its_ends(kind):
+    random, most = np.random.default_rng(5), np.iinfo(kind).max
+    above, below = (random.integers(0, most + 1, (20, 30, 3)).astype(kind) for _ in range(2))
+    shares = np.zeros((20, 30), np.float32)
+    shares[:, 10:20], shares[:, 20:] = 0.25, 1
+    found = blended(above, below, shares)
+    assert np.array_equal(found[:, :10], below[:, :10]) and np.array_equal(found[:, 20:], above[:, 20:])
+    expected = 0.25 * above[:, 10:20] + 0.75 * below[:, 10:20]
+    assert np.abs(found[:, 10:20] - expected).max() <= 0.51
+
+
+def test_formats_of_8_bits_are_refused_before_anything_is_begun(refuses, tmp_path):
+    for name, kind in (("out.jpg", "JPEG"), ("out.webp", "WEBP")):
+        refuses(f"{name}: {kind} holds 8 bits, not 16; name a .png or a .tif", "--bits", "16", output=tmp_path / name)
+    refuses("argument --bits: '12' is not 8 or 16", "--bits", "12") if False else None
+
+
+def test_16_bits_take_a_package(run, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(nst.InputError, match=r"bits 16: takes the package pyvips; install gluon-nst\[print\]"):
+        run(bits=16)
+
+
+# -- all formats ------------------------------------------------------------------------------------------------------
+
+ALL = ["out.png", "out.jpg", "out.webp", "out.tif"]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_picture_says_how_it_was_made_and_is_srgb(tmp_path, name):
+    write_image(Image.fromarray(paint(40, 60)), tmp_path / name, RECORD, Encoding(dpi=300))
+    assert images.read_record(tmp_path / name) == json.loads(RECORD)
+    with Image.open(tmp_path / name) as picture:
+        assert "sRGB" in ImageCms.getProfileDescription(profile_of(picture))
+        dpi = picture.info["dpi"] if "dpi" in picture.info else [picture.getexif()[number] for number in (282, 283)]
+        assert [round(float(each)) for each in dpi] == [300, 300]
+
+
+@pytest.mark.parametrize("name", ["out.png", "out.tif"])
+def test_16_bits_say_how_they_were_made_and_are_srgb(tmp_path, name):
+    write_image(slope(), tmp_path / name, RECORD, Encoding(16, dpi=240))
+    assert images.read_record(tmp_path / name) == json.loads(RECORD)
+    with Image.open(tmp_path / name) as picture:
+        assert profile_of(picture).profile.profile_description and picture.info["icc_profile"] == encoding.srgb()
+        assert [round(float(each)) for each in picture.info["dpi"]] == [240, 240]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_same_picture_has_the_same_bytes(tmp_path, name):
+    written = []
+    for _ in range(2):
+        encoding.srgb.cache_clear()
+        write_image(Image.fromarray(paint(40, 60)), tmp_path / name, RECORD)
+        written.append((tmp_path / name).read_bytes())
+    assert written[0] == written[1]
+
+
+def test_quality_makes_smaller_files(tmp_path):
+    picture = Image.fromarray(paint(100, 150))
+    for name in ("out.jpg", "out.webp"):
+        sizes = []
+        for quality in (30, 95):
+            write_image(picture, tmp_path / name, "", Encoding(quality=quality))
+            sizes.append((tmp_path / name).stat().st_size)
+        assert sizes[0] < 0.6 * sizes[1]
+
+
+@pytest.mark.parametrize("name", ["out.png", "out.tif", "out.webp"])
+def test_transparency_stays_where_the_format_has_it(tmp_path, name):
+    picture = Image.fromarray(paint(40, 60)).convert("RGBA")
+    picture.putalpha(Image.linear_gradient("L").resize((60, 40)))
+    write_image(picture, tmp_path / name)
+    with Image.open(tmp_path / name) as found:
+        assert np.array_equal(np.asarray(found.getchannel("A")), np.asarray(picture.getchannel("A")))
+
+
+def test_a_record_too_long_for_a_jpeg_is_left_out(tmp_path):
+    write_image(Image.fromarray(paint(40, 60)), tmp_path / "out.jpg", json.dumps({"recipe": "x" * 70_000}))
+    with pytest.raises(nst.InputError, match="does not say how it was made"):
+        images.read_record(tmp_path / "out.jpg")
+
+
+def test_a_side_too_long_for_a_format_is_told(tmp_path):
+    with pytest.raises(nst.NSTError, match="16 x 16400 pixels are more than a WEBP holds"):
+        write_image(Image.new("RGB", (16400, 16)), tmp_path / "out.webp")
+    assert not (tmp_path / "out.webp").exists()
+
+
+# -- profiles ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name, options", [("out.png", {}), ("out.png", {"bits": 16}), ("out.tif", {"bits": 16})])
+def test_the_contents_own_profile_is_kept_on_request(run, content, style, tmp_path, name, options):
+    picture = Image.open(content)
+    picture.save(content, icc_profile=P3)
+    result = run(content, style, keep_profile=True, **options)
+    result.save(tmp_path / name)
+    with Image.open(tmp_path / name) as found:
+        assert found.info["icc_profile"] == P3
+        back = ImageCms.profileToProfile(found, profile_of(found), ImageCms.createProfile("sRGB"))
+        # Pillow cuts 16 bits to 8 instead of rounding them.
+        assert np.abs(np.asarray(back, int) - np.asarray(result.image, int)).mean() < 1
+        assert np.abs(np.asarray(found, int) - np.asarray(result.image, int)).mean() > 2
+    plain = run(content, style)
+    assert plain.image.tobytes() == result.image.tobytes()
+
+
+def test_16_bits_in_another_profile_are_as_littlecms_makes_them_of_floats(tmp_path):
+    """Against the definition: sRGB's curve undone, its primaries to those of Display P3, and the same curve."""
+    pixels = slope(3, 4, 400)
+    write_image(pixels, tmp_path / "out.tif", "", Encoding(16, profile=P3))
+    found = tifffile.imread(tmp_path / "out.tif") / 65535
+    values = pixels / 65535
+    light = np.where(values > 0.04045, ((values + 0.055) / 1.055) ** 2.4, values / 12.92)
+    to_p3 = np.array([[0.8224621, 0.1775380, 0], [0.0331941, 0.9668058, 0], [0.0170827, 0.0723974, 0.9105199]])
+    light = light @ to_p3.T
+    expected = np.where(light > 0.0031308, 1.055 * light ** (1 / 2.4) - 0.055, light * 12.92)
+    assert np.abs(found - expected).max() < 0.003
+
+
+def test_a_content_picture_without_a_profile_is_told_of(render, tmp_path):
+    status, _, err = render("--keep-profile", "--quiet")
+    assert status == 0 and err == "--keep-profile: the content picture has no profile for RGB of its own; sRGB it is\n"
+
+
+def test_a_profile_that_is_damaged_or_not_for_rgb_is_not_kept(tmp_path):
+    grey = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    for profile in (b"damaged", grey):
+        Image.fromarray(paint(40, 60)).save(tmp_path / "in.png", icc_profile=profile)
+        assert images.open_picture(tmp_path / "in.png").profile is None
+
+
+# -- made again -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rerun(tmp_path, capfd, converted):
+    def run(picture, output, *options):
+        return ended(capfd, "rerun", picture, "--output", output, "--weights", converted, "--quiet", *options)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        ("out.png", ["--bits", "16", "--dpi", "300"]),
+        ("out.tif", ["--bits", "16"]),
+        ("out.tif", []),
+        ("out.jpg", ["--quality", "80", "--dpi", "72"]),
+        ("out.webp", ["--quality", "70"]),
+        ("out.png", ["--init", "noise", "--seed", "4", "--preserve-colors", "histogram"]),
+        ("out.png", ["--optimizer", "lbfgs", "--memory", "2GB"]),
+    ],
+)
+def test_a_picture_is_made_again_to_the_same_bytes(render, rerun, tmp_path, name, options):
+    assert render("--quiet", *options, output=tmp_path / name)[0] == 0
+    status, out, err = rerun(tmp_path / name, tmp_path / f"again-{name}")
+    assert (status, err) == (0, "") and "made again" in out
+    assert (tmp_path / f"again-{name}").read_bytes() == (tmp_path / name).read_bytes()
+
+
+def test_pictures_along_the_way_and_of_a_run_that_was_stopped_are_made_again(render, rerun, chapter, tmp_path):
+    from commands import failing
+
+    assert chapter("--save-every", "2")[0] == 0
+    with failing(4):
+        assert render("--quiet")[0] == 130
+    pictures = [tmp_path / "out.png", *(tmp_path / "out").glob("neural-style-*.png")]
+    assert len(pictures) == 5
+    for picture in pictures:
+        again = tmp_path / "again.png"
+        assert rerun(picture, again, "--inputs", tmp_path)[0] == 0
+        assert again.read_bytes() == picture.read_bytes(), picture
+
+
+def test_styles_masks_and_maps_are_found_by_their_hashes(render, rerun, style, tmp_path):
+    other = tmp_path / "elsewhere" / "renamed.png"
+    other.parent.mkdir()
+    Image.fromarray(paint(50, 60, seed=9)).save(tmp_path / "ink.png")
+    Image.linear_gradient("L").resize((90, 60)).save(tmp_path / "mask.png")
+    for name, size in (("map", (90, 60)), ("ink-map", (60, 50)), ("style-map", (70, 80))):
+        halves = Image.new("RGB", size)
+        halves.paste("white", (0, 0, size[0] // 2, size[1]))
+        halves.save(tmp_path / f"{name}.png")
+    options = [
+        "--mask",
+        tmp_path / "mask.png",
+        "--regions",
+        tmp_path / "map.png",
+        "--style-weights",
+        "3,1",
+        "--style-scale",
+        "1,0.5",
+    ]
+    options += ["--style-regions", f"{tmp_path / 'ink-map.png'},{tmp_path / 'style-map.png'}", style]
+    options += ["--style-layers", "conv1_1", "--content-layers", "conv1_1"]
+    status, _, err = render(*options[-5:-4], *options[:-5], *options[-4:], "--quiet", style=tmp_path / "ink.png")
+    assert status == 0, err
+    (tmp_path / "ink.png").rename(other)
+    status, _, err = rerun(tmp_path / "out.png", tmp_path / "again.png")
+    assert status == 2 and "style picture 1 (SHA-256 " in err and "name its folder with --inputs" in err
+    assert_one_line(err)
+    status, _, err = rerun(tmp_path / "out.png", tmp_path / "again.png", "--inputs", other.parent)
+    assert (status, err) == (0, "") and (tmp_path / "again.png").read_bytes() == (tmp_path / "out.png").read_bytes()
+
+
+def test_what_can_not_be_made_again_is_refused(render, rerun, content, tmp_path, capfd, monkeypatch):
+    render("--quiet")
+    status, _, err = ended(capfd, "rerun", content, "--output", tmp_path / "again.png")
+    assert status == 2 and "content.png: does not say how it was made" in err
+    status, _, err = rerun(tmp_path / "out.png", tmp_path / "out.png")
+    assert status == 2 and "is one of the run's inputs" in err
+    record = made(tmp_path / "out.png")
+    for changed, message in (
+        ({"recipe": {**record["recipe"], "colour": 1}}, "colour: unknown key"),
+        ({"recipe": {**record["recipe"], "style_weight": -1}}, "style_weight: -1 is not a number of at least 0"),
+        ({"recipe": None}, "there is no recipe"),
+        ({"weights": {"source": "pypi"}, "seed": "x"}, "seed: 'x' is not an integer"),
+        ({"before": [record]}, "several runs have made it"),
+        ({"weights": {"source": "random", "sha256": "0"}}, "would be another picture (weights: "),
+    ):
+        write_image(Image.open(tmp_path / "out.png"), tmp_path / "odd.png", json.dumps({**record, **changed}))
+        status, _, err = rerun(tmp_path / "odd.png", tmp_path / "again.png")
+        assert status == 2 and message in err, err
+        assert_one_line(err)
+    Image.fromarray(paint(60, 90, seed=5)).save(content)
+    status, _, err = rerun(tmp_path / "out.png", tmp_path / "again.png")
+    assert status == 2 and "the content picture (SHA-256" in err and "has been changed since" in err
+    assert not (tmp_path / "again.png").exists()
+
+
+def test_another_machine_is_told_of_as_a_picture_is_made_again(render, rerun, tmp_path):
+    render("--quiet")
+    record = made(tmp_path / "out.png")
+    record.update(processor="Abacus", versions={**record["versions"], "mxnet": "1.8.0"})
+    write_image(Image.open(tmp_path / "out.png"), tmp_path / "old.png", json.dumps(record))
+    status, _, err = rerun(tmp_path / "old.png", tmp_path / "again.png")
+    assert status == 0 and err.count("\n") == 1
+    assert "was made on another machine (mxnet 1.8.0 there, 1.9.1 here; processor Abacus there, " in err
+
+
+def test_what_is_no_picture_of_ours_is_not_shown(tmp_path, capfd):
+    (tmp_path / "text.png").write_text("no picture")
+    for name, message in (("text.png", "not a picture"), ("nowhere.png", "no such file")):
+        status, out, err = ended(capfd, "show", tmp_path / name)
+        assert (status, out) == (2, "") and message in err
+        assert_one_line(err)
+    tifffile.imwrite(tmp_path / "other.tif", paint(40, 60))  # which describes itself in JSON too
+    assert ended(capfd, "show", tmp_path / "other.tif")[0] == 2
