@@ -195,6 +195,9 @@ def test_a_command_of_the_pages_runs_as_it_stands(command, place, request, capfd
     if re.match("gluon-nst weights (fetch|import) ", command):
         request.getfixturevalue("carried")
     words, output = shlex.split(command)[1:], None
+    if words[0] in ("resume", "rerun", "show"):  # what they go on from, or read
+        before = ["render", "my.jpg", "painting.jpg", "--output", "out.png"]
+        assert main([*before, *(["--checkpoint", "run"] if words[0] == "resume" else [])]) == 0
     if ">" in words:
         *words, _, output = words
     status = main(words)
@@ -276,7 +279,9 @@ def options_in(text):
 
 @pytest.mark.parametrize("page", RUN, ids=name)
 def test_the_commands_and_options_that_the_text_names_are_there(page, help_of):
-    with_runs = set().union(*(options_in(help_of(each)) for each in ("chapter", "render", "sweep", "compare", "lab")))
+    with_runs = set().union(
+        *(options_in(help_of(each)) for each in ("chapter", "render", "rerun", "sweep", "compare", "lab"))
+    )
     for span in spans(page):
         words = span.split()
         if words[0] == "gluon-nst" and len(words) > 1:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fuzz
 import pytest
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "fuzz.py"
@@ -18,22 +19,20 @@ def test_damaged_files_end_with_one_line():
 
 
 def test_the_fuzzer_sees_what_is_wrong():
-    import fuzz
+    right = {"status": 2, "err": "error: one line\n", "seconds": 0.1, "bytes": 10**8, "written": []}
 
-    case = fuzz.Case("a case", [])
-    right = fuzz.Ended(2, "error: one line\n", 0.1, 10**8, [])
-    assert (
-        fuzz.complaint(case, right) == ""
-        and fuzz.complaint(case, right._replace(status=0, err="", written=["out.png"])) == ""
-    )
+    def complaint(**changed):
+        return fuzz.complaint(fuzz.Case("a case", []), fuzz.Ended(**{**right, **changed}))
+
+    assert complaint() == "" and complaint(status=0, err="", written=["out.png"]) == ""
     for wrong in (
-        right._replace(status=1),
-        right._replace(err="error: one\nerror: two\n"),
-        right._replace(err="Traceback (most recent call last):\n"),
-        right._replace(written=[".out.abc.png"]),
-        right._replace(seconds=11.0),
-        right._replace(bytes=2 * 10**9),
-        right._replace(status=0, err=""),
-        right._replace(status=-11, err=""),
+        {"status": 1},
+        {"err": "error: one\nerror: two\n"},
+        {"err": "Traceback (most recent call last):\n"},
+        {"written": [".out.abc.png"]},
+        {"seconds": 11.0},
+        {"bytes": 2 * 10**9},
+        {"status": 0, "err": ""},
+        {"status": -11, "err": ""},
     ):
-        assert fuzz.complaint(case, wrong)
+        assert complaint(**wrong)

@@ -17,14 +17,14 @@ PACKAGE = Path(nst.__file__).parent
 FLOORS = """
     version errors files layers windows observer machine.system machine.cores machine.memory machine.instructions
     machine.device machine.arrays machine recipes.choices recipes.rules recipes.schema recipes.files
-    recipes.changes recipes.written recipes.reference recipes job records colours pixels images regions sums style_statistics vgg losses narrow canvas memory
+    recipes.changes recipes.written recipes.reference recipes job records colours pixels images encoding regions sums style_statistics vgg losses narrow canvas memory
     graph composite scratch objective lbfgs optimisers provenance state training weights.calibration weights.downloads weights.formats
     weights.conversion weights.cache weights.sources weights.finding weights inputs run steering estimates figures
-    result targets loop checkpoint.container checkpoint.trees checkpoint.generations checkpoint.keeper checkpoint observers.progress observers.snapshots observers.film observers.window observers.live observers apart
+    result targets loop checkpoint.container checkpoint.trees checkpoint.generations checkpoint.keeper checkpoint rerunning observers.progress observers.snapshots observers.film observers.window observers.live observers apart
     experiments.trials experiments.designs experiments pictures lab.check lab.by_hand lab.of_runs lab.checks lab.notebooks lab.probe
     lab.doctor lab.kit lab.web.limits lab.web.asked lab.web.line lab.web.expectation lab.web.doors lab.web.news lab.web.words
     lab.web.tickets lab.web.store lab.web.views lab.web.processes lab.web.workshop lab.web.laboratory lab.web.base lab.web.handlers lab.web.uploads
-    lab.web.teaching lab.web.server lab.web.looking lab.web.publishing lab.web.worker lab.web.filming lab.web lab cli.options cli.parser cli.outputs cli.weights cli.lab cli.info cli.stopping cli.following cli.pictures cli.sheets cli.resuming cli.doing cli.main cli __main__
+    lab.web.teaching lab.web.server lab.web.looking lab.web.publishing lab.web.worker lab.web.filming lab.web lab cli.options cli.parser cli.outputs cli.weights cli.lab cli.info cli.stopping cli.following cli.records cli.pictures cli.sheets cli.resuming cli.doing cli.main cli __main__
 """.split()  # noqa: SIM905
 
 WINGS = (
