@@ -87,11 +87,13 @@ _MODULES = {
     "vgg": ("extract_features", "get_contents", "get_styles", "truncated_vgg19"),
     # and those that are used as modules
     "apart": (),
+    "checkpoint": (),
     "experiments": (),
     "figures": (),
     "layers": (),
     "observers": (),
     "pictures": (),
+    "rerunning": (),
     "weights": (),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -111,6 +111,23 @@ def test_a_file_that_is_none_is_refused_though_its_checksum_is_right(tmp_path, h
         container.read(tmp_path / "tree")
 
 
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_so_has_the_name(tmp_path, monkeypatch):
+    done, fsync, replace = [], os.fsync, os.replace
+
+    def synced(descriptor):
+        done.append("folder" if os.path.samestat(os.fstat(descriptor), os.stat(tmp_path)) else "file")
+        fsync(descriptor)
+
+    def renamed(*paths):
+        done.append("name")
+        replace(*paths)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    container.write(tmp_path / "tree", TREE)
+    assert done == ["file", "name", "folder"]
+
+
 # -- a run ------------------------------------------------------------------------------------------------------------
 
 
