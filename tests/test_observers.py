@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import gluon_nst as nst
 from gluon_nst import apart, recipes
+from gluon_nst.encoding import Encoding
 from gluon_nst.observer import Observers
 from gluon_nst.observers import Bar, Film, Lines, Live, Snapshots, Window, check_film, snapshot_paths
 from gluon_nst.run import prepare
@@ -27,7 +28,7 @@ def recipe():
 
 def follow(recipe, *observers, provenance=None, count=None):
     """Have the observers see the epochs of a run, or so many of them, whose picture gets lighter; gives the record."""
-    run, record = SimpleNamespace(recipe=recipe, provenance=provenance or {}), []
+    run, record = SimpleNamespace(recipe=recipe, provenance=provenance or {}, encoding=Encoding()), []
     for observer in observers:
         observer.begin(run)
     for stage, (size, epochs) in enumerate(((s.size, s.epochs) for s in recipe.stages), start=1):

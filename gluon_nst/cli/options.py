@@ -71,12 +71,13 @@ _COMMA = r"(?<![0-9.][eE])\+"
 STAGES = "the stages, coarse to fine (one value for each size, or one for all)"
 RECIPE = "the recipe (what is not given is as --recipe has it)"
 RUN = "the run"
+FILE = "the picture's file, where its format has that"
 
 
 def options() -> list[Option]:
     """All that `transfer` takes beside two pictures, the recipe and the device."""
     of_recipe = [_option(setting, STAGES if setting.staged else RECIPE) for setting in recipe_settings()]
-    of_job = [_option(setting, RUN) for setting in settings(Job)]
+    of_job = [_option(setting, FILE if setting.words else RUN) for setting in settings(Job)]
     sizes, *others = of_recipe
     sizes.arguments["help"] = "height and width of each stage in pixels: 150x225,300x450"
     return [sizes, _longest_side(), *others, *of_job]
@@ -84,7 +85,7 @@ def options() -> list[Option]:
 
 def add_options(parser: argparse.ArgumentParser, without: Iterable[str] = ()) -> None:
     """Give a parser the options of every command that runs anything, but for those `without` which a command is."""
-    titles = [STAGES, RECIPE, RUN]
+    titles = [STAGES, RECIPE, RUN, FILE]
     groups = {title: parser.add_argument_group(title) for title in titles}
     sizes = groups[STAGES].add_mutually_exclusive_group()
     if "recipe" not in without:
@@ -111,7 +112,7 @@ def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
 def variable() -> dict[str, Option]:
     """What `--vary` varies, by name."""
     recipe = Option("recipe", "recipe", str, False, {}, RECIPE)
-    return {option.name: option for option in [recipe, *options()] if option.name != "regions"}
+    return {option.name: option for option in [recipe, *options()] if option.name != "regions" and option.group != FILE}
 
 
 def varied(text: str) -> tuple[str, dict[str, Any]]:
