@@ -195,10 +195,13 @@ def _rgb_profile(picture: Image.Image) -> bytes | None:
     """The colour profile that is embedded in a picture, where it is a sound one for RGB."""
     profile = picture.info.get("icc_profile")
     try:
-        space = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space if profile else ""
+        opened = ImageCms.ImageCmsProfile(io.BytesIO(profile or b""))
+        if opened.profile.xcolor_space.strip() != "RGB":
+            return None
+        ImageCms.buildTransform(ImageCms.createProfile("sRGB"), opened, "RGB", "RGB")  # it can be converted to
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None
-    return profile if space.strip() == "RGB" else None
+    return profile
 
 
 def flatten(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
@@ -225,7 +228,7 @@ def read_record(path: str | Path) -> dict[str, Any]:
     _, said = _read_record(path, load=False)
     if said is None:
         raise InputError(
-            f"{path}: does not say how it was made; only pictures of gluon-nst's do, unless they were edited since"
+            f"{path}: says nothing of how it was made: it is none of gluon-nst's pictures, or was edited since"
         )
     return said
 

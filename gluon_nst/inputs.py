@@ -111,8 +111,6 @@ def told(
     content = pictures["content"]
     if job.flatten and content is not None and content.alpha is not None:
         said["flattened"] = True
-    if job.memory is not None:
-        said["memory"] = job.memory
     if job.file:
         said["file"] = job.file
     return said

@@ -73,7 +73,7 @@ class Job:
     # how its picture is written, where the format has that
     bits: int = setting(one_of(8, 16), "of each channel of the picture; 16 for a PNG or a TIFF, with the extra `print`", 8, words=True)
     quality: int = setting(integer(1, 100), "of a JPEG or a WebP", 95, words=True)
-    dpi: float | None = setting(number(above=0, most=1e5, optional=True), "pixels to an inch, on paper", None, words=True)
+    dpi: float | None = setting(number(1, most=1e5, optional=True), "pixels to an inch, on paper", None, words=True)
     keep_profile: bool = setting(flag(), "write the picture in the content picture's own colour profile, in place of sRGB", False, words=True)
     # fmt: on
     device: str = "auto"

@@ -13,11 +13,13 @@ from gluon_nst import recipes
 from gluon_nst.errors import InputError
 from gluon_nst.files import given
 from gluon_nst.images import read_record
+from gluon_nst.inputs import inputs
 from gluon_nst.job import Job, Style
 from gluon_nst.loop import carry_out
 from gluon_nst.observer import Observer, Observers
 from gluon_nst.provenance import Provenance, differences, other_machine
-from gluon_nst.recipes import INITS, SOURCES
+from gluon_nst.recipes import INITS, SOURCES, settings
+from gluon_nst.recipes.rules import integer
 from gluon_nst.result import Result
 from gluon_nst.run import Run, prepare
 from gluon_nst.state import State
@@ -27,10 +29,11 @@ _OF_THE_PICTURE = ("stage", "epochs", "status", "interrupted")
 
 
 class Again(NamedTuple):
-    """A run that makes a picture again: what that says of itself, and the run."""
+    """A run that makes a picture again: what that says of itself, the run, and the files that it is made of."""
 
     record: Provenance
     run: Run
+    inputs: list[Path]
 
     def carry_out(self, observer: Observer | None = None) -> Result:
         """The Result, whose last image is the picture, and which says of itself what the picture said."""
@@ -63,10 +66,19 @@ def again(
     Raises InputError for a picture that says too little, or whose inputs are not there any more, and the errors of `prepare`.
     """
     record, observer = read_record(picture), Observers.of(observer)
+    if "recipe" not in record:
+        raise InputError(
+            f"{picture}: not the picture of a run, but a sheet of several; name the picture of one of them"
+        )
+    for folder in map(given, folders):
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder; name one with the picture's inputs")
     try:
-        job = _job(record, Path(given(picture)), folders, options)
-        record["stage"]
-    except (KeyError, TypeError, AttributeError):
+        _check(record)
+        job = _job(record, given(picture), folders, options)
+    except InputError as error:
+        raise InputError(str(error) if str(error).startswith(str(picture)) else f"{picture}: {error}") from None
+    except (KeyError, TypeError, AttributeError, ValueError):
         raise InputError(f"{picture}: does not say all of how it was made; it can't be made again") from None
     run = prepare(job, observer)
     of_run = {name: value for name, value in record.items() if name not in _OF_THE_PICTURE}
@@ -76,7 +88,22 @@ def again(
     machines = other_machine(record, run.provenance)
     if machines:
         observer.note(f"{picture}: was made on another machine ({'; '.join(machines)}); this one may differ a little")
-    return Again(record, run)
+    return Again(record, run, inputs(job))
+
+
+def _check(record: Provenance) -> None:
+    """Raise InputError, or a KeyError or TypeError, for a record whose values are not of their kind."""
+    stages = record["recipe"]["stages"]
+    integer(1, len(stages)).check(record["stage"], "stage")
+    reached = [record.get("interrupted") or {}, {"stage": record["stage"], "epochs": record.get("epochs", 1)}]
+    for each in reached:
+        if each:
+            stage = integer(1, len(stages)).check(each["stage"], "stage")
+            integer(1, stages[stage - 1]["epochs"]).check(each["epochs"], "epochs")
+    if set(record.get("file", {})) - {each.name for each in settings(Job) if each.words}:
+        raise InputError("file: says more than how a picture is written")
+    if not all(isinstance(version, str) for version in dict(record.get("versions") or {}).values()):
+        raise InputError("versions: not a version for each package")
 
 
 def _job(record: Provenance, picture: Path, folders: Iterable[str | Path], options: dict[str, Any]) -> Job:

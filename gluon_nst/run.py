@@ -248,4 +248,6 @@ def prepare(job: Job, observer: Observer | None = None, open: Open = open_pictur
     content = content._replace(alpha=None) if job.flatten else content
     run = Run(recipe, content, styles, start, mask, regions, job.seed, trunk, device, job.memory, made, encoding)
     run.check_seen()
+    if job.memory is not None and any(run.plan(stage).windowed for stage in recipe.stages):
+        made["memory"] = job.memory  # other windows round other sums
     return run

@@ -250,7 +250,10 @@ def test_where_no_checkpoint_is_whole_that_is_refused(job, tmp_path):
         gone_on(tmp_path / "kept", run)
     with kept(tmp_path / "kept", run) as checkpoint:
         assert checkpoint.load(run, fresh=True).record == []
-    assert states(tmp_path / "kept") == []
+        assert len(states(tmp_path / "kept")) == 2  # until there is a new one
+        checkpoint.begin(run)
+        (only,) = states(tmp_path / "kept")
+        assert container.read(only)["state"]["record"] == []
 
 
 def test_the_largest_number_is_the_newest_whatever_the_clock_says(job, tmp_path, monkeypatch):
@@ -288,7 +291,7 @@ def test_the_checkpoint_of_another_run_is_refused_and_stays(job, style, tmp_path
     other = dataclasses.replace(job(), content=style) if changed.pop("content", None) else job(**changed)
     with pytest.raises(nst.InputError) as refused:
         gone_on(tmp_path / "kept", prepare(other))
-    assert difference in str(refused.value) and "name another folder, or begin anew with --fresh" in str(refused.value)
+    assert difference in str(refused.value) and "with --fresh, to begin anew" in str(refused.value)
     assert [path.read_bytes() for path in states(tmp_path / "kept")] == before
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import gluon_nst as nst
 from gluon_nst import result
 from gluon_nst.checkpoint import Checkpoint
+from gluon_nst.cli import main
 from gluon_nst.objective import Objective
 
 import kill_runs
@@ -224,6 +225,41 @@ def test_a_branch_leaves_the_run_as_it_is(kept, resume, render, tmp_path):
     assert status == 2 and "style_weight: 1000.0 there, 5000.0 here" in err
 
 
+def test_a_branch_takes_a_folder_and_a_picture_of_its_own(kept, resume, render, tmp_path):
+    with asked_to_stop(1):
+        kept()
+    status, _, err = resume("--style-weight", "5e3", "--checkpoint", tmp_path / "branch")
+    assert status == 2 and "takes a picture of its own; name it with --output" in err
+    branch = ["--style-weight", "5e3", "--checkpoint", tmp_path / "branch", "--output", tmp_path / "branch.png"]
+    with asked_to_stop(0):
+        assert resume(*branch)[0] == 130
+    status, _, err = resume(*branch)
+    goes_on = f"gluon-nst resume {tmp_path / 'branch'}"
+    assert status == 2 and f"there is a run already; name another folder, or go on with it: {goes_on}" in err
+    assert ended_resume(tmp_path / "branch") == 0 and (tmp_path / "branch.png").exists()
+
+
+def ended_resume(folder):
+    return main(["resume", str(folder), "--quiet"])
+
+
+def test_a_run_that_is_done_can_not_be_steered(kept, resume, tmp_path):
+    kept()
+    before = (tmp_path / "out.png").read_bytes()
+    status, _, err = resume("--style-weight", "5e3")
+    assert status == 2 and "the run is done, and there is nothing left to steer" in err
+    assert (tmp_path / "out.png").read_bytes() == before
+
+
+def test_the_command_of_a_run_that_was_steered_says_how_to_go_on(kept, resume, tmp_path):
+    with asked_to_stop(1):
+        kept()
+    with asked_to_stop(0):
+        resume("--style-weight", "5e3")
+    status, _, err = kept()
+    assert status == 2 and f"it was steered: gluon-nst resume {tmp_path / 'kept'} goes on with it" in err
+
+
 # -- refused ----------------------------------------------------------------------------------------------------------
 
 
@@ -241,6 +277,56 @@ def test_what_can_not_be_is_refused_in_one_line(refuses, resume, tmp_path, capfd
     refuses("can't write there", "--checkpoint", "/proc/kept")
     status, _, err = resume()
     assert status == 2 and "no checkpoint is there; name the folder that --checkpoint was given" in err
+    assert_one_line(err)
+
+
+def test_the_picture_so_far_takes_the_place_of_no_input_and_goes_when_the_run_is_done(kept, refuses, content, tmp_path):
+    (tmp_path / "kept").mkdir()
+    own = tmp_path / "kept" / "so-far.png"
+    own.write_bytes(content.read_bytes())
+    status, _, err = kept(content=own)
+    assert status == 2 and "so-far.png: is one of the run's inputs" in err and own.read_bytes() == content.read_bytes()
+    own.unlink()
+    with asked_to_stop(1):
+        kept()
+    assert own.exists() and kept()[0] == 0 and not own.exists()
+
+
+def test_names_that_begin_with_a_dash_go_on(style, converted, tmp_path, capfd, monkeypatch, content):
+    monkeypatch.chdir(tmp_path)
+    content.rename("-a.png")
+    options = [
+        "--recipe",
+        "d2l-2019",
+        "--weights",
+        str(converted),
+        "--sizes",
+        "32x48",
+        "--epochs",
+        "3",
+        *LAYERS,
+        "--quiet",
+    ]
+    with asked_to_stop(0):
+        assert (
+            ended(capfd, "render", "--output=-o.png", "--checkpoint=-kept", *options, "--", "-a.png", style.name)[0]
+            == 130
+        )
+    assert ended(capfd, "resume", "--quiet", "--", "-kept")[0] == 0 and Path("-o.png").exists()
+
+
+def test_a_missing_file_is_told_with_the_folder_that_its_name_counts_from(
+    kept, content, style, converted, tmp_path, capfd, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    options = ["--recipe", "d2l-2019", "--weights", converted, "--sizes", "32x48", "--epochs", "3", *LAYERS, "--quiet"]
+    with asked_to_stop(0):
+        ended(capfd, "render", content.name, style.name, "--output", "out.png", "--checkpoint", "kept", *options)
+    content.unlink()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    status, _, err = ended(capfd, "resume", "../kept", "--quiet")
+    assert status == 2 and f"content.png: no such file; check the path (the run was begun in {tmp_path}, " in err
     assert_one_line(err)
 
 
@@ -321,7 +407,7 @@ def test_a_picture_that_finds_no_room_is_kept_elsewhere_and_the_rest_is_written(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     monkeypatch.setattr("gluon_nst.result.write_image", full)
     status, out, err = kept()
-    (found,) = (tmp_path / "temporary").glob("out-*.png")
+    (found,) = (tmp_path / "temporary").glob("gluon-nst-*/out.png")
     assert status == 1 and str(found) in out and "out.png: can't write it (No space left on device)" in err
     assert f"the run is kept in {tmp_path / 'kept'}: the same command writes its files" in err
     assert len(losses(tmp_path / "losses.csv")) == 6

@@ -127,7 +127,7 @@ def test_formats_of_8_bits_are_refused_before_anything_is_begun(refuses, tmp_pat
         refuses(f"{name}: {kind} holds 8 bits, not 16; name a .png or a .tif", "--bits", "16", output=tmp_path / name)
     refuses("bits: 12 is not 8 or 16", "--bits", "12")
     refuses("quality: 101 is not an integer of at least 1, 100 at the most", "--quality", "101")
-    refuses("dpi: 0.0 is not a number above 0", "--dpi", "0")
+    refuses("dpi: 0.0 is not a number of at least 1", "--dpi", "0")
 
 
 def test_16_bits_take_a_package(run, monkeypatch):
@@ -191,7 +191,7 @@ def test_transparency_stays_where_the_format_has_it(tmp_path, name):
 
 def test_a_record_too_long_for_a_jpeg_is_left_out(tmp_path):
     write_image(Image.fromarray(paint(40, 60)), tmp_path / "out.jpg", json.dumps({"recipe": "x" * 70_000}))
-    with pytest.raises(nst.InputError, match="does not say how it was made"):
+    with pytest.raises(nst.InputError, match="says nothing of how it was made"):
         images.read_record(tmp_path / "out.jpg")
 
 
@@ -324,14 +324,14 @@ def test_styles_masks_and_maps_are_found_by_their_hashes(rerun, content, style, 
 def test_what_can_not_be_made_again_is_refused(render, rerun, content, tmp_path, capfd, monkeypatch):
     render("--quiet")
     status, _, err = ended(capfd, "rerun", content, "--output", tmp_path / "again.png")
-    assert status == 2 and "content.png: does not say how it was made" in err
+    assert status == 2 and "content.png: says nothing of how it was made" in err
     status, _, err = rerun(tmp_path / "out.png", tmp_path / "out.png")
     assert status == 2 and "is one of the run's inputs" in err
     record = made(tmp_path / "out.png")
     for changed, message in (
         ({"recipe": {**record["recipe"], "colour": 1}}, "colour: unknown key"),
         ({"recipe": {**record["recipe"], "style_weight": -1}}, "style_weight: -1 is not a number of at least 0"),
-        ({"recipe": None}, "there is no recipe"),
+        ({"recipe": None}, "does not say all of how it was made"),
         ({"weights": {"source": "pypi"}, "seed": "x"}, "seed: 'x' is not an integer"),
         ({"before": [record]}, "several runs have made it"),
         ({"weights": {"source": "random", "sha256": "0"}}, "would be another picture (weights: "),
@@ -364,3 +364,55 @@ def test_what_is_no_picture_of_ours_is_not_shown(tmp_path, capfd):
         assert_one_line(err)
     tifffile.imwrite(tmp_path / "other.tif", paint(40, 60))  # which describes itself in JSON too
     assert ended(capfd, "show", tmp_path / "other.tif")[0] == 2
+
+
+def test_a_record_that_was_tampered_with_is_refused_in_one_line(render, rerun, tmp_path):
+    render("--quiet")
+    record = made(tmp_path / "out.png")
+    for changed in (
+        *({"stage": stage} for stage in ("x", None, 99, 0, 1.5)),
+        *({"epochs": epochs} for epochs in ("x", 9999, 0)),
+        *({"interrupted": reached} for reached in (7, {"stage": 1}, {"stage": 9, "epochs": 1})),
+        *({"versions": versions} for versions in (3, {"mxnet": 1})),
+        *({"file": file} for file in ({"bits": "x"}, {"device": "gpu"}, {"weights": "x"}, 5)),
+        *({"styles": styles} for styles in (5, [5], [{"sha256": record["style_sha256"]}])),
+        {"seed": "x"}, {"memory": "much"}, {"weights": 5}, {"content_sha256": 5}, {"regions_sha256": 5},
+    ):  # fmt: skip
+        write_image(Image.open(tmp_path / "out.png"), tmp_path / "odd.png", json.dumps({**record, **changed}))
+        status, _, err = rerun(tmp_path / "odd.png", tmp_path / "again.png")
+        assert status == 2 and "odd.png" in err, (changed, err)
+        assert_one_line(err)
+    assert not (tmp_path / "again.png").exists()
+
+
+def test_a_picture_is_not_made_again_over_one_of_its_inputs(render, rerun, content, tmp_path):
+    render("--quiet")
+    before = content.read_bytes()
+    status, _, err = rerun(tmp_path / "out.png", content)
+    assert status == 2 and "is one of the run's inputs" in err and content.read_bytes() == before
+    status, _, err = rerun(tmp_path / "out.png", tmp_path / "again.png", "--inputs", tmp_path / "nowhere")
+    assert status == 2 and "nowhere: no such folder" in err
+
+
+def test_a_sheet_is_not_made_again(experiment, rerun, tmp_path):
+    experiment("sweep", "--vary", "lr=0.1")
+    status, _, err = rerun(tmp_path / "out" / "sheet.png", tmp_path / "again.png")
+    assert status == 2 and "a sheet of several; name the picture of one of them" in err
+    assert rerun(tmp_path / "out" / "lr=0.1.png", tmp_path / "again.png", "--inputs", tmp_path)[0] == 0
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "out" / "lr=0.1.png").read_bytes()
+
+
+def test_cells_that_are_to_be_written_in_another_way_are_made_anew(experiment, started, tmp_path):
+    experiment("sweep", "--vary", "lr=0.1")
+    assert experiment("sweep", "--vary", "lr=0.1", "--bits", "16")[0] == 0 and len(started) == 2
+    assert pyvips.Image.new_from_file(str(tmp_path / "out" / "lr=0.1.png")).format == "ushort"
+
+
+@pytest.mark.parametrize("place", [40, 130, 300])
+def test_a_profile_that_can_not_be_converted_to_is_not_kept(render, content, tmp_path, place):
+    profile = bytearray(P3)
+    profile[place : place + 80] = bytes(80)
+    Image.open(content).save(content, icc_profile=bytes(profile))
+    status, _, err = render("--quiet", "--keep-profile")
+    assert status == 0 and (tmp_path / "out.png").exists()
+    assert images.open_picture(content).profile in (None, bytes(profile)) and err.count("\n") <= 1

@@ -29,6 +29,10 @@ _PIECE = 2**24
 """Bytes that are read at a time."""
 
 
+class Damaged(InputError):
+    """A file that is no checkpoint any more."""
+
+
 def _pieces(array: Any) -> Iterator[np.ndarray]:
     """An array in pieces that lie together in the memory: of MXNet's, which has to be copied, one channel after the other."""
     if isinstance(array, nd.NDArray):
@@ -79,16 +83,16 @@ def read(path: str | Path) -> Any:
     with reading(path, "a checkpoint"), open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size - _DIGEST
         if file.read(len(_BEGINNING)) != _BEGINNING:
-            raise InputError(f"{path}: no checkpoint of this version of gluon-nst")
+            raise Damaged(f"{path}: no checkpoint of this version of gluon-nst")
         file.seek(0)
         if size < len(_BEGINNING) or not _is_whole(file, size):
-            raise InputError(f"{path}: the checkpoint is damaged: its checksum is another")
+            raise Damaged(f"{path}: the checkpoint is damaged: its checksum is another")
         file.seek(len(_BEGINNING))
         try:
             header = json.loads(file.readline())["tree"]
             return _with_arrays(header, file, size)
         except (ValueError, KeyError, TypeError, RecursionError):
-            raise InputError(f"{path}: not a checkpoint of gluon-nst's, though its checksum is right") from None
+            raise Damaged(f"{path}: not a checkpoint of gluon-nst's, though its checksum is right") from None
 
 
 def _is_whole(file: IO[bytes], size: int) -> bool:

@@ -63,25 +63,33 @@ class Generations:
     def newest(self) -> Any:
         """The tree in the newest checkpoint that is whole, or None where there are none at all.
 
-        Raises InputError where none is whole.
+        Raises Damaged where none is whole, and InputError where one can't be read.
         """
-        damaged = []
-        for _, path in self._numbered():
+        damaged, paths = [], [path for _, path in self._numbered()]
+        for place, path in enumerate(paths):
             try:
                 tree = container.read(path)
-            except InputError as error:
+            except container.Damaged as error:
                 damaged.append(str(error))
                 continue
-            self._good = [path, *(older for _, older in self._numbered() if older < path)]
+            self._good = paths[place:]
             for line in damaged:
                 self._say(f"{line}; {path.name}, the one before, is taken instead")
             return tree
         if damaged:
-            raise InputError(f"{damaged[0]}; nothing in {self.folder} is whole: begin anew with --fresh")
+            raise container.Damaged(f"{damaged[0]}; nothing in {self.folder} is whole: begin anew with --fresh")
         return None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are no checkpoints at all."""
+        return not self._numbered()
+
     def write(self, tree: Any) -> None:
-        """Write a checkpoint, and let go of what is older than the one before it. Raises NSTError where it can't be written."""
+        """Write a checkpoint, and let go of all but the one before it, where that was read or written here.
+
+        Raises NSTError where it can't be written.
+        """
         numbered = self._numbered()
         path = self.folder / _NAME.format(numbered[0][0] + 1 if numbered else 1)
         container.write(path, tree)
@@ -97,9 +105,3 @@ class Generations:
             return False
         self._good.pop(0).unlink()
         return True
-
-    def clear(self) -> None:
-        """Let go of all."""
-        for _, path in self._numbered():
-            path.unlink()
-        self._good = []

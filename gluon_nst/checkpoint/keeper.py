@@ -10,7 +10,7 @@ from typing import Any, Callable
 from mxnet import MXNetError, nd
 
 from gluon_nst.checkpoint import trees
-from gluon_nst.checkpoint.container import is_finite
+from gluon_nst.checkpoint.container import Damaged, is_finite
 from gluon_nst.checkpoint.generations import Generations
 from gluon_nst.errors import InputError, NSTError, reason
 from gluon_nst.loop import Halt, carry_out, never
@@ -28,6 +28,10 @@ _LARGEST_SHARE = 1 / 50
 
 def _say_nothing(line: str) -> None:
     pass
+
+
+class Different(InputError):
+    """What is in the folder is of another run."""
 
 
 class Checkpoint(Observer):
@@ -73,6 +77,11 @@ class Checkpoint(Observer):
             self._generations.close()
 
     @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing in the folder to go on from."""
+        return self._generations.is_empty
+
+    @property
     def is_current(self) -> bool:
         """Whether the folder has the State as it is now."""
         return self._state is not None and self._last == _progress(self._state)
@@ -83,33 +92,35 @@ class Checkpoint(Observer):
         """The State of a run that is in the folder; a new one where there is none, or with `fresh`.
 
         What is of another run is refused with an InputError, which says how they differ, or, with `replace`, let go of. A `source` is
-        another folder that the State is read from.
+        another folder that the State is read from, to branch off from there: then there may be none here.
         """
-        if fresh:
-            self._generations.clear()
         self._state = State()
+        if fresh:
+            return self._state  # what is there goes when the first checkpoint of this run is whole
+        if source and not self.is_empty:
+            raise InputError(
+                f"{self.folder}: there is a run already; name another folder, or go on with it: gluon-nst resume {self.folder}"
+            )
         try:
-            generations = Generations(source, self._say) if source else self._generations
-            found = generations.newest()
+            found = (Generations(source, self._say) if source else self._generations).newest()
             if found:
                 self._state = self._of(found, run)
                 self._on_disk = None if source else (self._state.made, found["command"])
-        except InputError:
+        except (Damaged, Different):
             if not replace:
                 raise
-            self._generations.clear()
         return self._state
 
     def _of(self, found: Any, run: Run) -> State:
         try:
             different = differences(found["state"]["made"], run.provenance)
         except (KeyError, TypeError, AttributeError):
-            raise InputError(f"{self.folder}: no State of a run is in there; begin anew with --fresh") from None
+            raise Different(f"{self.folder}: no State of a run is in there; begin anew with --fresh") from None
         if different:
-            raise InputError(
-                f"{self.folder}: a checkpoint of another run ({'; '.join(different[:3])}); name another folder, or begin anew"
-                " with --fresh"
-            )
+            goes_on = f"it was steered: gluon-nst resume {self.folder} goes on with it" if len(different) == 1 else ""
+            if not goes_on or not different[0].startswith("changes: "):
+                goes_on = "name another folder, or give the run's command with --fresh, to begin anew"
+            raise Different(f"{self.folder}: a checkpoint of another run ({'; '.join(different[:3])}); {goes_on}")
         state = trees.of_tree(found["state"], run)
         self._last = _progress(state)
         machines = other_machine(state.made or {}, run.provenance)

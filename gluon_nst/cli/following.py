@@ -19,7 +19,7 @@ from gluon_nst.cli.stopping import Stop
 from gluon_nst.errors import InputError, NSTError
 from gluon_nst.estimates import tell_if_long
 from gluon_nst.files import check_folder
-from gluon_nst.images import open_picture
+from gluon_nst.images import open_picture, read_made
 from gluon_nst.job import Job
 from gluon_nst.loop import carry_out
 from gluon_nst.observer import Observer, Observers
@@ -73,6 +73,8 @@ class Following:
             self._observers.append(Window(self.bar.note))
         self._observer = Observers(self._observers)
         _check_checkpoint(arguments)
+        self.kept = [arguments.checkpoint / SO_FAR] if arguments.checkpoint else []
+        """What is written into the checkpoint's folder for people."""
 
     def carry_out(self, job: Job) -> Result | None:
         """The Result of a job; where it was stopped, or could not go on, of as much of it as there is a picture of.
@@ -105,22 +107,31 @@ class Following:
         checkpoint = Checkpoint(
             arguments.checkpoint, arguments.checkpoint_every, self.bar.note, command=_command(arguments)
         )
-        with checkpoint, Stop() as stop:
-            state = checkpoint.load(run, fresh=arguments.fresh, source=resumed.source)
-            if resumed.weights:
-                run = steer(run, state, **resumed.weights)
-            self._tell_where(state)
-            tell_if_long([run], self.bar, state)
-            self._observer = Observers([*self._observers, checkpoint])
-            with self.bar, self._advising(checkpoint, state):
-                try:
+        try:
+            with checkpoint, Stop() as stop:
+                state = checkpoint.load(run, fresh=arguments.fresh, source=resumed.source)
+                run = self._steered(run, state, resumed.weights)
+                self._tell_where(state)
+                tell_if_long([run], self.bar, state)
+                self._observer = Observers([*self._observers, checkpoint])
+                with self.bar, self._advising(checkpoint, state):
                     result = carry_out(run, self._observer, state, stop.is_asked)
-                except KeyboardInterrupt:
-                    raise KeyboardInterrupt(f"the last checkpoint stays as it is; {_goes_on(checkpoint)}") from None
-        if result.status != "interrupted":
-            return result
-        self._tell_halted(result, checkpoint)
+            if result.status != "interrupted":
+                return result
+            self._tell_halted(result, checkpoint)
+        except KeyboardInterrupt:
+            if checkpoint.is_empty:
+                raise
+            raise KeyboardInterrupt(f"the last checkpoint stays as it is; {_goes_on(checkpoint)}") from None
         return None
+
+    def _steered(self, run: Run, state: State, weights: dict[str, float]) -> Run:
+        if not weights:
+            return run
+        if len(state.images) == len(run.recipe.stages):
+            kept = self._arguments.checkpoint
+            raise InputError(f"{kept}: the run is done, and there is nothing left to steer; leave the weights out")
+        return steer(run, state, **weights)
 
     def _tell_where(self, state: State) -> None:
         if not state.record:
@@ -162,16 +173,20 @@ class Following:
         """Where to write of `result` what was to be written to `path`."""
         return place(path, result, self.bar.note)
 
-    def end(self, result: Result, written: Path, attempts: Attempts) -> None:
+    def end(self, result: Result, written: Path | None, attempts: Attempts) -> None:
         """The result is kept, its picture in `written`, as far as it could be: say so, and let the observers end."""
         height, width = result.image.height, result.image.width
-        if written.exists():
+        if written:
             print(f"{written}: {height} x {width}, total loss {result.loss:.2f}, {result.seconds:.0f} s")
-        if not result.complete:
+        if written and not result.complete:
             self.bar.note(f"{result.status}: {reached(result)}; {written} is {_what_it_is(result)}")
         self._observer.end(result)
         kept = self._arguments.checkpoint
         attempts.end(f"; the run is kept in {kept}: the same command writes its files" if kept else "")
+        made = read_made(kept / SO_FAR) if kept and result.complete else None
+        if made and "interrupted" in made[1]:  # which beside a run that is done would be taken for its picture
+            with contextlib.suppress(OSError):
+                (kept / SO_FAR).unlink()
         if self._film:
             if self._film.written is None:  # the observers have said why
                 raise NSTError(f"{self._film.path}: there is no film")

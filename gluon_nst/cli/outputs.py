@@ -48,18 +48,19 @@ class Attempts:
         self._say = say
         self._failed: list[NSTError] = []
 
-    def write(self, write: Callable[[Path], object], path: Path, elsewhere: bool = False) -> Path:
+    def write(self, write: Callable[[Path], object], path: Path, elsewhere: bool = False) -> Path | None:
         """Have `write` write to `path`, or, where it can't and that is wanted, to the folder for temporary files; gives where it went."""
         try:
             write(path)
+            return path
         except NSTError as error:
             self._failed.append(error)
-            if elsewhere:
-                with contextlib.suppress(NSTError, OSError):
-                    other = Path(tempfile.gettempdir(), f"{path.stem}-{os.getpid()}{path.suffix}")
-                    write(other)
-                    return other
-        return path
+        if elsewhere:
+            with contextlib.suppress(NSTError, OSError):
+                other = Path(tempfile.mkdtemp(prefix="gluon-nst-"), path.name)
+                write(other)
+                return other
+        return None
 
     def end(self, advice: str = "") -> None:
         """Raise an NSTError where something could not be written; the `advice` is what to do then."""

@@ -31,7 +31,7 @@ def render(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     outputs = [arguments.output, *follow.outputs, *filter(None, [arguments.losses])]
     for path in outputs:
         check_writable(path)
-    _check_inputs(arguments, job, outputs)
+    _check_inputs(arguments, job, [*outputs, *follow.kept])
     result = follow.carry_out(job)
     if result is None:
         return _STATUS["interrupted"]
@@ -58,7 +58,7 @@ def chapter(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     images = [out / f"neural-style-{number}.png" for number in range(1, len(follow.recipe.stages) + 1)]
     outputs = [*images, losses, out / "losses.png", *follow.outputs]
     check_writable_with(out, outputs)
-    _check_inputs(arguments, job, outputs)
+    _check_inputs(arguments, job, [*outputs, *follow.kept])
     result = follow.carry_out(job)
     if result is None:
         return _STATUS["interrupted"]

@@ -28,7 +28,7 @@ def rerun(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     given = {"device": arguments.device, **({"weights": arguments.weights} if arguments.weights else {})}
     found = again(arguments.picture, arguments.inputs, bar, **given)
     check_picture_writable(arguments.output, found.run.encoding.bits)
-    check_distinct([arguments.output], arguments.picture)
+    check_distinct([arguments.output], arguments.picture, *found.inputs, found.run.recipe.init)
     tell_if_long([found.run], bar)
     with bar:
         result = found.carry_out(bar)

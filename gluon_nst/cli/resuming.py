@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import sys
 from pathlib import Path
 from typing import Any, Iterator
 
@@ -23,7 +22,7 @@ _KEPT = ("render", "chapter")
 def as_begun(arguments: argparse.Namespace) -> Iterator[argparse.Namespace]:
     """The arguments of the command that a checkpoint is of, in the folder that it was given in; `arguments` are resume's."""
     folder = Path(os.path.abspath(arguments.folder))
-    command, made = command_of(folder, lambda line: print(line, file=sys.stderr))
+    command, made = command_of(folder)  # what is damaged is told of when the run is read
     beside = {name: os.path.abspath(path) for name, path in _others(arguments).items()}
     try:
         argv, begun_in = list(map(str, command["argv"])), str(command["folder"])
@@ -36,6 +35,8 @@ def as_begun(arguments: argparse.Namespace) -> Iterator[argparse.Namespace]:
     kept = beside.get("checkpoint", str(folder))
     argv = _with(argv, "--checkpoint", kept)
     argv = _with(argv, output, beside["output"]) if "output" in beside else argv
+    if kept != str(folder) and "output" not in beside:
+        raise InputError("--checkpoint: a run that branches off takes a picture of its own; name it with --output")
     weights = {name: getattr(arguments, name) for name in WEIGHTS if getattr(arguments, name) is not None}
     before = os.getcwd()
     try:
@@ -47,17 +48,22 @@ def as_begun(arguments: argparse.Namespace) -> Iterator[argparse.Namespace]:
         begun.argv, begun.quiet = argv, begun.quiet or arguments.quiet
         begun.resumed = Resumed(changes, weights, folder if kept != str(folder) else None)
         yield begun
+    except InputError as error:
+        if os.path.samefile(before, begun_in):
+            raise
+        raise InputError(f"{error} (the run was begun in {begun_in}, where its names count from)") from None
     finally:
         os.chdir(before)
 
 
 def _with(argv: list[str], option: str, value: str) -> list[str]:
-    """The arguments of a command with another value of an option."""
-    kept = [each for each in argv if not each.startswith(f"{option}=")]
+    """The arguments of a command with another value of an option: it comes first, as what follows a -- is no option."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    kept = [each for each in argv[1:end] if not each.startswith(f"{option}=")]
     while option in kept:
         place = kept.index(option)
         del kept[place : place + 2]
-    return [*kept, option, value]
+    return [argv[0], option, value, *kept, *argv[end:]]
 
 
 def _others(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -206,7 +206,8 @@ def kept(path: Path, run: Run) -> Image.Image | None:
     if not made or "interrupted" in made[1] or not path.with_suffix(".csv").is_file():
         return None
     picture, provenance = made
-    return picture if key(provenance) == run.key else None
+    as_wanted = key(provenance) == run.key and provenance.get("file") == run.provenance.get("file")
+    return picture if as_wanted else None
 
 
 def _outcome(
