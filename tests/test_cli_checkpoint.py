@@ -16,6 +16,7 @@ from gluon_nst.cli import main
 from gluon_nst.objective import Objective
 
 import kill_runs
+import mxnet as mx
 import pytest
 
 from commands import assert_one_line, command_line, ended, failing, made, names, namespace
@@ -177,12 +178,10 @@ def test_runs_that_are_killed_end_with_the_bytes_of_one_that_was_not(tmp_path, c
     chance, kills = random.Random(2026), 0
     for number, kind in enumerate([kill_runs.KINDS[2], kill_runs.KINDS[5]]):
         expected, seconds = kill_runs.never_killed(kind, tmp_path / f"never-{number}", str(converted))
-        for again in range(2):
-            folder = tmp_path / f"killed-{number}-{again}"
-            found, more, _ = kill_runs.killed(kind, folder, str(converted), seconds, chance)
-            assert found == expected
-            kills += more
-    assert kills >= 3
+        found, more, _ = kill_runs.killed(kind, tmp_path / f"killed-{number}", str(converted), seconds, chance)
+        assert found == expected
+        kills += more
+    assert kills >= 2
 
 
 # -- steered ----------------------------------------------------------------------------------------------------------
@@ -356,6 +355,20 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_state_and_advice(kept, r
     assert f"the last State whose loss was finite stays in {tmp_path / 'kept'}; {advice}" in err
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), mx.MXNetError("CPU memory allocation failed"), mx.MXNetError("it broke")]
+)
+def test_a_run_that_fails_leaves_its_checkpoint_and_goes_on(kept, resume, render, tmp_path, error):
+    with failing(2, error):
+        status, _, err = kept()
+    assert status == 1 and err.count("error: ") == 1
+    assert f"the last checkpoint stays as it is; gluon-nst resume {tmp_path / 'kept'} goes on from there" in err
+    assert resume()[:3:2] == (0, "going on from stage 1, epoch 2\n")
+    found = (tmp_path / "out.png").read_bytes()
+    render(*LAYERS, "--quiet")
+    assert (tmp_path / "out.png").read_bytes() == found
+
+
 # -- a full disk ------------------------------------------------------------------------------------------------------
 
 
@@ -424,7 +437,7 @@ def test_a_picture_that_finds_no_room_is_kept_elsewhere_and_the_rest_is_written(
 @pytest.mark.slow
 def test_an_experiment_goes_on_inside_a_cell(content, style, converted, tmp_path, vary):
     options = ["--weights", converted, "--recipe", "d2l-2019", "--quiet", *LAYERS, "--vary", vary]
-    options += ["--epochs", "400", *(["--sizes", "32x48"] if vary.startswith("lr") else [])]
+    options += ["--epochs", "150", *(["--sizes", "32x48"] if vary.startswith("lr") else [])]
 
     def sweep(out):
         command = command_line("sweep", content, style, "--out", tmp_path / out, *options)
@@ -439,7 +452,7 @@ def test_an_experiment_goes_on_inside_a_cell(content, style, converted, tmp_path
     while not list((tmp_path / "stopped").glob(".*.checkpoint/state-*")):
         assert stopped.poll() is None
         time.sleep(0.01)
-    time.sleep(1)
+    time.sleep(0.3)
     stopped.send_signal(signal.SIGINT)
     _, err = stopped.communicate(timeout=60)
     if stopped.returncode == 130:

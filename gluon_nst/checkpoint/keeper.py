@@ -17,6 +17,7 @@ from gluon_nst.loop import Halt, carry_out, never
 from gluon_nst.machine import is_out_of_memory
 from gluon_nst.observer import Observer, Observers
 from gluon_nst.provenance import differences, other_machine
+from gluon_nst.records import FINISHED
 from gluon_nst.result import Result
 from gluon_nst.run import Run
 from gluon_nst.state import State
@@ -68,11 +69,12 @@ class Checkpoint(Observer):
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        state = self._state
         try:
-            if self._state and self._state.status == "diverged":
-                self._take_back(self._state)
-            elif self._state and self._state.record and not error and not self.is_current:
-                self.save(self._state)  # whoever took the steps has stopped between two of them
+            if state and state.status == "diverged":
+                self._take_back(state)
+            elif state and state.status in ("running", *FINISHED) and not error and not self.is_current:
+                self.save(state)  # whoever took the steps has stopped between two of them; one that failed is not whole
         finally:
             self._generations.close()
 

@@ -145,11 +145,13 @@ class Following:
 
     @contextlib.contextmanager
     def _advising(self, checkpoint: Checkpoint, state: State) -> Iterator[None]:
-        """Say, where the loss is not finite any more in the block, what is left to do."""
+        """Say, where the run ends in the block before its end, what is left to do."""
         try:
             yield
         finally:
-            if state.status == "diverged":
+            if state.status in ("failed", "out of memory"):
+                self.bar.note(f"the last checkpoint stays as it is; {_goes_on(checkpoint)}")
+            elif state.status == "diverged":
                 self.bar.note(
                     f"the last State whose loss was finite stays in {checkpoint.folder}; with --style-weight W, or another"
                     f" weight that is lower, {_goes_on(checkpoint)}"
