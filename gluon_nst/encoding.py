@@ -156,7 +156,7 @@ def _write_deep(pixels: np.ndarray, path: str, kind: str, provenance: str, encod
             else:
                 picture.tiffsave(path, compression="deflate", predictor="horizontal")
         except pyvips.Error as error:
-            raise NSTError(f"can't write 16 bits ({reason(error)}); choose another place, or --bits 8") from None
+            raise OSError(reason(error).strip()) from None  # of which `placed_whole` makes a line with the file's name
 
 
 @contextlib.contextmanager

@@ -233,6 +233,29 @@ def test_16_bits_in_another_profile_are_as_littlecms_makes_them_of_floats(tmp_pa
     assert np.abs(found - expected).max() < 0.003
 
 
+def test_transparency_is_not_converted_with_the_colours(tmp_path):
+    pixels = slope(4, 4, 400)
+    pixels[..., 3] = np.arange(400) * 160
+    write_image(pixels, tmp_path / "out.tif", "", Encoding(16, profile=P3))
+    found = tifffile.imread(tmp_path / "out.tif")
+    assert np.array_equal(found[..., 3], pixels[..., 3]) and not np.array_equal(found[..., :3], pixels[..., :3])
+    picture = Image.fromarray((pixels >> 8).astype(np.uint8))
+    write_image(picture, tmp_path / "out.png", "", Encoding(profile=P3))
+    with Image.open(tmp_path / "out.png") as found:
+        assert found.getchannel("A").tobytes() == picture.getchannel("A").tobytes()
+
+
+def test_what_libvips_can_not_write_is_one_line(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise pyvips.Error(
+            "unable to call pngsave", "  wbuffer_write: write failed\nunix error: No space left on device"
+        )
+
+    monkeypatch.setattr(pyvips.Image, "set_type", fail)
+    with pytest.raises(nst.NSTError, match=r"out.png: can't write it \(.*\); free some space or choose another place"):
+        write_image(slope(), tmp_path / "out.png", "", Encoding(16))
+
+
 def test_a_content_picture_without_a_profile_is_told_of(render, tmp_path):
     status, _, err = render("--keep-profile", "--quiet")
     assert status == 0 and err == "--keep-profile: the content picture has no profile for RGB of its own; sRGB it is\n"
