@@ -67,12 +67,18 @@ def check_bits(bits: int) -> None:
 
 
 def write_image(
-    picture: Image.Image | np.ndarray, path: str | Path, provenance: str = "", encoding: Encoding | None = None
+    picture: Image.Image | np.ndarray,
+    path: str | Path,
+    provenance: str = "",
+    encoding: Encoding | None = None,
+    *,
+    sync: bool = False,
 ) -> None:
     """Write a picture as PNG, TIFF, WebP or JPEG, by the ending of `path`.
 
     `picture` is sRGB: a PIL image, or, for 16 bits, an array of uint16, h × w × 3, or × 4 with its transparency. `provenance` goes into
-    it as text: the chunk `gluon-nst` of a PNG, the comment of a JPEG, the ImageDescription of the others. Raises InputError for a
+    it as text: the chunk `gluon-nst` of a PNG, the comment of a JPEG, the ImageDescription of the others. `sync` is as in
+    `files.placed_whole`. Raises InputError for a
     path or an encoding that can't be, NSTError where it can't be written.
     """
     path, encoding = given(path), encoding or Encoding()
@@ -81,7 +87,7 @@ def write_image(
     height, width = picture.shape[:2] if isinstance(picture, np.ndarray) else (picture.height, picture.width)
     if max(height, width) > _LONGEST_SIDE.get(kind, max(height, width)):
         raise NSTError(f"{path}: {height} x {width} pixels are more than a {kind} holds; name a .png or a .tif")
-    with placed_whole(path, sync=True) as temporary:
+    with placed_whole(path, sync) as temporary:
         if isinstance(picture, np.ndarray):
             _write_deep(picture, temporary, kind, provenance, encoding)
         else:

@@ -99,7 +99,7 @@ class Result:
         if deep is None and self.encoding.bits == 16:  # of the stages before there are 8
             others = {name: value for name, value in made.pop("file").items() if name != "bits"}
             made.update({"file": others} if others else {})
-        write_image(picture, path, as_text(made), self.encoding)
+        write_image(picture, path, as_text(made), self.encoding, sync=True)
 
     def save_losses(self, path: str | Path) -> None:
         """Write the record as CSV, one row an epoch."""

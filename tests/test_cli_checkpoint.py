@@ -5,15 +5,15 @@ import json
 import random
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import gluon_nst as nst
-from gluon_nst import result
-from gluon_nst.checkpoint import Checkpoint
+from gluon_nst import apart, result
+from gluon_nst.checkpoint import Checkpoint, container
 from gluon_nst.cli import main
+from gluon_nst.loop import carry_out
 from gluon_nst.objective import Objective
+from gluon_nst.run import prepare
 
 import kill_runs
 import mxnet as mx
@@ -83,8 +83,9 @@ def losses(path):
 # -- stopped ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("after", [0, 1, 3])
+@pytest.mark.parametrize(
+    "number, after", [(signal.SIGINT, 0), (signal.SIGINT, 1), (signal.SIGTERM, 3), (signal.SIGHUP, 1)]
+)
 def test_a_signal_lets_the_epoch_finish_and_says_how_to_go_on(kept, render, resume, tmp_path, number, after):
     with asked_to_stop(after, number):
         status, out, err = kept()
@@ -174,14 +175,11 @@ def test_a_run_goes_on_from_another_folder_and_after_its_own_is_moved(
 
 
 @pytest.mark.slow
-def test_runs_that_are_killed_end_with_the_bytes_of_one_that_was_not(tmp_path, converted):
-    chance, kills = random.Random(2026), 0
-    for number, kind in enumerate([kill_runs.KINDS[2], kill_runs.KINDS[5]]):
-        expected, seconds = kill_runs.never_killed(kind, tmp_path / f"never-{number}", str(converted))
-        found, more, _ = kill_runs.killed(kind, tmp_path / f"killed-{number}", str(converted), seconds, chance)
-        assert found == expected
-        kills += more
-    assert kills >= 2
+def test_a_run_that_is_killed_ends_with_the_bytes_of_one_that_was_not(tmp_path, converted):
+    kind, chance = kill_runs.Kind("lbfgs", "three sizes", "in windows"), random.Random(11)
+    expected, seconds = kill_runs.never_killed(kind, tmp_path / "never", str(converted))
+    found, kills, _ = kill_runs.killed(kind, tmp_path / "killed", str(converted), seconds / 2, chance)
+    assert found == expected and kills >= 1
 
 
 # -- steered ----------------------------------------------------------------------------------------------------------
@@ -340,7 +338,7 @@ def test_two_processes_can_not_have_one_folder(kept, tmp_path, render):
 
 
 def test_a_checkpoint_that_names_no_command_is_refused(job, tmp_path, resume):
-    run = nst.run.prepare(job())
+    run = prepare(job())
     with Checkpoint(tmp_path / "kept", command={"argv": ["info"], "folder": "."}) as checkpoint:
         checkpoint.load(run)
         checkpoint.begin(run)
@@ -409,12 +407,12 @@ def test_a_folder_that_can_only_be_read_is_refused(content, style, converted, tm
 def test_a_picture_that_finds_no_room_is_kept_elsewhere_and_the_rest_is_written(kept, tmp_path, monkeypatch):
     write = result.write_image
 
-    def full(picture, path, *others):
+    def full(picture, path, *others, **options):
         if Path(path).parent == tmp_path:
             raise nst.NSTError(
                 f"{path}: can't write it (No space left on device); free some space or choose another place"
             )
-        write(picture, path, *others)
+        write(picture, path, *others, **options)
 
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
@@ -431,43 +429,37 @@ def test_a_picture_that_finds_no_room_is_kept_elsewhere_and_the_rest_is_written(
 # -- experiments ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "vary", ["lr=0.01,0.02", "sizes=32x48,48x64"], ids=["in this process", "in processes of their own"]
-)
+def test_an_experiment_goes_on_inside_a_cell(experiment, tmp_path):
+    options = ["--vary", "lr=0.01,0.02", *LAYERS]
+    with asked_to_stop(3 + 1):  # in the second cell's second epoch
+        status, _, err = experiment("sweep", *options)
+    assert status == 130 and "1 of 2 are done" in err and "the same command goes on from there" in err
+    (newest, _) = sorted((tmp_path / "out" / ".lr=0.02.checkpoint").glob("state-*"), reverse=True)
+    assert len(container.read(newest)["state"]["record"]) == 2
+    with asked_to_stop(1):  # one epoch is left: there is no second
+        assert experiment("sweep", *options)[0] == 0
+    found = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("lr=*.png")}
+    (tmp_path / "out").rename(tmp_path / "before")
+    assert experiment("sweep", *options)[0] == 0
+    assert found == {path.name: path.read_bytes() for path in (tmp_path / "out").glob("lr=*.png")} and len(found) == 2
+    assert not list((tmp_path / "before").glob(".*"))
+    assert losses(tmp_path / "before" / "lr=0.02.csv") == losses(tmp_path / "out" / "lr=0.02.csv")
+
+
 @pytest.mark.slow
-def test_an_experiment_goes_on_inside_a_cell(content, style, converted, tmp_path, vary):
-    options = ["--weights", converted, "--recipe", "d2l-2019", "--quiet", *LAYERS, "--vary", vary]
-    options += ["--epochs", "150", *(["--sizes", "32x48"] if vary.startswith("lr") else [])]
+def test_a_run_in_a_process_of_its_own_is_stopped_when_its_epoch_is_done_and_goes_on(job, tmp_path):
+    run, seen = prepare(job(sizes=[(32, 48)], epochs=200)), []
 
-    def sweep(out):
-        command = command_line("sweep", content, style, "--out", tmp_path / out, *options)
-        default = signal.SIG_DFL
-        return subprocess.Popen(
-            command, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, default)
-        )
+    class Follower(nst.Observer):
+        def state(self, state):
+            seen.append(state.record[-1].epoch)
 
-    whole = sweep("whole")
-    assert whole.wait(120) == 0
-    stopped = sweep("stopped")
-    while not list((tmp_path / "stopped").glob(".*.checkpoint/state-*")):
-        assert stopped.poll() is None
-        time.sleep(0.01)
-    time.sleep(0.3)
-    stopped.send_signal(signal.SIGINT)
-    _, err = stopped.communicate(timeout=60)
-    if stopped.returncode == 130:
-        assert "the same command goes on from there" in err
-    (checkpoint,) = (tmp_path / "stopped").glob(".*.checkpoint")
-    program = "import sys; from gluon_nst.checkpoint import container; print(len(container.read(sys.argv[1])['state']['record']))"
-    newest = max(checkpoint.glob("state-*"))
-    done = subprocess.run([sys.executable, "-c", program, newest], capture_output=True, text=True)
-    assert int(done.stdout) > 0
-    again = sweep("stopped")
-    assert again.wait(120) == 0
-    for path in (tmp_path / "whole").glob("*=*.png"):
-        assert path.read_bytes() == (tmp_path / "stopped" / path.name).read_bytes()
-        assert losses(path.with_suffix(".csv")) == losses(tmp_path / "stopped" / f"{path.stem}.csv")
-    assert not list((tmp_path / "stopped").glob(".*"))
+    stopped = apart.carry_out_apart(run, Follower(), tmp_path / "kept", lambda: len(seen) >= 5)
+    assert stopped.status == "interrupted" and 5 <= len(stopped.losses) < 200
+    seen.clear()
+    result = apart.carry_out_apart(run, Follower(), tmp_path / "kept")
+    assert result.complete and seen == list(range(len(stopped.losses), 200))
+    assert result.image.tobytes() == carry_out(run).image.tobytes()
 
 
 def test_what_is_said_of_a_run_can_be_shown(kept, tmp_path, capfd):

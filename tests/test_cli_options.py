@@ -36,6 +36,7 @@ BY_NAME = {
     "carry_moments": ("true", True),
     "flatten": ("true", True),
     "keep_profile": ("true", True),
+    "dpi": ("300", 300.0),
 }
 """The same of settings that take other values than their metavar's."""
 

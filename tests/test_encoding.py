@@ -284,7 +284,6 @@ def rerun(tmp_path, capfd, converted):
     [
         ("out.png", ["--bits", "16", "--dpi", "300"]),
         ("out.tif", ["--bits", "16"]),
-        ("out.tif", []),
         ("out.jpg", ["--quality", "80", "--dpi", "72"]),
         ("out.webp", ["--quality", "70"]),
         ("out.png", ["--init", "noise", "--seed", "4", "--preserve-colors", "histogram"]),
