@@ -26,7 +26,6 @@ _DEEP = ("PNG", "TIFF")
 _LONGEST_COMMENT = 65_000
 """Bytes: a JPEG's may have no more."""
 _LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
-QUALITY = 95
 
 
 class Encoding(NamedTuple):
@@ -34,7 +33,7 @@ class Encoding(NamedTuple):
 
     bits: int = 8
     """Of each channel: 8 or 16."""
-    quality: int = QUALITY
+    quality: int = 95
     """1 to 100, of a JPEG or a WebP."""
     dpi: float | None = None
     """Pixels to an inch, on paper."""
@@ -78,8 +77,7 @@ def write_image(
 
     `picture` is sRGB: a PIL image, or, for 16 bits, an array of uint16, h × w × 3, or × 4 with its transparency. `provenance` goes into
     it as text: the chunk `gluon-nst` of a PNG, the comment of a JPEG, the ImageDescription of the others. `sync` is as in
-    `files.placed_whole`. Raises InputError for a
-    path or an encoding that can't be, NSTError where it can't be written.
+    `files.placed_whole`. Raises InputError for a path or an encoding that can't be, NSTError where it can't be written.
     """
     path, encoding = given(path), encoding or Encoding()
     check_picture_writable(path, 8 if isinstance(picture, Image.Image) else 16)

@@ -127,9 +127,9 @@ def _sync(path: str | Path) -> None:
 
 
 @contextlib.contextmanager
-def written_whole(path: str | Path, mode: str = "wb", sync: bool = False, **options: Any) -> Iterator[IO[Any]]:
-    """Open a file beside `path`, and rename it into place when the block ends without an error; `sync` is as in `placed_whole`."""
-    with placed_whole(path, sync) as temporary, open(temporary, mode, **options) as file:
+def written_whole(path: str | Path, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]:
+    """Open a file beside `path`, and rename it into place when the block ends without an error."""
+    with placed_whole(path) as temporary, open(temporary, mode, **options) as file:
         yield file
 
 

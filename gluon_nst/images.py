@@ -241,9 +241,8 @@ def _read_record(path: str | Path, load: bool) -> tuple[Image.Image, dict[str, A
         for text in texts:
             with contextlib.suppress(ValueError, TypeError, RecursionError):
                 said = json.loads(text or "")
-                if isinstance(said, dict) and (
-                    text is texts[0] or "recipe" in said
-                ):  # others describe pictures in JSON too
+                # Elsewhere than in a text of our own others describe their pictures in JSON too.
+                if isinstance(said, dict) and (text is texts[0] or "recipe" in said):
                     return picture, said
         return picture, None
 

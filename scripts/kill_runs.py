@@ -52,9 +52,8 @@ class Kind(NamedTuple):
             weights,
         ]
         outputs = ["--output", folder / "out.png", "--losses", folder / "losses.csv", "--quiet"]
-        run = ["render", content, style, "--recipe", "d2l-2019", *options, *outputs]
         kept = ["--checkpoint", folder / "kept", "--checkpoint-every", "0"]
-        return command("render", *run[1:], *kept)
+        return command("render", content, style, "--recipe", "d2l-2019", *options, *outputs, *kept)
 
 
 KINDS = [Kind(*each) for each in itertools.product(("adam", "lbfgs"), _SIZES, _MEMORY)]
@@ -68,9 +67,13 @@ class Ended(NamedTuple):
 
     @classmethod
     def of(cls, folder: Path) -> Ended:
-        with open(folder / "losses.csv", newline="") as file:
-            losses = [row[:-1] for row in csv.reader(file)]
-        return cls((folder / "out.png").read_bytes(), losses)
+        return cls((folder / "out.png").read_bytes(), losses(folder / "losses.csv"))
+
+
+def losses(path: Path) -> list[list[str]]:
+    """The rows of a file of losses, without the seconds."""
+    with open(path, newline="") as file:
+        return [row[:-1] for row in csv.reader(file)]
 
 
 def command(*arguments: object) -> list[str]:

@@ -109,18 +109,27 @@ def started(monkeypatch):
 
 
 @contextlib.contextmanager
-def failing(after, error=KeyboardInterrupt):
-    """In the block the losses can't be computed any more after so many epochs: as where Ctrl-C meets the next one."""
+def happening(after, do):
+    """In the block `do` is called once, after so many epochs, before the losses of the next one are computed."""
     compute, done = Objective.__call__, itertools.count()
 
-    def fail(self):
+    def computed(self):
         if next(done) == after:
-            raise error
+            do()
         return compute(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Objective, "__call__", fail)
+        patch.setattr(Objective, "__call__", computed)
         yield
+
+
+def failing(after, error=KeyboardInterrupt):
+    """In the block the losses can't be computed any more after so many epochs: as where Ctrl-C meets the next one."""
+
+    def fail():
+        raise error
+
+    return happening(after, fail)
 
 
 def command_line(*arguments):

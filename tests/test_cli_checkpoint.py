@@ -1,6 +1,5 @@
 """render and chapter with a checkpoint, and resume: stopped, killed, steered, on a full disk."""
 
-import csv
 import json
 import random
 import signal
@@ -10,16 +9,15 @@ from pathlib import Path
 import gluon_nst as nst
 from gluon_nst import apart, result
 from gluon_nst.checkpoint import Checkpoint, container
-from gluon_nst.cli import main
 from gluon_nst.loop import carry_out
-from gluon_nst.objective import Objective
 from gluon_nst.run import prepare
 
 import kill_runs
 import mxnet as mx
 import pytest
+from kill_runs import losses
 
-from commands import assert_one_line, command_line, ended, failing, made, names, namespace
+from commands import assert_one_line, command_line, ended, failing, happening, made, names, namespace
 from conftest import SMALL
 
 LAYERS = ["--content-layers", "conv2_2", "--style-layers", "conv1_1,conv2_1"]
@@ -46,38 +44,15 @@ def kept(render, tmp_path):
 
 @pytest.fixture
 def resume(tmp_path, capfd):
-    def run(*options):
-        return ended(capfd, "resume", tmp_path / "kept", "--quiet", *options)
+    def run(*options, folder=tmp_path / "kept"):
+        return ended(capfd, "resume", folder, "--quiet", *options)
 
     return run
 
 
 def asked_to_stop(after, number=signal.SIGINT, times=1):
     """In the block the process gets a signal while the losses after so many epochs are computed."""
-    patch, compute, done = pytest.MonkeyPatch.context(), Objective.__call__, []
-
-    class Stopping:
-        def __enter__(self):
-            self.patch = patch.__enter__()
-
-            def ask(objective):
-                done.append(1)
-                if len(done) == after + 1:
-                    for _ in range(times):
-                        signal.raise_signal(number)
-                return compute(objective)
-
-            self.patch.setattr(Objective, "__call__", ask)
-
-        def __exit__(self, *error):
-            patch.__exit__(*error)
-
-    return Stopping()
-
-
-def losses(path):
-    with open(path, newline="") as file:
-        return [row[:-1] for row in csv.reader(file)]
+    return happening(after, lambda: [signal.raise_signal(number) for _ in range(times)])
 
 
 # -- stopped ----------------------------------------------------------------------------------------------------------
@@ -233,11 +208,7 @@ def test_a_branch_takes_a_folder_and_a_picture_of_its_own(kept, resume, render, 
     status, _, err = resume(*branch)
     goes_on = f"gluon-nst resume {tmp_path / 'branch'}"
     assert status == 2 and f"there is a run already; name another folder, or go on with it: {goes_on}" in err
-    assert ended_resume(tmp_path / "branch") == 0 and (tmp_path / "branch.png").exists()
-
-
-def ended_resume(folder):
-    return main(["resume", str(folder), "--quiet"])
+    assert resume(folder=tmp_path / "branch")[0] == 0 and (tmp_path / "branch.png").exists()
 
 
 def test_a_run_that_is_done_can_not_be_steered(kept, resume, tmp_path):

@@ -99,9 +99,7 @@ class Generations:
                 with contextlib.suppress(OSError):
                     other.unlink()
 
-    def take_back(self) -> bool:
-        """Let go of the newest, which was written by this process; tells whether there is one before it."""
-        if len(self._good) < 2:
-            return False
-        self._good.pop(0).unlink()
-        return True
+    def take_back(self) -> None:
+        """Let go of the newest, where there is one before it."""
+        if len(self._good) > 1:
+            self._good.pop(0).unlink()

@@ -27,10 +27,6 @@ EVERY = 60.0
 _LARGEST_SHARE = 1 / 50
 
 
-def _say_nothing(line: str) -> None:
-    pass
-
-
 class Different(InputError):
     """What is in the folder is of another run."""
 
@@ -52,9 +48,10 @@ class Checkpoint(Observer):
         self,
         folder: str | Path,
         every: float | None = None,
-        say: Callable[[str], object] = _say_nothing,
+        say: Callable[[str], object] | None = None,
         command: Any = None,
     ) -> None:
+        say = say or self.note
         self._generations, self._every, self._say, self._command = Generations(folder, say), every, say, command
         self.folder = self._generations.folder
         self._state: State | None = None
@@ -119,9 +116,9 @@ class Checkpoint(Observer):
         except (KeyError, TypeError, AttributeError):
             raise Different(f"{self.folder}: no State of a run is in there; begin anew with --fresh") from None
         if different:
-            goes_on = f"it was steered: gluon-nst resume {self.folder} goes on with it" if len(different) == 1 else ""
-            if not goes_on or not different[0].startswith("changes: "):
-                goes_on = "name another folder, or give the run's command with --fresh, to begin anew"
+            goes_on = "name another folder, or give the run's command with --fresh, to begin anew"
+            if len(different) == 1 and different[0].startswith("changes: "):
+                goes_on = f"it was steered: gluon-nst resume {self.folder} goes on with it"
             raise Different(f"{self.folder}: a checkpoint of another run ({'; '.join(different[:3])}); {goes_on}")
         state = trees.of_tree(found["state"], run)
         self._last = _progress(state)
@@ -188,9 +185,9 @@ def _progress(state: State) -> tuple[int, bool]:
     return len(state.record), state.optimiser is not None
 
 
-def command_of(folder: str | Path, say: Callable[[str], object] = _say_nothing) -> tuple[Any, Any]:
+def command_of(folder: str | Path) -> tuple[Any, Any]:
     """(command, provenance) of the run whose checkpoint is in a folder. Raises InputError where there is none."""
-    generations = Generations(folder, say)
+    generations = Generations(folder, Observer().note)
     found = generations.newest()
     if not isinstance(found, dict) or not found.get("command"):
         raise InputError(f"{generations.folder}: no checkpoint is there; name the folder that --checkpoint was given")

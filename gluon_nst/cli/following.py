@@ -8,7 +8,7 @@ import functools
 import os
 import shlex
 from pathlib import Path
-from typing import Any, Iterable, Iterator, NamedTuple
+from typing import Any, Iterable, Iterator, Mapping, NamedTuple
 
 from tqdm import tqdm
 
@@ -26,6 +26,7 @@ from gluon_nst.observer import Observer, Observers
 from gluon_nst.observers import Bar, Film, Snapshots, Window, check_film, snapshot_paths
 from gluon_nst.recipes import Change
 from gluon_nst.recipes.rules import number
+from gluon_nst.records import FINISHED
 from gluon_nst.result import Result
 from gluon_nst.run import Run, prepare
 from gluon_nst.state import State
@@ -38,11 +39,11 @@ SO_FAR = "so-far.png"
 class Resumed(NamedTuple):
     """How a run goes on that `gluon-nst resume` was asked for."""
 
-    changes: tuple[Change, ...]
+    changes: tuple[Change, ...] = ()
     """Those that it was steered by before."""
-    weights: dict[str, float]
+    weights: Mapping[str, float] = {}
     """Those of the losses that are others from here on."""
-    source: Path | None
+    source: Path | None = None
     """The folder that its State is in, where that is not the one that it is kept in."""
 
 
@@ -101,7 +102,7 @@ class Following:
     # -- with a checkpoint ------------------------------------------------------------------------------------------------
 
     def _kept(self, run: Run) -> Result | None:
-        arguments, resumed = self._arguments, self._arguments.resumed or Resumed((), {}, None)
+        arguments, resumed = self._arguments, self._arguments.resumed or Resumed()
         if resumed.changes:
             run = with_changes(run, resumed.changes)
         checkpoint = Checkpoint(
@@ -125,7 +126,7 @@ class Following:
             raise KeyboardInterrupt(f"the last checkpoint stays as it is; {_goes_on(checkpoint)}") from None
         return None
 
-    def _steered(self, run: Run, state: State, weights: dict[str, float]) -> Run:
+    def _steered(self, run: Run, state: State, weights: Mapping[str, float]) -> Run:
         if not weights:
             return run
         if len(state.images) == len(run.recipe.stages):
@@ -136,7 +137,7 @@ class Following:
     def _tell_where(self, state: State) -> None:
         if not state.record:
             return
-        if state.status in ("complete", "settled"):
+        if state.status in FINISHED:
             self.bar.note("the run is done; its files are written anew")
             return
         self.bar.note(f"going on from stage {state.record[-1].stage}, epoch {state.record[-1].epoch + 1}")

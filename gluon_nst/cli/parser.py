@@ -84,6 +84,8 @@ def _render(parser: Parser) -> None:
     add_options(parser)
 
 
+_WEIGHTS_OF_JOB = next(each for each in settings(Job) if each.name == "weights")
+
 WEIGHTS = ("content_weight", "style_weight", "tv_weight")
 """What a run can be steered by, as a Change has it."""
 
@@ -106,14 +108,14 @@ def _resume(parser: Parser) -> None:
 
 
 def _rerun(parser: Parser) -> None:
-    add, weights = parser.add_argument, next(each for each in settings(Job) if each.name == "weights")
+    add = parser.add_argument
     add("picture", type=_path, metavar="PICTURE")
     add("--output", type=_path, required=True, metavar="OUT", help="PNG, TIFF, WebP or JPEG")
     help = "folders in which its inputs are looked for, beside its own; they are known by their hashes"
     add("--inputs", type=_path, nargs="+", action="extend", default=[], metavar="DIR", help=help)
     add(
         "--weights",
-        metavar=weights.rule.metavar,
+        metavar=_WEIGHTS_OF_JOB.rule.metavar,
         help="where the picture's parameters come from, if not from their source",
     )
     add("--device", metavar="auto|cpu|gpu|gpu:N", default="auto", help="default: the first GPU, else the CPU")
@@ -254,8 +256,7 @@ def _lab(parser: Parser) -> None:
     add("--preload", action="store_true", help="do first what takes time: fetch the parameters, time the recipes")
     add("--no-browser", action="store_true", help="open no browser here (none is opened for other machines either)")
     add("--texts", type=_path, metavar="FILE.toml", help="the page's texts in another language")
-    weights = next(each for each in settings(Job) if each.name == "weights")
-    add("--weights", default="auto", metavar=weights.rule.metavar, help=weights.help)
+    add("--weights", default="auto", metavar=_WEIGHTS_OF_JOB.rule.metavar, help=_WEIGHTS_OF_JOB.help)
     limits = parser.add_argument_group("limits")
     for limit in settings(Limits):
         said = f"{limit.help} (default: {limit.default})"
