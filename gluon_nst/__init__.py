@@ -87,9 +87,12 @@ _MODULES = {
     "vgg": ("extract_features", "get_contents", "get_styles", "truncated_vgg19"),
     # and those that are used as modules
     "apart": (),
+    "batch": (),
     "checkpoint": (),
+    "cluster": (),
     "experiments": (),
     "figures": (),
+    "frames": (),
     "layers": (),
     "observers": (),
     "pictures": (),

@@ -13,6 +13,10 @@ class InputError(NSTError, ValueError):
     status = 2
 
 
+class NoRoom(InputError):
+    """This machine has not the memory that a run would take."""
+
+
 class WeightsError(NSTError):
     """VGG-19's parameters can't be had from any source that was tried."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import re
 import stat
 import sysconfig
 import tempfile
@@ -26,6 +28,23 @@ def given(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError:  # no such user: as in a shell it is a name like any other
         return Path(path)
+
+
+_LONGEST_NAME = 100  # bytes; systems allow 255, endings and all
+
+
+def file_name(name: str) -> str:
+    """A name, of whatever people call things, as that of a file without its ending.
+
+    >>> file_name("style-weight=1e3,size 300/450")
+    'style-weight=1e3,size_300_450'
+    """
+    kept = re.sub(r"[^\w.+=,-]", "_", name)
+    encoded = kept.encode(errors="replace")
+    if len(encoded) > _LONGEST_NAME:
+        start = encoded[:_LONGEST_NAME].decode(errors="ignore")
+        kept = f"{start}-{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:8]}"
+    return kept
 
 
 # -- in ---------------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Sequence
+from typing import Any, Callable, NamedTuple, Sequence
 
 from mxnet import nd, sym
 
@@ -175,12 +175,21 @@ class Computed:
         stride, (rows, columns) = self._shrinks, window
         return (rows.core(stride), columns.core(stride)), (rows.core_covered(stride), columns.core_covered(stride))
 
+    def sums_of(self, window: Window) -> list[NDArray]:
+        """Compute a window: its sums, and what goes on from there."""
+        self.graph.load(window)
+        return self._executor.forward(is_train=True)
+
+    def gradient_of(self, heads: Sequence[NDArray]) -> NDArray:
+        """Of the window that was computed last, the gradient of what goes in; `heads` are those of what came out."""
+        self._executor.backward(list(heads))
+        return self._gradient
+
     def forward(self) -> None:
         """Compute the sums, and what goes on from here."""
         windowed = self.graph.windowed
         for number, window in enumerate(self.part.windows):
-            self.graph.load(window)
-            outputs = self._executor.forward(is_train=True)
+            outputs = self.sums_of(window)
             if windowed:
                 for total, output in zip(self.sums, outputs):
                     total[:] = output if number == 0 else total + output
@@ -198,14 +207,35 @@ class Computed:
         for window in self.part.windows:
             heads = list(of_sums)
             if self.graph.windowed:
-                self.graph.load(window)
-                self._executor.forward(is_train=True)
+                self.sums_of(window)
             if self.onward is not None:
                 own, core = self._cores(window)
                 self._head[:] = 0
                 self._head[(..., *own)] = sliced(self.back, *core)
                 heads.append(self._head)
-            self._executor.backward(heads)
+            gradient = self.gradient_of(heads)
             if self.graph.windowed:
-                covered = [span.covered(1) for span in window]
-                self._whole_gradient[(..., *covered)] = sliced(self._whole_gradient, *covered) + self._gradient
+                add_window(self._whole_gradient, window, gradient)
+
+
+Computing = Callable[[NDArray, NDArray], Any]
+"""What makes of what goes in, and of its gradient, what does as a Computed, where that is not here."""
+
+
+def add_window(whole: NDArray, window: Window, gradient: NDArray) -> None:
+    """Add what a window's gradient is to that of the whole."""
+    covered = [span.covered(1) for span in window]
+    whole[(..., *covered)] = sliced(whole, *covered) + gradient
+
+
+class Piece:
+    """Stands for an array, 1 × c × h × w, of which only the piece in one window is `here` at a time; the whole is elsewhere."""
+
+    grad = None
+
+    def __init__(self, shape: tuple[int, ...], context: Any) -> None:
+        self.shape, self.context = shape, context
+        self.here: NDArray | None = None
+
+    def __getitem__(self, place: tuple[slice, ...]) -> NDArray | None:
+        return self.here

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Iterator, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from gluon_nst.errors import InputError, reason
 from gluon_nst.files import given, reading
@@ -131,6 +131,11 @@ def pixels_allowed(most: int | None) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
+def pixels_limit() -> int | None:
+    """How many pixels a picture may have now."""
+    return Image.MAX_IMAGE_PIXELS
+
+
 def open_picture(source: str | Path | Image.Image, formats: tuple[str, ...] | None = None) -> Picture:
     """The Picture in a file, as `read_image` has it, or of a PIL image of any mode.
 
@@ -143,6 +148,16 @@ def open_picture(source: str | Path | Image.Image, formats: tuple[str, ...] | No
     with _opening(source, formats) as (picture, sha256):
         flat, alpha = flatten(picture, str(given(source)))
         return Picture(flat, sha256, alpha, _rgb_profile(picture))
+
+
+def picture_size(source: str | Path | Image.Image) -> tuple[int, int]:
+    """(height, width) of a picture, as it is shown; of a file no more than its beginning is decoded. Raises as `open_picture`."""
+    if isinstance(source, Image.Image):
+        return source.height, source.width
+    with _opening(source) as (picture, _):
+        width, height = picture.size
+        turned = picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        return (width, height) if turned else (height, width)
 
 
 @contextlib.contextmanager

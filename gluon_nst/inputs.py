@@ -47,8 +47,8 @@ def style_files(path: Source) -> list[Source]:
     return list(files)
 
 
-def _expanded(styles: Sequence[Style]) -> Iterator[tuple[Source, Style, float]]:
-    """Each picture, the Style that it is of, and its weight: the pictures of a folder share theirs."""
+def expanded(styles: Sequence[Style]) -> Iterator[tuple[Source, Style, float]]:
+    """Each picture of the `styles`, the Style that it is of, and its weight: the pictures of a folder share theirs."""
     for style in styles:
         files = style_files(style.picture)
         for file in files:
@@ -59,7 +59,7 @@ def open_styles(job: Job, content: Picture, recipe: Recipe, open: Open) -> tuple
     """The style pictures of a job, in the content's colours where the `recipe` wants that."""
     assert isinstance(job.style, tuple)
     styles = []
-    for file, style, weight in _expanded(job.style):
+    for file, style, weight in expanded(job.style):
         picture = open(file)
         if recipe.preserve_colors == "histogram":
             picture = picture._replace(image=matched(picture.image, content.image))
@@ -81,7 +81,7 @@ def with_regions(
         raise InputError(
             f"--regions: {with_map} maps for {len(job.style)} style pictures; give each its own with --style-regions"
         )
-    maps = [style.regions for _, style, _ in _expanded(job.style) if style.regions is not None]
+    maps = [style.regions for _, style, _ in expanded(job.style) if style.regions is not None]
     regions = read_regions(job.regions, maps, content.size, [style.picture.size for style in styles])
     return regions.content, tuple(style._replace(regions=own) for style, own in zip(styles, regions.styles))
 
@@ -106,7 +106,7 @@ def told(
     if job.mask is not None:
         said["mask_sha256"] = open(job.mask).sha256
     if job.regions is not None:
-        maps = [open(style.regions).sha256 for _, style, _ in _expanded(job.style) if style.regions is not None]
+        maps = [open(style.regions).sha256 for _, style, _ in expanded(job.style) if style.regions is not None]
         said["regions_sha256"] = [open(job.regions).sha256, *maps]
     content = pictures["content"]
     if job.flatten and content is not None and content.alpha is not None:
@@ -120,5 +120,5 @@ def inputs(job: Job) -> list[Path]:
     """The files that a job reads, but for its recipe's and its trunk's."""
     assert isinstance(job.style, tuple)
     sources = [job.content, job.mask, job.regions, *(style.regions for style in job.style)]
-    sources += [file for file, _, _ in _expanded(job.style)]
+    sources += [file for file, _, _ in expanded(job.style)]
     return [given(source) for source in sources if isinstance(source, (str, Path)) and source]

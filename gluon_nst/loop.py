@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, Generator, Iterable
+from typing import Any, Callable, Generator, Iterable, Protocol, Sequence
 
 from mxnet import MXNetError
 
 from gluon_nst.errors import InputError, NSTError, OutOfMemory, reason
 from gluon_nst.estimates import tell_if_long
+from gluon_nst.graph import Computing
 from gluon_nst.job import Job, Source, Styles
 from gluon_nst.machine import is_out_of_memory, nd_mode_steps, release_memory
-from gluon_nst.memory import more_memory
+from gluon_nst.memory import Plan, more_memory
 from gluon_nst.objective import Objective
 from gluon_nst.observer import Observer, Observers
 from gluon_nst.recipes import DEFAULT, RecipeName, Stage
@@ -19,17 +20,29 @@ from gluon_nst.result import Result
 from gluon_nst.run import Run, prepare
 from gluon_nst.state import State
 from gluon_nst.style_statistics import style_statistic
-from gluon_nst.targets import targets_of
+from gluon_nst.targets import Targets, targets_of
 from gluon_nst.training import epochs, optimiser_of
 
 
+class Elsewhere(Protocol):
+    """Other machines, which compute the windows of large pictures: `cluster.spread.Spread`."""
+
+    def plan(self, run: Run, stage: Stage) -> Plan | None:
+        """How a stage is computed by them, in one part; None where it is small enough for this one."""
+
+    def parts(self, run: Run, stage: Stage, plan: Plan, targets: Targets) -> list[Computing]:
+        """What computes a stage by a plan."""
+
+
 @nd_mode_steps
-def steps(job: Job | Run, state: State | None = None) -> Generator[State, None, None]:
+def steps(
+    job: Job | Run, state: State | None = None, elsewhere: Elsewhere | None = None
+) -> Generator[State, None, None]:
     """Give the State of a job after each of its epochs. Whoever stops taking them stops the run, which can go on from there.
 
     `job` is a Job, or the Run that was prepared of it. With a `state` the run goes on from that; it is one State, changed
     in place. Its status says how the run ended: where the loss is not finite any more, the memory runs out, or MXNet fails,
-    what was reached before is in the state. Raises the errors of `prepare`, InputError for the state of another job, and
+    what was reached before is in the state. `elsewhere` are machines that compute large stages in place of this one. Raises the errors of `prepare`, InputError for the state of another job, and
     NSTError or OutOfMemory where nothing was reached.
     """
     run = job if isinstance(job, Run) else prepare(job)
@@ -37,13 +50,13 @@ def steps(job: Job | Run, state: State | None = None) -> Generator[State, None, 
     stages = run.recipe.stages
     stage = stages[0]
     state.go_on(run.provenance, len(stages))
-    state.plans = state.plans or [run.plan(stage) for stage in stages]
+    state.plans = state.plans or [_plan(run, stage, elsewhere) for stage in stages]
     begun = time.perf_counter() - state.seconds
     try:
         net = run.net()
         while len(state.images) < len(stages) and state.status == "running":
             stage = stages[len(state.images)]
-            for epoch in epochs(state, _objective(run, state, stage, net), run.recipe, stage, run.develop):
+            for epoch in epochs(state, _objective(run, state, stage, net, elsewhere), run.recipe, stage, run.develop):
                 if len(state.images) == len(stages):
                     state.status = "complete" if epoch.epoch + 1 >= stage.epochs else "settled"
                 state.seconds = time.perf_counter() - begun
@@ -67,7 +80,11 @@ def steps(job: Job | Run, state: State | None = None) -> Generator[State, None, 
         raise NSTError(state.note)
 
 
-def _objective(run: Run, state: State, stage: Stage, net: Any) -> Objective:
+def _plan(run: Run, stage: Stage, elsewhere: Elsewhere | None) -> Plan:
+    return (elsewhere and elsewhere.plan(run, stage)) or run.plan(stage)
+
+
+def _objective(run: Run, state: State, stage: Stage, net: Any, elsewhere: Elsewhere | None) -> Objective:
     """The Objective of a stage, bound to the composite in `state`, where the stage begins unless it has begun.
 
     Its weights are those of the next epoch.
@@ -76,9 +93,14 @@ def _objective(run: Run, state: State, stage: Stage, net: Any) -> Objective:
     recipe, statistic = run.recipe.at(number, epoch), style_statistic(run.recipe)
     release_memory()  # of the stage before
     plan = state.plans[number - 1]
-    if plan.needed > run.allowed_memory:  # others have taken some of it meanwhile
+    if elsewhere is not None and not plan.in_one_part:
+        plan = _plan(run, stage, elsewhere)
+    elif elsewhere is None and plan.needed > run.allowed_memory:  # others have taken some of it meanwhile
         plan = run.plan(stage)
-    targets = targets_of(run, stage, net, statistic, plan)
+    parts: Sequence[Any] = plan.parts
+    targets = targets_of(run, stage, net, statistic, plan, elsewhere=elsewhere is not None and plan.in_one_part)
+    if elsewhere is not None and plan.in_one_part:
+        parts = elsewhere.parts(run, stage, plan, targets)
     release_memory()  # what the features of whole pictures took
     if state.optimiser is None:
         start = run.start_of(number, targets.content_X, state.composite)
@@ -90,7 +112,7 @@ def _objective(run: Run, state: State, stage: Stage, net: Any) -> Objective:
         of_state, of_job = ("{2}x{3}".format(*X.shape) for X in (state.optimiser.X, targets.content_X))
         raise InputError(f"state: its composite is {of_state}, and the job's {of_job}; go on with its own job")
     known = targets.contents_Y, targets.styles_Y
-    return Objective(net, state.optimiser.X, *known, recipe, statistic, targets.guides, plan.parts)
+    return Objective(net, state.optimiser.X, *known, recipe, statistic, targets.guides, parts)
 
 
 Halt = Callable[[], bool]
@@ -102,15 +124,21 @@ def never() -> bool:
     return False
 
 
-def carry_out(run: Run, observer: Observer | None = None, state: State | None = None, halt: Halt = never) -> Result:
+def carry_out(
+    run: Run,
+    observer: Observer | None = None,
+    state: State | None = None,
+    halt: Halt = never,
+    elsewhere: Elsewhere | None = None,
+) -> Result:
     """Take all the steps of a run, or those that are left to do in `state`, while an observer follows; gives its Result.
 
     Where `halt` says so after an epoch, the run stops there. The observer's `end` is left to the caller, who may have to keep the
-    result first.
+    result first. `elsewhere` is as in `steps`.
     """
     state, observer = State() if state is None else state, Observers.of(observer)
     observer.begin(run)
-    for _ in steps(run, state):
+    for _ in steps(run, state, elsewhere):
         observer.state(state)
         if halt():
             break

@@ -9,12 +9,12 @@ import sys
 from typing import Any, NamedTuple, Sequence
 
 from gluon_nst.canvas import canvas
-from gluon_nst.errors import InputError
-from gluon_nst.layers import LAYERS, outputs_per_pixel, smallest_side
+from gluon_nst.errors import NoRoom
+from gluon_nst.layers import LAYERS, multiplications, outputs_per_pixel, smallest_side
 from gluon_nst.machine import address_space_is_limited, available_memory
 from gluon_nst.narrow import widest
 from gluon_nst.recipes import OPTIMIZERS, Recipe, style_shape
-from gluon_nst.windows import CUT, Part, cut, of_window, smallest_window, whole, work
+from gluon_nst.windows import CUT, Part, cut, of_window, part, smallest_window, whole, work
 
 # Bytes that a process takes at most, learned from the peaks of whole runs of 0.02 to 24 megapixels (scripts/measure_estimates.py).
 # With MXNet loaded, the network's parameters and a picture; and with the code that oneDNN makes for bfloat16. What is kept of each size
@@ -31,6 +31,8 @@ _BYTES_PER_OUTPUT_ABOVE = {"float32": 5.3, "bfloat16": 3.4}
 _BYTES_PER_PIXEL = 120
 # For every pixel whose features are computed without a gradient.
 _BYTES_PER_STYLE_PIXEL = 1600
+# For every pixel of a picture that is computed elsewhere: its windows and what they have of the content's features.
+_KEPT_OF_WINDOWS = 80
 _LEAST_STYLE_WINDOW, _MOST_STYLE_WINDOW = 512, 1536
 
 _BELOW = (736, 608, 512, 384, 256, 192, 128, 96, 64)
@@ -49,7 +51,12 @@ class Plan(NamedTuple):
     @property
     def windowed(self) -> bool:
         """Whether anything is computed in more than one window."""
-        return any(part.number > 1 for part in self.parts)
+        return any(each.number > 1 for each in self.parts)
+
+    @property
+    def in_one_part(self) -> bool:
+        """Whether it is computed in windows of the whole network, of which none needs what another has come to."""
+        return self.windowed and len(self.parts) == 1
 
 
 class Inputs(NamedTuple):
@@ -90,9 +97,9 @@ def needed(
         training = pixels * outputs_per_pixel(min(recipe.last_layer, LAYERS["conv2_2"])) * _BYTES_PER_OUTPUT
     else:
         training = pixels * _BYTES_PER_PIXEL
-        for part in parts:
-            bytes_per_output = _of(recipe, _BYTES_PER_OUTPUT_ABOVE if part.layers.start else _BYTES_PER_OUTPUT_BELOW)
-            training += of_window(part, outputs_per_pixel) * bytes_per_output
+        for each in parts:
+            bytes_per_output = _of(recipe, _BYTES_PER_OUTPUT_ABOVE if each.layers.start else _BYTES_PER_OUTPUT_BELOW)
+            training += of_window(each, outputs_per_pixel) * bytes_per_output
     return base + max(training + pixels * optimiser_bytes(recipe), style_pixels * _BYTES_PER_STYLE_PIXEL)
 
 
@@ -152,6 +159,37 @@ def smallest_plan(recipe: Recipe, size: tuple[int, int], inputs: Inputs) -> Plan
     return min((each for each in (in_whole, *in_windows) if each), key=lambda each: each.needed)
 
 
+_SPREAD = (2944, 2048, 1440, 1024, 736, 512, 384, 256)
+"""Sides of windows that are tried for several machines."""
+
+
+def spread_plan(recipe: Recipe, size: tuple[int, int], machines: int, memory: float) -> Plan | None:
+    """How a stage of a `size` (height, width) is computed by so many machines, each with so many bytes of `memory`.
+
+    In one part: what would go to and fro between two is several times the picture. Of the windows that fit, those that take the machines
+    the least time; none where one window is enough.
+    """
+    of_canvas, layers, columns = canvas(size, recipe.margin).size, range(recipe.last_layer + 1), _columns(recipe)
+    bytes_per_output = _of(recipe, _BYTES_PER_OUTPUT_BELOW)
+    found = []
+    for side in _SPREAD:
+        if side < smallest_window(layers):
+            continue
+        one = part(layers, of_canvas, (side, min(side, columns)))
+        in_window = _BASE + _of(recipe, _BASE_OF) + of_window(one, outputs_per_pixel) * bytes_per_output
+        kept = math.prod(of_canvas) * _KEPT_OF_WINDOWS / machines
+        if one.number > 1 and in_window + kept <= memory:
+            rounds = math.ceil(one.number / machines)
+            found.append(
+                (
+                    rounds * of_window(one, multiplications),
+                    -side,
+                    Plan([one], in_window + kept, min(side, _MOST_STYLE_WINDOW)),
+                )
+            )
+    return min(found, key=lambda each: each[:2])[2] if found else None
+
+
 @functools.lru_cache(maxsize=64)
 def _cuts(last: int, size: tuple[int, int], columns: int) -> list[list[Part]]:
     """The ways to cut the network up to layer `last` into windows for a picture of a `size`, no part wider than so many `columns`."""
@@ -180,7 +218,7 @@ def allowed_memory(memory: float | None, device: Any) -> float:
 
 
 def check_memory(recipe: Recipe, inputs: Inputs, device: Any, memory: float | None) -> None:
-    """Raise InputError where a stage of `recipe` can't be computed, not even in windows, in the memory that it may take.
+    """Raise NoRoom where a stage of `recipe` can't be computed, not even in windows, in the memory that it may take.
 
     Of several that can't it tells of the last: those of a ladder nobody has asked for.
     """
@@ -203,7 +241,7 @@ def check_memory(recipe: Recipe, inputs: Inputs, device: Any, memory: float | No
         advice = "no size fits, so {2}"
         if min(fitting) >= smallest_side(recipe.last_layer):
             advice = "choose a smaller size, such as {0}x{1}, or {2}"
-        raise InputError(
+        raise NoRoom(
             f"size {height}x{width}: needs at least {least:.1f} GB of memory{', in windows' if smallest.windowed else ''}, and"
             f" {there}; {advice.format(*fitting, more)}"
         )

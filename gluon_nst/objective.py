@@ -12,7 +12,7 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 from mxnet import nd, sym
 
 from gluon_nst.errors import InputError
-from gluon_nst.graph import Computed, Graph, PartGraph
+from gluon_nst.graph import Computed, Computing, Graph, PartGraph
 from gluon_nst.layers import NAMES, shape_at, smallest_side
 from gluon_nst.losses import add_up
 from gluon_nst.narrow import narrow_features, widest
@@ -61,7 +61,7 @@ class Objective:
       the same where a part is too wide for bfloat16 (`narrow.widest`).
     - `statistic` is what `styles_Y` are, where it is not what the recipe has.
     - `guides` say where the losses are taken.
-    - `parts` are those of the network, each in its windows; without, it is computed whole.
+    - `parts` are those of the network, each in its windows, or what computes one elsewhere; without, it is computed whole.
 
     The memory of each graph is planned once, forward and backward pass together, which takes less than a hybridized block
     takes. The statistics, the losses and the composite are in float32 in either precision.
@@ -76,7 +76,7 @@ class Objective:
         recipe: Recipe,
         statistic: Statistic | None = None,
         guides: Guides | None = None,
-        parts: Sequence[Part] | None = None,
+        parts: Sequence[Part | Computing] | None = None,
     ) -> None:
         for kind, layers, targets in (
             ("content", recipe.content_layers, contents_Y),
@@ -90,13 +90,13 @@ class Objective:
         self._styles = dict(zip(recipe.style_layers, styles_Y))
         self._distances = Graph(X.context)
         parameters = {name: parameter.data() for name, parameter in net.collect_params().items()}
-        self._parts: list[Computed] = []
+        self.parts: list[Computed] = []
         terms_of_parts = []
         source, gradient = X, X.grad
         for part in parts or whole(recipe.last_layer, self._size):
-            computed = Computed(part, source, gradient)
+            computed = part(source, gradient) if callable(part) else Computed(part, source, gradient)
             terms_of_parts.append(self._part(computed, net, parameters))
-            self._parts.append(computed)
+            self.parts.append(computed)
             source, gradient = computed.onward, computed.back
         self._bind_distances(terms_of_parts)
 
@@ -129,7 +129,7 @@ class Objective:
         """Make the graph of the losses of all sums."""
         distances, losses = self._distances, {}
         self._of_sums = []
-        for computed, terms in zip(self._parts, terms_of_parts):
+        for computed, terms in zip(self.parts, terms_of_parts):
             sums, before = iter(computed.sums), len(distances.gradients)
             for term in terms:
                 variables = [
@@ -217,11 +217,11 @@ class Objective:
 
         It returns when the losses are known, while MXNet goes on with the gradient.
         """
-        for computed in self._parts:
+        for computed in self.parts:
             computed.forward()
         _, losses = self._losses.forward(is_train=True)
         self._losses.backward(self._out_grads)
-        for computed, of_sums in zip(reversed(self._parts), reversed(self._of_sums)):
+        for computed, of_sums in zip(reversed(self.parts), reversed(self._of_sums)):
             computed.backward(of_sums)
         self.X._fresh_grad = True  # as autograd's backward would have told the Trainer
         *terms, total = losses.asnumpy().tolist()

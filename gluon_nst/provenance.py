@@ -59,19 +59,25 @@ _OF_THE_MACHINE = ("versions", "threads", "instructions", "processor", "memory")
 """What does not say what is made, but by what: it counts in the last bits, and after many epochs in the picture."""
 
 
+_OF_THE_FILE = ("file", "job")
+"""How its file was written, and for which job of a batch."""
+
+
 def key(written: Provenance) -> str:
     """A SHA-256 of what a picture is made of: recipe, inputs, parameters, seed.
 
-    Versions do not count, nor the words of a recipe, nor the machine, nor how the picture's file was written.
+    Versions do not count, nor the words of a recipe, nor the machine, nor how the picture's file was written, and for what.
     """
     return hashlib.sha256(as_text(_made_of(written)).encode()).hexdigest()
 
 
 def _made_of(written: Provenance) -> Provenance:
     recipe = {name: value for name, value in written.get("recipe", {}).items() if name not in WORDS}
+    if "init_sha256" in written:  # wherever that picture is
+        recipe["init"] = "picture"
     # The names that stand for nothing here were in the first pictures' keys.
     nothing = {"versions": None, "threads": None, "instructions": None}
-    made = {name: value for name, value in written.items() if name not in (*_OF_THE_MACHINE, "file")}
+    made = {name: value for name, value in written.items() if name not in (*_OF_THE_MACHINE, *_OF_THE_FILE)}
     return {**made, **nothing, "recipe": recipe}
 
 

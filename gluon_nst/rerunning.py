@@ -24,7 +24,7 @@ from gluon_nst.result import Result
 from gluon_nst.run import Run, prepare
 from gluon_nst.state import State
 
-_OF_THE_PICTURE = ("stage", "epochs", "status", "interrupted")
+_OF_THE_PICTURE = ("stage", "epochs", "status", "interrupted", "job")
 """What a record says of one picture of the run, or of how the run ended."""
 
 

@@ -217,10 +217,12 @@ def fitted(recipe: Recipe, size: tuple[int, int], device: Any) -> Recipe:
     return dataclasses.replace(recipe, precision=choose_precision(recipe.precision, device))
 
 
-def prepare(job: Job, observer: Observer | None = None, open: Open = open_picture) -> Run:
+def prepare(
+    job: Job, observer: Observer | None = None, open: Open = open_picture, trunk: trunks.Trunk | None = None
+) -> Run:
     """The Run of a job: all that can be wrong with its inputs is told here.
 
-    `observer` hears of the weights, and of their download; `open` decodes the pictures. Raises InputError, and WeightsError
+    `observer` hears of the weights, and of their download; `open` decodes the pictures; `trunk` is there where it was found before. Raises InputError, and WeightsError
     where no parameters can be had.
     """
     check_bits(job.bits)
@@ -234,7 +236,7 @@ def prepare(job: Job, observer: Observer | None = None, open: Open = open_pictur
     mask = None if job.mask is None else read_mask(job.mask, content.size)
     regions, styles = with_regions(job, content, styles)
     check_memory(recipe, _inputs(recipe, content, styles, start, mask, regions), device, job.memory)
-    trunk = trunks.find(job.weights, preferred=recipe.trunk, notify=observer.note, progress=observer.download)
+    trunk = trunk or trunks.find(job.weights, preferred=recipe.trunk, notify=observer.note, progress=observer.download)
     if recipe.activation_scale == "caffe" and not trunk.record["scales"]:
         observer.note(
             f"weights {trunk.source}: not of Caffe's scale, for which the recipe's weights of the losses were chosen"

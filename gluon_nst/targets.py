@@ -9,7 +9,7 @@ import numpy as np
 from mxnet import nd
 
 from gluon_nst.canvas import Canvas, at_layer, resized
-from gluon_nst.graph import sliced
+from gluon_nst.graph import Piece, sliced
 from gluon_nst.layers import shape_at, smallest_side
 from gluon_nst.memory import Plan
 from gluon_nst.objective import Guides
@@ -27,17 +27,25 @@ class Targets(NamedTuple):
     """The targets of a stage, as an Objective takes them; `content_X` is the content picture on the stage's canvas."""
 
     content_X: NDArray
-    contents_Y: list[NDArray]
+    contents_Y: list[Any]
     styles_Y: list[list[NDArray | None]]
     guides: Guides
 
 
-def targets_of(run: Run, stage: Stage, net: Any, statistic: Statistic, plan: Plan | None = None) -> Targets:
-    """The Targets of a `stage` of `run`, which is computed by a `plan`, by default the run's own."""
+def targets_of(
+    run: Run, stage: Stage, net: Any, statistic: Statistic, plan: Plan | None = None, *, elsewhere: bool = False
+) -> Targets:
+    """The Targets of a `stage` of `run`, which is computed by a `plan`, by default the run's own.
+
+    Where that is `elsewhere` the content's features are Pieces: each is computed where it is used.
+    """
     plan = plan or run.plan(stage)
     recipe, canvas, (height, width) = run.recipe, run.canvas(stage), stage.shape
     content_X = canvas.place(run.content.preprocessed((width, height), recipe.resize)).as_in_context(run.device)
-    contents_Y = _contents(content_X, net, recipe, plan)
+    if elsewhere:
+        contents_Y = [Piece(shape_at(layer, canvas.size), run.device) for layer in recipe.content_layers]
+    else:
+        contents_Y = _contents(content_X, net, recipe, plan)
     styles_Y = _blended(run, stage, net, statistic, plan.style_window)
     return Targets(content_X, contents_Y, styles_Y, _guides(run, canvas, content_X))
 

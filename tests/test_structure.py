@@ -21,14 +21,17 @@ FLOORS = """
     graph composite scratch objective lbfgs optimisers provenance state training weights.calibration weights.downloads weights.formats
     weights.conversion weights.cache weights.sources weights.finding weights inputs run steering estimates figures
     result targets loop checkpoint.container checkpoint.trees checkpoint.generations checkpoint.keeper checkpoint rerunning observers.progress observers.snapshots observers.film observers.window observers.live observers apart
-    experiments.trials experiments.designs experiments pictures lab.check lab.by_hand lab.of_runs lab.checks lab.notebooks lab.probe
+    cluster.worker cluster.crew cluster.windows cluster.spread cluster frames batch.entries batch.parcels batch.making batch.overview
+    batch.folder batch.carrying batch.report batch experiments.trials experiments.designs experiments pictures lab.check lab.by_hand lab.of_runs lab.checks lab.notebooks lab.probe
     lab.doctor lab.kit lab.web.limits lab.web.asked lab.web.line lab.web.expectation lab.web.doors lab.web.news lab.web.words
     lab.web.tickets lab.web.store lab.web.views lab.web.processes lab.web.workshop lab.web.laboratory lab.web.base lab.web.handlers lab.web.uploads
-    lab.web.teaching lab.web.server lab.web.looking lab.web.publishing lab.web.worker lab.web.filming lab.web lab cli.options cli.parser cli.outputs cli.weights cli.lab cli.info cli.stopping cli.following cli.records cli.pictures cli.sheets cli.resuming cli.doing cli.main cli __main__
+    lab.web.teaching lab.web.server lab.web.looking lab.web.publishing lab.web.worker lab.web.filming lab.web lab cli.options cli.arguments cli.parser cli.outputs cli.weights cli.lab cli.info cli.stopping cli.following cli.records cli.pictures cli.sheets cli.batch cli.resuming cli.doing cli.main cli __main__
 """.split()  # noqa: SIM905
 
 WINGS = (
     "experiments.trials",
+    "frames",
+    "batch.entries",
     "pictures",
     "observers.snapshots",
     "observers.film",
@@ -97,6 +100,7 @@ def test_what_the_command_line_needs_to_answer_at_once_imports_no_mxnet():
         "lab.doctor",
         *FLOORS[FLOORS.index("lab.web.limits") : FLOORS.index("lab.web.looking")],
         "lab.web",
+        "cli.arguments",
         "cli.options",
         "cli.parser",
         "cli.lab",

@@ -11,11 +11,21 @@ from filelock import FileLock, Timeout
 
 from gluon_nst.checkpoint import container
 from gluon_nst.errors import InputError
-from gluon_nst.files import check_folder, check_writable, given
+from gluon_nst.files import check_folder, check_writable, given, written_whole
 
 KEPT = 2
 _NAME, _LOCK = "state-{:08}.checkpoint", "lock"
 _PATTERN = re.compile(r"state-(\d{1,18})\.checkpoint")
+
+
+def pattern() -> str:
+    """What the names of checkpoints are like, for a glob; the newest is the last one in their order."""
+    return "state-????????.checkpoint"
+
+
+def first() -> str:
+    """The name of the first one."""
+    return _NAME.format(1)
 
 
 class Generations:
@@ -90,9 +100,26 @@ class Generations:
 
         Raises NSTError where it can't be written.
         """
+        self._add(lambda path: container.write(path, tree))
+
+    def keep(self, content: bytes) -> None:
+        """The same of a checkpoint that was written elsewhere; the one before it is taken to be whole."""
+
+        def write(path: Path) -> None:
+            with written_whole(path) as file:
+                file.write(content)
+
+        self._good = self._good or [path for _, path in self._numbered()[:1]]
+        self._add(write)
+
+    def content(self) -> bytes | None:
+        """The newest checkpoint that is whole, to be sent; None where there are none at all. Raises as `newest`."""
+        return None if self.newest() is None else self._good[0].read_bytes()
+
+    def _add(self, write: Callable[[Path], None]) -> None:
         numbered = self._numbered()
         path = self.folder / _NAME.format(numbered[0][0] + 1 if numbered else 1)
-        container.write(path, tree)
+        write(path)
         self._good = [path, *self._good][:KEPT]
         for _, other in numbered:
             if other not in self._good:

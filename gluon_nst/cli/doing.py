@@ -8,7 +8,7 @@ from typing import Any, Callable
 
 from mxnet import MXNetError
 
-from gluon_nst.cli import info, lab, pictures, records, sheets, weights
+from gluon_nst.cli import batch, info, lab, pictures, records, sheets, weights
 from gluon_nst.cli.options import given_options
 from gluon_nst.cli.resuming import as_begun
 from gluon_nst.errors import NSTError, reason
@@ -21,6 +21,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, dict[str, Any]], int]] = {
     "sweep": sheets.sweep,
     "compare": sheets.compare,
     "reconstruct": sheets.reconstruct,
+    "batch": batch.batch,
     "show": records.show,
     "rerun": records.rerun,
     "weights": weights.weights,

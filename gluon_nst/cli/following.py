@@ -16,6 +16,7 @@ from gluon_nst import recipes
 from gluon_nst.checkpoint import Checkpoint
 from gluon_nst.cli.outputs import Attempts, place, tell_place
 from gluon_nst.cli.stopping import Stop
+from gluon_nst.cluster import Crew, Spread
 from gluon_nst.errors import InputError, NSTError
 from gluon_nst.estimates import tell_if_long
 from gluon_nst.files import check_folder
@@ -90,14 +91,24 @@ class Following:
 
     def _carried_out(self, run: Run) -> Result:
         state = State()
-        tell_if_long([run], self.bar)
-        with self.bar:
+        with self._elsewhere() as elsewhere, self.bar:
+            if elsewhere is None:
+                tell_if_long([run], self.bar)
             try:
-                return carry_out(run, self._observer, state)
+                return carry_out(run, self._observer, state, elsewhere=elsewhere)
             except KeyboardInterrupt:
                 if not state.record:
                     raise
                 return Result.of(run, state)
+
+    @contextlib.contextmanager
+    def _elsewhere(self) -> Iterator[Spread | None]:
+        """The workers of a cluster, where --scheduler names one."""
+        if self._arguments.scheduler is None:
+            yield None
+            return
+        with Crew(self._arguments.scheduler, say=self.bar.note) as crew, Spread(crew, self.bar.note) as spread:
+            yield spread
 
     # -- with a checkpoint ------------------------------------------------------------------------------------------------
 
@@ -109,14 +120,15 @@ class Following:
             arguments.checkpoint, arguments.checkpoint_every, self.bar.note, command=_command(arguments)
         )
         try:
-            with checkpoint, Stop() as stop:
+            with self._elsewhere() as elsewhere, checkpoint, Stop() as stop:
                 state = checkpoint.load(run, fresh=arguments.fresh, source=resumed.source)
                 run = self._steered(run, state, resumed.weights)
                 self._tell_where(state)
-                tell_if_long([run], self.bar, state)
+                if elsewhere is None:
+                    tell_if_long([run], self.bar, state)
                 self._observer = Observers([*self._observers, checkpoint])
                 with self.bar, self._advising(checkpoint, state):
-                    result = carry_out(run, self._observer, state, stop.is_asked)
+                    result = carry_out(run, self._observer, state, stop.is_asked, elsewhere)
             if result.status != "interrupted":
                 return result
             self._tell_halted(result, checkpoint)

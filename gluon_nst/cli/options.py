@@ -7,8 +7,8 @@ import re
 from typing import Any, Callable, Iterable, NamedTuple
 
 from gluon_nst.job import Job, Style
-from gluon_nst.recipes import Setting, recipe_settings, settings
-from gluon_nst.recipes.rules import integer, side
+from gluon_nst.recipes import LONGEST_SIDE, Setting, recipe_settings, settings
+from gluon_nst.recipes.rules import integer
 
 
 class Option(NamedTuple):
@@ -31,7 +31,7 @@ def parser_of(setting: Setting) -> Callable[[str], Any]:
 
     def parse(text: str) -> Any:
         try:
-            return [rule.parse(part) for part in text.split(",")] if setting.staged else rule.parse(text)
+            return setting.parse(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not {rule.written or rule.allowed}") from None
 
@@ -54,9 +54,7 @@ def _option(setting: Setting, group: str) -> Option:
 
 
 def _longest_side() -> Option:
-    help = "sizes of the content picture's own shape, by their longest side: 225,450; or own, its own size"
-    sides = Setting("sizes", side(), help, None, staged=True, words=False)
-    return _option(sides, STAGES)._replace(name="longest-side")
+    return _option(LONGEST_SIDE, STAGES)._replace(name="longest-side")
 
 
 def style_settings() -> dict[str, Setting]:

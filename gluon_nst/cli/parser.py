@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
-import math
-from pathlib import Path
-from typing import Any, Callable, NoReturn, Sequence
+from typing import Sequence
 
 from gluon_nst import __doc__ as description
+from gluon_nst.cli.arguments import Parser, count, files, hours, interval_of_epochs, names, path, port
 from gluon_nst.cli.options import add_options, parser_of, style_settings, variable, varied
-from gluon_nst.errors import InputError
 from gluon_nst.files import given
 from gluon_nst.job import Job
 from gluon_nst.lab.notebooks import NOTEBOOKS
@@ -17,16 +14,6 @@ from gluon_nst.lab.web.limits import Limits
 from gluon_nst.recipes import PUBLISHED, SOURCES, recipe_settings, settings
 from gluon_nst.recipes.rules import layers
 from gluon_nst.version import __version__
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are the program's own; an option is never guessed from its beginning."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{**kwargs, "allow_abbrev": False})
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see {self.prog} --help")
 
 
 def build_parser() -> Parser:
@@ -43,6 +30,7 @@ def build_parser() -> Parser:
         ("sweep", "vary one thing or two of a run, and lay the pictures out in a grid", _sweep),
         ("compare", "run several recipes on the same two pictures, and lay them side by side", _compare),
         ("reconstruct", "find a picture's content, or style, from noise, layer by layer", _reconstruct),
+        ("batch", "do many jobs, on this machine's cores or on many machines", _batch),
         ("recipes", "list the published programs' recipes, or print one as TOML", _recipes),
         ("weights", "list, fetch, import or find VGG-19's parameters", _weights),
         ("notebook", "write the chapter, or its exercises, as a Jupyter notebook", _notebook),
@@ -61,26 +49,27 @@ def build_parser() -> Parser:
 def _chapter(parser: Parser) -> None:
     add = parser.add_argument
     add("--edition", choices=("2019", "2023"), help="of the book (default: 2019)")
-    add("--out", type=_path, default=given("neural-style"), metavar="DIR", help="default: %(default)s")
-    add("--content", type=_path, metavar="FILE", help="default: the project's own picture of mountains")
-    add("--style", type=_path, metavar="FILE", help="default: the project's own painting of oaks")
+    add("--out", type=path, default=given("neural-style"), metavar="DIR", help="default: %(default)s")
+    add("--content", type=path, metavar="FILE", help="default: the project's own picture of mountains")
+    add("--style", type=path, metavar="FILE", help="default: the project's own painting of oaks")
     add("--book-images", action="store_true", help="fetch the book's own two pictures and use them")
     _add_watching(parser)
     add_options(parser, without=["regions"])  # which go with --style-regions
 
 
 def _render(parser: Parser) -> None:
-    parser.add_argument("content", type=_path, metavar="CONTENT")
-    parser.add_argument("style", type=_path, nargs="+", metavar="STYLE", help="pictures, or folders of pictures")
-    parser.add_argument("--output", type=_path, required=True, metavar="OUT.png", help="PNG, TIFF, WebP or JPEG")
+    parser.add_argument("content", type=path, metavar="CONTENT")
+    parser.add_argument("style", type=path, nargs="+", metavar="STYLE", help="pictures, or folders of pictures")
+    parser.add_argument("--output", type=path, required=True, metavar="OUT.png", help="PNG, TIFF, WebP or JPEG")
     _add_watching(parser)
+    _add_scheduler(parser, "a Dask cluster's, whose workers compute the windows of large pictures")
     styles = parser.add_argument_group("the styles (one value for each, or one for all)")
     for name, setting in style_settings().items():
         styles.add_argument(
             f"--style-{name}", type=parser_of(setting), metavar=f"{setting.rule.metavar},...", help=setting.help
         )
     help = "their maps of regions, where --regions gives the content's"
-    styles.add_argument("--style-regions", type=_files, metavar="FILE,...", help=help)
+    styles.add_argument("--style-regions", type=files, metavar="FILE,...", help=help)
     add_options(parser)
 
 
@@ -92,27 +81,27 @@ WEIGHTS = ("content_weight", "style_weight", "tv_weight")
 
 def _resume(parser: Parser) -> None:
     add = parser.add_argument
-    add("folder", type=_path, metavar="DIR", help="what --checkpoint was given")
+    add("folder", type=path, metavar="DIR", help="what --checkpoint was given")
     for setting in recipe_settings():
         if setting.name in WEIGHTS:
             name = setting.name.replace("_", "-")
             add(f"--{name}", type=parser_of(setting), metavar="W", help=f"{setting.help}, from here on")
     add(
         "--output",
-        type=_path,
+        type=path,
         metavar="OUT",
         help="where the picture goes, or chapter's folder, in place of what was said",
     )
-    add("--checkpoint", type=_path, metavar="DIR", help="keep the run there from here on, and leave the other as it is")
+    add("--checkpoint", type=path, metavar="DIR", help="keep the run there from here on, and leave the other as it is")
     add("--quiet", action="store_true", help="no progress bar")
 
 
 def _rerun(parser: Parser) -> None:
     add = parser.add_argument
-    add("picture", type=_path, metavar="PICTURE")
-    add("--output", type=_path, required=True, metavar="OUT", help="PNG, TIFF, WebP or JPEG")
+    add("picture", type=path, metavar="PICTURE")
+    add("--output", type=path, required=True, metavar="OUT", help="PNG, TIFF, WebP or JPEG")
     help = "folders in which its inputs are looked for, beside its own; they are known by their hashes"
-    add("--inputs", type=_path, nargs="+", action="extend", default=[], metavar="DIR", help=help)
+    add("--inputs", type=path, nargs="+", action="extend", default=[], metavar="DIR", help=help)
     add(
         "--weights",
         metavar=_WEIGHTS_OF_JOB.rule.metavar,
@@ -123,56 +112,26 @@ def _rerun(parser: Parser) -> None:
 
 
 def _show(parser: Parser) -> None:
-    parser.add_argument("picture", type=_path, metavar="PICTURE")
-
-
-def _path(text: str) -> Path:
-    try:
-        return given(text)
-    except InputError as error:  # of which argparse would tell the function's name
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _files(text: str) -> list[Path]:
-    names = text.split(",")
-    if not all(names):
-        raise argparse.ArgumentTypeError(f"{text!r} is not FILE,…")
-    return [_path(name) for name in names]
+    parser.add_argument("picture", type=path, metavar="PICTURE")
 
 
 def _add_pictures(parser: Parser) -> None:
-    parser.add_argument("content", type=_path, metavar="CONTENT")
-    parser.add_argument("style", type=_path, metavar="STYLE")
+    parser.add_argument("content", type=path, metavar="CONTENT")
+    parser.add_argument("style", type=path, metavar="STYLE")
 
 
 def _add_watching(parser: Parser) -> None:
     add = parser.add_argument
-    add("--losses", type=_path, metavar="FILE.csv", help="write the losses, one row an epoch")
-    add("--save-every", type=_interval_of_epochs, metavar="N", help="keep the picture after every N epochs as well")
-    add("--animate", type=_path, metavar="FILE.gif|webp|mp4", help="make a film: the composite beside its losses")
+    add("--losses", type=path, metavar="FILE.csv", help="write the losses, one row an epoch")
+    add("--save-every", type=interval_of_epochs, metavar="N", help="keep the picture after every N epochs as well")
+    add("--animate", type=path, metavar="FILE.gif|webp|mp4", help="make a film: the composite beside its losses")
     add("--show", action="store_true", help="show the run in a window, where there is a screen")
     help = "keep the run there, now and then; the same command, or gluon-nst resume DIR, goes on from it"
-    add("--checkpoint", type=_path, metavar="DIR", help=help)
+    add("--checkpoint", type=path, metavar="DIR", help=help)
     help = "between two checkpoints (default: 60, or more where writing one takes long)"
     add("--checkpoint-every", type=float, metavar="SECONDS", help=help)
     add("--fresh", action="store_true", help="begin anew, and let go of what is in the checkpoint")
-    parser.set_defaults(resumed=None)
-
-
-def _whole_number(what: str, most: float = math.inf) -> Callable[[str], int]:
-    """What reads a whole number from 1 to `most`; `what` says in words what that is."""
-
-    def parse(text: str) -> int:
-        if not text.isdecimal() or not 1 <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
-        return int(text)
-
-    return parse
-
-
-_interval_of_epochs = _whole_number("a number of epochs of at least 1")
-_count = _whole_number("a number of at least 1")
-_port = _whole_number("a port from 1 to 65535", 65535)
+    parser.set_defaults(resumed=None, scheduler=None)
 
 
 # -- many runs --------------------------------------------------------------------------------------------------------
@@ -191,13 +150,13 @@ def _sweep(parser: Parser) -> None:
 def _compare(parser: Parser) -> None:
     _add_pictures(parser)
     help = f"names or .toml files (default: {','.join(PUBLISHED)})"
-    parser.add_argument("--recipes", type=_names, default=list(PUBLISHED), metavar="NAME,...", help=help)
+    parser.add_argument("--recipes", type=names, default=list(PUBLISHED), metavar="NAME,...", help=help)
     _add_sheet(parser, "compare-CONTENT-STYLE", without=["recipe"])
 
 
 def _reconstruct(parser: Parser) -> None:
     parser.add_argument("kind", choices=("content", "style"), metavar="content|style")
-    parser.add_argument("content", type=_path, metavar="IMAGE")
+    parser.add_argument("content", type=path, metavar="IMAGE")
     help = "content: from each alone; style: from the first one, two, … (default: those of Gatys et al. 2016, figure 1)"
     parser.add_argument("--layers", type=layers().parse, metavar="NAME,...", help=help)
     fixed = ["content-layers", "style-layers", "content-weight", "style-weight", "style-size"]
@@ -206,16 +165,28 @@ def _reconstruct(parser: Parser) -> None:
 
 def _add_sheet(parser: Parser, out: str, without: Sequence[str] = ()) -> None:
     add = parser.add_argument
-    add("--out", type=_path, metavar="DIR", help=f"where each picture and its losses are kept (default: {out})")
-    add("--figure", type=_path, metavar="FILE.png|svg|pdf", help="the sheet (default: sheet.png in DIR)")
+    add("--out", type=path, metavar="DIR", help=f"where each picture and its losses are kept (default: {out})")
+    add("--figure", type=path, metavar="FILE.png|svg|pdf", help="the sheet (default: sheet.png in DIR)")
     add_options(parser, ["regions", *without])
 
 
-def _names(text: str) -> list[str]:
-    names = text.split(",")
-    if not all(names):
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME,… such as d2l-2019,udacity")
-    return names
+def _batch(parser: Parser) -> None:
+    add = parser.add_argument
+    help = "a list of jobs, each with its own settings; or a folder of content pictures, or one"
+    add("jobs", type=path, metavar="JOBS.toml|JOBS.csv|CONTENTS_DIR", help=help)
+    help = "a folder of style pictures, or one; each content is painted in each"
+    add("styles", type=path, nargs="?", metavar="STYLES_DIR", help=help)
+    add("--out", type=path, required=True, metavar="DIR", help="where pictures, losses and the report are written")
+    help = "the contents are a film's frames: each starts from the result before it, as things have moved since"
+    add("--sequence", action="store_true", help=help)
+    help = "processes that share this machine's cores (default: one for each GPU, or else for each core)"
+    add("--workers", type=count, metavar="N", help=help)
+    _add_scheduler(parser, "a Dask cluster's, whose workers do the jobs")
+    add_options(parser, ["mask", "regions"])  # which are those of one picture
+
+
+def _add_scheduler(parser: Parser, help: str) -> None:
+    parser.add_argument("--scheduler", metavar="tcp://HOST:PORT", help=help)
 
 
 # -- no runs ----------------------------------------------------------------------------------------------------------
@@ -224,11 +195,11 @@ def _names(text: str) -> list[str]:
 def _notebook(parser: Parser) -> None:
     help = "chapter (the default), exercises, or answers: the exercises with their solutions"
     parser.add_argument("name", nargs="?", choices=list(NOTEBOOKS), default="chapter", metavar="NAME", help=help)
-    parser.add_argument("--out", type=_path, default=given("."), metavar="DIR", help="default: this folder")
+    parser.add_argument("--out", type=path, default=given("."), metavar="DIR", help="default: this folder")
 
 
 def _kit(parser: Parser) -> None:
-    parser.add_argument("folder", type=_path, metavar="DIR", help="where it is made; no file is there yet")
+    parser.add_argument("folder", type=path, metavar="DIR", help="where it is made; no file is there yet")
 
 
 def _lab(parser: Parser) -> None:
@@ -238,39 +209,29 @@ def _lab(parser: Parser) -> None:
         default="127.0.0.1",
         help="where to listen; 0.0.0.0 for the class's machines (default: %(default)s, this machine alone)",
     )
-    add("--port", type=_port, default=7860, help="default: %(default)s")
+    add("--port", type=port, default=7860, help="default: %(default)s")
     add(
         "--password",
         metavar="WORD",
         help="of the class; for other machines one is made where none is given, and printed",
     )
-    add("--workers", type=_count, metavar="N", help="runs at once (default: what the cores and the memory bear)")
-    add("--dir", type=_path, metavar="DIR", help="where pictures and runs are kept (default: gluon-nst's cache)")
+    add("--workers", type=count, metavar="N", help="runs at once (default: what the cores and the memory bear)")
+    add("--dir", type=path, metavar="DIR", help="where pictures and runs are kept (default: gluon-nst's cache)")
     add(
         "--keep",
-        type=_hours,
+        type=hours,
         default=24.0,
         metavar="HOURS",
         help="remove what belongs to who has not come for so long (default: 24)",
     )
     add("--preload", action="store_true", help="do first what takes time: fetch the parameters, time the recipes")
     add("--no-browser", action="store_true", help="open no browser here (none is opened for other machines either)")
-    add("--texts", type=_path, metavar="FILE.toml", help="the page's texts in another language")
+    add("--texts", type=path, metavar="FILE.toml", help="the page's texts in another language")
     add("--weights", default="auto", metavar=_WEIGHTS_OF_JOB.rule.metavar, help=_WEIGHTS_OF_JOB.help)
     limits = parser.add_argument_group("limits")
     for limit in settings(Limits):
         said = f"{limit.help} (default: {limit.default})"
         limits.add_argument(f"--max-{limit.name}", type=parser_of(limit), metavar=limit.rule.metavar, help=said)
-
-
-def _hours(text: str) -> float:
-    try:
-        hours = float(text)
-    except ValueError:
-        hours = 0
-    if not 0 < hours < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of hours above 0")
-    return hours
 
 
 def _recipes(parser: Parser) -> None:
@@ -285,6 +246,6 @@ def _weights(parser: Parser) -> None:
     carried = actions.add_parser(
         "import", help="take a source's file that was carried here, on a machine with no network"
     )
-    carried.add_argument("file", type=_path, metavar="FILE")
-    path = actions.add_parser("path", help="print where the parameters are")
-    path.add_argument("source", nargs="?", default="auto", choices=["auto", *SOURCES], metavar="SOURCE")
+    carried.add_argument("file", type=path, metavar="FILE")
+    where = actions.add_parser("path", help="print where the parameters are")
+    where.add_argument("source", nargs="?", default="auto", choices=["auto", *SOURCES], metavar="SOURCE")

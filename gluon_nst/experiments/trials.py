@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import hashlib
-import re
 import shutil
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, NamedTuple, Sequence, Union
@@ -24,7 +22,7 @@ from gluon_nst.checkpoint import carry_out_kept
 from gluon_nst.errors import InputError, NSTError, reason
 from gluon_nst.estimates import tell_if_long
 from gluon_nst.figures import Cell, sheet
-from gluon_nst.files import given
+from gluon_nst.files import file_name, given
 from gluon_nst.images import Picture, open_picture, read_made
 from gluon_nst.inputs import style_files
 from gluon_nst.job import Job
@@ -34,8 +32,6 @@ from gluon_nst.provenance import key
 from gluon_nst.recipes import INITS, RecipeName, paths
 from gluon_nst.result import Result
 from gluon_nst.run import Run, prepare
-
-_LONGEST_NAME = 100  # bytes; systems allow 255, endings and all
 
 Prepared = Dict[str, Union[Run, NSTError]]
 """By the names of the trials."""
@@ -56,12 +52,7 @@ class Trial:
     @property
     def file_name(self) -> str:
         """The name of its files, without their ending."""
-        name = re.sub(r"[^\w.+=,-]", "_", self.name)
-        encoded = name.encode(errors="replace")
-        if len(encoded) > _LONGEST_NAME:
-            start = encoded[:_LONGEST_NAME].decode(errors="ignore")
-            name = f"{start}-{hashlib.sha256(self.name.encode(errors='replace')).hexdigest()[:8]}"
-        return name
+        return file_name(self.name)
 
 
 class Outcome(NamedTuple):

@@ -18,7 +18,8 @@ Say = Callable[[str], object]
 """What is given a line for people."""
 
 
-def _interval() -> float:
+def interval() -> float:
+    """Seconds between two signs of life."""
     return 0.2 if sys.stderr.isatty() else 30  # a log needs no more than a sign of life
 
 
@@ -41,11 +42,11 @@ class Bar(Observer):
     def download(self, description: str, size: int | None) -> Download | None:
         if self._quiet:
             return None
-        return tqdm(desc=description, total=size, unit="B", unit_scale=True, mininterval=_interval(), leave=False)
+        return tqdm(desc=description, total=size, unit="B", unit_scale=True, mininterval=interval(), leave=False)
 
     def counting(self, description: str, count: int | None) -> Download | None:
         """The same as `download` of things that are counted."""
-        return None if self._quiet else tqdm(desc=description, total=count, mininterval=_interval(), leave=False)
+        return None if self._quiet else tqdm(desc=description, total=count, mininterval=interval(), leave=False)
 
     def begin(self, run: Run) -> None:
         if self._one:
@@ -62,7 +63,7 @@ class Bar(Observer):
         count = f"{len(before) + 1}/{len(names)} {name} " if len(names) > 1 else ""
         where = f"{count}{height}x{width} epoch {epoch.epoch + 1}/{stage.epochs}"
         # The runs and the stages before count as whole, though a tolerance may have ended them early.
-        done = sum(_units(self._recipes[other]) for other in before) + _units(recipe, epoch.stage - 1)
+        done = sum(units(self._recipes[other]) for other in before) + units(recipe, epoch.stage - 1)
         done += (epoch.epoch + 1) * height * width * multiplications(recipe.last_layer)
         self._show(where, done, f"loss {epoch.losses.total:.4g}")
 
@@ -70,10 +71,10 @@ class Bar(Observer):
         if self._bar is None:  # only now: a run that is refused shows none, and the warm-up is not in the estimate
             self._bar = tqdm(
                 desc=where,
-                total=sum(map(_units, self._recipes.values())),
+                total=sum(map(units, self._recipes.values())),
                 initial=done,
                 disable=self._quiet,
-                mininterval=_interval(),
+                mininterval=interval(),
                 bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
             )
         else:
@@ -97,7 +98,7 @@ class Bar(Observer):
         self.close()
 
 
-def _units(recipe: Recipe, stages: int | None = None) -> float:
+def units(recipe: Recipe, stages: int | None = None) -> float:
     """The multiplications of the first `stages` of a recipe, or of all of them."""
     pixels = sum(stage.epochs * stage.shape[0] * stage.shape[1] for stage in recipe.stages[:stages])
     return pixels * multiplications(recipe.last_layer)

@@ -3,7 +3,7 @@
 from gluon_nst.recipes.changes import customise, fit, follow_optimizer, style_shape
 from gluon_nst.recipes.choices import ACTIVATION_SCALES, INITS, OPTIMIZERS, PRECISIONS, SOURCES
 from gluon_nst.recipes.files import CHAPTER, DEFAULT, PUBLISHED, RecipeName, names, of_dict, paths, read, text
-from gluon_nst.recipes.schema import Change, Recipe, Setting, Stage, recipe_settings, setting, settings
+from gluon_nst.recipes.schema import LONGEST_SIDE, Change, Recipe, Setting, Stage, recipe_settings, setting, settings
 from gluon_nst.recipes.written import as_toml
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "CHAPTER",
     "DEFAULT",
     "INITS",
+    "LONGEST_SIDE",
     "OPTIMIZERS",
     "PRECISIONS",
     "PUBLISHED",

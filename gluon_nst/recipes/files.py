@@ -55,12 +55,25 @@ def _path(recipe: str | Path) -> Path:
 
 def text(recipe: str | Path) -> str:
     """The TOML text of a recipe, by name or path, ready to be saved and edited."""
-    path = _path(recipe)
+    return _text(_path(recipe), "a recipe")
+
+
+def _text(path: Path, what: str) -> str:
     try:
-        with reading(path, "a recipe"):
+        with reading(path, what):
             return path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
     except UnicodeDecodeError:
-        raise InputError(f"{path}: not a text in UTF-8; save the recipe as one") from None
+        raise InputError(f"{path}: not a text in UTF-8; save {what} as one") from None
+
+
+def table_of(path: Path, what: str) -> dict[str, Any]:
+    """The table in a TOML file, which should be `what`. Raises InputError where it can't be read, or is none."""
+    try:
+        return tomllib.loads(_text(path, what))
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:  # ValueError: an integer of too many digits, too
+        raise InputError(f"{path}: not TOML: {error}") from None
 
 
 def read(recipe: RecipeName) -> Recipe:
@@ -89,12 +102,7 @@ def _chain(path: Path) -> list[tuple[Path, dict[str, Any]]]:
     while True:
         if path.resolve() in [other.resolve() for other, _ in found]:
             raise InputError(f"{path}: extends: the recipe extends itself")
-        try:
-            table = tomllib.loads(text(path))
-        except InputError:
-            raise
-        except (ValueError, RecursionError) as error:  # ValueError: an integer of too many digits, too
-            raise InputError(f"{path}: not TOML: {error}") from None
+        table = table_of(path, "a recipe")
         found.append((path, table))
         if "extends" not in table:
             return found

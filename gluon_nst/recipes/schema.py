@@ -22,6 +22,7 @@ from gluon_nst.recipes.rules import (
     line,
     named_or_path,
     number,
+    side,
     size,
     style_size,
 )
@@ -258,6 +259,10 @@ class Setting(NamedTuple):
     """Whether each stage has one."""
     words: bool
 
+    def parse(self, text: str) -> Any:
+        """Read the text of a command line, or raise ValueError; what it gives is still to be checked."""
+        return [self.rule.parse(part) for part in text.split(",")] if self.staged else self.rule.parse(text)
+
 
 def settings(kind: type) -> Iterator[Setting]:
     """The fields of `kind` that have a rule, in their order; those of Stage come with `staged`, and its `size` as `sizes`."""
@@ -266,6 +271,17 @@ def settings(kind: type) -> Iterator[Setting]:
             name = "sizes" if (kind, field.name) == (Stage, "size") else field.name
             metadata = field.metadata
             yield Setting(name, metadata["rule"], metadata["help"], field.default, kind is Stage, metadata["words"])
+
+
+LONGEST_SIDE = Setting(
+    "sizes",
+    side(),
+    "sizes of the content picture's own shape, by their longest side: 225,450; or own, its own size",
+    None,
+    staged=True,
+    words=False,
+)
+"""Another way to say the sizes: `longest-side`."""
 
 
 def recipe_settings() -> tuple[Setting, ...]:

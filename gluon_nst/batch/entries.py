@@ -1,0 +1,263 @@
+"""The jobs of a batch: from a file, TOML or CSV, in which each has its own settings, or from folders of pictures."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any, Iterable, Iterator, Mapping, Sequence
+
+from gluon_nst.errors import InputError, NSTError
+from gluon_nst.files import file_name, given, reading
+from gluon_nst.inputs import style_files
+from gluon_nst.job import Job, Style
+from gluon_nst.recipes import INITS, LONGEST_SIDE, SOURCES, Setting, recipe_settings, settings
+from gluon_nst.recipes.files import table_of
+from gluon_nst.recipes.rules import line
+
+ENDINGS = (".toml", ".csv")
+"""Of files that list jobs."""
+_OWN = ("name", "content", "style", "style-weights", "style-scale", "style-regions", "recipe", "device")
+"""What a job may say beside the settings of a recipe and of a Job."""
+_SEVERAL = ";"
+"""Between several style pictures in a cell of a CSV."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One job of a batch, or, where it can't be one, why that is."""
+
+    name: str
+    """That of its picture, without the ending."""
+    job: Job | None
+    said: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """What it says of itself, as text, by the names of the command line's options."""
+    error: str = ""
+    after: str | None = None
+    """In a sequence the name of the frame before it."""
+
+    @property
+    def file_name(self) -> str:
+        """The name of its files, without their ending."""
+        return file_name(self.name)
+
+
+def read(path: str | Path, **shared: Any) -> list[Entry]:
+    """The jobs that a file lists: `[[job]]` tables in a .toml, or the rows of a .csv whose first row has the names.
+
+    Each has a `content` and a `style`, perhaps a `name`, and options of `gluon-nst render` by their names. What stands above the
+    tables of a .toml holds for all of them; so do the `shared` options, those of `transfer`, where the file does not say. Paths count from the
+    file's folder. Raises InputError for a file that can't be read; a job that can't be one is an Entry with its error.
+    """
+    path = given(path)
+    all_have, tables = _of_toml(path) if path.suffix.lower() == ".toml" else ({}, list(_of_csv(path)))
+    if not tables:
+        raise InputError(f"{path}: no jobs are in there; add a [[job]] table, or a row below the names")
+    return _named([_Read(table, path.parent, shared, all_have) for table in tables])
+
+
+def pairs(contents: str | Path, styles: str | Path, **shared: Any) -> list[Entry]:
+    """A job for each picture in the folder `contents` and each one in the folder `styles`; either may be a picture instead.
+
+    `shared` are options of `transfer`.
+    """
+    both = [(content, style) for content in style_files(contents) for style in style_files(styles)]
+    return _named([_Read({"content": str(content), "style": str(style)}, Path(), shared) for content, style in both])
+
+
+def sequence(frames: str | Path, styles: str | Path, **shared: Any) -> list[Entry]:
+    """The frames of a film, by their names in a folder, in each of the styles: each starts from the result before it.
+
+    Where there are several styles the names begin with theirs.
+    """
+    entries, pictures = [], style_files(styles)
+    for style in pictures:
+        before = None
+        for frame in style_files(frames):
+            name = Path(str(frame)).stem if len(pictures) == 1 else f"{Path(str(style)).stem}-{Path(str(frame)).stem}"
+            (entry,) = _named([_Read({"content": str(frame), "style": str(style), "name": name}, Path(), shared)])
+            entries.append(dataclasses.replace(entry, after=before))
+            before = name
+    return _distinct(entries)
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def _of_toml(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What all jobs have, and the table of each."""
+    table = table_of(path, "a list of jobs")
+    jobs = table.pop("job", [])
+    if not isinstance(jobs, list) or not all(isinstance(job, dict) for job in jobs):
+        raise InputError(f"{path}: job: each is a [[job]] table")
+    for name in table:
+        if name.replace("_", "-") not in _known() or name in ("name",):
+            raise InputError(f"{path}: {name}: unknown key; a job is a [[job]] table, above which stands what all have")
+    return table, jobs
+
+
+def _of_csv(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        with reading(path, "a list of jobs"), open(path, encoding="utf-8-sig", newline="") as file:
+            lines = file.read().splitlines(keepends=True)
+        dialect: Any = csv.excel
+        if lines and ";" in lines[0] and "," not in lines[0]:  # as spreadsheets write it where a comma is in numbers
+            raise InputError(f"{path}: its columns are apart by semicolons; save it with commas")
+        rows = csv.reader(lines, dialect, strict=True)
+        names = [name.strip() for name in next(rows, [])]
+        unknown = [name for name in names if name.replace("_", "-") not in _known()]
+        if unknown:
+            raise InputError(
+                f"{path}: {unknown[0] or 'a column with no name'}: unknown column; there are {', '.join(_known())}"
+            )
+        for row in rows:
+            if any(cell.strip() for cell in row):
+                said: dict[str, Any] = {name: cell.strip() for name, cell in zip(names, row) if cell.strip()}
+                yield said if len(row) <= len(names) else {**said, "": f"{len(row)} cells for {len(names)} names"}
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a CSV in UTF-8 ({error}); save it as one") from None
+
+
+# -- one job ----------------------------------------------------------------------------------------------------------
+
+
+def _known() -> dict[str, Setting | None]:
+    """What a job may say, by name."""
+    known: dict[str, Setting | None] = dict.fromkeys(_OWN)
+    known["longest-side"] = LONGEST_SIDE
+    known.update({each.name.replace("_", "-"): each for each in (*recipe_settings(), *settings(Job))})
+    return known
+
+
+class _Read:
+    """What a job's `table` says, whose paths count from a `folder`, beside what its file, `all_have`, and the caller, `shared`, say of all."""
+
+    def __init__(
+        self,
+        table: Mapping[str, Any],
+        folder: Path,
+        shared: Mapping[str, Any],
+        all_have: Mapping[str, Any] | None = None,
+    ) -> None:
+        own, others = (
+            {name.replace("_", "-"): value for name, value in each.items()} for each in (table, all_have or {})
+        )
+        self.said, self._own = {**others, **own}, set(own)
+        self._folder, self._shared = folder, shared
+        content, styles = self.said.get("content", ""), self._styles()
+        self.name = str(self.said.get("name") or "-".join(Path(str(each)).stem for each in [content, *styles]))
+
+    def _styles(self) -> list[Any]:
+        style = self.said.get("style", "")
+        return style.split(_SEVERAL) if isinstance(style, str) else list(style) if isinstance(style, list) else [style]
+
+    @property
+    def differs(self) -> str:
+        """The settings that are its own, for a name."""
+        own = {name: value for name, value in self.said.items() if name in self._own - {"content", "style"}}
+        return ",".join(f"{name}={_text(value)}" for name, value in own.items())
+
+    def entry(self, name: str) -> Entry:
+        """The Entry under this name."""
+        said = {each: _text(value) for each, value in self.said.items() if each != "name"}
+        try:
+            line().check(name, "name")
+            return Entry(name, self._job(), said)
+        except NSTError as error:
+            return Entry(name, None, said, str(error))
+        except TypeError as error:
+            return Entry(name, None, said, f"a value that can't be read: {error}")
+
+    def _job(self) -> Job:
+        options, known = dict(self._shared), _known()
+        for name, value in self.said.items():
+            if name not in known:
+                raise InputError(value if not name else f"{name}: unknown; there are {', '.join(known)}")
+            setting = known[name]
+            if setting:
+                options[setting.name] = self._located(setting.name, _parsed(setting, name, value))
+        for name in ("content", "style"):
+            if not self.said.get(name):
+                raise InputError(f"{name}: missing; name a picture")
+        for name in ("recipe", "device"):
+            if name in self.said:
+                options[name] = self._located(name, self.said[name])
+        return Job.customised(self._located("content", self.said["content"]), self._of_styles(), **options)
+
+    def _of_styles(self) -> list[Style]:
+        pictures = [self._located("style", style) for style in self._styles()]
+        values: dict[str, Sequence[Any]] = {}
+        own = {each.name: each for each in settings(Style)}
+        for field, name in (("weight", "style-weights"), ("scale", "style-scale"), ("regions", "style-regions")):
+            value = self.said.get(name)
+            if value is None:
+                continue
+            if field == "regions":
+                given_ones = value.split(_SEVERAL) if isinstance(value, str) else value
+                each = [self._located("regions", one) for one in given_ones]
+            else:
+                parsed = _parsed(own[field]._replace(staged=True), name, value)
+                each = list(parsed) if isinstance(parsed, (list, tuple)) else [parsed]
+            if len(each) == 1 and field != "regions":
+                each *= len(pictures)
+            if len(each) != len(pictures):
+                raise InputError(f"{name}: {len(each)} for {len(pictures)} styles; give one each")
+            values[field] = each
+        return [
+            Style(picture, **{name: value[n] for name, value in values.items()}) for n, picture in enumerate(pictures)
+        ]
+
+    def _located(self, name: str, value: Any) -> Any:
+        """A path, from the folder; what is none as it is."""
+        if not isinstance(value, str) or not value:
+            return value
+        words = {"init": INITS, "weights": ("auto", *SOURCES)}
+        if name in ("content", "style", "mask", "regions") or (name in words and value not in words[name]):
+            return str(self._folder / given(value))
+        return str(self._folder / given(value)) if name == "recipe" and value.endswith(".toml") else value
+
+
+def _parsed(setting: Setting, name: str, value: Any) -> Any:
+    """The value of a setting: a text as on the command line, else as it stands in TOML."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return setting.parse(value)
+    except ValueError:
+        raise InputError(f"{name}: {value!r} is not {setting.rule.written or setting.rule.allowed}") from None
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ",".join("x".join(map(str, each)) if isinstance(each, list) else _text(each) for each in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+# -- names ------------------------------------------------------------------------------------------------------------
+
+
+def _named(jobs: Sequence[_Read]) -> list[Entry]:
+    """The Entries of jobs; those on the same pictures, that have no names, are called by their settings."""
+    names = [job.name for job in jobs]
+    entries = []
+    for job in jobs:
+        name = job.name
+        if "name" not in job.said and names.count(name) > 1 and job.differs:
+            name = f"{name},{job.differs}"
+        entries.append(job.entry(name))
+    return _distinct(entries)
+
+
+def _distinct(entries: Iterable[Entry]) -> list[Entry]:
+    """The Entries, of which those that would have the files of another, before them, have an error and a number."""
+    taken: dict[str, int] = {}
+    found = []
+    for entry in entries:
+        name = os.path.normcase(entry.file_name).lower()
+        taken[name] = taken.get(name, 0) + 1
+        if taken[name] > 1:
+            error = entry.error or f"another job is called {entry.name} already; give each a name of its own"
+            entry = dataclasses.replace(entry, name=f"{entry.name} ({taken[name]})", job=None, error=error)
+        found.append(entry)
+    return found

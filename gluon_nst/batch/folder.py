@@ -1,0 +1,107 @@
+"""The folder of a batch: a picture and its losses for each job that is done, a checkpoint for each that is not."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Callable
+
+import filelock
+
+from gluon_nst.batch.entries import Entry
+from gluon_nst.batch.parcels import Packed
+from gluon_nst.checkpoint.generations import Generations
+from gluon_nst.errors import InputError, NSTError, reason
+from gluon_nst.files import check_folder, check_writable, given, written_whole
+from gluon_nst.images import read_record
+
+
+class Folder:
+    """Where the pictures of a batch go. `say` is given a line for people.
+
+    A context manager: while it is open no other process can have the folder.
+    """
+
+    def __init__(self, path: str | Path, say: Callable[[str], object]) -> None:
+        self.path, self._say = given(path), say
+        self._lock = filelock.FileLock(self.path / ".lock")
+
+    def __enter__(self) -> Folder:
+        check_folder(self.path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            check_writable(self.path / "report.html")
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise InputError(
+                f"{self.path}: another process is at a batch there; wait until it ends, or name another folder"
+            ) from None
+        except OSError as error:
+            raise InputError(f"{self.path}: can't be written to ({error.strerror}); name another folder") from None
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._lock.release()
+
+    def picture(self, entry: Entry) -> Path:
+        """Where the picture of a job goes."""
+        return self.path / f"{entry.file_name}.png"
+
+    def start(self, entry: Entry) -> Path:
+        """Where what a frame starts from is kept, as long as it is not done."""
+        return self.path / f".{entry.file_name}.start.png"
+
+    def is_made(self, packed: Packed) -> bool:
+        """Whether the picture of a job, and its losses, are there already."""
+        path = self.picture(packed.entry)
+        try:
+            job = read_record(path).get("job")
+        except InputError:
+            return False
+        return isinstance(job, dict) and job.get("sha256") == packed.asked and path.with_suffix(".csv").is_file()
+
+    def check(self, entry: Entry, inputs: set[str]) -> None:
+        """Raise InputError where a job's picture would overwrite one of the `inputs` (real paths), or can't be written."""
+        path = self.picture(entry)
+        if os.path.realpath(path) in inputs:
+            raise InputError(f"{path}: is one of the batch's inputs; give the job another name, or name another folder")
+        if os.path.isdir(path):
+            raise InputError(f"{path}: a folder; give the job another name")
+
+    def place(self, packed: Packed, picture: bytes, losses: bytes) -> Path:
+        """Write the picture and the losses of a job, which is done, and let go of its checkpoint. Raises NSTError."""
+        path = self.picture(packed.entry)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()  # else, stopped here, it would stand beside losses that are not its own
+            for file_path, content in ((path.with_suffix(".csv"), losses), (path, picture)):
+                with written_whole(file_path) as file:
+                    file.write(content)
+        except OSError as error:
+            raise NSTError(f"{path}: can't write it ({reason(error)})") from None
+        shutil.rmtree(self._kept(packed).folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.start(packed.entry).unlink()
+        return path
+
+    # -- checkpoints ----------------------------------------------------------------------------------------------------
+
+    def _kept(self, packed: Packed) -> Generations:
+        return Generations(self.path / f".{packed.entry.file_name}.checkpoint", self._say)
+
+    def checkpoint(self, packed: Packed) -> bytes | None:
+        """The newest checkpoint of a job that is whole, where there is one."""
+        with contextlib.suppress(InputError):
+            return self._kept(packed).content()
+        return None
+
+    def keep(self, packed: Packed, checkpoint: bytes) -> None:
+        """Keep a checkpoint of a job; where it can't be, that is told, and the job goes on."""
+        kept = self._kept(packed)
+        try:
+            kept.folder.mkdir(exist_ok=True)
+            kept.keep(checkpoint)
+        except (NSTError, OSError) as error:
+            self._say(f"{packed.entry.name}: no checkpoint: {reason(error)}; the job goes on")

@@ -1,0 +1,72 @@
+"""The command that does many jobs: batch."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import time
+from typing import Any
+
+from gluon_nst import recipes
+from gluon_nst.batch import Batch, Entry, OverviewBar, entries, write_report
+from gluon_nst.cli.outputs import writing
+from gluon_nst.cli.stopping import Stop
+from gluon_nst.cluster import Crew
+from gluon_nst.errors import InputError, NSTError, one_line
+from gluon_nst.frames import check_frames
+
+_REPORT_EVERY = 60.0
+"""Seconds between two reports of a batch that goes on."""
+
+
+def batch(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
+    """gluon-nst batch."""
+    listed = _entries(arguments, options)
+    stopped = False
+    with OverviewBar(arguments.quiet) as bar, Batch(listed, arguments.out, bar) as jobs:
+        try:
+            if jobs.left:
+                with Stop() as stop, Crew(arguments.scheduler, arguments.workers, bar.note) as crew:
+                    written = time.monotonic()
+                    for _ in jobs.run(crew, stop.is_asked):
+                        if time.monotonic() - written > _REPORT_EVERY:
+                            with contextlib.suppress(NSTError):  # as the last one will say
+                                write_report(jobs)
+                            written = time.monotonic()
+        except KeyboardInterrupt:
+            stopped = True
+        finally:
+            with writing(arguments.out):
+                page = write_report(jobs)
+    failed = [outcome for outcome in jobs.outcomes.values() if outcome.failed]
+    done = len(jobs.outcomes) - len(failed)
+    print(f"{page}: {done} of {len(jobs.entries)} pictures; each with its losses in {arguments.out}")
+    for outcome in failed:
+        print(f"error: {one_line(f'{outcome.entry.name}: {outcome.note}')}", file=sys.stderr)
+    if stopped or jobs.left:
+        print(
+            f"interrupted: {done} of {len(jobs.entries)} are done and kept in {arguments.out}; the same command goes on from there",
+            file=sys.stderr,
+        )
+        return 130
+    return 1 if failed else 0
+
+
+def _entries(arguments: argparse.Namespace, options: dict[str, Any]) -> list[Entry]:
+    shared = {**options, "device": arguments.device}
+    if arguments.recipe:
+        shared["recipe"] = recipes.read(arguments.recipe)  # what no job can do with is told of at once
+    if arguments.jobs.suffix.lower() in entries.ENDINGS and not arguments.jobs.is_dir():
+        for given, name in ((arguments.styles, "STYLES_DIR"), (arguments.sequence, "--sequence")):
+            if given:
+                raise InputError(f"{name}: {arguments.jobs} lists the jobs, and their styles; leave it out")
+        return entries.read(arguments.jobs, **shared)
+    if not arguments.styles:
+        raise InputError(
+            f"{arguments.jobs}: neither a .toml nor a .csv; give the pictures' styles, a folder or a picture, as well"
+        )
+    if arguments.sequence:
+        check_frames()
+        return entries.sequence(arguments.jobs, arguments.styles, **shared)
+    return entries.pairs(arguments.jobs, arguments.styles, **shared)

@@ -1,0 +1,183 @@
+"""The windows of a picture on a worker: a process that computes them, one after the other, as long as the stage is at work."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+from mxnet import nd
+
+from gluon_nst.apart import Link, Other
+from gluon_nst.cluster import worker
+from gluon_nst.errors import NSTError
+from gluon_nst.graph import Piece
+from gluon_nst.layers import shape_at
+from gluon_nst.machine import choose_device, choose_precision, nd_mode
+from gluon_nst.objective import Guides, Objective
+from gluon_nst.recipes import Recipe
+from gluon_nst.style_statistics import style_statistic
+from gluon_nst.vgg import truncated_vgg19
+from gluon_nst.weights.cache import Trunk
+from gluon_nst.windows import Part
+
+_LOOKED_EVERY = 5.0
+"""Seconds between two looks whether anybody still wants the windows."""
+_PROCESSES = "gluon_nst_windows"
+"""What a Dask worker has the processes under, by the stages that they are of."""
+
+
+class Stage(NamedTuple):
+    """What the windows of a stage have in common, as it is sent; arrays are NumPy's."""
+
+    name: str
+    """No other's, of whatever run."""
+    recipe: Recipe
+    trunk: Trunk
+    """Whose file the worker holds."""
+    part: Part
+    shape: tuple[int, int, int, int]
+    """That of the composite on its canvas, 1 × 3 × h × w."""
+    styles_Y: Any
+    """As an Objective takes it."""
+    guides: Any
+    device: str
+
+
+class Window(NamedTuple):
+    """One window to be computed, as it is sent."""
+
+    number: int
+    X: np.ndarray | None
+    """The composite in it, 1 × 3 × h × w; None for a gradient of what the worker has computed last of it."""
+    content_X: np.ndarray | None
+    """The content picture in it, where the worker does not have that yet."""
+    of_sums: list[np.ndarray] | None
+    """The gradient of the sums, where that of the window is wanted, and not its sums."""
+
+
+def compute(told: worker.Told, stage: str, window: Window) -> list[np.ndarray]:
+    """On a worker: the sums of a window, or its gradient, by the process of a stage that was opened."""
+    from distributed import get_worker
+
+    process = getattr(get_worker(), _PROCESSES, {}).get(stage)
+    if process is None:
+        raise NSTError("the process of the windows is gone")
+    process.put(window)
+    return process.get()[1]
+
+
+def open_stage(told: worker.Told, stage: Stage) -> None:
+    """On a worker: have a process for the windows of a stage, in place of the one before."""
+    from distributed import get_worker
+
+    own = get_worker()
+    close(dask_worker=own)
+    trunk = stage.trunk
+    path = worker.place(trunk.sha256, str(trunk.path), own)
+    stage = stage._replace(
+        trunk=Trunk(trunk.source, path, trunk.sha256, trunk.record), device=told.device(stage.device)
+    )
+    process = Other(_serve, stage, threads=told.cores())
+    setattr(own, _PROCESSES, {stage.name: process})
+    mouth = worker.Mouth(told)
+
+    def watch() -> None:
+        while getattr(own, _PROCESSES, {}).get(stage.name) is process:
+            time.sleep(_LOOKED_EVERY)
+            if mouth.is_stopped():
+                close(dask_worker=own)
+
+    threading.Thread(target=watch, daemon=True).start()
+    process.get()  # it is ready
+
+
+def close(dask_worker: Any = None) -> None:
+    """End the process of the windows that a worker has, if it has one. Dask gives `dask_worker`."""
+    for process in getattr(dask_worker, _PROCESSES, {}).values():
+        process.__exit__()
+    setattr(dask_worker, _PROCESSES, {})
+
+
+# -- in the process -----------------------------------------------------------------------------------------------------
+
+
+def _serve(link: Link, stage: Stage) -> None:
+    windows = Windows(stage)
+    link.put("ready", None)
+    while True:
+        link.put("computed", windows.compute(link.get()))
+
+
+class Windows:
+    """Computes the windows of a stage: the Objective of the whole picture, of which only a piece is here at a time."""
+
+    @nd_mode
+    def __init__(self, stage: Stage) -> None:
+        recipe, device = stage.recipe, choose_device(stage.device)
+        choose_precision(recipe.precision, device)  # not every processor has each
+        parameters = stage.trunk.parameters(recipe.last_layer, recipe.activation_scale)
+        self._net = truncated_vgg19(parameters, recipe.last_layer, device, recipe.pooling, recipe.padding)
+        self._layers, self._device = tuple(recipe.content_layers), device
+        self._X = Piece(stage.shape, device)
+        self._contents = [Piece(shape_at(layer, stage.shape[2:]), device) for layer in self._layers]
+        styles_Y, guides = (_on(device, each) for each in (stage.styles_Y, stage.guides))
+        statistic = style_statistic(recipe)
+        objective = Objective(
+            self._net, self._X, self._contents, styles_Y, recipe, statistic, Guides(*guides), [stage.part]
+        )
+        (self._computed,) = objective.parts
+        self._windows = list(stage.part.windows)
+        self._Xs: dict[int, Any] = {}
+        self._features: dict[int, list[Any]] = {}
+        self._last: int | None = None
+        """The number of the window that was computed last, whose features are still here."""
+
+    @nd_mode
+    def compute(self, window: Window) -> list[np.ndarray]:
+        """The sums of a window, or its gradient alone in a list."""
+        number = window.number
+        if window.content_X is not None:
+            self._features[number] = self._content(nd.array(window.content_X, ctx=self._device))
+        if window.X is not None:
+            self._Xs[number], self._last = nd.array(window.X, ctx=self._device), None
+        self._X.here = self._Xs[number]
+        for piece, features in zip(self._contents, self._features[number]):
+            piece.here = features
+        if window.of_sums is None:
+            sums = self._computed.sums_of(self._windows[number])
+            self._last = number
+            return [each.asnumpy() for each in sums]
+        if self._last != number:
+            self._computed.sums_of(self._windows[number])
+        self._last = None
+        return [self._computed.gradient_of([nd.array(each, ctx=self._device) for each in window.of_sums]).asnumpy()]
+
+    def _content(self, Y: Any) -> list[Any]:
+        """The features of the content picture in a window: those of its core are the whole picture's."""
+        found = {}
+        for layer in range(max(self._layers, default=-1) + 1):
+            Y = self._net[layer](Y)
+            if layer in self._layers:
+                found[layer] = Y
+        nd.waitall()
+        return [found[layer] for layer in self._layers]
+
+
+def plain(tree: Any) -> Any:
+    """A tree of arrays as NumPy's."""
+    if isinstance(tree, nd.NDArray):
+        return tree.asnumpy()
+    if isinstance(tree, dict):
+        return {name: plain(each) for name, each in tree.items()}
+    return [plain(each) for each in tree] if isinstance(tree, (list, tuple)) else tree
+
+
+def _on(device: Any, tree: Any) -> Any:
+    """The same tree on a device."""
+    if isinstance(tree, np.ndarray):
+        return nd.array(tree, ctx=device)
+    if isinstance(tree, dict):
+        return {name: _on(device, each) for name, each in tree.items()}
+    return [_on(device, each) for each in tree] if isinstance(tree, (list, tuple)) else tree
