@@ -2,7 +2,8 @@
 
 As in Ruder, Dosovitskiy and Brox 2016 (Artistic style transfer for videos), section 4.1: a frame starts from the result of the one before
 it, warped by optical flow. The flow is OpenCV's dense inverse search (Kroeger et al. 2016). Where the flow there and the one back
-don't agree something was uncovered, or left the picture: there the frame starts from its content.
+don't agree something was uncovered, or comes from beyond the picture's edge: there the frame starts from its content in the result's colours.
+In the content's own it would stay grey among the strokes, as few epochs are left to it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from gluon_nst.colours import matched
 from gluon_nst.errors import InputError
 from gluon_nst.images import open_picture
 from gluon_nst.job import Source
@@ -79,7 +81,8 @@ def start(before: Source, frame: Source, result: str | Path | Image.Image, shape
     old, new, made = (np.asarray(each.resize((width, height), Image.Resampling.LANCZOS)) for each in pictures)
     back, forth = flow(new, old), flow(old, new)
     trusted = _softened(consistent(back, forth))
-    mixed: Any = warped(made, back) * trusted + new * (1 - trusted)
+    uncovered = np.asarray(matched(Image.fromarray(new), Image.fromarray(made)))
+    mixed: Any = warped(made, back) * trusted + uncovered * (1 - trusted)
     return Image.fromarray(np.clip(np.rint(mixed), 0, 255).astype(np.uint8))
 
 

@@ -23,7 +23,7 @@ from gluon_nst.errors import InputError, NSTError, reason
 from gluon_nst.machine import available_memory, physical_cores
 from gluon_nst.version import __version__
 
-_BEAT, _CONNECT = 5.0, 20
+_BEAT, _CONNECT = 5.0, 10
 """Seconds between two signs of life, and those in which a scheduler has to answer."""
 _MEMORY_OF_A_WORKER = 2e9
 """Bytes that a worker should have, so that there are no more of them than that allows."""

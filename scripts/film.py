@@ -1,0 +1,38 @@
+"""A film in the style of a picture, frame by frame, with its sound; FOLDER keeps the frames, and what is done is not done again.
+
+python scripts/film.py FILM STYLE FOLDER OUT.mp4
+"""
+
+import sys
+from pathlib import Path
+
+from gluon_nst import batch, cluster, images
+
+import imageio_ffmpeg as ffmpeg
+from PIL import Image
+
+
+def main(film, style, folder, out, **options):
+    frames, painted = Path(folder) / "frames", Path(folder) / "painted"
+    frames.mkdir(parents=True, exist_ok=True)
+    about = next(reader := ffmpeg.read_frames(str(film)))
+    for number, pixels in enumerate(reader):
+        Image.frombytes("RGB", about["size"], pixels).save(frames / f"{number:06}.png")
+    entries = batch.sequence(frames, style, **{"sizes": 512, **options})
+    with batch.OverviewBar() as view, batch.Batch(entries, painted, view) as jobs:
+        if jobs.left:
+            with cluster.Crew(workers=1) as crew:  # each frame waits for the one before it: it has all the cores
+                list(jobs.run(crew))
+        outcomes = [jobs.outcomes[entry.name] for entry in entries]
+    pictures = [images.open_picture(outcome.path).image for outcome in outcomes if outcome.path]
+    sound = {"audio_path": str(film)} if about.get("audio_codec") else {}
+    writer = ffmpeg.write_frames(str(out), pictures[0].size, fps=about["fps"], macro_block_size=2, **sound)
+    writer.send(None)
+    for picture in pictures:
+        writer.send(picture.tobytes())
+    writer.close()
+    print(f"{out}: {len(pictures)} frames")
+
+
+if __name__ == "__main__":  # the workers are processes that import this file
+    main(*sys.argv[1:])

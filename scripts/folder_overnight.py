@@ -1,0 +1,22 @@
+"""Every picture of a folder in every style of another, by morning; what is done is not done again, and the report says what failed.
+
+python scripts/folder_overnight.py CONTENTS STYLES FOLDER [SCHEDULER]
+"""
+
+import sys
+
+from gluon_nst import batch, cluster
+
+
+def main(contents, styles, folder, scheduler=None, workers=None, **options):
+    entries = batch.pairs(contents, styles, **{"sizes": 1024, **options})
+    with batch.OverviewBar() as view, batch.Batch(entries, folder, view) as jobs:
+        if jobs.left:
+            with cluster.Crew(scheduler, workers) as crew:
+                for _ in jobs.run(crew):
+                    batch.write_report(jobs)  # to look at it while the others are at work
+        print(f"look at {batch.write_report(jobs)}")
+
+
+if __name__ == "__main__":  # the workers are processes that import this file
+    main(*sys.argv[1:])

@@ -1,0 +1,29 @@
+"""One content picture in the styles of a folder, as a sheet with their names.
+
+python scripts/ten_styles.py CONTENT STYLES FOLDER
+"""
+
+import sys
+
+from gluon_nst import batch, cluster, figures, images
+
+
+def main(content, styles, folder, columns=5, workers=None, **options):
+    entries = batch.pairs(content, styles, **{"sizes": 512, **options})
+    with batch.OverviewBar() as view, batch.Batch(entries, folder, view) as jobs:
+        if jobs.left:
+            with cluster.Crew(workers=workers) as crew:
+                list(jobs.run(crew))
+        cells = [figures.Cell(images.open_picture(content).image, "content")]
+        for entry in entries:
+            outcome = jobs.outcomes[entry.name]
+            picture = images.open_picture(outcome.path).image if outcome.path else None
+            cells.append(figures.Cell(picture, entry.name, "" if picture else outcome.note))
+    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
+    sheet = jobs.folder.path / "sheet.png"
+    figures.save(figures.sheet(rows, title=f"{len(entries)} styles"), sheet)
+    print(f"look at {sheet}")
+
+
+if __name__ == "__main__":  # the workers are processes that import this file
+    main(*sys.argv[1:])

@@ -1,0 +1,83 @@
+"""The scripts that people copy: short, on the public names alone, and they run."""
+
+import ast
+from pathlib import Path
+
+import gluon_nst as nst
+
+import film
+import folder_overnight
+import four_resolutions
+import imageio_ffmpeg
+import numpy as np
+import pytest
+import ten_styles
+from PIL import Image
+
+from painting import paint
+
+COPIED = (film, folder_overnight, four_resolutions, ten_styles)
+TINY = {"recipe": "d2l-2019", "epochs": 2, "content_layers": ["conv1_1"], "style_layers": ["conv1_1"]}
+
+
+@pytest.fixture
+def options(weights_file):
+    return {**TINY, "weights": str(weights_file)}
+
+
+@pytest.fixture
+def styles(tmp_path):
+    folder = tmp_path / "styles"
+    folder.mkdir()
+    for number in range(2):
+        Image.fromarray(paint(40, 40, seed=number)).save(folder / f"style-{number}.png")
+    return folder
+
+
+@pytest.mark.parametrize("script", COPIED, ids=lambda script: script.__name__)
+def test_a_script_is_short_and_on_public_names(script):
+    text = Path(script.__file__).read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 40
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "gluon_nst":
+            assert node.module == "gluon_nst" and all(alias.name in dir(nst) for alias in node.names)
+        assert not (isinstance(node, ast.Attribute) and node.attr.startswith("_"))
+
+
+def test_a_picture_at_several_resolutions(content, style, tmp_path, options, capsys):
+    four_resolutions.main(content, style, tmp_path / "out", sides=(40, 60), **options)
+    assert [Image.open(tmp_path / f"out/content-{side}.png").width for side in (40, 60)] == [40, 60]
+    assert "content-60.png: total loss" in capsys.readouterr().out
+
+
+def test_a_folder_by_morning(content, styles, tmp_path, options, capsys):
+    folder_overnight.main(content, styles, tmp_path / "out", workers=2, sizes=40, **options)
+    assert len(list(tmp_path.glob("out/content-style-*.png"))) == 2
+    folder_overnight.main(content, styles, tmp_path / "out", sizes=40, **options)
+    assert capsys.readouterr().out.count("kept from before") == 2
+
+
+def test_one_content_in_several_styles_as_a_sheet(content, styles, tmp_path, options, capsys):
+    (styles / "damaged.png").write_bytes(b"no picture")
+    ten_styles.main(content, styles, tmp_path / "out", columns=2, workers=1, sizes=40, **options)
+    out = capsys.readouterr().out
+    assert (
+        "damaged: failed" in out.replace("content-damaged", "damaged")
+        and f"look at {tmp_path / 'out/sheet.png'}" in out
+    )
+    assert min(Image.open(tmp_path / "out/sheet.png").size) > 300
+
+
+def test_a_film_becomes_a_film(tmp_path, style, options):
+    path, size = tmp_path / "in.mp4", (64, 48)
+    writer = imageio_ffmpeg.write_frames(str(path), size, fps=10, macro_block_size=2)
+    writer.send(None)
+    wide = paint(48, 80, seed=1)
+    for number in range(3):
+        writer.send(np.ascontiguousarray(wide[:, 4 * number : 4 * number + 64]).tobytes())
+    writer.close()
+    film.main(path, style, tmp_path / "kept", tmp_path / "out.mp4", **{**options, "sizes": 64})
+    reader = imageio_ffmpeg.read_frames(str(tmp_path / "out.mp4"))
+    about = next(reader)
+    assert about["size"] == size and about["fps"] == 10 and len(list(reader)) == 3
+    assert not list((tmp_path / "kept/painted").glob(".*start*"))
