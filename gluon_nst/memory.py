@@ -159,7 +159,7 @@ def smallest_plan(recipe: Recipe, size: tuple[int, int], inputs: Inputs) -> Plan
     return min((each for each in (in_whole, *in_windows) if each), key=lambda each: each.needed)
 
 
-_SPREAD = (2944, 2048, 1440, 1024, 736, 512, 384, 256)
+_SPREAD = range(2944, 255, -64)
 """Sides of windows that are tried for several machines."""
 
 

@@ -11,8 +11,9 @@ import threading
 import time
 from pathlib import Path
 
-import psutil
 from gluon_nst import pictures
+
+import psutil
 
 CONTENT, STYLE = pictures.own_pictures()
 COMMAND = [sys.executable, "-m", "gluon_nst", "batch"]
@@ -55,8 +56,8 @@ def run(folder, jobs, *options, before=()):
     return time.monotonic() - begun, memory
 
 
-def throughput(folder, number=12):
-    jobs = listed(folder, number, lambda each: 240, 60)
+def throughput(folder, number=8):
+    jobs = listed(folder, number, lambda each: 240, 30)
     ways = {
         "one worker with one core": (["--workers", "1"], ["taskset", "-c", "0"]),
         "two workers with one core each": (["--workers", "2"], []),

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from gluon_nst import pictures, recipes, training
+from gluon_nst import batch, pictures, recipes, training
 from gluon_nst.cli import main
 from gluon_nst.cli.parser import build_parser
 from gluon_nst.machine import bfloat16_by
@@ -44,6 +44,25 @@ NOT_RUN = {
     "~/gluon-nst-lab/start": "opens a browser, and waits",
     "gluon-nst lab": "waits for a class; tests/integration opens labs",
     "gluon-nst lab --host 0.0.0.0 --password oaks --preload": "waits for a class; tests/integration opens labs",
+    **dict.fromkeys(
+        (
+            "gluon-nst batch contents styles --out overnight --longest-side 512",
+            "gluon-nst batch jobs.toml --out listed",
+            "gluon-nst batch frames painting.jpg --out painted --sequence --longest-side 300",
+        ),
+        "other processes would compute pictures of that size; tests/integration carries out batches",
+    ),
+    **dict.fromkeys(
+        (
+            "gluon-nst batch contents styles --out overnight --scheduler tcp://lab-00:8786",
+            "gluon-nst render my.jpg painting.jpg --output out.png --longest-side 6000 --scheduler tcp://lab-00:8786",
+            "dask scheduler",
+            'for machine in lab-01 lab-02 lab-03; do ssh -f $machine ". gluon-nst/.venv/bin/activate;'
+            ' dask worker tcp://lab-00:8786 --nthreads 1"; done',
+        ),
+        "there are no such machines; tests/integration has a scheduler and its workers here",
+    ),
+    ".venv/bin/python scripts/film.py in.mp4 painting.jpg kept out.mp4": "tests/test_scripts.py runs it",
     "jupyter nbconvert --to notebook --execute --allow-errors exercises.ipynb --output checked.ipynb": (
         "takes a kernel; tests/integration runs the exercises"
     ),
@@ -150,6 +169,9 @@ def place(trunk_cache, tmp_path, monkeypatch):
     halves.paste("white", (0, 0, 45, 60))
     for path in ("mask.png", "map.png", "painting-map.png"):
         halves.save(tmp_path / path)
+    for folder, path in (("contents", "my.jpg"), ("styles", "painting.jpg")):
+        (tmp_path / folder).mkdir()
+        Image.open(tmp_path / path).save(tmp_path / folder / path)
     cutout = Image.open(tmp_path / "my.jpg").convert("RGBA")
     cutout.putalpha(halves.convert("L"))
     cutout.save(tmp_path / "cutout.png")
@@ -247,19 +269,26 @@ def test_the_examples_of_a_page_run_one_after_the_other(page, place, monkeypatch
         plt.close("all")
 
 
-def test_a_recipe_on_a_page_can_be_read(tmp_path):
+def test_a_recipe_or_a_list_of_jobs_on_a_page_can_be_read(place):
     texts = [block.text for page in RUN for block in blocks(page) if block.kind == "toml"]
     assert texts
     for text in texts:
-        path = tmp_path / "recipe.toml"
+        path = place / "recipe.toml"
         path.write_text(text, encoding="utf-8")
-        assert recipes.read(path)
+        if "[[job]]" in text:
+            assert all(entry.job for entry in batch.read(path))
+        else:
+            assert recipes.read(path)
 
 
 def test_every_block_is_of_a_kind_that_is_run_or_read():
     kinds = {(block.kind, page.name) for page in RUN for block in blocks(page)}
-    # What the cells of the chapter's page have printed is neither, nor is a file for otter-grader, which is not installed here.
-    assert {kind for kind, _ in kinds - {("text", "chapter.md"), ("text", "lab.md")}} <= {"python", "shell", "toml"}
+    # What the cells of the chapter's page have printed is neither, nor is what takes otter-grader or a SLURM, which are not here.
+    assert {kind for kind, _ in kinds - {("text", "chapter.md"), ("text", "lab.md"), ("text", "cluster.md")}} <= {
+        "python",
+        "shell",
+        "toml",
+    }
 
 
 # -- what the text names ----------------------------------------------------------------------------------------------
@@ -285,7 +314,7 @@ def options_in(text):
 @pytest.mark.parametrize("page", RUN, ids=name)
 def test_the_commands_and_options_that_the_text_names_are_there(page, help_of):
     with_runs = set().union(
-        *(options_in(help_of(each)) for each in ("chapter", "render", "rerun", "sweep", "compare", "lab"))
+        *(options_in(help_of(each)) for each in ("chapter", "render", "rerun", "sweep", "compare", "batch", "lab"))
     )
     for span in spans(page):
         words = span.split()

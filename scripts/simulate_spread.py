@@ -1,0 +1,115 @@
+"""How one picture of 24 megapixels scales over 1 to 64 workers, at 1 and at 10 Gbit/s: a simulation from seconds and bytes that are measured here.
+
+    python scripts/simulate_spread.py
+
+A window is timed on this machine, in the process that computes it on a worker. The simulation has one link between whoever gives the command and
+the workers, in which one thing after the other goes each way, and workers that are as fast as this machine.
+"""
+
+import heapq
+import math
+import time
+
+import gluon_nst as nst
+from gluon_nst import pictures
+from gluon_nst.cluster import windows
+from gluon_nst.memory import spread_plan
+from gluon_nst.run import prepare
+from gluon_nst.style_statistics import style_statistic
+from gluon_nst.targets import targets_of
+from gluon_nst.windows import part
+
+SIZE, RECIPE, MEMORY = (4000, 6000), "fine", 16e9
+SIDES = (736, 1024)
+"""Of the windows that are timed, in pixels."""
+
+
+def timed(side):
+    """(seconds of the sums, of the gradient after them, of the gradient alone; bytes of the sums) of a window of this side."""
+    content, style = pictures.own_pictures()
+    job = nst.Job.customised(
+        content, style, recipe=RECIPE, size_factor=1.0, sizes=[(side - 64, side * 2)], epochs=1, margin=0
+    )
+    run = prepare(job)
+    (stage,) = run.recipe.stages
+    statistic, net = style_statistic(run.recipe), run.net()
+    targets = targets_of(run, stage, net, statistic, elsewhere=True)
+    one = part(range(run.recipe.last_layer + 1), stage.shape, (side, side))
+    shape = targets.content_X.shape
+    of_stage = windows.Stage(
+        "",
+        run.recipe,
+        run.trunk,
+        one,
+        shape,
+        windows.plain(targets.styles_Y),
+        windows.plain(tuple(targets.guides)),
+        "auto",
+    )
+    computed = windows.Windows(of_stage)
+    rows, columns = (span.covered(1) for span in next(one.windows))
+    X = targets.content_X[:, :, rows, columns].asnumpy()
+    sums = computed.compute(windows.Window(0, X, X, None))
+    found = {name: [] for name in ("sums", "after", "alone")}
+    for _ in range(3):
+        begun = time.perf_counter()
+        computed.compute(windows.Window(0, X, None, None))
+        between = time.perf_counter()
+        computed.compute(windows.Window(0, None, None, sums))
+        after = time.perf_counter()
+        computed.compute(windows.Window(0, None, None, sums))
+        found["sums"].append(between - begun)
+        found["after"].append(after - between)
+        found["alone"].append(time.perf_counter() - after)
+    pixels = math.prod(one.shape)
+    return (
+        {name: min(seconds) / pixels for name, seconds in found.items()},
+        sum(each.nbytes for each in sums),
+        run.recipe,
+    )
+
+
+def passed(plan, workers, sent, received, seconds, link):
+    """How long one pass over the windows takes; `sent` and `received` are bytes, `seconds` those of a worker's first window, and of the others."""
+    (one,) = plan.parts
+    of_workers = [(0.0, number) for number in range(workers)]
+    heapq.heapify(of_workers)
+    counts, out_free, in_free, end = [0] * workers, 0.0, 0.0, 0.0
+    for _ in range(one.number):
+        free, number = heapq.heappop(of_workers)
+        out_free += sent / link  # the next window is on its way while one is computed
+        done = max(free, out_free) + seconds[min(counts[number], 1)]
+        counts[number] += 1
+        heapq.heappush(of_workers, (done, number))
+        in_free = max(in_free, done) + received / link
+        end = max(end, in_free)
+    return end
+
+
+def main():
+    measured = {}
+    for side in SIDES:
+        measured[side], of_sums, recipe = timed(side)
+        told = ", ".join(f"{name} {seconds * 1e6:.2f}" for name, seconds in measured[side].items())
+        print(f"a window of {side} x {side}, seconds a megapixel: {told}; its sums: {of_sums / 1e6:.1f} MB", flush=True)
+    per_pixel = measured[SIDES[-1]]
+    print("| workers | windows | 1 Gbit/s | times | 10 Gbit/s | times |\n| --- | --- | --- | --- | --- | --- |")
+    first = {}
+    for workers in (1, 2, 4, 8, 16, 32, 64):
+        plan = spread_plan(recipe, SIZE, workers, MEMORY)
+        (one,) = plan.parts
+        area = math.prod(one.shape)
+        cells = []
+        for gigabits in (1, 10):
+            link = gigabits * 1e9 / 8
+            of_sum, after, alone = (per_pixel[name] * area for name in ("sums", "after", "alone"))
+            forward = passed(plan, workers, 12 * area, of_sums, (of_sum, of_sum), link)
+            backward = passed(plan, workers, of_sums, 12 * area, (after, alone), link)
+            seconds = forward + backward
+            first.setdefault(gigabits, seconds)
+            cells += [f"{seconds:.1f} s", f"{first[gigabits] / seconds:.1f}"]
+        print(f"| {workers} | {one.number} of {one.shape[0]} × {one.shape[1]} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
