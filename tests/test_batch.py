@@ -135,8 +135,8 @@ def test_a_row_with_too_many_cells_is_a_job_that_can_not_be_one(listed):
 def test_jobs_on_the_same_pictures_are_called_by_their_own_settings(listed):
     text = f"epochs = 3\n[[job]]\n{ONE}\n[[job]]\n{ONE}style-weight = 1e4\n[[job]]\n{ONE}style-weight = 1e4\n"
     first, second, third = listed(text)
-    assert [first.name, second.name] == ["c0-s0", "c0-s0,style-weight=10000.0"]
-    assert third.job is None and "another job is called c0-s0,style-weight=10000.0 already" in third.error
+    assert [first.name, second.name] == ["c0-s0", "c0-s0,style-weight=10000"]
+    assert third.job is None and "another job is called c0-s0,style-weight=10000 already" in third.error
     assert len({entry.file_name for entry in (first, second, third)}) == 3
 
 

@@ -231,6 +231,8 @@ def _parsed(setting: Setting, name: str, value: Any) -> Any:
 def _text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ",".join("x".join(map(str, each)) if isinstance(each, list) else _text(each) for each in value)
+    if isinstance(value, float):
+        return f"{value:.12g}"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

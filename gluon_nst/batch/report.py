@@ -81,7 +81,7 @@ def write_report(batch: Batch) -> Path:
 _STYLE = """
 body { font: 16px/1.4 system-ui, sans-serif; margin: 2rem; color: #222; background: #fff }
 table { border-collapse: collapse } td, th { padding: .5rem .8rem; text-align: left; vertical-align: top; border-top: 1px solid #ccc }
-img { display: block; max-width: 20rem; max-height: 20rem } .input img { max-width: 8rem; max-height: 8rem }
+img { display: block; max-width: 20rem; max-height: 20rem } .input img { max-width: 8rem; max-height: 8rem; margin-bottom: .3rem }
 .failed { background: #fdecea } small { color: #555; overflow-wrap: anywhere } .failed small { color: #444 }
 """
 

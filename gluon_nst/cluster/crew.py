@@ -59,13 +59,10 @@ class Crew:
     def __enter__(self) -> Crew:
         import distributed
 
-        # What Dask has to say of a worker that dies is said here, in one line.
-        logger = logging.getLogger("distributed")
-        before = logger.level
-        self._stack.callback(logger.setLevel, before)
-        logger.setLevel(logging.CRITICAL)
-        for each in ("worker", "scheduler", "nanny", "core", "client"):
-            logging.getLogger(f"distributed.{each}").setLevel(logging.CRITICAL)
+        for name in ("", ".client", ".core", ".nanny", ".scheduler", ".worker"):
+            logger = logging.getLogger(f"distributed{name}")
+            self._stack.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.CRITICAL)  # what Dask has to say of a worker that dies is said here, in one line
         try:
             self.told = Told(self._channel, None, 0)
             where = self._address or self._own()
@@ -111,7 +108,7 @@ class Crew:
                     n_workers=number,
                     threads_per_worker=1,
                     memory_limit=int(free / number),
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",
                     silence_logs=logging.CRITICAL,
                     preload=[worker.__name__],
                 )
