@@ -96,6 +96,8 @@ class Link:
         self._received: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._received.put(pickle.load(received))  # by the main thread, in which MXNet is loaded so
         self._said, self._asked = said, threading.Event()
+        # A worker, whose child this may be, lets none through while it begins.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
         signal.signal(signal.SIGTERM, lambda number, frame: self._asked.set())
         threading.Thread(target=self._listen, args=(received,), daemon=True).start()
 

@@ -15,23 +15,25 @@ from PIL import Image
 def main(film, style, folder, out, **options):
     frames, painted = Path(folder) / "frames", Path(folder) / "painted"
     frames.mkdir(parents=True, exist_ok=True)
+    for old in frames.glob("*.png"):  # another film's, perhaps
+        old.unlink()
     about = next(reader := ffmpeg.read_frames(str(film)))
     for number, pixels in enumerate(reader):
         Image.frombytes("RGB", about["size"], pixels).save(frames / f"{number:06}.png")
     entries = batch.sequence(frames, style, **{"sizes": 512, **options})
     with batch.OverviewBar() as view, batch.Batch(entries, painted, view) as jobs:
-        if jobs.left:
-            with cluster.Crew(workers=1) as crew:  # each frame waits for the one before it: it has all the cores
-                list(jobs.run(crew))
+        with cluster.Crew(workers=1) as crew:  # each frame waits for the one before it: it has all the cores
+            list(jobs.run(crew))
         outcomes = [jobs.outcomes[entry.name] for entry in entries]
-    pictures = [images.open_picture(outcome.path).image for outcome in outcomes if outcome.path]
-    sound = {"audio_path": str(film)} if about.get("audio_codec") else {}
-    writer = ffmpeg.write_frames(str(out), pictures[0].size, fps=about["fps"], macro_block_size=2, **sound)
+    if not all(outcome.path for outcome in outcomes):
+        sys.exit("some frames could not be painted; the same command goes on with them")
+    sound, size = about.get("audio_codec") and str(film), images.open_picture(outcomes[0].path).image.size
+    writer = ffmpeg.write_frames(str(out), size, fps=about["fps"], macro_block_size=2, audio_path=sound or None)
     writer.send(None)
-    for picture in pictures:
-        writer.send(picture.tobytes())
+    for outcome in outcomes:
+        writer.send(images.open_picture(outcome.path).image.tobytes())
     writer.close()
-    print(f"{out}: {len(pictures)} frames")
+    print(f"{out}: {len(outcomes)} frames")
 
 
 if __name__ == "__main__":  # the workers are processes that import this file

@@ -38,6 +38,7 @@ def timed(side):
     shape = targets.content_X.shape
     of_stage = windows.Stage(
         "",
+        "",
         run.recipe,
         run.trunk,
         one,

@@ -116,7 +116,8 @@ def test_a_job_that_can_not_be_one_says_why_and_the_others_are_there(listed, sai
         ("jobs.csv", "", "no jobs are in there"),
         ("jobs.csv", "content,tone\na,b", "tone: unknown column"),
         ("jobs.csv", "content;style\na;b", "its columns are apart by semicolons"),
-        ("jobs.csv", 'content,style\n"a,b', "not a CSV in UTF-8"),
+        ("jobs.csv", 'content,style\n"a,b', "a quote in it is not closed"),
+        ("jobs.csv", "content,style,tv-weight,tv_weight\na,b,1,2", "tv-weight: two columns of this name"),
     ],
 )
 def test_a_list_that_can_not_be_read_is_refused(listed, name, text, error):
@@ -138,6 +139,19 @@ def test_jobs_on_the_same_pictures_are_called_by_their_own_settings(listed):
     assert [first.name, second.name] == ["c0-s0", "c0-s0,style-weight=10000"]
     assert third.job is None and "another job is called c0-s0,style-weight=10000 already" in third.error
     assert len({entry.file_name for entry in (first, second, third)}) == 3
+
+
+def test_names_that_are_taken_are_told_of_and_no_good_job_goes_with_them(listed):
+    entries = listed("".join(f'[[job]]\nname = "{name}"\n{ONE}' for name in ("x", "x", "x (2)", "X")))
+    assert [(entry.name, entry.job is None) for entry in entries] == [
+        ("x", False), ("x (3)", True), ("x (2)", False), ("X (4)", True),
+    ]  # fmt: skip
+
+
+def test_pictures_whose_names_differ_in_their_endings_alone_are_called_by_those_too(pictures):
+    Image.open(pictures / "contents/c0.png").save(pictures / "contents/c0.jpg")
+    names = [entry.name for entry in batch.pairs(pictures / "contents", pictures / "styles/s0.png")]
+    assert names == ["c0.jpg-s0.png", "c0.png-s0.png", "c1-s0"]
 
 
 def test_folders_are_paired_each_with_each(pictures):
@@ -253,7 +267,7 @@ class Crew:
 
     def __init__(self, *names):
         self.names, self.said, self.given = list(names), collections.deque(), []
-        self.futures, self.asked = {}, False
+        self.futures, self.asked, self.attempts, self.cancelled = {}, False, {}, []
 
     def workers(self):
         return list(self.names)
@@ -261,14 +275,17 @@ class Crew:
     def bring(self, worker, sha256, path):
         pass
 
-    def start(self, worker, function, parcel, checkpoint, pixels):
+    def start(self, worker, function, attempt, parcel, checkpoint, pixels):
         self.given.append((worker, parcel.name, checkpoint))
-        future = types.SimpleNamespace(status="pending", done=lambda: future.status != "pending")
+        self.attempts[parcel.name] = attempt
+        future = types.SimpleNamespace(
+            status="pending", done=lambda: future.status != "pending", cancel=lambda: self.cancelled.append(parcel.name)
+        )
         self.futures[parcel.name] = future
         return future
 
-    def say(self, name, kind, value):
-        self.said.append((name, kind, value))
+    def say(self, name, kind, value, attempt=None):
+        self.said.append((name, self.attempts[name] if attempt is None else attempt, kind, value))
 
     def heard(self):
         while self.said:
@@ -352,12 +369,31 @@ def test_a_batch_that_is_stopped_leaves_its_jobs_for_another_time(stepped):
     asked = []
 
     def step(crew, number):
-        asked.append(True)
+        if number == 0:
+            crew.say("a", "begun", (1, 0, None))
+        else:
+            asked.append(True)
         if crew.asked:
             crew.say("a", "halted", "")
 
-    jobs, _ = stepped(["a", "b"], Crew("one"), step, halt=lambda: bool(asked))
-    assert not jobs.outcomes and jobs.left == ["a", "b"]
+    crew = Crew("one", "two")
+    jobs, _ = stepped(["a", "b", "c"], crew, step, halt=lambda: bool(asked))
+    assert not jobs.outcomes and jobs.left == ["a", "b", "c"]
+    assert crew.cancelled == ["b"]  # which may have waited behind what others do there
+
+
+def test_what_a_worker_says_that_was_thought_to_be_lost_is_not_taken_for_the_next_ones(stepped):
+    def step(crew, number):
+        if number == 0:
+            crew.names = ["other"]
+        elif number == 2:
+            crew.say("a", "failed", "late", attempt=1)
+        elif number == 4:
+            crew.say("a", "failed", "in time")
+
+    crew = Crew("one")
+    jobs, _ = stepped(["a"], crew, step)
+    assert [worker for worker, _, _ in crew.given] == ["one", "other"] and jobs.outcomes["a"].note == "in time"
 
 
 def test_a_picture_that_would_overwrite_an_input_is_refused(pictures, weights_file):
@@ -371,11 +407,16 @@ def test_a_picture_that_would_overwrite_an_input_is_refused(pictures, weights_fi
 # -- the report -------------------------------------------------------------------------------------------------------
 
 
+def test_a_job_called_as_the_report_is_refused(listed, tmp_path):
+    with batch.Batch(listed(f'[[job]]\nname = "Report"\n{ONE}'), tmp_path / "out") as jobs:
+        assert "give the job another name" in jobs.outcomes["Report"].note
+
+
 def test_the_report_shows_what_differed_and_what_became_of_each_job(listed, tmp_path):
     text = f'seed = 3\n[[job]]\nname = "<b>&"\n{ONE}\n[[job]]\nname = "b"\n{ONE}tv-weight = 0\n[[job]]\nname = "c"\n{ONE}epochs = 0\n'
     with batch.Batch(listed(text), tmp_path / "out") as jobs:
         page = batch.write_report(jobs).read_text(encoding="utf-8")
-    assert "<h1>3 jobs: 1 failed, 2 left</h1>" in page and "All with seed 3." in page
+    assert "<h1>3 jobs: 1 failed, 2 left</h1>" in page and "seed 3." in page and "<p>All with weights " in page
     assert "&lt;b&gt;&amp;" in page and "<b><b>" not in page
     assert page.count('<th scope="col">') == 7  # result, content, style, tv-weight, epochs, total loss, seconds
     for place in ("content", "style"):

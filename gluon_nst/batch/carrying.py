@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 import os
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from gluon_nst.batch.folder import Folder
 from gluon_nst.batch.making import make
 from gluon_nst.batch.overview import Outcome, Overview
 from gluon_nst.batch.parcels import Packed, pack
-from gluon_nst.cluster.crew import Crew, Lost
+from gluon_nst.cluster.crew import Crew, Gone, Lost
 from gluon_nst.errors import InputError, NSTError, reason
 from gluon_nst.images import pixels_limit, read_record
 from gluon_nst.loop import Halt, never
@@ -35,6 +36,9 @@ class _Task:
     packed: Packed
     worker: str = ""
     future: Any = None
+    attempt: int = 0
+    """What tells what is said of it from what a worker says that was thought to be lost."""
+    begun: bool = False
     lost: int = 0
     """How many workers it has lost since its last checkpoint."""
     refused: tuple[str, ...] = ()
@@ -44,7 +48,7 @@ class _Task:
 
     def again(self, **changes: Any) -> _Task:
         """The same, waiting."""
-        return dataclasses.replace(self, worker="", future=None, **changes)
+        return dataclasses.replace(self, worker="", future=None, begun=False, **changes)
 
 
 class Batch:
@@ -62,6 +66,7 @@ class Batch:
         self.jobs: dict[str, Packed] = {}
         self._waiting: collections.deque[_Task] = collections.deque()
         self._tasks: dict[str, _Task] = {}
+        self._attempts = itertools.count(1)
 
     def __enter__(self) -> Batch:
         self.folder.__enter__()
@@ -127,6 +132,9 @@ class Batch:
             stopping = stopping or halt()
             if stopping:
                 crew.ask_to_stop()
+                for task in [task for task in self._tasks.values() if not task.begun]:
+                    task.future.cancel()  # it may wait behind somebody else's
+                    del self._tasks[task.packed.entry.name]
                 if not self._tasks:
                     return
             workers = crew.workers()
@@ -159,14 +167,22 @@ class Batch:
             packed = task.packed
             try:
                 parcel = packed.parcel(self._start(packed))
+            except (NSTError, OSError) as error:  # the disk may be full
+                yield self._end(packed.entry, None, reason(error), failed=True)
+                continue
+            try:
                 crew.bring(worker, packed.trunk.sha256, str(packed.trunk.path))
                 kept = self.folder.checkpoint(packed)
-                task.future, task.worker = crew.start(worker, make, parcel, kept, pixels_limit()), worker
+                task.attempt = next(self._attempts)
+                task.future = crew.start(worker, make, task.attempt, parcel, kept, pixels_limit())
+                task.worker = worker
                 self._tasks[packed.entry.name] = task
             except Lost:
                 self._waiting.appendleft(task)
-            except InputError as error:
-                yield self._end(packed.entry, None, str(error), failed=True)
+            except Gone:
+                raise
+            except (NSTError, OSError) as error:  # the worker's disk, perhaps
+                self._waiting.append(task.again(refused=(*task.refused, worker), why=reason(error)))
 
     def _is_ready(self, task: _Task) -> bool:
         return task.packed.entry.after is None or task.packed.entry.after in self.outcomes
@@ -185,8 +201,9 @@ class Batch:
     def _follow(self, crew: Crew, workers: list[str]) -> Iterator[Outcome]:
         """Hear what the workers say, and see which of them are gone."""
         ended = [name for name, task in self._tasks.items() if task.future.done()]  # before what it said last is heard
-        for name, kind, value in crew.heard():
-            if name in self._tasks:
+        for name, attempt, kind, value in crew.heard():
+            if name in self._tasks and attempt == self._tasks[name].attempt:
+                self._tasks[name].begun = True
                 yield from self._hear(name, kind, value)
         for name in ended:
             if name in self._tasks:  # there was no last word

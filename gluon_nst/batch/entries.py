@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import os
+import io
+import itertools
 from pathlib import Path
 from typing import Any, Iterable, Iterator, Mapping, Sequence
 
@@ -100,12 +101,16 @@ def _of_toml(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 def _of_csv(path: Path) -> Iterator[dict[str, Any]]:
     try:
         with reading(path, "a list of jobs"), open(path, encoding="utf-8-sig", newline="") as file:
-            lines = file.read().splitlines(keepends=True)
-        dialect: Any = csv.excel
-        if lines and ";" in lines[0] and "," not in lines[0]:  # as spreadsheets write it where a comma is in numbers
+            text = file.read()
+        first = text.partition("\n")[0]
+        if ";" in first and "," not in first:  # as spreadsheets write it where a comma is in numbers
             raise InputError(f"{path}: its columns are apart by semicolons; save it with commas")
-        rows = csv.reader(lines, dialect, strict=True)
+        rows = csv.reader(io.StringIO(text, newline=""), strict=True)
         names = [name.strip() for name in next(rows, [])]
+        alike = [name.replace("_", "-") for name in names]
+        for name in alike:
+            if alike.count(name) > 1:
+                raise InputError(f"{path}: {name}: two columns of this name; leave one")
         unknown = [name for name in names if name.replace("_", "-") not in _known()]
         if unknown:
             raise InputError(
@@ -116,7 +121,7 @@ def _of_csv(path: Path) -> Iterator[dict[str, Any]]:
                 said: dict[str, Any] = {name: cell.strip() for name, cell in zip(names, row) if cell.strip()}
                 yield said if len(row) <= len(names) else {**said, "": f"{len(row)} cells for {len(names)} names"}
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a CSV in UTF-8 ({error}); save it as one") from None
+        raise InputError(f"{path}: not a CSV in UTF-8, or a quote in it is not closed ({error})") from None
 
 
 # -- one job ----------------------------------------------------------------------------------------------------------
@@ -146,21 +151,29 @@ class _Read:
         self.said, self._own = {**others, **own}, set(own)
         self._folder, self._shared = folder, shared
         content, styles = self.said.get("content", ""), self._styles()
-        self.name = str(self.said.get("name") or "-".join(Path(str(each)).stem for each in [content, *styles]))
+        paths = [Path(str(each)) for each in [content, *styles]]
+        self.name = str(self.said.get("name") or "-".join(path.stem for path in paths))
+        self.full_name = "-".join(path.name for path in paths)
 
     def _styles(self) -> list[Any]:
         style = self.said.get("style", "")
         return style.split(_SEVERAL) if isinstance(style, str) else list(style) if isinstance(style, list) else [style]
 
     @property
+    def is_pair(self) -> bool:
+        """Whether its pictures are all that it says."""
+        return set(self.said) == {"content", "style"}
+
+    @property
     def differs(self) -> str:
         """The settings that are its own, for a name."""
-        own = {name: value for name, value in self.said.items() if name in self._own - {"content", "style"}}
+        own = {name: value for name, value in self.said.items() if name in self._own - {"content", "style", ""}}
         return ",".join(f"{name}={_text(value)}" for name, value in own.items())
 
     def entry(self, name: str) -> Entry:
         """The Entry under this name."""
-        said = {each: _text(value) for each, value in self.said.items() if each != "name"}
+        all_said = {name.replace("_", "-"): value for name, value in self._shared.items()}
+        said = {each: _text(value) for each, value in {**all_said, **self.said}.items() if each != "name"}
         try:
             line().check(name, "name")
             return Entry(name, self._job(), said)
@@ -230,7 +243,7 @@ def _parsed(setting: Setting, name: str, value: Any) -> Any:
 
 def _text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
-        return ",".join("x".join(map(str, each)) if isinstance(each, list) else _text(each) for each in value)
+        return ",".join("x".join(map(str, each)) if isinstance(each, (list, tuple)) else _text(each) for each in value)
     if isinstance(value, float):
         return f"{value:.12g}"
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -245,21 +258,29 @@ def _named(jobs: Sequence[_Read]) -> list[Entry]:
     entries = []
     for job in jobs:
         name = job.name
-        if "name" not in job.said and names.count(name) > 1 and job.differs:
-            name = f"{name},{job.differs}"
+        if "name" not in job.said and names.count(name) > 1:
+            name = f"{name},{job.differs}" if job.differs else job.full_name if job.is_pair else name
         entries.append(job.entry(name))
     return _distinct(entries)
 
 
 def _distinct(entries: Iterable[Entry]) -> list[Entry]:
     """The Entries, of which those that would have the files of another, before them, have an error and a number."""
-    taken: dict[str, int] = {}
+    listed = list(entries)
+    names = {_file(entry.name) for entry in listed}
+    taken: set[str] = set()
     found = []
-    for entry in entries:
-        name = os.path.normcase(entry.file_name).lower()
-        taken[name] = taken.get(name, 0) + 1
-        if taken[name] > 1:
+    for entry in listed:
+        if _file(entry.name) in taken:
             error = entry.error or f"another job is called {entry.name} already; give each a name of its own"
-            entry = dataclasses.replace(entry, name=f"{entry.name} ({taken[name]})", job=None, error=error)
+            free = (f"{entry.name} ({number})" for number in itertools.count(2))
+            name = next(name for name in free if _file(name) not in names | taken)
+            entry = dataclasses.replace(entry, name=name, job=None, error=error)
+        taken.add(_file(entry.name))
         found.append(entry)
     return found
+
+
+def _file(name: str) -> str:
+    """What tells the files of two names apart, wherever they are."""
+    return file_name(name).lower()

@@ -65,6 +65,10 @@ class Folder:
     def check(self, entry: Entry, inputs: set[str]) -> None:
         """Raise InputError where a job's picture would overwrite one of the `inputs` (real paths), or can't be written."""
         path = self.picture(entry)
+        if entry.file_name.lower() == "report":
+            raise InputError(
+                f"{entry.name}: what the batch says of all its jobs is called so; give the job another name"
+            )
         if os.path.realpath(path) in inputs:
             raise InputError(f"{path}: is one of the batch's inputs; give the job another name, or name another folder")
         if os.path.isdir(path):

@@ -37,10 +37,10 @@ class Made(NamedTuple):
     """A CSV."""
 
 
-def make(told: worker.Told, parcel: Parcel, checkpoint: bytes | None, pixels: int | None) -> None:
+def make(told: worker.Told, attempt: int, parcel: Parcel, checkpoint: bytes | None, pixels: int | None) -> None:
     """On a worker: carry out a job, from its `checkpoint` where there is one, and say what comes of it.
 
-    What is said is (name, kind, value), of the kinds of `_make`; and `made` with a Made's two files, `halted`, `no room` or `failed` with a line.
+    What is said is (name, attempt, kind, value), of the kinds of `_make`; and `made` with a Made's two files, `halted`, `no room` or `failed` with a line.
     `pixels` is how many a picture may have.
     """
     from distributed import get_worker
@@ -55,14 +55,16 @@ def make(told: worker.Told, parcel: Parcel, checkpoint: bytes | None, pixels: in
             for kind, value in iter(other.get, None):
                 if kind == "result":
                     break
-                mouth.say(name, kind, value)
+                mouth.say(name, attempt, kind, value)
                 if mouth.is_stopped():
                     other.stop()
-        mouth.say(name, "made", tuple(value)) if value else mouth.say(name, "halted", "")
+        kind, value = ("made", tuple(value)) if value else ("halted", "")
+        mouth.say(name, attempt, kind, value)
     except NSTError as error:
         kind = "no room" if isinstance(error, NoRoom) else "failed"
-        mouth.say(name, kind, one_line(parcel.in_words(str(error), place)))
+        mouth.say(name, attempt, kind, one_line(parcel.in_words(str(error), place)))
     finally:
+        mouth.close()
         shutil.rmtree(place, ignore_errors=True)
 
 

@@ -69,7 +69,8 @@ class OverviewBar(Overview):
 
     def outcome(self, outcome: Outcome) -> None:
         name = outcome.entry.name
-        tqdm.write(f"{name}: {'failed, ' if outcome.failed else ''}{outcome.note}")
+        if not self._quiet or name in self._jobs or outcome.failed:  # of what was there before nothing is new
+            tqdm.write(f"{name}: {'failed, ' if outcome.failed else ''}{outcome.note}")
         if name in self._jobs:
             self._ended += 1
             self._done[name] = units(self._jobs[name].recipe)  # settled early, or failed, it leaves nothing to do

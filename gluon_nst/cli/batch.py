@@ -54,9 +54,10 @@ def batch(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
 
 
 def _entries(arguments: argparse.Namespace, options: dict[str, Any]) -> list[Entry]:
-    shared = {**options, "device": arguments.device}
+    shared = dict(options) if arguments.device == "auto" else {**options, "device": arguments.device}
     if arguments.recipe:
-        shared["recipe"] = recipes.read(arguments.recipe)  # what no job can do with is told of at once
+        recipes.read(arguments.recipe)  # what no job can do with is told of at once
+        shared["recipe"] = arguments.recipe
     if arguments.jobs.suffix.lower() in entries.ENDINGS and not arguments.jobs.is_dir():
         for given, name in ((arguments.styles, "STYLES_DIR"), (arguments.sequence, "--sequence")):
             if given:
@@ -66,6 +67,11 @@ def _entries(arguments: argparse.Namespace, options: dict[str, Any]) -> list[Ent
         raise InputError(
             f"{arguments.jobs}: neither a .toml nor a .csv; give the pictures' styles, a folder or a picture, as well"
         )
+    for folder in (arguments.jobs, arguments.styles):
+        if folder.is_dir() and arguments.out.is_dir() and folder.samefile(arguments.out):
+            raise InputError(
+                f"--out {arguments.out}: the results would be taken for inputs the next time; name another folder"
+            )
     if arguments.sequence:
         check_frames()
         return entries.sequence(arguments.jobs, arguments.styles, **shared)

@@ -11,6 +11,8 @@ import asyncio
 import contextlib
 import importlib.util
 import logging
+import re
+import signal
 import threading
 import time
 import uuid
@@ -35,6 +37,10 @@ class Lost(Exception):
     """The worker is gone."""
 
 
+class Gone(NSTError):
+    """The scheduler is."""
+
+
 class Crew:
     """The workers of the cluster whose scheduler is at an `address`, or else so many `workers` of this machine's own.
 
@@ -46,6 +52,8 @@ class Crew:
     def __init__(self, address: str | None = None, workers: int | None = None, say: Say = str) -> None:
         if importlib.util.find_spec("distributed") is None:
             raise InputError("Dask is not installed, which gives the work to the workers; install gluon-nst[cluster]")
+        if address and not re.fullmatch(r"tcp://[^/\s]+:\d+", address):
+            raise InputError(f"--scheduler {address}: not tcp://HOST:PORT, as `dask scheduler` prints it")
         if address and workers:
             raise InputError("--workers: those of --scheduler are there already; leave one of the two out")
         self._address, self._number, self._say = address, workers, say
@@ -54,7 +62,6 @@ class Crew:
         self._unfit: set[str] = set()
         self._greeted: set[str] = set()
         self._stopping, self._ended = False, threading.Event()
-        self._holds: set[tuple[str, str]] = set()
 
     def __enter__(self) -> Crew:
         import distributed
@@ -74,8 +81,10 @@ class Crew:
             threading.Thread(target=self._beat_on, daemon=True).start()
         except (OSError, ValueError, RuntimeError) as error:
             self._stack.close()
+            if self._address is None:
+                raise NSTError(f"the workers could not be started ({reason(error)}); give the command again") from None
             raise NSTError(
-                f"{self._address or 'Dask'}: no scheduler answers there ({reason(error)}); look whether it runs"
+                f"{self._address}: no scheduler answers there ({reason(error)}); look whether it runs"
             ) from None
         except BaseException:
             self._stack.close()
@@ -102,7 +111,7 @@ class Crew:
             name: str(self.told.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         }
         # By itself a nanny would set them all to 1.
-        with dask.config.set({"distributed.nanny.pre-spawn-environ": threads}):
+        with dask.config.set({"distributed.nanny.pre-spawn-environ": threads}), _signals_later():
             return self._stack.enter_context(
                 distributed.LocalCluster(
                     n_workers=number,
@@ -145,8 +154,9 @@ class Crew:
         try:
             return self._client.run(function, *arguments, workers=[address])[address]
         except Exception as error:  # the function's own, or Dask's
-            if address not in self._client.nthreads():
-                raise Lost(address) from None
+            with self._answered():
+                if address not in self._client.nthreads():
+                    raise Lost(address) from None
             raise NSTError(reason(error)) from None
 
     def start(self, address: str, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -170,12 +180,9 @@ class Crew:
 
     def bring(self, address: str, sha256: str, path: str) -> None:
         """Have a worker hold the file at `path`, whose SHA-256 this is: sent once, unless it is there. Raises Lost."""
-        if (address, sha256) in self._holds:
-            return
         if not self.call(address, worker.held, sha256, str(path)):
             with open(path, "rb") as file:
                 self.call(address, worker.keep, sha256, file.read())
-        self._holds.add((address, sha256))
 
     # -- what is said ---------------------------------------------------------------------------------------------------
 
@@ -205,6 +212,16 @@ class Crew:
         try:
             yield
         except OSError as error:
-            raise NSTError(
+            raise Gone(
                 f"the scheduler is gone ({reason(error)}); what is done is kept, and the same command goes on from there"
             ) from None
+
+
+@contextlib.contextmanager
+def _signals_later() -> Iterator[None]:
+    """In the block the signals that ask for the end wait; the processes that begin in it have them wait until they are ready to ignore them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, worker.SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

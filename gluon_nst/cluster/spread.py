@@ -40,7 +40,7 @@ class Spread:
     """The workers of a crew, as `loop.steps` takes them; their processes end with it. `say` is given a line for people."""
 
     def __init__(self, crew: Crew, say: Callable[[str], object] = str) -> None:
-        self._crew, self._say = crew, say
+        self._crew, self._say, self._run = crew, say, uuid.uuid4().hex
 
     def __enter__(self) -> Spread:
         return self
@@ -48,7 +48,7 @@ class Spread:
     def __exit__(self, *_: Any) -> None:
         for each in self._crew.workers():
             with contextlib.suppress(Lost, NSTError):
-                self._crew.call(each, windows.close)
+                self._crew.call(each, windows.close, self._run)
 
     def plan(self, run: Run, stage: Stage) -> Plan | None:
         """How a stage is computed by the workers that are there now; None where it is small, or there are none."""
@@ -67,6 +67,7 @@ class Spread:
         (part,) = plan.parts
         device = run.device.device_type if run.device.device_type == "cpu" else "auto"
         sent = windows.Stage(
+            self._run,
             uuid.uuid4().hex,
             run.recipe,
             run.trunk,
@@ -206,7 +207,7 @@ class _Workers:
         )
         self._contents[at].add(number)
         self._at[number] = at
-        return self._crew.start(at, windows.compute, self._stage.name, window)
+        return self._crew.start(at, windows.compute, self._stage.run, self._stage.name, window)
 
     # -- who is there ---------------------------------------------------------------------------------------------------
 

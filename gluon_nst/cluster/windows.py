@@ -25,14 +25,16 @@ from gluon_nst.windows import Part
 _LOOKED_EVERY = 5.0
 """Seconds between two looks whether anybody still wants the windows."""
 _PROCESSES = "gluon_nst_windows"
-"""What a Dask worker has the processes under, by the stages that they are of."""
+"""What a Dask worker has them under, by the runs that they are of: the stage's name, the process, and a lock."""
 
 
 class Stage(NamedTuple):
     """What the windows of a stage have in common, as it is sent; arrays are NumPy's."""
 
+    run: str
+    """No other's."""
     name: str
-    """No other's, of whatever run."""
+    """No other stage's of the run."""
     recipe: Recipe
     trunk: Trunk
     """Whose file the worker holds."""
@@ -57,15 +59,17 @@ class Window(NamedTuple):
     """The gradient of the sums, where that of the window is wanted, and not its sums."""
 
 
-def compute(told: worker.Told, stage: str, window: Window) -> list[np.ndarray]:
+def compute(told: worker.Told, run: str, stage: str, window: Window) -> list[np.ndarray]:
     """On a worker: the sums of a window, or its gradient, by the process of a stage that was opened."""
     from distributed import get_worker
 
-    process = getattr(get_worker(), _PROCESSES, {}).get(stage)
-    if process is None:
+    found = getattr(get_worker(), _PROCESSES, {}).get(run)
+    if found is None or found[0] != stage:
         raise NSTError("the process of the windows is gone")
-    process.put(window)
-    return process.get()[1]
+    _, process, lock = found
+    with lock:  # a worker of several threads has several windows at a time
+        process.put(window)
+        return process.get()[1]
 
 
 def open_stage(told: worker.Told, stage: Stage) -> None:
@@ -73,31 +77,34 @@ def open_stage(told: worker.Told, stage: Stage) -> None:
     from distributed import get_worker
 
     own = get_worker()
-    close(dask_worker=own)
+    close(stage.run, dask_worker=own)
     trunk = stage.trunk
     path = worker.place(trunk.sha256, str(trunk.path), own)
     stage = stage._replace(
         trunk=Trunk(trunk.source, path, trunk.sha256, trunk.record), device=told.device(stage.device)
     )
     process = Other(_serve, stage, threads=told.cores())
-    setattr(own, _PROCESSES, {stage.name: process})
+    setattr(own, _PROCESSES, {**getattr(own, _PROCESSES, {}), stage.run: (stage.name, process, threading.Lock())})
     mouth = worker.Mouth(told)
 
     def watch() -> None:
-        while getattr(own, _PROCESSES, {}).get(stage.name) is process:
+        while process in [each[1] for each in getattr(own, _PROCESSES, {}).values()]:
             time.sleep(_LOOKED_EVERY)
             if mouth.is_stopped():
-                close(dask_worker=own)
+                close(stage.run, dask_worker=own)
+        mouth.close()
 
     threading.Thread(target=watch, daemon=True).start()
     process.get()  # it is ready
 
 
-def close(dask_worker: Any = None) -> None:
-    """End the process of the windows that a worker has, if it has one. Dask gives `dask_worker`."""
-    for process in getattr(dask_worker, _PROCESSES, {}).values():
-        process.__exit__()
-    setattr(dask_worker, _PROCESSES, {})
+def close(run: str, dask_worker: Any = None) -> None:
+    """End the process of a run's windows that a worker has, if it has one. Dask gives `dask_worker`."""
+    processes = dict(getattr(dask_worker, _PROCESSES, {}))
+    found = processes.pop(run, None)
+    setattr(dask_worker, _PROCESSES, processes)
+    if found:
+        found[1].__exit__()
 
 
 # -- in the process -----------------------------------------------------------------------------------------------------

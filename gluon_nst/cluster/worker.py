@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import os
 import signal
@@ -13,13 +15,16 @@ from gluon_nst.files import written_whole
 from gluon_nst.machine import physical_cores
 from gluon_nst.version import __version__
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Those that ask for the end, and which a terminal, `timeout` or a scheduler send to all processes of a command."""
 _HEARD_EVERY, _LOST = 2.0, 60.0
 """Seconds between two looks at the orders, and those without a sign of life after which whoever gave them is gone."""
 
 
 def dask_setup(worker: Any) -> None:
-    """Called by Dask as a worker of this machine's own begins: Ctrl-C is for who began it, and lets the jobs be kept."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Called by Dask as a worker of this machine's own begins: signals are for who began it, and lets the jobs be kept."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def hello() -> str:
@@ -80,6 +85,11 @@ class Mouth:
         """Put a message of plain values on its way; it is with the scheduler when this returns."""
         self._queue.put(message)
 
+    def close(self) -> None:
+        """Let the scheduler know that nothing more is said."""
+        with contextlib.suppress(Exception):  # of Dask's own kinds, where it is gone
+            self._queue.close()
+
     def is_stopped(self) -> bool:
         """Whether to stop: that was asked for, or nobody is there any more."""
         now = time.monotonic()
@@ -126,6 +136,15 @@ def place(sha256: str, path: str, dask_worker: Any) -> Path:
 
 
 def _sha256(path: Path) -> str:
+    try:
+        state = os.stat(path)
+    except OSError:
+        return ""
+    return _hashed(path, state.st_size, state.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=32)
+def _hashed(path: Path, size: int, modified: int) -> str:
     try:
         with open(path, "rb") as file:
             digest = hashlib.sha256()
