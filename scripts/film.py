@@ -1,5 +1,4 @@
 """A film in the style of a picture, frame by frame, with its sound; FOLDER keeps the frames, and what is done is not done again.
-
 python scripts/film.py FILM STYLE FOLDER OUT.mp4
 """
 
