@@ -28,6 +28,10 @@ _EVERY = 45.0
 """Seconds between two checkpoints that are sent: with the way there, and an epoch, no more than a minute's work is lost."""
 
 
+_MOST_SENT = 1.9e9
+"""Bytes of a checkpoint: what Dask packs has 2 GiB at the most."""
+
+
 class Made(NamedTuple):
     """What comes of a job."""
 
@@ -146,6 +150,13 @@ class _Sender(Observer):
     def send(self) -> None:
         """Send the newest, unless it was sent."""
         newest = max(self._folder.glob(generations.pattern()), default=None)
-        if newest and newest != self._sent:
-            self._sent = newest
+        if newest is None or newest == self._sent:
+            return
+        if newest.stat().st_size > _MOST_SENT:
+            if self._sent is None:
+                self._link.put(
+                    "note", "its checkpoints are too large to be sent; where its worker is lost it begins anew"
+                )
+        else:
             self._link.put("checkpoint", newest.read_bytes())
+        self._sent = newest

@@ -32,8 +32,8 @@ SMALL = 640 * 640
 """Pixels of a stage that is computed here: what goes to and fro would take longer."""
 _WAIT = 0.5
 """Seconds between two looks who is there."""
-_PATIENCE = 600.0
-"""Seconds to wait for a worker where there is none any more."""
+_PATIENCE, _OF_UNFIT = 600.0, 30.0
+"""Seconds to wait for a worker where there is none any more, and where those that there are can't do it."""
 
 
 class Spread:
@@ -152,7 +152,7 @@ class _Workers:
                 for future in [future for future, (_, at) in tasks.items() if at not in workers]:
                     self._lose(tasks.pop(future)[1])
                 alone = looked if workers else alone
-                if looked - alone > _PATIENCE:
+                if looked - alone > (_OF_UNFIT if self._unfit else _PATIENCE):
                     why = "; ".join(dict.fromkeys(self._unfit.values())) or "all are gone"
                     raise NSTError(
                         f"there is no worker for the windows ({why}); start some, and give the command again"
