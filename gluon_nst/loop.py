@@ -97,8 +97,8 @@ def _objective(run: Run, state: State, stage: Stage, net: Any, elsewhere: Elsewh
         plan = _plan(run, stage, elsewhere)
     elif elsewhere is None and plan.needed > run.allowed_memory:  # others have taken some of it meanwhile
         plan = run.plan(stage)
+    targets = targets_of(run, stage, net, statistic, plan, elsewhere is not None and plan.in_one_part)
     parts: Sequence[Any] = plan.parts
-    targets = targets_of(run, stage, net, statistic, plan, elsewhere=elsewhere is not None and plan.in_one_part)
     if elsewhere is not None and plan.in_one_part:
         parts = elsewhere.parts(run, stage, plan, targets)
     release_memory()  # what the features of whole pictures took

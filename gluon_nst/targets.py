@@ -33,7 +33,7 @@ class Targets(NamedTuple):
 
 
 def targets_of(
-    run: Run, stage: Stage, net: Any, statistic: Statistic, plan: Plan | None = None, *, elsewhere: bool = False
+    run: Run, stage: Stage, net: Any, statistic: Statistic, plan: Plan | None = None, elsewhere: bool = False
 ) -> Targets:
     """The Targets of a `stage` of `run`, which is computed by a `plan`, by default the run's own.
 
