@@ -132,6 +132,7 @@ def test_mp4_without_its_package_says_what_to_do(tmp_path, monkeypatch):
 
 
 def test_without_a_screen_no_window_opens(recipe):
+    matplotlib.pyplot.close("all")  # what other tests have left
     said = []
     window = Window(said.append)
     window.end(result(recipe, follow(recipe, window)))
