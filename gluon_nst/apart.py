@@ -20,7 +20,7 @@ from typing import IO, Any, Callable
 from gluon_nst.checkpoint import carry_out_kept
 from gluon_nst.errors import NSTError, reason
 from gluon_nst.loop import Halt, carry_out, never
-from gluon_nst.machine.system import other_python
+from gluon_nst.machine.system import ENDING, other_python
 from gluon_nst.observer import Observer, Observers
 from gluon_nst.result import Result
 from gluon_nst.run import Run
@@ -97,7 +97,7 @@ class Link:
         self._received.put(pickle.load(received))  # by the main thread, in which MXNet is loaded so
         self._said, self._asked = said, threading.Event()
         # A worker, whose child this may be, lets none through while it begins.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         signal.signal(signal.SIGTERM, lambda number, frame: self._asked.set())
         threading.Thread(target=self._listen, args=(received,), daemon=True).start()
 

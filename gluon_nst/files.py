@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, Iterator, Sequence
 
 import platformdirs
+from filelock import FileLock, Timeout
 
 from gluon_nst.errors import InputError, NSTError, WeightsError
 
@@ -186,6 +187,25 @@ def check_folder(path: str | Path) -> None:
     while not os.path.lexists(path.parent):
         path = path.parent
     check_writable(path)
+
+
+def lock_folder(folder: Path, lock: str, written: str, at: str) -> FileLock:
+    """Make a folder, and have it alone by the file `lock` in it; gives what is to be released.
+
+    `written` is the name of a file that will be written there, and `at` what another process that has it is at. Raises InputError where it
+    can't be had.
+    """
+    check_folder(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        check_writable(folder / written)
+        locked = FileLock(folder / lock)
+        locked.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"{folder}: another process is at {at}; wait until it ends, or name another folder") from None
+    except OSError as error:
+        raise InputError(f"{folder}: can't be written to ({error.strerror}); name another folder") from None
+    return locked
 
 
 def place_of(path: str | Path, complete: bool) -> Path:

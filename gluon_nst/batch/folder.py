@@ -8,13 +8,13 @@ import shutil
 from pathlib import Path
 from typing import Any, Callable
 
-import filelock
+from filelock import FileLock
 
 from gluon_nst.batch.entries import Entry
 from gluon_nst.batch.parcels import Packed
 from gluon_nst.checkpoint.generations import Generations
 from gluon_nst.errors import InputError, NSTError, reason
-from gluon_nst.files import check_folder, check_writable, given, written_whole
+from gluon_nst.files import given, lock_folder, written_whole
 from gluon_nst.images import read_record
 
 
@@ -26,24 +26,15 @@ class Folder:
 
     def __init__(self, path: str | Path, say: Callable[[str], object]) -> None:
         self.path, self._say = given(path), say
-        self._lock = filelock.FileLock(self.path / ".lock")
+        self._lock: FileLock | None = None
 
     def __enter__(self) -> Folder:
-        check_folder(self.path)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            check_writable(self.path / "report.html")
-            self._lock.acquire(timeout=0)
-        except filelock.Timeout:
-            raise InputError(
-                f"{self.path}: another process is at a batch there; wait until it ends, or name another folder"
-            ) from None
-        except OSError as error:
-            raise InputError(f"{self.path}: can't be written to ({error.strerror}); name another folder") from None
+        self._lock = lock_folder(self.path, ".lock", "report.html", "a batch there")
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self._lock.release()
+        if self._lock:
+            self._lock.release()
 
     def picture(self, entry: Entry) -> Path:
         """Where the picture of a job goes."""

@@ -49,7 +49,7 @@ class OverviewBar(Overview):
         self._quiet, self._lines = quiet, Bar(quiet=quiet)
         self._jobs: dict[str, Packed] = {}
         self._done: dict[str, float] = {}
-        self._ended, self._before = 0, 0
+        self._ended = 0
         self._bar: tqdm | None = None
 
     def note(self, line: str) -> None:

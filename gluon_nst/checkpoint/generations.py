@@ -7,11 +7,10 @@ import re
 from pathlib import Path
 from typing import Any, Callable
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from gluon_nst.checkpoint import container
-from gluon_nst.errors import InputError
-from gluon_nst.files import check_folder, check_writable, given, written_whole
+from gluon_nst.files import given, lock_folder, written_whole
 
 KEPT = 2
 _NAME, _LOCK = "state-{:08}.checkpoint", "lock"
@@ -42,19 +41,7 @@ class Generations:
 
     def open(self) -> None:
         """Make the folder, and keep other processes out of it. Raises InputError where it can't be had, or another has it."""
-        check_folder(self.folder)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            check_writable(self.folder / _NAME.format(0))
-            lock = FileLock(self.folder / _LOCK)
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise InputError(
-                f"{self.folder}: another process is at this run; wait until it ends, or name another folder"
-            ) from None
-        except OSError as error:
-            raise InputError(f"{self.folder}: can't be written to ({error.strerror}); name another folder") from None
-        self._lock = lock
+        self._lock = lock_folder(self.folder, _LOCK, _NAME.format(0), "this run")
         for rest in self.folder.glob(".state-????????.*.checkpoint"):  # of a process that was killed while it wrote
             rest.unlink()
 

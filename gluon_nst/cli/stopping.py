@@ -8,8 +8,7 @@ import signal
 import threading
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Ctrl-C, a scheduler's stop, the end of a session."""
+from gluon_nst.machine.system import ENDING
 
 
 class Stop:
@@ -21,7 +20,7 @@ class Stop:
 
     def __enter__(self) -> Stop:
         if threading.current_thread() is threading.main_thread():  # in another thread there are no signals
-            for number in _SIGNALS:
+            for number in ENDING:
                 if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
                     self._before[number] = signal.signal(number, self._ask)
         return self

@@ -23,6 +23,7 @@ from gluon_nst.cluster import worker
 from gluon_nst.cluster.worker import Told
 from gluon_nst.errors import InputError, NSTError, reason
 from gluon_nst.machine import available_memory, physical_cores
+from gluon_nst.machine.system import ENDING
 from gluon_nst.version import __version__
 
 _BEAT, _CONNECT = 5.0, 10
@@ -220,7 +221,7 @@ class Crew:
 @contextlib.contextmanager
 def _signals_later() -> Iterator[None]:
     """In the block the signals that ask for the end wait; the processes that begin in it have them wait until they are ready to ignore them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, worker.SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
         yield
     finally:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import hashlib
 import os
 import signal
 import time
@@ -13,17 +11,16 @@ from typing import Any, NamedTuple
 
 from gluon_nst.files import written_whole
 from gluon_nst.machine import physical_cores
+from gluon_nst.machine.system import ENDING
 from gluon_nst.version import __version__
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Those that ask for the end, and which a terminal, `timeout` or a scheduler send to all processes of a command."""
 _HEARD_EVERY, _LOST = 2.0, 60.0
 """Seconds between two looks at the orders, and those without a sign of life after which whoever gave them is gone."""
 
 
 def dask_setup(worker: Any) -> None:
     """Called by Dask as a worker of this machine's own begins: signals are for who began it, and lets the jobs be kept."""
-    for number in SIGNALS:
+    for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
 
 
@@ -120,7 +117,14 @@ def held(sha256: str, path: str, dask_worker: Any = None) -> bool:
 
     Dask gives `dask_worker`.
     """
-    return (folder(dask_worker) / sha256).is_file() or _sha256(Path(path)) == sha256
+    from gluon_nst.weights.cache import sha256_of  # loads MXNet, without which a worker begins sooner
+
+    if (folder(dask_worker) / sha256).is_file():
+        return True
+    try:
+        return sha256_of(Path(path)) == sha256
+    except OSError:
+        return False
 
 
 def keep(sha256: str, content: bytes, dask_worker: Any = None) -> None:
@@ -133,23 +137,3 @@ def place(sha256: str, path: str, dask_worker: Any) -> Path:
     """Where the worker has a file that it holds."""
     kept = folder(dask_worker) / sha256
     return kept if kept.is_file() else Path(path)
-
-
-def _sha256(path: Path) -> str:
-    try:
-        state = os.stat(path)
-    except OSError:
-        return ""
-    return _hashed(path, state.st_size, state.st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=32)
-def _hashed(path: Path, size: int, modified: int) -> str:
-    try:
-        with open(path, "rb") as file:
-            digest = hashlib.sha256()
-            for piece in iter(lambda: file.read(2**24), b""):
-                digest.update(piece)
-            return digest.hexdigest()
-    except OSError:
-        return ""

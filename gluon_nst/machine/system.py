@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Iterator
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that ask for the end: Ctrl-C, a scheduler's stop, the end of a session. They often go to all processes of a command."""
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
