@@ -438,7 +438,7 @@ plt.show()
 
 # %%
 result = nst.transfer(
-    content_path, style_path, recipe="fine", sizes=300, epochs=[60, 20], observers=[nst.observers.Live()]
+    content_path, style_path, recipe="fine", sizes=300, epochs=[40, 15], observers=[nst.observers.Live()]
 )
 result
 

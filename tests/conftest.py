@@ -1,5 +1,6 @@
 """What the tests share: a cache of their own, small pictures, and a VGG-19 with seeded random weights."""
 
+import gc
 import os
 
 USER_ENVIRONMENT = dict(os.environ)  # before gluon_nst sets the threads and a fixture the cache
@@ -35,6 +36,13 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.parent.name in order:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_collections():
+    """Runs give memory back before each stage: to look for it among all that is here already takes longer than small runs."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

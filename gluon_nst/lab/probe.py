@@ -33,8 +33,8 @@ TIMED = (150, 225)
 NOTEBOOK = (
     ("d2l-2019", (150, 225), 100),
     ("d2l-2019", (300, 450), 30),
-    ("fine", (141, 212), 60),
-    ("fine", (200, 300), 20),
+    ("fine", (141, 212), 40),
+    ("fine", (200, 300), 15),
 )
 """The epochs of the chapter's notebook, by recipe and size."""
 _REST_OF_THE_NOTEBOOK = 20

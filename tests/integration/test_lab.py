@@ -310,7 +310,7 @@ def test_a_kit_installs_and_runs_fine_and_the_notebook_with_no_network(user_envi
 
     # Without a route there may be no loopback address either, by which Jupyter speaks to its kernel unless told otherwise.
     run = ["-m", "nbconvert", "--to", "notebook", "--execute", "chapter.ipynb", "--output", "done.ipynb"]
-    run += ["--ExecutePreprocessor.timeout=60", "--KernelManager.transport=ipc"]  # seconds for each cell
+    run += ["--ExecutePreprocessor.timeout=300", "--KernelManager.transport=ipc"]  # seconds, for a cell that hangs
     done = offline(lab / ".venv" / "bin" / "python", *run, folder=lab, **own)
     assert done.returncode == 0, done.stderr
     cells = nbformat.read(lab / "done.ipynb", as_version=4).cells
