@@ -54,10 +54,16 @@ def cache(tmp_path_factory):
         yield folder
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    """Where pytest-xdist runs the tests in several processes: they begin in this one's environment, which is changed by now."""
+    node.workerinput["user environment"] = USER_ENVIRONMENT
+
+
 @pytest.fixture(scope="session")
-def user_environment():
+def user_environment(pytestconfig):
     """The environment of whoever runs the tests, for commands that are to use their cache."""
-    return USER_ENVIRONMENT
+    return getattr(pytestconfig, "workerinput", {}).get("user environment", USER_ENVIRONMENT)
 
 
 @pytest.fixture(scope="session")
