@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import hashlib
 import os
 import re
@@ -10,10 +12,10 @@ import stat
 import sysconfig
 import tempfile
 from pathlib import Path
-from typing import IO, Any, Iterator, Sequence
+from typing import IO, Any, Callable, Iterator, Sequence
 
 import platformdirs
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from gluon_nst.errors import InputError, NSTError, WeightsError
 
@@ -189,23 +191,65 @@ def check_folder(path: str | Path) -> None:
     check_writable(path)
 
 
-def lock_folder(folder: Path, lock: str, written: str, at: str) -> FileLock:
-    """Make a folder, and have it alone by the file `lock` in it; gives what is to be released.
+def lock_folder(folder: Path, name: str, written: str, say: Callable[[str], object]) -> BaseFileLock:
+    """Make `folder` and lock it for this process; returns the lock, to be released by the caller.
 
-    `written` is the name of a file that will be written there, and `at` what another process that has it is at. Raises InputError where it
-    can't be had.
+    `name` is the lock's file in it, `written` the name of a file that will be written there; `say` receives a warning (see
+    `lock`). Raises InputError if the folder can't be written to, is locked by another process, or has a file `name` that is
+    not a lock.
     """
     check_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         check_writable(folder / written)
-        locked = FileLock(folder / lock)
-        locked.acquire(timeout=0)
-    except Timeout:
-        raise InputError(f"{folder}: another process is at {at}; wait until it ends, or name another folder") from None
+        return lock(folder / name, say)
+    except Timeout as error:
+        stale = (
+            f" (if there is no such process, delete {error.lock_file})" if error.lock_file != str(folder / name) else ""
+        )
+        raise InputError(
+            f"{folder}: another process is using this folder; wait until it ends, or name another folder{stale}"
+        ) from None
     except OSError as error:
         raise InputError(f"{folder}: can't be written to ({error.strerror}); name another folder") from None
-    return locked
+
+
+_without_flock: set[Path] = set()
+"""Folders whose file system has no flock, of which a warning was given."""
+
+
+def lock(path: Path, say: Callable[[str], object], timeout: float = 0) -> BaseFileLock:
+    """Acquire the lock in the file `path` within `timeout` seconds (-1: wait for ever); returns it, to be released by the caller.
+
+    Where the file system has no flock (Lustre, some network drives) a file `path`.soft that exists while the lock is held takes its place;
+    `say` receives a warning once per folder. Raises filelock.Timeout if another process has the lock, InputError if `path` is a
+    file with content, which no lock has and some versions of filelock would erase.
+    """
+    if os.path.lexists(path) and (os.path.isdir(path) or os.path.getsize(path)):
+        raise InputError(f"{path}: not a lock file of gluon-nst; move it, or name another folder")
+    if _has_flock(path):
+        found: BaseFileLock = FileLock(path)
+    else:
+        if path.parent not in _without_flock:
+            _without_flock.add(path.parent)
+            say(
+                f"{path.parent}: this file system has no flock; a lock file is used, which a killed process leaves behind"
+            )
+        found = SoftFileLock(f"{path}.soft")
+    found.acquire(timeout=timeout)
+    return found
+
+
+def _has_flock(path: Path) -> bool:
+    """Whether the file system of `path`, a lock file, supports flock."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def place_of(path: str | Path, complete: bool) -> Path:

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import dataclasses
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from PIL import Image
 from gluon_nst import figures
 from gluon_nst.encoding import Encoding, write_image
 from gluon_nst.errors import InputError, NSTError, OutOfMemory
-from gluon_nst.files import written_whole
+from gluon_nst.files import reading, written_whole
+from gluon_nst.images import read_made
 from gluon_nst.provenance import Provenance, as_text, key
 from gluon_nst.recipes import Recipe
 from gluon_nst.records import FINISHED, Epoch
@@ -24,6 +26,20 @@ from gluon_nst.state import State
 
 LOSSES = ("stage", "epoch", "content", "style", "tv", "total", "lr", "seconds")
 """The columns of a file of losses."""
+
+
+def check_replaceable(picture: Path) -> None:
+    """Raise InputError if the file `picture`, or the .csv beside it, exists and was not written by gluon-nst.
+
+    For names that the program chose: a file that the user named as an output may be replaced.
+    """
+    losses = picture.with_suffix(".csv")
+    if os.path.lexists(picture) and read_made(picture) is None:
+        raise InputError(f"{picture}: exists, and was not made by gluon-nst; move it, or name another folder")
+    if os.path.lexists(losses):
+        with reading(losses, "a file of losses"), open(losses, "rb") as file:
+            if not file.readline().startswith(",".join(LOSSES).encode()):
+                raise InputError(f"{losses}: exists, and holds no losses of gluon-nst; move it, or name another folder")
 
 
 @dataclasses.dataclass(frozen=True)

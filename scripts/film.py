@@ -1,7 +1,8 @@
-"""A film in the style of a picture, frame by frame, with its sound; FOLDER keeps the frames, and what is done is not done again.
+"""A film in the style of a picture, frame by frame, with its sound; FOLDER keeps the frames, and finished frames are not repeated.
 python scripts/film.py FILM STYLE FOLDER OUT.mp4
 """
 
+import hashlib
 import sys
 from pathlib import Path
 
@@ -12,10 +13,9 @@ from PIL import Image
 
 
 def main(film, style, folder, out, **options):
-    frames, painted = Path(folder) / "frames", Path(folder) / "painted"
+    own = hashlib.sha256(Path(film).read_bytes()).hexdigest()[:12]  # each film has folders of its own
+    frames, painted = Path(folder) / f"frames-{own}", Path(folder) / f"painted-{own}"
     frames.mkdir(parents=True, exist_ok=True)
-    for old in frames.glob("*.png"):  # another film's, perhaps
-        old.unlink()
     about = next(reader := ffmpeg.read_frames(str(film)))
     for number, pixels in enumerate(reader):
         Image.frombytes("RGB", about["size"], pixels).save(frames / f"{number:06}.png")
@@ -25,7 +25,7 @@ def main(film, style, folder, out, **options):
             list(jobs.run(crew))
         outcomes = [jobs.outcomes[entry.name] for entry in entries]
     if not all(outcome.path for outcome in outcomes):
-        sys.exit("some frames could not be painted; the same command goes on with them")
+        sys.exit("some frames could not be painted; repeat the command to resume")
     sound, size = about.get("audio_codec") and str(film), images.open_picture(outcomes[0].path).image.size
     writer = ffmpeg.write_frames(str(out), size, fps=about["fps"], macro_block_size=2, audio_path=sound or None)
     writer.send(None)

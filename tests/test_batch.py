@@ -229,7 +229,7 @@ def test_a_picture_in_the_memory_is_not_sent(pictures, trunk):
 
 
 def test_a_folder_is_one_batchs_at_a_time(tmp_path):
-    with Folder(tmp_path / "out", print), pytest.raises(nst.InputError, match="another process is at a batch there"):
+    with Folder(tmp_path / "out", print), pytest.raises(nst.InputError, match="another process is using this folder"):
         Folder(tmp_path / "out", print).__enter__()
     with Folder(tmp_path / "out", print):
         pass
@@ -402,6 +402,20 @@ def test_a_picture_that_would_overwrite_an_input_is_refused(pictures, weights_fi
     with batch.Batch(entries, pictures / "contents") as jobs:
         assert "is one of the batch's inputs" in jobs.outcomes["c0-s0"].note
         assert jobs.left == ["c0-s0-s0", "c1-s0"]
+
+
+@pytest.mark.parametrize("ending", [".png", ".csv"])
+def test_a_file_of_the_users_in_the_way_of_a_picture_stays_and_the_job_is_refused(
+    pictures, weights_file, tmp_path, ending
+):
+    (tmp_path / "out").mkdir()
+    own = tmp_path / "out" / f"c0-s0{ending}"
+    own.write_bytes((pictures / "contents/c0.png").read_bytes())
+    entries = batch.pairs(pictures / "contents", pictures / "styles/s0.png", weights=str(weights_file))
+    before = own.read_bytes()
+    with batch.Batch(entries, tmp_path / "out") as jobs:
+        assert f"{own}: exists, and " in jobs.outcomes["c0-s0"].note and jobs.left == ["c1-s0"]
+    assert own.read_bytes() == before
 
 
 # -- the report -------------------------------------------------------------------------------------------------------

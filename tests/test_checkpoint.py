@@ -1,13 +1,15 @@
 """Checkpoints: what is written of a run, what becomes of it when it is damaged, and that it goes on to the same picture."""
 
 import dataclasses
+import errno
+import fcntl
 import hashlib
 import os
 import random
 import time
 
 import gluon_nst as nst
-from gluon_nst.checkpoint import Checkpoint, container, trees
+from gluon_nst.checkpoint import Checkpoint, carry_out_kept, container, trees
 from gluon_nst.loop import carry_out
 from gluon_nst.observer import Observers
 from gluon_nst.result import Result
@@ -269,7 +271,7 @@ def test_the_largest_number_is_the_newest_whatever_the_clock_says(job, tmp_path,
 
 def test_another_process_is_kept_out(job, tmp_path):
     run = prepare(job())
-    with kept(tmp_path / "kept", run), pytest.raises(nst.InputError, match="another process is at this run"):
+    with kept(tmp_path / "kept", run), pytest.raises(nst.InputError, match="another process is using this folder"):
         gone_on(tmp_path / "kept", run)
     assert gone_on(tmp_path / "kept", run).complete
 
@@ -356,6 +358,22 @@ def test_what_was_written_before_the_disk_was_full_is_not_lost(job, tmp_path, mo
     assert gone_on(tmp_path / "kept", run).image.tobytes() == carry_out(run).image.tobytes()
 
 
+def test_without_flock_a_lock_file_takes_its_place_with_one_warning(job, tmp_path, monkeypatch):
+    def no_flock(descriptor, operation):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    run, said = prepare(job(sizes=[(32, 48)], epochs=1)), []
+    monkeypatch.setattr(fcntl, "flock", no_flock)
+    for _ in range(2):
+        assert gone_on(tmp_path / "kept", run, said=said).status == "complete"
+    assert [line for line in said if "no flock" in line] == [
+        f"{tmp_path / 'kept'}: this file system has no flock; a lock file is used, which a killed process leaves behind"
+    ]
+    with kept(tmp_path / "kept", run), pytest.raises(nst.InputError) as refused:
+        gone_on(tmp_path / "kept", run)
+    assert f"if there is no such process, delete {tmp_path / 'kept/lock.soft'}" in str(refused.value)
+
+
 # -- a loss that is not finite ----------------------------------------------------------------------------------------
 
 
@@ -372,6 +390,31 @@ def test_the_last_state_whose_loss_is_finite_stays(job, tmp_path, every):
         picture = state.picture(calm) if state.images else None
     if every == 0:
         assert len(state.record) == 2 and picture.tobytes() == result.images[0].tobytes()
+
+
+@pytest.mark.parametrize("folder_is_new", [True, False])
+def test_a_loss_that_diverges_removes_its_checkpoints_and_nothing_else(job, tmp_path, folder_is_new):
+    folder, run = tmp_path / "kept", prepare(job(lr=[0.01, 1e38], epochs=(2, 5)))
+    if not folder_is_new:
+        folder.mkdir()
+        for name in ("thesis.txt", "state-mine.checkpoint", ".hidden"):
+            (folder / name).write_text("mine")
+    result = carry_out_kept(run, None, folder)
+    assert result.status == "diverged"
+    assert names(folder) == ([] if folder_is_new else [".hidden", "state-mine.checkpoint", "thesis.txt"])
+    assert folder.exists() is not folder_is_new
+
+
+def test_an_empty_folder_of_the_users_stays_when_a_loss_diverges(job, tmp_path):
+    carry_out_kept(prepare(job(lr=[0.01, 1e38], epochs=(2, 5))), None, tmp_path)
+    assert tmp_path.is_dir() and not any(name.startswith("state-") for name in names(tmp_path))
+
+
+def test_a_file_of_the_users_called_lock_is_not_erased(job, tmp_path):
+    (tmp_path / "lock").write_text("my own")
+    with pytest.raises(nst.InputError, match="lock: not a lock file of gluon-nst"):
+        carry_out_kept(prepare(job()), None, tmp_path)
+    assert (tmp_path / "lock").read_text() == "my own" and names(tmp_path).count("state-00000001.checkpoint") == 0
 
 
 def test_a_composite_that_is_not_finite_is_not_written(job, tmp_path):

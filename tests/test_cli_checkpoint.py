@@ -248,6 +248,16 @@ def test_what_can_not_be_is_refused_in_one_line(refuses, resume, tmp_path, capfd
     assert_one_line(err)
 
 
+def test_the_picture_so_far_takes_the_place_of_no_picture_of_the_users(kept, content, tmp_path):
+    (tmp_path / "kept").mkdir()
+    own = tmp_path / "kept" / "so-far.png"
+    own.write_bytes(content.read_bytes())
+    with asked_to_stop(1, signal.SIGTERM):
+        _, _, err = kept()
+    assert own.read_bytes() == content.read_bytes()
+    assert err.strip().endswith(f"{tmp_path / 'kept' / 'so-far-interrupted.png'}: the picture so far")
+
+
 def test_the_picture_so_far_takes_the_place_of_no_input_and_goes_when_the_run_is_done(kept, refuses, content, tmp_path):
     (tmp_path / "kept").mkdir()
     own = tmp_path / "kept" / "so-far.png"
@@ -303,7 +313,7 @@ def test_two_processes_can_not_have_one_folder(kept, tmp_path, render):
         kept()
     with Checkpoint(tmp_path / "kept"):
         status, out, err = kept()
-        assert (status, out) == (2, "") and "another process is at this run" in err
+        assert (status, out) == (2, "") and "another process is using this folder" in err
         assert_one_line(err)
     assert kept()[0] == 0
 

@@ -115,6 +115,19 @@ def test_a_picture_is_kept_only_for_the_run_that_would_make_it(content, style, c
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("ending", [".png", ".csv"])
+def test_a_file_of_the_users_in_the_way_of_a_cell_stays_and_the_sweep_is_refused(
+    content, style, converted, tmp_path, ending
+):
+    experiment = experiments.sweep(content, style, {"lr": [0.1]}, sizes=[(16, 24)], epochs=1, weights=str(converted))
+    (tmp_path / "out").mkdir()
+    own = (tmp_path / "out/lr=0.1.png").with_suffix(ending)
+    own.write_bytes(content.read_bytes())
+    with pytest.raises(nst.InputError, match=f"lr=0.1{ending}: exists, and .*; move it, or name another folder"):
+        list(experiment.run(tmp_path / "out"))
+    assert own.read_bytes() == content.read_bytes()
+
+
 def test_compare_runs_the_published_recipes_on_the_same_pictures(experiment, started, tmp_path):
     status, out, _ = experiment("compare", "--epochs", "1")
     assert status == 0 and "5 of 5 pictures" in out

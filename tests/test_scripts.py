@@ -80,4 +80,4 @@ def test_a_film_becomes_a_film(tmp_path, style, options):
     reader = imageio_ffmpeg.read_frames(str(tmp_path / "out.mp4"))
     about = next(reader)
     assert about["size"] == size and about["fps"] == 10 and len(list(reader)) == 3
-    assert not list((tmp_path / "kept/painted").glob(".*start*"))
+    assert not list((tmp_path / "kept").glob("painted-*/.*start*"))

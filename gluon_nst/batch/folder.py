@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from pathlib import Path
 from typing import Any, Callable
 
-from filelock import FileLock
+from filelock import BaseFileLock
 
 from gluon_nst.batch.entries import Entry
 from gluon_nst.batch.parcels import Packed
@@ -16,6 +15,7 @@ from gluon_nst.checkpoint.generations import Generations
 from gluon_nst.errors import InputError, NSTError, reason
 from gluon_nst.files import given, lock_folder, written_whole
 from gluon_nst.images import read_record
+from gluon_nst.result import check_replaceable
 
 
 class Folder:
@@ -26,10 +26,10 @@ class Folder:
 
     def __init__(self, path: str | Path, say: Callable[[str], object]) -> None:
         self.path, self._say = given(path), say
-        self._lock: FileLock | None = None
+        self._lock: BaseFileLock | None = None
 
     def __enter__(self) -> Folder:
-        self._lock = lock_folder(self.path, ".lock", "report.html", "a batch there")
+        self._lock = lock_folder(self.path, ".lock", "report.html", self._say)
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -54,7 +54,7 @@ class Folder:
         return isinstance(job, dict) and job.get("sha256") == packed.asked and path.with_suffix(".csv").is_file()
 
     def check(self, entry: Entry, inputs: set[str]) -> None:
-        """Raise InputError where a job's picture would overwrite one of the `inputs` (real paths), or can't be written."""
+        """Raise InputError if a job's picture would replace one of the `inputs` (real paths) or a file of the user's, or can't be written."""
         path = self.picture(entry)
         if entry.file_name.lower() == "report":
             raise InputError(
@@ -64,6 +64,7 @@ class Folder:
             raise InputError(f"{path}: is one of the batch's inputs; give the job another name, or name another folder")
         if os.path.isdir(path):
             raise InputError(f"{path}: a folder; give the job another name")
+        check_replaceable(path)
 
     def place(self, packed: Packed, picture: bytes, losses: bytes) -> Path:
         """Write the picture and the losses of a job, which is done, and let go of its checkpoint. Raises NSTError."""
@@ -76,7 +77,7 @@ class Folder:
                     file.write(content)
         except OSError as error:
             raise NSTError(f"{path}: can't write it ({reason(error)})") from None
-        shutil.rmtree(self._kept(packed).folder, ignore_errors=True)
+        self._kept(packed).remove(folder=True)
         with contextlib.suppress(OSError):
             self.start(packed.entry).unlink()
         return path

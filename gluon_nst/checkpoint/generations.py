@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any, Callable
 
-from filelock import FileLock
+from filelock import BaseFileLock
 
 from gluon_nst.checkpoint import container
 from gluon_nst.files import given, lock_folder, written_whole
@@ -35,20 +35,42 @@ class Generations:
 
     def __init__(self, folder: str | Path, say: Callable[[str], object]) -> None:
         self.folder, self._say = given(folder), say
-        self._lock: FileLock | None = None
+        self._lock: BaseFileLock | None = None
+        self._is_new = False
+        """Whether the folder was made by `open`."""
         self._good: list[Path] = []
         """Those that were read or written, the newest first."""
 
     def open(self) -> None:
         """Make the folder, and keep other processes out of it. Raises InputError where it can't be had, or another has it."""
-        self._lock = lock_folder(self.folder, _LOCK, _NAME.format(0), "this run")
-        for rest in self.folder.glob(".state-????????.*.checkpoint"):  # of a process that was killed while it wrote
-            rest.unlink()
+        self._is_new = not self.folder.exists()
+        self._lock = lock_folder(self.folder, _LOCK, _NAME.format(0), self._say)
+        self._remove_unfinished()
 
     def close(self) -> None:
         """Let other processes have the folder."""
         if self._lock:
             self._lock.release()
+
+    def remove(self, *, folder: bool = False) -> None:
+        """Delete the checkpoints and nothing else; the folder too, if it is then empty and was made by `open`, or with `folder`.
+
+        What can't be deleted stays. No process may have the folder open.
+        """
+        with contextlib.suppress(OSError):
+            self._remove_unfinished()
+            for _, path in self._numbered():
+                path.unlink()
+            lock = self.folder / _LOCK
+            if lock.is_file() and not lock.stat().st_size:
+                lock.unlink()
+            if folder or self._is_new:
+                self.folder.rmdir()
+
+    def _remove_unfinished(self) -> None:
+        """Delete what a process that was killed while it wrote has left."""
+        for path in self.folder.glob(".state-????????.*.checkpoint"):
+            path.unlink()
 
     def _numbered(self) -> list[tuple[int, Path]]:
         """(number, path) of all that are there, the newest first."""

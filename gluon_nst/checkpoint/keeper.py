@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 from typing import Any, Callable
@@ -74,6 +73,10 @@ class Checkpoint(Observer):
                 self.save(state)  # whoever took the steps has stopped between two of them; one that failed is not whole
         finally:
             self._generations.close()
+
+    def remove(self) -> None:
+        """Delete the checkpoints, once closed; the folder too, if it was made for them and is empty."""
+        self._generations.remove()
 
     @property
     def is_empty(self) -> bool:
@@ -195,12 +198,16 @@ def command_of(folder: str | Path) -> tuple[Any, Any]:
 
 
 def carry_out_kept(run: Run, observer: Observer | None, folder: str | Path, halt: Halt = never) -> Result:
-    """`carry_out` with a checkpoint in `folder`: goes on from there where it is of this run, and else begins anew."""
+    """`carry_out` with checkpoints in `folder`: resume from them if they are of this run, otherwise start over.
+
+    If the loss diverges, the checkpoints are deleted, as it would diverge again; anything else in the folder stays.
+    """
     observers, state = Observers.of(observer), State()
+    checkpoint = Checkpoint(folder, say=observers.note)
     try:
-        with Checkpoint(folder, say=observers.note) as checkpoint:
+        with checkpoint:
             state = checkpoint.load(run, replace=True)
             return carry_out(run, Observers([observers, checkpoint]), state, halt)
     finally:
-        if state.status == "diverged":  # as it would again
-            shutil.rmtree(folder, ignore_errors=True)
+        if state.status == "diverged":
+            checkpoint.remove()

@@ -19,7 +19,7 @@ from gluon_nst.cli.stopping import Stop
 from gluon_nst.cluster import Crew, Spread
 from gluon_nst.errors import InputError, NSTError
 from gluon_nst.estimates import tell_if_long
-from gluon_nst.files import check_folder
+from gluon_nst.files import check_folder, place_of
 from gluon_nst.images import open_picture, read_made
 from gluon_nst.job import Job
 from gluon_nst.loop import carry_out
@@ -174,6 +174,7 @@ class Following:
         """Say how to go on with a run that was stopped, and write its picture."""
         kept = "" if checkpoint.is_current else "it could not be written to the checkpoint, which is older; "
         path = checkpoint.folder / SO_FAR
+        path = path if read_made(path) else place_of(path, complete=False)  # never over a picture of the user's
         self.bar.note(f"interrupted: {reached(result)}; {kept}{_goes_on(checkpoint)}")
         try:
             result.save(path)

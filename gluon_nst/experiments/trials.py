@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import shutil
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, NamedTuple, Sequence, Union
 
@@ -19,6 +18,7 @@ from PIL import Image
 
 from gluon_nst.apart import carry_out_apart
 from gluon_nst.checkpoint import carry_out_kept
+from gluon_nst.checkpoint.generations import Generations
 from gluon_nst.errors import InputError, NSTError, reason
 from gluon_nst.estimates import tell_if_long
 from gluon_nst.figures import Cell, sheet
@@ -30,7 +30,7 @@ from gluon_nst.loop import Halt, never
 from gluon_nst.observer import Observer, Observers
 from gluon_nst.provenance import key
 from gluon_nst.recipes import INITS, RecipeName, paths
-from gluon_nst.result import Result
+from gluon_nst.result import Result, check_replaceable
 from gluon_nst.run import Run, prepare
 
 Prepared = Dict[str, Union[Run, NSTError]]
@@ -131,11 +131,14 @@ class Experiment:
         """Run the trials that aren't finished in `folder` yet; gives an Outcome for each of the experiment's, as it is there.
 
         `prepared` is what `prepare` gave; `observer` follows each run. Where `halt` says so after an epoch, the experiment stops, and
-        goes on from there another time: each run has a checkpoint until it is done.
+        goes on from there another time: each run has a checkpoint until it is done. Raises InputError if a picture would replace a file that
+        is not gluon-nst's.
         """
         observer, folder = Observers.of(observer), given(folder)
         prepared = prepared or self.prepare(observer)
         folder.mkdir(parents=True, exist_ok=True)
+        for trial in self.trials:
+            check_replaceable(trial.path(folder))
         runs = [(trial, run) for trial in self.trials for run in [prepared[trial.name]] if isinstance(run, Run)]
         tell_if_long([run for trial, run in runs if not kept(trial.path(folder), run)], observer)
         sizes = {run.sizes for _, run in runs}
@@ -224,7 +227,7 @@ def _outcome(
         result.save(path)
         result.save_losses(losses)
         observer.end(result)
-        shutil.rmtree(checkpoint, ignore_errors=True)
+        Generations(checkpoint, observer.note).remove(folder=True)
     except (NSTError, MXNetError, MemoryError) as error:
         return Outcome(trial, None, reason(error), failed=True)
     return Outcome(trial, result.image, f"total loss {result.loss:.4g}, {result.seconds:.0f} s")

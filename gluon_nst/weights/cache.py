@@ -21,7 +21,7 @@ import pooch
 from mxnet import nd
 
 from gluon_nst.errors import WeightsError
-from gluon_nst.files import cache_folder, reading, written_whole
+from gluon_nst.files import cache_folder, lock, reading, written_whole
 from gluon_nst.machine import nd_mode
 from gluon_nst.weights import conversion
 from gluon_nst.weights.formats import Parameters
@@ -138,16 +138,15 @@ def alone(name: str, notify: Notify) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _locked(path: Path, name: str, notify: Notify) -> Iterator[None]:
-    lock = filelock.FileLock(str(path))
     try:
-        lock.acquire(timeout=1)
+        held = lock(path, notify, timeout=1)
     except filelock.Timeout:
         notify(f"{name}: waiting for another process, which is at it already")
-        lock.acquire()
+        held = lock(path, notify, timeout=-1)
     try:
         yield
     finally:
-        lock.release()
+        held.release()
 
 
 @contextlib.contextmanager
