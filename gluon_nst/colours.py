@@ -157,14 +157,18 @@ def blended(above: Array, below: Array, shares: Array) -> Array:
     return made
 
 
-def _moments(pixels: Array) -> tuple[Array, Array]:
-    """Mean (3) and covariance (3 × 3) of the colours, from 0 to 1, of pixels in 8 bits (h × w × 3), in float64."""
-    total, products = np.zeros(3), np.zeros((3, 3))
+def _moments(pixels: Array, weights: Array | None) -> tuple[Array, Array]:
+    """Mean (3) and covariance (3 × 3) of the colours, from 0 to 1, of pixels in 8 bits (h × w × 3), in float64.
+
+    `weights` (h × w) are those of the pixels, by default all alike.
+    """
+    total, products, count = np.zeros(3), np.zeros((3, 3)), 0.0
     for rows in bands(*pixels.shape[:2]):
         flat = pixels[rows].reshape((-1, 3)) / 255
-        total += flat.sum(axis=0)
-        products += flat.T @ flat
-    count = pixels.shape[0] * pixels.shape[1]
+        weighted = flat if weights is None else flat * weights[rows].reshape((-1, 1))
+        total += weighted.sum(axis=0)
+        products += weighted.T @ flat
+        count += len(flat) if weights is None else float(weights[rows].sum(dtype=np.float64))
     mean = total / count
     return mean, products / count - np.outer(mean, mean)
 
@@ -175,16 +179,23 @@ def _power(covariance: Array, exponent: float, least: float) -> Array:
     return (vectors * np.maximum(values, least) ** exponent) @ vectors.T
 
 
-def matched(style: Image.Image, content: Image.Image) -> Image.Image:
+def matched(
+    style: Image.Image,
+    content: Image.Image,
+    style_weights: Array | None = None,
+    content_weights: Array | None = None,
+) -> Image.Image:
     """`style` with its colours moved linearly such that their mean and covariance are those of `content`.
 
     x → A (x − μ_S) + μ_C with A = Σ_C^½ Σ_S^−½, the PCA form of Gatys et al. 2016, section 2, on sRGB as it is, clipped
-    to what can be shown. PIL images in mode RGB, of any two sizes; the result has that of `style`. A style of grey alone
-    has its greys along a line of the content's colours, a style of one colour becomes the content's mean: where Σ_S has
-    (nearly) no extent, `LEAST_SPREAD` keeps its inverse finite and noise from becoming colours.
+    to what can be shown. PIL images in mode RGB, of any two sizes; the result has that of `style`. A style of grey
+    alone has its greys along a line of the content's colours, a style of one colour becomes the content's mean: where
+    Σ_S has (nearly) no extent, `LEAST_SPREAD` keeps its inverse finite and noise from becoming colours. The weights, h
+    × w, say how much each pixel counts; transparent pixels do not.
     """
     pixels = np.asarray(style)
-    (style_mean, style_covariance), (mean, covariance) = _moments(pixels), _moments(np.asarray(content))
+    style_mean, style_covariance = _moments(pixels, style_weights)
+    mean, covariance = _moments(np.asarray(content), content_weights)
     A = _power(covariance, 0.5, 0) @ _power(style_covariance, -0.5, LEAST_SPREAD**2)
     b = (mean - A @ style_mean).astype(np.float32)
     made = np.empty_like(pixels)

@@ -23,6 +23,8 @@ from gluon_nst.images import on_white
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"}
 _DEEP = ("PNG", "TIFF")
+_FULL_COLOUR = 90
+"""From this quality on a JPEG has its colours at full resolution (4:4:4), below at half of it, as is usual."""
 _LONGEST_COMMENT = 65_000
 """Bytes: a JPEG's may have no more."""
 _LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
@@ -94,7 +96,7 @@ def write_image(
 
 def _write_shallow(picture: Image.Image, path: str, kind: str, provenance: str, encoding: Encoding) -> None:
     if kind == "JPEG" and picture.mode == "RGBA":  # which can't be transparent
-        picture, _ = on_white(picture)
+        picture = on_white(picture.convert("RGB"), picture.getchannel("A"))
     if encoding.profile:
         picture = _converted(picture, encoding.profile)
     options: dict[str, Any] = {"icc_profile": encoding.profile or srgb()}
@@ -106,7 +108,11 @@ def _write_shallow(picture: Image.Image, path: str, kind: str, provenance: str, 
             text.add_text("gluon-nst", provenance)
         options["pnginfo"] = text
     elif kind == "JPEG":
-        options.update(quality=encoding.quality, comment=provenance if len(provenance) < _LONGEST_COMMENT else "")
+        options.update(
+            quality=encoding.quality,
+            subsampling=0 if encoding.quality >= _FULL_COLOUR else 2,
+            comment=provenance if len(provenance) < _LONGEST_COMMENT else "",
+        )
     elif kind == "TIFF":
         options.update(compression="tiff_adobe_deflate", description=provenance)
     else:

@@ -11,6 +11,7 @@ import re
 import stat
 import sysconfig
 import tempfile
+import unicodedata
 from pathlib import Path
 from typing import IO, Any, Callable, Iterator, Sequence
 
@@ -39,15 +40,32 @@ _LONGEST_NAME = 100  # bytes; systems allow 255, endings and all
 def file_name(name: str) -> str:
     """A name, of whatever people call things, as that of a file without its ending.
 
+    Letters of any script stay, with the marks that belong to them, in Unicode's composed form (NFC).
+
     >>> file_name("style-weight=1e3,size 300/450")
     'style-weight=1e3,size_300_450'
     """
-    kept = re.sub(r"[^\w.+=,-]", "_", name)
+    name = unicodedata.normalize("NFC", name)
+    kept = "".join(each if _is_kept(each) else "_" for each in name)
     encoded = kept.encode(errors="replace")
     if len(encoded) > _LONGEST_NAME:
         start = encoded[:_LONGEST_NAME].decode(errors="ignore")
         kept = f"{start}-{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:8]}"
     return kept
+
+
+def _is_kept(character: str) -> bool:
+    return character.isalnum() or character in "_.+=,-" or unicodedata.category(character)[0] == "M"
+
+
+def natural_order(path: Path) -> tuple[Any, ...]:
+    """The key that sorts files as people count them: frame2 before frame10.
+
+    >>> sorted(map(Path, ["frame10.png", "Frame2.png", "frame1.png"]), key=natural_order)[1].name
+    'Frame2.png'
+    """
+    parts = re.split(r"(\d+)", path.name.casefold())
+    return ([(int(part), "") if part.isdigit() else (-1, part) for part in parts if part], path.name)
 
 
 # -- in ---------------------------------------------------------------------------------------------------------------
@@ -194,9 +212,9 @@ def check_folder(path: str | Path) -> None:
 def lock_folder(folder: Path, name: str, written: str, say: Callable[[str], object]) -> BaseFileLock:
     """Make `folder` and lock it for this process; returns the lock, to be released by the caller.
 
-    `name` is the lock's file in it, `written` the name of a file that will be written there; `say` receives a warning (see
-    `lock`). Raises InputError if the folder can't be written to, is locked by another process, or has a file `name` that is
-    not a lock.
+    `name` is the lock's file in it, `written` the name of a file that will be written there; `say` receives a warning
+    (see `lock`). Raises InputError if the folder can't be written to, is locked by another process, or has a file
+    `name` that is not a lock.
     """
     check_folder(folder)
     try:
@@ -219,11 +237,12 @@ _without_flock: set[Path] = set()
 
 
 def lock(path: Path, say: Callable[[str], object], timeout: float = 0) -> BaseFileLock:
-    """Acquire the lock in the file `path` within `timeout` seconds (-1: wait for ever); returns it, to be released by the caller.
+    """Acquire the lock in the file `path`; returns it, to be released by the caller.
 
-    Where the file system has no flock (Lustre, some network drives) a file `path`.soft that exists while the lock is held takes its place;
-    `say` receives a warning once per folder. Raises filelock.Timeout if another process has the lock, InputError if `path` is a
-    file with content, which no lock has and some versions of filelock would erase.
+    It waits for `timeout` seconds at most, with -1 without a limit. Where the file system has no flock (Lustre, some
+    network drives) a file `path`.soft that exists while the lock is held takes its place; `say` receives a warning once
+    per folder. Raises filelock.Timeout if another process has the lock, InputError if `path` is a file with content,
+    which no lock has and some versions of filelock would erase.
     """
     if os.path.lexists(path) and (os.path.isdir(path) or os.path.getsize(path)):
         raise InputError(f"{path}: not a lock file of gluon-nst; move it, or name another folder")
@@ -233,7 +252,8 @@ def lock(path: Path, say: Callable[[str], object], timeout: float = 0) -> BaseFi
         if path.parent not in _without_flock:
             _without_flock.add(path.parent)
             say(
-                f"{path.parent}: this file system has no flock; a lock file is used, which a killed process leaves behind"
+                f"{path.parent}: this file system has no flock; a lock file is used, which a killed process"
+                " leaves behind"
             )
         found = SoftFileLock(f"{path}.soft")
     found.acquire(timeout=timeout)

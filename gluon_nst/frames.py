@@ -73,17 +73,21 @@ def start(before: Source, frame: Source, result: str | Path | Image.Image, shape
 
     Raises InputError where a picture can't be opened, or the two frames are of different sizes.
     """
-    pictures = [open_picture(each).image for each in (before, frame, result)]
+    pictures = [open_picture(each) for each in (before, frame, result)]
     if pictures[0].size != pictures[1].size:
-        sizes = " and ".join(f"{each.height} x {each.width}" for each in pictures[:2])
+        sizes = " and ".join("{} x {}".format(*each.size) for each in pictures[:2])
         raise InputError(f"{frame}: the frames are {sizes}; a film's are all of one size")
-    height, width = shape
-    old, new, made = (np.asarray(each.resize((width, height), Image.Resampling.LANCZOS)) for each in pictures)
+    old, new, made = (np.asarray(_resized(each.image, shape)) for each in pictures)
     back, forth = flow(new, old), flow(old, new)
     trusted = _softened(consistent(back, forth))
-    uncovered = np.asarray(matched(Image.fromarray(new), Image.fromarray(made)))
+    seen = [None if each.alpha is None else np.asarray(_resized(each.alpha, shape)) / 255 for each in pictures[1:]]
+    uncovered = np.asarray(matched(Image.fromarray(new), Image.fromarray(made), *seen))
     mixed: Any = warped(made, back) * trusted + uncovered * (1 - trusted)
     return Image.fromarray(np.clip(np.rint(mixed), 0, 255).astype(np.uint8))
+
+
+def _resized(picture: Image.Image, shape: tuple[int, int]) -> Image.Image:
+    return picture.resize((shape[1], shape[0]), Image.Resampling.LANCZOS)
 
 
 def _softened(mask: np.ndarray) -> np.ndarray:

@@ -11,8 +11,8 @@ from PIL import Image
 
 from gluon_nst.colours import matched
 from gluon_nst.errors import InputError
-from gluon_nst.files import given, reading
-from gluon_nst.images import Picture
+from gluon_nst.files import given, natural_order, reading
+from gluon_nst.images import Picture, register_heif
 from gluon_nst.job import Job, Source, Style
 from gluon_nst.recipes import INITS, Recipe
 from gluon_nst.regions import read_regions
@@ -21,56 +21,109 @@ Open = Callable[[Source], Picture]
 
 
 class StylePicture(NamedTuple):
-    """A style picture of a run: its share of the style, its own size where it has one, and its regions, R × h × w."""
+    """A style picture of a run: its share of the style, its own size where it has one, and where it counts."""
 
     picture: Picture
     weight: float
     scale: float | None = None
     regions: np.ndarray | None = None
+    """The weights of its pixels in each region, R × h × w from 0 to 1; of a transparent style without regions R is
+    1."""
 
     def told(self) -> dict[str, Any]:
         """What the result says of it."""
         return {"sha256": self.picture.sha256, "weight": self.weight, "scale": self.scale}
 
 
-def style_files(path: Source) -> list[Source]:
-    """The pictures that a style's `path` stands for: itself, or those in a folder, by name; folders in it are left out."""
+def style_files(path: Source, note: Callable[[str], object] = lambda line: None) -> list[Source]:
+    """The pictures that a `path` stands for: itself, or those in a folder, in natural order.
+
+    `note` receives a line on the files and folders in it that are left out.
+    """
     # os.path's tests, unlike Path's, are False where the system refuses to look.
     if isinstance(path, Image.Image) or not os.path.isdir(given(path)):
         return [path]
+    register_heif()
     endings = {ending for ending, name in Image.registered_extensions().items() if name in Image.OPEN}
     with reading(path, "a folder of pictures"):
-        inside = sorted(file for file in given(path).iterdir() if not file.name.startswith("."))
+        inside = sorted((file for file in given(path).iterdir() if not file.name.startswith(".")), key=natural_order)
     files = [file for file in inside if file.suffix.lower() in endings and not os.path.isdir(file)]
+    left_out = _left_out([file for file in inside if file not in set(files)])
     if not files:
-        raise InputError(f"{path}: no pictures in this folder; name one that has some, or a picture")
+        why = f" ({left_out})" if left_out else ""
+        raise InputError(f"{path}: no pictures in this folder{why}; name one that has some, or a picture")
+    if left_out:
+        note(f"{path}: left out: {left_out}")
     return list(files)
 
 
-def expanded(styles: Sequence[Style]) -> Iterator[tuple[Source, Style, float]]:
-    """Each picture of the `styles`, the Style that it is of, and its weight: the pictures of a folder share theirs."""
+_HEIF = (".heic", ".heif", ".hif", ".avif")
+_RAW = (".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".raf", ".rw2", ".pef", ".srw")
+_NAMED = 5
+"""How many files are named that are left out for the same reason."""
+
+
+def _left_out(paths: Sequence[Path]) -> str:
+    """Which files are left out of a folder of pictures, and why."""
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        ending = path.suffix.lower()
+        why = (
+            "a folder"
+            if os.path.isdir(path)
+            else "install gluon-nst[heif]"
+            if ending in _HEIF
+            else "raw: convert it to JPEG or TIFF"
+            if ending in _RAW
+            else "not a picture"
+        )
+        found.setdefault(why, []).append(path.name)
+    shown = (
+        f"{', '.join(names[:_NAMED])}{f' and {len(names) - _NAMED} more' if len(names) > _NAMED else ''} ({why})"
+        for why, names in found.items()
+    )
+    return ", ".join(shown)
+
+
+def expanded(
+    styles: Sequence[Style], note: Callable[[str], object] = lambda line: None
+) -> Iterator[tuple[Source, Style, float]]:
+    """Each picture of the `styles`, the Style that it is of, and its weight: the pictures of a folder share theirs.
+
+    `note` is as in `style_files`.
+    """
     for style in styles:
-        files = style_files(style.picture)
+        files = style_files(style.picture, note)
         for file in files:
             yield file, style, style.weight / len(files)
 
 
-def open_styles(job: Job, content: Picture, recipe: Recipe, open: Open) -> tuple[StylePicture, ...]:
-    """The style pictures of a job, in the content's colours where the `recipe` wants that."""
+def open_styles(
+    job: Job, content: Picture, recipe: Recipe, open: Open, note: Callable[[str], object]
+) -> tuple[StylePicture, ...]:
+    """The style pictures of a job, in the content's colours if the `recipe` has it so.
+
+    Transparent pixels are no part of a style. `note` receives lines on files that a folder of styles leaves out.
+    """
     assert isinstance(job.style, tuple)
     styles = []
-    for file, style, weight in expanded(job.style):
+    for file, style, weight in expanded(job.style, note):
         picture = open(file)
         if recipe.preserve_colors == "histogram":
-            picture = picture._replace(image=matched(picture.image, content.image))
-        styles.append(StylePicture(picture, weight, style.scale))
+            image = matched(picture.image, content.image, picture.visible, content.visible)
+            picture = picture._replace(image=image)
+        regions = None if picture.visible is None else picture.visible[None]
+        styles.append(StylePicture(picture, weight, style.scale, regions))
     return tuple(styles)
 
 
 def with_regions(
-    job: Job, content: Picture, styles: tuple[StylePicture, ...]
+    job: Job, content: Picture, styles: tuple[StylePicture, ...], note: Callable[[str], Any]
 ) -> tuple[np.ndarray | None, tuple[StylePicture, ...]]:
-    """The regions of the content picture, R × h × w, and the styles with theirs; None where there are none."""
+    """The regions of the content picture, R × h × w, and the styles with theirs; None where there are none.
+
+    `note` receives lines on maps that are not exact.
+    """
     assert isinstance(job.style, tuple)
     with_map = sum(style.regions is not None for style in job.style)
     if job.regions is None:
@@ -82,8 +135,11 @@ def with_regions(
             f"--regions: {with_map} maps for {len(job.style)} style pictures; give each its own with --style-regions"
         )
     maps = [style.regions for _, style, _ in expanded(job.style) if style.regions is not None]
-    regions = read_regions(job.regions, maps, content.size, [style.picture.size for style in styles])
-    return regions.content, tuple(style._replace(regions=own) for style, own in zip(styles, regions.styles))
+    regions = read_regions(job.regions, maps, content.size, [style.picture.size for style in styles], note)
+    return regions.content, tuple(
+        style._replace(regions=own if style.regions is None else own * style.regions)
+        for style, own in zip(styles, regions.styles)
+    )
 
 
 def told(

@@ -8,20 +8,30 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple, Sequence, Union
+from typing import Any, Callable, NamedTuple, Sequence, Union
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
 from gluon_nst.errors import InputError
-from gluon_nst.images import open_picture
+from gluon_nst.images import check_shape, open_picture
+from gluon_nst.machine import available_memory
 
 Array = np.ndarray
 Source = Union[str, Path, Image.Image]
 Size = Sequence[int]
 
+MOST_EXACT_COLOURS = 256
+"""A map of no more colours, most of which are flat, is exact: each of its colours is a region."""
+
+EXACT_SHARE = 0.8
+"""At least this share of an exact map lies in two by two pixels of one colour; photographs with a palette of 256 have
+up to 0.5."""
+
 TOLERANCE = 40
-"""Two colours that are no farther apart than this, in RGB from 0 to 255, are one: JPEGs of quality 75 stay within it."""
+"""In a map that is not exact, two colours no farther apart than this in RGB, of 0 to 255, are one, unless both are
+regions by themselves: JPEGs of quality 75 stay within it."""
 
 FLAT = 12
 """What the values of a channel may differ by, of 255, in two by two pixels that show one colour and no edge."""
@@ -29,21 +39,28 @@ FLAT = 12
 LEAST_SHARE, LEAST_PIXELS = 0.001, 25
 """A region's colour lies flat over at least this share of its map, and so many pixels: a JPEG's ripples do over fewer."""
 
+CORE, LOSSY_CORE = 3, 9
+"""A colour is a region by itself, whatever is near it, if squares of it with this side in pixels are as frequent as
+that: antialiased edges have none with a side of 3, lossy compression (JPEG, WebP, AVIF) next to none with 9."""
+
+ROUNDING, OWN_SHARE = 7, 0.15
+"""Lossy compression may change a flat colour by up to this distance over a smaller share of its squares than this."""
+
 PURE_SHARE = 0.4
 """A picture of which less lies flat in nearly the colours of its regions, a quarter of the tolerance from them at most,
 is no map. Maps of 150 x 225 pixels have 0.65 of it even as bad JPEGs, photographs up to 0.3, smooth greys up to 0.37."""
 
 MOST_COLOURS = 16
-"""A map has no more. In a photograph there are more, or few pixels that are like them."""
+"""A map that is not exact has no more. In a photograph there are more, or few pixels that are like them."""
 
 REACH, RINGS = 2, 4
 """A pixel that is not flat takes the colour of a flat one at most REACH away, and then of those that did, RINGS times."""
 
-MOST_STRETCH = 1.05
-"""A map's width by its height is that of its picture, up to this factor: what rounding does to small sizes."""
-
 LEAST_WEIGHT = 5 / 255
 """A mask that is nowhere whiter is black."""
+
+LEAST_CONTRAST = 0.25
+"""By how much, of 1, the greys of what is visible of a mask differ if they count beside its transparency."""
 
 _UNKNOWN = -1
 
@@ -64,12 +81,12 @@ class Regions(NamedTuple):
 # -- the colours of a map ---------------------------------------------------------------------------------------------
 
 
-def _is_flat(pixels: Array) -> Array:
-    """Where a pixel (h × w × 3) is in some two by two that hardly differ: in a region at least two pixels wide."""
+def _is_flat(pixels: Array, most_difference: int) -> Array:
+    """Where a pixel (h × w × 3) is in some two by two whose channels differ by no more: in a region two pixels wide."""
     corners = [pixels[:-1, :-1], pixels[1:, :-1], pixels[:-1, 1:], pixels[1:, 1:]]
     most = np.maximum(np.maximum(corners[0], corners[1]), np.maximum(corners[2], corners[3]))
     least = np.minimum(np.minimum(corners[0], corners[1]), np.minimum(corners[2], corners[3]))
-    squares = (most - least <= FLAT).all(axis=2)
+    squares = (most - least <= most_difference).all(axis=2)
     flat = np.zeros(pixels.shape[:2], bool)
     for rows, columns in product((slice(None, -1), slice(1, None)), repeat=2):
         flat[rows, columns] |= squares
@@ -88,25 +105,77 @@ def _distances(pixels: Array, colours: Array) -> Array:
     return total
 
 
-def _find_colours(pixels: Array, flat: Array) -> tuple[Array, float]:
-    """The colours of the regions, R × 3, and the share of the map that lies flat in nearly these.
+def _codes(pixels: Array) -> Array:
+    """Each colour of 8 bits (… × 3) as one integer."""
+    red, green, blue = (pixels[..., channel].astype(np.int32) for channel in range(3))
+    return red << 16 | green << 8 | blue
 
-    What lies `flat` most often, with all that is near it, is the first, then the next; one more than MOST_COLOURS at most.
+
+def _colours(codes: Array) -> Array:
+    """`_codes` undone."""
+    return np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=-1)
+
+
+def _exact(pixels: Array, codes: Array) -> tuple[Array, Array] | None:
+    """The colours of an exact map, R × 3, and the number of its own for each pixel; None if a map is not exact."""
+    found, labels, counts = np.unique(codes, return_inverse=True, return_counts=True)
+    if len(found) > MOST_EXACT_COLOURS:
+        return None
+    flat = _is_flat(pixels, 0)
+    if flat.mean() < EXACT_SHARE or len(np.unique(codes[flat])) < len(found):
+        return None
+    order = np.argsort(-counts, kind="stable")
+    numbers = np.argsort(order).astype(np.int16)
+    return _colours(found[order]), numbers[labels].reshape(codes.shape)
+
+
+class _Found(NamedTuple):
+    """The colours of the regions of a map that is not exact, R × 3."""
+
+    colours: Array
+    pure: float
+    """The share of the map that lies flat in nearly these."""
+    merged: list[tuple[Array, Array]]
+    """Colours as frequent as a region that are not one, the most frequent first, each with the region's that is
+    nearest."""
+
+
+def _find_colours(codes: Array, flat: Array, is_lossy: bool) -> _Found:
+    """The colours of the regions. What lies `flat` most often, with all that is near it, is the first, then the next.
+
+    One more than MOST_COLOURS at most.
     """
-    red, green, blue = (pixels[..., channel][flat].astype(np.int32) for channel in range(3))
-    codes, counts = np.unique(red << 16 | green << 8 | blue, return_counts=True)
-    candidates = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1)
+    found, counts = np.unique(codes[flat], return_counts=True)
+    candidates, cores = _colours(found), _cores(codes, found, LOSSY_CORE if is_lossy else CORE)
     least, pure = max(LEAST_SHARE * flat.size, LEAST_PIXELS), 0
+    frequent = candidates[np.argsort(-counts, kind="stable")][: np.count_nonzero(counts >= least)]
     colours = np.zeros((0, 3), np.int32)
     while counts.sum() >= least and len(colours) <= MOST_COLOURS:
-        commonest = candidates[counts.argmax()]
-        distances = _distances(candidates, commonest)
-        near = distances <= TOLERANCE**2
+        first = counts.argmax()
+        distances = _distances(candidates, candidates[first])
+        own = cores >= least
+        if is_lossy:
+            own &= (distances > ROUNDING**2) | (cores >= OWN_SHARE * cores[first])
+        near = (distances <= TOLERANCE**2) & ~own
+        near[first] = True
         if counts[near].sum() >= least:
-            colours = np.vstack([colours, commonest])
-            pure += counts[distances <= (TOLERANCE / 4) ** 2].sum()
-        candidates, counts = candidates[~near], counts[~near]
-    return colours, pure / flat.size
+            colours = np.vstack([colours, candidates[first]])
+            pure += counts[near & (distances <= (TOLERANCE / 4) ** 2)].sum()
+        candidates, counts, cores = candidates[~near], counts[~near], cores[~near]
+    if not len(colours):
+        return _Found(colours, 0, [])
+    nearest, distances = _nearest(frequent, colours)
+    merged = [(frequent[each], colours[nearest[each]]) for each in np.flatnonzero(distances > ROUNDING**2)]
+    return _Found(colours, pure / flat.size, merged)
+
+
+def _cores(codes: Array, found: Array, side: int) -> Array:
+    """How many squares with sides of so many pixels have each of the codes `found` alone."""
+    alike = ndimage.maximum_filter(codes, side) == ndimage.minimum_filter(codes, side)
+    solid, counts = np.unique(codes[alike], return_counts=True)
+    cores = np.zeros(len(found), np.int64)
+    cores[np.searchsorted(found, solid)] = counts  # what is alike is flat, and so among those found
+    return cores
 
 
 # -- the label of each pixel ------------------------------------------------------------------------------------------
@@ -114,7 +183,7 @@ def _find_colours(pixels: Array, flat: Array) -> tuple[Array, float]:
 
 def _nearest(pixels: Array, colours: Array) -> tuple[Array, Array]:
     """The number of the nearest of `colours` for each of `pixels` (… × 3), and the squared distance from it."""
-    labels, best = np.zeros(pixels.shape[:-1], np.int8), _distances(pixels, colours[0])
+    labels, best = np.zeros(pixels.shape[:-1], np.int16), _distances(pixels, colours[0])
     for label, colour in enumerate(colours[1:], 1):
         distances = _distances(pixels, colour)
         labels[distances < best] = label
@@ -130,7 +199,7 @@ def _grown(labels: Array, pixels: Array, colours: Array) -> Array:
     rows, columns = np.nonzero(labels == _UNKNOWN)
     around = np.pad(labels, REACH, constant_values=_UNKNOWN)
     wanted = pixels[rows, columns]
-    chosen = np.full(rows.size, _UNKNOWN, np.int8)
+    chosen = np.full(rows.size, _UNKNOWN, np.int16)
     best, worst = np.full(rows.size, np.iinfo(np.int32).max), np.zeros(rows.size, np.int32)
     offsets = sorted(product(range(-REACH, REACH + 1), repeat=2), key=lambda offset: offset[0] ** 2 + offset[1] ** 2)
     for down, right in offsets:  # the closest first: it is taken where others are as near in colour
@@ -152,23 +221,13 @@ def _label(pixels: Array, flat: Array, colours: Array) -> Array:
     region takes the nearest of the colours *around it*, and grey is not among these unless a grey region is there.
     """
     nearest, distances = _nearest(pixels, colours)
-    labels = np.where(flat & (distances <= TOLERANCE**2), nearest, np.int8(_UNKNOWN))
+    labels = np.where(flat & (distances <= TOLERANCE**2), nearest, np.int16(_UNKNOWN))
     for _ in range(RINGS):
         labels = _grown(labels, pixels, colours)
     return np.where(labels == _UNKNOWN, nearest, labels)
 
 
 # -- maps -------------------------------------------------------------------------------------------------------------
-
-
-def _check_shape(name: str, found: Size, size: Size) -> None:
-    """Raise InputError unless (height, width) `found` has nearly the proportions of `size`."""
-    stretch = found[0] * size[1] / (found[1] * size[0])
-    if not 1 / MOST_STRETCH <= stretch <= MOST_STRETCH:
-        raise InputError(
-            f"{name}: {found[0]} x {found[1]} pixels are of another shape than the {size[0]} x {size[1]} of its picture;"
-            " paint it over a copy of the picture"
-        )
 
 
 def _sampled(labels: Array, size: Size) -> Array:
@@ -189,6 +248,7 @@ class _Map(NamedTuple):
     name: str
     colours: Array
     labels: Array
+    is_exact: bool
 
     def weights(self, wanted: Sequence[int | None]) -> Array:
         """1 where a position has the colour with each number that is `wanted`, None being none: len(wanted) × h × w."""
@@ -198,56 +258,119 @@ class _Map(NamedTuple):
                 channel[self.labels == number] = 1
         return weights
 
-    def find(self, colour: Array) -> int | None:
-        """The number of the colour that is nearest to `colour`, or None where none is within the tolerance."""
-        distances = _distances(self.colours, colour)
-        return int(distances.argmin()) if distances.min() <= TOLERANCE**2 else None
+    def find(self, other: _Map) -> list[int | None]:
+        """For each colour of another map the number of the same colour here, or None.
+
+        The same is the equal one if both maps are exact, otherwise the nearest within the tolerance; none is that of
+        two.
+        """
+        most = 0 if self.is_exact and other.is_exact else TOLERANCE**2
+        distances = np.stack([_distances(self.colours, colour) for colour in other.colours])
+        found: list[int | None] = [None] * len(other.colours)
+        for place in np.argsort(distances, axis=None, kind="stable"):
+            wanted, number = divmod(int(place), len(self.colours))
+            if distances[wanted, number] <= most and found[wanted] is None and number not in found:
+                found[wanted] = number
+        return found
 
 
-def _read_map(source: Source, otherwise: str, size: Size) -> _Map:
+LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF", "HEIF")
+"""Pillow's names of the formats that change colours. A lossless WebP is exact all the same, if its colours are."""
+
+
+def _read_map(source: Source, otherwise: str, size: Size, note: Callable[[str], Any]) -> _Map:
     """The map in `source` at `size`; `otherwise` is what a PIL image is called in an error."""
-    name, picture = _name(source, otherwise), open_picture(source)
-    _check_shape(name, picture.size, size)
+    name, picture = _name(source, otherwise), open_picture(source).flattened()
+    check_shape(name, picture.size, size, "its picture", "paint it over a copy of the picture")
     pixels = np.asarray(picture.image)
-    flat = _is_flat(pixels)
-    colours, pure = _find_colours(pixels, flat)
-    if len(colours) > MOST_COLOURS or pure < PURE_SHARE:
+    codes = _codes(pixels)
+    exact = _exact(pixels, codes)
+    colours, labels = exact or _tolerant(name, pixels, codes, picture.format in LOSSY, note)
+    labels = _sampled(labels, size)
+    seen = np.unique(labels)  # a tiny region may not outlive the scaling
+    numbers = np.zeros(len(colours), np.int16)
+    numbers[seen] = np.arange(len(seen))
+    return _Map(name, colours[seen], numbers[labels], exact is not None)
+
+
+def _tolerant(
+    name: str, pixels: Array, codes: Array, is_lossy: bool, note: Callable[[str], Any]
+) -> tuple[Array, Array]:
+    """The colours of a map with soft edges or lossy compression, and the number of its own for each pixel.
+
+    What was made of it goes to `note`, in a line. Raises InputError for a photograph.
+    """
+    flat = _is_flat(pixels, FLAT)
+    found = _find_colours(codes, flat, is_lossy)
+    colours, merged = found.colours, found.merged
+    if not 0 < len(colours) <= MOST_COLOURS or found.pure < PURE_SHARE:
         raise InputError(
             f"{name}: probably a photograph and no map of regions; paint each region in one flat colour,"
-            f" {MOST_COLOURS} colours at most"
+            f" {MOST_COLOURS} colours at most, or {MOST_EXACT_COLOURS} in a PNG without soft edges"
         )
-    labels = _sampled(_label(pixels, flat, colours), size)
-    seen = np.unique(labels)  # a tiny region may not outlive the scaling
-    numbers = np.zeros(len(colours), np.int8)
-    numbers[seen] = np.arange(len(seen))
-    return _Map(name, colours[seen], numbers[labels])
+    labels = _label(pixels, flat, colours)
+    shares = np.bincount(labels.ravel(), minlength=len(colours)) / labels.size
+    others = 1 - np.isin(codes, _codes(colours)).mean()
+    number = f"{len(colours)} region{'s' * (len(colours) > 1)}"
+    regions = ", ".join(f"{_hex(colour)} {share:.1%}" for colour, share in zip(colours, shares))
+    pairs = "".join(f"; {_hex(one)} is merged into {_hex(other)}" for one, other in merged[:_NAMED])
+    pairs += f"; and {len(merged) - _NAMED} more" if len(merged) > _NAMED else ""
+    note(
+        f"{name}: {number} ({regions}); the {others:.1%} of its pixels with other"
+        f" colours, of soft edges or lossy compression, are in the nearest region{pairs}"
+    )
+    return colours, labels
+
+
+_NAMED = 5
+"""How many merged colours are named."""
+
+
+def _hex(colour: Sequence[int] | Array) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
 def read_regions(
-    content_map: Source, style_maps: Sequence[Source], content_size: Size, style_sizes: Sequence[Size]
+    content_map: Source,
+    style_maps: Sequence[Source],
+    content_size: Size,
+    style_sizes: Sequence[Size],
+    note: Callable[[str], Any] = lambda line: None,
 ) -> Regions:
     """The Regions that label maps show: files or PIL images, each for a picture of a size (height, width).
 
-    A region is what has one colour in the content's map; it is drawn from where a style's map has that colour, up to
-    TOLERANCE. Maps are read as `open_picture` reads pictures, of any mode and format. Edges blurred over up to four
-    pixels and the noise of a JPEG are overlooked: a colour counts where it lies flat over a thousandth of the map, or 25
-    pixels, at least, and every pixel is given to one that counts. Lines are seen where they are three pixels wide, in a
-    JPEG five. The commonest colour comes first. A map of another size is scaled, its labels and not its colours.
+    A region is what has one colour in the content's map; it is drawn from where a style's map has that colour. Maps are
+    read as `open_picture` reads pictures, of any mode and format, on white where they are transparent. The commonest
+    colour comes first. A map of another size is scaled, its labels and not its colours.
 
-    Raises InputError for a map with more than 16 colours, one whose proportions are not its picture's by more than five
-    per cent, a colour that no style's map has, and another number of maps than of styles.
+    A map with up to 256 colours, all of them flat somewhere, is exact: each colour is a region, and equal colours are
+    the same. In any other map soft edges up to four pixels wide and lossy compression are overlooked, and `note`
+    receives a line that says which regions were found and which colours merged: a colour counts if it lies flat over a
+    thousandth of the map, or 25 pixels, at least; colours no farther apart than TOLERANCE are the same, unless each has
+    squares of its own as frequent as that; every other pixel is in the region nearest to it. Lines are seen where they
+    are three pixels wide, in a JPEG five.
+
+    Raises InputError for a map that is not exact with more than 16 colours, one whose proportions are not its picture's
+    by more than five per cent, a colour that no style's map has, another number of maps than of styles, and regions
+    that take more memory than there is.
     """
     if len(style_maps) != len(style_sizes):
         raise InputError(f"{len(style_maps)} style maps for {len(style_sizes)} style pictures; give each its map")
-    content = _read_map(content_map, "the content's map", content_size)
+    content = _read_map(content_map, "the content's map", content_size, note)
     numbered = zip(range(1, len(style_maps) + 1), style_maps, style_sizes)
-    styles = [_read_map(source, f"the map of style {number}", size) for number, source, size in numbered]
-    found = [[style.find(colour) for colour in content.colours] for style in styles]
+    styles = [_read_map(source, f"the map of style {number}", size, note) for number, source, size in numbered]
+    found = [style.find(content) for style in styles]
     for colour, *numbers in zip(content.colours, *found):
         if all(number is None for number in numbers):
-            shown = "#{:02x}{:02x}{:02x}".format(*colour)
-            names = " or ".join(style.name for style in styles)
-            raise InputError(f"{content.name}: no style has a region of its colour {shown}; paint it into {names}")
+            raise InputError(
+                f"{content.name}: no style has a region of its colour {_hex(colour)}; {_advice(colour, styles)}"
+            )
+    needed = 4 * len(content.colours) * sum(each.labels.size for each in (content, *styles))
+    if needed > available_memory() / 2:
+        raise InputError(
+            f"{content.name}: {len(content.colours)} regions take {needed / 1e9:.1f} GB; scale the pictures down,"
+            " or use fewer"
+        )
     return Regions(
         [(int(red), int(green), int(blue)) for red, green, blue in content.colours],
         content.weights(range(len(content.colours))),
@@ -255,20 +378,38 @@ def read_regions(
     )
 
 
+def _advice(colour: Array, styles: Sequence[_Map]) -> str:
+    """What to do where no style's map has a colour."""
+    advice = f"paint it into {' or '.join(style.name for style in styles)}"
+    for style in styles:
+        distances = _distances(style.colours, colour)
+        if distances.min() <= TOLERANCE**2:
+            return f"{advice}; {_hex(style.colours[distances.argmin()])} in {style.name} is near, but not the same"
+    return advice
+
+
 # -- masks ------------------------------------------------------------------------------------------------------------
 
 
-def read_mask(source: Source, size: Size) -> Array:
+def read_mask(source: Source, size: Size, note: Callable[[str], Any] = lambda line: None) -> Array:
     """A mask from a file or a PIL image: float32, h × w at `size` (height, width), white 1, black 0, greys between.
 
-    It is read as `open_picture` reads pictures, transparency white, colours by their luma, and scaled with antialiasing.
-    Raises InputError where its proportions are not those of `size` by more than five per cent, and where it is black
-    everywhere.
+    It is read as `open_picture` reads pictures, colours by their luma, and scaled with antialiasing. Of a mask with an
+    alpha channel that varies, that is the mask if what is visible is all of one colour, as in a drawing on a
+    transparent layer; otherwise transparent pixels are black. `note` receives a line if the mask is the same
+    everywhere. Raises InputError if its proportions are not those of `size` by more than five per cent, and if it is
+    black everywhere.
     """
     name, picture = _name(source, "the mask"), open_picture(source)
-    _check_shape(name, picture.size, size)
-    grey = picture.image.convert("L").resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    mask = np.asarray(grey, dtype=np.float32) / 255
+    check_shape(name, picture.size, size, "its picture", "paint it over a copy of the picture")
+    grey = np.asarray(picture.image.convert("L"), np.float32) / 255
+    if picture.visible is not None and np.ptp(picture.visible) > LEAST_WEIGHT:
+        drawn = grey[picture.visible > 0.5]
+        is_drawing = not drawn.size or np.ptp(drawn) < LEAST_CONTRAST
+        grey = picture.visible if is_drawing else picture.visible * grey
+    mask = np.asarray(Image.fromarray(grey).resize((size[1], size[0]), Image.Resampling.BILINEAR)).clip(0, 1)
     if mask.max() < LEAST_WEIGHT:
         raise InputError(f"{name}: black everywhere, so nothing is to be stylised; paint in white what is")
+    if np.ptp(grey) < LEAST_WEIGHT:
+        note(f"{name}: the same everywhere ({grey.mean():.0%} white), so no part of the picture differs from another")
     return mask

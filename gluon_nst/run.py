@@ -15,7 +15,7 @@ from gluon_nst.canvas import Canvas, canvas, resized, sees
 from gluon_nst.colours import blended, with_luminance_of
 from gluon_nst.encoding import Encoding, check_bits
 from gluon_nst.errors import InputError
-from gluon_nst.images import Picture, open_picture
+from gluon_nst.images import Picture, check_shape, is_stretched, open_picture
 from gluon_nst.inputs import Open, StylePicture, open_styles, told, with_regions
 from gluon_nst.job import Job
 from gluon_nst.layers import NAMES, smallest_side
@@ -24,7 +24,7 @@ from gluon_nst.memory import Inputs, Plan, allowed_memory, check_memory, plan, s
 from gluon_nst.observer import Observer
 from gluon_nst.pixels import RESIZES, postprocess, preprocess, to_pixels
 from gluon_nst.provenance import Provenance, key, provenance
-from gluon_nst.recipes import Recipe, Stage, fit, follow_optimizer, read, style_shape
+from gluon_nst.recipes import INITS, Recipe, Stage, fit, follow_optimizer, read, style_shape
 from gluon_nst.regions import read_mask
 from gluon_nst.vgg import truncated_vgg19
 
@@ -102,8 +102,12 @@ class Run:
         return plan(*wanted, self.allowed_memory) or smallest_plan(*wanted)
 
     def check_seen(self) -> None:
-        """Raise InputError where the mask and the regions leave nothing in a stage that its deepest style layer sees."""
-        if not self.recipe.style_layers or (self.mask is None and self.regions is None):
+        """Raise InputError if in a stage the deepest style layer sees nothing.
+
+        The mask, the regions and the styles' transparency may leave too little.
+        """
+        restricted = [self.mask, self.regions, *(style.regions for style in self.styles)]
+        if not self.recipe.style_layers or all(each is None for each in restricted):
             return
         regions = 1 if self.regions is None else len(self.regions)
         layer = max(self.recipe.style_layers)  # those below see as much, or more
@@ -111,20 +115,20 @@ class Run:
             if not any(self._is_drawn(number, stage, layer) for number in range(regions)):
                 height, width = stage.shape
                 raise InputError(
-                    f"size {height}x{width}: {NAMES[layer]} sees nothing of what the mask and the regions leave;"
-                    " make them larger, or the size"
+                    f"size {height}x{width}: {NAMES[layer]} sees nothing of what the mask and the regions leave, or of"
+                    " what of the styles is not transparent; make that larger, or the size"
                 )
 
     def _is_drawn(self, number: int, stage: Stage, layer: int) -> bool:
         """Whether a layer sees the region of this `number`, from 0, in the content and in a style."""
         where = np.ones(stage.shape, np.float32) if self.mask is None else resized(self.mask, stage.shape)
-        if self.regions is None:
-            return sees(layer, where, self.canvas(stage))
-        if not sees(layer, where * resized(self.regions[number], stage.shape), self.canvas(stage)):
+        if self.regions is not None:
+            where = where * resized(self.regions[number], stage.shape)
+        if not sees(layer, where, self.canvas(stage)):
             return False
         shapes = [(style.regions, self.style_shape(style, stage)) for style in self.styles]
         return any(
-            regions is not None and sees(layer, resized(regions[number], shape), canvas(shape, 0))
+            regions is None or sees(layer, resized(regions[number], shape), canvas(shape, 0))
             for regions, shape in shapes
         )
 
@@ -217,6 +221,17 @@ def fitted(recipe: Recipe, size: tuple[int, int], device: Any) -> Recipe:
     return dataclasses.replace(recipe, precision=choose_precision(recipe.precision, device))
 
 
+def _check_start(init: str, start: Picture | None, content: Picture, observer: Observer) -> None:
+    """Refuse a picture to start from that would be stretched to the content's shape; say so of the style picture."""
+    if init == "style" and start and is_stretched(start.size, content.size):
+        sizes = ["{} x {}".format(*picture.size) for picture in (start, content)]
+        observer.note(
+            f"--init style: the style picture, {sizes[0]}, is stretched to the shape of the content picture, {sizes[1]}"
+        )
+    elif init not in INITS and start:
+        check_shape(f"--init {init}", start.size, content.size, "the content picture", "crop it to that shape")
+
+
 def prepare(
     job: Job, observer: Observer | None = None, open: Open = open_picture, trunk: trunks.Trunk | None = None
 ) -> Run:
@@ -227,14 +242,16 @@ def prepare(
     """
     check_bits(job.bits)
     observer = observer or Observer()
-    recipe, content = read(job.recipe), open(job.content)
-    styles = open_styles(job, content, recipe, open)
+    recipe, original = read(job.recipe), open(job.content)
+    content = original.flattened() if job.flatten else original
+    styles = open_styles(job, content, recipe, open, observer.note)
     own = {"content": content, "style": styles[0].picture, "noise": None}
     start = own[recipe.init] if recipe.init in own else open(recipe.init)
+    _check_start(recipe.init, start, content, observer)
     device = choose_device(job.device)
     recipe = fitted(recipe, content.size, device)
-    mask = None if job.mask is None else read_mask(job.mask, content.size)
-    regions, styles = with_regions(job, content, styles)
+    mask = None if job.mask is None else read_mask(job.mask, content.size, observer.note)
+    regions, styles = with_regions(job, content, styles, observer.note)
     check_memory(recipe, _inputs(recipe, content, styles, start, mask, regions), device, job.memory)
     trunk = trunk or trunks.find(job.weights, preferred=recipe.trunk, notify=observer.note, progress=observer.download)
     if recipe.activation_scale == "caffe" and not trunk.record["scales"]:
@@ -242,12 +259,11 @@ def prepare(
             f"weights {trunk.source}: not of Caffe's scale, for which the recipe's weights of the losses were chosen"
         )
     found = {"source": trunk.source, "sha256": trunk.sha256}
-    said = told(job, recipe, {"content": content, "init": start}, styles, open)
+    said = told(job, recipe, {"content": original, "init": start}, styles, open)
     made = provenance(recipe, said, found, job.seed, device)
     if job.keep_profile and not content.profile:
         observer.note("--keep-profile: the content picture has no profile for RGB of its own; sRGB it is")
     encoding = Encoding(job.bits, job.quality, job.dpi, content.profile if job.keep_profile else None)
-    content = content._replace(alpha=None) if job.flatten else content
     run = Run(recipe, content, styles, start, mask, regions, job.seed, trunk, device, job.memory, made, encoding)
     run.check_seen()
     if job.memory is not None and any(run.plan(stage).windowed for stage in recipe.stages):

@@ -1,4 +1,4 @@
-"""A film in the style of a picture, frame by frame, with its sound; FOLDER keeps the frames, and finished frames are not repeated.
+"""A film in the style of a picture, frame by frame, with its sound. FOLDER keeps the frames; none is painted twice.
 python scripts/film.py FILM STYLE FOLDER OUT.mp4
 """
 
@@ -30,7 +30,7 @@ def main(film, style, folder, out, **options):
     writer = ffmpeg.write_frames(str(out), size, fps=about["fps"], macro_block_size=2, audio_path=sound or None)
     writer.send(None)
     for outcome in outcomes:
-        writer.send(images.open_picture(outcome.path).image.tobytes())
+        writer.send(images.open_picture(outcome.path).flattened().image.tobytes())
     writer.close()
     print(f"{out}: {len(outcomes)} frames")
 

@@ -14,10 +14,10 @@ def main(content, styles, folder, columns=5, workers=None, **options):
         if jobs.left:
             with cluster.Crew(workers=workers) as crew:
                 list(jobs.run(crew))
-        cells = [figures.Cell(images.open_picture(content).image, "content")]
+        cells = [figures.Cell(images.open_picture(content).flattened().image, "content")]
         for entry in entries:
             outcome = jobs.outcomes[entry.name]
-            picture = images.open_picture(outcome.path).image if outcome.path else None
+            picture = images.open_picture(outcome.path).flattened().image if outcome.path else None
             cells.append(figures.Cell(picture, entry.name, "" if picture else outcome.note))
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     sheet = jobs.folder.path / "sheet.png"

@@ -4,12 +4,15 @@ import collections
 import csv
 import shutil
 import types
+from pathlib import Path
 
 import gluon_nst as nst
 from gluon_nst import batch
 from gluon_nst.batch.folder import Folder
 from gluon_nst.batch.parcels import pack
 from gluon_nst.checkpoint import Checkpoint
+from gluon_nst.files import file_name
+from gluon_nst.inputs import style_files
 from gluon_nst.loop import carry_out, never
 from gluon_nst.run import prepare
 
@@ -115,7 +118,7 @@ def test_a_job_that_can_not_be_one_says_why_and_the_others_are_there(listed, sai
         ("jobs.csv", "content,style", "no jobs are in there"),
         ("jobs.csv", "", "no jobs are in there"),
         ("jobs.csv", "content,tone\na,b", "tone: unknown column"),
-        ("jobs.csv", "content;style\na;b", "its columns are apart by semicolons"),
+        ("jobs.csv", "content,style,\na,b,c", "a column with no name has values"),
         ("jobs.csv", 'content,style\n"a,b', "a quote in it is not closed"),
         ("jobs.csv", "content,style,tv-weight,tv_weight\na,b,1,2", "tv-weight: two columns of this name"),
     ],
@@ -126,6 +129,27 @@ def test_a_list_that_can_not_be_read_is_refused(listed, name, text, error):
     assert error in str(raised.value)
     with pytest.raises(nst.InputError, match="no such file"):
         batch.read("nowhere.toml")
+
+
+@pytest.mark.parametrize("text", [
+    "content,style,seed,,\ncontents/c0.png,styles/s0.png,3,,\n,,,,\n",
+    "content;style;seed\ncontents/c0.png;styles/s0.png;3\n",
+    "content\tstyle\tseed\ncontents/c0.png\tstyles/s0.png\t3\n",
+    "sep=;\r\ncontent;style;seed\r\ncontents/c0.png;styles/s0.png;3\r\n",
+    "sep=|\ncontent|style|seed\ncontents/c0.png|styles/s0.png|3\n",
+    "content,,style,seed\ncontents/c0.png,,styles/s0.png,3\n",
+])  # fmt: skip
+def test_a_list_is_read_as_spreadsheets_write_it(listed, pictures, text):
+    (entry,) = listed(text, "jobs.csv")
+    assert entry.error == "" and entry.job.seed == 3 and entry.name == "c0-s0"
+    assert (entry.job.content, entry.job.style[0].picture) == (
+        str(pictures / "contents/c0.png"), str(pictures / "styles/s0.png"),
+    )  # fmt: skip
+
+
+def test_several_styles_of_a_list_with_semicolons_are_quoted(listed):
+    (entry,) = listed('content;style\ncontents/c0.png;"styles/s0.png;styles/s1.png"\n', "jobs.csv")
+    assert entry.error == "" and len(entry.job.style) == 2
 
 
 def test_a_row_with_too_many_cells_is_a_job_that_can_not_be_one(listed):
@@ -152,6 +176,69 @@ def test_pictures_whose_names_differ_in_their_endings_alone_are_called_by_those_
     Image.open(pictures / "contents/c0.png").save(pictures / "contents/c0.jpg")
     names = [entry.name for entry in batch.pairs(pictures / "contents", pictures / "styles/s0.png")]
     assert names == ["c0.jpg-s0.png", "c0.png-s0.png", "c1-s0"]
+
+
+@pytest.fixture
+def frames(tmp_path):
+    """A folder of frames as people number them."""
+    (tmp_path / "frames").mkdir()
+    for number in (1, 2, 10, 11):
+        Image.fromarray(paint(40, 60, seed=number)).save(tmp_path / "frames" / f"frame{number}.png")
+    return tmp_path / "frames"
+
+
+def test_frames_come_in_the_order_of_their_numbers(frames, pictures):
+    entries = batch.sequence(frames, pictures / "styles/s0.png")
+    assert [entry.name for entry in entries] == ["frame1", "frame2", "frame10", "frame11"]
+    assert [entry.after for entry in entries] == [None, "frame1", "frame2", "frame10"]
+    assert [entry.name for entry in batch.pairs(pictures / "contents/c0.png", frames)][1:3] == [
+        "c0-frame2",
+        "c0-frame10",
+    ]
+    assert [Path(file).stem for file in style_files(frames)] == ["frame1", "frame2", "frame10", "frame11"]
+
+
+@pytest.mark.parametrize("names", [
+    ("कि", "की"),  # which differ in a combining mark
+    ("é", "e\u0301"),  # the same letter, composed and not
+    ("a b", "a_b"),
+    ("STRASSE", "straße"),
+])  # fmt: skip
+def test_each_picture_has_a_file_of_its_own_whatever_its_name(frames, pictures, names):
+    for path in frames.iterdir():
+        path.unlink()
+    for number, name in enumerate(names):
+        Image.fromarray(paint(40, 60, seed=number)).save(frames / f"{name}.png")
+    for entries in (
+        batch.pairs(frames, pictures / "styles/s0.png"),
+        batch.sequence(frames, pictures / "styles/s0.png"),
+    ):
+        assert [entry.error for entry in entries] == ["", ""]
+        assert len({entry.file_name.casefold() for entry in entries}) == 2
+        assert entries[1].after in (None, entries[0].name)
+    assert file_name("कि") != file_name("की") and file_name("é") == file_name("e\u0301") == "é"
+
+
+def test_what_is_left_out_of_a_folder_is_reported_with_the_reason(pictures, monkeypatch):
+    monkeypatch.setattr("gluon_nst.inputs.register_heif", lambda: None)
+    endings = {each: name for each, name in Image.registered_extensions().items() if name != "HEIF"}
+    monkeypatch.setattr(Image, "registered_extensions", lambda: endings)
+    for name in ("photo.HEIC", "raw.CR2", "notes.txt", ".hidden"):
+        (pictures / "contents" / name).write_bytes(b"")
+    (pictures / "contents" / "more").mkdir()
+    said = []
+    assert len(batch.pairs(pictures / "contents", pictures / "styles/s0.png", said.append)) == 2
+    assert said == [
+        f"{pictures / 'contents'}: left out: more (a folder), notes.txt (not a picture), photo.HEIC"
+        " (install gluon-nst[heif]), raw.CR2 (raw: convert it to JPEG or TIFF)"
+    ]
+    for name in ("c0.png", "c1.png"):
+        (pictures / "contents" / name).unlink()
+    with pytest.raises(nst.InputError, match=r"no pictures in this folder \(more \(a folder\), notes.txt"):
+        batch.pairs(pictures / "contents", pictures / "styles/s0.png")
+    with pytest.warns(UserWarning, match="left out: notes.txt"):
+        (pictures / "styles" / "notes.txt").write_bytes(b"")
+        batch.pairs(pictures / "styles/s0.png", pictures / "styles")
 
 
 def test_folders_are_paired_each_with_each(pictures):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import pyvips
 import tifffile
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, JpegImagePlugin
 
 from commands import assert_one_line, ended, failing, made
 from painting import paint
@@ -168,6 +168,14 @@ def test_the_same_picture_has_the_same_bytes(tmp_path, name):
         write_image(Image.fromarray(paint(40, 60)), tmp_path / name, RECORD)
         written.append((tmp_path / name).read_bytes())
     assert written[0] == written[1]
+
+
+@pytest.mark.parametrize("quality, halved", [(89, True), (90, False), (100, False)])
+def test_a_good_jpeg_keeps_the_resolution_of_its_colours(tmp_path, quality, halved):
+    stripes = Image.fromarray(np.array([[255, 0, 0], [0, 0, 255]], np.uint8)[np.indices((32, 32)).sum(0) % 2])
+    encoding.write_image(stripes, tmp_path / "out.jpg", encoding=encoding.Encoding(quality=quality))
+    with Image.open(tmp_path / "out.jpg") as picture:
+        assert (JpegImagePlugin.get_sampling(picture) == 2) is halved
 
 
 def test_quality_makes_smaller_files(tmp_path):

@@ -67,6 +67,20 @@ def test_a_frame_starts_from_the_result_before_it_and_where_there_is_none_in_its
     assert np.abs(edge.mean((0, 1)) - np.asarray(result).mean((0, 1))).max() < 40
 
 
+def test_a_frame_starts_without_the_colours_that_transparent_frames_hide():
+    """The result's visible colours alone count where something was uncovered."""
+    starts = []
+    for hidden in (0, 255):
+        frame, result = (
+            np.full((HEIGHT, WIDTH, 4), (*colour, 255), np.uint8) for colour in ((90, 90, 90), (180, 40, 40))
+        )
+        for pixels in (frame, result):
+            pixels[:, : WIDTH // 2] = (hidden, hidden, hidden, 0)
+        before, now, made = map(Image.fromarray, (frame, frame, result))
+        starts.append(np.asarray(frames.start(before, now, made, (HEIGHT, WIDTH)), int))
+    assert np.array_equal(*starts) and np.abs(starts[0] - (180, 40, 40)).max() <= 2
+
+
 def test_the_frames_of_a_film_are_of_one_size(tmp_path):
     one, two = Image.new("RGB", (40, 30)), Image.new("RGB", (41, 30))
     with pytest.raises(nst.InputError, match="the frames are 30 x 40 and 30 x 41; a film's are all of one size"):

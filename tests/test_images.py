@@ -9,6 +9,7 @@ from gluon_nst.pixels import shown_range, standardisation, to_picture
 import mxnet as mx
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageCms
 
 from painting import paint
@@ -33,13 +34,42 @@ def test_a_picture_is_height_by_width_by_rgb_in_8_bits(tmp_path):
     assert picture.dtype == np.uint8 and np.array_equal(picture.asnumpy(), pixels)
 
 
-@pytest.mark.parametrize("orientation, turned", [(3, 2), (6, -1), (8, 1)])
-def test_exif_orientation_is_applied(tmp_path, orientation, turned):
-    pixels = paint(20, 30)
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    path = save(tmp_path, Image.fromarray(pixels), exif=exif)
-    assert np.array_equal(read(path), np.rot90(pixels, turned))
+@pytest.fixture(scope="module")
+def heif():
+    pytest.importorskip("pillow_heif")
+    images.register_heif()
+
+
+TURNS = {1: 0, 2: None, 3: 2, 4: None, 5: None, 6: -1, 7: None, 8: 1}
+"""By EXIF orientation the turns by 90° that show the picture upright; None where it is mirrored as well."""
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".tif", ".webp", ".avif"])
+def test_exif_orientation_is_applied_to_the_picture_and_to_its_size(tmp_path, ending):
+    if ending not in Image.registered_extensions():
+        pytest.skip("no encoder for this format is installed")
+    pixels = np.zeros((32, 48, 3), np.uint8)  # a light corner, and blocks that survive compression
+    pixels[:16, :16], pixels[16:, 32:] = 250, (250, 0, 0)
+    upright = {}
+    for orientation, turns in TURNS.items():
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = save(tmp_path, Image.fromarray(pixels), f"{orientation}{ending}", exif=exif, quality=95)
+        found = upright[orientation] = read(path)
+        assert images.picture_size(path) == found.shape[:2] == ((48, 32) if orientation >= 5 else (32, 48))
+        with Image.open(path) as picture:
+            assert images.picture_size(picture) == found.shape[:2]
+            assert np.array_equal(images.open_picture(picture).image, found)
+        if turns is not None:
+            assert np.abs(found - np.rot90(pixels, turns)).mean() < 8
+    mirrored = {
+        2: np.fliplr(pixels),
+        4: np.flipud(pixels),
+        5: pixels.swapaxes(0, 1),
+        7: np.rot90(pixels, 2).swapaxes(0, 1),
+    }
+    for orientation, expected in mirrored.items():
+        assert np.abs(upright[orientation] - expected).mean() < 8
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
@@ -79,6 +109,93 @@ def test_a_transparent_colour_of_a_greyscale_picture_becomes_white(tmp_path):
     picture.paste(7, (0, 0, 10, 20))
     pixels = read(save(tmp_path, picture, transparency=7))
     assert pixels[0, 0].tolist() == [255] * 3 and pixels[0, 15].tolist() == [50] * 3
+
+
+def png(depth, kind, row, *chunks):
+    """The bytes of a PNG of 16 rows alike, of a colour type, with chunks before its pixels."""
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", 16, 16, depth, kind, 0, 0, 0)), *chunks]
+    parts += [(b"IDAT", zlib.compress((b"\0" + row) * 16)), (b"IEND", b"")]
+    framed = (struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in parts)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+@pytest.mark.parametrize("depth, kind, row, transparent", [
+    (1, 0, b"\x0f" * 2, 1), (2, 0, b"\x05" * 4, 1), (4, 0, b"\x07" * 8, 7), (8, 0, b"\0\7" * 8, 7), (16, 0, b"\0\0\1\7" * 8, 0x107),
+    (16, 2, (b"\0" * 6 + struct.pack(">HHH", 300, 400, 500)) * 8, (300, 400, 500)),
+])  # fmt: skip
+def test_the_transparent_colour_of_a_png_is_found_at_any_depth(tmp_path, depth, kind, row, transparent):
+    values = struct.pack(">HHH", *transparent) if kind == 2 else struct.pack(">H", transparent)
+    (tmp_path / "clear.png").write_bytes(png(depth, kind, row, (b"tRNS", values)))
+    alpha = np.asarray(images.open_picture(tmp_path / "clear.png").alpha)
+    assert (alpha == 0).mean() == 0.5 and (alpha == 255).mean() == 0.5
+
+
+@pytest.mark.parametrize("gamma, chunks, expected", [
+    (100000, (), 186),  # linear light
+    (45455, (), 128),  # sRGB's own, and any other within 5 %
+    (44000, (), 128),
+    (55556, (), 145),  # old Macintoshes
+    (100000, ((b"sRGB", b"\0"),), 128),  # which counts before it
+])  # fmt: skip
+def test_the_gamma_of_a_png_without_a_profile_is_applied(tmp_path, gamma, chunks, expected):
+    (tmp_path / "gamma.png").write_bytes(png(8, 2, bytes([128] * 48), (b"gAMA", struct.pack(">I", gamma)), *chunks))
+    assert read(tmp_path / "gamma.png")[0, 0, 0] == pytest.approx(expected, abs=1.5)
+
+
+@pytest.mark.parametrize("kind", [
+    "uint8-minisblack", "uint8-miniswhite", "uint8-separate", "uint16-minisblack", "uint16-miniswhite", "uint16-separate",
+    "uint32-minisblack", "uint32-rgb", "uint16-rgb", "uint8-assocalpha", "uint16-assocalpha", "uint16-unassalpha", "uint16-grey-alpha",
+    "uint8-grey-assocalpha",
+])  # fmt: skip
+def test_a_tiff_of_any_layout_has_the_values_that_it_shows(tmp_path, kind):
+    pytest.importorskip("pyvips")
+    dtype, _, layout = kind.partition("-")
+    largest = np.iinfo(dtype).max
+    shown = np.linspace(0, 1, 20 * 30).reshape(20, 30)
+    if "grey" not in layout and "minis" not in layout:
+        shown = np.stack([shown, shown[::-1], 1 - shown], axis=-1)
+    values, options = shown, {"photometric": "rgb" if shown.ndim == 3 else "minisblack"}
+    if "alpha" in layout:
+        alpha = np.where(np.arange(30) < 10, 0.5, 1.0)[None, :, None].repeat(20, axis=0)
+        colours = shown.reshape((20, 30, -1))
+        values = np.concatenate([colours * alpha if "assoc" in layout else colours, alpha], axis=-1)
+        options.update(planarconfig="contig", extrasamples=["assocalpha" if "assoc" in layout else "unassalpha"])
+    elif layout == "separate":
+        values, options["planarconfig"] = np.moveaxis(shown, -1, 0), "separate"
+    elif layout == "miniswhite":
+        values, options["photometric"] = 1 - shown, "miniswhite"
+    tifffile.imwrite(tmp_path / "picture.tif", np.rint(values * largest).astype(dtype), **options)
+    found = images.open_picture(tmp_path / "picture.tif")
+    expected = shown if shown.ndim == 3 else shown[..., None].repeat(3, axis=-1)
+    assert np.abs(np.asarray(found.image) - expected * 255).max() <= 3
+    if "alpha" in layout:
+        assert np.abs(np.asarray(found.alpha) - alpha[..., 0] * 255).max() <= 1
+    assert images.picture_size(tmp_path / "picture.tif") == (20, 30)
+
+
+@pytest.mark.parametrize("dtype, samples, said", [
+    ("int16", 1, "1 signed 16-bit sample"), ("int8", 3, "3 signed 8-bit samples"), ("float32", 3, "3 floating-point 32-bit samples"),
+    ("float64", 1, "1 floating-point 64-bit sample"), ("uint32", 4, "4 unsigned 32-bit samples"),
+])  # fmt: skip
+def test_a_tiff_whose_values_have_no_one_meaning_is_refused_with_the_reason(tmp_path, dtype, samples, said):
+    values = np.ones((20, 30, samples)[: 2 + (samples > 1)], dtype)
+    tifffile.imwrite(tmp_path / "odd.tif", values, photometric="rgb" if samples > 1 else "minisblack")
+    with pytest.raises(nst.InputError, match=f"odd.tif: a TIFF of {said} is not supported; convert it to 8 or 16 bits"):
+        images.open_picture(tmp_path / "odd.tif")
+
+
+def test_a_format_that_takes_a_package_names_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    tifffile.imwrite(tmp_path / "deep.tif", np.ones((20, 30), np.uint32), photometric="minisblack")
+    (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0" + bytes(100))
+    for name, extra in (("deep.tif", "print"), ("photo.heic", "heif")):
+        with pytest.raises(nst.InputError, match=rf"{name}: .* install gluon-nst\[{extra}\], or convert it to"):
+            images.open_picture(tmp_path / name)
+
+
+def test_a_telephones_picture_is_read(tmp_path, heif):
+    pixels = np.full((32, 48, 3), (200, 60, 20), np.uint8)
+    assert np.abs(read(save(tmp_path, Image.fromarray(pixels), "photo.heic", quality=95)) - pixels).max() <= 6
 
 
 @pytest.mark.parametrize("name", ["cmyk.jpg", "cmyk.tif"])

@@ -85,6 +85,73 @@ def test_a_region_of_a_style_is_where_its_map_has_the_contents_colour():
     assert found.styles[1][1].max() == 0
 
 
+CLOSE = {
+    "black and next to it": [(0, 0, 0), (1, 1, 1)],
+    "class numbers": [(7, 7, 7), (26, 26, 26), (8, 8, 8)],
+    "a published palette": [(120, 120, 120), (140, 140, 140), (120, 120, 80)],
+}
+
+
+@pytest.mark.parametrize("kind", CLOSE)
+@pytest.mark.parametrize("soft", [False, True])
+def test_colours_that_are_near_are_regions_of_their_own(kind, soft):
+    """In an exact map, and in one with an antialiased edge elsewhere."""
+    pixels = np.repeat(np.array(CLOSE[kind], np.uint8)[None], 60, axis=1).repeat(120, axis=0)
+    size = pixels.shape[:2]
+    picture, notes = Image.fromarray(pixels), []
+    if soft:
+        disc = painted([(WHITE, (20, 30, 50, 60))], BLACK, size).convert("L")
+        picture.paste(RED, mask=disc)
+    found = regions.read_regions(picture, [picture], size, [size], notes.append)
+    assert set(found.colours) == set(CLOSE[kind]) | ({RED} if soft else set())
+    for colour, weights, style in zip(found.colours, found.content, found.styles[0]):
+        assert np.array_equal(weights, style) and weights[(np.asarray(picture) == colour).all(axis=2)].min() == 1
+    assert len(notes) == 2 * soft
+
+
+def test_near_colours_of_a_jpeg_are_regions_of_their_own_and_it_says_what_it_found(tmp_path):
+    pixels = np.repeat(np.array([(120,) * 3, (140,) * 3], np.uint8)[None], 90, axis=1).repeat(120, axis=0)
+    path, notes = save(tmp_path, Image.fromarray(pixels), "map.jpg", quality=75), []
+    found = regions.read_regions(path, [Image.fromarray(pixels)], SIZE, [SIZE], notes.append)
+    assert near(found.colours, [(120,) * 3, (140,) * 3], within=3)
+    assert np.array_equal(found.styles[0][found.colours.index(min(found.colours))], (pixels == 120).all(axis=2))
+    (note,) = notes
+    assert note.startswith(f"{path}: 2 regions (#") and "nearest region" in note and "merged" not in note
+
+
+def test_colours_that_merge_are_named():
+    picture = painted([(RED, (10, 10, 90, 70)), ((225, 25, 35), (120, 80, 124, 110))])  # too thin to be sure of
+    notes = []
+    assert near(regions.read_regions(picture, [picture], SIZE, [SIZE], notes.append).colours, [WHITE, RED])
+    assert "#e11923 is merged into #e6141e" in notes[0]
+
+
+@pytest.mark.parametrize("kind", ["webp", "jpeg 75"])
+@pytest.mark.parametrize("scale", [1, 3])
+def test_lossy_compression_makes_no_regions_of_greys(tmp_path, kind, scale):
+    size = [scale * each for each in SIZE]
+    shapes = [(BLACK, (10, 10, 90, 90)), (GREY, (80, 30, 170, 110))]
+    grey = painted([(colour, [scale * each for each in box]) for colour, box in shapes], size=size, finer=1)
+    found = read(save(tmp_path, grey, *SAVED[kind][:1], **SAVED[kind][1]), size=size)
+    assert near(found.colours, [WHITE, BLACK, GREY], within=4)
+
+
+def test_equal_colours_of_exact_maps_alone_are_the_same():
+    content, style = (painted([(colour, (10, 10, 90, 70))], finer=1) for colour in (RED, (231, 20, 30)))
+    message = refusal(content, [style], SIZE, [SIZE])
+    assert "region of its colour #e6141e; " in message and message.endswith(
+        "#e7141e in the map of style 1 is near, but not the same"
+    )
+
+
+def test_a_colour_of_a_style_is_that_of_one_region_alone(tmp_path):
+    content = Image.fromarray(
+        np.repeat(np.array([(0,) * 3, (20,) * 3], np.uint8)[None], 90, axis=1).repeat(120, axis=0)
+    )
+    style = save(tmp_path, painted([(WHITE, (10, 10, 90, 70))], BLACK), "map.jpg", quality=90)
+    assert "no style has a region of its colour #141414" in refusal(content, [style], SIZE, [SIZE])
+
+
 def test_of_two_near_colours_each_takes_its_own():
     light, dark = (200, 60, 60), (150, 60, 60)
     content = painted([(dark, (10, 10, 90, 70))], light)
@@ -147,10 +214,13 @@ def test_thin_lines_are_regions(tmp_path, width, options):
     assert found.content[1].sum() == pytest.approx(width * np.hypot(150, 85), rel=0.2)
 
 
-def test_a_speck_is_no_region_but_a_small_region_is():
-    speck, small = (painted([(RED, (50, 50, 50 + side, 50 + side))], finer=1) for side in (3, 10))
-    assert read(speck).colours == [WHITE] and read(speck).content.min() == 1
-    assert read(small).colours == [WHITE, RED]
+@pytest.mark.parametrize("kind", ["png", "jpeg 75"])
+def test_a_speck_is_a_region_of_an_exact_map_alone(tmp_path, kind):
+    for side, colours in ((3, [WHITE, RED] if kind == "png" else [WHITE]), (12, [WHITE, RED])):
+        speck = Image.new("RGB", SIZE[::-1], WHITE)
+        speck.paste(RED, (48, 48, 48 + side, 48 + side))
+        found = read(save(tmp_path, speck, SAVED[kind][0], **SAVED[kind][1]))
+        assert near(found.colours, colours) and (len(colours) > 1 or found.content.min() == 1)
 
 
 def test_some_grain_is_overlooked():
@@ -263,9 +333,28 @@ def board(count):
     return Image.fromarray(np.repeat(np.array(levels, np.uint8)[None], 5, axis=1).repeat(40, axis=0))
 
 
-def test_sixteen_colours_are_a_map_and_seventeen_are_not():
-    assert len(regions.read_regions(board(16), [board(16)], (40, 80), [(40, 80)]).colours) == 16
-    assert "16 colours at most" in refusal(board(17), [board(16)], (40, 85), [(40, 80)])
+def test_a_map_with_soft_edges_has_sixteen_colours_at_most_and_an_exact_one_256():
+    exact = board(27)
+    assert len(regions.read_regions(exact, [exact], (40, 135), [(40, 135)]).colours) == 27
+    for count in (16, 17):
+        soft = board(count).resize((10 * count, 80), Image.BILINEAR)
+        size = (80, 10 * count)
+        if count == 16:
+            assert len(regions.read_regions(soft, [soft], size, [size]).colours) == 16
+        else:
+            assert "16 colours at most, or 256 in a PNG without soft edges" in refusal(soft, [soft], size, [size])
+    grid = np.arange(256, dtype=np.uint8).reshape(16, 16).repeat(4, axis=0).repeat(4, axis=1)
+    assert len(read(Image.fromarray(grid), size=(64, 64)).colours) == 256
+
+
+def test_a_photograph_with_a_palette_is_no_exact_map():
+    photograph = Image.fromarray(paint(*SIZE)).quantize(256)
+    assert "probably a photograph" in refusal(photograph, [painted()], SIZE, [SIZE])
+
+
+def test_more_regions_than_there_is_memory_for_are_refused(monkeypatch):
+    monkeypatch.setattr(regions, "available_memory", lambda: 1e6)
+    assert refusal(board(27), [board(27)], (400, 1350), [(40, 135)]).endswith("scale the pictures down, or use fewer")
 
 
 @pytest.mark.parametrize("count", [0, 2])
@@ -300,11 +389,28 @@ def test_a_mask_may_have_any_mode(tmp_path, mode):
     assert np.abs(mask - expected / 255.0).max() < 0.01
 
 
-def test_a_masks_transparency_is_flattened_on_white():
-    picture = Image.new("RGBA", (40, 30), (0, 0, 0, 255))
-    picture.paste((0, 0, 0, 0), (0, 0, 20, 30))
-    mask = regions.read_mask(picture, (30, 40))
-    assert mask[:, :20].min() == 1 and mask[:, 20:].max() == 0
+@pytest.mark.parametrize("colour", ["white", "black", "red"])
+def test_a_drawing_on_a_transparent_layer_is_a_mask_by_its_transparency(colour):
+    picture, notes = Image.new("RGBA", SIZE[::-1], colour), []
+    picture.putalpha(disc())
+    assert np.array_equal(regions.read_mask(picture, SIZE, notes.append), np.asarray(disc(), np.float32) / 255)
+    assert not notes
+
+
+def test_in_a_mask_of_black_and_white_what_is_transparent_is_black():
+    picture = disc("RGBA")
+    picture.paste((255, 255, 255, 0), (0, 0, 90, 120))
+    mask = regions.read_mask(picture, SIZE)
+    assert mask[:, :90].max() == 0 and np.array_equal(mask[:, 91:], np.asarray(disc(), np.float32)[:, 91:] / 255)
+
+
+@pytest.mark.parametrize("level", [100, 255])
+def test_a_mask_that_is_the_same_everywhere_is_reported(tmp_path, level):
+    path, notes = save(tmp_path, Image.new("L", (180, 120), level), "mask.png"), []
+    assert regions.read_mask(path, SIZE, notes.append).min() == pytest.approx(level / 255)
+    assert notes == [
+        f"{path}: the same everywhere ({level / 255:.0%} white), so no part of the picture differs from another"
+    ]
 
 
 @pytest.mark.parametrize("size", [(30, 45), (240, 360)])

@@ -5,6 +5,7 @@ from gluon_nst.run import prepare
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from commands import SHALLOW, made
 
@@ -73,3 +74,26 @@ def test_the_command_takes_a_share_of_noise(render, refuses, tmp_path):
     assert render("--noise", "0.25", *SHALLOW)[0] == 0 and made(tmp_path / "out.png")["recipe"]["noise"] == 0.25
     (tmp_path / "out.png").unlink()
     refuses("noise: 1.5 is not a number of at least 0, 1 at the most", "--noise", "1.5")
+
+
+def test_a_picture_to_start_from_has_the_contents_shape(job, content, style, tmp_path):
+    with pytest.raises(
+        nst.InputError, match="style.png: 80 x 70 pixels are of another shape than the 60 x 90 of the content"
+    ):
+        prepare(job(init=str(style)))
+    Image.open(content).resize((45, 30)).save(tmp_path / "small.png")
+    prepare(job(init=str(tmp_path / "small.png")))
+
+
+def test_a_style_that_is_stretched_to_start_from_is_reported(job):
+    class Notes(nst.Observer):
+        lines = []
+
+        def note(self, line):
+            self.lines.append(line)
+
+    prepare(job(init="style"), Notes())
+    assert (
+        "--init style: the style picture, 80 x 70, is stretched to the shape of the content picture, 60 x 90"
+        in Notes.lines
+    )

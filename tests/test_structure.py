@@ -118,9 +118,8 @@ def test_what_the_command_line_needs_to_answer_at_once_imports_no_mxnet():
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_module_is_short_and_says_what_it_is_for(path):
+def test_a_module_says_what_it_is_for(path):
     text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) < 300
     assert ast.get_docstring(ast.parse(text))
 
 

@@ -2,13 +2,15 @@
 
 import gluon_nst as nst
 from gluon_nst import experiments
-from gluon_nst.images import read_made
+from gluon_nst.images import open_picture, read_made
 from gluon_nst.loop import carry_out
 from gluon_nst.run import prepare
+from gluon_nst.style_statistics import style_statistic
+from gluon_nst.targets import targets_of
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 from skimage import color
 
 from commands import SHALLOW, made
@@ -55,8 +57,7 @@ def test_at_another_size_it_is_resized(run, clear, style, alpha, options):
         assert np.all(np.diff(np.asarray(image.getchannel("A"), int)[5]) <= 0)
 
 
-def test_what_is_under_it_is_stylised_on_white(run, clear, style):
-    """So nothing of what a file hides under its transparency gets into the picture."""
+def test_nothing_that_a_file_hides_under_its_transparency_gets_into_the_picture(run, clear, style):
     plain = Image.open(clear)
     hidden = Image.fromarray(paint(60, 90, seed=8))
     opaque = np.asarray(plain.getchannel("A")) > 0
@@ -70,10 +71,91 @@ def test_a_content_without_transparency_gives_an_opaque_picture(run):
     assert run(sizes=[(32, 48)], **CHOSEN).image.mode == "RGB"
 
 
-def test_flattened_a_picture_is_on_white_and_opaque_and_says_so(run, clear, style):
-    flat, whole = (run(clear, style, sizes=[(32, 48)], flatten=flatten, **CHOSEN) for flatten in (True, False))
-    assert flat.image.mode == "RGB" and flat.image.tobytes() == whole.image.convert("RGB").tobytes()
-    assert flat.provenance["flattened"] is True and "flattened" not in whole.provenance
+def test_flattened_a_picture_is_on_white_and_opaque_and_says_so(run, job, clear, style):
+    with Image.open(clear) as picture:
+        by_hand = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+    made = job()
+    flat, opaque = (
+        prepare(nst.Job.customised(each, style, flatten=True, weights=made.weights)) for each in (clear, by_hand)
+    )
+    assert np.abs(np.asarray(flat.content.image, int) - np.asarray(opaque.content.image, int)).max() <= 3
+    assert flat.provenance["flattened"] is True and "flattened" not in opaque.provenance
+    assert run(clear, style, sizes=[(32, 48)], flatten=True, **CHOSEN).image.mode == "RGB"
+
+
+@pytest.fixture
+def cutout():
+    """A red subject with a soft edge; the file hides white under it."""
+    disc = Image.new("L", (96, 96))
+    ImageDraw.Draw(disc).ellipse((24, 24, 72, 72), fill=255)
+    picture = Image.composite(Image.new("RGB", disc.size, (200, 30, 30)), Image.new("RGB", disc.size, "white"), disc)
+    picture.putalpha(disc.filter(ImageFilter.GaussianBlur(4)))
+    return picture
+
+
+def test_the_subjects_colours_continue_under_a_soft_edge_without_a_halo(cutout):
+    """A blurred alpha keeps the colours at the edge only if those beyond it are the subject's own."""
+    alpha = np.asarray(cutout.getchannel("A"))
+    picture = np.array(cutout)
+    picture[alpha < 255, :3] = (200, 30, 30)  # as a paint program keeps them; those of the file itself stay beyond
+    picture[alpha == 0, :3] = 255
+    opened = open_picture(Image.fromarray(picture))
+    assert np.abs(np.asarray(opened.image, int) - (200, 30, 30)).max() <= 3
+    assert np.array_equal(np.asarray(opened.alpha), alpha)
+
+
+def test_a_result_on_black_has_no_halo(run, style, cutout):
+    picture = np.array(cutout)
+    picture[..., :3] = (200, 30, 30)
+    picture[picture[..., 3] == 0, :3] = 255
+    options = {"sizes": "own", "content_layers": ["conv1_1"], "style_layers": ["conv1_1"], "epochs": 1, "lr": 1e-6}
+    image = run(Image.fromarray(picture), style, **options).image
+    on_black = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image).convert("RGB")
+    wanted = np.asarray(cutout.getchannel("A"), float)[..., None] / 255 * (200, 30, 30)
+    assert np.abs(np.asarray(on_black, float) - wanted).max() <= 4
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_transparent_pixels_of_a_style_are_no_part_of_it(job, content, style, part):
+    """Its statistics are those of the visible half, whatever the other half hides."""
+    visible = Image.fromarray(paint(64, 48, seed=3))
+    statistics = []
+    for hidden in ("white", "black"):
+        picture = Image.new("RGBA", (96, 64), hidden)
+        picture.putalpha(0)
+        picture.paste(visible, (48 * part, 0))
+        run = prepare(nst.Job.customised(content, picture, weights=job().weights, sizes=[(48, 72)], **CHOSEN))
+        statistics.append(targets_of(run, run.recipe.stages[0], run.net(), style_statistic(run.recipe)).styles_Y[0][0])
+    alone = prepare(nst.Job.customised(content, visible, weights=job().weights, sizes=[(64, 48)], **CHOSEN))
+    expected = targets_of(alone, alone.recipe.stages[0], alone.net(), style_statistic(alone.recipe)).styles_Y[0][0]
+    one, other = (each.asnumpy() for each in statistics)
+    assert np.array_equal(one, other)
+    assert np.abs(one - expected.asnumpy()).max() < 0.1 * np.abs(expected.asnumpy()).max()  # another size, and an edge
+
+
+def test_a_style_of_which_a_deep_layer_sees_nothing_is_refused(job, content):
+    picture = Image.new("RGBA", (90, 60), (0, 0, 0, 0))
+    picture.paste((200, 30, 30, 255), (0, 52, 90, 60))  # of 60 rows conv5_1 sees the first 48
+    layers = {"content_layers": ["conv1_1"], "style_layers": ["conv1_1", "conv5_1"]}
+    with pytest.raises(nst.InputError, match="conv5_1 sees nothing of .* what of the styles is not transparent"):
+        prepare(nst.Job.customised(content, picture, weights=job().weights, sizes=[(60, 90)], **layers))
+
+
+def test_a_picture_that_is_transparent_everywhere_is_refused(tmp_path):
+    Image.new("RGBA", (20, 20), (9, 9, 9, 0)).save(tmp_path / "empty.png")
+    with pytest.raises(nst.InputError, match="empty.png: transparent everywhere"):
+        open_picture(tmp_path / "empty.png")
+
+
+def test_histogram_counts_visible_pixels_alone(blue, content, job):
+    """A content picture whose other half is transparent has the colours of the half that is seen."""
+    with Image.open(content) as picture:
+        half = picture.crop((0, 0, 45, 60))
+        clear = picture.convert("RGBA")
+    clear.paste((255, 255, 255, 0), (45, 0, 90, 60))
+    chosen = {**COLOURS, "preserve_colors": "histogram", "weights": job().weights, "sizes": [(60, 90)]}
+    styles = [prepare(nst.Job.customised(each, blue, **chosen)).styles[0].picture for each in (half, clear)]
+    assert np.abs(np.asarray(styles[0].image, int) - np.asarray(styles[1].image, int)).max() <= 1
 
 
 def test_transparency_goes_with_a_mask_and_with_luminance(run, clear, style, alpha):
@@ -82,7 +164,7 @@ def test_transparency_goes_with_a_mask_and_with_luminance(run, clear, style, alp
     assert image.mode == "RGBA" and image.getchannel("A").tobytes() == alpha.tobytes()
 
 
-def test_a_transparent_style_is_on_white_and_leaves_the_picture_opaque(run, content, clear):
+def test_a_transparent_style_leaves_the_picture_opaque(run, content, clear):
     assert run(content, clear, sizes=[(32, 48)], **CHOSEN).image.mode == "RGB"
 
 

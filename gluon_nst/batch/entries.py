@@ -6,8 +6,10 @@ import csv
 import dataclasses
 import io
 import itertools
+import re
+import warnings
 from pathlib import Path
-from typing import Any, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 from gluon_nst.errors import InputError, NSTError
 from gluon_nst.files import file_name, given, reading
@@ -58,29 +60,38 @@ def read(path: str | Path, **shared: Any) -> list[Entry]:
     return _named([_Read(table, path.parent, shared, all_have) for table in tables])
 
 
-def pairs(contents: str | Path, styles: str | Path, **shared: Any) -> list[Entry]:
+def pairs(
+    contents: str | Path, styles: str | Path, say: Callable[[str], object] = warnings.warn, **shared: Any
+) -> list[Entry]:
     """A job for each picture in the folder `contents` and each one in the folder `styles`; either may be a picture instead.
 
-    `shared` are options of `transfer`.
+    `say` receives lines on files in the folders that are left out; `shared` are options of `transfer`.
     """
-    both = [(content, style) for content in style_files(contents) for style in style_files(styles)]
+    both = itertools.product(style_files(contents, say), style_files(styles, say))
     return _named([_Read({"content": str(content), "style": str(style)}, Path(), shared) for content, style in both])
 
 
-def sequence(frames: str | Path, styles: str | Path, **shared: Any) -> list[Entry]:
-    """The frames of a film, by their names in a folder, in each of the styles: each starts from the result before it.
+def sequence(
+    frames: str | Path, styles: str | Path, say: Callable[[str], object] = warnings.warn, **shared: Any
+) -> list[Entry]:
+    """The frames of a film in each of the styles: each starts from the result of the frame before it.
 
-    Where there are several styles the names begin with theirs.
+    Frames are in the natural order of their names. Where there are several styles the names begin with theirs. `say`
+    and `shared` are as in `pairs`.
     """
-    entries, pictures = [], style_files(styles)
-    for style in pictures:
-        before = None
-        for frame in style_files(frames):
-            name = Path(str(frame)).stem if len(pictures) == 1 else f"{Path(str(style)).stem}-{Path(str(frame)).stem}"
-            (entry,) = _named([_Read({"content": str(frame), "style": str(style), "name": name}, Path(), shared)])
-            entries.append(dataclasses.replace(entry, after=before))
-            before = name
-    return _distinct(entries)
+    pictures, files = style_files(styles, say), style_files(frames, say)
+    several = len(pictures) > 1
+    entries = []
+    for style, frame in itertools.product(pictures, files):
+        read = _Read({"content": str(frame), "style": str(style)}, Path(), shared)
+        stem = Path(str(frame)).stem
+        entries.append(read.entry(f"{Path(str(style)).stem}-{stem}" if several else stem))
+    entries = _distinct(entries, [False] * len(entries))
+    before = [None, *(entry.name for entry in entries)]
+    return [
+        dataclasses.replace(entry, after=before[place] if place % len(files) else None)
+        for place, entry in enumerate(entries)
+    ]
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
@@ -102,26 +113,38 @@ def _of_csv(path: Path) -> Iterator[dict[str, Any]]:
     try:
         with reading(path, "a list of jobs"), open(path, encoding="utf-8-sig", newline="") as file:
             text = file.read()
-        first = text.partition("\n")[0]
-        if ";" in first and "," not in first:  # as spreadsheets write it where a comma is in numbers
-            raise InputError(f"{path}: its columns are apart by semicolons; save it with commas")
-        rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+        delimiter, text = _delimited(text)
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         names = [name.strip() for name in next(rows, [])]
-        alike = [name.replace("_", "-") for name in names]
+        alike = [name.replace("_", "-") for name in names if name]
         for name in alike:
             if alike.count(name) > 1:
                 raise InputError(f"{path}: {name}: two columns of this name; leave one")
-        unknown = [name for name in names if name.replace("_", "-") not in _known()]
-        if unknown:
-            raise InputError(
-                f"{path}: {unknown[0] or 'a column with no name'}: unknown column; there are {', '.join(_known())}"
-            )
+            if name not in _known():
+                raise InputError(f"{path}: {name}: unknown column; there are {', '.join(_known())}")
         for row in rows:
-            if any(cell.strip() for cell in row):
-                said: dict[str, Any] = {name: cell.strip() for name, cell in zip(names, row) if cell.strip()}
-                yield said if len(row) <= len(names) else {**said, "": f"{len(row)} cells for {len(names)} names"}
+            cells = [cell.strip() for cell in row]
+            said: dict[str, Any] = {name: cell for name, cell in zip(names, cells) if name and cell}
+            if any(cells[len(names) :]):
+                said[""] = f"{len(row)} cells for {len(names)} names"
+            elif any(cell and not name for name, cell in zip(names, cells)):
+                raise InputError(f"{path}: a column with no name has values; name it, or empty it")
+            if said:
+                yield said
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a CSV in UTF-8, or a quote in it is not closed ({error})") from None
+
+
+def _delimited(text: str) -> tuple[str, str]:
+    """What separates the columns of a CSV, and its text from the names of the columns on.
+
+    Spreadsheets write commas, semicolons where numbers have a comma, or tabs; a first line `sep=;` says which.
+    """
+    first, _, rest = text.partition("\n")
+    said = re.fullmatch(r"sep=(.)", first.strip("\r"))
+    if said:
+        return said[1], rest
+    return max(",;\t", key=first.count), text
 
 
 # -- one job ----------------------------------------------------------------------------------------------------------
@@ -261,26 +284,29 @@ def _named(jobs: Sequence[_Read]) -> list[Entry]:
         if "name" not in job.said and names.count(name) > 1:
             name = f"{name},{job.differs}" if job.differs else job.full_name if job.is_pair else name
         entries.append(job.entry(name))
-    return _distinct(entries)
+    return _distinct(entries, ["name" in job.said for job in jobs])
 
 
-def _distinct(entries: Iterable[Entry]) -> list[Entry]:
-    """The Entries, of which those that would have the files of another, before them, have an error and a number."""
-    listed = list(entries)
-    names = {_file(entry.name) for entry in listed}
-    taken: set[str] = set()
-    found = []
-    for entry in listed:
-        if _file(entry.name) in taken:
-            error = entry.error or f"another job is called {entry.name} already; give each a name of its own"
+def _distinct(entries: Sequence[Entry], are_named: Sequence[bool]) -> list[Entry]:
+    """The Entries, of which those that would have the files of another, before them, have a number.
+
+    They have an error as well if they were given their name (`are_named`), or say the same as the other.
+    """
+    names = {_file(entry.name) for entry in entries}
+    taken: dict[str, Entry] = {}
+    for entry, is_named in zip(entries, are_named):
+        before = taken.get(_file(entry.name))
+        if before:
             free = (f"{entry.name} ({number})" for number in itertools.count(2))
-            name = next(name for name in free if _file(name) not in names | taken)
-            entry = dataclasses.replace(entry, name=name, job=None, error=error)
-        taken.add(_file(entry.name))
-        found.append(entry)
-    return found
+            name = next(name for name in free if _file(name) not in names and _file(name) not in taken)
+            if is_named or entry.said == before.said:
+                error = entry.error or f"another job is called {entry.name} already; give each a name of its own"
+                entry = dataclasses.replace(entry, job=None, error=error)
+            entry = dataclasses.replace(entry, name=name)
+        taken[_file(entry.name)] = entry
+    return list(taken.values())
 
 
 def _file(name: str) -> str:
     """What tells the files of two names apart, wherever they are."""
-    return file_name(name).lower()
+    return file_name(name).casefold()

@@ -54,7 +54,11 @@ class Folder:
         return isinstance(job, dict) and job.get("sha256") == packed.asked and path.with_suffix(".csv").is_file()
 
     def check(self, entry: Entry, inputs: set[str]) -> None:
-        """Raise InputError if a job's picture would replace one of the `inputs` (real paths) or a file of the user's, or can't be written."""
+        """Raise InputError if a job's picture can't be written, or would replace one of the `inputs` or the user's
+        files.
+
+        `inputs` are real paths.
+        """
         path = self.picture(entry)
         if entry.file_name.lower() == "report":
             raise InputError(

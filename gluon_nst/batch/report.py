@@ -158,7 +158,7 @@ def _thumbnail(batch: Batch, path: Path, name: str) -> str:
     with contextlib.suppress(NSTError, OSError, Image.DecompressionBombError):
         if not small.is_file() or os.path.getmtime(small) < os.path.getmtime(path):
             folder.mkdir(exist_ok=True)
-            image = open_picture(path).image
+            image = open_picture(path).flattened().image
             image.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
             with placed_whole(small) as temporary:
                 image.save(temporary, quality=85)

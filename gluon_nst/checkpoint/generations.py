@@ -53,9 +53,10 @@ class Generations:
             self._lock.release()
 
     def remove(self, *, folder: bool = False) -> None:
-        """Delete the checkpoints and nothing else; the folder too, if it is then empty and was made by `open`, or with `folder`.
+        """Delete the checkpoints and nothing else.
 
-        What can't be deleted stays. No process may have the folder open.
+        The folder is deleted too if it is then empty and was made by `open`, or with `folder`. What can't be deleted
+        stays. No process may have the folder open.
         """
         with contextlib.suppress(OSError):
             self._remove_unfinished()

@@ -27,7 +27,7 @@ from gluon_nst.images import Picture, open_picture, read_made
 from gluon_nst.inputs import style_files
 from gluon_nst.job import Job
 from gluon_nst.loop import Halt, never
-from gluon_nst.observer import Observer, Observers
+from gluon_nst.observer import NotesOnce, Observer, Observers
 from gluon_nst.provenance import key
 from gluon_nst.recipes import INITS, RecipeName, paths
 from gluon_nst.result import Result, check_replaceable
@@ -110,6 +110,7 @@ class Experiment:
     def prepare(self, observer: Observer | None = None) -> Prepared:
         """{trial: Run, or the error that it can't be}. Raises the error where no trial can be run."""
         prepared: Prepared = {}
+        observer = NotesOnce([observer] if observer else [])
         for trial in self.trials:
             try:
                 job = Job.customised(str(self.content), str(self.style), **{**self.options, **trial.options})
@@ -128,11 +129,12 @@ class Experiment:
         observer: Observer | None = None,
         halt: Halt = never,
     ) -> Iterator[Outcome]:
-        """Run the trials that aren't finished in `folder` yet; gives an Outcome for each of the experiment's, as it is there.
+        """Run the trials that aren't finished in `folder` yet; gives an Outcome for each of the experiment's, as it is
+        there.
 
-        `prepared` is what `prepare` gave; `observer` follows each run. Where `halt` says so after an epoch, the experiment stops, and
-        goes on from there another time: each run has a checkpoint until it is done. Raises InputError if a picture would replace a file that
-        is not gluon-nst's.
+        `prepared` is what `prepare` gave; `observer` follows each run. Where `halt` says so after an epoch, the
+        experiment stops, and goes on from there another time: each run has a checkpoint until it is done. Raises
+        InputError if a picture would replace a file that is not gluon-nst's.
         """
         observer, folder = Observers.of(observer), given(folder)
         prepared = prepared or self.prepare(observer)
@@ -158,8 +160,8 @@ class Experiment:
         named = {outcome.trial.name: outcome for outcome in outcomes}
         style, *others = style_files(self.style)
         inputs = [
-            Cell(self._open(str(self.content)).image, "content"),
-            Cell(self._open(str(style)).image, f"style, 1 of {len(others) + 1}" if others else "style"),
+            Cell(self._open(str(self.content)).flattened().image, "content"),
+            Cell(self._open(str(style)).flattened().image, f"style, 1 of {len(others) + 1}" if others else "style"),
         ]
         if self.style == self.content:
             inputs = [inputs[0]._replace(title="original")]
