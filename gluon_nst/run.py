@@ -221,14 +221,20 @@ def fitted(recipe: Recipe, size: tuple[int, int], device: Any) -> Recipe:
     return dataclasses.replace(recipe, precision=choose_precision(recipe.precision, device))
 
 
-def _check_start(init: str, start: Picture | None, content: Picture, observer: Observer) -> None:
-    """Refuse a picture to start from that would be stretched to the content's shape; say so of the style picture."""
-    if init == "style" and start and is_stretched(start.size, content.size):
+def _check_start(recipe: Recipe, start: Picture | None, content: Picture, observer: Observer) -> None:
+    """Refuse a picture to start from that would be stretched to the content's shape; say so of the style picture.
+
+    It may have the shape of the first stage instead, as the result of a recipe that stretches the content has.
+    """
+    init = recipe.init
+    if start is None or not is_stretched(start.size, recipe.stages[0].shape):
+        return
+    if init == "style" and is_stretched(start.size, content.size):
         sizes = ["{} x {}".format(*picture.size) for picture in (start, content)]
         observer.note(
             f"--init style: the style picture, {sizes[0]}, is stretched to the shape of the content picture, {sizes[1]}"
         )
-    elif init not in INITS and start:
+    elif init not in INITS:
         check_shape(f"--init {init}", start.size, content.size, "the content picture", "crop it to that shape")
 
 
@@ -247,9 +253,9 @@ def prepare(
     styles = open_styles(job, content, recipe, open, observer.note)
     own = {"content": content, "style": styles[0].picture, "noise": None}
     start = own[recipe.init] if recipe.init in own else open(recipe.init)
-    _check_start(recipe.init, start, content, observer)
     device = choose_device(job.device)
     recipe = fitted(recipe, content.size, device)
+    _check_start(recipe, start, content, observer)
     mask = None if job.mask is None else read_mask(job.mask, content.size, observer.note)
     regions, styles = with_regions(job, content, styles, observer.note)
     check_memory(recipe, _inputs(recipe, content, styles, start, mask, regions), device, job.memory)

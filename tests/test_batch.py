@@ -505,6 +505,16 @@ def test_a_file_of_the_users_in_the_way_of_a_picture_stays_and_the_job_is_refuse
     assert own.read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["report.html", "report.csv"])
+def test_a_report_of_the_users_stays(pictures, weights_file, tmp_path, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("my own report")
+    entries = batch.pairs(pictures / "contents", pictures / "styles/s0.png", weights=str(weights_file))
+    with pytest.raises(nst.InputError, match=f"{name}: exists, and is not the report of a batch"):
+        batch.Batch(entries, tmp_path / "out").__enter__()
+    assert (tmp_path / "out" / name).read_text() == "my own report"
+
+
 # -- the report -------------------------------------------------------------------------------------------------------
 
 

@@ -83,6 +83,8 @@ def test_a_picture_to_start_from_has_the_contents_shape(job, content, style, tmp
         prepare(job(init=str(style)))
     Image.open(content).resize((45, 30)).save(tmp_path / "small.png")
     prepare(job(init=str(tmp_path / "small.png")))
+    Image.open(content).resize((96, 32)).save(tmp_path / "wide.png")  # the shape of a size that stretches the content
+    prepare(job(init=str(tmp_path / "wide.png"), sizes=[(32, 96)], epochs=1))
 
 
 def test_a_style_that_is_stretched_to_start_from_is_reported(job):
@@ -92,7 +94,7 @@ def test_a_style_that_is_stretched_to_start_from_is_reported(job):
         def note(self, line):
             self.lines.append(line)
 
-    prepare(job(init="style"), Notes())
+    prepare(job(init="style", sizes=[(40, 60)], epochs=1), Notes())
     assert (
         "--init style: the style picture, 80 x 70, is stretched to the shape of the content picture, 60 x 90"
         in Notes.lines

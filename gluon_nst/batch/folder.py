@@ -13,9 +13,14 @@ from gluon_nst.batch.entries import Entry
 from gluon_nst.batch.parcels import Packed
 from gluon_nst.checkpoint.generations import Generations
 from gluon_nst.errors import InputError, NSTError, reason
-from gluon_nst.files import given, lock_folder, written_whole
+from gluon_nst.files import given, lock_folder, reading, written_whole
 from gluon_nst.images import read_record
 from gluon_nst.result import check_replaceable
+
+PAGE, TABLE = "report.html", "report.csv"
+"""The files of the report, beside the pictures and their losses."""
+COLUMNS = ("name", "status", "picture", "content", "style")
+"""The first columns of the table."""
 
 
 class Folder:
@@ -29,12 +34,28 @@ class Folder:
         self._lock: BaseFileLock | None = None
 
     def __enter__(self) -> Folder:
-        self._lock = lock_folder(self.path, ".lock", "report.html", self._say)
+        self._lock = lock_folder(self.path, ".lock", PAGE, self._say)
+        try:
+            self._check_report()
+        except InputError:
+            self._lock.release()
+            raise
         return self
 
     def __exit__(self, *_: Any) -> None:
         if self._lock:
             self._lock.release()
+
+    def _check_report(self) -> None:
+        """Raise InputError if a report would replace a file that is not one."""
+        page, table = self.path / PAGE, self.path / TABLE
+        is_ours = False
+        if os.path.isfile(table):
+            with reading(table, "a report"), open(table, "rb") as file:
+                is_ours = file.readline().startswith(",".join(COLUMNS).encode())
+        for path in (table, page):
+            if os.path.lexists(path) and not is_ours:
+                raise InputError(f"{path}: exists, and is not the report of a batch; move it, or name another folder")
 
     def picture(self, entry: Entry) -> Path:
         """Where the picture of a job goes."""

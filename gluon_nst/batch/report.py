@@ -13,12 +13,13 @@ from PIL import Image
 
 from gluon_nst.batch.carrying import Batch
 from gluon_nst.batch.entries import Entry
+from gluon_nst.batch.folder import COLUMNS, PAGE, TABLE
 from gluon_nst.errors import InputError, NSTError
 from gluon_nst.files import placed_whole, written_whole
 from gluon_nst.images import open_picture, read_record
 
-PAGE, TABLE, THUMBNAILS = "report.html", "report.csv", "thumbnails"
-"""What is in a batch's folder beside the pictures and their losses."""
+THUMBNAILS = "thumbnails"
+"""The folder of the report's pictures, in that of the batch."""
 _LONGEST_SIDE = 320
 """Of a thumbnail, in pixels."""
 
@@ -65,7 +66,7 @@ def write_report(batch: Batch) -> Path:
     found, settings = rows(batch), differing(batch)
     with written_whole(batch.folder.path / TABLE, "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(["name", "status", "picture", "content", "style", *settings, "loss", "seconds", "note"])
+        table.writerow([*COLUMNS, *settings, "loss", "seconds", "note"])
         for row in found:
             said = [row.entry.said.get(name, "") for name in ("content", "style", *settings)]
             picture = row.path.name if row.path else ""
