@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Iterator, NamedTuple, Sequence
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageOps, TiffImagePlugin, features
+from PIL import ExifTags, Image, ImageCms, ImageOps, TiffImagePlugin
 
 from gluon_nst.errors import InputError, reason
 from gluon_nst.files import given, reading
@@ -298,12 +298,12 @@ def _opened(path: Path, encoded: bytes, formats: tuple[str, ...] | None) -> Imag
         if samples:
             return _tiff_by_vips(path, encoded, tags, samples)
     picture = Image.open(io.BytesIO(encoded), formats=formats)
-    scale = {"L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}.get(str(picture.tile[0][3]) if picture.tile else "")
+    scale = {"1": 255, "L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}.get(str(picture.tile[0][3]) if picture.tile else "")
     if picture.format == "PNG" and scale and "transparency" in picture.info:
-        # Pillow scales the pixels of a PNG to 8 bits, but not the colour that is transparent.
+        # Pillow scales the pixels of a PNG to 8 bits, but not the colour that is transparent; recent versions do that of 1 bit.
         colour: Any = picture.info["transparency"]
-        scaled = tuple(int(each * scale) for each in colour) if isinstance(colour, tuple) else int(colour * scale)
-        picture.info["transparency"] = scaled
+        scaled = [min(int(each * scale), 255) for each in (colour if isinstance(colour, tuple) else (colour,))]
+        picture.info["transparency"] = tuple(scaled) if len(scaled) > 1 else scaled[0]
     return picture
 
 
@@ -322,14 +322,18 @@ def register_heif() -> None:
         import pillow_heif
 
         pillow_heif.register_heif_opener(thumbnails=False)
-        if not features.check("avif") and hasattr(pillow_heif, "register_avif_opener"):
+        if not _reads_avif() and hasattr(pillow_heif, "register_avif_opener"):
             pillow_heif.register_avif_opener()
+
+
+def _reads_avif() -> bool:
+    return ".avif" in Image.registered_extensions()
 
 
 def _register_heif(path: Path, encoded: bytes) -> None:
     """`register_heif` for a file that needs it. Raises InputError if pillow-heif is then not installed."""
     kind = _BRANDS.get(encoded[8:12]) if encoded[4:8] == b"ftyp" else None
-    if kind is None or (kind == "AVIF" and features.check("avif")):
+    if kind is None or (kind == "AVIF" and _reads_avif()):
         return
     register_heif()
     if importlib.util.find_spec("pillow_heif") is None:
@@ -339,7 +343,7 @@ def _register_heif(path: Path, encoded: bytes) -> None:
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _PLANES, _SAMPLE_FORMAT = 256, 257, 258, 262, 284, 339
+_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _PLANES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 256, 257, 258, 262, 284, 338, 339
 """Tags of TIFF 6.0."""
 
 
@@ -356,7 +360,8 @@ def _kind_of_samples(tags: TiffImagePlugin.ImageFileDirectory_v2) -> str:
     bits, formats = tags.get(_BITS, (1,)), set(tags.get(_SAMPLE_FORMAT, (1,)))
     samples, in_one_plane = len(bits), tags.get(_PLANES, 1) == 1
     grey, several = samples == 1 and tags.get(_PHOTOMETRIC) == 1, samples > 2 and in_one_plane
-    if formats == {1} and (max(bits) <= 8 or (set(bits) == {16} and (grey or several))):
+    premultiplied_grey = samples == 2 and tags.get(_EXTRA_SAMPLES) == (1,)
+    if formats == {1} and ((max(bits) <= 8 and not premultiplied_grey) or (set(bits) == {16} and (grey or several))):
         return ""
     if formats == {3} and bits == (32,):
         return ""
@@ -369,7 +374,7 @@ def _kind_of_samples(tags: TiffImagePlugin.ImageFileDirectory_v2) -> str:
 def _tiff_by_vips(path: Path, encoded: bytes, tags: TiffImagePlugin.ImageFileDirectory_v2, samples: str) -> Image.Image:
     """A TIFF that Pillow does not read, in 8 bits, by libvips. Raises InputError if that can't, or is not installed."""
     advice = "convert it to 8 or 16 bits a channel"
-    largest = {16: 2**16 - 1, 32: 2**32 - 1}.get(max(tags.get(_BITS, (1,))))
+    largest = {8: 2**8 - 1, 16: 2**16 - 1, 32: 2**32 - 1}.get(max(tags.get(_BITS, (1,))))
     has_alpha = len(tags.get(_BITS, (1,))) % 2 == 0
     # Of 32 bits libvips divides the colours by the alpha as if that had 8; what negative values and fractions show is
     # not defined.
