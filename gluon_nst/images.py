@@ -300,7 +300,8 @@ def _opened(path: Path, encoded: bytes, formats: tuple[str, ...] | None) -> Imag
     picture = Image.open(io.BytesIO(encoded), formats=formats)
     scale = {"1": 255, "L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}.get(str(picture.tile[0][3]) if picture.tile else "")
     if picture.format == "PNG" and scale and "transparency" in picture.info:
-        # Pillow scales the pixels of a PNG to 8 bits, but not the colour that is transparent; recent versions do that of 1 bit.
+        # Pillow scales the pixels of a PNG to 8 bits, but not the colour that is transparent
+        # (recent versions do for 1 bit).
         colour: Any = picture.info["transparency"]
         scaled = [min(int(each * scale), 255) for each in (colour if isinstance(colour, tuple) else (colour,))]
         picture.info["transparency"] = tuple(scaled) if len(scaled) > 1 else scaled[0]
