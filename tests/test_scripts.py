@@ -1,6 +1,8 @@
 """The scripts that people copy: short, on the public names alone, and they run."""
 
 import ast
+import shlex
+import subprocess
 from pathlib import Path
 
 import gluon_nst as nst
@@ -81,3 +83,15 @@ def test_a_film_becomes_a_film(tmp_path, style, options):
     about = next(reader)
     assert about["size"] == size and about["fps"] == 10 and len(list(reader)) == 3
     assert not list((tmp_path / "kept").glob("painted-*/.*start*"))
+
+
+def test_an_environment_of_the_users_is_not_deleted(tmp_path, user_environment):
+    script = Path(__file__).parents[1] / "scripts" / "environment"
+    for path in ("scripts/environment", "setup.cfg", ".venv/notes"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(script.read_text() if path.startswith("scripts") else "mine")
+    environment = {name: value for name, value in user_environment.items() if name != "CI"}
+    command = ["bash", "-c", f"source {shlex.quote(str(tmp_path / 'scripts/environment'))}"]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert ended.returncode == 1 and f"{tmp_path}/.venv is not of these scripts" in ended.stderr
+    assert (tmp_path / ".venv/notes").read_text() == "mine"
