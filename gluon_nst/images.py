@@ -113,6 +113,8 @@ def _extended(picture: Image.Image, alpha: Image.Image) -> Image.Image:
     """
     if np.asarray(alpha).min() >= _SEEN:
         return picture
+    if not np.asarray(alpha).any():
+        return Image.new("RGB", picture.size, "white")
     weights = np.minimum(np.asarray(alpha, np.float32) / _SEEN, 1)
     channels = (_continued(np.asarray(channel, np.float32), weights) for channel in picture.split())
     return Image.merge("RGB", [Image.fromarray(np.rint(channel).astype(np.uint8)) for channel in channels])
@@ -429,7 +431,7 @@ def decode(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image | 
     """A PIL image of any mode as RGB, as a Picture has it, and its alpha channel; `name` stands for it in an error.
 
     `picture` itself is turned as its EXIF orientation says, and returned if it is RGB. Raises InputError if it is too
-    small for an input, or transparent everywhere.
+    small for an input.
     """
     width, height = picture.size
     if min(width, height) < SMALLEST_SIDE:
@@ -439,8 +441,6 @@ def decode(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image | 
     picture.load()  # only now: a refusal needs no decoding
     ImageOps.exif_transpose(picture, in_place=True)
     picture, alpha = _to_rgb(picture)
-    if alpha and not np.asarray(alpha).any():
-        raise InputError(f"{name}: transparent everywhere; use a picture with something to see in it")
     return _extended(picture, alpha) if alpha else picture, alpha
 
 

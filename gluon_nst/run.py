@@ -250,6 +250,8 @@ def prepare(
     observer = observer or Observer()
     recipe, original = read(job.recipe), open(job.content)
     content = original.flattened() if job.flatten else original
+    if original.visible is not None and not original.visible.any():
+        observer.note(f"content {job.content}: transparent everywhere; there is nothing to see in it")
     styles = open_styles(job, content, recipe, open, observer.note)
     own = {"content": content, "style": styles[0].picture, "noise": None}
     start = own[recipe.init] if recipe.init in own else open(recipe.init)

@@ -141,10 +141,11 @@ def test_a_style_of_which_a_deep_layer_sees_nothing_is_refused(job, content):
         prepare(nst.Job.customised(content, picture, weights=job().weights, sizes=[(60, 90)], **layers))
 
 
-def test_a_picture_that_is_transparent_everywhere_is_refused(tmp_path):
-    Image.new("RGBA", (20, 20), (9, 9, 9, 0)).save(tmp_path / "empty.png")
-    with pytest.raises(nst.InputError, match="empty.png: transparent everywhere"):
-        open_picture(tmp_path / "empty.png")
+def test_a_content_that_is_transparent_everywhere_is_white_and_reported(render, tmp_path):
+    Image.new("RGBA", (40, 40), (9, 9, 9, 0)).save(tmp_path / "empty.png")
+    assert np.asarray(open_picture(tmp_path / "empty.png").image).min() == 255
+    status, _, err = render(*OWN, content=tmp_path / "empty.png", small=False)
+    assert status == 0 and f"content {tmp_path / 'empty.png'}: transparent everywhere" in err
 
 
 def test_histogram_counts_visible_pixels_alone(blue, content, job):
