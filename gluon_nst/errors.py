@@ -1,5 +1,10 @@
 """The errors that gluon-nst raises; each message is one line: what, which file or argument, what to do."""
 
+from __future__ import annotations
+
+import difflib
+from typing import Iterable
+
 
 class NSTError(Exception):
     """A run failed. The command line ends with `status`."""
@@ -28,6 +33,33 @@ class OutOfMemory(NSTError):
 def one_line(text: object) -> str:
     """A text as it can be printed in one line, whatever a file's name has in it: a line's end becomes \\n."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in str(text))
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """The end of an error about an unknown `word`: the names closest to it among those `known`, or nothing.
+
+    >>> did_you_mean("ouput", ["output", "losses"])
+    '; did you mean output?'
+    """
+    text, plain = _plain(str(word)), {_plain(name): name for name in known}
+    if not text:
+        return ""
+    longer = [text] if text in plain else [name for name in plain if name.startswith(text)][:3]
+    close = longer or difflib.get_close_matches(text, plain, n=1, cutoff=0.7)
+    return f"; did you mean {' or '.join(plain[name] for name in close)}?" if close else ""
+
+
+def check_keywords(given: Iterable[str], known: Iterable[str], complaint: str) -> None:
+    """Raise TypeError for the first keyword that is not `known`: it says the `complaint`, the known ones, and the closest."""
+    known = list(known)
+    for name in given:
+        if name not in known:
+            raise TypeError(f"{name}: {complaint}; there are {', '.join(known)}{did_you_mean(name, known)}")
+
+
+def _plain(name: str) -> str:
+    """A name without what people mix up: dashes and underscores, capital letters."""
+    return name.lower().strip("-").replace("_", "-")
 
 
 def reason(error: BaseException) -> str:

@@ -24,14 +24,26 @@ from gluon_nst.errors import InputError, NSTError, WeightsError
 def given(path: str | Path) -> Path:
     """The Path that a caller's `path` names. A ~ at its beginning is the home folder, which shells don't expand after a =.
 
-    Raises InputError for an empty name, which would be the folder at hand, and every picture in it.
+    Raises InputError for an empty name, which would be the folder at hand, and every picture in it, and for a URL.
     """
     if not str(path):
         raise InputError("'': an empty name; name a file, or see why the variable that it comes from is empty")
+    if is_url(path):
+        url = re.sub("^([^/]*:)/+", r"\1//", str(path))  # of which a Path drops a slash
+        raise InputError(f"{url}: URLs are not fetched; download it first, and name the file")
     try:
         return Path(path).expanduser()
     except RuntimeError:  # no such user: as in a shell it is a name like any other
         return Path(path)
+
+
+def is_url(path: str | Path) -> bool:
+    """Whether a path is a URL: http://…, s3://…, file://…
+
+    >>> is_url("https://example.com/a.png"), is_url(Path("https://example.com/a.png")), is_url("C:/a.png")
+    (True, True, False)
+    """
+    return bool(re.match("[A-Za-z][A-Za-z0-9+.-]+://|(https?|ftp|s3|gs|file):/", str(path)))
 
 
 _LONGEST_NAME = 100  # bytes; systems allow 255, endings and all

@@ -5,10 +5,20 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Sequence, Union
+from typing import TYPE_CHECKING, Any, Mapping, Sequence, Union
 
-from gluon_nst.errors import InputError
-from gluon_nst.recipes import DEFAULT, SOURCES, RecipeName, customise, read, setting, settings
+from gluon_nst.errors import InputError, check_keywords
+from gluon_nst.recipes import (
+    DEFAULT,
+    LONGEST_SIDE,
+    SOURCES,
+    RecipeName,
+    customise,
+    read,
+    recipe_settings,
+    setting,
+    settings,
+)
 from gluon_nst.recipes.rules import flag, integer, memory, named_or_path, number, one_of, path
 from gluon_nst.recipes.schema import check_fields
 
@@ -92,9 +102,7 @@ class Job:
     @classmethod
     def customised(cls, content: Source, style: Styles, *, recipe: RecipeName = DEFAULT, **options: Any) -> Job:
         """A Job whose `options` are those of its fields, and changes of its recipe, as `recipes.customise` takes them."""
-        fields = {field.name for field in dataclasses.fields(cls)}
-        changes = {name: value for name, value in options.items() if name not in fields}
-        own = {name: value for name, value in options.items() if name in fields}
+        own, changes = split(options)
         return cls(content, style, customise(recipe, **changes), **own)
 
     @property
@@ -102,3 +110,15 @@ class Job:
         """How its picture is written, as far as that is not as usual."""
         own = (each for each in settings(Job) if each.words)
         return {each.name: getattr(self, each.name) for each in own if getattr(self, each.name) != each.default}
+
+
+def split(options: Mapping[str, Any], also: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Those of the keywords of `Job.customised` that are a Job's, and those that change its recipe.
+
+    `also` are keywords that the caller has besides. Raises TypeError for an unknown one.
+    """
+    of_job = [field.name for field in dataclasses.fields(Job)]
+    of_recipe = [each.name for each in (*recipe_settings(), LONGEST_SIDE)]
+    check_keywords(options, [*of_job, *also, *of_recipe], "not a keyword of a job")
+    own = {name: value for name, value in options.items() if name in of_job}
+    return own, {name: value for name, value in options.items() if name in of_recipe}

@@ -10,7 +10,7 @@ from mxnet import MXNetError
 from gluon_nst.errors import InputError, NSTError, OutOfMemory, reason
 from gluon_nst.estimates import tell_if_long
 from gluon_nst.graph import Computing
-from gluon_nst.job import Job, Source, Styles
+from gluon_nst.job import Job, Source, Styles, split
 from gluon_nst.machine import is_out_of_memory, nd_mode_steps, release_memory
 from gluon_nst.memory import Plan, more_memory
 from gluon_nst.objective import Objective
@@ -166,12 +166,13 @@ def transfer(
     - `observers` follow the run.
     - `state` is what the run goes on from. An empty one holds what was reached where the run is stopped, by Ctrl-C for
       instance: the same call goes on then.
-    - `changes` are those that `recipes.customise` takes: sizes, epochs, lr, init, content_weight and so on.
+    - `changes` are those that `recipes.customise` takes: longest_side, sizes, epochs, lr, init, content_weight and so on.
 
     Returns a Result, whose status says whether the run came to its end. Raises InputError before anything is begun,
     WeightsError where no parameters can be had, and NSTError or OutOfMemory where the run failed before it came to a picture.
     """
     observer = Observers(observers)
+    split(changes, also=("observers", "state"))  # raises TypeError for a misspelt one
     job = Job.customised(content, style, recipe=recipe, seed=seed, weights=weights, device=device, **changes)
     run = prepare(job, observer)
     tell_if_long([run], observer, state)

@@ -72,6 +72,25 @@ def test_what_stands_above_the_tables_holds_for_all_jobs_that_do_not_say_otherwi
     assert first.recipe.tv_weight == large.recipe.tv_weight == 7
 
 
+def test_sizes_take_the_place_of_those_that_hold_for_all_in_whatever_way_they_are_given(listed):
+    text = f"""
+        sizes = [[32, 48]]
+        [[job]]
+        {ONE}
+        [[job]]
+        name = "own"
+        longest-side = 40
+        {ONE}
+    """
+    first, own = (entry.job.recipe for entry in listed(text, recipe="d2l-2019", longest_side=80))
+    assert [stage.size for stage in first.stages] == [(32, 48)] and [stage.size for stage in own.stages] == [40]
+
+
+def test_a_misspelt_keyword_is_refused_for_all_jobs_at_once(pictures):
+    with pytest.raises(TypeError, match="epohcs: not a keyword of a job; .* did you mean epochs?"):
+        batch.pairs(pictures / "contents", pictures / "styles", epohcs=3)
+
+
 def test_a_table_of_comma_separated_values_says_it_as_the_command_line_does(listed):
     text = (
         "name,content,style,style-weights,sizes,epochs,style-layers,flatten\n"
@@ -92,6 +111,10 @@ def test_a_table_of_comma_separated_values_says_it_as_the_command_line_does(list
         ('style = "styles/s0.png"', "content: missing; name a picture"),
         ('content = "contents/c0.png"', "style: missing; name a picture"),
         (f"{ONE}colour = 3", "colour: unknown; there are name, content"),
+        (f"{ONE}style-wieght = 3", "; did you mean style-weight?"),
+        (f"{ONE}sizes = [48, 64]", "sizes: (48, 64) is either one size or two; write [(48, 64)]"),
+        (f"{ONE}longest-side = 48\nsizes = [[48, 64]]", "sizes, longest_side: both say how large the stages are"),
+        ('content = "https://example.com/a.png"\nstyle = "s.png"', "https://example.com/a.png: URLs are not fetched"),
         (f"{ONE}epochs = 0", "epochs: 0 is not an integer of at least 1"),
         (f'{ONE}epochs = "many"', "epochs: 'many' is not an integer of at least 1"),
         (f"{ONE}style-weights = [1, 2]", "style-weights: 2 for 1 styles; give one each"),

@@ -1,6 +1,7 @@
 """The options of the command line: each setting is one, its value reaches the run, and a wrong one is one line."""
 
 import inspect
+import re
 
 import gluon_nst as nst
 from gluon_nst import recipes
@@ -11,7 +12,7 @@ from gluon_nst.cli.parser import build_parser
 import PIL.Image
 import pytest
 
-from commands import SHALLOW, assert_one_line, made, names
+from commands import SHALLOW, assert_one_line, ended, made, names
 
 SETTINGS = {setting.name: setting for setting in (*recipes.recipe_settings(), *recipes.settings(nst.Job))}
 
@@ -178,23 +179,26 @@ def test_precision_auto_asks_for_the_faster_on_this_machine(render, tmp_path, mo
         (["--lr", "-1"], "lr: -1.0 is not a number above 0"),
         (["--lr", "fast"], "argument --lr: 'fast' is not a number above 0"),
         (["--lr", ""], "argument --lr: '' is not a number above 0"),
-        (["--style-weight", "nan"], "style_weight: nan is not a number"),
+        (["--style-weight", "nan"], "argument --style-weight: nan is not a number"),
         (["--tolerance", "-1"], "tolerance: -1.0 is not a number of at least 0"),
         (["--seed", "-1"], "seed: -1 is not an integer of at least 0"),
         (["--seed", "x"], "argument --seed: 'x' is not an integer of at least 0"),
         (["--optimizer", "magic"], "invalid choice: 'magic'"),
         (["--precision", "float16"], "invalid choice: 'float16'"),
         (["--enlarge", "perhaps"], "argument --enlarge: 'perhaps' is not true or false"),
-        (["--content-layers", "conv9_1"], "content_layers: ['conv9_1'] is not different layers of VGG-19"),
+        (["--content-layers", "conv9_1"], "argument --content-layers: ['conv9_1'] is not different layers of VGG-19"),
         (["--content-layers", "conv1_1,conv1_1"], "is not different layers of VGG-19"),
-        (["--style-layers", ""], "style_layers: [''] is not different layers"),
+        (["--style-layers", ""], "argument --style-layers: [''] is not different layers"),
         (
             ["--style-layers", "conv1_1:much"],
             "argument --style-layers: 'conv1_1:much' is not different layers of VGG-19",
         ),
-        (["--style-layers", "conv1_1:-1"], "style_layers: {'conv1_1': -1.0} is not different layers of VGG-19"),
+        (
+            ["--style-layers", "conv1_1:-1"],
+            "argument --style-layers: {'conv1_1': -1.0} is not different layers of VGG-19",
+        ),
         (["--style-size", "big"], "argument --style-size: 'big' is not content, or a number above 0"),
-        (["--style-size", "0"], "style_size: 0.0 is not content, or a number above 0"),
+        (["--style-size", "0"], "argument --style-size: 0.0 is not content, or a number above 0"),
         (["--init", ""], "init: '' is not one of content, noise, style, or a picture's path"),
         (["--init", "nowhere.png"], "nowhere.png: no such file"),
         (["--weights", ""], "weights: '' is not one of auto, model-zoo"),
@@ -225,14 +229,14 @@ def test_a_size_of_one_number_is_refused_in_words_that_do_not_offer_it(render):
     [
         ("epochs=many", "epochs=many: 'many' is not an integer of at least 1"),
         ("lr=fast", "lr=fast: 'fast' is not a number above 0"),
-        ("optimizer=magic", "optimizer: 'magic' is not one of adam, lbfgs"),
+        ("optimizer=magic", "optimizer=magic: 'magic' is not one of adam, lbfgs"),
         ("enlarge=perhaps", "enlarge=perhaps: 'perhaps' is not true or false"),
         ("style-layers=conv1_1:much", "style-layers=conv1_1:much: 'conv1_1:much' is not different layers"),
-        ("style-layers=conv9_1", "style_layers: ['conv9_1'] is not different layers"),
+        ("style-layers=conv9_1", "style-layers=conv9_1: ['conv9_1'] is not different layers"),
         ("style-size=big", "style-size=big: 'big' is not content, or a number above 0"),
         ("sizes=32xwide", "sizes=32xwide: '32xwide' is not "),
         ("init=nowhere.png", "nowhere.png: no such file"),
-        ("seed=-1", "seed: -1 is not an integer of at least 0"),
+        ("seed=-1", "seed=-1: -1 is not an integer of at least 0"),
         ("title=Mine", "'title=Mine' is not NAME=VALUE"),
     ],
 )
@@ -244,6 +248,100 @@ def test_a_wrong_value_to_vary_is_one_line(content, style, converted, tmp_path, 
     err = capfd.readouterr().err
     assert_one_line(err)
     assert message in err and names(tmp_path) == before
+
+
+@pytest.fixture
+def refused(capfd):
+    """The line that refuses a command."""
+
+    def run(*arguments):
+        status, out, err = ended(capfd, *arguments)
+        assert (status, out) == (2, "")
+        assert_one_line(err)
+        return err
+
+    return run
+
+
+TEXTS = {"--recipe", "--device", "--scheduler", "--host", "--password"}
+"""Options that take any text, which is looked at later."""
+
+
+@pytest.mark.parametrize("command", ["chapter", "render", "resume", "rerun", "sweep", "compare", "batch", "lab"])
+def test_a_bad_value_is_refused_under_the_name_that_its_option_was_typed_with(capfd, command):
+    parser = build_parser()
+    with pytest.raises(SystemExit):
+        parser.parse_args([command, "--help"])
+    options = re.findall(r"^  (--[a-z0-9-]+) \S", capfd.readouterr().out, re.MULTILINE)  # those that take a value
+    assert options
+    for option in set(options) - TEXTS:
+        with pytest.raises(nst.InputError, match=f"^argument {option}: "):
+            parser.parse_args([command, f"{option}="])
+
+
+@pytest.mark.parametrize(
+    "option, value", [("--longest-side", "0"), ("--style-scale", "0"), ("--epochs", "2,0"), ("--max-pixels", "0")]
+)
+def test_a_value_out_of_range_is_refused_under_its_options_name(refuses, option, value):
+    small = option != "--longest-side"  # which goes with no --sizes
+    refuses(f"argument {option}: 0", option, value, small=small)
+
+
+# -- misspelt ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command, message",
+    [
+        ("render a b --ouput c.png", "unrecognized arguments: --ouput; did you mean --output? See gluon-nst render --"),
+        ("render a b --output c --longest-sid 9", "--longest-sid 9; did you mean --longest-side? See gluon-nst render"),
+        ("render a b --output c --style_weight=9", "--style_weight=9; did you mean --style-weight? See"),
+        ("render a b --output c --opt adam", "--opt adam; did you mean --optimizer? See"),  # never guessed
+        ("render a b --output c --optimizer adan", "invalid choice: 'adan'"),
+        ("render a b --output c --optimizer adan", "did you mean adam? See"),
+        ("render a b --output c --style-layers conv1_1,rleu3_1", "did you mean relu3_1? See gluon-nst render --help"),
+        ("render a b --output c --recipe fien", "not one of d2l-2019, "),
+        ("render a b --output c --recipe fien", "did you mean fine?"),
+        ("resume a --style-wieght 3", "did you mean --style-weight? See gluon-nst resume --help"),
+        ("rendr a b", "did you mean render? See gluon-nst --help"),
+        ("weights fecth caffe", "did you mean fetch? See gluon-nst weights --help"),
+        ("weights fetch cafe", "did you mean caffe? See gluon-nst weights fetch --help"),
+        ("notebook exercise", "did you mean exercises?"),
+        ("recipes fsat", "did you mean fast?"),
+        ("sweep a b --vary styl-weight=1", "did you mean style-weight?"),
+        ("sweep a b --vary optimizer=lbgfs", "optimizer=lbgfs: 'lbgfs' is not one of adam, lbfgs; did you mean lbfgs?"),
+        ("render a b", "the following arguments are required: --output; see gluon-nst render --help"),
+    ],
+)
+def test_a_misspelt_word_gets_a_suggestion_and_the_help_of_its_command(refused, command, message):
+    assert message in refused(*command.split())
+
+
+def test_a_word_that_is_like_none_gets_no_suggestion(refused):
+    assert "did you mean" not in refused("render", "a", "b", "--output", "c", "--what")
+
+
+# -- URLs -------------------------------------------------------------------------------------------------------------
+
+URL = "https://example.com/a%20b.png"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"content": URL},
+        {"style": URL},
+        {"output": URL},
+        *(["--mask", URL], ["--init", URL], ["--weights", URL], ["--recipe", URL], ["--losses", URL]),
+        *(["--recipe", "FILE"], ["--regions", URL, "--style-regions", "c.png"], ["--style-regions", URL]),
+    ],
+)
+def test_a_url_is_refused_as_it_was_typed(refuses, tmp_path, options):
+    recipe = tmp_path / "my.toml"
+    recipe.write_text(f'extends = "d2l-2019"\ninit = "{URL}"\n')
+    named, others = (options, []) if isinstance(options, dict) else ({}, options)
+    others = [recipe if each == "FILE" else each for each in others]
+    refuses(f"{URL}: URLs are not fetched; download it first, and name the file", *others, **named)
 
 
 # -- names of before --------------------------------------------------------------------------------------------------

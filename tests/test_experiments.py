@@ -79,7 +79,7 @@ def test_every_setting_that_makes_another_picture_can_be_varied():
     varied = [
         setting.name for setting in settings if setting.name != "regions" and not setting.words
     ]  # which go with maps of the styles
-    assert ("recipe", *varied) == experiments.VARIABLE
+    assert ("recipe", *varied, "longest_side") == experiments.VARIABLE
 
 
 def test_the_pictures_are_held_once_for_all_runs(content, style, weights_file):

@@ -133,7 +133,9 @@ def test_a_picture_too_narrow_for_the_network_is_told_in_one_line_before_the_run
     job = nst.Job.customised(
         Image.fromarray(paint(2000, 40)), style, recipe="stp", sizes=512, weights=str(weights_file)
     )
-    with pytest.raises(InputError, match="too small for the network, whose layer 29 needs at least 16x16") as refused:
+    with pytest.raises(
+        InputError, match="too small for the network, whose layer relu5_1 needs at least 16x16"
+    ) as refused:
         prepare(job)
     assert "\n" not in str(refused.value)
 

@@ -363,8 +363,9 @@ def test_bad_input_is_told_before_the_weights_are_looked_for(run, monkeypatch):
             run(**options)
     with pytest.raises(nst.InputError, match="nowhere.jpg: no such file"):
         run("nowhere.jpg", "nowhere.jpg")
-    with pytest.raises(TypeError, match="stile_weight"):
-        run(stile_weight=3)
+    for misspelt, meant in (("stile_weight", "style_weight"), ("observer", "observers"), ("sede", "seed")):
+        with pytest.raises(TypeError, match=f"{misspelt}: not a keyword of a job; .* did you mean {meant}"):
+            run(**{misspelt: 3})
 
 
 def test_a_run_that_does_not_fit_into_the_memory_says_so_before_it_starts(run, monkeypatch):

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -446,8 +447,54 @@ def test_numbers_of_numpy_are_numbers():
 
 
 def test_a_change_that_is_no_setting_is_refused():
-    with pytest.raises(TypeError, match="stile_weight: not a setting of a recipe; there are sizes, epochs, lr"):
+    with pytest.raises(
+        TypeError, match="stile_weight: not a setting of a recipe; there are sizes, epochs, lr"
+    ) as refused:
         recipes.customise("d2l-2019", stile_weight=3)
+    assert str(refused.value).endswith("; did you mean style_weight?")
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("style_wieght = 3", "style_wieght: unknown key; .*; did you mean style_weight?"),
+        ("[[stages]]\nsize = 64\nepohcs = 3", "stage 1: epohcs: unknown key; .*; did you mean epochs?"),
+        ('optimizer = "lbgfs"', "optimizer: 'lbgfs' is not one of adam, lbfgs; did you mean lbfgs?"),
+        ('content_layers = ["cnov4_2"]', "content_layers: .*; did you mean conv4_2?"),
+        ('extends = "fien"', "extends: 'fien' is not one of .*; did you mean fine?"),
+        ('extend = "fine"', "extend: unknown key; .*; did you mean extends?"),
+    ],
+)
+def test_a_misspelt_word_in_a_recipe_gets_a_suggestion(tmp_path, text, message):
+    (tmp_path / "my.toml").write_text(text)
+    with pytest.raises(nst.InputError, match=re.escape(message).replace(r"\.\*", ".*")):
+        recipes.read(tmp_path / "my.toml")
+
+
+# -- sizes ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_pair_of_integers_is_refused_as_sizes_and_a_list_of_them_is_two_stages():
+    for pair in ((48, 64), (np.int64(48), np.int64(64))):
+        with pytest.raises(
+            nst.InputError, match=r"write \[\(48, 64\)\] for .*, or longest_side=\[48, 64\] for two stages"
+        ):
+            recipes.customise("d2l-2019", sizes=pair)
+    one = recipes.fit(recipes.customise("d2l-2019", sizes=[(48, 64)]), (60, 90))
+    two = recipes.fit(recipes.customise("d2l-2019", longest_side=[48, 64]), (60, 90))
+    assert [stage.size for stage in one.stages] == [(48, 64)]
+    assert [stage.size for stage in two.stages] == [(32, 48), (43, 64)]
+    assert recipes.customise("d2l-2019", sizes=[48, 64]) == recipes.customise("d2l-2019", longest_side=(48, 64))
+    assert recipes.customise("d2l-2019", sizes=64) == recipes.customise("d2l-2019", longest_side=64)
+
+
+def test_sizes_are_given_in_one_way():
+    with pytest.raises(nst.InputError, match="sizes, longest_side: both say how large the stages are"):
+        recipes.customise("d2l-2019", sizes=[(48, 64)], longest_side=64)
+    with pytest.raises(nst.InputError, match="longest_side: 0 is not a positive integer, or own"):
+        recipes.customise("d2l-2019", longest_side=0)
+    with pytest.raises(nst.InputError, match="longest_side: at least one is needed"):
+        recipes.customise("d2l-2019", longest_side=[])
 
 
 def test_the_learning_rate_is_a_function_of_the_epoch():

@@ -135,7 +135,7 @@ def test_nothing_is_kept_of_a_cell_whose_second_stage_diverges(experiment, tmp_p
 def test_where_every_cell_is_bad_nothing_is_begun(experiment, tmp_path):
     before = names(tmp_path)
     status, out, err = experiment("sweep", "--vary", "lr=-1,-2")
-    assert (status, out) == (2, "") and err == "error: lr: -1.0 is not a number above 0\n" and names(tmp_path) == before
+    assert (status, out) == (2, "") and "lr=-1: -1.0 is not a number above 0" in err and names(tmp_path) == before
 
 
 @pytest.mark.slow

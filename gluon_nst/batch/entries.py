@@ -11,10 +11,10 @@ import warnings
 from pathlib import Path
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
-from gluon_nst.errors import InputError, NSTError
+from gluon_nst.errors import InputError, NSTError, did_you_mean
 from gluon_nst.files import file_name, given, reading
 from gluon_nst.inputs import style_files
-from gluon_nst.job import Job, Style
+from gluon_nst.job import Job, Style, split
 from gluon_nst.recipes import INITS, LONGEST_SIDE, SOURCES, Setting, recipe_settings, settings
 from gluon_nst.recipes.files import table_of
 from gluon_nst.recipes.rules import line
@@ -105,7 +105,8 @@ def _of_toml(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         raise InputError(f"{path}: job: each is a [[job]] table")
     for name in table:
         if name.replace("_", "-") not in _known() or name in ("name",):
-            raise InputError(f"{path}: {name}: unknown key; a job is a [[job]] table, above which stands what all have")
+            meant = did_you_mean(name, (*_known(), "job"))
+            raise InputError(f"{path}: {name}: unknown key; a job is a [[job]] table, below what all have{meant}")
     return table, jobs
 
 
@@ -121,7 +122,8 @@ def _of_csv(path: Path) -> Iterator[dict[str, Any]]:
             if alike.count(name) > 1:
                 raise InputError(f"{path}: {name}: two columns of this name; leave one")
             if name not in _known():
-                raise InputError(f"{path}: {name}: unknown column; there are {', '.join(_known())}")
+                meant = did_you_mean(name, _known())
+                raise InputError(f"{path}: {name}: unknown column; there are {', '.join(_known())}{meant}")
         for row in rows:
             cells = [cell.strip() for cell in row]
             said: dict[str, Any] = {name: cell for name, cell in zip(names, cells) if name and cell}
@@ -171,8 +173,9 @@ class _Read:
         own, others = (
             {name.replace("_", "-"): value for name, value in each.items()} for each in (table, all_have or {})
         )
-        self.said, self._own = {**others, **own}, set(own)
-        self._folder, self._shared = folder, shared
+        split(shared)  # raises TypeError for a misspelt one
+        self.said, self._own = {**_without_sizes(others, own), **own}, set(own)
+        self._folder, self._shared = folder, _without_sizes(shared, self.said)
         content, styles = self.said.get("content", ""), self._styles()
         paths = [Path(str(each)) for each in [content, *styles]]
         self.name = str(self.said.get("name") or "-".join(path.stem for path in paths))
@@ -209,10 +212,14 @@ class _Read:
         options, known = dict(self._shared), _known()
         for name, value in self.said.items():
             if name not in known:
-                raise InputError(value if not name else f"{name}: unknown; there are {', '.join(known)}")
+                raise InputError(
+                    value if not name else f"{name}: unknown; there are {', '.join(known)}{did_you_mean(name, known)}"
+                )
             setting = known[name]
             if setting:
-                options[setting.name] = self._located(setting.name, _parsed(setting, name, value))
+                parsed = self._located(setting.name, _parsed(setting, name, value))
+                # A TOML has no tuples: its pair of integers could be one size or two, as Python's pair could.
+                options[setting.name] = tuple(parsed) if name == "sizes" and isinstance(parsed, list) else parsed
         for name in ("content", "style"):
             if not self.said.get(name):
                 raise InputError(f"{name}: missing; name a picture")
@@ -252,6 +259,12 @@ class _Read:
         if name in ("content", "style", "mask", "regions") or (name in words and value not in words[name]):
             return str(self._folder / given(value))
         return str(self._folder / given(value)) if name == "recipe" and value.endswith(".toml") else value
+
+
+def _without_sizes(general: Mapping[str, Any], special: Mapping[str, Any]) -> dict[str, Any]:
+    """The `general` options, without sizes where the `special` ones, which come before them, give any."""
+    ways = {"sizes", "longest-side", "longest_side"}
+    return {name: value for name, value in general.items() if not (name in ways and ways & set(special))}
 
 
 def _parsed(setting: Setting, name: str, value: Any) -> Any:

@@ -3,22 +3,59 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
+import sys
 from pathlib import Path
-from typing import Any, Callable, NoReturn
+from typing import Any, Callable, NoReturn, Sequence
 
-from gluon_nst.errors import InputError
+from gluon_nst.errors import InputError, did_you_mean
 from gluon_nst.files import given
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are the program's own; an option is never guessed from its beginning."""
+    """A parser whose errors are the program's own; an option is never guessed from its beginning.
+
+    An unknown option is reported before a missing argument, which may be the same one, misspelt; the help that the error
+    names is that of the command.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "allow_abbrev": False})
+        self._arguments: list[str] = []
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """What argparse's own returns, for a command line without unknown arguments; raises InputError for others."""
+        self._arguments = list(sys.argv[1:] if args is None else args)
+        found, unknown = super().parse_known_args(self._arguments, namespace)
+        if unknown:
+            self._refuse(unknown)
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see {self.prog} --help")
+        if message.startswith("the following arguments are required"):
+            before = itertools.takewhile(lambda each: each != "--", self._arguments)
+            known = self._option_string_actions
+            unknown = [each for each in before if _is_option(each) and each.partition("=")[0] not in known]
+            if unknown:
+                self._refuse(unknown)
+        raise InputError(f"{message}{' See' if message.endswith('?') else '; see'} {self.prog} --help")
+
+    def _refuse(self, unknown: Sequence[str]) -> NoReturn:
+        option = next((each for each in unknown if each.startswith("-")), "").partition("=")[0]
+        suggestion = did_you_mean(option, (name for name in self._option_string_actions if name.startswith("--")))
+        self.error(f"unrecognized arguments: {' '.join(unknown)}{suggestion}")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            error.message += did_you_mean(value, map(str, action.choices or ()))
+            raise
+
+
+def _is_option(text: str) -> bool:
+    return text.startswith("-") and text.lstrip("-")[:1].isalpha()
 
 
 def path(text: str) -> Path:

@@ -13,7 +13,6 @@ from gluon_nst.cli.options import given_options
 from gluon_nst.cli.resuming import as_begun
 from gluon_nst.errors import NSTError, reason
 from gluon_nst.images import pixels_allowed
-from gluon_nst.recipes.rules import integer
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace, dict[str, Any]], int]] = {
     "chapter": pictures.chapter,
@@ -37,8 +36,7 @@ def run(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
             if arguments.command == "resume":
                 arguments = stack.enter_context(as_begun(arguments))
                 options = given_options(arguments)
-            most = getattr(arguments, "max_pixels", None)
-            stack.enter_context(pixels_allowed(None if most is None else integer(1).check(most, "--max-pixels")))
+            stack.enter_context(pixels_allowed(getattr(arguments, "max_pixels", None)))
             return _COMMANDS[arguments.command](arguments, options)
     except (MXNetError, MemoryError) as error:
         raise NSTError(f"the run failed: {reason(error)}") from None

@@ -26,7 +26,6 @@ from gluon_nst.loop import carry_out
 from gluon_nst.observer import Observer, Observers
 from gluon_nst.observers import Bar, Film, Snapshots, Window, check_film, snapshot_paths
 from gluon_nst.recipes import Change
-from gluon_nst.recipes.rules import number
 from gluon_nst.records import FINISHED
 from gluon_nst.result import Result
 from gluon_nst.run import Run, prepare
@@ -213,8 +212,6 @@ class Following:
 def _check_checkpoint(arguments: argparse.Namespace) -> None:
     if arguments.checkpoint:
         check_folder(arguments.checkpoint)
-        if arguments.checkpoint_every is not None:
-            number(0).check(arguments.checkpoint_every, "--checkpoint-every")
         return
     for name in ("checkpoint_every", "fresh"):
         if getattr(arguments, name):

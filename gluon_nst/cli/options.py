@@ -6,9 +6,10 @@ import argparse
 import re
 from typing import Any, Callable, Iterable, NamedTuple
 
+from gluon_nst.errors import InputError, did_you_mean
 from gluon_nst.job import Job, Style
 from gluon_nst.recipes import LONGEST_SIDE, Setting, recipe_settings, settings
-from gluon_nst.recipes.rules import integer
+from gluon_nst.recipes.rules import Rule, integer
 
 
 class Option(NamedTuple):
@@ -25,17 +26,30 @@ class Option(NamedTuple):
     group: str
 
 
-def parser_of(setting: Setting) -> Callable[[str], Any]:
-    """What reads the text of an option; it raises argparse's error, with the words of the setting's rule."""
-    rule = setting.rule
+def reader(rule: Rule, parse: Callable[[str], Any] | None = None) -> Callable[[str], Any]:
+    """What reads the text of an argument by a rule: as the rule does, or by `parse`, to a list of values.
 
-    def parse(text: str) -> Any:
+    It raises argparse's error, in the words of the rule, for a text that can't be read and for a value that is not allowed.
+    """
+
+    def read(text: str) -> Any:
         try:
-            return setting.parse(text)
+            value = (parse or rule.parse)(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not {rule.written or rule.allowed}") from None
+            raise argparse.ArgumentTypeError(rule.complaint(text, rule.written)) from None
+        try:
+            for each in value if parse else [value]:
+                rule.check(each, "")
+        except InputError as error:  # of which argparse would show the function's name
+            raise argparse.ArgumentTypeError(str(error)) from None
+        return value
 
-    return parse
+    return read
+
+
+def parser_of(setting: Setting) -> Callable[[str], Any]:
+    """What reads the text of an option, and checks it; it raises argparse's error."""
+    return reader(setting.rule, setting.parse if setting.staged else None)
 
 
 def _option(setting: Setting, group: str) -> Option:
@@ -43,18 +57,13 @@ def _option(setting: Setting, group: str) -> Option:
     parse = parser_of(setting)
     if setting.rule.is_flag:
         arguments.update(action="store_true", default=None)
+    elif setting.rule.choices:
+        arguments["choices"] = setting.rule.choices
     else:
         arguments["type"] = parse
-        if setting.rule.choices:
-            arguments["choices"] = setting.rule.choices
-        else:
-            arguments["metavar"] = (f"{setting.rule.metavar},..." if setting.staged else setting.rule.metavar) or None
+        arguments["metavar"] = (f"{setting.rule.metavar},..." if setting.staged else setting.rule.metavar) or None
     several = setting.staged or setting.rule.several
     return Option(setting.name.replace("_", "-"), setting.name, parse, several, arguments, group)
-
-
-def _longest_side() -> Option:
-    return _option(LONGEST_SIDE, STAGES)._replace(name="longest-side")
 
 
 def style_settings() -> dict[str, Setting]:
@@ -78,7 +87,7 @@ def options() -> list[Option]:
     of_job = [_option(setting, FILE if setting.words else RUN) for setting in settings(Job)]
     sizes, *others = of_recipe
     sizes.arguments["help"] = "height and width of each stage in pixels: 150x225,300x450"
-    return [sizes, _longest_side(), *others, *of_job]
+    return [sizes, _option(LONGEST_SIDE, STAGES), *others, *of_job]
 
 
 def add_options(parser: argparse.ArgumentParser, without: Iterable[str] = ()) -> None:
@@ -91,7 +100,7 @@ def add_options(parser: argparse.ArgumentParser, without: Iterable[str] = ()) ->
         groups[RECIPE].add_argument("--recipe", metavar="NAME|FILE.toml", help=help)
     for option in options():
         if option.name not in without:
-            group = sizes if option.destination == "sizes" else groups[option.group]
+            group = sizes if option.destination in ("sizes", "longest_side") else groups[option.group]
             group.add_argument(f"--{option.name}", dest=option.destination, **option.arguments)
     device_help = "default: the first GPU, else the CPU"
     groups[RUN].add_argument("--device", metavar="auto|cpu|gpu|gpu:N", default="auto", help=device_help)
@@ -120,7 +129,10 @@ def varied(text: str) -> tuple[str, dict[str, Any]]:
     plural = known.get(f"{name}s")
     name = f"{name}s" if plural and plural.several else name
     if name not in known or not labels:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE,… where NAME is one of {', '.join(known)}")
+        suggestion = did_you_mean(name, known) if name not in known else ""
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not NAME=VALUE,… where NAME is one of {', '.join(known)}{suggestion}"
+        )
     option, values = known[name], {}
     for label in labels.split(","):
         if label in values:

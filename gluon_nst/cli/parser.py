@@ -6,13 +6,13 @@ from typing import Sequence
 
 from gluon_nst import __doc__ as description
 from gluon_nst.cli.arguments import Parser, count, files, hours, interval_of_epochs, names, path, port
-from gluon_nst.cli.options import add_options, parser_of, style_settings, variable, varied
+from gluon_nst.cli.options import add_options, parser_of, reader, style_settings, variable, varied
 from gluon_nst.files import given
 from gluon_nst.job import Job
 from gluon_nst.lab.notebooks import NOTEBOOKS
 from gluon_nst.lab.web.limits import Limits
 from gluon_nst.recipes import PUBLISHED, SOURCES, recipe_settings, settings
-from gluon_nst.recipes.rules import layers
+from gluon_nst.recipes.rules import layers, number
 from gluon_nst.version import __version__
 
 
@@ -104,6 +104,7 @@ def _rerun(parser: Parser) -> None:
     add("--inputs", type=path, nargs="+", action="extend", default=[], metavar="DIR", help=help)
     add(
         "--weights",
+        type=parser_of(_WEIGHTS_OF_JOB),
         metavar=_WEIGHTS_OF_JOB.rule.metavar,
         help="where the picture's parameters come from, if not from their source",
     )
@@ -129,7 +130,7 @@ def _add_watching(parser: Parser) -> None:
     help = "keep the run there, now and then; the same command, or gluon-nst resume DIR, goes on from it"
     add("--checkpoint", type=path, metavar="DIR", help=help)
     help = "between two checkpoints (default: 60, or more where writing one takes long)"
-    add("--checkpoint-every", type=float, metavar="SECONDS", help=help)
+    add("--checkpoint-every", type=reader(number(0)), metavar="SECONDS", help=help)
     add("--fresh", action="store_true", help="begin anew, and let go of what is in the checkpoint")
     parser.set_defaults(resumed=None, scheduler=None)
 
@@ -158,7 +159,7 @@ def _reconstruct(parser: Parser) -> None:
     parser.add_argument("kind", choices=("content", "style"), metavar="content|style")
     parser.add_argument("content", type=path, metavar="IMAGE")
     help = "content: from each alone; style: from the first one, two, … (default: those of Gatys et al. 2016, figure 1)"
-    parser.add_argument("--layers", type=layers().parse, metavar="NAME,...", help=help)
+    parser.add_argument("--layers", type=reader(layers()), metavar="NAME,...", help=help)
     fixed = ["content-layers", "style-layers", "content-weight", "style-weight", "style-size"]
     _add_sheet(parser, "reconstruct-KIND-IMAGE", fixed)
 
@@ -227,7 +228,8 @@ def _lab(parser: Parser) -> None:
     add("--preload", action="store_true", help="do first what takes time: fetch the parameters, time the recipes")
     add("--no-browser", action="store_true", help="open no browser here (none is opened for other machines either)")
     add("--texts", type=path, metavar="FILE.toml", help="the page's texts in another language")
-    add("--weights", default="auto", metavar=_WEIGHTS_OF_JOB.rule.metavar, help=_WEIGHTS_OF_JOB.help)
+    weights = _WEIGHTS_OF_JOB
+    add("--weights", type=parser_of(weights), default="auto", metavar=weights.rule.metavar, help=weights.help)
     limits = parser.add_argument_group("limits")
     for limit in settings(Limits):
         said = f"{limit.help} (default: {limit.default})"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, Mapping, Sequence
 
-from gluon_nst.errors import InputError
+from gluon_nst.errors import InputError, did_you_mean
 from gluon_nst.experiments.trials import Experiment, Pathlike, Trial
 from gluon_nst.files import given
-from gluon_nst.job import Job
+from gluon_nst.job import Job, split
 from gluon_nst.layers import NAMES
-from gluon_nst.recipes import CHAPTER, PUBLISHED, RecipeName, customise, recipe_settings, rules, settings
+from gluon_nst.recipes import CHAPTER, LONGEST_SIDE, PUBLISHED, RecipeName, customise, recipe_settings, rules, settings
 
 FIGURE_1 = {
     "content": ("conv1_2", "conv2_2", "conv3_2", "conv4_2", "conv5_2"),
@@ -21,6 +20,7 @@ FIGURE_1 = {
 VARIABLE = (
     "recipe",
     *(each.name for each in (*recipe_settings(), *settings(Job)) if each.name != "regions" and not each.words),
+    LONGEST_SIDE.name,
 )
 """What can be varied: the options of `transfer` that make another picture. Regions go with maps of the style as well."""
 
@@ -38,7 +38,7 @@ def sweep(content: Pathlike, style: Pathlike, vary: Mapping[str, Any], **options
     labelled = {name: v if isinstance(v, dict) else {str(value): value for value in v} for name, v in vary.items()}
     for name, values in labelled.items():
         if name not in VARIABLE:
-            raise InputError(f"vary: {name}: not one of {', '.join(VARIABLE)}")
+            raise InputError(f"vary: {name}: not one of {', '.join(VARIABLE)}{did_you_mean(name, VARIABLE)}")
         if not values:
             raise InputError(f"vary: {name}: at least one value is needed")
         if name in options:
@@ -86,15 +86,14 @@ def reconstruct(
     other keywords are `transfer`'s.
     """
     if kind not in FIGURE_1:
-        raise InputError(f"reconstruct {kind}: not one of {', '.join(FIGURE_1)}")
-    of_job = {field.name for field in dataclasses.fields(Job)}
-    own = {name: options.pop(name) for name in list(options) if name in of_job}
+        raise InputError(f"reconstruct {kind}: not one of {', '.join(FIGURE_1)}{did_you_mean(kind, FIGURE_1)}")
+    own, changes = split(options)
     layers = FIGURE_1[kind] if layers is None else layers
     rules.layers().check(layers, "layers")
     weighted = layers if isinstance(layers, dict) else dict.fromkeys(layers, 1.0)
     other = {"content": "style", "style": "content"}[kind]
     without = {f"{other}_weight": 0.0, f"{other}_layers": {}}
-    recipe = customise(recipe, **{**options, **without})
+    recipe = customise(recipe, **{**changes, **without})
     trials = []
     for count in range(1, len(weighted) + 1):
         chosen = list(weighted.items())[count - 1 if kind == "content" else 0 : count]

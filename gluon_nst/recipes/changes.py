@@ -3,40 +3,42 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from typing import Any
 
-from gluon_nst.errors import InputError
+from gluon_nst.errors import InputError, check_keywords
 from gluon_nst.layers import smallest_side
 from gluon_nst.recipes.choices import OPTIMIZERS
 from gluon_nst.recipes.files import RecipeName, read
-from gluon_nst.recipes.schema import Recipe, Setting, Stage, recipe_settings
+from gluon_nst.recipes.schema import LONGEST_SIDE, Recipe, Setting, Stage, recipe_settings
 
 
 def customise(recipe: RecipeName, **changes: Any) -> Recipe:
     """`recipe` (a Recipe, a name or a path) with other values for what is given; None stands for what is not.
 
     The keywords are the names of the fields of Recipe, and of Stage for all of its stages. Those of Stage take one value for
-    all, or a sequence of one for each. `sizes` is a sequence of (height, width) or of longest sides, or one longest side; the stages take their
-    other values from the recipe's stages in turn, and from its last one where there are more. Raises InputError for a value
-    that can't be, TypeError for another keyword.
+    all, or a sequence of one for each. `sizes` is a list with the size of each stage: (height, width), or one number, the
+    longest side; one number may stand alone. `longest_side` is one longest side, or a list of one for each stage. The stages
+    take their other values from the recipe's stages in turn, and from its last one where there are more. Raises InputError
+    for a value that is not allowed, and for `sizes=(48, 64)`, which could be one size or two; TypeError for an unknown keyword.
 
     >>> [stage.epochs for stage in customise("d2l-2019", sizes=[(75, 112), (150, 225)], epochs=9).stages]
     [9, 9]
     """
     recipe = read(recipe)
-    known = {each.name: each for each in recipe_settings()}
-    for name in changes:
-        if name not in known:
-            raise TypeError(f"{name}: not a setting of a recipe; there are {', '.join(known)}")
+    known = {each.name: each for each in (*recipe_settings(), LONGEST_SIDE)}
+    check_keywords(changes, known, "not a setting of a recipe")
     given = {name: value for name, value in changes.items() if value is not None}
     stages, sizes = recipe.stages, []
-    if "sizes" in given:
-        sizes = given.pop("sizes")
-        sizes = list(sizes) if isinstance(sizes, (list, tuple)) else [sizes]
+    ways = [known[name] for name in ("sizes", "longest_side") if name in given]
+    if len(ways) > 1:
+        raise InputError("sizes, longest_side: both say how large the stages are; leave one of them out")
+    for way in ways:
+        sizes = _sizes(given.pop(way.name), way)
         if given.get("size_factor", recipe.size_factor) != 1 and len(sizes) == 1:  # a ladder's end
-            stages = (*stages[:-1], *_resized(stages[-1:], sizes, known["sizes"]))
+            stages = (*stages[:-1], *_resized(stages[-1:], sizes))
         else:
-            stages = _resized(stages, sizes, known["sizes"])
+            stages = _resized(stages, sizes)
             given = {"size_factor": 1.0, **given}
         if not all(
             isinstance(stage.size, tuple) for stage in stages
@@ -53,10 +55,25 @@ def customise(recipe: RecipeName, **changes: Any) -> Recipe:
     return made
 
 
-def _resized(stages: tuple[Stage, ...], sizes: list[Any], setting: Setting) -> tuple[Stage, ...]:
+def _sizes(given: Any, way: Setting) -> list[Any]:
+    """The size of each stage, checked; `way` is the setting by which they are given."""
+    if way is not LONGEST_SIDE and isinstance(given, tuple) and len(given) == 2 and all(map(_is_integer, given)):
+        first, second = map(int, given)
+        raise InputError(
+            f"{way.name}: ({first}, {second}) is either one size or two; write [({first}, {second})] for height and width, or"
+            f" longest_side=[{first}, {second}] for two stages"
+        )
+    sizes = list(given) if isinstance(given, (list, tuple)) else [given]
     if not sizes:
-        raise InputError("sizes: at least one is needed")
-    sizes = [setting.rule.check(size, "sizes") for size in sizes]
+        raise InputError(f"{way.name}: at least one is needed")
+    return [way.rule.check(size, way.name) for size in sizes]
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, numbers.Integral)
+
+
+def _resized(stages: tuple[Stage, ...], sizes: list[Any]) -> tuple[Stage, ...]:
     before = [stages[min(number, len(stages) - 1)] for number in range(len(sizes))]
     return tuple(dataclasses.replace(stage, size=size) for stage, size in zip(before, sizes))
 

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any, Union
 
-from gluon_nst.errors import InputError
-from gluon_nst.files import given, reading
+from gluon_nst.errors import InputError, did_you_mean
+from gluon_nst.files import given, is_url, reading
 from gluon_nst.recipes.rules import line
 from gluon_nst.recipes.schema import NO_CHANGES, NO_STAGES, Change, Recipe, Stage
 
@@ -48,9 +48,11 @@ def names() -> list[str]:
 def _path(recipe: str | Path) -> Path:
     if str(recipe) in names():
         return FOLDER / f"{recipe}.toml"
-    if str(recipe).endswith(".toml"):
+    if str(recipe).endswith(".toml") or is_url(recipe):
         return given(recipe)
-    raise InputError(f"recipe {recipe}: not one of {', '.join(names())}, nor the path of a .toml file")
+    raise InputError(
+        f"recipe {recipe}: not one of {', '.join(names())}, nor the path of a .toml file{did_you_mean(recipe, names())}"
+    )
 
 
 def text(recipe: str | Path) -> str:
@@ -152,7 +154,9 @@ def _extended(path: Path, recipe: Any) -> Path:
     if recipe in names():
         return _path(recipe)
     if not recipe.endswith(".toml"):
-        raise InputError(f"{path}: extends: {recipe!r} is not one of {', '.join(names())}, nor a .toml file")
+        raise InputError(
+            f"{path}: extends: {recipe!r} is not one of {', '.join(names())}, nor a .toml file{did_you_mean(recipe, names())}"
+        )
     return path.parent / given(recipe)
 
 
@@ -163,8 +167,10 @@ def _checked(kind: type, table: dict[str, Any], where: str) -> dict[str, Any]:
         if name in RENAMED:
             raise InputError(f"{where}: {name}: is called {RENAMED[name]} now; write {RENAMED[name]} = …")
         if name not in fields:
-            extends = "extends, stages, changes, " if kind is Recipe else ""
-            raise InputError(f"{where}: {name}: unknown key; allowed are {extends}{', '.join(fields)}")
+            allowed = ["extends", *_TABLES, *fields] if kind is Recipe else list(fields)
+            raise InputError(
+                f"{where}: {name}: unknown key; allowed are {', '.join(allowed)}{did_you_mean(name, allowed)}"
+            )
     for name, field in fields.items():
         if field.default is dataclasses.MISSING and name not in table:
             raise InputError(f"{where}: {name}: missing")

@@ -8,7 +8,7 @@ import numbers
 import os
 from typing import Any, Callable
 
-from gluon_nst.errors import InputError
+from gluon_nst.errors import InputError, did_you_mean
 from gluon_nst.layers import LAYERS
 
 
@@ -24,6 +24,7 @@ class Rule:
     - `several` tells that the text is a list, with commas.
     - `is_flag` tells that the option stands for true by itself.
     - `written` says in words what a text has to be, where that is not what `allowed` says.
+    - `names` are the words that may stand in the value: an error suggests the one closest to a misspelt word.
     """
 
     convert: Callable[[Any], Any]
@@ -34,6 +35,7 @@ class Rule:
     several: bool = False
     written: str = ""
     is_flag: bool = False
+    names: tuple[str, ...] = ()
 
     def check(self, value: Any, where: str) -> Any:
         """The value in its type; raises InputError, which names `where` it stands, for one that is not allowed.
@@ -47,9 +49,14 @@ class Rule:
         try:
             return self.convert(value)
         except (ValueError, TypeError, KeyError, OverflowError):
-            shown = repr(value)
-            shown = shown if len(shown) <= 100 else f"{shown[:99]}…"
-            raise InputError(f"{where}: {shown} is not {self.allowed}") from None
+            raise InputError(f"{where}: {self.complaint(value)}" if where else self.complaint(value)) from None
+
+    def complaint(self, value: Any, allowed: str = "") -> str:
+        """What an error says of a `value` that is not allowed: the value, what is `allowed`, the word that may be meant."""
+        shown = repr(value) if len(repr(value)) <= 100 else f"{repr(value)[:99]}…"
+        words = value if isinstance(value, (list, tuple, dict)) else [value]
+        unknown = next((word for word in words if isinstance(word, str) and word not in self.names), "")
+        return f"{shown} is not {allowed or self.allowed}{did_you_mean(unknown, self.names)}"
 
 
 def integer(low: int, most: float = math.inf) -> Rule:
@@ -102,7 +109,7 @@ def choice(*choices: str) -> Rule:
             raise ValueError
         return value
 
-    return Rule(convert, f"one of {', '.join(choices)}", choices=choices)
+    return Rule(convert, f"one of {', '.join(choices)}", choices=choices, names=choices)
 
 
 _UNITS = {
@@ -140,13 +147,11 @@ def memory() -> Rule:
     def parse(text: str) -> float | str:
         return "auto" if is_auto(text) else of_bytes.parse(text)
 
-    return Rule(
-        convert,
+    allowed, written = (
         "a number of bytes above 0, an amount such as 4GB, or auto",
-        parse,
-        "4GB|auto",
-        written="an amount such as 4GB or 500MB, or auto",
+        "an amount such as 4GB or 500MB, or auto",
     )
+    return Rule(convert, allowed, parse, "4GB|auto", written=written)
 
 
 def boolean() -> Rule:
@@ -237,7 +242,7 @@ def layers() -> Rule:
 
     allowed = f"different layers of VGG-19, by name (conv4_2, relu4_2) or index (0 to {len(LAYERS) - 1}), or a table of their weights"
     written = f"{allowed.rpartition(', or a table')[0]}, with a weight of at least 0 each or none: conv1_1:0.5,conv2_1"
-    return Rule(convert, allowed, parse, "LAYER[:WEIGHT],...", several=True, written=written)
+    return Rule(convert, allowed, parse, "LAYER[:WEIGHT],...", several=True, written=written, names=tuple(LAYERS))
 
 
 OWN, LADDER = "own", "ladder"

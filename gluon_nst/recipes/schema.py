@@ -208,7 +208,7 @@ class Recipe:
             height, width = stage.size if isinstance(stage.size, tuple) else (stage.size, stage.size)
             if min(height, width) < least:
                 raise InputError(
-                    f"size {height}x{width}: too small for the network, whose layer {self.last_layer} needs "
+                    f"size {height}x{width}: too small for the network, whose layer {NAMES[self.last_layer]} needs "
                     f"at least {least}x{least}"
                 )
 
@@ -274,14 +274,14 @@ def settings(kind: type) -> Iterator[Setting]:
 
 
 LONGEST_SIDE = Setting(
-    "sizes",
+    "longest_side",
     side(),
     "sizes of the content picture's own shape, by their longest side: 225,450; or own, its own size",
     None,
     staged=True,
     words=False,
 )
-"""Another way to say the sizes: `longest-side`."""
+"""Another way to give the sizes."""
 
 
 def recipe_settings() -> tuple[Setting, ...]:
