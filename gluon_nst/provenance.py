@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from typing import Any, Dict
+from typing import Any, Dict, Iterator, Tuple, Union
 
 import mxnet
 import numpy as np
@@ -84,7 +84,6 @@ def _made_of(written: Provenance) -> Provenance:
 _INPUTS = {
     "content_sha256": "the content picture",
     "style_sha256": "the style picture",
-    "styles": "the style pictures, or their weights or scales",
     "init_sha256": "the picture that it starts from",
     "mask_sha256": "the mask",
     "regions_sha256": "the maps of regions",
@@ -93,23 +92,59 @@ _INPUTS = {
 
 
 def differences(there: Provenance, here: Provenance) -> list[str]:
-    """In what the runs of two provenances differ, apart from the machine: a few words for each; none where their keys are the same."""
+    """In what the runs of two provenances differ, apart from the machine: the place and the two values of each difference.
+
+    The list is empty where their keys are the same.
+    """
     made, other = (json.loads(as_text(_made_of(each))) for each in (there, here))
+    if "styles" in {**made, **other}:
+        for each in (made, other):
+            each.setdefault("styles", [{"sha256": each.pop("style_sha256", None), "weight": 1.0, "scale": None}])
+    for each in (made, other):
+        each.pop("sizes", None)  # which the recipe's stages say as well
     recipes = made.pop("recipe"), other.pop("recipe")
-    said = []
-    for names, (one, two) in ((sorted({*recipes[0], *recipes[1]}), recipes), (sorted({*made, *other}), (made, other))):
-        for name in names:
-            if one.get(name) != two.get(name) and name != "sizes":  # which the recipe's stages say as well
-                told = f"{_short(one.get(name))} there, {_short(two.get(name))} here"
-                said.append(f"{_INPUTS[name]} is another" if name in _INPUTS else f"{name}: {told}")
-    return said
+    return [_told(*each) for pair in (recipes, (made, other)) for each in _unlike(*pair)]
 
 
-def _short(value: Any) -> str:
-    if value is None:
-        return "nothing"
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 80 else f"{text[:80]}…"
+_Place = Tuple[Union[str, int], ...]
+
+
+def _unlike(one: Any, two: Any, place: _Place = ()) -> Iterator[tuple[_Place, Any, Any]]:
+    """The innermost places at which two trees of JSON differ, with the two values there."""
+    if one == two:
+        return
+    if isinstance(one, dict) and isinstance(two, dict):
+        for name in sorted({*one, *two}):
+            yield from _unlike(one.get(name), two.get(name), (*place, name))
+    elif all(isinstance(each, list) and each and isinstance(each[0], dict) for each in (one, two)):
+        if len(one) != len(two):
+            yield place, len(one), len(two)
+        for number, (a, b) in enumerate(zip(one, two), start=1):
+            yield from _unlike(a, b, (*place, number))
+    else:
+        yield place, one, two
+
+
+def _told(place: _Place, one: Any, two: Any) -> str:
+    name, *inside = place
+    if name in _INPUTS:
+        return f"{_INPUTS[str(name)]} is another"
+    if inside and isinstance(inside[0], int):  # of one of several: stages, changes, styles
+        name, inside = f"{str(name)[:-1]} {inside[0]}", inside[1:]
+    return f"{': '.join(map(str, [name, *inside]))}: {_text(one)} there, {_text(two)} here"
+
+
+def _text(value: Any) -> str:
+    return "nothing" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+_MOST = 8
+
+
+def listed(said: list[str]) -> str:
+    """Differences as one text: the first eight, and how many more there are."""
+    more = [f"and {len(said) - _MOST} more"] if len(said) > _MOST else []
+    return "; ".join([*said[:_MOST], *more])
 
 
 def other_machine(there: Provenance, here: Provenance) -> list[str]:

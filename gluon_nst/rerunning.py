@@ -17,7 +17,7 @@ from gluon_nst.inputs import inputs
 from gluon_nst.job import Job, Style
 from gluon_nst.loop import carry_out
 from gluon_nst.observer import Observer, Observers
-from gluon_nst.provenance import Provenance, differences, other_machine
+from gluon_nst.provenance import Provenance, differences, listed, other_machine
 from gluon_nst.recipes import INITS, SOURCES, settings
 from gluon_nst.recipes.rules import integer
 from gluon_nst.result import Result
@@ -84,7 +84,7 @@ def again(
     of_run = {name: value for name, value in record.items() if name not in _OF_THE_PICTURE}
     different = differences(of_run, run.provenance)
     if different:
-        raise InputError(f"{picture}: would be another picture ({'; '.join(different)})")
+        raise InputError(f"{picture}: would be another picture ({listed(different)})")
     machines = other_machine(record, run.provenance)
     if machines:
         observer.note(f"{picture}: was made on another machine ({'; '.join(machines)}); this one may differ a little")

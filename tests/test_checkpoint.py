@@ -12,6 +12,7 @@ import gluon_nst as nst
 from gluon_nst.checkpoint import Checkpoint, carry_out_kept, container, trees
 from gluon_nst.loop import carry_out
 from gluon_nst.observer import Observers
+from gluon_nst.provenance import differences
 from gluon_nst.result import Result
 from gluon_nst.run import prepare
 
@@ -276,6 +277,19 @@ def test_another_process_is_kept_out(job, tmp_path):
     assert gone_on(tmp_path / "kept", run).complete
 
 
+MANY = (
+    "content_weight",
+    "style_weight",
+    "tv_weight",
+    "noise",
+    "beta2",
+    "tolerance",
+    "style_size",
+    "average_decay",
+    "lr",
+)
+
+
 @pytest.mark.parametrize(
     "changed, difference",
     [
@@ -283,8 +297,13 @@ def test_another_process_is_kept_out(job, tmp_path):
         ({"content": "other.png"}, "the content picture is another"),
         ({"seed": 4}, "seed: 0 there, 4 here"),
         ({"optimizer": "lbfgs"}, "optimizer: adam there, lbfgs here"),
+        ({"epochs": [4, 30]}, "another run (stage 2: epochs: 3 there, 30 here); name"),
+        ({"sizes": [(32, 48)], "epochs": 4}, "another run (stages: 2 there, 1 here); name"),
+        ({"style_layers": ["conv1_1"]}, "another run (style_layers: conv2_1: 1.0 there, nothing here); name"),
+        ({"seed": 4, **dict.fromkeys(("tv_weight", "style_weight"), 7.0)}, "seed: 0 there, 4 here); name"),
+        (dict.fromkeys(MANY, 0.5), "style_weight: 1000.0 there, 0.5 here; and 2 more); name"),
     ],
-    ids=["recipe", "content", "seed", "optimiser"],
+    ids=["recipe", "content", "seed", "optimiser", "stage", "stages", "layer", "three", "many"],
 )
 def test_the_checkpoint_of_another_run_is_refused_and_stays(job, style, tmp_path, changed, difference):
     gone_on(tmp_path / "kept", prepare(job()), epochs=2)
@@ -295,6 +314,15 @@ def test_the_checkpoint_of_another_run_is_refused_and_stays(job, style, tmp_path
         gone_on(tmp_path / "kept", prepare(other))
     assert difference in str(refused.value) and "with --fresh, to begin anew" in str(refused.value)
     assert [path.read_bytes() for path in states(tmp_path / "kept")] == before
+
+
+def test_of_several_styles_the_one_that_differs_is_named():
+    one, two = {"sha256": "a", "weight": 1.0, "scale": None}, {"sha256": "b", "weight": 1.0, "scale": 0.5}
+    kinds = [{"style_sha256": "a"}, {"styles": [one, two]}, {"styles": [one, {**two, "weight": 3.0}]}]
+    single, several, weighted = ({"recipe": {}, "sizes": [], **each} for each in kinds)
+    assert differences(single, several) == ["styles: 1 there, 2 here"]
+    assert differences(several, weighted) == ["style 2: weight: 1.0 there, 3.0 here"]
+    assert differences(several, several) == []
 
 
 def test_another_machine_is_told_of(job, tmp_path):

@@ -15,7 +15,7 @@ from gluon_nst.errors import InputError, NSTError, reason
 from gluon_nst.loop import Halt, carry_out, never
 from gluon_nst.machine import is_out_of_memory
 from gluon_nst.observer import Observer, Observers
-from gluon_nst.provenance import differences, other_machine
+from gluon_nst.provenance import differences, listed, other_machine
 from gluon_nst.records import FINISHED
 from gluon_nst.result import Result
 from gluon_nst.run import Run
@@ -120,9 +120,9 @@ class Checkpoint(Observer):
             raise Different(f"{self.folder}: no State of a run is in there; begin anew with --fresh") from None
         if different:
             goes_on = "name another folder, or give the run's command with --fresh, to begin anew"
-            if len(different) == 1 and different[0].startswith("changes: "):
+            if all(each.startswith("change") for each in different):
                 goes_on = f"it was steered: gluon-nst resume {self.folder} goes on with it"
-            raise Different(f"{self.folder}: a checkpoint of another run ({'; '.join(different[:3])}); {goes_on}")
+            raise Different(f"{self.folder}: a checkpoint of another run ({listed(different)}); {goes_on}")
         state = trees.of_tree(found["state"], run)
         self._last = _progress(state)
         machines = other_machine(state.made or {}, run.provenance)
