@@ -146,6 +146,52 @@ def test_a_run_goes_on_from_another_folder_and_after_its_own_is_moved(
     assert Path.cwd() == tmp_path / "elsewhere" and not (tmp_path / "kept").exists()
 
 
+@pytest.mark.parametrize("old", ["gone", "empty"])
+@pytest.mark.parametrize("kept", ["kept", "deep/kept", "/elsewhere"])
+def test_a_run_goes_on_after_its_whole_folder_is_moved(
+    content, style, converted, tmp_path, capfd, monkeypatch, kept, old
+):
+    begun_in, moved = tmp_path / "before", tmp_path / "moved"
+    begun_in.mkdir()
+    for each in (content, style):
+        each.rename(begun_in / each.name)
+    monkeypatch.chdir(begun_in)
+    kept = tmp_path / "elsewhere" if kept == "/elsewhere" else Path(kept)
+    options = ["--recipe", "d2l-2019", "--weights", converted, "--sizes", "32x48", "--epochs", "3", *LAYERS, "--quiet"]
+    with asked_to_stop(0):
+        ended(capfd, "render", content.name, style.name, "--output", "out.png", "--checkpoint", kept, *options)
+    begun_in.rename(moved)
+    if old == "empty":
+        begun_in.mkdir()
+    monkeypatch.chdir(moved if kept.is_absolute() else tmp_path)
+    status, out, err = ended(capfd, "resume", moved / kept, "--quiet")
+    assert (status, err) == (0, "going on from stage 1, epoch 1\n") and (moved / "out.png").exists()
+
+
+def test_a_run_whose_pictures_were_moved_says_which_is_missing_and_what_to_do(
+    content, style, converted, tmp_path, capfd, monkeypatch
+):
+    (tmp_path / "before").mkdir()
+    monkeypatch.chdir(tmp_path / "before")
+    given = ["--output", "../out.png", "--checkpoint", "../kept", "--recipe", "d2l-2019", "--weights", converted]
+    given += ["--sizes", "32x48", "--epochs", "3", *LAYERS, "--quiet"]
+    with asked_to_stop(0):
+        ended(capfd, "render", content, style, *given)
+    (tmp_path / "before").rmdir()
+    content.rename(tmp_path / "other.png")
+    monkeypatch.chdir(tmp_path)
+    status, _, err = ended(capfd, "resume", "kept", "--quiet")
+    assert status == 2 and err.startswith(f"error: {content}: no such file; check the path (the run was begun in ")
+    advice = (
+        f"if its files were moved, give its command again with their new names and --checkpoint {tmp_path / 'kept'})"
+    )
+    assert advice in err
+    assert_one_line(err)
+    monkeypatch.chdir(tmp_path / "kept")
+    status, _, err = ended(capfd, "render", "../other.png", style, *given)
+    assert (status, err) == (0, "going on from stage 1, epoch 1\n")
+
+
 # -- killed -----------------------------------------------------------------------------------------------------------
 
 

@@ -39,21 +39,35 @@ def as_begun(arguments: argparse.Namespace) -> Iterator[argparse.Namespace]:
         raise InputError("--checkpoint: a run that branches off takes a picture of its own; name it with --output")
     weights = {name: getattr(arguments, name) for name in WEIGHTS if getattr(arguments, name) is not None}
     before = os.getcwd()
+    begun = build_parser().parse_args(argv)
+    begun.argv, begun.quiet = argv, begun.quiet or arguments.quiet
+    begun.resumed = Resumed(changes, weights, folder if kept != str(folder) else None)
+    base = _base(begun_in, folder, build_parser().parse_args(command["argv"]))
     try:
-        os.chdir(begun_in)
-    except OSError as error:
-        raise InputError(f"{begun_in}: the run was begun there ({error.strerror}); put it back") from None
-    try:
-        begun = build_parser().parse_args(argv)
-        begun.argv, begun.quiet = argv, begun.quiet or arguments.quiet
-        begun.resumed = Resumed(changes, weights, folder if kept != str(folder) else None)
+        os.chdir(base)
         yield begun
     except InputError as error:
-        if os.path.samefile(before, begun_in):
+        if base == before == begun_in:
             raise
-        raise InputError(f"{error} (the run was begun in {begun_in}, where its names count from)") from None
+        now = "" if base == begun_in else f"; now they are looked for in {base}"
+        moved = f"if its files were moved, give its command again with their new names and --checkpoint {folder}"
+        raise InputError(
+            f"{error} (the run was begun in {begun_in}, where its names count from{now}; {moved})"
+        ) from None
     finally:
         os.chdir(before)
+
+
+def _base(begun_in: str, folder: Path, command: argparse.Namespace) -> str:
+    """The folder from which the names of a run's files count: where its content picture is found by its name.
+
+    That is the folder that the `command` was given in, or where this was moved together with the checkpoint's `folder`, or the
+    current one.
+    """
+    back = os.path.relpath(begun_in, os.path.join(begun_in, command.checkpoint))
+    places = [each for each in (begun_in, os.path.normpath(folder / back), os.getcwd()) if os.access(each, os.X_OK)]
+    there = (each for each in places if command.content is None or os.path.isfile(os.path.join(each, command.content)))
+    return next(there, places[0])
 
 
 def _with(argv: list[str], option: str, value: str) -> list[str]:
