@@ -27,6 +27,8 @@ NDArray = Any
 
 LONG = 600
 """Seconds: a run that takes longer says so before it begins."""
+PATIENCE = 3
+"""Seconds: where it takes longer to time the machine, there is a first guess before."""
 
 NEVER_LONG = 3e12
 """Multiplications, forward: so few are done in that time on any machine."""
@@ -138,6 +140,10 @@ class Speed:
             seconds += making + features + epochs * self.evaluation(run.plan(stage))
         return seconds
 
+    def seconds_per_multiplication(self) -> float:
+        """Those of an evaluation of the smallest size that is timed, forward and backward, for each multiplication forward."""
+        return self._small.next / (math.prod(_SMALL) * multiplications(self._recipe.last_layer))
+
     def seconds_at_most(self, run: Run, state: State) -> float:
         """More than they will be, by the smallest size that is timed, where a pixel costs the most."""
         seconds = 0.0
@@ -178,6 +184,11 @@ def tell_if_long(runs: Sequence[Run], observer: Observer, state: State | None = 
     for run in runs:
         speeds.setdefault(_alike(run), Speed(run))
     with contextlib.suppress(MemoryError, MXNetError):
+        begun = time.perf_counter()
+        guess = sum(_multiplications(run, state) for run in runs) * speeds[_alike(runs[0])].seconds_per_multiplication()
+        larger = math.prod(_LARGE[0]) / math.prod(_SMALL)
+        if guess > LONG and (time.perf_counter() - begun) * larger * len(speeds) > PATIENCE:
+            observer.note(f"about {in_words(guess)}, by a first guess; it is being measured")
         seconds = sum(speeds[_alike(run)].seconds_at_most(run, state) for run in runs)
         if seconds > LONG:
             seconds = sum(speeds[_alike(run)].seconds(run, state) for run in runs)

@@ -19,6 +19,7 @@ from gluon_nst.run import prepare
 import pytest
 from PIL import Image
 
+from commands import ended
 from painting import paint
 
 
@@ -173,6 +174,22 @@ def test_a_list_is_read_as_spreadsheets_write_it(listed, pictures, text):
 def test_several_styles_of_a_list_with_semicolons_are_quoted(listed):
     (entry,) = listed('content;style\ncontents/c0.png;"styles/s0.png;styles/s1.png"\n', "jobs.csv")
     assert entry.error == "" and len(entry.job.style) == 2
+
+
+def test_a_folder_that_is_not_there_is_told_of_once_and_begins_nothing(pictures, capfd):
+    for arguments in (["contents", "nowhere"], ["nowhere", "styles"]):
+        paths = [pictures / each for each in arguments]
+        status, out, err = ended(capfd, "batch", *paths, "--out", pictures / "out")
+        assert (status, out) == (2, "") and not (pictures / "out").exists()
+        assert err == f"error: {pictures / 'nowhere'}: no such file; check the path\n"
+
+
+def test_the_error_of_a_job_is_told_once(pictures, weights_file, capfd):
+    (pictures / "jobs.toml").write_text(f"[[job]]\n{ONE}epochs = 0\n")
+    status, out, err = ended(capfd, "batch", pictures / "jobs.toml", "--out", pictures / "out")
+    assert (
+        status == 1 and err == "error: c0-s0: epochs: 0 is not an integer of at least 1\n" and "0 of 1 pictures" in out
+    )
 
 
 def test_a_row_with_too_many_cells_is_a_job_that_can_not_be_one(listed):

@@ -95,6 +95,23 @@ def test_several_runs_are_told_of_together(job, machine, timing):
     ]
 
 
+def test_where_timing_takes_long_a_first_guess_comes_before(job, machine, timing, monkeypatch):
+    now = [0.0]
+
+    def slow(self, size, parts):
+        now[0] += 1
+        notes.lines.append(f"{now[0]:.0f} s of timing")
+        return estimates.Timed(1.0, 1.0)
+
+    monkeypatch.setattr(estimates.Speed, "time", slow)
+    monkeypatch.setattr(estimates.time, "perf_counter", lambda: now[0])
+    runs, notes = [prepare(job(epochs=[30000, 4], optimizer=name)) for name in ("adam", "lbfgs")], Notes()
+    tell_if_long(runs, notes)
+    first, guess, *_, last = notes.lines
+    assert first == "1 s of timing" and guess.endswith(", by a first guess; it is being measured")
+    assert guess.startswith("about ") and last.startswith("this will take about ")
+
+
 def test_of_a_run_that_is_short_in_any_case_little_is_timed(job, machine, timing):
     notes = Notes()
     tell_if_long([prepare(job(sizes=[(64, 96)], epochs=[300]))], notes)

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from gluon_nst.batch.entries import Entry
 from gluon_nst.batch.parcels import Packed
+from gluon_nst.errors import one_line
 from gluon_nst.observer import Download, Observer
 from gluon_nst.observers import Bar
 from gluon_nst.observers.progress import interval, units
@@ -69,8 +70,10 @@ class OverviewBar(Overview):
 
     def outcome(self, outcome: Outcome) -> None:
         name = outcome.entry.name
-        if not self._quiet or name in self._jobs or outcome.failed:  # of what was there before nothing is new
-            tqdm.write(f"{name}: {'failed, ' if outcome.failed else ''}{outcome.note}")
+        if outcome.failed:
+            self.note(f"error: {one_line(f'{name}: {outcome.note}')}")
+        elif not self._quiet or name in self._jobs:  # of what was there before nothing is new
+            tqdm.write(f"{name}: {outcome.note}")
         if name in self._jobs:
             self._ended += 1
             self._done[name] = units(self._jobs[name].recipe)  # settled early, or failed, it leaves nothing to do

@@ -13,7 +13,8 @@ from gluon_nst.batch import Batch, Entry, OverviewBar, entries, write_report
 from gluon_nst.cli.outputs import writing
 from gluon_nst.cli.stopping import Stop
 from gluon_nst.cluster import Crew
-from gluon_nst.errors import InputError, NSTError, one_line
+from gluon_nst.errors import InputError, NSTError
+from gluon_nst.files import reading
 from gluon_nst.frames import check_frames
 
 _REPORT_EVERY = 60.0
@@ -39,11 +40,9 @@ def batch(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
         finally:
             with writing(arguments.out):
                 page = write_report(jobs)
-    failed = [outcome for outcome in jobs.outcomes.values() if outcome.failed]
-    done = len(jobs.outcomes) - len(failed)
+    failed = sum(outcome.failed for outcome in jobs.outcomes.values())
+    done = len(jobs.outcomes) - failed
     print(f"{page}: {done} of {len(jobs.entries)} pictures; each with its losses in {arguments.out}")
-    for outcome in failed:
-        print(f"error: {one_line(f'{outcome.entry.name}: {outcome.note}')}", file=sys.stderr)
     if stopped or jobs.left:
         print(
             f"interrupted: {done} of {len(jobs.entries)} are done and kept in {arguments.out}; the same command goes on from there",
@@ -68,6 +67,8 @@ def _entries(arguments: argparse.Namespace, options: dict[str, Any]) -> list[Ent
             f"{arguments.jobs}: neither a .toml nor a .csv; give the pictures' styles, a folder or a picture, as well"
         )
     for folder in (arguments.jobs, arguments.styles):
+        with reading(folder, "a picture, or a folder of pictures"):
+            pass  # what is not there is no input of any job
         if folder.is_dir() and arguments.out.is_dir() and folder.samefile(arguments.out):
             raise InputError(
                 f"--out {arguments.out}: the results would be taken for inputs the next time; name another folder"

@@ -13,7 +13,7 @@ from gluon_nst import experiments, figures
 from gluon_nst.cli.outputs import check_distinct, check_writable_with, writing
 from gluon_nst.cli.stopping import Stop
 from gluon_nst.errors import InputError, NSTError, one_line
-from gluon_nst.experiments import Experiment, Outcome, Prepared
+from gluon_nst.experiments import Experiment, Outcome, Prepared, Trial
 from gluon_nst.files import check_ending, place_of
 from gluon_nst.images import read_made
 from gluon_nst.observers import Bar
@@ -65,14 +65,11 @@ def _carry_out(arguments: argparse.Namespace, experiment: Experiment, folder_nam
         with writing(folder):
             figure = _draw(experiment, outcomes, figure, whole)
         print(f"{figure}: {whole} of {len(outcomes)} pictures; each with its losses in {folder}")
-    failed = [outcome for outcome in outcomes if outcome.failed]
-    for outcome in failed:
-        print(f"error: {one_line(f'{outcome.trial.name}: {outcome.note}')}", file=sys.stderr)
     if stopped:
         done = f"{whole} of {len(outcomes)} are done and kept in {folder}"
         print(f"interrupted: {done}; the same command goes on from there", file=sys.stderr)
         return 130
-    return 1 if failed else 0
+    return 1 if any(outcome.failed for outcome in outcomes) else 0
 
 
 def _outcomes(experiment: Experiment, prepared: Prepared, folder: Path, quiet: bool) -> tuple[list[Outcome], bool]:
@@ -81,7 +78,7 @@ def _outcomes(experiment: Experiment, prepared: Prepared, folder: Path, quiet: b
     for trial in experiment.trials:
         run = prepared[trial.name]
         if isinstance(run, NSTError):
-            tqdm.write(f"{trial.name}: can't be run, {run}; the others go on", file=sys.stderr)
+            _tell_error(trial, str(run))
         elif not experiments.kept(trial.path(folder), run):
             to_run[trial.name] = run.recipe
     outcomes: list[Outcome] = []
@@ -89,13 +86,20 @@ def _outcomes(experiment: Experiment, prepared: Prepared, folder: Path, quiet: b
         try:
             for outcome in experiment.run(folder, prepared, bar, stop.is_asked):
                 outcomes.append(outcome)
-                tqdm.write(f"{outcome.trial.name}: {'failed, ' if outcome.failed else ''}{outcome.note}")
+                if not outcome.failed:
+                    tqdm.write(f"{outcome.trial.name}: {outcome.note}")
+                elif outcome.trial.name in to_run:  # else it was told of before
+                    _tell_error(outcome.trial, outcome.note)
             stopped = stop.is_asked() and any(outcome.picture is None and not outcome.failed for outcome in outcomes)
             stopped = stopped or len(outcomes) < len(experiment.trials)
         except KeyboardInterrupt:
             stopped = True
     left = experiment.trials[len(outcomes) :]
     return [*outcomes, *(Outcome(trial, None, "not run yet") for trial in left)], stopped
+
+
+def _tell_error(trial: Trial, error: str) -> None:
+    tqdm.write(f"error: {one_line(f'{trial.name}: {error}')}", file=sys.stderr)
 
 
 def _draw(experiment: Experiment, outcomes: list[Outcome], figure: Path, whole: int) -> Path:

@@ -19,7 +19,7 @@ from PIL import Image
 from gluon_nst.apart import carry_out_apart
 from gluon_nst.checkpoint import carry_out_kept
 from gluon_nst.checkpoint.generations import Generations
-from gluon_nst.errors import InputError, NSTError, reason
+from gluon_nst.errors import InputError, NoRoom, NSTError, reason
 from gluon_nst.estimates import tell_if_long
 from gluon_nst.figures import Cell, sheet
 from gluon_nst.files import file_name, given
@@ -29,7 +29,7 @@ from gluon_nst.job import Job
 from gluon_nst.loop import Halt, never
 from gluon_nst.observer import NotesOnce, Observer, Observers
 from gluon_nst.provenance import key
-from gluon_nst.recipes import INITS, RecipeName, paths
+from gluon_nst.recipes import INITS, paths
 from gluon_nst.result import Result, check_replaceable
 from gluon_nst.run import Run, prepare
 
@@ -99,7 +99,7 @@ class Experiment:
         options = [self.options, *(trial.options for trial in self.trials)]
         named = [option.get(name) for option in options for name in ("weights", "mask", "regions")]
         named += [run.recipe.init for run in prepared.values() if isinstance(run, Run) and run.recipe.init not in INITS]
-        named += [path for option in options if "recipe" in option for path in _paths(option["recipe"])]
+        named += [path for option in options if "recipe" in option for path in paths(option["recipe"])]
         named += style_files(self.style)
         return {str(self.content), *(str(path) for path in named if isinstance(path, (str, Path)))}
 
@@ -108,15 +108,22 @@ class Experiment:
         return [trial.path(folder, ending) for trial in self.trials for ending in (".png", ".csv")]
 
     def prepare(self, observer: Observer | None = None) -> Prepared:
-        """{trial: Run, or the error that it can't be}. Raises the error where no trial can be run."""
+        """{trial: Run, or the error that there is no memory, or that there are no parameters, for it}.
+
+        Raises the error where no trial can be run, and InputError where the input of any is bad: of all of them the recipes and the
+        values are checked first.
+        """
         prepared: Prepared = {}
         observer = NotesOnce([observer] if observer else [])
-        for trial in self.trials:
+        pictures = str(self.content), str(self.style)
+        jobs = [(trial.name, Job.customised(*pictures, **{**self.options, **trial.options})) for trial in self.trials]
+        for name, job in jobs:
             try:
-                job = Job.customised(str(self.content), str(self.style), **{**self.options, **trial.options})
-                prepared[trial.name] = prepare(job, observer, self._open)
+                prepared[name] = prepare(job, observer, self._open)
             except NSTError as error:
-                prepared[trial.name] = error
+                if isinstance(error, InputError) and not isinstance(error, NoRoom):
+                    raise InputError(f"{name}: {error}" if len(jobs) > 1 else str(error)) from None
+                prepared[name] = error
         errors = [error for error in prepared.values() if isinstance(error, NSTError)]
         if len(errors) == len(prepared):
             raise errors[0]
@@ -187,13 +194,6 @@ def _wrapped(cells: Sequence[Cell | None], longest: int = 5) -> list[list[Cell |
     rows = -(-len(cells) // longest)
     columns = -(-len(cells) // rows)
     return [list(cells[start : start + columns]) for start in range(0, len(cells), columns)]
-
-
-def _paths(recipe: RecipeName) -> list[Path]:
-    try:
-        return paths(recipe)
-    except InputError:  # which is told of as that trial's
-        return []
 
 
 def kept(path: Path, run: Run) -> Image.Image | None:

@@ -53,22 +53,34 @@ class Bar(Observer):
             self.close()
             self._recipes, self._begun, self._bar = {"": run.recipe}, -1, None
         self._begun += 1
+        if len(self._recipes) > 1:
+            is_new = self._bar is None  # which tqdm shows by itself
+            bar = self._show(self._count, self._before, "")
+            if not is_new:
+                bar.refresh()
+
+    @property
+    def _count(self) -> str:
+        """Which of the runs is at work, where there are several."""
+        names = list(self._recipes)
+        return f"{self._begun + 1}/{len(names)} {names[self._begun]} " if len(names) > 1 else ""
+
+    @property
+    def _before(self) -> float:
+        """The units of the runs before, which count as whole, though a tolerance may have ended them early."""
+        return sum(map(units, list(self._recipes.values())[: self._begun]))
 
     def state(self, state: State) -> None:
-        names, epoch = list(self._recipes), state.record[-1]
-        name, before = names[self._begun], names[: self._begun]
-        recipe = self._recipes[name]
+        recipe, epoch = list(self._recipes.values())[self._begun], state.record[-1]
         stage = recipe.stages[epoch.stage - 1]
         height, width = stage.shape
-        count = f"{len(before) + 1}/{len(names)} {name} " if len(names) > 1 else ""
-        where = f"{count}{height}x{width} epoch {epoch.epoch + 1}/{stage.epochs}"
-        # The runs and the stages before count as whole, though a tolerance may have ended them early.
-        done = sum(units(self._recipes[other]) for other in before) + units(recipe, epoch.stage - 1)
+        where = f"{self._count}{height}x{width} epoch {epoch.epoch + 1}/{stage.epochs}"
+        done = self._before + units(recipe, epoch.stage - 1)
         done += (epoch.epoch + 1) * height * width * multiplications(recipe.last_layer)
         self._show(where, done, f"loss {epoch.losses.total:.4g}")
 
-    def _show(self, where: str, done: float, loss: str) -> None:
-        if self._bar is None:  # only now: a run that is refused shows none, and the warm-up is not in the estimate
+    def _show(self, where: str, done: float, loss: str) -> tqdm:
+        if self._bar is None:  # of one run only after its first epoch: the warm-up is not in the estimate
             self._bar = tqdm(
                 desc=where,
                 total=sum(map(units, self._recipes.values())),
@@ -81,6 +93,7 @@ class Bar(Observer):
             self._bar.update(done - self._bar.n)
         self._bar.set_description_str(where, refresh=False)
         self._bar.set_postfix_str(loss, refresh=False)
+        return self._bar
 
     def end(self, result: Result) -> None:
         if self._one:
