@@ -11,18 +11,20 @@ import functools
 import importlib.util
 import io
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any, Iterator, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin
 
-from gluon_nst.errors import InputError, NSTError, reason
+from gluon_nst.errors import InputError, NSTError, NSTWarning, reason
 from gluon_nst.files import check_writable, given, placed_whole
 from gluon_nst.images import on_white
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"}
 _DEEP = ("PNG", "TIFF")
+_LOSSY = ("JPEG", "WEBP")
 _FULL_COLOUR = 90
 """From this quality on a JPEG has its colours at full resolution (4:4:4), below at half of it, as is usual."""
 _LONGEST_COMMENT = 65_000
@@ -51,14 +53,23 @@ def srgb() -> bytes:
     return bytes(profile)
 
 
-def check_picture_writable(path: str | Path, bits: int = 8) -> None:
-    """`check_writable` for a picture: PNG, TIFF, WebP or JPEG; the first two where it is to have 16 `bits`."""
+def check_picture_writable(path: str | Path, bits: int = 8, quality: int = Encoding().quality) -> None:
+    """`check_writable` for a picture: PNG, TIFF, WebP or JPEG; the first two where it is to have 16 `bits`.
+
+    It warns of a `quality` that the format has not.
+    """
     check_writable(path, tuple(_FORMATS))
-    if bits == 8:
-        return
+    warn_of_quality(path, quality)
     kind = _FORMATS[given(path).suffix.lower()]
-    if kind not in _DEEP:
+    if bits != 8 and kind not in _DEEP:
         raise InputError(f"{path}: {kind} holds 8 bits, not {bits}; name a .png or a .tif")
+
+
+def warn_of_quality(path: str | Path, quality: int | None) -> None:
+    """Warn where a picture at `path` takes no quality."""
+    kind = _FORMATS[given(path).suffix.lower()]
+    if kind not in _LOSSY and quality not in (None, Encoding().quality):
+        warnings.warn(f"quality has no effect on a {kind}, in which nothing is lost", NSTWarning, stacklevel=3)
 
 
 def check_bits(bits: int) -> None:
@@ -82,7 +93,7 @@ def write_image(
     `files.placed_whole`. Raises InputError for a path or an encoding that can't be, NSTError where it can't be written.
     """
     path, encoding = given(path), encoding or Encoding()
-    check_picture_writable(path, 8 if isinstance(picture, Image.Image) else 16)
+    check_picture_writable(path, 8 if isinstance(picture, Image.Image) else 16, encoding.quality)
     kind = _FORMATS[path.suffix.lower()]
     height, width = picture.shape[:2] if isinstance(picture, np.ndarray) else (picture.height, picture.width)
     if max(height, width) > _LONGEST_SIDE.get(kind, max(height, width)):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from typing import Iterable
+import warnings
+from typing import Any, Callable, Iterable, Iterator
 
 
 class NSTError(Exception):
@@ -28,6 +30,28 @@ class WeightsError(NSTError):
 
 class OutOfMemory(NSTError):
     """The memory ran out before a run came to a picture."""
+
+
+class NSTWarning(UserWarning):
+    """What the caller gave has no effect, or not the one that it seems to have."""
+
+
+@contextlib.contextmanager
+def warnings_to(say: Callable[[str], object]) -> Iterator[None]:
+    """In the block, pass the text of each NSTWarning to `say`, once; other warnings are shown as before."""
+    shown, said = warnings.showwarning, set()
+
+    def show(message: Any, category: type[Warning], *place: Any, **others: Any) -> None:
+        if not issubclass(category, NSTWarning):
+            shown(message, category, *place, **others)
+        elif str(message) not in said:
+            said.add(str(message))
+            say(str(message))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", NSTWarning)
+        warnings.showwarning = show
+        yield
 
 
 def one_line(text: object) -> str:

@@ -12,6 +12,7 @@ from gluon_nst.recipes import (
     DEFAULT,
     LONGEST_SIDE,
     SOURCES,
+    Recipe,
     RecipeName,
     customise,
     read,
@@ -19,6 +20,7 @@ from gluon_nst.recipes import (
     setting,
     settings,
 )
+from gluon_nst.recipes.effects import NOISE, warn_without_effect
 from gluon_nst.recipes.rules import flag, integer, memory, named_or_path, number, one_of, path
 from gluon_nst.recipes.schema import check_fields
 
@@ -77,7 +79,7 @@ class Job:
     mask: Source | None = setting(path("a picture"), "a picture of where: white is stylised, black stays as the content is", None)
     regions: Source | None = setting(path("a picture"), "a map of the content: what has one colour is drawn from where a style's map has it", None)
     flatten: bool = setting(flag(), "lay a content picture that is transparent on white, for a result that is not", False)
-    seed: int = setting(integer(0), "seed of the noise that --init noise starts from", 0)
+    seed: int = setting(integer(0), "seed of the noise that --init noise starts from", 0, needs=NOISE)
     weights: str = setting(named_or_path("auto", *SOURCES), "where VGG-19's parameters come from; see gluon-nst weights list", "auto")
     memory: float | None = setting(memory(), "the most that the run may take; what does not fit whole is computed in windows. auto: what is free", None)
     # how its picture is written, where the format has that
@@ -103,7 +105,13 @@ class Job:
     def customised(cls, content: Source, style: Styles, *, recipe: RecipeName = DEFAULT, **options: Any) -> Job:
         """A Job whose `options` are those of its fields, and changes of its recipe, as `recipes.customise` takes them."""
         own, changes = split(options)
-        return cls(content, style, customise(recipe, **changes), **own)
+        job = cls(content, style, customise(recipe, **changes), **own)
+        known = {each.name: each for each in settings(cls)}
+        assert isinstance(job.recipe, Recipe)
+        warn_without_effect(
+            (name for name in own if name in known and getattr(job, name) != known[name].default), known, job.recipe
+        )
+        return job
 
     @property
     def file(self) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def _objective(run: Run, state: State, stage: Stage, net: Any, elsewhere: Elsewh
     if state.optimiser is None:
         start = run.start_of(number, targets.content_X, state.composite)
         state.begin(optimiser_of(start, recipe, state.handed_on))
-    elif epoch in recipe.changed_in(number):
+    elif epoch in run.recipe.changed_in(number):
         state.turn()
     assert state.optimiser is not None
     if state.optimiser.X.shape != targets.content_X.shape:

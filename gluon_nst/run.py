@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from gluon_nst import weights as trunks
 from gluon_nst.canvas import Canvas, canvas, resized, sees
 from gluon_nst.colours import blended, with_luminance_of
 from gluon_nst.encoding import Encoding, check_bits
-from gluon_nst.errors import InputError
+from gluon_nst.errors import InputError, NSTWarning
 from gluon_nst.images import Picture, check_shape, is_stretched, open_picture
 from gluon_nst.inputs import Open, StylePicture, open_styles, told, with_regions
 from gluon_nst.job import Job
@@ -117,6 +118,20 @@ class Run:
                 raise InputError(
                     f"size {height}x{width}: {NAMES[layer]} sees nothing of what the mask and the regions leave, or of"
                     " what of the styles is not transparent; make that larger, or the size"
+                )
+
+    def warn_of_enlarged_styles(self) -> None:
+        """Warn of a style picture that is larger than its size of the style says, as the network sees nothing smaller."""
+        stage = self.recipe.stages[-1]
+        for style in self.styles:
+            scale = self.recipe.style_size if style.scale is None else style.scale
+            height, width = self.style_shape(style, stage)
+            if isinstance(scale, float) and max(height, width) > scale * max(stage.shape) + 1:
+                warnings.warn(
+                    f"a style size of {scale:g} is too small for the network, whose layer {NAMES[self.recipe.last_layer]} needs"
+                    f" {smallest_side(self.recipe.last_layer)} pixels: the style picture has {height} × {width} of them",
+                    NSTWarning,
+                    stacklevel=3,
                 )
 
     def _is_drawn(self, number: int, stage: Stage, layer: int) -> bool:
@@ -274,6 +289,7 @@ def prepare(
     encoding = Encoding(job.bits, job.quality, job.dpi, content.profile if job.keep_profile else None)
     run = Run(recipe, content, styles, start, mask, regions, job.seed, trunk, device, job.memory, made, encoding)
     run.check_seen()
+    run.warn_of_enlarged_styles()
     if job.memory is not None and any(run.plan(stage).windowed for stage in recipe.stages):
         made["memory"] = job.memory  # other windows round other sums
     return run

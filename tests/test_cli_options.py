@@ -287,6 +287,33 @@ def test_a_value_out_of_range_is_refused_under_its_options_name(refuses, option,
     refuses(f"argument {option}: 0", option, value, small=small)
 
 
+def test_what_has_no_effect_is_told_once(render, tmp_path):
+    options = ["--optimizer", "lbfgs", "--lr", "0.1", "--style-scale", "0.01", "--quality", "5", *SHALLOW, "--quiet"]
+    status, _, err = render(*options, "--style-layers", "conv3_1")
+    assert status == 0 and err.splitlines() == [
+        "warning: lr has no effect without optimizer adam",
+        "warning: quality has no effect on a PNG, in which nothing is lost",
+        "warning: a style size of 0.01 is too small for the network, whose layer conv3_1 needs 4 pixels:"
+        " the style picture has 5 × 4 of them",
+    ]
+    assert render("--quality", "5", *SHALLOW, "--quiet", output=tmp_path / "out.jpg")[::2] == (0, "")
+
+
+@pytest.mark.parametrize("command", ["sweep", "chapter", "batch"])
+def test_a_quality_is_warned_of_where_a_command_writes_png_alone(
+    experiment, chapter, content, style, tmp_path, capfd, command
+):
+    if command == "sweep":
+        _, _, err = experiment("sweep", "--vary", "lr=0.1", "--quality", "5", *SHALLOW)
+    elif command == "chapter":
+        _, _, err = chapter("--quality", "5", *SHALLOW)
+    else:
+        _, _, err = ended(
+            capfd, "batch", content, style, "--quality", "5", "--out", tmp_path / "out", "--weights", "no"
+        )
+    assert err.count("warning: quality has no effect on a PNG, in which nothing is lost\n") == 1
+
+
 # -- misspelt ---------------------------------------------------------------------------------------------------------
 
 

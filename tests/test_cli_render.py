@@ -174,4 +174,6 @@ def test_a_name_with_a_newline_is_told_in_one_line(refuses, tmp_path):
 
 
 def test_a_style_size_that_is_out_of_all_proportion_is_refused(refuses):
-    refuses("style_size: 1e+300 is not content, or a number above 0, 100 at the most", "--style-size", "1e300")
+    refuses(
+        "argument --style-size: 1e+300 is not content, or a number above 0, 100 at the most", "--style-size", "1e300"
+    )

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings as warnings_of_python
 from pathlib import Path
 
 import gluon_nst as nst
@@ -486,6 +487,57 @@ def test_a_pair_of_integers_is_refused_as_sizes_and_a_list_of_them_is_two_stages
     assert [stage.size for stage in two.stages] == [(32, 48), (43, 64)]
     assert recipes.customise("d2l-2019", sizes=[48, 64]) == recipes.customise("d2l-2019", longest_side=(48, 64))
     assert recipes.customise("d2l-2019", sizes=64) == recipes.customise("d2l-2019", longest_side=64)
+
+
+# -- what has an effect -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "recipe, options, needs",
+    [
+        ("fine", {"lr": 0.1}, "optimizer adam"),
+        ("fine", {"lr_decay_epoch": 3}, "optimizer adam"),
+        ("d2l-2019", {"history_size": 9}, "optimizer lbfgs"),
+        ("d2l-2019", {"optimizer": "lbfgs", "beta2": 0.9}, "optimizer adam"),
+        ("d2l-2019", {"moments_weight": 2}, "style_statistic gram-mean-std"),
+        ("fine", {"gram_divisor": "hw"}, "style_statistic gram"),
+        ("d2l-2019", {"average_decay": 0.9}, "keep average"),
+        ("d2l-2019", {"smallest_size": 64}, "a size_factor above 1"),
+        ("d2l-2019", {"init": "noise", "noise": 0.5}, "an init from a picture"),
+        ("d2l-2019", {"seed": 3}, "init noise, or a noise above 0"),
+    ],
+)
+def test_a_setting_without_effect_is_warned_of_where_the_caller_gave_it(recipe, options, needs):
+    with pytest.warns(nst.errors.NSTWarning, match=f"^{list(options)[-1]} has no effect without {needs}$"):
+        nst.Job.customised("a.png", "b.png", recipe=recipe, **options)
+
+
+def test_what_a_recipe_itself_says_and_what_has_an_effect_is_not_warned_of():
+    with warnings_of_python.catch_warnings():
+        warnings_of_python.simplefilter("error")
+        for name in recipes.names():
+            nst.Job.customised("a.png", "b.png", recipe=name, longest_side=64, style_weight=3, seed=0)
+        nst.Job.customised("a.png", "b.png", recipe="fine", optimizer="adam", lr=0.1)
+        nst.Job.customised("a.png", "b.png", recipe="d2l-2019", init="noise", seed=3)
+
+
+@pytest.mark.parametrize(
+    "options, since",
+    [
+        ({"content_weight": 0, "style_weight": 0, "tv_weight": 0}, ""),
+        ({"content_layers": {"conv1_1": 0}, "style_weight": 0, "tv_weight": 0}, ""),
+        (
+            {"content_weight": 0, "tv_weight": 0, "changes": (recipes.Change(1, 2, style_weight=0),)},
+            " after epoch 2 of",
+        ),
+    ],
+)
+def test_a_recipe_that_minimises_nothing_is_refused(options, since):
+    with pytest.raises(InputError, match=f"content_weight, style_weight, tv_weight: no loss has a weight{since}"):
+        recipes.Recipe(STAGES, **options)
+    changes = (recipes.Change(1, 1, content_weight=0.0), recipes.Change(1, 2, content_weight=1.0, style_weight=0.0))
+    recipe = recipes.Recipe(STAGES, tv_weight=0, changes=changes)
+    assert recipe.at(1, 2).content_weight == 1 and recipe.at(1, 2).style_weight == 0
 
 
 def test_sizes_are_given_in_one_way():

@@ -16,7 +16,7 @@ PACKAGE = Path(nst.__file__).parent
 # From the ground up: a module imports only from those on the floors below it. A package's own modules stand in order too.
 FLOORS = """
     version errors files layers windows observer machine.system machine.cores machine.memory machine.instructions
-    machine.device machine.arrays machine recipes.choices recipes.rules recipes.schema recipes.files
+    machine.device machine.arrays machine recipes.choices recipes.rules recipes.effects recipes.schema recipes.files
     recipes.changes recipes.written recipes.reference recipes job records colours pixels images encoding regions sums style_statistics vgg losses narrow canvas memory
     graph composite scratch objective lbfgs optimisers provenance state training weights.calibration weights.downloads weights.formats
     weights.conversion weights.cache weights.sources weights.finding weights inputs run steering estimates figures

@@ -255,7 +255,7 @@ def refuses_both(content, pictures, converted, tmp_path, capfd):
         (["--style-weights", "3,1,2"], "--style-weights: 3 for 2 styles; give one each"),
         (["--style-scale", "0.5,1,1,1"], "--style-scale: 4 for 2 styles; give one each"),
         (["--style-regions", "map.png"], "--style-regions: 1 for 2 styles; give one each"),
-        (["--style-weights", "3,0"], "weight: 0.0 is not a number above 0"),
+        (["--style-weights", "3,0"], "--style-weights: 0.0 is not a number above 0"),
         (["--style-weights", "3,heavy"], "'3,heavy' is not a number above 0"),
         (["--style-scale", "0.5,200"], "scale: 200.0 is not a number above 0, 100 at the most"),
         (["--style-regions", "map.png,"], "'map.png,' is not FILE,…"),

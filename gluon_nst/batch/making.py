@@ -14,7 +14,7 @@ from gluon_nst.apart import Link, Other, Reporter
 from gluon_nst.batch.parcels import Parcel
 from gluon_nst.checkpoint import Checkpoint, generations
 from gluon_nst.cluster import worker
-from gluon_nst.errors import InputError, NoRoom, NSTError, one_line
+from gluon_nst.errors import InputError, NoRoom, NSTError, one_line, warnings_to
 from gluon_nst.images import pixels_allowed
 from gluon_nst.job import Job
 from gluon_nst.loop import carry_out
@@ -91,7 +91,7 @@ def _make(link: Link, parcel: Parcel, place: Path, checkpoint: bytes | None, pix
         folder.mkdir()
         (folder / generations.first()).write_bytes(checkpoint)
     reporter = _Progress(link)
-    with pixels_allowed(pixels):
+    with pixels_allowed(pixels), warnings_to(reporter.note):
         job = parcel.unpacked(place)
         run = prepare(_of_precision(job, folder), reporter, trunk=parcel.trunk)
     kept, sender = Checkpoint(folder, _EVERY, reporter.note), _Sender(folder, link)

@@ -13,6 +13,7 @@ from gluon_nst.batch import Batch, Entry, OverviewBar, entries, write_report
 from gluon_nst.cli.outputs import writing
 from gluon_nst.cli.stopping import Stop
 from gluon_nst.cluster import Crew
+from gluon_nst.encoding import warn_of_quality
 from gluon_nst.errors import InputError, NSTError
 from gluon_nst.files import reading
 from gluon_nst.frames import check_frames
@@ -57,6 +58,7 @@ def _entries(arguments: argparse.Namespace, options: dict[str, Any]) -> list[Ent
     if arguments.recipe:
         recipes.read(arguments.recipe)  # what no job can do with is told of at once
         shared["recipe"] = arguments.recipe
+    warn_of_quality("picture.png", shared.get("quality"))
     if arguments.jobs.suffix.lower() in entries.ENDINGS and not arguments.jobs.is_dir():
         for given, name in ((arguments.styles, "STYLES_DIR"), (arguments.sequence, "--sequence")):
             if given:

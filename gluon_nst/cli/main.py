@@ -14,7 +14,7 @@ from typing import Any, Sequence, TextIO
 from gluon_nst import recipes
 from gluon_nst.cli.options import given_options
 from gluon_nst.cli.parser import build_parser
-from gluon_nst.errors import InputError, NSTError, one_line, reason
+from gluon_nst.errors import InputError, NSTError, one_line, reason, warnings_to
 
 
 class _Pipe:
@@ -94,7 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A run is worth more than its progress bar, on whatever full disk that is logged.
     sys.stdout, sys.stderr = _Pipe(sys.stdout, BrokenPipeError), _Pipe(sys.stderr, OSError)  # type: ignore[assignment]
     try:
-        status = _run(argv)
+        with warnings_to(lambda line: print(f"warning: {one_line(line)}", file=sys.stderr)):
+            status = _run(argv)
         sys.stdout.flush()
         return status
     except NSTError as error:

@@ -11,7 +11,7 @@ from typing import Any, Iterable
 from gluon_nst import recipes
 from gluon_nst.cli.following import Following
 from gluon_nst.cli.outputs import Attempts, check_distinct, check_writable_with, writing
-from gluon_nst.encoding import check_picture_writable
+from gluon_nst.encoding import check_picture_writable, warn_of_quality
 from gluon_nst.errors import InputError
 from gluon_nst.files import check_writable
 from gluon_nst.inputs import inputs
@@ -26,7 +26,7 @@ _STATUS = {"complete": 0, "settled": 0, "interrupted": 130}
 def render(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     """gluon-nst render."""
     job = _job(arguments, options, recipes.DEFAULT, _styles(arguments))
-    check_picture_writable(arguments.output, job.bits)
+    check_picture_writable(arguments.output, job.bits, job.quality)
     follow = Following(arguments, arguments.output, job)
     outputs = [arguments.output, *follow.outputs, *filter(None, [arguments.losses])]
     for path in outputs:
@@ -52,6 +52,7 @@ def chapter(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     job = _job(arguments, options, f"d2l-{arguments.edition or 2019}", arguments.style or "")
     out, losses = arguments.out, arguments.losses or arguments.out / "losses.csv"
     check_writable_with(out, [losses, out / "losses.png"])
+    warn_of_quality("neural-style-1.png", job.quality)
     content, style = _chapter_pictures(arguments)
     job = dataclasses.replace(job, content=content, style=style)
     follow = Following(arguments, out / "neural-style.png", job, [Lines()])

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from gluon_nst import experiments, figures
 from gluon_nst.cli.outputs import check_distinct, check_writable_with, writing
 from gluon_nst.cli.stopping import Stop
+from gluon_nst.encoding import warn_of_quality
 from gluon_nst.errors import InputError, NSTError, one_line
 from gluon_nst.experiments import Experiment, Outcome, Prepared, Trial
 from gluon_nst.files import check_ending, place_of
@@ -56,6 +57,7 @@ def _carry_out(arguments: argparse.Namespace, experiment: Experiment, folder_nam
     figure = arguments.figure or folder / "sheet.png"
     check_ending(figure, figures.ENDINGS)
     outputs = [*experiment.paths(folder), figure]
+    warn_of_quality(outputs[0], experiment.options.get("quality"))
     check_writable_with(folder, outputs)
     prepared = experiment.prepare(Bar(quiet=arguments.quiet))
     check_distinct(outputs, *experiment.inputs(prepared))

@@ -9,6 +9,7 @@ from typing import Any
 from gluon_nst.errors import InputError, check_keywords
 from gluon_nst.layers import smallest_side
 from gluon_nst.recipes.choices import OPTIMIZERS
+from gluon_nst.recipes.effects import warn_without_effect
 from gluon_nst.recipes.files import RecipeName, read
 from gluon_nst.recipes.schema import LONGEST_SIDE, Recipe, Setting, Stage, recipe_settings
 
@@ -48,6 +49,7 @@ def customise(recipe: RecipeName, **changes: Any) -> Recipe:
         values = _one_for_each(given.pop(name), len(stages), known[name])
         stages = tuple(dataclasses.replace(stage, **{name: value}) for stage, value in zip(stages, values))
     made = dataclasses.replace(recipe, stages=stages, **given)
+    warn_without_effect((name for name, value in changes.items() if value is not None), known, made)
     if made.size_factor != 1 and len(sizes) > 1:  # all but the last would be ignored
         raise InputError(
             f"size_factor: a ladder climbs to one size, and {len(sizes)} are given; give the last one alone, or no factor"

@@ -11,7 +11,8 @@ from typing import Any, Dict, Iterator, NamedTuple
 
 from gluon_nst.errors import InputError
 from gluon_nst.layers import CONTENT_LAYERS, NAMES, STYLE_LAYERS, smallest_side
-from gluon_nst.recipes import choices
+from gluon_nst.recipes import choices, effects
+from gluon_nst.recipes.effects import Needs, check_weights
 from gluon_nst.recipes.rules import (
     LADDER,
     Rule,
@@ -35,9 +36,14 @@ SMALLEST_FACTOR = 1.05
 """The least factor from one size of a ladder to the next."""
 
 
-def setting(rule: Rule, help: str, default: Any = dataclasses.MISSING, *, words: bool = False) -> Any:
-    """A field of a dataclass that is checked by `rule`; `words` marks what is for people, and makes no other picture."""
-    return dataclasses.field(default=default, metadata={"rule": rule, "help": help, "words": words})
+def setting(
+    rule: Rule, help: str, default: Any = dataclasses.MISSING, *, words: bool = False, needs: Needs | None = None
+) -> Any:
+    """A field of a dataclass that is checked by `rule`.
+
+    `words` marks what is for people, and makes no other picture; without what it `needs` the field has no effect.
+    """
+    return dataclasses.field(default=default, metadata={"rule": rule, "help": help, "words": words, "needs": needs})
 
 
 def check_fields(instance: Any, of: str = "") -> None:
@@ -61,10 +67,10 @@ class Stage:
 
     size: int | str | tuple[int, int] = setting(size(), "height and width in pixels; or one `side`, for the content picture's own shape; or its own size, or a ladder's")
     epochs: int = setting(integer(1), "steps of Adam, or evaluations of L-BFGS")
-    lr: float = setting(number(above=0), "learning rate that the stage starts with, in the pixels' unit", 0.01)
-    lr_decay: float = setting(number(above=0), "what the learning rate is multiplied by when it falls", 0.1)
-    lr_decay_epoch: int = setting(integer(1), "it falls after each epoch whose number is a multiple of this, but 0", 200)
-    lr_decay_from: int = setting(integer(0), "the number of the first epoch: 0 in the 2019 edition, 1 in the 2023 edition", 0)
+    lr: float = setting(number(above=0), "learning rate that the stage starts with, in the pixels' unit", 0.01, needs=effects.ADAM)
+    lr_decay: float = setting(number(above=0), "what the learning rate is multiplied by when it falls", 0.1, needs=effects.ADAM)
+    lr_decay_epoch: int = setting(integer(1), "it falls after each epoch whose number is a multiple of this, but 0", 200, needs=effects.ADAM)
+    lr_decay_from: int = setting(integer(0), "the number of the first epoch: 0 in the 2019 edition, 1 in the 2023 edition", 0, needs=effects.ADAM)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -131,32 +137,32 @@ class Recipe:
     style_layers: Layers = setting(layers(), "the same, for the style; a layer has a weight of 1 where none is given", STYLE_LAYERS)
     # the losses
     style_statistic: str = setting(choice(*choices.STYLE_STATISTICS), "what a style is: Gram matrices, with means and deviations, or Gaussians by their Wasserstein distance", "gram")
-    gram_divisor: str = setting(choice(*choices.GRAM_DIVISORS), "what a Gram matrix of c × h × w features is divided by", "chw")
+    gram_divisor: str = setting(choice(*choices.GRAM_DIVISORS), "what a Gram matrix of c × h × w features is divided by", "chw", needs=effects.GRAM)
     content_reduction: str = setting(choice(*choices.CONTENT_REDUCTIONS), "what is made of the squared differences of features", "mean")
-    style_reduction: str = setting(choice(*choices.STYLE_REDUCTIONS), "what is made of the squared differences of Gram matrices", "mean")
-    moments_weight: float = setting(number(0), "weight of means and standard deviations beside the Gram matrices, for gram-mean-std", 10.0)
+    style_reduction: str = setting(choice(*choices.STYLE_REDUCTIONS), "what is made of the squared differences of Gram matrices", "mean", needs=effects.GRAMS)
+    moments_weight: float = setting(number(0), "weight of means and standard deviations beside the Gram matrices, for gram-mean-std", 10.0, needs=effects.MOMENTS)
     content_weight: float = setting(number(0), "weight of the content loss", 1.0)
     style_weight: float = setting(number(0), "weight of the style loss", 1e3)
     tv_weight: float = setting(number(0), "weight of the total variation loss", 10.0)
     tv_norm: str = setting(choice(*choices.TV_NORMS), "l1: absolute differences of neighbours, as in the chapter; l2: squared ones, the diagonals too", "l1")
     # the optimiser
     optimizer: str = setting(choice(*choices.OPTIMIZERS), "Adam as in the chapter, or L-BFGS", "adam")
-    history_size: int = setting(integer(1), "steps that L-BFGS remembers; from noise more than 5 are worth their time", 5)
-    beta2: float = setting(number(0, most=0.999999), "Adam's decay of the gradients' mean squares", 0.999)
+    history_size: int = setting(integer(1), "steps that L-BFGS remembers; from noise more than 5 are worth their time", 5, needs=effects.LBFGS)
+    beta2: float = setting(number(0, most=0.999999), "Adam's decay of the gradients' mean squares", 0.999, needs=effects.ADAM)
     precision: str = setting(choice("auto", *choices.PRECISIONS), "number format of the convolutions; auto: the faster on this machine", "float32")
     tolerance: float = setting(number(0), "end a stage whose loss falls by less than this share of it over ten epochs", 0.0)
     pixel_unit: str = setting(choice(*choices.PIXEL_UNITS), "unit of what is optimised: as the network's input, 0 to 1, 0 to 255", "standardised")
     clip_at: str = setting(choice("auto", *choices.CLIP_AT), "clip pixels at each step, or a stage's end; auto: step for lbfgs, else end", "auto")
     keep: str = setting(choice("auto", *choices.KEEP), "a stage's last composite, that of the lowest loss, or the average; auto: best for lbfgs, else last", "auto")
-    average_decay: float = setting(number(0, most=0.999999), "decay of the average of a stage's composites, which counts the last ones most", 0.99)
+    average_decay: float = setting(number(0, most=0.999999), "decay of the average of a stage's composites, which counts the last ones most", 0.99, needs=effects.AVERAGE)
     # the pictures
     init: str = setting(named_or_path(*choices.INITS, what="a picture"), "what the first stage starts from", "content")
-    noise: float = setting(number(0, most=1), "share of noise in what the first stage starts from", 0.0)
+    noise: float = setting(number(0, most=1), "share of noise in what the first stage starts from", 0.0, needs=effects.PICTURE)
     size_factor: float = setting(number(1, most=100), "a ladder of sizes, each so many times the one before, up to the last stage's; 1: the stages' own sizes", 1.0)
-    smallest_size: int = setting(integer(1), "the least `side` of a ladder's sizes", 128)
+    smallest_size: int = setting(integer(1), "the least `side` of a ladder's sizes", 128, needs=effects.LADDER)
     margin: int = setting(integer(0), "pixels around the picture, at least, that are optimised with it and cut off, on the network's grid; 0: none", 0)
     carry: str = setting(choice(*choices.CARRIES), "what a stage takes over: the picture, or its change from the content", "picture")
-    carry_moments: bool = setting(boolean(), "whether a stage takes over Adam's moments and its count of steps too", False)
+    carry_moments: bool = setting(boolean(), "whether a stage takes over Adam's moments and its count of steps too", False, needs=effects.ADAM)
     resize: str = setting(choice(*choices.RESIZES), "of four neighbours as MXNet; antialiased, bicubic or Lanczos as Pillow", "bilinear")
     style_size: str | float = setting(style_size(), "style picture squashed to the content's size, or its longest side as a multiple of the composite's", "content")
     enlarge_style: bool = setting(boolean(), "whether a style picture in its own shape may be enlarged", True)
@@ -185,6 +191,7 @@ class Recipe:
         if self.carry_moments and self.margin:
             raise InputError("carry_moments: a stage's margin is none of the next one's; set margin to 0, or this to false")
         self._check_sizes()
+        check_weights(self)
 
     def _check_changes(self) -> None:
         changes = tuple(self.changes) if isinstance(self.changes, (list, tuple)) else (None,)
@@ -227,7 +234,7 @@ class Recipe:
         for change in self.changes:
             if (change.stage, change.epoch) <= (stage, epoch):
                 weights.update(change.weights)
-        return dataclasses.replace(self, **weights) if weights else self
+        return dataclasses.replace(self, changes=(), **weights) if weights else self
 
     def as_dict(self) -> dict[str, Any]:
         """The recipe in plain values, layers by name, that can be written as JSON."""
@@ -258,6 +265,7 @@ class Setting(NamedTuple):
     staged: bool
     """Whether each stage has one."""
     words: bool
+    needs: Needs | None = None
 
     def parse(self, text: str) -> Any:
         """Read the text of a command line, or raise ValueError; what it gives is still to be checked."""
@@ -270,17 +278,19 @@ def settings(kind: type) -> Iterator[Setting]:
         if "rule" in field.metadata:
             name = "sizes" if (kind, field.name) == (Stage, "size") else field.name
             metadata = field.metadata
-            yield Setting(name, metadata["rule"], metadata["help"], field.default, kind is Stage, metadata["words"])
+            yield Setting(
+                name,
+                metadata["rule"],
+                metadata["help"],
+                field.default,
+                kind is Stage,
+                metadata["words"],
+                metadata["needs"],
+            )
 
 
-LONGEST_SIDE = Setting(
-    "longest_side",
-    side(),
-    "sizes of the content picture's own shape, by their longest side: 225,450; or own, its own size",
-    None,
-    staged=True,
-    words=False,
-)
+_SIDES = "sizes of the content picture's own shape, by their longest side: 225,450; or own, its own size"
+LONGEST_SIDE = Setting("longest_side", side(), _SIDES, None, staged=True, words=False)
 """Another way to give the sizes."""
 
 

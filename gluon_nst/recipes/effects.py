@@ -1,0 +1,52 @@
+"""What has an effect: what a recipe has to be for a setting to count, and that its losses count at all."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Callable, Iterable, Mapping, NamedTuple
+
+from gluon_nst.errors import InputError, NSTWarning
+
+
+class Needs(NamedTuple):
+    """What a recipe has to be for a setting to have an effect."""
+
+    words: str
+    holds: Callable[[Any], bool]
+    """Whether a Recipe is so."""
+
+
+ADAM = Needs("optimizer adam", lambda recipe: recipe.optimizer == "adam")
+LBFGS = Needs("optimizer lbfgs", lambda recipe: recipe.optimizer == "lbfgs")
+GRAM = Needs("style_statistic gram", lambda recipe: recipe.style_statistic == "gram")
+GRAMS = Needs("a style_statistic of Gram matrices", lambda recipe: recipe.style_statistic != "wasserstein")
+MOMENTS = Needs("style_statistic gram-mean-std", lambda recipe: recipe.style_statistic == "gram-mean-std")
+AVERAGE = Needs("keep average", lambda recipe: recipe.keep == "average")
+LADDER = Needs("a size_factor above 1", lambda recipe: recipe.size_factor > 1)
+PICTURE = Needs("an init from a picture", lambda recipe: recipe.init != "noise")
+NOISE = Needs("init noise, or a noise above 0", lambda recipe: recipe.init == "noise" or recipe.noise > 0)
+
+
+def warn_without_effect(given: Iterable[str], known: Mapping[str, Any], recipe: Any) -> None:
+    """Warn of each of the settings that the caller has `given`, out of those that are `known`, that a recipe ignores."""
+    for name in given:
+        needs = known[name].needs if name in known else None
+        if needs and not needs.holds(recipe):
+            warnings.warn(
+                f"{name} has no effect without {needs.words}", NSTWarning, stacklevel=4
+            )  # where the job is made
+
+
+def check_weights(recipe: Any) -> None:
+    """Raise InputError where no loss has a weight, at first or after one of the changes: nothing would be minimised."""
+    layers = {"content_weight": recipe.content_layers.values(), "style_weight": recipe.style_layers.values()}
+    names = [name for name in ("content_weight", "style_weight", "tv_weight") if any(layers.get(name, [1]))]
+    weights, since = {name: getattr(recipe, name) for name in names}, ""
+    for change in (None, *recipe.changes):
+        if change:
+            weights.update((name, weight) for name, weight in change.weights.items() if name in names)
+            since = f" after epoch {change.epoch} of stage {change.stage}"
+        if not any(weights.values()):
+            raise InputError(
+                f"content_weight, style_weight, tv_weight: no loss has a weight{since}; give one of them more than 0"
+            )
