@@ -15,7 +15,7 @@ from gluon_nst import weights as trunks
 from gluon_nst.canvas import Canvas, canvas, resized, sees
 from gluon_nst.colours import blended, with_luminance_of
 from gluon_nst.encoding import Encoding, check_bits
-from gluon_nst.errors import InputError, NSTWarning
+from gluon_nst.errors import InputError, NSTWarning, did_you_mean
 from gluon_nst.images import Picture, check_shape, is_stretched, open_picture
 from gluon_nst.inputs import Open, StylePicture, open_styles, told, with_regions
 from gluon_nst.job import Job
@@ -269,7 +269,10 @@ def prepare(
         observer.note(f"content {job.content}: transparent everywhere; there is nothing to see in it")
     styles = open_styles(job, content, recipe, open, observer.note)
     own = {"content": content, "style": styles[0].picture, "noise": None}
-    start = own[recipe.init] if recipe.init in own else open(recipe.init)
+    try:
+        start = own[recipe.init] if recipe.init in own else open(recipe.init)
+    except InputError as error:
+        raise InputError(f"{error}{did_you_mean(recipe.init, INITS)}") from None
     device = choose_device(job.device)
     recipe = fitted(recipe, content.size, device)
     _check_start(recipe, start, content, observer)

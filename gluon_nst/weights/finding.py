@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Callable, Iterable
 
-from gluon_nst.errors import InputError, WeightsError
+from gluon_nst.errors import InputError, WeightsError, did_you_mean
 from gluon_nst.files import given
 from gluon_nst.weights import cache, conversion, formats, sources
 from gluon_nst.weights.cache import Notify, Trunk, print_nothing
@@ -37,7 +37,8 @@ def find(
         return _first([SOURCES[str(spec)]], notify, progress)
     path = given(spec)
     if not os.path.lexists(path):
-        raise InputError(f"weights {spec}: no such file, and none of auto, {', '.join(SOURCES)}; check the path")
+        meant = did_you_mean(spec, SOURCES)
+        raise InputError(f"weights {spec}: no such file, and none of auto, {', '.join(SOURCES)}; check the path{meant}")
     formats.kind_of(path)  # refuses what is no file before it is hashed
     name = f"file-{cache.sha256_of(path)[:12]}"
     return cache.look_up(name, notify) or _make(name, _left_at(path), notify)
