@@ -133,15 +133,34 @@ def test_a_path_is_no_name():
     assert not any(map(is_id, ["", "../a", "a/b", "a.b", "A", "a" * 41, None, 3, ["a"]]))
 
 
-def test_an_expectation_grows_with_what_is_computed_and_learns():
+def test_an_expectation_grows_with_what_is_computed():
     expectation = Expectation()
-    expectation.rates = {"fine": 1e-8}
+    expectation.measured({"fine": 1e-8})
     small, large = (Asked.of({**TWO, "side": side}).fitted((600, 900), Limits()) for side in (128, 512))
-    assert 5 < expectation.seconds("fine", small) < expectation.seconds("fine", large)
-    before = expectation.seconds("fine", large)
-    for _ in range(30):
-        expectation.learn(100, 200)
-    assert expectation.seconds("fine", large) > 1.8 * before
+    assert 0 < expectation.seconds("fine", small) < expectation.seconds("fine", large)
+
+
+def test_runs_that_were_requested_together_teach_the_same_once():
+    expectation = Expectation()
+    for _ in range(30):  # all requested at the same moment, with the same estimate: each takes twice as long
+        expectation.learn(10, 20, 23)
+    assert expectation.corrected(10) == pytest.approx(23)
+
+
+def test_an_odd_run_does_not_decide_and_old_runs_are_forgotten():
+    expectation = Expectation()
+    for computed in (11, 1000, 9, 10):  # somebody's laptop slept
+        expectation.learn(10, computed, computed + 3)
+    assert 9 <= expectation.corrected(10) - expectation.start <= 11
+    for computed, furthest in ((1000, 4), (0.1, 1 / 4)):
+        for _ in range(10):
+            expectation.learn(10, computed, computed)
+        assert expectation.corrected(10) == pytest.approx(10 * furthest)
+    for _ in range(10):
+        expectation.learn(10, 15, 15)
+    assert expectation.corrected(10) == pytest.approx(15)
+    expectation.measured({})  # other rates: what was learned from the old ones says nothing
+    assert expectation.factor == 1
 
 
 def test_recipes_have_the_weights_that_the_page_changes():

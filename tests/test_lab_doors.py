@@ -1,12 +1,14 @@
 """The lab's doors, its words, and where it says that it is."""
 
 import asyncio
+import dataclasses
 import re
 
 from gluon_nst.cli.lab import lab
 from gluon_nst.cli.parser import build_parser
 from gluon_nst.errors import InputError
 from gluon_nst.lab.web import server
+from gluon_nst.lab.web.asked import Asked
 from gluon_nst.lab.web.doors import Door, Slow
 from gluon_nst.lab.web.laboratory import Laboratory
 from gluon_nst.lab.web.limits import STUDENTS, Limits
@@ -220,6 +222,28 @@ def test_where_the_lab_is_full_who_has_nothing_here_gives_way(tmp_path):
         student.pictures["a"] = Picture("a", "a", 20, 20)
     with pytest.raises(Full, match="the lab is full; ask your teacher"):
         lab.welcome()
+
+
+def test_a_class_that_starts_together_is_served_whatever_its_runs_take(tmp_path):
+    asked = Asked.of({"content": "mountains", "styles": [["autumn-oaks", 1]], "recipe": "fine", "side": 128})
+
+    async def start():
+        lab = laboratory(tmp_path, minutes=0.2)
+        await lab.workshop.end()  # so that nothing is really computed
+        lab.own = {name: Picture(name, name, 600, 900) for name in asked.pictures}
+        first = lab.ask(lab.welcome(), asked)
+        before = lab.workshop.forecasts()[first.id].left
+        for _ in range(20):
+            lab.workshop.expectation.learn(first.expected, 3 * first.expected, 3 * first.expected + 5)
+        # Who waits follows what was learned, and somebody new may still ask for the smallest size.
+        last = lab.ask(lab.welcome(), asked)
+        forecasts = lab.workshop.forecasts()
+        assert forecasts[first.id].left == forecasts[last.id].left == pytest.approx(3 * (before - 5) + 5)
+        assert forecasts[last.id].starts == pytest.approx(forecasts[first.id].left)
+        with pytest.raises(InputError, match="the lab allows 0.2 minutes; choose a smaller size"):
+            lab.ask(lab.welcome(), dataclasses.replace(asked, side=512))
+
+    asyncio.run(start())
 
 
 def test_pictures_on_their_way_count_too(tmp_path):

@@ -77,7 +77,7 @@ def test_seconds_that_were_not_computed_are_given_back():
     line = Line()
     line.join("anna 0", "anna", 600, 0)
     line.serve()
-    line.refund("anna", 590)  # it was paused at once
+    line.ended("anna 0", 10)  # it was paused at once
     line.join("ben 0", "ben", 100, 1)
     line.join("ben 1", "ben", 100, 2)
     line.join("anna 1", "anna", 100, 3)
@@ -102,6 +102,8 @@ def test_places_and_times_are_those_of_the_workers():
     line = Line()
     for number, cost in enumerate([30, 40, 50]):
         line.join(f"run {number}", f"student {number}", cost, number)
-    assert line.expected([20, 5], 2) == {"run 0": (1, 5), "run 1": (2, 20), "run 2": (3, 35)}
-    assert line.expected([20], 2)["run 0"] == (1, 0)
+    now = {"run 0": 30, "run 1": 40, "run 2": 50}
+    assert line.expected([20, 5], 2, now.get) == {"run 0": (1, 5), "run 1": (2, 20), "run 2": (3, 35)}
+    assert line.expected([20], 2, now.get)["run 0"] == (1, 0)
+    assert line.expected([20, 5], 2, lambda ticket: 2 * now[ticket])["run 2"] == (3, 65)  # estimates have changed since
     assert len(line) == 3

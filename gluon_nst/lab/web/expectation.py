@@ -1,16 +1,21 @@
-"""How long a run will take on this machine: by how long a unit of work takes, and by how long the runs before it took."""
+"""How long a run takes on this machine: the measured seconds of a unit of work, corrected by how long the last runs took."""
 
 from __future__ import annotations
+
+import statistics
+from collections import deque
 
 from gluon_nst.recipes import Recipe
 from gluon_nst.windows import whole, work
 
 _START, _STAGE = 5.0, 0.7
-"""Seconds until a process is at work, and for what each of its sizes takes before its first epoch."""
+"""Seconds that a process needs beside its epochs, until that is measured; and each of its sizes before its first epoch."""
 _UNKNOWN = 1e-8
 """Seconds of a unit of work until they are measured."""
-_WEIGHT = 0.3
-"""How much the last run counts beside those before it."""
+_RUNS = 7
+"""How many runs are remembered; older ones ran under a different load."""
+_FURTHEST = 4.0
+"""The largest correction, up or down."""
 
 
 def in_words(seconds: float) -> str:
@@ -23,21 +28,48 @@ def in_words(seconds: float) -> str:
 
 
 class Expectation:
-    """`rates` are the seconds of a unit of work (`windows.work`) by the name of a recipe; until they are known guesses are made."""
+    """Estimates of how long runs take.
+
+    An estimate of `seconds` is never corrected itself: the correction is applied when an estimate is shown, so that runs which
+    wait follow what was learned since, and that each run teaches the ratio of what it took to what was measured, once.
+    """
 
     def __init__(self) -> None:
-        self.rates: dict[str, float] = {}
-        self._factor = 1.0
+        self._rates: dict[str, float] = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        # The first guess counts as one run, so that a single odd run does not decide alone.
+        self._ratios: deque[float] = deque([1.0], maxlen=_RUNS)
+        self._starts: deque[float] = deque([_START], maxlen=_RUNS)
+
+    def measured(self, rates: dict[str, float]) -> None:
+        """Set the seconds of a unit of work (`windows.work`) by recipe name; what was learned from the old ones is forgotten."""
+        self._rates = rates
+        self._forget()
 
     def seconds(self, name: str, recipe: Recipe) -> float:
-        """What a run of the recipe of that name, as it is fitted to its picture, takes, with its process."""
-        rate = self.rates.get(name, _UNKNOWN)
-        computing = sum(
+        """The seconds that the epochs of a fitted recipe of that name take, uncorrected."""
+        rate = self._rates.get(name, _UNKNOWN)
+        return sum(
             stage.epochs * rate * work(whole(recipe.last_layer, stage.shape)) + _STAGE for stage in recipe.stages
         )
-        return _START + computing * self._factor
 
-    def learn(self, expected: float, took: float) -> None:
-        """A run has come to its end, and has computed for as many seconds as it `took`: other loads, other factors."""
-        ratio = min(max(took / max(expected - _START, 1.0), 0.2), 5.0)
-        self._factor *= 1 + _WEIGHT * (ratio - 1)
+    @property
+    def start(self) -> float:
+        """The seconds that the process of a run needs beside its epochs."""
+        return statistics.median(self._starts)
+
+    @property
+    def factor(self) -> float:
+        """The correction of `seconds`: the median ratio of the last runs."""
+        return min(max(statistics.median(self._ratios), 1 / _FURTHEST), _FURTHEST)
+
+    def corrected(self, uncorrected: float) -> float:
+        """What a run takes whose epochs are estimated at `uncorrected` seconds, with the start of its process."""
+        return self.start + uncorrected * self.factor
+
+    def learn(self, uncorrected: float, computed: float, took: float) -> None:
+        """A run whose epochs were estimated at `uncorrected` seconds has computed for `computed`, and its process lasted `took`."""
+        self._ratios.append(computed / uncorrected)
+        self._starts.append(max(took - computed, 0.0))

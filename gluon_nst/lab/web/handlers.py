@@ -92,8 +92,8 @@ class Events(Answer):
         def news() -> str:
             nonlocal first
             student.seen = time.time()
-            expected = self.lab.workshop.expected()
-            now = {name: view(ticket, expected) for name, ticket in student.tickets.items()}
+            forecasts = self.lab.workshop.forecasts()
+            now = {name: view(ticket, forecasts) for name, ticket in student.tickets.items()}
             fresh = [each for name, each in now.items() if told.get(name) != each]
             gone = [name for name in told if name not in now]
             told.clear()
@@ -125,7 +125,7 @@ class Runs(Answer):
         """POST /runs: what is asked for, as JSON."""
         ticket = self.lab.ask(self.student(), Asked.of(self.asked_json()))
         self.set_status(201)
-        self.finish(view(ticket, self.lab.workshop.expected()))
+        self.finish(view(ticket, self.lab.workshop.forecasts()))
 
 
 class Expected(Answer):
@@ -139,11 +139,12 @@ class Expected(Answer):
         found: dict[str, Any] = {}
         for side in self.settings["controls"]["sides"]:
             try:
-                seconds = self.lab.expect(student, Asked.of({**values, "side": side}))
-                found[str(side)] = {"seconds": round(seconds), "allowed": seconds <= self.lab.limits.minutes * 60}
+                asked = Asked.of({**values, "side": side})
+                seconds = self.lab.workshop.expectation.corrected(self.lab.expect(student, asked))
+                found[str(side)] = {"seconds": round(seconds), "allowed": self.lab.allows(asked, seconds)}
             except InputError as error:
                 found[str(side)] = {"error": str(error), "allowed": False}
-        self.finish({"sides": found, "waiting": len(self.lab.workshop.expected())})
+        self.finish({"sides": found, "waiting": self.lab.workshop.waiting})
 
 
 class RunOf(Answer):

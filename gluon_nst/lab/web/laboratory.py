@@ -13,7 +13,7 @@ from gluon_nst.errors import InputError, NSTError
 from gluon_nst.files import shipped
 from gluon_nst.lab.web.asked import WEIGHTS, Asked
 from gluon_nst.lab.web.expectation import in_words
-from gluon_nst.lab.web.limits import STUDENTS, Limits
+from gluon_nst.lab.web.limits import SMALLEST, STUDENTS, Limits
 from gluon_nst.lab.web.processes import answer
 from gluon_nst.lab.web.store import ORIGINAL, SHOWN, Store, new_id
 from gluon_nst.lab.web.tickets import (
@@ -85,7 +85,7 @@ class Laboratory:
 
     async def measure(self) -> None:
         """Time what the expectations are made of; it takes some ten seconds."""
-        self.workshop.expectation.rates = await answer("probe.rates", threads=self.workshop.threads) or {}
+        self.workshop.expectation.measured(await answer("probe.rates", threads=self.workshop.threads) or {})
         for ticket in self.tickets():
             if ticket.status in ACTIVE:
                 with contextlib.suppress(InputError):
@@ -179,16 +179,21 @@ class Laboratory:
     # -- runs ------------------------------------------------------------------------------------------------------------------
 
     def expect(self, student: Student, asked: Asked) -> float:
-        """Seconds that a run will compute. Raises InputError for what can't be, or is beyond the limits."""
+        """Seconds that the epochs of a run take, uncorrected. Raises InputError for what can't be, or is beyond the limits."""
         content, *_ = [self.picture(student, name) for name in asked.pictures]
         recipe = asked.fitted((content.height, content.width), self.limits)
         return self.workshop.expectation.seconds(asked.recipe, recipe)
 
+    def allows(self, asked: Asked, seconds: float) -> bool:
+        """Whether a run may take so many seconds by its estimate. The smallest size always may: there is none to choose instead."""
+        return asked.side <= SMALLEST or seconds <= self.limits.minutes * 60
+
     def ask(self, student: Student, asked: Asked) -> Ticket:
         """A student asks for a run, which comes into the line. Raises InputError for what can't be, Full beyond a limit."""
         expected = self.expect(student, asked)
-        if expected > self.limits.minutes * 60:
-            takes = in_words(expected)
+        seconds = self.workshop.expectation.corrected(expected)
+        if not self.allows(asked, seconds):
+            takes = in_words(seconds)
             raise InputError(
                 f"this would take about {takes} here, and the lab allows {self.limits.minutes:g} minutes; choose a smaller size"
             )

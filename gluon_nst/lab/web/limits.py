@@ -9,6 +9,9 @@ from gluon_nst.recipes import setting
 from gluon_nst.recipes.rules import amount, integer, number
 from gluon_nst.recipes.schema import check_fields
 
+SMALLEST = 128
+"""The smallest side that the page offers, in pixels."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
@@ -20,7 +23,7 @@ class Limits:
     pictures: int = setting(integer(1), "how many uploaded pictures of a student are kept", 20)
     upload: Any = setting(amount(), "how large an uploaded file may be", "30MB")
     pixels: int = setting(integer(1), "how many pixels a picture may have", 50_000_000)
-    side: int = setting(integer(128), "the longest side of a composite, in pixels", 512)
+    side: int = setting(integer(SMALLEST), "the longest side of a composite, in pixels", 512)
     epochs: int = setting(integer(1), "how many epochs a run may have, at all of its sizes together", 2500)
     minutes: float = setting(number(above=0), "how long a run may compute", 20.0)
     # fmt: on

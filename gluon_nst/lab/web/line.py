@@ -8,7 +8,7 @@ begins at what is being served now. So it counts who asks, not how often.
 from __future__ import annotations
 
 import heapq
-from typing import NamedTuple, Sequence
+from typing import Callable, NamedTuple, Sequence
 
 
 class Place(NamedTuple):
@@ -29,6 +29,7 @@ class Line:
 
     def __init__(self) -> None:
         self._places: dict[str, Place] = {}
+        self._served: dict[str, Place] = {}
         self._next: dict[str, float] = {}  # where each student's next ticket begins
         self._now = 0.0
 
@@ -42,15 +43,18 @@ class Line:
         """It is no longer wanted: its student's others move up."""
         left = self._places.pop(ticket, None)
         if left:
-            self.refund(left.student, left.cost)
+            self._refund(left, 0)
             for other in list(self._places.values()):
                 if other.student == left.student and other.begin > left.begin:
                     begin = max(self._now, other.begin - left.cost)
                     self._places[other.ticket] = other._replace(begin=begin)
 
-    def refund(self, student: str, seconds: float) -> None:
-        """A student's ticket has taken so many seconds less than was expected; more where they are negative."""
-        self._next[student] = max(self._now, self._next.get(student, 0.0) - seconds)
+    def ended(self, ticket: str, seconds: float) -> None:
+        """A ticket that was served has taken so many seconds, whatever it was expected to take when it joined."""
+        self._refund(self._served.pop(ticket), seconds)
+
+    def _refund(self, place: Place, seconds: float) -> None:
+        self._next[place.student] = max(self._now, self._next.get(place.student, 0.0) - (place.cost - seconds))
 
     def serve(self) -> str | None:
         """Take the ticket out whose turn it is."""
@@ -58,17 +62,23 @@ class Line:
             return None
         first = min(self._places.values())
         self._now = max(self._now, first.begin)
-        del self._places[first.ticket]
+        self._served[first.ticket] = self._places.pop(first.ticket)
         return first.ticket
 
-    def expected(self, busy: Sequence[float], workers: int) -> dict[str, tuple[int, float]]:
-        """{ticket: (its place from 1, seconds until it is served)}; `busy` are the seconds that each of the `workers` still has to do."""
+    def expected(
+        self, busy: Sequence[float], workers: int, cost: Callable[[str], float]
+    ) -> dict[str, tuple[int, float]]:
+        """{ticket: (its place from 1, seconds until it is served)}.
+
+        `busy` are the seconds that each of the `workers` still has to do; `cost` gives those of a waiting ticket, as they are
+        estimated now.
+        """
         free = sorted([*busy, *[0.0] * max(0, workers - len(busy))])[: max(workers, 1)]
         heapq.heapify(free)
         found = {}
         for number, place in enumerate(sorted(self._places.values()), start=1):
             begins = heapq.heappop(free)
-            heapq.heappush(free, begins + place.cost)
+            heapq.heappush(free, begins + cost(place.ticket))
             found[place.ticket] = (number, begins)
         return found
 

@@ -85,13 +85,13 @@ class TeachersEvents(ForTeachers):
 
     def _overview(self) -> dict[str, Any]:
         lab = self.lab
-        expected = lab.workshop.expected()
+        forecasts = lab.workshop.forecasts()
         students = [
             {
                 "id": f"student-{number}",
                 "name": student.name or f"{self.settings['words']['guest']} {number}",
                 "pictures": len(student.pictures),
-                "runs": [view(ticket, expected) for ticket in student.tickets.values()],
+                "runs": [view(ticket, forecasts) for ticket in student.tickets.values()],
             }
             for number, student in enumerate(lab.students.values(), start=1)
             if student.name or student.tickets or student.pictures
@@ -99,7 +99,7 @@ class TeachersEvents(ForTeachers):
         return {
             "students": students,
             "workers": lab.workshop.workers,
-            "waiting": len(expected),
+            "waiting": lab.workshop.waiting,
             "load": round(os.getloadavg()[0], 1),
             "memory": round(available_memory() / 1e9, 1),
         }

@@ -23,9 +23,6 @@ ACTIVE = (WAITING, WORKING)
 
 NO_ROOM = "there is no room on the lab's disk; tell your teacher"
 
-_ENOUGH = 0.1
-"""The share of its work after which a run's own speed says more than what was expected."""
-
 
 @dataclasses.dataclass
 class Picture:
@@ -50,7 +47,7 @@ class Ticket:
     since: float
     """When it was asked for, or came into the line again, in seconds since 1970."""
     expected: float
-    """Seconds that it was expected to compute."""
+    """Seconds that its epochs were estimated to take, uncorrected (see Expectation)."""
     status: str = WAITING
     """One of the above, or that of its State: `complete`, `settled`, `interrupted`, `diverged`, `out of memory`, `failed`."""
     note: str = ""
@@ -82,13 +79,6 @@ class Ticket:
     def steered(self) -> bool:
         """Whether weights were changed on the way."""
         return self.turns > 0
-
-    @property
-    def left(self) -> float:
-        """Seconds that it is expected to compute yet."""
-        if self.share > _ENOUGH:
-            return self.seconds / self.share * (1 - self.share)
-        return self.expected * (1 - self.share)
 
 
 @dataclasses.dataclass

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from gluon_nst.lab.web.tickets import GOES_ON, WAITING, WORKING, Ticket
+from gluon_nst.lab.web.workshop import Forecast
 
 _STEP = 5.0
 """Seconds to which an expectation is rounded: it is none that changes with every one."""
 
 
-def view(ticket: Ticket, expected: dict[str, tuple[int, float]]) -> dict[str, Any]:
-    """A run as its student sees it; `expected` is Workshop.expected's."""
-    place, starts = expected.get(ticket.id, (0, 0.0))
+def view(ticket: Ticket, forecasts: dict[str, Forecast]) -> dict[str, Any]:
+    """A run as its student sees it; `forecasts` are those of Workshop.forecasts."""
+    forecast = forecasts.get(ticket.id, Forecast(0, 0.0, 0.0))
     return {
         "id": ticket.id,
         "asked": ticket.asked,
@@ -31,9 +32,9 @@ def view(ticket: Ticket, expected: dict[str, tuple[int, float]]) -> dict[str, An
         "pictured": ticket.pictured and ticket.status not in (WAITING, WORKING),
         "film": ticket.film,
         "goes_on": ticket.status in GOES_ON,
-        "place": place if ticket.status == WAITING else 0,
-        "starts": _rounded(starts) if ticket.status == WAITING else 0,
-        "left": _rounded(ticket.left) if ticket.status in (WAITING, WORKING) else 0,
+        "place": forecast.place,
+        "starts": _rounded(forecast.starts),
+        "left": _rounded(forecast.left),
     }
 
 

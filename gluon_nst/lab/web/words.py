@@ -9,14 +9,14 @@ from gluon_nst import recipes
 from gluon_nst.errors import InputError
 from gluon_nst.files import reading
 from gluon_nst.lab.web.asked import MOST_STYLES, RECIPES, WEIGHTS, Asked
-from gluon_nst.lab.web.limits import Limits
+from gluon_nst.lab.web.limits import SMALLEST, Limits
 from gluon_nst.recipes.files import tomllib
 
 PAGE = Path(__file__).parent / "page"
 """Where the page's own files are."""
 ENGLISH = PAGE / "english.toml"
 
-_SIDES = (128, 192, 256, 320, 384, 512, 640, 768, 1024)
+_SIDES = (SMALLEST, 192, 256, 320, 384, 512, 640, 768, 1024)
 
 
 def words(translation: Path | None = None) -> dict[str, str]:

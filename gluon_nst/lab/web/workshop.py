@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any, Callable
+import time
+from typing import Any, Callable, NamedTuple
 
 from gluon_nst.errors import NSTError, reason
 from gluon_nst.lab.web.expectation import Expectation
@@ -16,6 +17,19 @@ from gluon_nst.records import FINISHED
 
 _PATIENCE = 60
 """Seconds that the runs at work may take to save what they have come to, when the lab ends."""
+_ENOUGH = 0.1
+"""The share of its work after which a run's own speed says more than an estimate."""
+
+
+class Forecast(NamedTuple):
+    """What is expected of a run that waits or is at work."""
+
+    place: int
+    """Its place in the line, from 1; 0 at work."""
+    starts: float
+    """Seconds until it is served."""
+    left: float
+    """Seconds that it takes from then on, or still takes."""
 
 
 class Workshop:
@@ -41,6 +55,7 @@ class Workshop:
         self._waiting: dict[str, Ticket] = {}
         self._at_work: dict[str, WorkerProcess] = {}
         self._working: dict[str, Ticket] = {}
+        self._served_at: dict[str, float] = {}  # when a run at work was served, on the monotonic clock
         self._halted: dict[str, str] = {}  # why somebody was told to halt
         self._early: dict[str, list[dict[str, Any]]] = {}  # commands for processes that are still being started
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -51,7 +66,7 @@ class Workshop:
     def join(self, ticket: Ticket) -> None:
         """A ticket comes into the line."""
         self._waiting[ticket.id] = ticket
-        self._line.join(ticket.id, ticket.student, ticket.left, ticket.since)
+        self._line.join(ticket.id, ticket.student, self._left(ticket), ticket.since)
         self._serve()
 
     def leave(self, ticket: Ticket) -> None:
@@ -60,9 +75,25 @@ class Workshop:
             self._line.leave(ticket.id)
             self._changed()
 
-    def expected(self) -> dict[str, tuple[int, float]]:
-        """{ticket: (its place in the line from 1, seconds until it is served)}."""
-        return self._line.expected([ticket.left for ticket in self._working.values()], self.workers)
+    @property
+    def waiting(self) -> int:
+        """How many tickets are in the line."""
+        return len(self._line)
+
+    def forecasts(self) -> dict[str, Forecast]:
+        """What is expected of each run that waits or is at work, by its name."""
+        left = {name: self._left(ticket) for name, ticket in (*self._waiting.items(), *self._working.items())}
+        found = {name: Forecast(0, 0.0, left[name]) for name in self._working}
+        expected = self._line.expected([left[name] for name in self._working], self.workers, left.__getitem__)
+        return {**found, **{name: Forecast(*where, left[name]) for name, where in expected.items()}}
+
+    def _left(self, ticket: Ticket) -> float:
+        """Seconds that a run still takes: for the start of its process, and for its epochs."""
+        now = time.monotonic()
+        starting = max(self.expectation.start - (now - self._served_at.get(ticket.id, now)), 0.0)
+        if ticket.share > _ENOUGH:
+            return starting + ticket.seconds / ticket.share * (1 - ticket.share)
+        return starting + ticket.expected * self.expectation.factor * (1 - ticket.share)
 
     def _serve(self) -> None:
         """Serve as many of the line as there are workers free."""
@@ -71,6 +102,7 @@ class Workshop:
             if name is None:
                 break
             ticket = self._working[name] = self._waiting.pop(name)
+            self._served_at[name] = time.monotonic()
             task = asyncio.get_running_loop().create_task(self._carry_out(ticket))
             self._tasks.add(task)
             task.add_done_callback(self._served)
@@ -83,7 +115,7 @@ class Workshop:
     # -- one run -----------------------------------------------------------------------------------------------------------
 
     async def _carry_out(self, ticket: Ticket) -> None:
-        expected, before = ticket.left, ticket.seconds
+        before = ticket.seconds
         self.put(ticket, WORKING)
         ended: dict[str, Any] = {}
         how, worker = "before it began", None
@@ -108,9 +140,9 @@ class Workshop:
             self._at_work.pop(ticket.id, None)
             self._early.pop(ticket.id, None)
             del self._working[ticket.id]
+            took = time.monotonic() - self._served_at.pop(ticket.id)
             halted = self._halted.pop(ticket.id, None)
-        took = ticket.seconds - before
-        self._line.refund(ticket.student, expected - took)
+        self._line.ended(ticket.id, took)
         if not ended:
             self.put(ticket, LOST, f"the process of this run ended {how}; it can go on from where it was last saved")
         elif self._open or ended["status"] != PAUSED or halted is not None:
@@ -119,8 +151,8 @@ class Workshop:
             self.put(ticket, WORKING, ticket.note)
         if ended.get("status") in FINISHED:
             self._store.forget_state(ticket)
-            if before == 0:
-                self.expectation.learn(ticket.expected, took)
+        if before == 0 and ticket.share > _ENOUGH:  # also of a run that was stopped, or has settled early
+            self.expectation.learn(ticket.expected * ticket.share, ticket.seconds, took)
 
     def _hear(self, ticket: Ticket, said: dict[str, Any]) -> None:
         """What a process says of its run."""
