@@ -93,14 +93,14 @@ class Lab:
 class Student:
     """Somebody who has come in: a session with its cookies, and the page's own token against forged forms."""
 
-    def __init__(self, lab, **joining):
+    def __init__(self, lab, timeout=None, **joining):
         self.lab, self.session = lab, requests.Session()
         if joining:
             form = self.session.get(f"{lab.url}/join").text
             token = html.unescape(re.search(r'name="_xsrf" value="([^"]+)"', form).group(1))
             page = self.session.post(f"{lab.url}/join", data={"_xsrf": token, **joining})
         else:
-            page = self.session.get(f"{lab.url}/")
+            page = self.session.get(f"{lab.url}/", timeout=timeout)
         self.data = json.loads(re.search(r'id="data">(.*?)</script>', page.text, re.DOTALL).group(1))
         self.session.headers["X-XSRFToken"] = self.data["xsrf"]
 

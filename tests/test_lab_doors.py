@@ -2,13 +2,17 @@
 
 import asyncio
 import dataclasses
+import errno
+import os
 import re
+import socket
 
 from gluon_nst.cli.lab import lab
 from gluon_nst.cli.parser import build_parser
 from gluon_nst.errors import InputError
 from gluon_nst.lab.web import server
 from gluon_nst.lab.web.asked import Asked
+from gluon_nst.lab.web.connections import Connections
 from gluon_nst.lab.web.doors import Door, Slow
 from gluon_nst.lab.web.laboratory import Laboratory
 from gluon_nst.lab.web.limits import STUDENTS, Limits
@@ -18,6 +22,8 @@ from gluon_nst.lab.web.tickets import Full, Picture, Student, Ticket
 from gluon_nst.lab.web.words import ENGLISH, PAGE, controls, words
 
 import pytest
+from tornado.netutil import bind_sockets
+from tornado.web import Application
 
 
 class Clock:
@@ -161,6 +167,57 @@ def test_a_browser_is_opened_for_whoever_sits_here(monkeypatch, options, windows
     with pytest.raises(KeyboardInterrupt, match="everything is kept when the same command opens the lab again"):
         lab(build_parser().parse_args(["lab", *options]))
     assert opened == (["http://127.0.0.1:7860"] if opens else [])
+
+
+# -- connections ------------------------------------------------------------------------------------------------------
+
+
+class Exhausted(socket.socket):
+    """A socket that listens where no more files can be opened."""
+
+    tries = 0
+
+    def accept(self):
+        self.tries += 1
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def test_where_no_file_can_be_opened_the_server_waits_and_says_so_once(caplog):
+    async def try_to_come():
+        server = Connections(Application(), most=10)
+        listening = Exhausted()
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        listening.setblocking(False)
+        server.add_sockets([listening])
+        with socket.create_connection(listening.getsockname()):
+            await asyncio.sleep(1.3)
+        server.stop()
+        return listening.tries
+
+    assert asyncio.run(try_to_come()) == 2
+    assert [record.getMessage() for record in caplog.records] == ["connections have to wait: Too many open files"]
+
+
+def test_the_connection_gives_way_that_has_been_silent_for_longest():
+    async def come():
+        server = Connections(Application(), most=4)  # two from one address
+        (listening,) = bind_sockets(0, "127.0.0.1")
+        server.add_sockets([listening])
+        address = listening.getsockname()
+        first = await asyncio.open_connection(*address)
+        second = await asyncio.open_connection(*address)
+        await asyncio.sleep(0.05)
+        first[1].write(b"GET /none HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert await first[0].readline() == b"HTTP/1.1 404 Not Found\r\n"
+        third = await asyncio.open_connection(*address)
+        assert await asyncio.wait_for(second[0].read(), 5) == b""
+        third[1].write(b"GET /none HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert await third[0].readline() == b"HTTP/1.1 404 Not Found\r\n"
+        server.stop()
+        await server.close_all_connections()
+
+    asyncio.run(come())
 
 
 # -- what is kept -----------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -321,6 +322,28 @@ def test_pictures_and_runs_can_be_removed(student, lab):
     assert student.session.delete(f"{lab.url}/runs/{name}").status_code == 200
     assert student.session.delete(f"{lab.url}/pictures/{picture}").status_code == 200
     assert student.runs() == {} and len(student.get("pictures").json()["pictures"]) == 2
+
+
+# -- connections ------------------------------------------------------------------------------------------------------
+
+
+def test_silent_connections_keep_nobody_out(converted, tmp_path):
+    few = ["bash", "-c", 'ulimit -n 128 && exec "$@"', "bash"]
+    with Lab(tmp_path / "lab", "--weights", converted, before=few) as lab, contextlib.ExitStack() as opened:
+        listening = Student(lab)
+        events = listening.get("events", stream=True)
+        memory, said = lab.memory, list(lab.said)
+        for _ in range(200):
+            silent = opened.enter_context(socket.create_connection(("127.0.0.1", lab.port), timeout=5))
+        silent.send(b"POST /runs HTTP/1.1\r\nContent-Length: 9\r\n\r\n")  # and what never comes to its end
+        begun = time.monotonic()
+        assert Student(lab, timeout=5).get("pictures", timeout=5).status_code == 200
+        assert time.monotonic() - begun < 1
+        assert lab.memory < memory + 20e6
+        # Who listens to news hears it still.
+        listening.start()
+        assert sum(line.startswith(b"data:") for line, _ in zip(events.iter_lines(), range(8))) >= 2
+        assert [line for line in lab.said if line not in said and not line.startswith("ready")] == []
 
 
 # -- the doors --------------------------------------------------------------------------------------------------------

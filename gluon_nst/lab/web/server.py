@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, Callable
 
 import filelock
-from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, StaticFileHandler
 
 from gluon_nst.errors import InputError
 from gluon_nst.lab.web import handlers, teaching, uploads
 from gluon_nst.lab.web.base import Answer
+from gluon_nst.lab.web.connections import Connections, most_connections
 from gluon_nst.lab.web.doors import Door
 from gluon_nst.lab.web.laboratory import Laboratory
 from gluon_nst.lab.web.limits import Limits
@@ -31,10 +31,10 @@ from gluon_nst.machine.system import read_text
 
 _OF_A_WORKER = 1.6e9
 """Bytes of memory that a run of 512 pixels wants, or it is computed in windows."""
-_BODY = 1_000_000
+_BODY = 100_000
 """Bytes that a request may have which is no picture."""
-_PATIENCE = 300
-"""Seconds that the bytes of a request may take to come."""
+_PATIENCE = 30
+"""Seconds that the body of such a request may take to arrive."""
 _SWEEP = 600
 """Seconds between two looks for what is old."""
 
@@ -98,8 +98,11 @@ async def serve(settings: Settings, say: Say, opened: Say = lambda address: None
         news = News()
         lab.changed = news.tell
         await lab.begin()
-        server = HTTPServer(
-            _application(settings, lab, news, text, password, token), max_body_size=_BODY, body_timeout=_PATIENCE
+        server = Connections(
+            _application(settings, lab, news, text, password, token),
+            most=most_connections(),
+            max_body_size=_BODY,
+            body_timeout=_PATIENCE,
         )
         server.add_sockets(sockets)
         tasks = [asyncio.ensure_future(each) for each in (news.pulse(), _swept(lab, settings.keep))]

@@ -15,6 +15,8 @@ from gluon_nst.lab.web.tickets import NO_ROOM, NoRoom, label
 
 _THROWN_AWAY = 2_000_000_000
 """Bytes of a file that is too large which are waited for."""
+_PATIENCE = 300
+"""Seconds that the bytes of a file may take to arrive."""
 
 
 @stream_request_body
@@ -38,6 +40,7 @@ class Pictures(Answer):
         self._folder = self.lab.store.of_picture(self._student.id, self._name)
         # What is refused is taken and thrown away: a browser that may not end its sentence does not hear the answer.
         self.request.connection.set_max_body_size(_THROWN_AWAY)  # type: ignore[union-attr]
+        self.request.connection.set_body_timeout(_PATIENCE)  # type: ignore[union-attr]
         try:
             self.lab.room_for_a_picture(self._student)
             self._student.incoming += 1
