@@ -36,7 +36,7 @@ TWO = {"content": "mountains", "styles": [["autumn-oaks", 1]]}
         ({"epochs": 0}, "epochs: 0 is not an integer of at least 1"),
         ({"side": 5}, "side: 5 is not an integer of at least 32"),
         ({"preserve_colors": "yes"}, "preserve_colors: 'yes' is not one of no, luminance, histogram"),
-        ({"weights": "/tmp/x"}, "a run is asked for with content, styles and any of"),
+        ({"weights": "/tmp/x"}, "weights: not a field of this request, which has the fields content, styles, recipe"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_line(values, told):
@@ -45,9 +45,17 @@ def test_what_cannot_be_is_refused_in_a_line(values, told):
     assert told in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("values", [None, 3, [], {}, {"content": "mountains"}])
-def test_what_is_no_request_is_refused(values):
-    with pytest.raises(InputError, match="a run is asked for with"):
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (None, "the request is not a JSON object with the fields content, styles"),
+        ([], "the request is not a JSON object"),
+        ({}, "content: missing in this request"),
+        ({"content": "mountains"}, "styles: missing in this request"),
+    ],
+)
+def test_what_is_no_request_is_refused(values, told):
+    with pytest.raises(InputError, match=told):
         Asked.of(values)
 
 

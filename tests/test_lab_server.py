@@ -238,20 +238,66 @@ def test_a_path_in_place_of_a_name_is_refused(student):
 
 
 def test_what_is_no_request_is_refused(student):
-    refused(student.post("runs", [1]), 400, "a run is asked for with content")
-    refused(student.session.post(f"{student.lab.url}/runs", data="{"), 400, "no JSON")
+    refused(student.post("runs", [1]), 400, "the request is not a JSON object with the fields content, styles")
+    refused(student.session.post(f"{student.lab.url}/runs", data="{"), 400, "the request is not JSON")
     refused(student.post("runs", {**SMALL, "side": 2000}), 400, "size: the lab allows 512 pixels")
-    refused(student.post("expected", 3), 400, "a run is asked for with content")
+    refused(student.post("expected", 3), 400, "the request is not a JSON object with the fields content, styles")
     name = student.start(**LONG)
-    refused(student.post(f"runs/{name}", {"do": "explode"}), 400, "do: one of pause, stop, go on, weights")
     refused(
-        student.post(f"runs/{name}", {"do": "weights", "weights": {"lr": 3}}), 400, "weights: any of content_weight"
+        student.post(f"runs/{name}", {"do": "explode"}), 400, "do: 'explode' is not one of pause, stop, go on, weights"
     )
-    refused(student.post(f"runs/{name}", {"do": "weights", "weights": {"tv_weight": -3}}), 400, "tv_weight: -3 is not")
+    refused(student.post(f"runs/{name}", {"do": "weights", "weights": {"lr": 3}}), 400, "is not any of content_weight")
+    refused(
+        student.post(f"runs/{name}", {"do": "weights", "weights": {"tv_weight": -3}}),
+        400,
+        "'tv_weight': -3} is not any of",
+    )
     refused(student.post(f"runs/{name}", {"do": "go on"}), 400, "does not wait for you")
     refused(student.post(f"runs/{name}/film", {}), 400, "when the run has stopped")
     refused(student.post("nowhere", {}), 405, "load the page again")
     assert student.get("nowhere").status_code == 404
+
+
+WRONG = [None, True, -1, 1.5, 10**300, float("inf"), "x", "\ud800", [], ["stop"], [["a"]], {}, {"a": [1]}]
+"""Values of every type that JSON has."""
+
+
+def test_no_body_of_a_wrong_type_is_an_error_of_the_server(student, lab):
+    teacher = requests.Session()
+    page = teacher.get(lab.addresses[1]).text
+    teacher.headers["X-XSRFToken"] = json.loads(page.split('id="data">')[1].split("</script>")[0])["xsrf"]
+    run = student.start(**LONG)
+    paths = {
+        "runs": SMALL,
+        "expected": SMALL,
+        f"runs/{run}": {"do": "weights", "weights": {"tv_weight": 1}},
+        f"runs/{run}/film": {},
+        f"teacher/runs/{run}": {"do": "stop"},
+    }
+    for path, right in paths.items():
+        session = teacher if path.startswith("teacher") else student.session
+        fields = [*right, "weights", "epochs", "style_weight", "init", "no such field"]
+        bodies = [
+            json.dumps(body) for body in (*WRONG, *({**right, name: value} for name in fields for value in WRONG))
+        ]
+        for body in (*bodies, json.dumps({"do": "weights", "weights": {"tv_weight": None}}), b"\xff", "[" * 5000):
+            answer = session.post(f"{lab.url}/{path}", data=body)
+            assert answer.status_code in (200, 201, 400, 404, 409), (path, body, answer.text)
+    for path in ("join", "teacher", "pictures"):
+        for kind in (
+            "application/x-www-form-urlencoded",
+            "multipart/form-data",
+            "application/json",
+            "text/plain; charset=x",
+        ):
+            for body in (b"name=%ff&password=%ff&token=%ff", b"\xff\x00", b"[]"):
+                answer = student.session.post(
+                    f"{lab.url}/{path}", data=body, headers={"Content-Type": kind, "X-Name": "%ff"}
+                )
+                assert answer.status_code < 500, (path, kind, body, answer.text)
+    for path in ("teacher?token=%ff", "?token=%ff", "join?token=%ff", "pictures/mountains?v=%ff"):
+        assert student.get(path).status_code < 500
+    assert not any("Traceback" in line for line in lab.said)
 
 
 def test_a_student_has_so_many_runs_at_once_and_no_more(student):

@@ -10,11 +10,11 @@ from typing import Any, Mapping, Sequence
 
 from gluon_nst.errors import InputError
 from gluon_nst.job import Style
+from gluon_nst.lab.web.body import Body
 from gluon_nst.lab.web.limits import Limits
 from gluon_nst.recipes import INITS, Recipe, customise, fit, names, read, recipe_settings, setting
 from gluon_nst.recipes.choices import PRESERVE_COLORS
 from gluon_nst.recipes.rules import choice, integer, number
-from gluon_nst.recipes.schema import check_fields
 
 WEIGHTS = ("content_weight", "style_weight", "tv_weight")
 """What can be changed while a run is at work."""
@@ -46,8 +46,8 @@ def _optional(name: str, *choices: str) -> Any:
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
-    """What a student asks for. Raises InputError for a value that a field can't have."""
+class Asked(Body):
+    """What a student asks for."""
 
     content: str
     """The name of a picture."""
@@ -77,15 +77,7 @@ class Asked:
                 raise InputError("styles: choose pictures of the page; nothing else can be named here")
             checked.append((style[0], number(above=0, most=1e6).check(style[1], "style weight")))
         object.__setattr__(self, "styles", tuple(checked))
-        check_fields(self)
-
-    @classmethod
-    def of(cls, values: Any) -> Asked:
-        """What a page's JSON asks for. Raises InputError for what is none."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        if not isinstance(values, dict) or not {"content", "styles"} <= values.keys() <= known:
-            raise InputError(f"a run is asked for with content, styles and any of {', '.join(sorted(known))}")
-        return cls(**values)
+        super().__post_init__()
 
     def as_dict(self) -> dict[str, Any]:
         """What `of` makes it of."""

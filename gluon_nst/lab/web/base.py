@@ -12,6 +12,7 @@ from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
 from gluon_nst.errors import InputError, NSTError, one_line
+from gluon_nst.lab.web.body import Made
 from gluon_nst.lab.web.doors import Door, Slow
 from gluon_nst.lab.web.laboratory import Laboratory
 from gluon_nst.lab.web.tickets import Full, Missing, NoRoom, Student
@@ -89,12 +90,13 @@ class Answer(RequestHandler):
         """Have the browser show that it has been let in."""
         self.set_signed_cookie(cookie, value, expires_days=7, httponly=True, samesite="Lax")
 
-    def asked_json(self) -> Any:
-        """The JSON in the request. Raises InputError for none."""
+    def body(self, kind: type[Made]) -> Made:
+        """The body of the request, which is of that kind. Raises InputError for any other."""
         try:
-            return json.loads(self.request.body or b"{}")
+            values = json.loads(self.request.body or b"{}")
         except (ValueError, RecursionError):
-            raise InputError("what was sent is no JSON; load the page again") from None
+            raise InputError("the request is not JSON; load the page again") from None
+        return kind.of(values)
 
     def show(self, page: str, /, **values: Any) -> None:
         """Answer with a page."""

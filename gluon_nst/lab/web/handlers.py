@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from typing import Any
 
 from gluon_nst.errors import InputError
-from gluon_nst.lab.web.asked import Asked, program
+from gluon_nst.lab.web.asked import WEIGHTS, Asked, program
 from gluon_nst.lab.web.base import NAME, Answer
+from gluon_nst.lab.web.body import Body
 from gluon_nst.lab.web.store import (
     CURVE,
     FILM,
@@ -21,6 +23,8 @@ from gluon_nst.lab.web.store import (
 )
 from gluon_nst.lab.web.tickets import HALTS, Full, Missing, Student, Ticket
 from gluon_nst.lab.web.views import view
+from gluon_nst.recipes import setting
+from gluon_nst.recipes.rules import Rule, choice, number
 
 FILES = {
     "latest.jpg": (LATEST, "image/jpeg", ""),
@@ -118,12 +122,39 @@ class Events(Answer):
 # -- runs -------------------------------------------------------------------------------------------------------------
 
 
+def _weights() -> Rule:
+    """Weights of losses by their names; None for none."""
+    each = number()
+
+    def convert(values: Any) -> dict[str, float] | None:
+        if values is None:
+            return None
+        if not isinstance(values, dict) or not values or not set(values) <= set(WEIGHTS):
+            raise ValueError
+        return {name: each.check(value, name) for name, value in values.items()}
+
+    return Rule(convert, f"any of {', '.join(WEIGHTS)}, each with {each.allowed}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Command(Body):
+    """What is to be done to a run; `weights` go with the command of that name."""
+
+    do: str = setting(choice(*HALTS, "go on", "weights"), "the command")
+    weights: dict[str, float] | None = setting(_weights(), "other weights of the losses", None)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.do == "weights") != (self.weights is not None):
+            raise InputError("weights: missing, or not for this command")
+
+
 class Runs(Answer):
     """A new run."""
 
     def post(self) -> None:
         """POST /runs: what is asked for, as JSON."""
-        ticket = self.lab.ask(self.student(), Asked.of(self.asked_json()))
+        ticket = self.lab.ask(self.student(), self.body(Asked))
         self.set_status(201)
         self.finish(view(ticket, self.lab.workshop.forecasts()))
 
@@ -133,13 +164,11 @@ class Expected(Answer):
 
     def post(self) -> None:
         """POST /expected: what would be asked for; gives the seconds at each size, or why it can't be."""
-        student, values = self.student(), self.asked_json()
-        if not isinstance(values, dict):
-            raise InputError("a run is asked for with content and styles")
+        student, given = self.student(), self.body(Asked)
         found: dict[str, Any] = {}
         for side in self.settings["controls"]["sides"]:
             try:
-                asked = Asked.of({**values, "side": side})
+                asked = dataclasses.replace(given, side=side)
                 seconds = self.lab.workshop.expectation.corrected(self.lab.expect(student, asked))
                 found[str(side)] = {"seconds": round(seconds), "allowed": self.lab.allows(asked, seconds)}
             except InputError as error:
@@ -157,16 +186,13 @@ class RunOf(Answer):
 
     def post(self, name: str) -> None:
         """POST /runs/NAME: {"do": "pause", "stop" or "go on"}, or {"do": "weights", "weights": {…}}."""
-        student, values = self.student(), self.asked_json()
-        command = values.get("do") if isinstance(values, dict) else None
-        if command in HALTS:
-            self.lab.halt(student, name, command)
-        elif command == "go on":
+        student, command = self.student(), self.body(Command)
+        if command.weights is not None:
+            self.lab.steer(student, name, command.weights)
+        elif command.do == "go on":
             self.lab.go_on(student, name)
-        elif command == "weights":
-            self.lab.steer(student, name, values.get("weights"))
         else:
-            raise InputError("do: one of pause, stop, go on, weights")
+            self.lab.halt(student, name, command.do)
         self.finish({})
 
 
@@ -203,6 +229,7 @@ class FilmOf(FileOf):
 
     async def post(self, name: str) -> None:
         """POST /runs/NAME/film: have it made."""
+        self.body(Body)
         await self.lab.film(self.student(), name)
         self.finish({})
 

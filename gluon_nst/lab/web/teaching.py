@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from typing import Any
 
 from tornado.web import HTTPError
 
-from gluon_nst.errors import InputError
 from gluon_nst.lab.web.base import NAME, TEACHER, Answer
+from gluon_nst.lab.web.body import Body
 from gluon_nst.lab.web.handlers import FILES
 from gluon_nst.lab.web.tickets import Missing, Student, Ticket
 from gluon_nst.lab.web.views import view
 from gluon_nst.machine import available_memory
+from gluon_nst.recipes import setting
+from gluon_nst.recipes.rules import choice
 
 
 class ForTeachers(Answer):
@@ -105,16 +108,20 @@ class TeachersEvents(ForTeachers):
         }
 
 
+@dataclasses.dataclass(frozen=True)
+class Command(Body):
+    """What is to be done to a run."""
+
+    do: str = setting(choice("stop"), "the command")
+
+
 class TeachersRun(ForTeachers):
     """A run of anybody's."""
 
     def post(self, name: str) -> None:
         """POST /teacher/runs/NAME: {"do": "stop"}."""
         student, _ = self.found(name)
-        values = self.asked_json()
-        if not isinstance(values, dict) or values.get("do") != "stop":
-            raise InputError("do: stop is what can be done")
-        self.lab.halt(student, name, "stop", self.settings["words"]["stopped_by_teacher"])
+        self.lab.halt(student, name, self.body(Command).do, self.settings["words"]["stopped_by_teacher"])
         self.finish({})
 
 
