@@ -12,10 +12,12 @@ from gluon_nst.cli.parser import build_parser
 from gluon_nst.errors import InputError
 from gluon_nst.lab.web import server
 from gluon_nst.lab.web.asked import Asked
+from gluon_nst.lab.web.base import Answer
 from gluon_nst.lab.web.connections import Connections
 from gluon_nst.lab.web.doors import Door, Slow
 from gluon_nst.lab.web.laboratory import Laboratory
 from gluon_nst.lab.web.limits import STUDENTS, Limits
+from gluon_nst.lab.web.news import News
 from gluon_nst.lab.web.server import Settings, address, own_addresses, workers_of
 from gluon_nst.lab.web.store import Store
 from gluon_nst.lab.web.tickets import Full, Picture, Student, Ticket
@@ -27,44 +29,88 @@ from tornado.web import Application
 
 
 class Clock:
+    """A clock of a test's own, and waiting by it."""
+
     def __init__(self):
         self.time = 1000.0
 
     def __call__(self):
         return self.time
 
+    async def sleep(self, seconds):
+        self.time += seconds
 
-def test_a_wrong_password_can_be_tried_a_few_times_and_then_ever_more_slowly():
-    clock = Clock()
-    door = Door("right", clock)
-    looked_at = 0
-    for _ in range(100):
+
+def tried(door, clock, tries, apart=0.1):
+    """What comes of tries (password, address, session, known), so many seconds apart: whether it opens, or "slow"."""
+    found = []
+    for each in tries:
         try:
-            assert not door.opens("wrong", "10.0.0.7")
-            looked_at += 1
+            found.append(asyncio.run(door.opens(*each)))
         except Slow as error:
             assert error.seconds >= 1
-        clock.time += 0.1
-    assert looked_at <= 9  # in ten seconds
-    with pytest.raises(Slow):
-        door.opens("right", "10.0.0.7")  # not even looked at
-    assert door.opens("right", "10.0.0.8")  # nobody else is kept out
+            found.append("slow")
+        clock.time += apart
+    return found
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def door(clock):
+    return Door("right", now=clock, sleep=clock.sleep)
+
+
+def test_a_wrong_password_can_be_tried_a_few_times_and_then_ever_more_slowly(door, clock):
+    guesser = [("wrong", "10.0.0.7", "a")]
+    found = tried(door, clock, 100 * guesser)
+    assert found.count(False) <= 9  # in ten seconds
+    assert tried(door, clock, [("right", "10.0.0.7", "a")]) == ["slow"]  # not even looked at
+    # A classmate behind the same router comes in, and so does one from elsewhere, and who was in before.
+    others = [("right", "10.0.0.7", "b"), ("right", "10.0.0.8", "a"), ("right", "10.0.0.7", "a", True)]
+    assert tried(door, clock, others) == [True, True, True]
     clock.time += 61
-    assert door.opens("right", "10.0.0.7")
-    assert not door.opens("wrong", "10.0.0.7")
+    assert tried(door, clock, [("right", "10.0.0.7", "a"), *guesser]) == [True, False]
 
 
-def test_wrong_tries_are_forgotten():
-    clock = Clock()
-    door = Door("right", clock)
-    for _ in range(6):
-        door.opens("wrong", "10.0.0.7")
+def test_a_guesser_who_drops_the_cookie_is_slowed_and_others_still_come_in(door, clock):
+    begun = clock.time
+    assert set(tried(door, clock, 20 * [("wrong", "10.0.0.7", "")])) == {False, "slow"}  # none at all is one session
+    found = tried(door, clock, [("wrong", "10.0.0.7", f"made up {number}") for number in range(500)], apart=0)
+    assert found.count(False) <= 35 + (clock.time - begun) / 2
+    before = clock.time
+    assert tried(door, clock, [("right", "10.0.0.7", "a new page"), ("right", "10.0.0.8", "b")]) == [True, True]
+    assert clock.time - before < 5
+
+
+def test_one_session_tries_once_at_a_time():
+    async def come():
+        door = Door("right")
+        for number in range(30):
+            await door.opens("wrong", "10.0.0.7", f"{number}")
+        await door.opens("wrong", "10.0.0.7", "a")
+        first = asyncio.ensure_future(door.opens("wrong", "10.0.0.7", "b"))
+        await asyncio.sleep(0)
+        with pytest.raises(Slow):
+            await door.opens("right", "10.0.0.7", "b")
+        assert await door.opens("right", "10.0.0.7", "b", known=True)
+        first.cancel()
+
+    asyncio.run(come())
+
+
+def test_wrong_tries_are_forgotten(door, clock):
+    tried(door, clock, 6 * [("wrong", "10.0.0.7", "a")])
     clock.time += 901
-    assert not door.opens("wrong", "10.0.0.7") and not door.opens("wröng", "10.0.0.7")
+    assert tried(door, clock, [(word, "10.0.0.7", "a") for word in ("wrong", "wröng")]) == [False, False]
 
 
-def test_a_door_without_a_password_stands_open():
-    assert Door(None).opens("", "anywhere") and Door(None).stands_open
+def test_a_door_without_a_password_stands_open_and_what_cannot_be_guessed_is_never_slow(clock):
+    assert tried(Door(None), clock, [("", "anywhere", "")]) == [True] and Door(None).stands_open
+    assert tried(Door("right", guessable=False), clock, 99 * [("wrong", "a", "")]) == 99 * [False]
 
 
 # -- words ------------------------------------------------------------------------------------------------------------
@@ -130,6 +176,13 @@ def test_a_machine_knows_its_addresses(tmp_path):
     )
     assert own_addresses(str(tmp_path)) == ["192.168.1.20"]
     assert own_addresses(str(tmp_path / "none")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "path"), [("/lab/", "/lab/"), ("lab", "/lab/"), ("a/b", "/a/b/"), ("/", "/"), ("", "/")]
+)
+def test_a_base_url_has_a_slash_at_both_ends(text, path):
+    assert build_parser().parse_args(["lab", "--base-url", text]).base_url == path
 
 
 def test_as_many_work_at_once_as_are_asked_for(tmp_path):
@@ -220,6 +273,31 @@ def test_the_connection_gives_way_that_has_been_silent_for_longest():
     asyncio.run(come())
 
 
+def test_a_stream_that_has_nothing_to_say_sends_an_event_all_the_same(monkeypatch):
+    class Silent(Answer):
+        async def get(self):
+            await self.stream(lambda: "")
+
+    async def listen():
+        server = Connections(Application([("/", Silent)], hosts=None, news=News()), most=10)
+        (listening,) = bind_sockets(0, "127.0.0.1")
+        server.add_sockets([listening])
+        reader, writer = await asyncio.open_connection(*listening.getsockname())
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        told = await asyncio.wait_for(reader.readuntil(b"here\n\n"), 5)
+        again = await asyncio.wait_for(reader.readuntil(b"here\n\n"), 5)
+        server.stop()
+        await server.close_all_connections()
+        return told, again
+
+    monkeypatch.setattr("gluon_nst.lab.web.base.PULSE", 0.1)
+    told, again = asyncio.run(listen())
+    assert b"X-Accel-Buffering: no" in told
+    assert (
+        b"event: here\ndata: here\n\n" in told and b"event: here\ndata: here\n\n" in again
+    )  # no browser passes on others
+
+
 # -- what is kept -----------------------------------------------------------------------------------------------------
 
 
@@ -268,17 +346,19 @@ def test_where_the_lab_is_full_who_has_nothing_here_gives_way(tmp_path):
         first = lab.welcome("first")
         first.pictures["a"] = Picture("a", "a", 20, 20)
         second = lab.welcome("second")
-        for _ in range(STUDENTS):
-            last = lab.welcome()
+        lab.welcome("looking").listening = 1
+        for number in range(STUDENTS):
+            last = lab.welcome(f"{number}")
         return lab, first, second, last
 
     lab, first, second, last = asyncio.run(come())
     assert len(lab.students) == STUDENTS
-    assert first.id in lab.students and last.id in lab.students and second.id not in lab.students
+    assert {first.id, last.id, "looking"} <= lab.students.keys() and second.id not in lab.students
+    assert lab.welcome("second", "Ben").name == "Ben" and lab.welcome("first") is first
     for student in lab.students.values():
         student.pictures["a"] = Picture("a", "a", 20, 20)
     with pytest.raises(Full, match="the lab is full; ask your teacher"):
-        lab.welcome()
+        lab.welcome("new")
 
 
 def test_a_class_that_starts_together_is_served_whatever_its_runs_take(tmp_path):
@@ -288,17 +368,17 @@ def test_a_class_that_starts_together_is_served_whatever_its_runs_take(tmp_path)
         lab = laboratory(tmp_path, minutes=0.2)
         await lab.workshop.end()  # so that nothing is really computed
         lab.own = {name: Picture(name, name, 600, 900) for name in asked.pictures}
-        first = lab.ask(lab.welcome(), asked)
+        first = lab.ask(lab.welcome("a"), asked)
         before = lab.workshop.forecasts()[first.id].left
         for _ in range(20):
             lab.workshop.expectation.learn(first.expected, 3 * first.expected, 3 * first.expected + 5)
         # Who waits follows what was learned, and somebody new may still ask for the smallest size.
-        last = lab.ask(lab.welcome(), asked)
+        last = lab.ask(lab.welcome("b"), asked)
         forecasts = lab.workshop.forecasts()
         assert forecasts[first.id].left == forecasts[last.id].left == pytest.approx(3 * (before - 5) + 5)
         assert forecasts[last.id].starts == pytest.approx(forecasts[first.id].left)
         with pytest.raises(InputError, match="the lab allows 0.2 minutes; choose a smaller size"):
-            lab.ask(lab.welcome(), dataclasses.replace(asked, side=512))
+            lab.ask(lab.welcome("c"), dataclasses.replace(asked, side=512))
 
     asyncio.run(start())
 
@@ -306,7 +386,7 @@ def test_a_class_that_starts_together_is_served_whatever_its_runs_take(tmp_path)
 def test_pictures_on_their_way_count_too(tmp_path):
     async def room(incoming):
         lab = laboratory(tmp_path, pictures=2)
-        student = lab.welcome()
+        student = lab.welcome("a")
         student.pictures["a"], student.incoming = Picture("a", "a", 20, 20), incoming
         lab.room_for_a_picture(student)
 

@@ -4,11 +4,13 @@ import contextlib
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import threading
 import time
+from urllib.parse import urljoin
 
 import gluon_nst as nst
 from gluon_nst import recipes
@@ -324,7 +326,7 @@ def test_a_form_without_its_token_is_refused(student, lab):
 def test_nobody_gets_anything_of_another(student, lab):
     picture, name = student.upload(png()).json()["id"], student.start()
     student.wait(name, "complete")
-    other = Student(lab)
+    other, run = Student(lab), name
     for path in ("latest.jpg", "picture", "record", "recipe", "losses", "curve", "moments/1", "program", "film"):
         refused(other.get(f"runs/{name}/{path}"), 404, "there is no such run of yours")
     refused(other.get(f"pictures/{picture}"), 404, "there is no such picture of yours")
@@ -334,9 +336,10 @@ def test_nobody_gets_anything_of_another(student, lab):
     refused(other.post("runs", {**SMALL, "content": picture}), 404, "no such picture of yours")
     assert name not in other.runs()
     forged = requests.Session()
-    forged.cookies.set("gluon-nst-student", student.session.cookies["gluon-nst-student"][:-4] + "beef")
-    refused(forged.get(f"{lab.url}/runs/{name}/picture"), 401, "come in first")
-    refused(requests.get(f"{lab.url}/teacher/runs/{name}/latest.jpg"), 401, "come in first")
+    (name,) = (cookie.name for cookie in student.session.cookies if cookie.name.endswith("-student"))
+    forged.cookies.set(name, student.session.cookies[name][:-4] + "beef")
+    refused(forged.get(f"{lab.url}/pictures"), 401, "come in first")
+    refused(requests.get(f"{lab.url}/teacher/runs/{run}/latest.jpg"), 401, "come in first")
     refused(student.get("teacher/events"), 401, "come in first")
 
 
@@ -392,6 +395,47 @@ def test_silent_connections_keep_nobody_out(converted, tmp_path):
         assert [line for line in lab.said if line not in said and not line.startswith("ready")] == []
 
 
+def test_visitors_without_a_cookie_take_nobodys_place(student, lab):
+    with student.get("events", stream=True) as events:
+        for _ in range(320):
+            assert requests.get(f"{lab.url}/").status_code == 200
+        name = student.start()
+        told = (json.loads(line[6:]) for line in events.iter_lines() if line.startswith(b"data: {"))
+        assert any(run["id"] == name for news in told for run in news["runs"])
+
+
+# -- behind a proxy, and beside others ----------------------------------------------------------------------------------
+
+
+def test_two_labs_and_jupyter_on_one_host_share_no_cookie(student, lab, own_lab):
+    other = Student(own_lab)
+    names = [set(each.session.cookies.keys()) for each in (student, other)]
+    assert len(names[0]) == 2 and not names[0] & names[1] and "_xsrf" not in names[0] | names[1]
+    student.session.cookies.update(other.session.cookies)  # a host has one set for all its ports
+    picture = student.upload(png()).json()["id"]
+    assert student.get(f"pictures/{picture}").status_code == 200
+
+
+def test_a_lab_under_a_path_is_served_and_refers_to_nothing_outside_of_it(converted, tmp_path):
+    options = ["--weights", converted, "--base-url", "/class/lab", "--password", "right"]
+    with Lab(tmp_path / "lab", *options, path="/class/lab") as lab:
+        assert lab.addresses[0] == f"{lab.url}/"
+        assert requests.get(lab.url).url == f"{lab.url}/join"
+        student = Student(lab, name="Anna", password="right")
+        assert {cookie.path for cookie in student.session.cookies} == {"/class/lab/"}
+        teacher = requests.get(lab.addresses[1])
+        assert teacher.url == f"{lab.url}/teacher" and teacher.status_code == 200
+        wrong = student.get("runs/no/such/thing", headers={"Accept": "text/html"})
+        for page in (student.get(""), student.get("join"), teacher, wrong):
+            for address in re.findall(r'(?:href|src|action)="([^"#]+)"', page.text):
+                assert urljoin(page.url, address).startswith(f"{lab.url}/"), (page.url, address)
+                assert not address.startswith("/")  # so it holds, too, where a proxy takes the path away
+                assert student.session.get(urljoin(page.url, address)).status_code == 200, (page.url, address)
+        assert student.post("expected", SMALL).status_code == 200
+        outside = requests.get(f"http://127.0.0.1:{lab.port}/", headers={"Accept": "text/html"})
+        assert outside.status_code == 404 and 'href="/class/lab/"' in outside.text
+
+
 # -- the doors --------------------------------------------------------------------------------------------------------
 
 
@@ -420,6 +464,8 @@ def test_a_wrong_password_a_hundred_times_is_slowed_down(converted, tmp_path):
             answer = session.post(f"{lab.url}/join", data={"_xsrf": token, "password": "wrong", "name": "x"})
             statuses.append(answer.status_code)
         assert statuses.count(429) > 85 and set(statuses) == {403, 429}
+        # A classmate at the same address comes in.
+        assert Student(lab, name="Anna", password="right").get("pictures").status_code == 200
         assert "too many wrong tries; wait" in answer.text and int(answer.headers["Retry-After"]) >= 1
         # Who knows the teacher's token comes in by the other door all the same.
         assert requests.get(lab.addresses[1]).status_code == 200

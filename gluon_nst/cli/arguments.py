@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
+import re
 import sys
 from pathlib import Path
 from typing import Any, Callable, NoReturn, Sequence
@@ -96,6 +97,13 @@ def names(text: str) -> list[str]:
     if not all(given_ones):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME,… such as d2l-2019,udacity")
     return given_ones
+
+
+def base_url(text: str) -> str:
+    """Read the path of a web address; gives it with a slash at both ends."""
+    if not re.fullmatch(r"/?([\w.~-]+/)*[\w.~-]*", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a path such as /lab/")
+    return f"/{text.strip('/')}/".replace("//", "/")
 
 
 def hours(text: str) -> float:

@@ -55,6 +55,7 @@ def lab(arguments: argparse.Namespace) -> int:
         arguments.dir or cache_folder("lab"),
         arguments.host,
         arguments.port,
+        arguments.base_url,
         arguments.password,
         arguments.workers,
         arguments.keep,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Sequence
 
 from gluon_nst import __doc__ as description
-from gluon_nst.cli.arguments import Parser, count, files, hours, interval_of_epochs, names, path, port
+from gluon_nst.cli.arguments import Parser, base_url, count, files, hours, interval_of_epochs, names, path, port
 from gluon_nst.cli.options import add_options, parser_of, reader, style_settings, variable, varied
 from gluon_nst.files import given
 from gluon_nst.job import Job
@@ -211,6 +211,13 @@ def _lab(parser: Parser) -> None:
         help="where to listen; 0.0.0.0 for the class's machines (default: %(default)s, this machine alone)",
     )
     add("--port", type=port, default=7860, help="default: %(default)s")
+    add(
+        "--base-url",
+        type=base_url,
+        default="/",
+        metavar="PATH",
+        help="the path under which a proxy passes requests on, such as /lab/ (default: %(default)s)",
+    )
     add(
         "--password",
         metavar="WORD",

@@ -15,10 +15,13 @@ from gluon_nst.errors import InputError, NSTError, one_line
 from gluon_nst.lab.web.body import Made
 from gluon_nst.lab.web.doors import Door, Slow
 from gluon_nst.lab.web.laboratory import Laboratory
+from gluon_nst.lab.web.store import new_id
 from gluon_nst.lab.web.tickets import Full, Missing, NoRoom, Student
 
-STUDENT, TEACHER = "gluon-nst-student", "gluon-nst-teacher"
-"""The names of the cookies."""
+STUDENT, TEACHER, FORMS = "student", "teacher", "forms"
+"""The cookies: who a student is, that the teacher is in, and the token against forged requests."""
+PULSE = 10.0
+"""Seconds after which a stream of events sends one that says nothing; the page reconnects after 25 without any."""
 
 NAME = "([0-9a-z-]{1,40})"
 """What a picture or a run is called, in an address."""
@@ -58,6 +61,16 @@ class Answer(RequestHandler):
         self.set_header("Permissions-Policy", "camera=(self), microphone=(), geolocation=()")
         self.set_header("Cache-Control", "no-store")
 
+    @property
+    def root(self) -> str:
+        """The lab's first page, relative to the address of the request, so that a proxy may have it anywhere."""
+        base, path = self.settings["base_url"], self.request.path
+        return ("../" * path[len(base) :].count("/") or "./") if path.startswith(base) else base
+
+    def static_url(self, path: str, include_host: bool | None = None, **kwargs: Any) -> str:
+        """The relative address of a file of the page."""
+        return self.root + super().static_url(path, include_host, **kwargs)[len(self.settings["base_url"]) :]
+
     def prepare(self) -> Any:
         hosts = self.settings["hosts"]
         if (
@@ -74,21 +87,33 @@ class Answer(RequestHandler):
 
     def student_or_none(self) -> Student | None:
         """The student who asks, or None."""
-        cookie = self.get_signed_cookie(STUDENT, max_age_days=7)
-        student = self.lab.students.get(cookie.decode()) if cookie else None
-        if student:
-            student.seen = time.time()
+        cookie = self.shown(STUDENT)
+        if cookie is None:
+            return None
+        student = self.lab.welcome(*cookie.split(":", 1))
+        student.seen = time.time()
         return student
 
-    def admit(self, name: str) -> Student:
-        """Somebody new comes in."""
-        student = self.lab.welcome(" ".join(name.split())[:40])
-        self.let_in(STUDENT, student.id)
-        return student
+    def admit(self, name: str) -> str:
+        """Let somebody new in; gives their name. All that is known of them is in the cookie, until the browser returns it."""
+        name = " ".join(name.split())[:40]
+        self.let_in(STUDENT, f"{new_id()}:{name}")
+        return name
 
     def let_in(self, cookie: str, value: str) -> None:
         """Have the browser show that it has been let in."""
-        self.set_signed_cookie(cookie, value, expires_days=7, httponly=True, samesite="Lax")
+        name, path = self.settings["cookies"][cookie], self.settings["base_url"]
+        self.set_signed_cookie(name, value, expires_days=7, path=path, httponly=True, samesite="Lax")
+
+    def shown(self, cookie: str) -> str | None:
+        """What the browser shows of having been let in, or None."""
+        value = self.get_signed_cookie(self.settings["cookies"][cookie], max_age_days=7)
+        return value.decode() if value else None
+
+    @property
+    def session(self) -> str:
+        """What tells a browser from others before it is let in: a cookie that the first page sets, and that is not signed."""
+        return (self.get_cookie(self.settings["cookies"][FORMS]) or "")[:100]
 
     def body(self, kind: type[Made]) -> Made:
         """The body of the request, which is of that kind. Raises InputError for any other."""
@@ -122,14 +147,20 @@ class Answer(RequestHandler):
     async def stream(self, news: Callable[[], str]) -> None:
         """Send events for as long as the browser listens: what `news` has, whenever something has changed."""
         self.set_header("Content-Type", "text/event-stream")
+        self.set_header("X-Accel-Buffering", "no")  # nginx would keep them until it has some kilobytes
+        last = 0.0
         try:
             self.write("retry: 2000\n\n")
             while True:
                 seen = self.settings["news"].number
                 text = news()
-                self.write(f"data: {text}\n\n" if text else ": here\n\n")
-                await self.flush()
-                await self.settings["news"].wait(seen)
+                silent = time.monotonic() - last
+                if text or silent >= PULSE:
+                    # Not a comment: a page does not see those, and could not tell silence from a connection that is gone.
+                    self.write(f"data: {text}\n\n" if text else "event: here\ndata: here\n\n")
+                    await self.flush()
+                    last, silent = time.monotonic(), 0.0
+                await self.settings["news"].wait(seen, PULSE - silent)
         except (StreamClosedError, asyncio.CancelledError):
             return
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from gluon_nst.errors import InputError
 from gluon_nst.lab.web.asked import WEIGHTS, Asked, program
-from gluon_nst.lab.web.base import NAME, Answer
+from gluon_nst.lab.web.base import NAME, STUDENT, Answer
 from gluon_nst.lab.web.body import Body
 from gluon_nst.lab.web.store import (
     CURVE,
@@ -51,8 +51,8 @@ class Home(Answer):
         if student is None and not self.door.stands_open:
             self.redirect(f"join?{self.request.query}" if self.request.query else "join")
             return
-        student = student or self.admit("")
-        self.show("lab.html", student=student, data=self.told(**self.settings["controls"]))
+        name = student.name if student else self.admit("")
+        self.show("lab.html", name=name, data=self.told(**self.settings["controls"]))
 
 
 class Join(Answer):
@@ -68,10 +68,11 @@ class Join(Answer):
             asked=not self.door.stands_open,
         )
 
-    def post(self) -> None:
+    async def post(self) -> None:
         """POST /join: name, password."""
         name, password = self.get_body_argument("name", ""), self.get_body_argument("password", "", strip=False)
-        if not self.door.opens(password, self.request.remote_ip or ""):
+        known = self.shown(STUDENT) is not None
+        if not await self.door.opens(password, self.request.remote_ip or "", self.session, known):
             self.set_status(403)
             wrong = self.settings["words"]["join_wrong"]
             self.show("join.html", name=name, password="", wrong=wrong, asked=True)

@@ -107,23 +107,27 @@ class Laboratory:
 
     # -- students --------------------------------------------------------------------------------------------------------------
 
-    def welcome(self, name: str = "") -> Student:
-        """Somebody new. Raises Full where there are too many; who has nothing here, and has not come for longest, gives way."""
-        if len(self.students) >= STUDENTS:
-            idle = [each for each in self.students.values() if not (each.tickets or each.pictures or each.incoming)]
-            if not idle:
-                raise Full("the lab is full; ask your teacher")
-            del self.students[min(idle, key=lambda each: each.seen).id]
-        student = Student(new_id(), name)
-        self.students[student.id] = student
-        return student
+    def welcome(self, id: str, name: str = "") -> Student:
+        """The student of that id, who may be new.
+
+        Raises Full where there are too many. Who has nothing here gives way, the one who has not come for longest first: they
+        lose nothing, and are welcome again. Who has a page open stays.
+        """
+        if id not in self.students:
+            if len(self.students) >= STUDENTS:
+                idle = [each for each in self.students.values() if each.is_idle]
+                if not idle:
+                    raise Full("the lab is full; ask your teacher")
+                del self.students[min(idle, key=lambda each: each.seen).id]
+            self.students[id] = Student(id, name)
+        return self.students[id]
 
     def sweep(self, hours: float) -> None:
         """Forget who has not been here for so many hours, and has nothing to wait for; who has nothing here after one."""
         for student in list(self.students.values()):
             waits = any(ticket.status in ACTIVE or ticket.film == MAKING for ticket in student.tickets.values())
-            hours_of = hours if student.tickets or student.pictures else min(hours, 1)
-            if not waits and not student.incoming and time.time() - student.seen > hours_of * 3600:
+            hours_of = min(hours, 1) if student.is_idle else hours
+            if not (waits or student.incoming or student.listening) and time.time() - student.seen > hours_of * 3600:
                 self.store.remove(self.store.of_student(student.id))
                 del self.students[student.id]
 

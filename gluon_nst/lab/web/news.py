@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-_PULSE, _SILENCE = 0.4, 15.0
-"""Seconds between two of them at least; and at most, so that whoever has gone is noticed."""
+_PULSE = 0.4
+"""Seconds between two of them at least."""
 
 
 class News:
@@ -30,8 +30,8 @@ class News:
                 self._event.set()
                 self._event = asyncio.Event()
 
-    async def wait(self, seen: int) -> None:
-        """Wait until there is more than what has been `seen`, or for a while."""
+    async def wait(self, seen: int, seconds: float) -> None:
+        """Wait until there is more than what has been `seen`, for so many seconds at most."""
         if self.number == seen:
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._event.wait(), _SILENCE)
+                await asyncio.wait_for(self._event.wait(), seconds)

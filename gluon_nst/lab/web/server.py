@@ -13,11 +13,11 @@ from typing import Any, Callable
 
 import filelock
 from tornado.netutil import bind_sockets
-from tornado.web import Application, StaticFileHandler
+from tornado.web import Application, RedirectHandler, StaticFileHandler
 
 from gluon_nst.errors import InputError
 from gluon_nst.lab.web import handlers, teaching, uploads
-from gluon_nst.lab.web.base import Answer
+from gluon_nst.lab.web.base import FORMS, STUDENT, TEACHER, Answer
 from gluon_nst.lab.web.connections import Connections, most_connections
 from gluon_nst.lab.web.doors import Door
 from gluon_nst.lab.web.laboratory import Laboratory
@@ -38,6 +38,8 @@ _PATIENCE = 30
 _SWEEP = 600
 """Seconds between two looks for what is old."""
 
+_ROUTES = [*handlers.ROUTES, *uploads.ROUTES, *teaching.ROUTES]
+
 Say = Callable[[str], Any]
 
 
@@ -48,6 +50,8 @@ class Settings:
     folder: Path
     host: str = "127.0.0.1"
     port: int = 7860
+    base_url: str = "/"
+    """The path under which the lab is, with a slash at both ends: what a proxy passes on."""
     password: str | None = None
     workers: int | None = None
     """How many runs are at work at once; None for what the machine bears."""
@@ -108,10 +112,13 @@ async def serve(settings: Settings, say: Say, opened: Say = lambda address: None
         tasks = [asyncio.ensure_future(each) for each in (news.pulse(), _swept(lab, settings.keep))]
         at_once = f"{workers} run{'s' * (workers > 1)} at once, {threads} thread{'s' * (threads > 1)} each"
         say(f"the lab is open, {at_once}; Ctrl-C closes it, and the same command goes on")
-        base, given = address(settings), "" if settings.password or password is None else f"?token={password}"
-        say(f"students:  {base}/{given}")
-        say(f"teacher:   {base}/teacher?token={token}")
-        opened(f"{base}/{given}")
+        base, given = (
+            f"{address(settings)}{settings.base_url}",
+            "" if settings.password or password is None else f"?token={password}",
+        )
+        say(f"students:  {base}{given}")
+        say(f"teacher:   {base}teacher?token={token}")
+        opened(f"{base}{given}")
         measuring = asyncio.ensure_future(_prepared(lab, settings.preload, say))
         await ended.wait()
         say("closing: every run saves what it has come to")
@@ -158,22 +165,33 @@ async def _prepared(lab: Laboratory, preload: bool, say: Say) -> None:
 def _application(
     settings: Settings, lab: Laboratory, news: News, text: dict[str, str], password: str | None, token: str
 ) -> Application:
+    own, base = lab.store.secret("secret"), settings.base_url
     # With another password nobody is in any more.
-    secret = hashlib.sha256(f"{lab.store.secret('secret')}{password}".encode()).hexdigest()
+    secret = hashlib.sha256(f"{own}{password}".encode()).hexdigest()
+    # A host has one set of cookies for all its ports: Jupyter's are there, and those of other labs.
+    this = hashlib.sha256(own.encode()).hexdigest()[:8]
+    cookies = {name: f"gluon-nst-{this}-{name}" for name in (STUDENT, TEACHER, FORMS)}
+    routes = [(re.escape(base[:-1]) + path, handler) for path, handler in _ROUTES]
+    # A page from elsewhere that has our address by its own name can do nothing where it does not know the password.
+    hosts = {settings.host, "localhost", "127.0.0.1", "::1"} if settings.is_local and password is None else None
     return Application(
-        [*handlers.ROUTES, *uploads.ROUTES, *teaching.ROUTES],
+        [*routes, (re.escape(base[:-1]), RedirectHandler, {"url": f"{base.split('/')[-2]}/"})],
         lab=lab,
         news=news,
-        door=Door(password),
-        teachers_door=Door(token),
+        door=Door(password, guessable=settings.password is not None),
+        teachers_door=Door(token, guessable=False),
         words=text,
         controls=controls(settings.limits),
-        hosts={settings.host, "localhost", "127.0.0.1", "::1"} if settings.is_local else None,
+        hosts=hosts,
+        base_url=base,
+        cookies=cookies,
         cookie_secret=secret,
         xsrf_cookies=True,
-        xsrf_cookie_kwargs={"httponly": True, "samesite": "Lax"},
+        xsrf_cookie_name=cookies[FORMS],
+        xsrf_cookie_kwargs={"path": base, "httponly": True, "samesite": "Lax"},
         template_path=str(PAGE),
         static_path=str(PAGE / "static"),
+        static_url_prefix=f"{base}static/",
         static_handler_class=_Static,
         default_handler_class=_Nothing,
         log_function=lambda handler: None,

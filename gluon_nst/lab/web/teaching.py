@@ -24,7 +24,7 @@ class ForTeachers(Answer):
 
     def is_teacher(self) -> bool:
         """Whether the teacher asks."""
-        return self.get_signed_cookie(TEACHER, max_age_days=7) is not None
+        return self.shown(TEACHER) is not None
 
     def prepare(self) -> None:
         super().prepare()
@@ -45,10 +45,10 @@ class Teacher(ForTeachers):
     def prepare(self) -> None:
         Answer.prepare(self)
 
-    def get(self) -> None:
+    async def get(self) -> None:
         """GET /teacher."""
         token = self.get_argument("token", "", strip=False)
-        if token and self._opens(token):
+        if token and await self._opens(token):
             self.let_in(TEACHER, "teacher")
             self.redirect("teacher")  # so that the token does not stand in the address, where a class can read it
         elif not self.is_teacher():
@@ -56,17 +56,17 @@ class Teacher(ForTeachers):
         else:
             self.show("teacher.html", data=self.told())
 
-    def post(self) -> None:
+    async def post(self) -> None:
         """POST /teacher: token."""
-        if not self._opens(self.get_body_argument("token", "", strip=False)):
+        if not await self._opens(self.get_body_argument("token", "", strip=False)):
             self.set_status(403)
             self.show("teacher_in.html", wrong=self.settings["words"]["join_wrong"])
             return
         self.let_in(TEACHER, "teacher")
         self.redirect("teacher")
 
-    def _opens(self, token: str) -> bool:
-        return self.settings["teachers_door"].opens(token, self.request.remote_ip or "")
+    async def _opens(self, token: str) -> bool:
+        return await self.settings["teachers_door"].opens(token, self.request.remote_ip or "", self.session)
 
 
 class TeachersEvents(ForTeachers):

@@ -96,6 +96,11 @@ class Student:
     listening: int = 0
     """How many pages of theirs are told of news."""
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether they have nothing here, and no page open."""
+        return not (self.tickets or self.pictures or self.incoming or self.listening)
+
     def ticket(self, name: str) -> Ticket:
         """Their run of that name. Raises Missing for any other."""
         if name not in self.tickets:
