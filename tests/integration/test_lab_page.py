@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -190,8 +191,10 @@ def test_pictures_come_by_drop_and_by_camera_too_and_can_be_several_styles(brows
         says(page, "#code-command", "--style-weights 3,1")
         # what a run has can't be removed, and the page says why; what none has can
         page.locator("#contents .thumb", has_text="photo.jpg").locator("button").click()
+        page.click("#asking-yes")
         says(page, "#wrong", "a run of yours has this picture; remove that first")
         page.locator("#contents .thumb", has_text="dropped.jpg").locator("button").click()
+        page.click("#asking-yes")
         says(page, "#said", "dropped.jpg is removed.")
         page.wrong.clear()  # the browser tells of the refusal too
 
@@ -204,6 +207,15 @@ def test_what_is_no_picture_is_told_on_the_page(browser, lab, tmp_path):
         (tmp_path / "large.png").write_bytes(bytes(31_000_000))
         page.set_input_files("#file", tmp_path / "large.png")
         says(page, "#wrong", "large.png: the file has more than 30 MB")
+        page.wait_for_timeout(500)  # for what the form asks the server meanwhile
+        expect(page.locator("#wrong")).to_be_visible()
+        # Those that are refused keep no other out, and are named when all have been seen.
+        (tmp_path / "good.png").write_bytes(png())
+        page.set_input_files("#file", [tmp_path / name for name in ("a.svg", "good.png", "large.png")])
+        says(page, "#wrong", "a.svg: not a picture")
+        says(page, "#wrong", "large.png: the file has more than 30 MB")
+        expect(page.locator('.thumb:has-text("good.png")')).to_have_count(2)
+        expect(page.locator("#wrong")).to_be_visible()
         page.wrong.clear()
 
 
@@ -232,6 +244,10 @@ def test_axe_finds_nothing_whoever_looks_and_however(browser, lab, tmp_path, sch
         expect(page.locator("#photo")).to_be_visible()
         assert _found(page) == []
         page.click("#photo-cancel")
+        page.locator("[data-do=remove]").first.click()
+        expect(page.locator("#asking")).to_be_visible()
+        assert _found(page) == []
+        page.keyboard.press("Escape")
         page.click("#theme")
         assert page.locator("html").get_attribute("data-theme") != scheme
         assert _found(page) == []
@@ -244,7 +260,8 @@ def _found(page):
 
 
 def test_the_teachers_page_is_as_good(browser, converted, tmp_path):
-    with Lab(tmp_path / "lab", "--weights", converted, "--password", "pass") as lab:
+    options = ["--weights", converted, "--password", "pass", "--base-url", "/class/lab/"]
+    with Lab(tmp_path / "lab", *options, path="/class/lab") as lab:
         student = Student(lab, name="Anna", password="pass")
         student.wait(student.start(), "complete")
         running = student.start(epochs=1000)
@@ -261,6 +278,7 @@ def test_the_teachers_page_is_as_good(browser, converted, tmp_path):
         page.fill("#password", "pass")
         page.click("button")
         says(page, ".who", "Ben")
+        expect(page.locator("#contents img")).not_to_have_count(0)
         page.goto(f"{lab.url}/teacher")
         assert _found(page) == []
         page.goto(lab.addresses[1])
@@ -288,13 +306,100 @@ def test_the_page_says_that_the_lab_is_gone_and_goes_on_when_it_is_back(browser,
         start(page, epochs=1000)
         says(page, "#status", "Epoch")
         lab.kill()
-        says(page, "#wrong", "The lab does not answer.")
+        says(page, "#lost", "The lab does not answer.")
         lab.open()
         says(page, "#said", "The lab is there again.")
         says(page, "#status", "Epoch")
         page.click("#stop")
         says(page, "#status", "Stopped after")
         page.wrong.clear()  # the browser tells of what did not answer
+
+
+def test_a_stream_that_is_silent_is_noticed_and_opened_again(browser, converted, tmp_path):
+    with Lab(tmp_path / "lab", "--weights", converted) as lab, page_of(browser, lab) as page:
+        page.clock.install()
+        page.reload()
+        says(page, "#side", "about")
+        lab.process.send_signal(signal.SIGSTOP)  # nothing comes, and no connection is closed
+        page.clock.fast_forward(20_000)
+        expect(page.locator("#lost")).to_be_hidden()
+        page.clock.fast_forward(6_000)
+        says(page, "#lost", "The lab does not answer.")
+        expect(page.locator("#lost")).to_be_visible()
+        lab.process.send_signal(signal.SIGCONT)
+        says(page, "#said", "The lab is there again.")
+        expect(page.locator("#lost")).to_be_hidden()
+
+
+def test_a_failed_action_and_a_lost_connection_are_told_apart_and_each_goes_by_itself(browser, lab):
+    with page_of(browser, lab) as page:
+        page.route("**/runs", lambda route: route.abort())
+        page.locator("#start").press("Enter")
+        says(page, "#wrong", "The lab did not receive this. Try again.")
+        assert page.evaluate("document.activeElement.id") == "start"
+        expect(page.locator("#lost")).to_be_hidden()
+        page.unroute("**/runs")
+        page.select_option("#recipe", "d2l-2019")
+        expect(page.locator("#wrong")).to_be_hidden()
+        page.route("**/curve*", lambda route: route.abort())
+        start(page, epochs=10)
+        says(page, "#lost", "The lab does not answer.")
+        page.unroute("**/curve*")
+        says(page, "#said", "The lab is there again.")
+        expect(page.locator("#lost")).to_be_hidden()
+        expect(page.locator("#curve svg")).to_be_visible()
+        page.wrong.clear()  # the browser tells of what did not get through
+
+
+def test_what_is_chosen_outlives_a_reload_and_a_run_needs_a_style(browser, lab):
+    with page_of(browser, lab) as page:
+        page.select_option("#recipe", "d2l-2019")
+        page.select_option("#side", "192")
+        page.locator("#new-style_weight").press("ArrowRight")
+        page.locator("#form summary").click()
+        page.fill("#epochs", "7")
+        page.locator("#contents input").nth(1).check()
+        for place in (0, 1):
+            page.locator("#styles input").nth(place).check()
+        page.locator("#style-weights input").nth(1).fill("3")
+        page.locator("#styles input").nth(1).focus()
+        before = page.evaluate("sessionStorage.getItem(Object.keys(sessionStorage)[0])")
+        assert all(f'"{name}"' in before for name in ("content", "styles", "recipe", "side", "style_weight", "epochs"))
+        page.reload()
+        expect(page.locator("#style-weights input")).to_have_count(2)
+        assert page.evaluate("sessionStorage.getItem(Object.keys(sessionStorage)[0])") == before
+        assert page.locator("#contents input").nth(1).is_checked()
+        assert [page.input_value(each) for each in ("#recipe", "#side", "#epochs")] == ["d2l-2019", "192", "7"]
+        assert page.get_attribute("#new-style_weight", "aria-valuetext") == "1300"
+        page.locator("#styles input").nth(0).uncheck()
+        page.locator("#styles input").nth(1).click()
+        says(page, "#said", "A run needs a style. Select another one first.")
+        assert page.locator("#styles input").nth(1).is_checked()
+
+
+def test_nothing_is_removed_without_being_asked_for(browser, lab, tmp_path):
+    with page_of(browser, lab) as page:
+        upload(page, tmp_path)
+        start(page, epochs=10)
+        says(page, "#status", "Done")
+        page.locator("[data-do=remove]").press("Enter")
+        says(page, "#asking-title", "Remove the run “d2l-2019, 128”?")
+        assert page.evaluate("document.activeElement.id") == "asking-no"
+        page.keyboard.press("Escape")
+        expect(page.locator("#asking")).to_be_hidden()
+        assert page.evaluate("document.activeElement.dataset.do") == "remove"
+        page.keyboard.press("Enter")
+        page.keyboard.press("Enter")  # on Keep
+        expect(page.locator("#asking")).to_be_hidden()
+        expect(page.locator("#cards li")).to_have_count(1)
+        page.keyboard.press("Enter")
+        page.locator("#asking-yes").press("Enter")
+        says(page, "#said", "The run is removed.")
+        expect(page.locator("#cards li")).to_have_count(0)
+        page.locator("#contents .thumb button").click()
+        says(page, "#asking-title", "Remove the picture “mine.png”?")
+        page.click("#asking-no")
+        expect(page.locator("#contents .thumb")).to_have_count(3)
 
 
 # -- a class ----------------------------------------------------------------------------------------------------------

@@ -29,13 +29,25 @@ export function announce(text) {
   saying = setTimeout(() => { byId("said").textContent = ""; }, READ);
 }
 
-/** Tell what went wrong. */
+/** Show why the last action failed, until the next one. */
 export function complain(text) {
   byId("said").textContent = "";
   byId("wrong").textContent = text;
   byId("wrong").hidden = false;
-  byId("wrong").scrollIntoView({ block: "nearest" });
 }
+
+/** Ask whether something is to be removed; gives whether it is. */
+export function confirmed(question) {
+  const dialog = byId("asking");
+  byId("asking-title").textContent = question;
+  byId("asking-yes").onclick = () => dialog.close("yes");
+  byId("asking-no").onclick = () => dialog.close("");
+  dialog.returnValue = ""; // which Escape leaves
+  dialog.showModal();
+  return new Promise((answer) => dialog.addEventListener("close", () => answer(dialog.returnValue === "yes"), { once: true }));
+}
+
+class Unreached extends Error {}
 
 /** Ask the server; gives its JSON, or throws an Error with its sentence. */
 export async function ask(method, path, body, headers = {}) {
@@ -48,7 +60,7 @@ export async function ask(method, path, body, headers = {}) {
       body: json ? JSON.stringify(body) : body,
     });
   } catch {
-    throw new Error(say("lost"));
+    throw new Unreached(say("unreached"));
   }
   const found = await response.json().catch(() => ({}));
   if (!response.ok) throw new Error(found.error || say("failed"));
@@ -71,37 +83,68 @@ export function time(seconds) {
   return seconds < 90 ? say("seconds", { count: Math.round(seconds) }) : say("minutes", { count: Math.round(seconds / 60) });
 }
 
-/** Hear of news for as long as the page is looked at: `hear` gets each of them. */
-export function listen(path, hear) {
+const SILENCE = 25000, AGAIN = 3000; // milliseconds: two events that the server sends every ten seconds are missing
+
+/**
+ * Receive news for as long as the page is looked at: `hear` gets each of them, the first one of a connection being the whole state.
+ * What is wrong with that is shown until `hear` has succeeded again; then `found` is called.
+ */
+export function listen(path, hear, found = () => {}) {
   let source = null;
+  let silence = 0;
   let lost = false;
   let out = false;
+  const show = (text) => {
+    byId("lost").textContent = text;
+    byId("lost").hidden = false;
+    lost = true;
+  };
+  const here = () => {
+    clearTimeout(silence);
+    silence = setTimeout(() => {
+      show(say("lost"));
+      again();
+    }, SILENCE);
+  };
+  const receive = async (event) => {
+    here();
+    try {
+      await hear(JSON.parse(event.data));
+    } catch (error) {
+      show(error instanceof Unreached ? say("lost") : error.message);
+      event.target.close();
+      later();
+      return;
+    }
+    if (!lost || event.target !== source) return;
+    lost = false;
+    byId("lost").hidden = true;
+    announce(say("found"));
+    found();
+  };
   const open = () => {
     source = new EventSource(path);
-    source.onmessage = (event) => hear(JSON.parse(event.data)).catch((error) => complain(error.message));
-    source.onopen = () => {
-      if (lost) {
-        byId("wrong").hidden = true;
-        announce(say("found"));
-      }
-      lost = false;
-    };
+    source.onmessage = receive;
+    source.addEventListener("here", here);
     source.onerror = () => {
-      if (!lost) complain(say("lost"));
-      lost = true;
+      show(say("lost"));
       if (source.readyState === EventSource.CLOSED) refused();
     };
+    here();
   };
   const refused = async () => {
-    // The lab answers, but not with news: whoever is not in it any more is told so, once.
-    const answer = await fetch(path).catch(() => null);
-    answer?.body?.cancel();
-    out = answer?.status === 401;
-    if (out) complain(say("out"));
-    else setTimeout(again, 3000);
+    // The lab answers, but not with news: it says why, or the page is not let in any more.
+    const answer = await fetch(path, { headers: { Accept: "application/json" } }).catch(() => null);
+    if (answer?.ok) answer.body.cancel();
+    else if (answer?.status === 401) out = true;
+    const told = answer && !answer.ok ? await answer.json().catch(() => ({})) : {};
+    if (out || told.error) show(out ? say("out") : told.error);
+    if (!out) later();
   };
+  const later = () => setTimeout(again, AGAIN);
   const again = () => {
     source?.close();
+    clearTimeout(silence);
     if (!document.hidden && !out) open();
   };
   // A browser has few connections for one address: pages in the background do without.
@@ -141,13 +184,13 @@ export function themed() {
   const root = document.documentElement;
   const system = matchMedia("(prefers-color-scheme: dark)");
   const show = () => {
-    root.dataset.theme = localStorage.getItem("theme") || (system.matches ? "dark" : "light");
+    root.dataset.theme = localStorage.getItem("gluon-nst-theme") || (system.matches ? "dark" : "light");
     byId("theme").setAttribute("aria-pressed", root.dataset.theme === "dark");
   };
   system.addEventListener("change", show);
   show();
   byId("theme").addEventListener("click", () => {
-    localStorage.setItem("theme", root.dataset.theme === "dark" ? "light" : "dark");
+    localStorage.setItem("gluon-nst-theme", root.dataset.theme === "dark" ? "light" : "dark");
     show();
   });
 }

@@ -7,6 +7,10 @@ import { Sliders } from "./sliders.js";
 let sliders = null;
 let expecting = 0;
 
+// The form outlives a reload of the page; behind a proxy, other pages have the same storage.
+const KEPT = `gluon-nst-form ${location.pathname}`;
+const before = JSON.parse(sessionStorage.getItem(KEPT));
+
 const recipe = () => data.recipes[byId("recipe").value];
 
 function options(select, entries) {
@@ -49,18 +53,28 @@ async function expect() {
   byId("queue").textContent = waiting ? say("waiting_now", { count: waiting }) : "";
 }
 
+function fill(values) {
+  choosePictures(values);
+  byId("recipe").value = values.recipe;
+  followRecipe();
+  byId("side").value = values.side;
+  sliders.set(recipe().weights, weightsOf(values));
+  for (const name of ["init", "preserve_colors"]) byId(name).value = values[name] ?? recipe()[name];
+  byId("epochs").value = values.epochs ?? "";
+  byId("seed").value = values.seed ?? 0;
+  byId("form").dispatchEvent(new Event("filled"));
+}
+
 /** Put the form as a run was asked for. */
 export function fillForm(run) {
-  choosePictures(run.asked);
-  byId("recipe").value = run.asked.recipe;
-  followRecipe();
-  byId("side").value = run.asked.side;
-  sliders.set(recipe().weights, weightsOf(run.asked));
-  for (const name of ["init", "preserve_colors"]) byId(name).value = run.asked[name] ?? recipe()[name];
-  byId("epochs").value = run.asked.epochs ?? "";
-  byId("seed").value = run.asked.seed;
+  fill(run.asked);
   announce(say("again_done"));
   byId("start").focus();
+}
+
+/** Put the form as it was before the page was loaded again; its pictures are there. */
+export function restoreForm() {
+  if (before && before.recipe in data.recipes) fill(before);
 }
 
 /** The weights that a run was asked for with. */
@@ -81,15 +95,20 @@ export function makeForm(started) {
   followRecipe();
   byId("recipe").addEventListener("change", followRecipe);
   byId("form").addEventListener("change", careful(expect));
+  byId("form").addEventListener("filled", () => expect().catch((error) => complain(error.message)));
+  for (const kind of ["input", "change", "filled"]) {
+    byId("form").addEventListener(kind, () => sessionStorage.setItem(KEPT, JSON.stringify(asked())));
+  }
   byId("form").addEventListener("submit", careful(async (event) => {
     event.preventDefault();
-    byId("start").disabled = true;
+    if (byId("start").getAttribute("aria-disabled") === "true") return;
+    byId("start").setAttribute("aria-disabled", true); // not disabled, which would take the focus away
     try {
       started(await ask("POST", "runs", asked()));
       announce(say("starting"));
       byId("run").focus();
     } finally {
-      byId("start").disabled = false;
+      byId("start").setAttribute("aria-disabled", false);
     }
   }));
 }

@@ -1,6 +1,6 @@
 // The gallery: all runs of this student, and two of them side by side.
 
-import { announce, ask, byId, careful, data, make, put, say } from "./common.js";
+import { announce, ask, byId, careful, confirmed, data, make, put, say } from "./common.js";
 import { inWords } from "./curve.js";
 import { fillForm, weightsOf } from "./form.js";
 import { forgetHalting, hideRun, showRun, shownRun, version } from "./run.js";
@@ -99,6 +99,7 @@ const DO = {
   },
   again: (run) => fillForm(run),
   remove: async (run) => {
+    if (!(await confirmed(say("remove_run", { run: `${run.asked.recipe}, ${run.asked.side}` })))) return;
     await ask("DELETE", `runs/${run.id}`);
     byId("gallery").focus();
     announce(say("removed"));

@@ -1,7 +1,7 @@
 // The student's page.
 
-import { careful, listen, themed } from "./common.js";
-import { makeForm } from "./form.js";
+import { careful, complain, listen, themed } from "./common.js";
+import { makeForm, restoreForm } from "./form.js";
 import { hear, makeGallery } from "./gallery.js";
 import { loadPictures, receivePictures } from "./pictures.js";
 import { makeRun, showRun } from "./run.js";
@@ -11,5 +11,8 @@ makeForm((run) => showRun(run));
 makeRun();
 makeGallery();
 receivePictures();
-careful(loadPictures)(null);
-listen("events", hear);
+careful(async () => {
+  await loadPictures();
+  restoreForm();
+})();
+listen("events", hear, () => loadPictures().catch((error) => complain(error.message)));

@@ -1,6 +1,6 @@
 // The pictures: those that are here, and the ways for others to come: a file, a drop, the camera.
 
-import { announce, ask, byId, careful, complain, data, make, say } from "./common.js";
+import { announce, ask, byId, careful, complain, confirmed, data, make, say } from "./common.js";
 
 let known = [];
 const weights = {}; // of the styles, by the picture's name
@@ -15,20 +15,21 @@ export function chosenPictures() {
 
 /** Choose these pictures, as far as they are here. */
 export function choosePictures({ content, styles }) {
-  const wanted = new Map(styles);
-  for (const input of document.querySelectorAll('input[name="content"]')) input.checked = input.value === content;
-  for (const input of document.querySelectorAll('input[name="style"]')) input.checked = wanted.has(input.value);
-  for (const [name, weight] of styles) weights[name] = weight;
+  const here = (name) => known.some((picture) => picture.id === name);
+  const wanted = new Map(styles.filter(([name]) => here(name)));
+  if (here(content)) byId(`content-${content}`).checked = true;
+  if (wanted.size) for (const input of document.querySelectorAll('input[name="style"]')) input.checked = wanted.has(input.value);
+  for (const [name, weight] of wanted) weights[name] = weight;
   showWeights();
 }
 
 function thumb(kind, picture, checked) {
   const id = `${kind}-${picture.id}`;
-  
   const input = make("input", { type: kind === "content" ? "radio" : "checkbox", name: kind, id, value: picture.id, checked });
   const label = make("label", { for: id }, make("img", { src: `pictures/${picture.id}`, alt: "" }), picture.label);
   const remove = make("button", { type: "button", class: "quiet", "aria-label": say("remove_picture", { name: picture.label }) }, "×");
   remove.addEventListener("click", careful(async () => {
+    if (!(await confirmed(say("remove_picture_ask", { name: picture.label })))) return;
     await ask("DELETE", `pictures/${picture.id}`);
     await loadPictures();
     byId("contents").querySelector("input:checked").focus();
@@ -52,7 +53,9 @@ function showWeights() {
 /** Show the pictures that are here; `fresh` is the name of a new one, which becomes the content. */
 export async function loadPictures(fresh = null) {
   const before = chosenPictures();
-  known = (await ask("GET", "pictures")).pictures;
+  const { pictures } = await ask("GET", "pictures");
+  if (JSON.stringify(pictures) === JSON.stringify(known)) return; // and the focus stays
+  known = pictures;
   const has = (name) => known.some((picture) => picture.id === name);
   const content = fresh || (has(before.content) ? before.content : known[0].id);
   const styles = before.styles.map(([name]) => name).filter(has);
@@ -60,11 +63,18 @@ export async function loadPictures(fresh = null) {
   byId("contents").replaceChildren(...known.map((picture) => thumb("content", picture, picture.id === content)));
   byId("styles").replaceChildren(...known.map((picture) => thumb("style", picture, styled.includes(picture.id))));
   showWeights();
-  byId("form").dispatchEvent(new Event("change"));
+  byId("form").dispatchEvent(new Event("filled"));
+}
+
+/** Add these files; those that are refused are named in the end, and do not keep the others out. */
+async function addAll(files) {
+  const wrong = [];
+  for (const file of files) await add(file).catch((error) => wrong.push(error.message));
+  if (wrong.length) complain(wrong.join("\n"));
 }
 
 async function add(file) {
-  if (file.size > data.upload) return complain(say("too_large", { name: file.name, most: Math.round(data.upload / 1e6) }));
+  if (file.size > data.upload) throw new Error(say("too_large", { name: file.name, most: Math.round(data.upload / 1e6) }));
   announce(say("adding", { name: file.name }));
   const picture = await ask("POST", "pictures", file, { "X-Name": encodeURIComponent(file.name), "Content-Type": "application/octet-stream" });
   await loadPictures(picture.id);
@@ -82,7 +92,7 @@ function dropping() {
   document.addEventListener("drop", careful(async (event) => {
     event.preventDefault();
     shown.hidden = true;
-    for (const file of event.dataTransfer.files) await add(file);
+    await addAll([...event.dataTransfer.files]);
   }));
 }
 
@@ -114,7 +124,7 @@ function camera() {
     canvas.getContext("2d").drawImage(video, 0, 0);
     const blob = await new Promise((done) => { canvas.toBlob(done, "image/jpeg", 0.95); });
     close();
-    await add(new File([blob], "photo.jpg", { type: "image/jpeg" }));
+    await addAll([new File([blob], "photo.jpg", { type: "image/jpeg" })]);
   }));
   byId("photo-cancel").addEventListener("click", close);
   dialog.addEventListener("close", close);
@@ -123,13 +133,17 @@ function camera() {
 /** Let pictures come in. */
 export function receivePictures() {
   byId("file").addEventListener("change", careful(async (event) => {
+    event.stopPropagation(); // it is no change of the form, whose listener would hide what is said of the files
     const files = [...event.target.files];
     event.target.value = "";
-    for (const file of files) await add(file);
+    await addAll(files);
   }));
   byId("styles").addEventListener("change", (event) => {
     const styles = chosen("style");
-    if (!styles.length || styles.length > data.styles) event.target.checked = !event.target.checked;
+    if (!styles.length || styles.length > data.styles) {
+      event.target.checked = !event.target.checked;
+      announce(say(styles.length ? "styles_most" : "styles_none", { most: data.styles }));
+    }
     showWeights();
   });
   dropping();
