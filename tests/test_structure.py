@@ -23,8 +23,8 @@ FLOORS = """
     result targets loop checkpoint.container checkpoint.trees checkpoint.generations checkpoint.keeper checkpoint rerunning observers.progress observers.snapshots observers.film observers.window observers.live observers apart
     cluster.worker cluster.crew cluster.windows cluster.spread cluster frames batch.entries batch.parcels batch.making batch.overview
     batch.folder batch.carrying batch.report batch experiments.trials experiments.designs experiments pictures lab.check lab.by_hand lab.of_runs lab.checks lab.notebooks lab.probe
-    lab.doctor lab.kit lab.web.limits lab.web.asked lab.web.line lab.web.expectation lab.web.doors lab.web.news lab.web.words
-    lab.web.tickets lab.web.store lab.web.views lab.web.processes lab.web.workshop lab.web.laboratory lab.web.base lab.web.handlers lab.web.uploads
+    lab.doctor lab.kit lab.web.limits lab.web.body lab.web.asked lab.web.line lab.web.expectation lab.web.doors lab.web.connections lab.web.news lab.web.words
+    lab.web.tickets lab.web.store lab.web.processes lab.web.workshop lab.web.views lab.web.laboratory lab.web.base lab.web.handlers lab.web.uploads
     lab.web.teaching lab.web.server lab.web.looking lab.web.publishing lab.web.worker lab.web.filming lab.web lab cli.options cli.arguments cli.parser cli.outputs cli.weights cli.lab cli.info cli.stopping cli.following cli.records cli.pictures cli.sheets cli.batch cli.resuming cli.doing cli.main cli __main__
 """.split()  # noqa: SIM905
 
