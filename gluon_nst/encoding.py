@@ -11,14 +11,13 @@ import functools
 import importlib.util
 import io
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any, Iterator, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin
 
-from gluon_nst.errors import InputError, NSTError, NSTWarning, reason
+from gluon_nst.errors import InputError, NSTError, reason, warn
 from gluon_nst.files import check_writable, given, placed_whole
 from gluon_nst.images import on_white
 
@@ -69,7 +68,7 @@ def warn_of_quality(path: str | Path, quality: int | None) -> None:
     """Warn where a picture at `path` takes no quality."""
     kind = _FORMATS[given(path).suffix.lower()]
     if kind not in _LOSSY and quality not in (None, Encoding().quality):
-        warnings.warn(f"quality has no effect on a {kind}, in which nothing is lost", NSTWarning, stacklevel=3)
+        warn(f"quality has no effect on a {kind}, in which nothing is lost", stacklevel=2)
 
 
 def check_bits(bits: int) -> None:

@@ -36,6 +36,11 @@ class NSTWarning(UserWarning):
     """What the caller gave has no effect, or not the one that it seems to have."""
 
 
+def warn(line: str, *, stacklevel: int = 1) -> None:
+    """Warn the user with an NSTWarning; `stacklevel` is that of `warnings.warn`, counted from the caller."""
+    warnings.warn(line, NSTWarning, stacklevel=stacklevel + 1)
+
+
 @contextlib.contextmanager
 def warnings_to(say: Callable[[str], object]) -> Iterator[None]:
     """In the block, pass the text of each NSTWarning to `say`, once; other warnings are shown as before."""

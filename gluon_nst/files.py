@@ -13,12 +13,12 @@ import sysconfig
 import tempfile
 import unicodedata
 from pathlib import Path
-from typing import IO, Any, Callable, Iterator, Sequence
+from typing import IO, Any, Iterator, Sequence
 
 import platformdirs
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
-from gluon_nst.errors import InputError, NSTError, WeightsError
+from gluon_nst.errors import InputError, NSTError, WeightsError, warn
 
 
 def given(path: str | Path) -> Path:
@@ -221,18 +221,17 @@ def check_folder(path: str | Path) -> None:
     check_writable(path)
 
 
-def lock_folder(folder: Path, name: str, written: str, say: Callable[[str], object]) -> BaseFileLock:
+def lock_folder(folder: Path, name: str, written: str) -> BaseFileLock:
     """Make `folder` and lock it for this process; returns the lock, to be released by the caller.
 
-    `name` is the lock's file in it, `written` the name of a file that will be written there; `say` receives a warning
-    (see `lock`). Raises InputError if the folder can't be written to, is locked by another process, or has a file
+    `name` is the lock's file in it, `written` the name of a file that will be written there. Raises InputError if the folder can't be written to, is locked by another process, or has a file
     `name` that is not a lock.
     """
     check_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         check_writable(folder / written)
-        return lock(folder / name, say)
+        return lock(folder / name)
     except Timeout as error:
         stale = (
             f" (if there is no such process, delete {error.lock_file})" if error.lock_file != str(folder / name) else ""
@@ -244,16 +243,11 @@ def lock_folder(folder: Path, name: str, written: str, say: Callable[[str], obje
         raise InputError(f"{folder}: can't be written to ({error.strerror}); name another folder") from None
 
 
-_without_flock: set[Path] = set()
-"""Folders whose file system has no flock, of which a warning was given."""
-
-
-def lock(path: Path, say: Callable[[str], object], timeout: float = 0) -> BaseFileLock:
+def lock(path: Path, timeout: float = 0) -> BaseFileLock:
     """Acquire the lock in the file `path`; returns it, to be released by the caller.
 
     It waits for `timeout` seconds at most, with -1 without a limit. Where the file system has no flock (Lustre, some
-    network drives) a file `path`.soft that exists while the lock is held takes its place; `say` receives a warning once
-    per folder. Raises filelock.Timeout if another process has the lock, InputError if `path` is a file with content,
+    network drives) a file `path`.soft that exists while the lock is held takes its place, with a warning. Raises filelock.Timeout if another process has the lock, InputError if `path` is a file with content,
     which no lock has and some versions of filelock would erase.
     """
     if os.path.lexists(path) and (os.path.isdir(path) or os.path.getsize(path)):
@@ -261,12 +255,7 @@ def lock(path: Path, say: Callable[[str], object], timeout: float = 0) -> BaseFi
     if _has_flock(path):
         found: BaseFileLock = FileLock(path)
     else:
-        if path.parent not in _without_flock:
-            _without_flock.add(path.parent)
-            say(
-                f"{path.parent}: this file system has no flock; a lock file is used, which a killed process"
-                " leaves behind"
-            )
+        warn(f"{path.parent}: this file system has no flock; a lock file is used, which a killed process leaves behind")
         found = SoftFileLock(f"{path}.soft")
     found.acquire(timeout=timeout)
     return found

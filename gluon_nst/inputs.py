@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from gluon_nst.colours import matched
-from gluon_nst.errors import InputError
+from gluon_nst.errors import InputError, warn
 from gluon_nst.files import given, natural_order, reading
 from gluon_nst.images import Picture, register_heif
 from gluon_nst.job import Job, Source, Style
@@ -35,10 +35,10 @@ class StylePicture(NamedTuple):
         return {"sha256": self.picture.sha256, "weight": self.weight, "scale": self.scale}
 
 
-def style_files(path: Source, note: Callable[[str], object] = lambda line: None) -> list[Source]:
+def style_files(path: Source) -> list[Source]:
     """The pictures that a `path` stands for: itself, or those in a folder, in natural order.
 
-    `note` receives a line on the files and folders in it that are left out.
+    Warns of files and folders in it that are left out.
     """
     # os.path's tests, unlike Path's, are False where the system refuses to look.
     if isinstance(path, Image.Image) or not os.path.isdir(given(path)):
@@ -53,7 +53,7 @@ def style_files(path: Source, note: Callable[[str], object] = lambda line: None)
         why = f" ({left_out})" if left_out else ""
         raise InputError(f"{path}: no pictures in this folder{why}; name one that has some, or a picture")
     if left_out:
-        note(f"{path}: left out: {left_out}")
+        warn(f"{path}: left out: {left_out}")
     return list(files)
 
 
@@ -85,29 +85,22 @@ def _left_out(paths: Sequence[Path]) -> str:
     return ", ".join(shown)
 
 
-def expanded(
-    styles: Sequence[Style], note: Callable[[str], object] = lambda line: None
-) -> Iterator[tuple[Source, Style, float]]:
-    """Each picture of the `styles`, the Style that it is of, and its weight: the pictures of a folder share theirs.
-
-    `note` is as in `style_files`.
-    """
+def expanded(styles: Sequence[Style]) -> Iterator[tuple[Source, Style, float]]:
+    """Each picture of the `styles`, the Style that it is of, and its weight: the pictures of a folder share theirs."""
     for style in styles:
-        files = style_files(style.picture, note)
+        files = style_files(style.picture)
         for file in files:
             yield file, style, style.weight / len(files)
 
 
-def open_styles(
-    job: Job, content: Picture, recipe: Recipe, open: Open, note: Callable[[str], object]
-) -> tuple[StylePicture, ...]:
+def open_styles(job: Job, content: Picture, recipe: Recipe, open: Open) -> tuple[StylePicture, ...]:
     """The style pictures of a job, in the content's colours if the `recipe` has it so.
 
-    Transparent pixels are no part of a style. `note` receives lines on files that a folder of styles leaves out.
+    Transparent pixels are no part of a style.
     """
     assert isinstance(job.style, tuple)
     styles = []
-    for file, style, weight in expanded(job.style, note):
+    for file, style, weight in expanded(job.style):
         picture = open(file)
         if recipe.preserve_colors == "histogram":
             image = matched(picture.image, content.image, picture.visible, content.visible)
@@ -118,12 +111,9 @@ def open_styles(
 
 
 def with_regions(
-    job: Job, content: Picture, styles: tuple[StylePicture, ...], note: Callable[[str], Any]
+    job: Job, content: Picture, styles: tuple[StylePicture, ...]
 ) -> tuple[np.ndarray | None, tuple[StylePicture, ...]]:
-    """The regions of the content picture, R × h × w, and the styles with theirs; None where there are none.
-
-    `note` receives lines on maps that are not exact.
-    """
+    """The regions of the content picture, R × h × w, and the styles with theirs; None where there are none."""
     assert isinstance(job.style, tuple)
     with_map = sum(style.regions is not None for style in job.style)
     if job.regions is None:
@@ -135,7 +125,7 @@ def with_regions(
             f"--regions: {with_map} maps for {len(job.style)} style pictures; give each its own with --style-regions"
         )
     maps = [style.regions for _, style, _ in expanded(job.style) if style.regions is not None]
-    regions = read_regions(job.regions, maps, content.size, [style.picture.size for style in styles], note)
+    regions = read_regions(job.regions, maps, content.size, [style.picture.size for style in styles])
     return regions.content, tuple(
         style._replace(regions=own if style.regions is None else own * style.regions)
         for style, own in zip(styles, regions.styles)

@@ -89,16 +89,3 @@ class Observers(Observer):
                 observer.end(result)
             except _FAILURES as error:
                 self.note(reason(error))
-
-
-class NotesOnce(Observers):
-    """Observers that receive the same note once: runs on the same pictures have the same to say of them."""
-
-    def __init__(self, observers: Iterable[Observer] = ()) -> None:
-        super().__init__(observers)
-        self._noted: set[str] = set()
-
-    def note(self, line: str) -> None:
-        if line not in self._noted:
-            self._noted.add(line)
-            super().note(line)

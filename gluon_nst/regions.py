@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
-from typing import Any, Callable, NamedTuple, Sequence, Union
+from typing import NamedTuple, Sequence, Union
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from gluon_nst.errors import InputError
+from gluon_nst.errors import InputError, warn
 from gluon_nst.images import check_shape, open_picture
 from gluon_nst.machine import available_memory
 
@@ -278,14 +278,14 @@ LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF", "HEIF")
 """Pillow's names of the formats that change colours. A lossless WebP is exact all the same, if its colours are."""
 
 
-def _read_map(source: Source, otherwise: str, size: Size, note: Callable[[str], Any]) -> _Map:
+def _read_map(source: Source, otherwise: str, size: Size) -> _Map:
     """The map in `source` at `size`; `otherwise` is what a PIL image is called in an error."""
     name, picture = _name(source, otherwise), open_picture(source).flattened()
     check_shape(name, picture.size, size, "its picture", "paint it over a copy of the picture")
     pixels = np.asarray(picture.image)
     codes = _codes(pixels)
     exact = _exact(pixels, codes)
-    colours, labels = exact or _tolerant(name, pixels, codes, picture.format in LOSSY, note)
+    colours, labels = exact or _tolerant(name, pixels, codes, picture.format in LOSSY)
     labels = _sampled(labels, size)
     seen = np.unique(labels)  # a tiny region may not outlive the scaling
     numbers = np.zeros(len(colours), np.int16)
@@ -293,12 +293,10 @@ def _read_map(source: Source, otherwise: str, size: Size, note: Callable[[str], 
     return _Map(name, colours[seen], numbers[labels], exact is not None)
 
 
-def _tolerant(
-    name: str, pixels: Array, codes: Array, is_lossy: bool, note: Callable[[str], Any]
-) -> tuple[Array, Array]:
+def _tolerant(name: str, pixels: Array, codes: Array, is_lossy: bool) -> tuple[Array, Array]:
     """The colours of a map with soft edges or lossy compression, and the number of its own for each pixel.
 
-    What was made of it goes to `note`, in a line. Raises InputError for a photograph.
+    Warns of what was made of it. Raises InputError for a photograph.
     """
     flat = _is_flat(pixels, FLAT)
     found = _find_colours(codes, flat, is_lossy)
@@ -315,7 +313,7 @@ def _tolerant(
     regions = ", ".join(f"{_hex(colour)} {share:.1%}" for colour, share in zip(colours, shares))
     pairs = "".join(f"; {_hex(one)} is merged into {_hex(other)}" for one, other in merged[:_NAMED])
     pairs += f"; and {len(merged) - _NAMED} more" if len(merged) > _NAMED else ""
-    note(
+    warn(
         f"{name}: {number} ({regions}); the {others:.1%} of its pixels with other"
         f" colours, of soft edges or lossy compression, are in the nearest region{pairs}"
     )
@@ -335,7 +333,6 @@ def read_regions(
     style_maps: Sequence[Source],
     content_size: Size,
     style_sizes: Sequence[Size],
-    note: Callable[[str], Any] = lambda line: None,
 ) -> Regions:
     """The Regions that label maps show: files or PIL images, each for a picture of a size (height, width).
 
@@ -344,11 +341,11 @@ def read_regions(
     colour comes first. A map of another size is scaled, its labels and not its colours.
 
     A map with up to 256 colours, all of them flat somewhere, is exact: each colour is a region, and equal colours are
-    the same. In any other map soft edges up to four pixels wide and lossy compression are overlooked, and `note`
-    receives a line that says which regions were found and which colours merged: a colour counts if it lies flat over a
-    thousandth of the map, or 25 pixels, at least; colours no farther apart than TOLERANCE are the same, unless each has
-    squares of its own as frequent as that; every other pixel is in the region nearest to it. Lines are seen where they
-    are three pixels wide, in a JPEG five.
+    the same. In any other map soft edges up to four pixels wide and lossy compression are overlooked, with a warning
+    that says which regions were found and which colours merged: a colour counts if it lies flat over a thousandth of
+    the map, or 25 pixels, at least; colours no farther apart than TOLERANCE are the same, unless each has squares of
+    its own as frequent as that; every other pixel is in the region nearest to it. Lines are seen where they are three
+    pixels wide, in a JPEG five.
 
     Raises InputError for a map that is not exact with more than 16 colours, one whose proportions are not its picture's
     by more than five per cent, a colour that no style's map has, another number of maps than of styles, and regions
@@ -356,9 +353,9 @@ def read_regions(
     """
     if len(style_maps) != len(style_sizes):
         raise InputError(f"{len(style_maps)} style maps for {len(style_sizes)} style pictures; give each its map")
-    content = _read_map(content_map, "the content's map", content_size, note)
+    content = _read_map(content_map, "the content's map", content_size)
     numbered = zip(range(1, len(style_maps) + 1), style_maps, style_sizes)
-    styles = [_read_map(source, f"the map of style {number}", size, note) for number, source, size in numbered]
+    styles = [_read_map(source, f"the map of style {number}", size) for number, source, size in numbered]
     found = [style.find(content) for style in styles]
     for colour, *numbers in zip(content.colours, *found):
         if all(number is None for number in numbers):
@@ -391,14 +388,13 @@ def _advice(colour: Array, styles: Sequence[_Map]) -> str:
 # -- masks ------------------------------------------------------------------------------------------------------------
 
 
-def read_mask(source: Source, size: Size, note: Callable[[str], Any] = lambda line: None) -> Array:
+def read_mask(source: Source, size: Size) -> Array:
     """A mask from a file or a PIL image: float32, h × w at `size` (height, width), white 1, black 0, greys between.
 
     It is read as `open_picture` reads pictures, colours by their luma, and scaled with antialiasing. Of a mask with an
     alpha channel that varies, that is the mask if what is visible is all of one colour, as in a drawing on a
-    transparent layer; otherwise transparent pixels are black. `note` receives a line if the mask is the same
-    everywhere. Raises InputError if its proportions are not those of `size` by more than five per cent, and if it is
-    black everywhere.
+    transparent layer; otherwise transparent pixels are black. Warns of a mask that is the same everywhere. Raises
+    InputError if its proportions are not those of `size` by more than five per cent, and if it is black everywhere.
     """
     name, picture = _name(source, "the mask"), open_picture(source)
     check_shape(name, picture.size, size, "its picture", "paint it over a copy of the picture")
@@ -411,5 +407,5 @@ def read_mask(source: Source, size: Size, note: Callable[[str], Any] = lambda li
     if mask.max() < LEAST_WEIGHT:
         raise InputError(f"{name}: black everywhere, so nothing is to be stylised; paint in white what is")
     if np.ptp(grey) < LEAST_WEIGHT:
-        note(f"{name}: the same everywhere ({grey.mean():.0%} white), so no part of the picture differs from another")
+        warn(f"{name}: the same everywhere ({grey.mean():.0%} white), so no part of the picture differs from another")
     return mask

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from gluon_nst import weights as trunks
 from gluon_nst.canvas import Canvas, canvas, resized, sees
 from gluon_nst.colours import blended, with_luminance_of
 from gluon_nst.encoding import Encoding, check_bits
-from gluon_nst.errors import InputError, NSTWarning, did_you_mean
+from gluon_nst.errors import InputError, did_you_mean, warn
 from gluon_nst.images import Picture, check_shape, is_stretched, open_picture
 from gluon_nst.inputs import Open, StylePicture, open_styles, told, with_regions
 from gluon_nst.job import Job
@@ -127,11 +126,9 @@ class Run:
             scale = self.recipe.style_size if style.scale is None else style.scale
             height, width = self.style_shape(style, stage)
             if isinstance(scale, float) and max(height, width) > scale * max(stage.shape) + 1:
-                warnings.warn(
+                warn(
                     f"a style size of {scale:g} is too small for the network, whose layer {NAMES[self.recipe.last_layer]} needs"
-                    f" {smallest_side(self.recipe.last_layer)} pixels: the style picture has {height} × {width} of them",
-                    NSTWarning,
-                    stacklevel=3,
+                    f" {smallest_side(self.recipe.last_layer)} pixels: the style picture has {height} × {width} of them"
                 )
 
     def _is_drawn(self, number: int, stage: Stage, layer: int) -> bool:
@@ -236,8 +233,8 @@ def fitted(recipe: Recipe, size: tuple[int, int], device: Any) -> Recipe:
     return dataclasses.replace(recipe, precision=choose_precision(recipe.precision, device))
 
 
-def _check_start(recipe: Recipe, start: Picture | None, content: Picture, observer: Observer) -> None:
-    """Refuse a picture to start from that would be stretched to the content's shape; say so of the style picture.
+def _check_start(recipe: Recipe, start: Picture | None, content: Picture) -> None:
+    """Refuse a picture to start from that would be stretched to the content's shape; warn of a style picture that is.
 
     It may have the shape of the first stage instead, as the result of a recipe that stretches the content has.
     """
@@ -246,11 +243,9 @@ def _check_start(recipe: Recipe, start: Picture | None, content: Picture, observ
         return
     if init == "style" and is_stretched(start.size, content.size):
         sizes = ["{} x {}".format(*picture.size) for picture in (start, content)]
-        observer.note(
-            f"--init style: the style picture, {sizes[0]}, is stretched to the shape of the content picture, {sizes[1]}"
-        )
+        warn(f"init style: the style picture, {sizes[0]}, is stretched to the shape of the content picture, {sizes[1]}")
     elif init not in INITS:
-        check_shape(f"--init {init}", start.size, content.size, "the content picture", "crop it to that shape")
+        check_shape(f"init {init}", start.size, content.size, "the content picture", "crop it to that shape")
 
 
 def prepare(
@@ -266,8 +261,8 @@ def prepare(
     recipe, original = read(job.recipe), open(job.content)
     content = original.flattened() if job.flatten else original
     if original.visible is not None and not original.visible.any():
-        observer.note(f"content {job.content}: transparent everywhere; there is nothing to see in it")
-    styles = open_styles(job, content, recipe, open, observer.note)
+        warn(f"content {job.content}: transparent everywhere; there is nothing to see in it")
+    styles = open_styles(job, content, recipe, open)
     own = {"content": content, "style": styles[0].picture, "noise": None}
     try:
         start = own[recipe.init] if recipe.init in own else open(recipe.init)
@@ -275,9 +270,9 @@ def prepare(
         raise InputError(f"{error}{did_you_mean(recipe.init, INITS)}") from None
     device = choose_device(job.device)
     recipe = fitted(recipe, content.size, device)
-    _check_start(recipe, start, content, observer)
-    mask = None if job.mask is None else read_mask(job.mask, content.size, observer.note)
-    regions, styles = with_regions(job, content, styles, observer.note)
+    _check_start(recipe, start, content)
+    mask = None if job.mask is None else read_mask(job.mask, content.size)
+    regions, styles = with_regions(job, content, styles)
     check_memory(recipe, _inputs(recipe, content, styles, start, mask, regions), device, job.memory)
     trunk = trunk or trunks.find(job.weights, preferred=recipe.trunk, notify=observer.note, progress=observer.download)
     if recipe.activation_scale == "caffe" and not trunk.record["scales"]:

@@ -11,6 +11,7 @@ from gluon_nst import batch
 from gluon_nst.batch.folder import Folder
 from gluon_nst.batch.parcels import pack
 from gluon_nst.checkpoint import Checkpoint
+from gluon_nst.errors import NSTWarning
 from gluon_nst.files import file_name
 from gluon_nst.inputs import style_files
 from gluon_nst.loop import carry_out, never
@@ -266,9 +267,9 @@ def test_what_is_left_out_of_a_folder_is_reported_with_the_reason(pictures, monk
     for name in ("photo.HEIC", "raw.CR2", "notes.txt", ".hidden"):
         (pictures / "contents" / name).write_bytes(b"")
     (pictures / "contents" / "more").mkdir()
-    said = []
-    assert len(batch.pairs(pictures / "contents", pictures / "styles/s0.png", said.append)) == 2
-    assert said == [
+    with pytest.warns(NSTWarning) as warned:
+        assert len(batch.pairs(pictures / "contents", pictures / "styles/s0.png")) == 2
+    assert [str(each.message) for each in warned] == [
         f"{pictures / 'contents'}: left out: more (a folder), notes.txt (not a picture), photo.HEIC"
         " (install gluon-nst[heif]), raw.CR2 (raw: convert it to JPEG or TIFF)"
     ]
@@ -276,7 +277,7 @@ def test_what_is_left_out_of_a_folder_is_reported_with_the_reason(pictures, monk
         (pictures / "contents" / name).unlink()
     with pytest.raises(nst.InputError, match=r"no pictures in this folder \(more \(a folder\), notes.txt"):
         batch.pairs(pictures / "contents", pictures / "styles/s0.png")
-    with pytest.warns(UserWarning, match="left out: notes.txt"):
+    with pytest.warns(NSTWarning, match="left out: notes.txt"):
         (pictures / "styles" / "notes.txt").write_bytes(b"")
         batch.pairs(pictures / "styles/s0.png", pictures / "styles")
 

@@ -10,6 +10,7 @@ import time
 
 import gluon_nst as nst
 from gluon_nst.checkpoint import Checkpoint, carry_out_kept, container, trees
+from gluon_nst.errors import warnings_to
 from gluon_nst.loop import carry_out
 from gluon_nst.observer import Observers
 from gluon_nst.provenance import differences
@@ -390,11 +391,13 @@ def test_without_flock_a_lock_file_takes_its_place_with_one_warning(job, tmp_pat
     def no_flock(descriptor, operation):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
-    run, said = prepare(job(sizes=[(32, 48)], epochs=1)), []
+    run = prepare(job(sizes=[(32, 48)], epochs=1))
     monkeypatch.setattr(fcntl, "flock", no_flock)
-    for _ in range(2):
-        assert gone_on(tmp_path / "kept", run, said=said).status == "complete"
-    assert [line for line in said if "no flock" in line] == [
+    said = []
+    with warnings_to(said.append):
+        for _ in range(2):
+            assert gone_on(tmp_path / "kept", run).status == "complete"
+    assert said == [
         f"{tmp_path / 'kept'}: this file system has no flock; a lock file is used, which a killed process leaves behind"
     ]
     with kept(tmp_path / "kept", run), pytest.raises(nst.InputError) as refused:

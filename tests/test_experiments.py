@@ -128,20 +128,14 @@ def test_a_file_of_the_users_in_the_way_of_a_cell_stays_and_the_sweep_is_refused
     assert own.read_bytes() == content.read_bytes()
 
 
-def test_what_is_left_out_of_a_folder_of_styles_is_reported_once_for_all_cells(content, style, converted, tmp_path):
+def test_what_is_left_out_of_a_folder_of_styles_is_reported_once_for_all_cells(experiment, style, tmp_path):
     (tmp_path / "styles").mkdir()
     Image.open(style).save(tmp_path / "styles/one.png")
     (tmp_path / "styles/notes.txt").write_text("")
-
-    class Notes(nst.Observer):
-        lines = []
-
-        def note(self, line):
-            self.lines.append(line)
-
-    options = {"sizes": [(16, 24)], "epochs": 1, "weights": str(converted)}
-    experiments.sweep(content, tmp_path / "styles", {"lr": [0.1, 0.2]}, **options).prepare(Notes())
-    assert Notes.lines.count(f"{tmp_path / 'styles'}: left out: notes.txt (not a picture)") == 1
+    style.unlink()
+    (tmp_path / "styles").rename(style)
+    _, _, err = experiment("sweep", "--vary", "lr=0.1,0.2")
+    assert err.count(f"warning: {style}: left out: notes.txt (not a picture)") == 1
 
 
 def test_compare_runs_the_published_recipes_on_the_same_pictures(experiment, started, tmp_path):

@@ -7,9 +7,8 @@ import dataclasses
 import io
 import itertools
 import re
-import warnings
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 from gluon_nst.errors import InputError, NSTError, did_you_mean
 from gluon_nst.files import file_name, given, reading
@@ -60,26 +59,22 @@ def read(path: str | Path, **shared: Any) -> list[Entry]:
     return _named([_Read(table, path.parent, shared, all_have) for table in tables])
 
 
-def pairs(
-    contents: str | Path, styles: str | Path, say: Callable[[str], object] = warnings.warn, **shared: Any
-) -> list[Entry]:
+def pairs(contents: str | Path, styles: str | Path, **shared: Any) -> list[Entry]:
     """A job for each picture in the folder `contents` and each one in the folder `styles`; either may be a picture instead.
 
-    `say` receives lines on files in the folders that are left out; `shared` are options of `transfer`.
+    `shared` are options of `transfer`. Warns of files in the folders that are left out.
     """
-    both = itertools.product(style_files(contents, say), style_files(styles, say))
+    both = itertools.product(style_files(contents), style_files(styles))
     return _named([_Read({"content": str(content), "style": str(style)}, Path(), shared) for content, style in both])
 
 
-def sequence(
-    frames: str | Path, styles: str | Path, say: Callable[[str], object] = warnings.warn, **shared: Any
-) -> list[Entry]:
+def sequence(frames: str | Path, styles: str | Path, **shared: Any) -> list[Entry]:
     """The frames of a film in each of the styles: each starts from the result of the frame before it.
 
-    Frames are in the natural order of their names. Where there are several styles the names begin with theirs. `say`
-    and `shared` are as in `pairs`.
+    Frames are in the natural order of their names. Where there are several styles the names begin with theirs. `shared`
+    is as in `pairs`, and so are warnings.
     """
-    pictures, files = style_files(styles, say), style_files(frames, say)
+    pictures, files = style_files(styles), style_files(frames)
     several = len(pictures) > 1
     entries = []
     for style, frame in itertools.product(pictures, files):

@@ -34,7 +34,7 @@ class Folder:
         self._lock: BaseFileLock | None = None
 
     def __enter__(self) -> Folder:
-        self._lock = lock_folder(self.path, ".lock", PAGE, self._say)
+        self._lock = lock_folder(self.path, ".lock", PAGE)
         try:
             self._check_report()
         except InputError:

@@ -77,9 +77,5 @@ def _entries(arguments: argparse.Namespace, options: dict[str, Any]) -> list[Ent
             )
     if arguments.sequence:
         check_frames()
-        return entries.sequence(arguments.jobs, arguments.styles, _warn, **shared)
-    return entries.pairs(arguments.jobs, arguments.styles, _warn, **shared)
-
-
-def _warn(line: str) -> None:
-    print(line, file=sys.stderr)
+        return entries.sequence(arguments.jobs, arguments.styles, **shared)
+    return entries.pairs(arguments.jobs, arguments.styles, **shared)

@@ -27,7 +27,7 @@ from gluon_nst.images import Picture, open_picture, read_made
 from gluon_nst.inputs import style_files
 from gluon_nst.job import Job
 from gluon_nst.loop import Halt, never
-from gluon_nst.observer import NotesOnce, Observer, Observers
+from gluon_nst.observer import Observer, Observers
 from gluon_nst.provenance import key
 from gluon_nst.recipes import INITS, paths
 from gluon_nst.result import Result, check_replaceable
@@ -114,7 +114,6 @@ class Experiment:
         values are checked first.
         """
         prepared: Prepared = {}
-        observer = NotesOnce([observer] if observer else [])
         pictures = str(self.content), str(self.style)
         jobs = [(trial.name, Job.customised(*pictures, **{**self.options, **trial.options})) for trial in self.trials]
         for name, job in jobs:

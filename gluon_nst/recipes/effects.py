@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, Callable, Iterable, Mapping, NamedTuple
 
-from gluon_nst.errors import InputError, NSTWarning
+from gluon_nst.errors import InputError, warn
 
 
 class Needs(NamedTuple):
@@ -32,9 +31,7 @@ def warn_without_effect(given: Iterable[str], known: Mapping[str, Any], recipe: 
     for name in given:
         needs = known[name].needs if name in known else None
         if needs and not needs.holds(recipe):
-            warnings.warn(
-                f"{name} has no effect without {needs.words}", NSTWarning, stacklevel=4
-            )  # where the job is made
+            warn(f"{name} has no effect without {needs.words}", stacklevel=3)  # where the job is made
 
 
 def check_weights(recipe: Any) -> None:

@@ -139,10 +139,10 @@ def alone(name: str, notify: Notify) -> Iterator[Path]:
 @contextlib.contextmanager
 def _locked(path: Path, name: str, notify: Notify) -> Iterator[None]:
     try:
-        held = lock(path, notify, timeout=1)
+        held = lock(path, timeout=1)
     except filelock.Timeout:
         notify(f"{name}: waiting for another process, which is at it already")
-        held = lock(path, notify, timeout=-1)
+        held = lock(path, timeout=-1)
     try:
         yield
     finally:
