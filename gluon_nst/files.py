@@ -57,8 +57,7 @@ def file_name(name: str) -> str:
     >>> file_name("style-weight=1e3,size 300/450")
     'style-weight=1e3,size_300_450'
     """
-    name = unicodedata.normalize("NFC", name)
-    kept = "".join(each if _is_kept(each) else "_" for each in name)
+    kept = lettered(name, "_.+=,-").replace(" ", "_")
     encoded = kept.encode(errors="replace")
     if len(encoded) > _LONGEST_NAME:
         start = encoded[:_LONGEST_NAME].decode(errors="ignore")
@@ -66,8 +65,12 @@ def file_name(name: str) -> str:
     return kept
 
 
-def _is_kept(character: str) -> bool:
-    return character.isalnum() or character in "_.+=,-" or unicodedata.category(character)[0] == "M"
+def lettered(text: str, also: str) -> str:
+    """A text in which each character is a space that is no letter, mark or digit of any script, and not in `also`; in NFC."""
+    return "".join(
+        each if each.isalnum() or each in also or unicodedata.category(each)[0] == "M" else " "
+        for each in unicodedata.normalize("NFC", text)
+    )
 
 
 def natural_order(path: Path) -> tuple[Any, ...]:

@@ -130,6 +130,7 @@ def test_a_steered_run_is_made_by_its_recipe():
         ("<script>.svg", "script_.svg"),
         ("", "picture"),
         ("é.png", "é.png"),
+        ("की.png", "की.png"),
     ],
 )
 def test_a_files_name_is_shown_without_what_could_mean_anything(name, shown):

@@ -326,6 +326,19 @@ def test_secrets_stay_and_are_nobody_elses(tmp_path):
     assert (tmp_path / "lab").stat().st_mode & 0o777 == 0o700
 
 
+def test_a_folder_of_something_else_is_refused_and_left_as_it_is(tmp_path):
+    """A lab removes folders of students that it does not know."""
+    own = tmp_path / "students" / "anna" / "thesis.txt"
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    with pytest.raises(InputError, match="not the folder of a lab, and not empty; name another with --dir"):
+        Store(tmp_path)
+    assert own.read_text() == "mine" and not (tmp_path / "own").exists()
+    store = Store(tmp_path / "empty")
+    store.keep_student(Student("a1", "Anna", 5.0))
+    assert [student.name for student in Store(tmp_path / "empty").students()] == ["Anna"]
+
+
 def test_a_folder_that_cannot_be_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="can't keep the lab there .*; name another with --dir"):

@@ -28,7 +28,7 @@ def look(path: Path, shown: Path, pixels: int) -> tuple[int, int]:
     """
     with pixels_allowed(pixels):
         picture = open_picture(path, FORMATS)
-    small = picture.image.copy()
+    small = picture.flattened().image.copy()
     small.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
     write_image(small, shown)
     return picture.size

@@ -16,6 +16,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, RedirectHandler, StaticFileHandler
 
 from gluon_nst.errors import InputError
+from gluon_nst.files import lock
 from gluon_nst.lab.web import handlers, teaching, uploads
 from gluon_nst.lab.web.base import FORMS, STUDENT, TEACHER, Answer
 from gluon_nst.lab.web.connections import Connections, most_connections
@@ -83,9 +84,8 @@ async def serve(settings: Settings, say: Say, opened: Say = lambda address: None
     `say` gets lines for whoever opened it, and `opened` the students' address. Raises InputError where it can't be opened.
     """
     text, store = words(settings.texts), Store(settings.folder)
-    lock = filelock.FileLock(settings.folder / "lock", timeout=0)
     try:
-        held = lock.acquire()
+        held = lock(settings.folder / "lock")
     except filelock.Timeout:
         raise InputError(
             f"{settings.folder}: another lab is open with this folder; close it, or name another with --dir"

@@ -28,19 +28,30 @@ def new_id() -> str:
     return secrets.token_hex(16)
 
 
+_SECRET = "secret"
+"""The file by which the folder of a lab is known."""
+
+
 class Store:
-    """The files of a lab in a `folder`, which is made where there is none."""
+    """The files of a lab in a `folder`, which is made where there is none. Raises InputError for a folder of something else."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
+            self._check_own()
             (folder / "students").mkdir(parents=True, exist_ok=True)
             (folder / "own").mkdir(exist_ok=True)
             os.chmod(folder, 0o700)  # pictures of a class are nobody else's
+            self.secret(_SECRET)
         except OSError as error:
             raise InputError(
                 f"{folder}: can't keep the lab there ({error.strerror}); name another with --dir"
             ) from None
+
+    def _check_own(self) -> None:
+        """Raise InputError unless the folder is a lab's, or empty: a lab removes what it does not know."""
+        if os.path.isdir(self.folder) and not os.path.isfile(self.folder / _SECRET) and any(self.folder.iterdir()):
+            raise InputError(f"{self.folder}: not the folder of a lab, and not empty; name another with --dir")
 
     def secret(self, name: str) -> str:
         """A secret that stays the same from one start of the server to the next."""

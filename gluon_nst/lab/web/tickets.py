@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from gluon_nst.errors import InputError, NSTError
+from gluon_nst.files import lettered
 from gluon_nst.lab.web.asked import Asked
 
 WAITING, WORKING, PAUSED, LOST = "waiting", "working", "paused", "lost"
@@ -126,5 +127,5 @@ def label(name: str, default: str) -> str:
     >>> label("../../etc/pass<b>wd.png", "picture")
     'pass_b_wd.png'
     """
-    last = re.split(r"[/\\]", name)[-1]
-    return re.sub(r"[^\w.-]+", "_", last).strip("._-")[-60:] or default
+    last = lettered(re.split(r"[/\\]", name)[-1], "_.-")
+    return re.sub(" +", "_", last).strip("._-")[-60:] or default

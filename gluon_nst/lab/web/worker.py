@@ -16,12 +16,12 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from gluon_nst import recipes
 from gluon_nst.checkpoint import container, trees
 from gluon_nst.errors import NSTError, one_line, reason
-from gluon_nst.files import written_whole
+from gluon_nst.files import lock, written_whole
 from gluon_nst.images import pixels_allowed
 from gluon_nst.job import Job
 from gluon_nst.lab.web.asked import Asked
@@ -234,7 +234,7 @@ def main() -> None:
     os.dup2(2, 1)  # what anything prints is not to come between the answers
     worker = Worker(folder, json.loads(sys.stdin.readline()), answers)
     try:
-        with FileLock(folder / "lock", timeout=_PREDECESSOR):
+        with lock(folder / "lock", _PREDECESSOR):
             worker.listen(sys.stdin)
             worker.carry_out()
     except Timeout:
