@@ -32,6 +32,8 @@ class Expectation:
 
     An estimate of `seconds` is never corrected itself: the correction is applied when an estimate is shown, so that runs which
     wait follow what was learned since, and that each run teaches the ratio of what it took to what was measured, once.
+
+    `factor` is that correction, the median of the last runs; `start` the seconds that the process of a run needs beside its epochs.
     """
 
     def __init__(self) -> None:
@@ -42,6 +44,11 @@ class Expectation:
         # The first guess counts as one run, so that a single odd run does not decide alone.
         self._ratios: deque[float] = deque([1.0], maxlen=_RUNS)
         self._starts: deque[float] = deque([_START], maxlen=_RUNS)
+        self._average()
+
+    def _average(self) -> None:
+        self.start = statistics.median(self._starts)
+        self.factor = min(max(statistics.median(self._ratios), 1 / _FURTHEST), _FURTHEST)
 
     def measured(self, rates: dict[str, float]) -> None:
         """Set the seconds of a unit of work (`windows.work`) by recipe name; what was learned from the old ones is forgotten."""
@@ -55,16 +62,6 @@ class Expectation:
             stage.epochs * rate * work(whole(recipe.last_layer, stage.shape)) + _STAGE for stage in recipe.stages
         )
 
-    @property
-    def start(self) -> float:
-        """The seconds that the process of a run needs beside its epochs."""
-        return statistics.median(self._starts)
-
-    @property
-    def factor(self) -> float:
-        """The correction of `seconds`: the median ratio of the last runs."""
-        return min(max(statistics.median(self._ratios), 1 / _FURTHEST), _FURTHEST)
-
     def corrected(self, uncorrected: float) -> float:
         """What a run takes whose epochs are estimated at `uncorrected` seconds, with the start of its process."""
         return self.start + uncorrected * self.factor
@@ -73,3 +70,4 @@ class Expectation:
         """A run whose epochs were estimated at `uncorrected` seconds has computed for `computed`, and its process lasted `took`."""
         self._ratios.append(computed / uncorrected)
         self._starts.append(max(took - computed, 0.0))
+        self._average()
