@@ -111,6 +111,7 @@ export function listen(path, hear, found = () => {}) {
     try {
       await hear(JSON.parse(event.data));
     } catch (error) {
+      if (event.target !== source) return;
       show(error instanceof Unreached ? say("lost") : error.message);
       event.target.close();
       later();
