@@ -396,6 +396,23 @@ def test_a_class_that_starts_together_is_served_whatever_its_runs_take(tmp_path)
     asyncio.run(start())
 
 
+def test_weights_that_are_changed_one_after_the_other_leave_something_to_minimise(tmp_path):
+    asked = Asked.of({"content": "mountains", "styles": [["autumn-oaks", 1]]})
+
+    async def steer():
+        lab = laboratory(tmp_path)
+        student = lab.welcome("a")
+        ticket = student.tickets["run"] = Ticket("run", "a", asked.as_dict(), {}, 0.0, 9.0, status="paused", done=5)
+        lab.steer(student, "run", {"content_weight": 0.0})
+        lab.steer(student, "run", {"tv_weight": 0.0})
+        ticket.weights.clear()  # its process has them
+        with pytest.raises(InputError, match="no loss has a weight"):
+            lab.steer(student, "run", {"style_weight": 0.0})
+        assert ticket.weights == {}
+
+    asyncio.run(steer())
+
+
 def test_pictures_on_their_way_count_too(tmp_path):
     async def room(incoming):
         lab = laboratory(tmp_path, pictures=2)

@@ -255,9 +255,10 @@ class Laboratory:
         ticket = student.ticket(name)
         if ticket.status not in (*ACTIVE, *GOES_ON):
             raise InputError("this run has ended; start another one with these weights")
-        asked = Asked.of({**ticket.asked, **weights})
+        asked = Asked.of({**ticket.asked, **ticket.steered_to, **weights})
         asked.customised()  # which checks what goes together
         if ticket.done or self.workshop.works_at(ticket):
+            ticket.steered_to.update(weights)
             ticket.weights.update(weights)  # until its process says that it has them
             self.workshop.tell(ticket, do="weights", weights=weights)
         else:

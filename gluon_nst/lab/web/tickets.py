@@ -64,6 +64,8 @@ class Ticket:
     """That it has computed."""
     weights: dict[str, float] = dataclasses.field(default_factory=dict)
     """Weights that were changed, and that it does not have yet."""
+    steered_to: dict[str, float] = dataclasses.field(default_factory=dict)
+    """All weights that were changed on the way, as they were changed last."""
     turns: int = 0
     """How often weights were changed on the way."""
     pictured: bool = False
