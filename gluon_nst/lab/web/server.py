@@ -90,7 +90,7 @@ async def serve(settings: Settings, say: Say, opened: Say = lambda address: None
         raise InputError(
             f"{settings.folder}: another lab is open with this folder; close it, or name another with --dir"
         ) from None
-    with held:
+    try:
         sockets = _sockets(settings)
         workers, threads = workers_of(settings)
         memory = available_memory() / workers
@@ -128,6 +128,8 @@ async def serve(settings: Settings, say: Say, opened: Say = lambda address: None
         left = await lab.end()
         await server.close_all_connections()
         return left
+    finally:
+        held.release()
 
 
 def _on_signals() -> asyncio.Event:

@@ -234,9 +234,10 @@ def main() -> None:
     os.dup2(2, 1)  # what anything prints is not to come between the answers
     worker = Worker(folder, json.loads(sys.stdin.readline()), answers)
     try:
-        with lock(folder / "lock", _PREDECESSOR):
-            worker.listen(sys.stdin)
-            worker.carry_out()
+        held = lock(folder / "lock", _PREDECESSOR)
+        worker.listen(sys.stdin)
+        worker.carry_out()
+        held.release()
     except Timeout:
         worker.tell("ended", status="lost", note="another process is still at this run; go on a little later")
     os._exit(0)  # where MXNet has failed, what it does at the end of a process may crash
