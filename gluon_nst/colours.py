@@ -160,8 +160,9 @@ def blended(above: Array, below: Array, shares: Array) -> Array:
 def _moments(pixels: Array, weights: Array | None) -> tuple[Array, Array]:
     """Mean (3) and covariance (3 × 3) of the colours, from 0 to 1, of pixels in 8 bits (h × w × 3), in float64.
 
-    `weights` (h × w) are those of the pixels, by default all alike.
+    `weights` (h × w) are those of the pixels, by default all alike, as they are if all of them are 0.
     """
+    weights = None if weights is None or not weights.any() else weights
     total, products, count = np.zeros(3), np.zeros((3, 3)), 0.0
     for rows in bands(*pixels.shape[:2]):
         flat = pixels[rows].reshape((-1, 3)) / 255

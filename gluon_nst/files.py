@@ -30,7 +30,7 @@ def given(path: str | Path) -> Path:
         raise InputError("'': an empty name; name a file, or see why the variable that it comes from is empty")
     if is_url(path):
         url = re.sub("^([^/]*:)/+", r"\1//", str(path))  # of which a Path drops a slash
-        raise InputError(f"{url}: URLs are not fetched; download it first, and name the file")
+        raise InputError(f"{url}: a URL, which is not fetched; download it, and name a file")
     try:
         return Path(path).expanduser()
     except RuntimeError:  # no such user: as in a shell it is a name like any other
@@ -80,7 +80,7 @@ def natural_order(path: Path) -> tuple[Any, ...]:
     'Frame2.png'
     """
     parts = re.split(r"(\d+)", path.name.casefold())
-    return ([(int(part), "") if part.isdigit() else (-1, part) for part in parts if part], path.name)
+    return ([(int(part), "") if part.isdecimal() else (-1, part) for part in parts if part], path.name)
 
 
 # -- in ---------------------------------------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ def lock(path: Path, timeout: float = 0) -> BaseFileLock:
     if _has_flock(path):
         found: BaseFileLock = FileLock(path)
     else:
-        warn(f"{path.parent}: this file system has no flock; a lock file is used, which a killed process leaves behind")
+        warn("this file system has no flock; lock files are used instead, which a killed process leaves behind")
         found = SoftFileLock(f"{path}.soft")
     found.acquire(timeout=timeout)
     return found

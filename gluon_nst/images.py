@@ -41,6 +41,8 @@ def _to_8_bits(picture: Image.Image) -> Image.Image:
         raise ValueError("it holds values that are not finite")
     if picture.mode == "F":  # no range is agreed on for floating point: 0 to 1 where it fits, else its own
         low, high = (0, 1) if values.min() >= 0 and values.max() <= 1 else (values.min(), values.max())
+    elif values.min() < 0 or values.max() > 65535:
+        raise ValueError("it has values below 0, or above 65535")
     else:  # mode I is 16 bits as older Pillows read them, or an 8-bit picture that somebody widened
         low, high = 0, 255 if picture.mode == "I" and values.max() <= 255 else 65535
     scaled = (values - low) * (255 / max(high - low, 1e-12))
@@ -162,6 +164,8 @@ class Picture(NamedTuple):
     """The file's own ICC profile, where it has one for RGB; the pixels are converted to sRGB."""
     format: str | None = None
     """Pillow's name of the file's format."""
+    values: np.ndarray | None = None
+    """The integers of a picture of one channel with more than 8 bits, h × w, as they are in the file; None for any other."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -217,13 +221,21 @@ def open_picture(source: str | Path | Image.Image, formats: tuple[str, ...] | No
     `formats` are those of Pillow's that are tried, by default all: some call other programs, or were made long ago.
     """
     if isinstance(source, Image.Image):
-        picture, alpha = decode(source.copy(), "the picture")
+        original = source.copy()
+        picture, alpha = decode(original, "the picture")
         pixels = picture.tobytes() + (alpha.tobytes() if alpha else b"")
         sha256 = hashlib.sha256(f"{picture.size}".encode() + pixels).hexdigest()
-        return Picture(picture, sha256, alpha, format=source.format)
+        return Picture(picture, sha256, alpha, None, source.format, _values(original))
     with _opening(source, formats) as (picture, sha256):
         rgb, alpha = decode(picture, str(given(source)))
-        return Picture(rgb, sha256, alpha, _rgb_profile(picture), picture.format)
+        return Picture(rgb, sha256, alpha, _rgb_profile(picture), picture.format, _values(picture))
+
+
+def _values(picture: Image.Image) -> np.ndarray | None:
+    """A Picture's `values`, of a PIL image that is decoded and turned."""
+    if picture.mode.startswith("I"):
+        return np.asarray(picture)
+    return picture.info.get(_VALUES)  # type: ignore[arg-type]
 
 
 def picture_size(source: str | Path | Image.Image) -> tuple[int, int]:
@@ -295,9 +307,11 @@ def _opening(source: str | Path, formats: tuple[str, ...] | None = None) -> Iter
 def _opened(path: Path, encoded: bytes, formats: tuple[str, ...] | None) -> Image.Image:
     """The picture in the bytes of a file, not decoded yet where Pillow decodes it."""
     if encoded[:4] in _TIFF and (not formats or "TIFF" in formats):
-        tags = _tiff_tags(encoded)
-        samples = _kind_of_samples(tags)
-        if samples:
+        tags, samples = None, ""
+        with contextlib.suppress(Exception):  # of a damaged head, of which Pillow says more
+            tags = _tiff_tags(encoded)
+            samples = _kind_of_samples(tags)
+        if tags is not None and samples:
             return _tiff_by_vips(path, encoded, tags, samples)
     picture = Image.open(io.BytesIO(encoded), formats=formats)
     scale = {"1": 255, "L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}.get(str(picture.tile[0][3]) if picture.tile else "")
@@ -343,9 +357,12 @@ def _register_heif(path: Path, encoded: bytes) -> None:
         raise InputError(f"{path}: {kind} is read by pillow-heif; install gluon-nst[heif], or convert it to JPEG")
 
 
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0")
+"""How TIFFs begin, but for a BigTIFF whose bytes are in the other order, which Pillow does not read."""
 
 
+_VALUES = "gluon-nst values"
+"""The key of the values of more than 8 bits in the `info` of a picture that was converted to 8."""
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _PLANES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 256, 257, 258, 262, 284, 338, 339
 """Tags of TIFF 6.0."""
 
@@ -366,7 +383,7 @@ def _kind_of_samples(tags: TiffImagePlugin.ImageFileDirectory_v2) -> str:
     premultiplied_grey = samples == 2 and tags.get(_EXTRA_SAMPLES) == (1,)
     if formats == {1} and ((max(bits) <= 8 and not premultiplied_grey) or (set(bits) == {16} and (grey or several))):
         return ""
-    if formats == {3} and bits == (32,):
+    if formats in ({2}, {3}) and bits == (32,):
         return ""
     kind = {1: "unsigned", 2: "signed", 3: "floating-point"}.get(min(formats), "unknown")
     return (
@@ -387,12 +404,15 @@ def _tiff_by_vips(path: Path, encoded: bytes, tags: TiffImagePlugin.ImageFileDir
         raise InputError(f"{path}: a TIFF of {samples} is read by libvips; install gluon-nst[print], or {advice}")
     import pyvips
 
-    if tags[_WIDTH] * tags[_HEIGHT] > (Image.MAX_IMAGE_PIXELS or math.inf):
+    if tags.get(_WIDTH, 0) * tags.get(_HEIGHT, 0) > (Image.MAX_IMAGE_PIXELS or math.inf):
         raise Image.DecompressionBombError
-    picture = pyvips.Image.new_from_buffer(encoded, "").autorot()
+    picture = pyvips.Image.new_from_buffer(encoded, "", fail_on="error").autorot()
     if picture.interpretation == "cmyk" or picture.bands > 4:
         raise InputError(f"{path}: a TIFF of {samples} is not supported; {advice}")
-    found = Image.fromarray(np.rint(picture.numpy() * (255 / largest)).astype(np.uint8))
+    values = picture.numpy()
+    found = Image.fromarray(np.rint(values * (255 / largest)).astype(np.uint8))
+    if values.ndim == 2:
+        found.info[_VALUES] = values
     if picture.get_typeof("icc-profile-data"):
         found.info["icc_profile"] = picture.get("icc-profile-data")
     return found

@@ -6,7 +6,7 @@ each region has a guidance channel, which weighs the positions in the sums over 
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import NamedTuple, Sequence, Union
 
@@ -23,11 +23,14 @@ Source = Union[str, Path, Image.Image]
 Size = Sequence[int]
 
 MOST_EXACT_COLOURS = 256
-"""A map of no more colours, most of which are flat, is exact: each of its colours is a region."""
+"""A map of no more colours, without soft edges and of a lossless format, is exact: each of its colours is a region."""
 
 EXACT_SHARE = 0.8
-"""At least this share of an exact map lies in two by two pixels of one colour; photographs with a palette of 256 have
-up to 0.5."""
+"""At least this share of an exact map of more than MOST_COLOURS lies in two by two pixels of one colour; photographs with
+a palette of 256 have up to 0.5."""
+
+MIXED = 8
+"""A pixel whose colour is no farther than this from those between the colours of two of its neighbours may be of an edge."""
 
 TOLERANCE = 40
 """In a map that is not exact, two colours no farther apart than this in RGB, of 0 to 255, are one, unless both are
@@ -111,22 +114,60 @@ def _codes(pixels: Array) -> Array:
     return red << 16 | green << 8 | blue
 
 
+def _codes_of(values: Array) -> Array:
+    """The integers of a picture of one channel as `_codes`, so that numbers up to 255 are the same greys as in 8 bits."""
+    if values.max() > 255:
+        whole = values % 257 == 0  # 16 bits that are 8, widened
+        if values.max() > 65535 or not whole.all():
+            return values.astype(np.int64)
+        values = values // 257
+    return _codes(np.repeat(values[..., None], 3, axis=-1))
+
+
 def _colours(codes: Array) -> Array:
     """`_codes` undone."""
     return np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=-1)
 
 
-def _exact(pixels: Array, codes: Array) -> tuple[Array, Array] | None:
+def _exact(codes: Array) -> tuple[Array, Array] | None:
     """The colours of an exact map, R × 3, and the number of its own for each pixel; None if a map is not exact."""
     found, labels, counts = np.unique(codes, return_inverse=True, return_counts=True)
     if len(found) > MOST_EXACT_COLOURS:
         return None
-    flat = _is_flat(pixels, 0)
-    if flat.mean() < EXACT_SHARE or len(np.unique(codes[flat])) < len(found):
+    flat = _is_flat(codes[..., None], 0)
+    if len(found) > MOST_COLOURS and flat.mean() < EXACT_SHARE:
+        return None
+    labels = labels.reshape(codes.shape)
+    is_flat_nowhere = np.ones(len(found), bool)
+    is_flat_nowhere[labels[flat]] = False
+    if _has_soft_edges(codes, is_flat_nowhere[labels]):
         return None
     order = np.argsort(-counts, kind="stable")
-    numbers = np.argsort(order).astype(np.int16)
-    return _colours(found[order]), numbers[labels].reshape(codes.shape)
+    return _colours(found[order]), np.argsort(order).astype(np.int16)[labels]
+
+
+def _has_soft_edges(codes: Array, where: Array) -> bool:
+    """Whether most of the pixels `where` a colour is flat nowhere are mixtures of two of their neighbours, as those of edges are.
+
+    Those of lines and points are of a colour of their own.
+    """
+    rows, columns = np.nonzero(where)
+    if not rows.size:
+        return False
+    chosen = np.linspace(0, rows.size - 1, min(rows.size, 20_000)).astype(int)  # enough to tell
+    around = np.pad(codes, 1, mode="edge")
+    offsets = [offset for offset in product(range(3), repeat=2) if offset != (1, 1)]
+    own = _colours(codes[rows[chosen], columns[chosen]]).astype(np.float32)
+    neighbours = [_colours(around[rows[chosen] + down, columns[chosen] + right]) for down, right in offsets]
+    nearest = np.full(len(chosen), np.inf, np.float32)
+    for one, other in combinations(neighbours, 2):
+        line = (other - one).astype(np.float32)
+        length = (line**2).sum(axis=1)
+        share = ((own - one) * line).sum(axis=1) / np.maximum(length, 1)
+        is_between = (share > 0) & (share < 1)
+        distance = ((own - one - share[:, None] * line) ** 2).sum(axis=1)
+        nearest = np.where(is_between, np.minimum(nearest, distance), nearest)
+    return float((nearest <= MIXED**2).mean()) > 0.5
 
 
 class _Found(NamedTuple):
@@ -249,6 +290,7 @@ class _Map(NamedTuple):
     colours: Array
     labels: Array
     is_exact: bool
+    """Whether equal colours alone are the same."""
 
     def weights(self, wanted: Sequence[int | None]) -> Array:
         """1 where a position has the colour with each number that is `wanted`, None being none: len(wanted) × h × w."""
@@ -275,17 +317,17 @@ class _Map(NamedTuple):
 
 
 LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF", "HEIF")
-"""Pillow's names of the formats that change colours. A lossless WebP is exact all the same, if its colours are."""
+"""Pillow's names of the formats that change colours, or may do so."""
 
 
 def _read_map(source: Source, otherwise: str, size: Size) -> _Map:
     """The map in `source` at `size`; `otherwise` is what a PIL image is called in an error."""
     name, picture = _name(source, otherwise), open_picture(source).flattened()
     check_shape(name, picture.size, size, "its picture", "paint it over a copy of the picture")
-    pixels = np.asarray(picture.image)
+    pixels, is_lossy = np.asarray(picture.image), picture.format in LOSSY
     codes = _codes(pixels)
-    exact = _exact(pixels, codes)
-    colours, labels = exact or _tolerant(name, pixels, codes, picture.format in LOSSY)
+    exact = None if is_lossy else _exact(codes if picture.values is None else _codes_of(picture.values))
+    colours, labels = exact or _tolerant(name, pixels, codes, is_lossy)
     labels = _sampled(labels, size)
     seen = np.unique(labels)  # a tiny region may not outlive the scaling
     numbers = np.zeros(len(colours), np.int16)
@@ -340,8 +382,9 @@ def read_regions(
     read as `open_picture` reads pictures, of any mode and format, on white where they are transparent. The commonest
     colour comes first. A map of another size is scaled, its labels and not its colours.
 
-    A map with up to 256 colours, all of them flat somewhere, is exact: each colour is a region, and equal colours are
-    the same. In any other map soft edges up to four pixels wide and lossy compression are overlooked, with a warning
+    A map of a lossless format with up to 256 colours and no soft edges is exact: each colour is a region, and equal
+    colours are the same; greys of 16 and 32 bits are told apart by their numbers. Warns of a content map with one
+    region alone. In any other map soft edges up to four pixels wide and lossy compression are overlooked, with a warning
     that says which regions were found and which colours merged: a colour counts if it lies flat over a thousandth of
     the map, or 25 pixels, at least; colours no farther apart than TOLERANCE are the same, unless each has squares of
     its own as frequent as that; every other pixel is in the region nearest to it. Lines are seen where they are three
@@ -356,6 +399,8 @@ def read_regions(
     content = _read_map(content_map, "the content's map", content_size)
     numbered = zip(range(1, len(style_maps) + 1), style_maps, style_sizes)
     styles = [_read_map(source, f"the map of style {number}", size) for number, source, size in numbered]
+    if len(content.colours) == 1:
+        warn(f"{content.name}: one region alone ({_hex(content.colours[0])}), so it has no effect")
     found = [style.find(content) for style in styles]
     for colour, *numbers in zip(content.colours, *found):
         if all(number is None for number in numbers):
@@ -399,9 +444,13 @@ def read_mask(source: Source, size: Size) -> Array:
     name, picture = _name(source, "the mask"), open_picture(source)
     check_shape(name, picture.size, size, "its picture", "paint it over a copy of the picture")
     grey = np.asarray(picture.image.convert("L"), np.float32) / 255
-    if picture.visible is not None and np.ptp(picture.visible) > LEAST_WEIGHT:
+    if picture.visible is not None:
         drawn = grey[picture.visible > 0.5]
-        is_drawing = not drawn.size or np.ptp(drawn) < LEAST_CONTRAST
+        is_drawing = np.ptp(picture.visible) > LEAST_WEIGHT and (not drawn.size or np.ptp(drawn) < LEAST_CONTRAST)
+        if is_drawing and drawn.size and drawn.mean() < 0.5:
+            warn(
+                f"{name}: drawn in a dark colour on a transparent layer; what is drawn is stylised, whatever its colour"
+            )
         grey = picture.visible if is_drawing else picture.visible * grey
     mask = np.asarray(Image.fromarray(grey).resize((size[1], size[0]), Image.Resampling.BILINEAR)).clip(0, 1)
     if mask.max() < LEAST_WEIGHT:

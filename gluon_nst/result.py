@@ -17,7 +17,6 @@ from gluon_nst import figures
 from gluon_nst.encoding import Encoding, write_image
 from gluon_nst.errors import InputError, NSTError, OutOfMemory
 from gluon_nst.files import reading, written_whole
-from gluon_nst.images import read_made
 from gluon_nst.provenance import Provenance, as_text, key
 from gluon_nst.recipes import Recipe
 from gluon_nst.records import FINISHED, Epoch
@@ -28,18 +27,18 @@ LOSSES = ("stage", "epoch", "content", "style", "tv", "total", "lr", "seconds")
 """The columns of a file of losses."""
 
 
-def check_replaceable(picture: Path) -> None:
+def check_replaceable(picture: Path, with_losses: bool = True) -> None:
     """Raise InputError if the file `picture`, or the .csv beside it, exists and was not written by gluon-nst.
 
     For names that the program chose: a file that the user named as an output may be replaced.
     """
     losses = picture.with_suffix(".csv")
-    if os.path.lexists(picture) and read_made(picture) is None:
-        raise InputError(f"{picture}: exists, and was not made by gluon-nst; move it, or name another folder")
-    if os.path.lexists(losses):
-        with reading(losses, "a file of losses"), open(losses, "rb") as file:
-            if not file.readline().startswith(",".join(LOSSES).encode()):
-                raise InputError(f"{losses}: exists, and holds no losses of gluon-nst; move it, or name another folder")
+    marks = {picture: b"gluon-nst", losses: ",".join(LOSSES).encode()}  # of a picture, in a text before its pixels
+    for path in (picture, losses) if with_losses else (picture,):
+        if os.path.lexists(path):
+            with reading(path, "a file of gluon-nst's"), open(path, "rb") as file:
+                if marks[path] not in file.read(2**16):
+                    raise InputError(f"{path}: exists, and was not made by gluon-nst; move it, or name another folder")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,18 +2,18 @@
 python scripts/film.py FILM STYLE FOLDER OUT.mp4
 """
 
-import hashlib
 import sys
 from pathlib import Path
 
 from gluon_nst import batch, cluster, images
 
 import imageio_ffmpeg as ffmpeg
+import pooch
 from PIL import Image
 
 
 def main(film, style, folder, out, **options):
-    own = hashlib.sha256(Path(film).read_bytes()).hexdigest()[:12]  # each film has folders of its own
+    own = pooch.file_hash(str(film))[:12]  # each film has folders of its own
     frames, painted = Path(folder) / f"frames-{own}", Path(folder) / f"painted-{own}"
     frames.mkdir(parents=True, exist_ok=True)
     about = next(reader := ffmpeg.read_frames(str(film)))

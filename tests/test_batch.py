@@ -12,7 +12,7 @@ from gluon_nst.batch.folder import Folder
 from gluon_nst.batch.parcels import pack
 from gluon_nst.checkpoint import Checkpoint
 from gluon_nst.errors import NSTWarning
-from gluon_nst.files import file_name
+from gluon_nst.files import file_name, natural_order
 from gluon_nst.inputs import style_files
 from gluon_nst.loop import carry_out, never
 from gluon_nst.run import prepare
@@ -114,9 +114,12 @@ def test_a_table_of_comma_separated_values_says_it_as_the_command_line_does(list
         ('content = "contents/c0.png"', "style: missing; name a picture"),
         (f"{ONE}colour = 3", "colour: unknown; there are name, content"),
         (f"{ONE}style-wieght = 3", "; did you mean style-weight?"),
-        (f"{ONE}sizes = [48, 64]", "sizes: (48, 64) is either one size or two; write [(48, 64)]"),
+        (f"{ONE}sizes = [48, 64]", "sizes: (48, 64) is either one size or two; write [[48, 64]]"),
         (f"{ONE}longest-side = 48\nsizes = [[48, 64]]", "sizes, longest_side: both say how large the stages are"),
-        ('content = "https://example.com/a.png"\nstyle = "s.png"', "https://example.com/a.png: URLs are not fetched"),
+        (
+            'content = "https://example.com/a.png"\nstyle = "s.png"',
+            "https://example.com/a.png: a URL, which is not fetched",
+        ),
         (f"{ONE}epochs = 0", "epochs: 0 is not an integer of at least 1"),
         (f'{ONE}epochs = "many"', "epochs: 'many' is not an integer of at least 1"),
         (f"{ONE}style-weights = [1, 2]", "style-weights: 2 for 1 styles; give one each"),
@@ -163,6 +166,8 @@ def test_a_list_that_can_not_be_read_is_refused(listed, name, text, error):
     "sep=;\r\ncontent;style;seed\r\ncontents/c0.png;styles/s0.png;3\r\n",
     "sep=|\ncontent|style|seed\ncontents/c0.png|styles/s0.png|3\n",
     "content,,style,seed\ncontents/c0.png,,styles/s0.png,3\n",
+    '"SEP=;"\ncontent;style;seed\ncontents/c0.png;styles/s0.png;3\n',
+    "\n\ncontent,style,seed\ncontents/c0.png,styles/s0.png,3\n",
 ])  # fmt: skip
 def test_a_list_is_read_as_spreadsheets_write_it(listed, pictures, text):
     (entry,) = listed(text, "jobs.csv")
@@ -170,6 +175,13 @@ def test_a_list_is_read_as_spreadsheets_write_it(listed, pictures, text):
     assert (entry.job.content, entry.job.style[0].picture) == (
         str(pictures / "contents/c0.png"), str(pictures / "styles/s0.png"),
     )  # fmt: skip
+
+
+def test_a_list_may_be_a_spreadsheets_unicode_text(pictures, weights_file):
+    text = "content\tstyle\tseed\r\ncontents/c0.png\tstyles/s0.png\t3\r\n"
+    (pictures / "jobs.csv").write_bytes(text.encode("utf-16"))
+    (entry,) = batch.read(pictures / "jobs.csv", weights=str(weights_file))
+    assert entry.error == "" and entry.job.seed == 3
 
 
 def test_several_styles_of_a_list_with_semicolons_are_quoted(listed):
@@ -226,6 +238,11 @@ def frames(tmp_path):
     for number in (1, 2, 10, 11):
         Image.fromarray(paint(40, 60, seed=number)).save(tmp_path / "frames" / f"frame{number}.png")
     return tmp_path / "frames"
+
+
+def test_digits_that_are_no_numbers_are_letters_in_the_natural_order():
+    for names in (["f²9.png", "f²10.png"], ["①1.png", "①2.png"], ["f٢.png", "f١٠.png"]):
+        assert [path.name for path in sorted(map(Path, reversed(names)), key=natural_order)] == names
 
 
 def test_frames_come_in_the_order_of_their_numbers(frames, pictures):
@@ -482,7 +499,7 @@ def test_a_job_whose_worker_is_lost_goes_on_elsewhere_but_not_for_ever(stepped):
     jobs, notes = stepped(["fatal"], crew, step)
     assert len(crew.given) == 3 and len({worker for worker, _, _ in crew.given}) == 3
     assert jobs.outcomes["fatal"].failed and "3 workers were lost over it" in jobs.outcomes["fatal"].note
-    assert "is lost; another goes on from its last checkpoint" in notes[0]
+    assert any("is lost; another goes on from its last checkpoint" in note for note in notes)
 
 
 def test_a_task_that_ends_without_a_word_is_a_failure(stepped):
@@ -546,7 +563,7 @@ def test_a_file_of_the_users_in_the_way_of_a_picture_stays_and_the_job_is_refuse
     assert own.read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["report.html", "report.csv"])
+@pytest.mark.parametrize("name", ["report.html", "report.csv", "thumbnails"])
 def test_a_report_of_the_users_stays(pictures, weights_file, tmp_path, name):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).write_text("my own report")

@@ -397,9 +397,7 @@ def test_without_flock_a_lock_file_takes_its_place_with_one_warning(job, tmp_pat
     with warnings_to(said.append):
         for _ in range(2):
             assert gone_on(tmp_path / "kept", run).status == "complete"
-    assert said == [
-        f"{tmp_path / 'kept'}: this file system has no flock; a lock file is used, which a killed process leaves behind"
-    ]
+    assert said == ["this file system has no flock; lock files are used instead, which a killed process leaves behind"]
     with kept(tmp_path / "kept", run), pytest.raises(nst.InputError) as refused:
         gone_on(tmp_path / "kept", run)
     assert f"if there is no such process, delete {tmp_path / 'kept/lock.soft'}" in str(refused.value)
@@ -423,16 +421,20 @@ def test_the_last_state_whose_loss_is_finite_stays(job, tmp_path, every):
         assert len(state.record) == 2 and picture.tobytes() == result.images[0].tobytes()
 
 
+MINE = [".hidden", "state-00000000.checkpoint", "state-1.checkpoint", "state-mine.checkpoint", "thesis.txt"]
+"""Files of the user's, some with names like those of checkpoints."""
+
+
 @pytest.mark.parametrize("folder_is_new", [True, False])
 def test_a_loss_that_diverges_removes_its_checkpoints_and_nothing_else(job, tmp_path, folder_is_new):
     folder, run = tmp_path / "kept", prepare(job(lr=[0.01, 1e38], epochs=(2, 5)))
     if not folder_is_new:
         folder.mkdir()
-        for name in ("thesis.txt", "state-mine.checkpoint", ".hidden"):
+        for name in MINE:
             (folder / name).write_text("mine")
     result = carry_out_kept(run, None, folder)
     assert result.status == "diverged"
-    assert names(folder) == ([] if folder_is_new else [".hidden", "state-mine.checkpoint", "thesis.txt"])
+    assert names(folder) == ([] if folder_is_new else MINE)
     assert folder.exists() is not folder_is_new
 
 

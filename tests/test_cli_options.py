@@ -370,7 +370,7 @@ def test_a_url_is_refused_as_it_was_typed(refuses, tmp_path, options):
     recipe.write_text(f'extends = "d2l-2019"\ninit = "{URL}"\n')
     named, others = (options, []) if isinstance(options, dict) else ({}, options)
     others = [recipe if each == "FILE" else each for each in others]
-    refuses(f"{URL}: URLs are not fetched; download it first, and name the file", *others, **named)
+    refuses(f"{URL}: a URL, which is not fetched; download it, and name a file", *others, **named)
 
 
 # -- names of before --------------------------------------------------------------------------------------------------

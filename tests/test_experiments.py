@@ -128,6 +128,15 @@ def test_a_file_of_the_users_in_the_way_of_a_cell_stays_and_the_sweep_is_refused
     assert own.read_bytes() == content.read_bytes()
 
 
+def test_a_sheet_of_the_users_stays(experiment, content, tmp_path):
+    (tmp_path / "out").mkdir()
+    own = tmp_path / "out/sheet.png"
+    own.write_bytes(content.read_bytes())
+    status, _, err = experiment("sweep", "--vary", "lr=0.1,0.2")
+    assert status == 2 and "sheet.png: exists, and was not made by gluon-nst" in err
+    assert own.read_bytes() == content.read_bytes()
+
+
 def test_what_is_left_out_of_a_folder_of_styles_is_reported_once_for_all_cells(experiment, style, tmp_path):
     (tmp_path / "styles").mkdir()
     Image.open(style).save(tmp_path / "styles/one.png")

@@ -1,3 +1,4 @@
+import io
 import os
 import struct
 import zlib
@@ -174,7 +175,7 @@ def test_a_tiff_of_any_layout_has_the_values_that_it_shows(tmp_path, kind):
 
 
 @pytest.mark.parametrize("dtype, samples, said", [
-    ("int16", 1, "1 signed 16-bit sample"), ("int8", 3, "3 signed 8-bit samples"), ("float32", 3, "3 floating-point 32-bit samples"),
+    ("int16", 1, "1 signed 16-bit sample"), ("int32", 3, "3 signed 32-bit samples"), ("int8", 3, "3 signed 8-bit samples"), ("float32", 3, "3 floating-point 32-bit samples"),
     ("float64", 1, "1 floating-point 64-bit sample"), ("uint32", 4, "4 unsigned 32-bit samples"),
 ])  # fmt: skip
 def test_a_tiff_whose_values_have_no_one_meaning_is_refused_with_the_reason(tmp_path, dtype, samples, said):
@@ -182,6 +183,34 @@ def test_a_tiff_whose_values_have_no_one_meaning_is_refused_with_the_reason(tmp_
     tifffile.imwrite(tmp_path / "odd.tif", values, photometric="rgb" if samples > 1 else "minisblack")
     with pytest.raises(nst.InputError, match=f"odd.tif: a TIFF of {said} is not supported; convert it to 8 or 16 bits"):
         images.open_picture(tmp_path / "odd.tif")
+
+
+@pytest.mark.parametrize("layout", ["miniswhite", "separate", "uint32"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_tiff_that_is_cut_short_is_damaged(tmp_path, layout, compression):
+    pytest.importorskip("pyvips")
+    values = np.random.default_rng(1).integers(0, 65536, (48, 64, 3))
+    deep = values[..., 0].astype(np.uint32) if layout == "uint32" else values[..., 0].astype(np.uint16)
+    options = {"photometric": "miniswhite" if layout == "miniswhite" else "minisblack", "compression": compression}
+    if layout == "separate":
+        deep = np.moveaxis(values, -1, 0).astype(np.uint16)
+        options.update(photometric="rgb", planarconfig="separate")
+    file = io.BytesIO()
+    tifffile.imwrite(file, deep, **options)
+    (tmp_path / "whole.tif").write_bytes(file.getvalue())
+    images.open_picture(tmp_path / "whole.tif")
+    for share in (0.2, 0.5, 0.9):
+        (tmp_path / "cut.tif").write_bytes(file.getvalue()[: int(share * len(file.getvalue()))])
+        with pytest.raises(nst.InputError, match="cut.tif"):
+            images.open_picture(tmp_path / "cut.tif")
+
+
+def test_integers_of_32_bits_are_grey_levels_where_they_are_of_8_or_16(tmp_path):
+    ramp = np.tile(np.linspace(0, 65535, 40), (20, 1)).astype(np.int32)
+    assert abs(read(save(tmp_path, Image.fromarray(ramp), "deep.tif"))[..., 0] - ramp / 257).max() <= 1
+    for value in (-1, 65536):
+        with pytest.raises(nst.InputError, match="it has values below 0, or above 65535"):
+            read(save(tmp_path, Image.fromarray(np.full((20, 20), value, np.int32)), "odd.tif"))
 
 
 def test_a_format_that_takes_a_package_names_the_extra(tmp_path, monkeypatch):

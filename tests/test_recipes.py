@@ -478,7 +478,7 @@ def test_a_misspelt_word_in_a_recipe_gets_a_suggestion(tmp_path, text, message):
 def test_a_pair_of_integers_is_refused_as_sizes_and_a_list_of_them_is_two_stages():
     for pair in ((48, 64), (np.int64(48), np.int64(64))):
         with pytest.raises(
-            nst.InputError, match=r"write \[\(48, 64\)\] for .*, or longest_side=\[48, 64\] for two stages"
+            nst.InputError, match=r"write \[\[48, 64\]\] for .*, or longest_side = \[48, 64\] for two stages"
         ):
             recipes.customise("d2l-2019", sizes=pair)
     one = recipes.fit(recipes.customise("d2l-2019", sizes=[(48, 64)]), (60, 90))

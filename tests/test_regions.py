@@ -8,6 +8,7 @@ from gluon_nst.errors import NSTWarning
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageDraw, ImageFilter
 
 from painting import paint
@@ -112,6 +113,47 @@ def test_colours_that_are_near_are_regions_of_their_own(kind, soft):
     for colour, weights, style in zip(found.colours, found.content, found.styles[0]):
         assert np.array_equal(weights, style) and weights[(np.asarray(picture) == colour).all(axis=2)].min() == 1
     assert len(warned) == 2 * soft
+
+
+@pytest.mark.parametrize("numbers", [(7, 26), (0, 1), (0, 300), (1000, 1001), (0, 65535)])
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_class_numbers_of_16_and_32_bits_are_regions(tmp_path, numbers, kind):
+    values = np.repeat(np.array(numbers)[None], 30, axis=1).repeat(60, axis=0)
+    if kind == "tif":
+        tifffile.imwrite(tmp_path / "map.tif", values.astype(np.uint32), photometric="minisblack")
+    else:
+        Image.fromarray(values.astype(np.uint16)).save(tmp_path / "map.png")
+    path, size = tmp_path / f"map.{kind}", (60, 60)
+    found = regions.read_regions(path, [path], size, [size])
+    assert len(found.colours) == 2 and found.content.mean() == 0.5 and np.array_equal(found.content, found.styles[0])
+    if max(numbers) < 256:  # the same numbers in 8 bits
+        eight = Image.fromarray(values.astype(np.uint8))
+        assert np.array_equal(regions.read_regions(eight, [path], size, [size]).content, found.content)
+
+
+def test_lines_and_points_of_an_exact_map_are_regions_of_their_own():
+    numbers = np.repeat(np.arange(20, dtype=np.uint8)[None], 6, axis=1).repeat(60, axis=0)
+    numbers[30, 50] = 77
+    numbers[:, 3] = 5  # in class 0
+    picture, size = Image.fromarray(numbers), numbers.shape
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = regions.read_regions(picture, [picture], size, [size])
+    assert len(found.colours) == 21 and found.content[found.colours.index((77, 77, 77))].sum() == 1
+
+
+def test_a_flat_jpeg_is_matched_with_tolerance(tmp_path):
+    """Its few colours may all be flat, and still be others than those that were painted."""
+    pixels = np.repeat(np.array([(60,) * 3, (200,) * 3], np.uint8)[None], 160, axis=1).repeat(240, axis=0)
+    for quality in (20, 30, 40):
+        path, size = save(tmp_path, Image.fromarray(pixels), "map.jpg", quality=quality), (240, 320)
+        for content, style in ((Image.fromarray(pixels), path), (path, Image.fromarray(pixels))):
+            assert len(regions.read_regions(content, [style], size, [size]).colours) == 2
+
+
+def test_one_region_alone_is_reported():
+    with pytest.warns(NSTWarning, match="the content's map: one region alone .#ffffff., so it has no effect"):
+        read(painted([], finer=1))
 
 
 def test_near_colours_of_a_jpeg_are_regions_of_their_own_and_it_says_what_it_found(tmp_path):
@@ -398,7 +440,10 @@ def test_a_mask_may_have_any_mode(tmp_path, mode):
 def test_a_drawing_on_a_transparent_layer_is_a_mask_by_its_transparency(colour):
     picture = Image.new("RGBA", SIZE[::-1], colour)
     picture.putalpha(disc())
-    assert np.array_equal(regions.read_mask(picture, SIZE), np.asarray(disc(), np.float32) / 255)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert np.array_equal(regions.read_mask(picture, SIZE), np.asarray(disc(), np.float32) / 255)
+    assert ["drawn in a dark colour" in str(each.message) for each in warned] == [True] * (colour != "white")
 
 
 def test_in_a_mask_of_black_and_white_what_is_transparent_is_black():
@@ -406,6 +451,11 @@ def test_in_a_mask_of_black_and_white_what_is_transparent_is_black():
     picture.paste((255, 255, 255, 0), (0, 0, 90, 120))
     mask = regions.read_mask(picture, SIZE)
     assert mask[:, :90].max() == 0 and np.array_equal(mask[:, 91:], np.asarray(disc(), np.float32)[:, 91:] / 255)
+
+
+def test_a_mask_that_is_transparent_everywhere_is_black():
+    with pytest.raises(nst.InputError, match="black everywhere"):
+        regions.read_mask(Image.new("RGBA", (180, 120), (255, 255, 255, 0)), SIZE)
 
 
 @pytest.mark.parametrize("level", [100, 255])

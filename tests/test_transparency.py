@@ -148,6 +148,13 @@ def test_a_content_that_is_transparent_everywhere_is_white_and_reported(render, 
     assert status == 0 and f"content {tmp_path / 'empty.png'}: transparent everywhere" in err
 
 
+def test_a_picture_that_is_transparent_everywhere_counts_as_it_is_for_histogram(job, content, style):
+    nothing = Image.new("RGBA", (90, 60), (9, 9, 9, 0))
+    prepare(nst.Job.customised(nothing, style, preserve_colors="histogram", weights=job().weights, **CHOSEN))
+    with pytest.raises(nst.InputError, match="sees nothing"):
+        prepare(nst.Job.customised(content, nothing, preserve_colors="histogram", weights=job().weights, **CHOSEN))
+
+
 def test_histogram_counts_visible_pixels_alone(blue, content, job):
     """A content picture whose other half is transparent has the colours of the half that is seen."""
     with Image.open(content) as picture:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import dataclasses
 import io
@@ -107,9 +108,10 @@ def _of_toml(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 def _of_csv(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        with reading(path, "a list of jobs"), open(path, encoding="utf-8-sig", newline="") as file:
-            text = file.read()
-        delimiter, text = _delimited(text)
+        with reading(path, "a list of jobs"):
+            content = path.read_bytes()
+        is_utf_16 = content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # a spreadsheet's "Unicode text"
+        delimiter, text = _delimited(content.decode("utf-16" if is_utf_16 else "utf-8-sig").lstrip("\r\n"))
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         names = [name.strip() for name in next(rows, [])]
         alike = [name.replace("_", "-") for name in names if name]
@@ -129,7 +131,7 @@ def _of_csv(path: Path) -> Iterator[dict[str, Any]]:
             if said:
                 yield said
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a CSV in UTF-8, or a quote in it is not closed ({error})") from None
+        raise InputError(f"{path}: not a CSV in UTF-8 or UTF-16, or a quote in it is not closed ({error})") from None
 
 
 def _delimited(text: str) -> tuple[str, str]:
@@ -138,7 +140,7 @@ def _delimited(text: str) -> tuple[str, str]:
     Spreadsheets write commas, semicolons where numbers have a comma, or tabs; a first line `sep=;` says which.
     """
     first, _, rest = text.partition("\n")
-    said = re.fullmatch(r"sep=(.)", first.strip("\r"))
+    said = re.fullmatch(r"\"?sep=(.)\"?", first.strip("\r"), re.IGNORECASE)
     if said:
         return said[1], rest
     return max(",;\t", key=first.count), text

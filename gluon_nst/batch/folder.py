@@ -17,8 +17,8 @@ from gluon_nst.files import given, lock_folder, reading, written_whole
 from gluon_nst.images import read_record
 from gluon_nst.result import check_replaceable
 
-PAGE, TABLE = "report.html", "report.csv"
-"""The files of the report, beside the pictures and their losses."""
+PAGE, TABLE, THUMBNAILS = "report.html", "report.csv", "thumbnails"
+"""The report, beside the pictures and their losses: a page, a table, and a folder with the pictures of the page."""
 COLUMNS = ("name", "status", "picture", "content", "style")
 """The first columns of the table."""
 
@@ -48,12 +48,11 @@ class Folder:
 
     def _check_report(self) -> None:
         """Raise InputError if a report would replace a file that is not one."""
-        page, table = self.path / PAGE, self.path / TABLE
-        is_ours = False
+        table, is_ours = self.path / TABLE, False
         if os.path.isfile(table):
             with reading(table, "a report"), open(table, "rb") as file:
                 is_ours = file.readline().startswith(",".join(COLUMNS).encode())
-        for path in (table, page):
+        for path in (table, self.path / PAGE, self.path / THUMBNAILS):
             if os.path.lexists(path) and not is_ours:
                 raise InputError(f"{path}: exists, and is not the report of a batch; move it, or name another folder")
 

@@ -59,6 +59,15 @@ def _without_arrays(tree: Any, arrays: list[Any]) -> Any:
 
 
 @nd_mode
+def is_one(path: Path) -> bool:
+    """Whether a file is a checkpoint of gluon-nst's by its beginning, which may be cut short."""
+    try:
+        with open(path, "rb") as file:
+            return _BEGINNING.startswith(file.read(len(_BEGINNING)))
+    except OSError:
+        return False
+
+
 def write(path: str | Path, tree: Any) -> None:
     """Write a tree to `path`: whole or not at all, and on the disk when this returns. Raises NSTError where it can't be."""
     arrays: list[Any] = []

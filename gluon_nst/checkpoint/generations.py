@@ -14,7 +14,7 @@ from gluon_nst.files import given, lock_folder, written_whole
 
 KEPT = 2
 _NAME, _LOCK = "state-{:08}.checkpoint", "lock"
-_PATTERN = re.compile(r"state-(\d{1,18})\.checkpoint")
+_PATTERN = re.compile(r"state-(\d{8,18})\.checkpoint")
 
 
 def pattern() -> str:
@@ -56,12 +56,14 @@ class Generations:
         """Delete the checkpoints and nothing else.
 
         The folder is deleted too if it is then empty and was made by `open`, or with `folder`. What can't be deleted
-        stays. No process may have the folder open.
+        stays. No other process may have the folder open.
         """
+        self._good = []
         with contextlib.suppress(OSError):
             self._remove_unfinished()
             for _, path in self._numbered():
-                path.unlink()
+                if container.is_one(path):
+                    path.unlink()
             lock = self.folder / _LOCK
             if lock.is_file() and not lock.stat().st_size:
                 lock.unlink()
@@ -132,7 +134,7 @@ class Generations:
         write(path)
         self._good = [path, *self._good][:KEPT]
         for _, other in numbered:
-            if other not in self._good:
+            if other not in self._good and container.is_one(other):
                 with contextlib.suppress(OSError):
                     other.unlink()
 

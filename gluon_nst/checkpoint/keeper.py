@@ -75,7 +75,7 @@ class Checkpoint(Observer):
             self._generations.close()
 
     def remove(self) -> None:
-        """Delete the checkpoints, once closed; the folder too, if it was made for them and is empty."""
+        """Delete the checkpoints; the folder too, if it was made for them and is then empty."""
         self._generations.remove()
 
     @property
@@ -202,12 +202,11 @@ def carry_out_kept(run: Run, observer: Observer | None, folder: str | Path, halt
 
     If the loss diverges, the checkpoints are deleted, as it would diverge again; anything else in the folder stays.
     """
-    observers, state = Observers.of(observer), State()
-    checkpoint = Checkpoint(folder, say=observers.note)
-    try:
-        with checkpoint:
-            state = checkpoint.load(run, replace=True)
+    observers = Observers.of(observer)
+    with Checkpoint(folder, say=observers.note) as checkpoint:
+        state = checkpoint.load(run, replace=True)
+        try:
             return carry_out(run, Observers([observers, checkpoint]), state, halt)
-    finally:
-        if state.status == "diverged":
-            checkpoint.remove()
+        finally:
+            if state.status == "diverged":
+                checkpoint.remove()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import os
 from pathlib import Path
 from typing import Any, Iterable
 
@@ -12,7 +13,7 @@ from gluon_nst import recipes
 from gluon_nst.cli.following import Following
 from gluon_nst.cli.outputs import Attempts, check_distinct, check_writable_with, writing
 from gluon_nst.encoding import check_picture_writable, warn_of_quality
-from gluon_nst.errors import InputError
+from gluon_nst.errors import InputError, warn
 from gluon_nst.files import check_writable
 from gluon_nst.inputs import inputs
 from gluon_nst.job import Job, Style, Styles
@@ -92,6 +93,8 @@ def _styles(arguments: argparse.Namespace) -> list[Style]:
         alike = name != "regions" and given is not None and len(given) == 1
         if given is not None and len(given) != len(pictures) and not alike:
             raise InputError(f"{option}: {len(given)} for {len(pictures)} styles; give one each")
+        if name == "weight" and given and len(pictures) == 1 and not os.path.isdir(str(pictures[0])):
+            warn("--style-weights has no effect on one style")
         values[name] = (given * len(pictures) if alike else given) or []
     each = [{name: value[number] for name, value in values.items() if value} for number in range(len(pictures))]
     return [Style(picture, **own) for picture, own in zip(pictures, each)]

@@ -19,6 +19,7 @@ from gluon_nst.files import check_ending, place_of
 from gluon_nst.images import read_made
 from gluon_nst.observers import Bar
 from gluon_nst.provenance import as_text
+from gluon_nst.result import check_replaceable
 
 
 def sweep(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
@@ -59,6 +60,8 @@ def _carry_out(arguments: argparse.Namespace, experiment: Experiment, folder_nam
     outputs = [*experiment.paths(folder), figure]
     warn_of_quality(outputs[0], experiment.options.get("quality"))
     check_writable_with(folder, outputs)
+    if not arguments.figure:
+        check_replaceable(figure, with_losses=False)
     prepared = experiment.prepare(Bar(quiet=arguments.quiet))
     check_distinct(outputs, *experiment.inputs(prepared))
     outcomes, stopped = _outcomes(experiment, prepared, folder, arguments.quiet)

@@ -62,8 +62,8 @@ def _sizes(given: Any, way: Setting) -> list[Any]:
     if way is not LONGEST_SIDE and isinstance(given, tuple) and len(given) == 2 and all(map(_is_integer, given)):
         first, second = map(int, given)
         raise InputError(
-            f"{way.name}: ({first}, {second}) is either one size or two; write [({first}, {second})] for height and width, or"
-            f" longest_side=[{first}, {second}] for two stages"
+            f"{way.name}: ({first}, {second}) is either one size or two; write [[{first}, {second}]] for height and width, or"
+            f" longest_side = [{first}, {second}] for two stages"
         )
     sizes = list(given) if isinstance(given, (list, tuple)) else [given]
     if not sizes:
