@@ -79,7 +79,8 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
 
 
 def check_keywords(given: Iterable[str], known: Iterable[str], complaint: str) -> None:
-    """Raise TypeError for the first keyword that is not `known`: it says the `complaint`, the known ones, and the closest."""
+    """Raise TypeError for the first keyword that is not `known`: it says the `complaint`, the known ones, and the
+    closest."""
     known = list(known)
     for name in given:
         if name not in known:

@@ -141,7 +141,7 @@ class Speed:
         return seconds
 
     def seconds_per_multiplication(self) -> float:
-        """Those of an evaluation of the smallest size that is timed, forward and backward, for each multiplication forward."""
+        """Seconds of an evaluation at the smallest timed size, divided by its multiplications in the forward pass."""
         return self._small.next / (math.prod(_SMALL) * multiplications(self._recipe.last_layer))
 
     def seconds_at_most(self, run: Run, state: State) -> float:

@@ -66,7 +66,8 @@ def file_name(name: str) -> str:
 
 
 def lettered(text: str, also: str) -> str:
-    """A text in which each character is a space that is no letter, mark or digit of any script, and not in `also`; in NFC."""
+    """A text in which each character is a space that is no letter, mark or digit of any script, and not in `also`; in
+    NFC."""
     return "".join(
         each if each.isalnum() or each in also or unicodedata.category(each)[0] == "M" else " "
         for each in unicodedata.normalize("NFC", text)
@@ -227,8 +228,8 @@ def check_folder(path: str | Path) -> None:
 def lock_folder(folder: Path, name: str, written: str) -> BaseFileLock:
     """Make `folder` and lock it for this process; returns the lock, to be released by the caller.
 
-    `name` is the lock's file in it, `written` the name of a file that will be written there. Raises InputError if the folder can't be written to, is locked by another process, or has a file
-    `name` that is not a lock.
+    `name` is the lock's file in it, `written` the name of a file that will be written there. Raises InputError if the
+    folder can't be written to, is locked by another process, or has a file `name` that is not a lock.
     """
     check_folder(folder)
     try:
@@ -250,8 +251,9 @@ def lock(path: Path, timeout: float = 0) -> BaseFileLock:
     """Acquire the lock in the file `path`; returns it, to be released by the caller.
 
     It waits for `timeout` seconds at most, with -1 without a limit. Where the file system has no flock (Lustre, some
-    network drives) a file `path`.soft that exists while the lock is held takes its place, with a warning. Raises filelock.Timeout if another process has the lock, InputError if `path` is a file with content,
-    which no lock has and some versions of filelock would erase.
+    network drives) a file `path`.soft that exists while the lock is held takes its place, with a warning. Raises
+    filelock.Timeout if another process has the lock, InputError if `path` is a file with content, which no lock has and
+    some versions of filelock would erase.
     """
     if os.path.lexists(path) and (os.path.isdir(path) or os.path.getsize(path)):
         raise InputError(f"{path}: not a lock file of gluon-nst; move it, or name another folder")

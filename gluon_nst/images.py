@@ -165,7 +165,8 @@ class Picture(NamedTuple):
     format: str | None = None
     """Pillow's name of the file's format."""
     values: np.ndarray | None = None
-    """The integers of a picture of one channel with more than 8 bits, h × w, as they are in the file; None for any other."""
+    """The integers of a picture of one channel with more than 8 bits, h × w, as they are in the file; None for any
+    other."""
 
     @property
     def size(self) -> tuple[int, int]:

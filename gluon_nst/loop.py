@@ -169,7 +169,8 @@ def transfer(
     - `changes` are those that `recipes.customise` takes: longest_side, sizes, epochs, lr, init, content_weight and so on.
 
     Returns a Result, whose status says whether the run came to its end. Raises InputError before anything is begun,
-    WeightsError where no parameters can be had, and NSTError or OutOfMemory where the run failed before it came to a picture.
+    WeightsError where no parameters can be had, and NSTError or OutOfMemory where the run failed before it came to a
+    picture.
     """
     observer = Observers(observers)
     split(changes, also=("observers", "state"))  # raises TypeError for a misspelt one

@@ -92,9 +92,9 @@ _INPUTS = {
 
 
 def differences(there: Provenance, here: Provenance) -> list[str]:
-    """In what the runs of two provenances differ, apart from the machine: the place and the two values of each difference.
+    """List the fields in which the runs of two provenances differ, each with its two values; the machine is left out.
 
-    The list is empty where their keys are the same.
+    The list is empty if their keys are the same.
     """
     made, other = (json.loads(as_text(_made_of(each))) for each in (there, here))
     if "styles" in {**made, **other}:

@@ -26,11 +26,12 @@ MOST_EXACT_COLOURS = 256
 """A map of no more colours, without soft edges and of a lossless format, is exact: each of its colours is a region."""
 
 EXACT_SHARE = 0.8
-"""At least this share of an exact map of more than MOST_COLOURS lies in two by two pixels of one colour; photographs with
-a palette of 256 have up to 0.5."""
+"""At least this share of an exact map of more than MOST_COLOURS lies in two by two pixels of one colour; photographs
+with a palette of 256 have up to 0.5."""
 
 MIXED = 8
-"""A pixel whose colour is no farther than this from those between the colours of two of its neighbours may be of an edge."""
+"""A pixel whose colour is no farther than this from those between the colours of two of its neighbours may be of an
+edge."""
 
 TOLERANCE = 40
 """In a map that is not exact, two colours no farther apart than this in RGB, of 0 to 255, are one, unless both are
@@ -115,7 +116,8 @@ def _codes(pixels: Array) -> Array:
 
 
 def _codes_of(values: Array) -> Array:
-    """The integers of a picture of one channel as `_codes`, so that numbers up to 255 are the same greys as in 8 bits."""
+    """The integers of a picture of one channel as `_codes`, so that numbers up to 255 are the same greys as in 8
+    bits."""
     if values.max() > 255:
         whole = values % 257 == 0  # 16 bits that are 8, widened
         if values.max() > 65535 or not whole.all():
@@ -147,7 +149,8 @@ def _exact(codes: Array) -> tuple[Array, Array] | None:
 
 
 def _has_soft_edges(codes: Array, where: Array) -> bool:
-    """Whether most of the pixels `where` a colour is flat nowhere are mixtures of two of their neighbours, as those of edges are.
+    """Whether most of the pixels `where` a colour is flat nowhere are mixtures of two of their neighbours, as those of
+    edges are.
 
     Those of lines and points are of a colour of their own.
     """
@@ -384,11 +387,11 @@ def read_regions(
 
     A map of a lossless format with up to 256 colours and no soft edges is exact: each colour is a region, and equal
     colours are the same; greys of 16 and 32 bits are told apart by their numbers. Warns of a content map with one
-    region alone. In any other map soft edges up to four pixels wide and lossy compression are overlooked, with a warning
-    that says which regions were found and which colours merged: a colour counts if it lies flat over a thousandth of
-    the map, or 25 pixels, at least; colours no farther apart than TOLERANCE are the same, unless each has squares of
-    its own as frequent as that; every other pixel is in the region nearest to it. Lines are seen where they are three
-    pixels wide, in a JPEG five.
+    region alone. In any other map soft edges up to four pixels wide and lossy compression are overlooked, with a
+    warning that says which regions were found and which colours merged: a colour counts if it lies flat over a
+    thousandth of the map, or 25 pixels, at least; colours no farther apart than TOLERANCE are the same, unless each has
+    squares of its own as frequent as that; every other pixel is in the region nearest to it. Lines are seen where they
+    are three pixels wide, in a JPEG five.
 
     Raises InputError for a map that is not exact with more than 16 colours, one whose proportions are not its picture's
     by more than five per cent, a colour that no style's map has, another number of maps than of styles, and regions

@@ -120,15 +120,16 @@ class Run:
                 )
 
     def warn_of_enlarged_styles(self) -> None:
-        """Warn of a style picture that is larger than its size of the style says, as the network sees nothing smaller."""
+        """Warn of a style picture that is larger than its size of the style says, as the network sees nothing
+        smaller."""
         stage = self.recipe.stages[-1]
         for style in self.styles:
             scale = self.recipe.style_size if style.scale is None else style.scale
             height, width = self.style_shape(style, stage)
             if isinstance(scale, float) and max(height, width) > scale * max(stage.shape) + 1:
                 warn(
-                    f"a style size of {scale:g} is too small for the network, whose layer {NAMES[self.recipe.last_layer]} needs"
-                    f" {smallest_side(self.recipe.last_layer)} pixels: the style picture has {height} × {width} of them"
+                    f"a style size of {scale:g} is too small for the network, whose layer"
+                    f" {NAMES[self.recipe.last_layer]} needs {smallest_side(self.recipe.last_layer)} pixels: the style picture has {height} × {width} of them"
                 )
 
     def _is_drawn(self, number: int, stage: Stage, layer: int) -> bool:

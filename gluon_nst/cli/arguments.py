@@ -17,8 +17,8 @@ from gluon_nst.files import given
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are the program's own; an option is never guessed from its beginning.
 
-    An unknown option is reported before a missing argument, which may be the same one, misspelt; the help that the error
-    names is that of the command.
+    An unknown option is reported before a missing argument, which may be the same one, misspelt; the help that the
+    error names is that of the command.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -29,7 +29,8 @@ class Option(NamedTuple):
 def reader(rule: Rule, parse: Callable[[str], Any] | None = None) -> Callable[[str], Any]:
     """What reads the text of an argument by a rule: as the rule does, or by `parse`, to a list of values.
 
-    It raises argparse's error, in the words of the rule, for a text that can't be read and for a value that is not allowed.
+    It raises argparse's error, in the words of the rule, for a text that can't be read and for a value that is not
+    allowed.
     """
 
     def read(text: str) -> Any:

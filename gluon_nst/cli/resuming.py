@@ -61,8 +61,8 @@ def as_begun(arguments: argparse.Namespace) -> Iterator[argparse.Namespace]:
 def _base(begun_in: str, folder: Path, command: argparse.Namespace) -> str:
     """The folder from which the names of a run's files count: where its content picture is found by its name.
 
-    That is the folder that the `command` was given in, or where this was moved together with the checkpoint's `folder`, or the
-    current one.
+    That is the folder that the `command` was given in, or where this was moved together with the checkpoint's `folder`,
+    or the current one.
     """
     back = os.path.relpath(begun_in, os.path.join(begun_in, command.checkpoint))
     places = [each for each in (begun_in, os.path.normpath(folder / back), os.getcwd()) if os.access(each, os.X_OK)]

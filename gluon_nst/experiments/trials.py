@@ -110,8 +110,8 @@ class Experiment:
     def prepare(self, observer: Observer | None = None) -> Prepared:
         """{trial: Run, or the error that there is no memory, or that there are no parameters, for it}.
 
-        Raises the error where no trial can be run, and InputError where the input of any is bad: of all of them the recipes and the
-        values are checked first.
+        Raises the error where no trial can be run, and InputError where the input of any is bad: of all of them the
+        recipes and the values are checked first.
         """
         prepared: Prepared = {}
         pictures = str(self.content), str(self.style)

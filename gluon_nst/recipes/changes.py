@@ -17,11 +17,12 @@ from gluon_nst.recipes.schema import LONGEST_SIDE, Recipe, Setting, Stage, recip
 def customise(recipe: RecipeName, **changes: Any) -> Recipe:
     """`recipe` (a Recipe, a name or a path) with other values for what is given; None stands for what is not.
 
-    The keywords are the names of the fields of Recipe, and of Stage for all of its stages. Those of Stage take one value for
-    all, or a sequence of one for each. `sizes` is a list with the size of each stage: (height, width), or one number, the
-    longest side; one number may stand alone. `longest_side` is one longest side, or a list of one for each stage. The stages
-    take their other values from the recipe's stages in turn, and from its last one where there are more. Raises InputError
-    for a value that is not allowed, and for `sizes=(48, 64)`, which could be one size or two; TypeError for an unknown keyword.
+    The keywords are the names of the fields of Recipe, and of Stage for all of its stages. Those of Stage take one
+    value for all, or a sequence of one for each. `sizes` is a list with the size of each stage: (height, width), or one
+    number, the longest side; one number may stand alone. `longest_side` is one longest side, or a list of one for each
+    stage. The stages take their other values from the recipe's stages in turn, and from its last one where there are
+    more. Raises InputError for a value that is not allowed, and for `sizes=(48, 64)`, which could be one size or two;
+    TypeError for an unknown keyword.
 
     >>> [stage.epochs for stage in customise("d2l-2019", sizes=[(75, 112), (150, 225)], epochs=9).stages]
     [9, 9]
@@ -62,8 +63,8 @@ def _sizes(given: Any, way: Setting) -> list[Any]:
     if way is not LONGEST_SIDE and isinstance(given, tuple) and len(given) == 2 and all(map(_is_integer, given)):
         first, second = map(int, given)
         raise InputError(
-            f"{way.name}: ({first}, {second}) is either one size or two; write [[{first}, {second}]] for height and width, or"
-            f" longest_side = [{first}, {second}] for two stages"
+            f"{way.name}: ({first}, {second}) is either one size or two; write [[{first}, {second}]] for height and"
+            f" width, or longest_side = [{first}, {second}] for two stages"
         )
     sizes = list(given) if isinstance(given, (list, tuple)) else [given]
     if not sizes:

@@ -1,4 +1,4 @@
-"""What has an effect: what a recipe has to be for a setting to count, and that its losses count at all."""
+"""Settings without effect: what each setting requires of a recipe, and that at least one loss has a weight."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gluon_nst.errors import InputError, warn
 
 
 class Needs(NamedTuple):
-    """What a recipe has to be for a setting to have an effect."""
+    """The requirement of a setting: a recipe that does not meet it ignores the setting."""
 
     words: str
     holds: Callable[[Any], bool]
@@ -31,7 +31,8 @@ NOISE = Needs("init noise, or a noise above 0", lambda recipe: recipe.init == "n
 
 
 def warn_without_effect(given: Iterable[str], known: Mapping[str, Any], recipe: Any) -> None:
-    """Warn of each of the settings that the caller has `given`, out of those that are `known`, that a recipe ignores."""
+    """Warn of each of the settings that the caller has `given`, out of those that are `known`, that a recipe
+    ignores."""
     for name in given:
         needs = known[name].needs if name in known else None
         if needs and not needs.holds(recipe):

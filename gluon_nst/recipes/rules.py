@@ -52,7 +52,8 @@ class Rule:
             raise InputError(f"{where}: {self.complaint(value)}" if where else self.complaint(value)) from None
 
     def complaint(self, value: Any, allowed: str = "") -> str:
-        """What an error says of a `value` that is not allowed: the value, what is `allowed`, the word that may be meant."""
+        """What an error says of a `value` that is not allowed: the value, what is `allowed`, the word that may be
+        meant."""
         shown = repr(value) if len(repr(value)) <= 100 else f"{repr(value)[:99]}…"
         words = value if isinstance(value, (list, tuple, dict)) else [value]
         unknown = next((word for word in words if isinstance(word, str) and word not in self.names), "")
