@@ -291,8 +291,9 @@ def test_a_value_out_of_range_is_refused_under_its_options_name(refuses, option,
 
 def test_what_has_no_effect_is_told_once(render, tmp_path):
     options = ["--optimizer", "lbfgs", "--lr", "0.1", "--style-scale", "0.01", "--quality", "5", *SHALLOW, "--quiet"]
-    status, _, err = render(*options, "--style-layers", "conv3_1")
+    status, _, err = render(*options, "--style-layers", "conv3_1", "--style-weights", "2")
     assert status == 0 and err.splitlines() == [
+        "warning: --style-weights has no effect on one style",
         "warning: lr has no effect without optimizer adam",
         "warning: quality has no effect on a PNG, in which nothing is lost",
         "warning: a style size of 0.01 is too small for the network, whose layer conv3_1 needs 4 pixels:"

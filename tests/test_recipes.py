@@ -505,6 +505,9 @@ def test_a_pair_of_integers_is_refused_as_sizes_and_a_list_of_them_is_two_stages
         ("d2l-2019", {"smallest_size": 64}, "a size_factor above 1"),
         ("d2l-2019", {"init": "noise", "noise": 0.5}, "an init from a picture"),
         ("d2l-2019", {"seed": 3}, "init noise, or a noise above 0"),
+        ("d2l-2019", {"tv_weight": 0, "tv_norm": "l2"}, "a tv_weight above 0"),
+        ("d2l-2019", {"content_weight": 0, "content_reduction": "sum"}, "a content_weight above 0"),
+        ("d2l-2019", {"longest_side": 64, "carry": "change"}, "several stages"),
     ],
 )
 def test_a_setting_without_effect_is_warned_of_where_the_caller_gave_it(recipe, options, needs):

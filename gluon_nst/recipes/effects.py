@@ -21,13 +21,17 @@ GRAM = Needs("style_statistic gram", lambda recipe: recipe.style_statistic == "g
 GRAMS = Needs("a style_statistic of Gram matrices", lambda recipe: recipe.style_statistic != "wasserstein")
 MOMENTS = Needs("style_statistic gram-mean-std", lambda recipe: recipe.style_statistic == "gram-mean-std")
 AVERAGE = Needs("keep average", lambda recipe: recipe.keep == "average")
-TV = Needs("a tv_weight above 0", lambda recipe: recipe.tv_weight > 0)
-CONTENT = Needs("a content_weight above 0", lambda recipe: recipe.content_weight > 0)
-OWN_SHAPE = Needs("a style_size that is a number", lambda recipe: recipe.style_size != "content")
+TV = Needs("a tv_weight above 0", lambda recipe: _counts(recipe, "tv_weight"))
+CONTENT = Needs("a content_weight above 0", lambda recipe: _counts(recipe, "content_weight"))
 SEVERAL_STAGES = Needs("several stages", lambda recipe: len(recipe.stages) > 1 or recipe.size_factor > 1)
 LADDER = Needs("a size_factor above 1", lambda recipe: recipe.size_factor > 1)
 PICTURE = Needs("an init from a picture", lambda recipe: recipe.init != "noise")
 NOISE = Needs("init noise, or a noise above 0", lambda recipe: recipe.init == "noise" or recipe.noise > 0)
+
+
+def _counts(recipe: Any, weight: str) -> bool:
+    """Whether a loss has a weight, at first or after one of the changes."""
+    return any([getattr(recipe, weight), *(change.weights.get(weight) for change in recipe.changes)])
 
 
 def warn_without_effect(given: Iterable[str], known: Mapping[str, Any], recipe: Any) -> None:

@@ -165,7 +165,7 @@ class Recipe:
     carry_moments: bool = setting(boolean(), "whether a stage takes over Adam's moments and its count of steps too", False, needs=effects.ADAM)
     resize: str = setting(choice(*choices.RESIZES), "of four neighbours as MXNet; antialiased, bicubic or Lanczos as Pillow", "bilinear")
     style_size: str | float = setting(style_size(), "style picture squashed to the content's size, or its longest side as a multiple of the composite's", "content")
-    enlarge_style: bool = setting(boolean(), "whether a style picture in its own shape may be enlarged", True, needs=effects.OWN_SHAPE)
+    enlarge_style: bool = setting(boolean(), "whether a style picture in its own shape may be enlarged", True)
     preserve_colors: str = setting(choice(*choices.PRESERVE_COLORS), "keep the content's colours: its chroma under the result's luminance, or brought to the style picture before", "no")
     side: str = setting(choice(*choices.SIDES), "which side of the composite a size of one number is", "longest")
     enlarge: bool = setting(boolean(), "whether such a size may be more than the content picture's longest side", True)
