@@ -1,11 +1,13 @@
 """The lab's doors, its words, and where it says that it is."""
 
 import asyncio
+import contextlib
 import dataclasses
 import errno
 import os
 import re
 import socket
+import time
 
 from gluon_nst.cli.lab import lab
 from gluon_nst.cli.parser import build_parser
@@ -84,6 +86,34 @@ def test_a_guesser_who_drops_the_cookie_is_slowed_and_others_still_come_in(door,
     before = clock.time
     assert tried(door, clock, [("right", "10.0.0.7", "a new page"), ("right", "10.0.0.8", "b")]) == [True, True]
     assert clock.time - before < 5
+
+
+def test_who_has_the_page_for_some_seconds_comes_before_sessions_that_are_new_at_each_try():
+    fast = 500  # times as fast as a clock
+
+    async def sleep(seconds):
+        await asyncio.sleep(seconds / fast)
+
+    async def come():
+        door = Door("right", now=lambda: time.monotonic() * fast, sleep=sleep)
+
+        async def guess(number):
+            for each in range(50):
+                with contextlib.suppress(Slow):
+                    await door.opens("wrong", "10.0.0.7", f"{number} {each}")
+
+        guessers = [asyncio.ensure_future(guess(number)) for number in range(40)]
+        await sleep(10)
+        begun = time.monotonic()
+        assert await door.opens("right", "10.0.0.7", "a classmate", age=8.0)
+        took = (time.monotonic() - begun) * fast
+        assert not await door.opens("wrong", "10.0.0.7", "another one", age=20.0)
+        assert await door.opens("right", "10.0.0.7", "another one", age=50.0)  # has made a mistake
+        for each in guessers:
+            each.cancel()
+        return took
+
+    assert asyncio.run(come()) < 10
 
 
 def test_one_session_tries_once_at_a_time():

@@ -18,8 +18,8 @@ from gluon_nst.lab.web.laboratory import Laboratory
 from gluon_nst.lab.web.store import new_id
 from gluon_nst.lab.web.tickets import Full, Missing, NoRoom, Student
 
-STUDENT, TEACHER, FORMS = "student", "teacher", "forms"
-"""The cookies: who a student is, that the teacher is in, and the token against forged requests."""
+STUDENT, TEACHER, FORMS, VISIT = "student", "teacher", "forms", "visit"
+"""The cookies: who a student is, that the teacher is in, the token against forged requests, and a session at the door."""
 PULSE = 10.0
 """Seconds after which a stream of events sends one that says nothing; the page reconnects after 25 without any."""
 
@@ -110,10 +110,10 @@ class Answer(RequestHandler):
         value = self.get_signed_cookie(self.settings["cookies"][cookie], max_age_days=7)
         return value.decode() if value else None
 
-    @property
-    def session(self) -> str:
-        """What tells a browser from others before it is let in: a cookie that the first page sets, and that is not signed."""
-        return (self.get_cookie(self.settings["cookies"][FORMS]) or "")[:100]
+    def visit(self) -> tuple[str, float]:
+        """The browser's session before it is let in, and the seconds since it fetched the page; without one ("", 0)."""
+        session, _, since = (self.shown(VISIT) or "").partition(":")
+        return session, max(time.time() - float(since), 0.0) if since else 0.0
 
     def body(self, kind: type[Made]) -> Made:
         """The body of the request, which is of that kind. Raises InputError for any other."""

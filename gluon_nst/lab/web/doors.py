@@ -10,9 +10,13 @@ from typing import Any, Awaitable, Callable
 from gluon_nst.errors import InputError
 
 _FREE, _FIRST, _LONGEST = 5, 2.0, 60.0
-"""Wrong tries of a session that cost nothing; seconds to wait after the next one, twice as many after each more, and at most."""
+"""Wrong tries of a session that cost nothing; seconds to wait after the next one, doubled by each more; the longest wait."""
 _CLASS, _PACE = 30, 2.0
 """Wrong tries of all sessions of an address that cost nothing, and the seconds between two of its tries after that."""
+_LINE = 30
+"""Tries of an address that wait for their turn at most."""
+_TICK = 0.1
+"""Seconds between two looks at whether it is a session's turn."""
 _FORGOTTEN = 900.0
 """Seconds after which wrong tries are forgotten."""
 
@@ -35,9 +39,11 @@ class Door:
     One that is not `guessable`, since it is long and random, is never slow. `now` is the clock, and `sleep` waits by it.
     """
 
-    # A guesser slows down their own session, and no classmate behind the same router. A session is only a cookie, though: for
-    # one who makes up a new one for each try, the tries of an address are looked at in turn, one every two seconds, after as
-    # many as a class mistypes. A new page of the same address then waits for its turn, and is not refused before 60 seconds.
+    # Wrong tries slow down their own session, and not a classmate behind the same router. Somebody who fetches a new page for
+    # each try has a new session each time, so after as many wrong tries as a class mistypes, the tries of an address are taken in
+    # turn, one every two seconds. The next one is that of the session which fetched its page longest before the try, divided by
+    # its wrong tries: a classmate who has the page for some seconds comes before any number of sessions that try at once.
+    # Somebody who collects old pages still delays others; a password that is not guessable is never slow.
 
     def __init__(
         self,
@@ -50,56 +56,65 @@ class Door:
         # By address and session, and by address alone (None): how many wrong tries, and when the last one was.
         self._wrong: dict[tuple[str, str | None], tuple[int, float]] = {}
         self._turns: dict[str, float] = {}  # when the next try of an address has its turn
-        self._waiting: set[tuple[str, str]] = set()
+        # Who waits for a turn, by address and session; the least is next.
+        self._lines: dict[str, dict[str, tuple[float, float]]] = {}
 
     @property
     def stands_open(self) -> bool:
         """Whether nobody is asked for a password."""
         return self._password is None
 
-    async def opens(self, password: str, address: str, session: str, known: bool = False) -> bool:
-        """Whether it opens to a password from a `session` of an `address`; who is `known` was in already, and is never slow.
+    async def opens(self, password: str, address: str, session: str, known: bool = False, age: float = 0.0) -> bool:
+        """Whether it opens to a password from a `session` of an `address`, which fetched its page `age` seconds ago.
 
-        Raises Slow after too many wrong tries.
+        A session that is `known` was in already, and is never slow. Raises Slow after too many wrong tries.
         """
         if self._password is None:
             return True
         right = hmac.compare_digest(_bytes(password), _bytes(self._password))
         if known or not self._guessable:
             return right
-        self._look(address, session)
-        await self._turn(address, session)
+        patience = self._look(address, session, age)
+        await self._turn(address, session, patience)
         if right:
             self._wrong.pop((address, session), None)
         else:
             self._count(address, session)
         return right
 
-    def _look(self, address: str, session: str) -> None:
-        """Raise Slow where the session has to wait."""
+    def _look(self, address: str, session: str, age: float) -> float:
+        """Seconds without a try divided by the session's tries, which order the line. Raises Slow where the session has to wait."""
         now = self._now()
         self._wrong = {key: tried for key, tried in self._wrong.items() if now - tried[1] <= _FORGOTTEN}
-        wrong, last = self._wrong.get((address, session), (0, now))
+        wrong, last = self._wrong.get((address, session), (0, now - age))
         wait = last + min(_FIRST * 2 ** min(wrong - _FREE - 1, 10), _LONGEST) - now if wrong > _FREE else 0
-        if (address, session) in self._waiting:  # one try at a time
-            wait = self._turns[address] - now
+        if session in self._lines.get(address, ()):  # one try at a time
+            wait = _PACE
         if wait > 0:
             raise Slow(max(wait, 1))
+        return (now - last) / (1 + wrong)
 
-    async def _turn(self, address: str, session: str) -> None:
+    async def _turn(self, address: str, session: str, patience: float) -> None:
         """Wait until it is the session's turn. Raises Slow where the line is too long."""
         if self._wrong.get((address, None), (0, 0.0))[0] < _CLASS:
             return
-        now = self._now()
-        turn = max(now, self._turns.get(address, 0.0))
-        if turn - now > _LONGEST:
-            raise Slow(turn - now)
-        self._turns[address] = turn + _PACE
-        self._waiting.add((address, session))
+        came = self._now()
+        line = self._lines.setdefault(address, {})
+        line[session] = place = (-patience, came)
         try:
-            await self._sleep(turn - now)
+            while True:
+                before = sum(each < place for each in line.values())
+                wait = self._turns.get(address, 0.0) - self._now()
+                if before >= _LINE or self._now() - came > _LONGEST:
+                    raise Slow(5 * _PACE)  # by then it comes before those that are new
+                if not before and wait <= 0:
+                    break
+                await self._sleep(max(wait, _TICK))
+            self._turns[address] = self._now() + _PACE
         finally:
-            self._waiting.discard((address, session))
+            del line[session]
+            if not line:
+                del self._lines[address]
 
     def _count(self, address: str, session: str) -> None:
         for key in ((address, session), (address, None)):

@@ -9,7 +9,7 @@ from typing import Any
 
 from gluon_nst.errors import InputError
 from gluon_nst.lab.web.asked import WEIGHTS, Asked, program
-from gluon_nst.lab.web.base import NAME, STUDENT, Answer
+from gluon_nst.lab.web.base import NAME, STUDENT, VISIT, Answer
 from gluon_nst.lab.web.body import Body
 from gluon_nst.lab.web.store import (
     CURVE,
@@ -20,6 +20,7 @@ from gluon_nst.lab.web.store import (
     PICTURE,
     RECIPE,
     RECORD,
+    new_id,
 )
 from gluon_nst.lab.web.tickets import HALTS, Full, Missing, Student, Ticket
 from gluon_nst.lab.web.views import view
@@ -60,25 +61,23 @@ class Join(Answer):
 
     def get(self) -> None:
         """GET /join."""
-        self.show(
-            "join.html",
-            name="",
-            password=self.get_argument("token", "", strip=False),
-            wrong="",
-            asked=not self.door.stands_open,
-        )
+        self._show(password=self.get_argument("token", "", strip=False))
 
     async def post(self) -> None:
         """POST /join: name, password."""
         name, password = self.get_body_argument("name", ""), self.get_body_argument("password", "", strip=False)
-        known = self.shown(STUDENT) is not None
-        if not await self.door.opens(password, self.request.remote_ip or "", self.session, known):
+        (session, age), known = self.visit(), self.shown(STUDENT) is not None
+        if not await self.door.opens(password, self.request.remote_ip or "", session, known, age):
             self.set_status(403)
-            wrong = self.settings["words"]["join_wrong"]
-            self.show("join.html", name=name, password="", wrong=wrong, asked=True)
+            self._show(name, wrong=self.settings["words"]["join_wrong"])
             return
         self.admit(name)
         self.redirect("./")
+
+    def _show(self, name: str = "", password: str = "", wrong: str = "") -> None:
+        if self.shown(VISIT) is None:
+            self.let_in(VISIT, f"{new_id()}:{time.time():.3f}")
+        self.show("join.html", name=name, password=password, wrong=wrong, asked=not self.door.stands_open)
 
 
 class Events(Answer):

@@ -18,7 +18,7 @@ from tornado.web import Application, RedirectHandler, StaticFileHandler
 from gluon_nst.errors import InputError
 from gluon_nst.files import lock
 from gluon_nst.lab.web import handlers, teaching, uploads
-from gluon_nst.lab.web.base import FORMS, STUDENT, TEACHER, Answer
+from gluon_nst.lab.web.base import FORMS, STUDENT, TEACHER, VISIT, Answer
 from gluon_nst.lab.web.connections import Connections, most_connections
 from gluon_nst.lab.web.doors import Door
 from gluon_nst.lab.web.laboratory import Laboratory
@@ -172,7 +172,7 @@ def _application(
     secret = hashlib.sha256(f"{own}{password}".encode()).hexdigest()
     # A host has one set of cookies for all its ports: Jupyter's are there, and those of other labs.
     this = hashlib.sha256(own.encode()).hexdigest()[:8]
-    cookies = {name: f"gluon-nst-{this}-{name}" for name in (STUDENT, TEACHER, FORMS)}
+    cookies = {name: f"gluon-nst-{this}-{name}" for name in (STUDENT, TEACHER, FORMS, VISIT)}
     routes = [(re.escape(base[:-1]) + path, handler) for path, handler in _ROUTES]
     # A page from elsewhere that has our address by its own name can do nothing where it does not know the password.
     hosts = {settings.host, "localhost", "127.0.0.1", "::1"} if settings.is_local and password is None else None

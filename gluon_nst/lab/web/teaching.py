@@ -66,7 +66,7 @@ class Teacher(ForTeachers):
         self.redirect("teacher")
 
     async def _opens(self, token: str) -> bool:
-        return await self.settings["teachers_door"].opens(token, self.request.remote_ip or "", self.session)
+        return await self.settings["teachers_door"].opens(token, self.request.remote_ip or "", session="")
 
 
 class TeachersEvents(ForTeachers):
