@@ -303,11 +303,33 @@ def test_the_connection_gives_way_that_has_been_silent_for_longest():
     asyncio.run(come())
 
 
-def test_a_stream_that_has_nothing_to_say_sends_an_event_all_the_same(monkeypatch):
-    class Silent(Answer):
-        async def get(self):
-            await self.stream(lambda: "")
+class Silent(Answer):
+    """A stream of events that has nothing to say."""
 
+    async def get(self):
+        await self.stream(lambda: "")
+
+
+def test_where_every_connection_is_a_stream_of_events_the_oldest_gives_way():
+    async def come():
+        server = Connections(Application([("/", Silent)], hosts=None, news=News()), most=4)  # two from one address
+        (listening,) = bind_sockets(0, "127.0.0.1")
+        server.add_sockets([listening])
+        streams = []
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection(*listening.getsockname())
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            streams.append((reader, writer))
+            await asyncio.wait_for(reader.readuntil(b"here\n\n"), 5)
+        await asyncio.wait_for(streams[0][0].read(), 5)  # which ends when it is closed
+        assert not streams[1][0].at_eof()
+        server.stop()
+        await server.close_all_connections()
+
+    asyncio.run(come())
+
+
+def test_a_stream_that_has_nothing_to_say_sends_an_event_all_the_same(monkeypatch):
     async def listen():
         server = Connections(Application([("/", Silent)], hosts=None, news=News()), most=10)
         (listening,) = bind_sockets(0, "127.0.0.1")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import functools
+import itertools
 import logging
 import resource
 import socket
@@ -15,9 +17,9 @@ from tornado.httputil import HTTPConnection, HTTPHeaders, HTTPMessageDelegate, R
 from tornado.iostream import IOStream
 
 _MOST = 2048
-"""Connections that are open at most: six for each of 300 browsers, and some."""
+"""Connections that are open at most: six for each of 300 browsers, and 248 more."""
 _IDLE = 30
-"""Seconds that a connection may take to send the head of a request, or whatever else; and to acknowledge what is sent to it."""
+"""Seconds that a connection may take to send the head of a request, and to acknowledge what is sent to it."""
 _AT_ONCE = 128
 """Connections that are accepted before others have their turn."""
 _PAUSE = 1.0
@@ -36,8 +38,9 @@ def most_connections() -> int:
 class Connections(HTTPServer):
     """A server with `most` connections, and half as many from one address, which may be a whole class behind a router or proxy.
 
-    At the limit a new connection takes the place of the one that has been silent for longest, of those whose request has not
-    arrived completely. A browser opens another one when it needs it; streams of events, and requests at work, stay.
+    At the limit a new connection replaces the one that has been silent for longest, of those whose request has not arrived
+    completely; a browser opens another one when it needs it. If there is none, it replaces the one that has been answered for
+    longest, of the address that has most. That is a stream of events, as a rule, and its page reconnects.
     """
 
     def initialize(self, application: Any, *, most: int, **options: Any) -> None:  # type: ignore[override]
@@ -46,6 +49,7 @@ class Connections(HTTPServer):
         self._open: dict[IOStream, str] = {}  # with their addresses
         self._by_address: collections.Counter[str] = collections.Counter()
         self._silent: dict[IOStream, None] = {}  # the one that has been silent for longest first
+        self._answered: dict[IOStream, None] = {}  # those whose request has arrived, the oldest first
         self._listening: list[socket.socket] = []
         self._warned = False
 
@@ -89,45 +93,44 @@ class Connections(HTTPServer):
     # -- how many -------------------------------------------------------------------------------------------------------
 
     def handle_stream(self, stream: IOStream, address: Any) -> None:
-        """Serve a connection, if there is room."""
-        if not self._make_room(address[0]):
-            stream.close()
-            return
+        """Serve a connection; at the limit another one is closed."""
+        self._make_room(address[0])
         self._open[stream] = address[0]
         self._by_address[address[0]] += 1
-        self._heard(stream)
+        self._received(stream)
         super().handle_stream(stream, address)
 
-    def _make_room(self, address: str) -> bool:
+    def _make_room(self, address: str) -> None:
         crowded = self._by_address[address] >= self._most // 2
         if not crowded and len(self._open) < self._most:
-            return True
-        oldest = next((each for each in self._silent if not crowded or self._open[each] == address), None)
-        if oldest is None:
-            return False
-        self._forget(oldest)
-        oldest.close()
-        return True
+            return
+        most = address if crowded else max(self._by_address, key=self._by_address.__getitem__)
+        silent = (each for each in self._silent if not crowded or self._open[each] == address)
+        answered = (each for each in self._answered if self._open[each] == most)
+        for oldest in itertools.islice(itertools.chain(silent, answered), 1):
+            self._forget(oldest)
+            oldest.close()
 
     def _forget(self, stream: IOStream) -> None:
         self._silent.pop(stream, None)
+        self._answered.pop(stream, None)
         address = self._open.pop(stream, None)
         if address is not None:
             self._by_address[address] -= 1
             if not self._by_address[address]:
                 del self._by_address[address]
 
-    def _heard(self, stream: IOStream) -> None:
+    def _received(self, stream: IOStream, complete: bool = False) -> None:
         if stream in self._open:
             self._silent.pop(stream, None)
-            self._silent[stream] = None
+            self._answered.pop(stream, None)
+            (self._answered if complete else self._silent)[stream] = None
 
     def start_request(self, server_conn: Any, request_conn: HTTPConnection) -> HTTPMessageDelegate:
         """Follow a request of a connection, from before its first byte."""
-        stream = server_conn.stream
-        self._heard(stream)
-        request = super().start_request(server_conn, request_conn)
-        return _Followed(request, lambda: self._heard(stream), lambda: self._silent.pop(stream, None))
+        received = functools.partial(self._received, server_conn.stream)
+        received()
+        return _Followed(super().start_request(server_conn, request_conn), received)
 
     def on_close(self, server_conn: Any) -> None:
         """A connection is closed."""
@@ -136,23 +139,23 @@ class Connections(HTTPServer):
 
 
 class _Followed(HTTPMessageDelegate):
-    """A `request` that reports each part of itself by `heard`, and that it is `complete`."""
+    """A `request` that reports each part that arrives, and the last one as complete, to `received`."""
 
-    def __init__(self, request: HTTPMessageDelegate, heard: Callable[[], Any], complete: Callable[[], Any]) -> None:
-        self._request, self._heard, self._complete = request, heard, complete
+    def __init__(self, request: HTTPMessageDelegate, received: Callable[..., Any]) -> None:
+        self._request, self._received = request, received
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
-        self._heard()
+        self._received()
         return self._request.headers_received(start_line, headers)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        self._heard()
+        self._received()
         return self._request.data_received(chunk)
 
     def finish(self) -> None:
-        self._complete()
+        self._received(complete=True)
         self._request.finish()
 
     def on_connection_close(self) -> None:
