@@ -357,6 +357,15 @@ def test_pages_are_guarded(student):
     assert all(cookie.has_nonstandard_attr("HttpOnly") for cookie in cookies.values())
 
 
+def test_what_is_no_file_of_the_page_is_answered_in_a_sentence(lab):
+    for path, status in (("%00", 404), ("no.js", 404), ("", 404), ("..%2fenglish.toml", 403)):
+        answer = requests.get(f"{lab.url}/static/{path}")
+        refused(answer, status, "")
+        assert "Server" not in answer.headers
+    assert requests.get(f"{lab.url}/static/lab.js").headers["Cache-Control"] == "no-cache"
+    assert not any("Traceback" in line for line in lab.said)
+
+
 def test_a_name_with_markup_in_it_is_text(converted, tmp_path):
     with Lab(tmp_path / "lab", "--weights", converted, "--password", "pass") as lab:
         student = Student(lab, name="<script>alert(1)</script>", password="pass")
@@ -421,7 +430,8 @@ def test_a_lab_under_a_path_is_served_and_refers_to_nothing_outside_of_it(conver
     options = ["--weights", converted, "--base-url", "/class/lab", "--password", "right"]
     with Lab(tmp_path / "lab", *options, path="/class/lab") as lab:
         assert lab.addresses[0] == f"{lab.url}/"
-        assert requests.get(lab.url).url == f"{lab.url}/join"
+        come = requests.get(lab.url)
+        assert come.url == f"{lab.url}/join" and not any("Server" in each.headers for each in (come, *come.history))
         student = Student(lab, name="Anna", password="right")
         assert {cookie.path for cookie in student.session.cookies} == {"/class/lab/"}
         teacher = requests.get(lab.addresses[1])

@@ -62,14 +62,14 @@ class Answer(RequestHandler):
         self.set_header("Cache-Control", "no-store")
 
     @property
-    def root(self) -> str:
+    def first_page(self) -> str:
         """The lab's first page, relative to the address of the request, so that a proxy may have it anywhere."""
         base, path = self.settings["base_url"], self.request.path
         return ("../" * path[len(base) :].count("/") or "./") if path.startswith(base) else base
 
     def static_url(self, path: str, include_host: bool | None = None, **kwargs: Any) -> str:
         """The relative address of a file of the page."""
-        return self.root + super().static_url(path, include_host, **kwargs)[len(self.settings["base_url"]) :]
+        return self.first_page + super().static_url(path, include_host, **kwargs)[len(self.settings["base_url"]) :]
 
     def prepare(self) -> Any:
         hosts = self.settings["hosts"]

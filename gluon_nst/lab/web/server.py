@@ -13,7 +13,7 @@ from typing import Any, Callable
 
 import filelock
 from tornado.netutil import bind_sockets
-from tornado.web import Application, RedirectHandler, StaticFileHandler
+from tornado.web import Application, HTTPError, RedirectHandler, StaticFileHandler
 
 from gluon_nst.errors import InputError
 from gluon_nst.files import lock
@@ -112,10 +112,8 @@ async def serve(settings: Settings, say: Say, opened: Say = lambda address: None
         tasks = [asyncio.ensure_future(each) for each in (news.pulse(), _swept(lab, settings.keep))]
         at_once = f"{workers} run{'s' * (workers > 1)} at once, {threads} thread{'s' * (threads > 1)} each"
         say(f"the lab is open, {at_once}; Ctrl-C closes it, and the same command goes on")
-        base, given = (
-            f"{address(settings)}{settings.base_url}",
-            "" if settings.password or password is None else f"?token={password}",
-        )
+        base = f"{address(settings)}{settings.base_url}"
+        given = "" if settings.password or password is None else f"?token={password}"
         say(f"students:  {base}{given}")
         say(f"teacher:   {base}teacher?token={token}")
         opened(f"{base}{given}")
@@ -173,11 +171,13 @@ def _application(
     # A host has one set of cookies for all its ports: Jupyter's are there, and those of other labs.
     this = hashlib.sha256(own.encode()).hexdigest()[:8]
     cookies = {name: f"gluon-nst-{this}-{name}" for name in (STUDENT, TEACHER, FORMS, VISIT)}
-    routes = [(re.escape(base[:-1]) + path, handler) for path, handler in _ROUTES]
+    routes: list[Any] = [(re.escape(base[:-1]) + path, handler) for path, handler in _ROUTES]
+    if base != "/":
+        routes.append((re.escape(base[:-1]), _Slash, {"url": f"{base.split('/')[-2]}/"}))
     # A page from elsewhere that has our address by its own name can do nothing where it does not know the password.
     hosts = {settings.host, "localhost", "127.0.0.1", "::1"} if settings.is_local and password is None else None
     return Application(
-        [*routes, (re.escape(base[:-1]), RedirectHandler, {"url": f"{base.split('/')[-2]}/"})],
+        routes,
         lab=lab,
         news=news,
         door=Door(password, guessable=settings.password is not None),
@@ -200,13 +200,21 @@ def _application(
     )
 
 
-class _Static(StaticFileHandler):
+class _Static(Answer, StaticFileHandler):
     """The page's own scripts and its style sheet."""
 
     def set_extra_headers(self, path: str) -> None:
-        self.clear_header("Server")
-        self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Cache-Control", "no-cache")
+
+    def validate_absolute_path(self, root: str, absolute_path: str) -> str | None:
+        try:
+            return super().validate_absolute_path(root, absolute_path)
+        except (ValueError, HTTPError):  # a path with a null character, or of a folder
+            raise HTTPError(404) from None
+
+
+class _Slash(Answer, RedirectHandler):
+    """The lab's path without the slash at its end."""
 
 
 class _Nothing(Answer):
