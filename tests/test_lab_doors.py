@@ -21,7 +21,7 @@ from gluon_nst.lab.web.laboratory import Laboratory
 from gluon_nst.lab.web.limits import STUDENTS, Limits
 from gluon_nst.lab.web.news import News
 from gluon_nst.lab.web.server import Settings, address, own_addresses, workers_of
-from gluon_nst.lab.web.store import Store
+from gluon_nst.lab.web.store import Store, new_id
 from gluon_nst.lab.web.tickets import Full, Picture, Student, Ticket
 from gluon_nst.lab.web.words import ENGLISH, PAGE, controls, words
 
@@ -389,6 +389,29 @@ def test_a_folder_of_something_else_is_refused_and_left_as_it_is(tmp_path):
     store = Store(tmp_path / "empty")
     store.keep_student(Student("a1", "Anna", 5.0))
     assert [student.name for student in Store(tmp_path / "empty").students()] == ["Anna"]
+
+
+def test_a_folder_with_a_secret_of_something_else_is_refused(tmp_path):
+    (tmp_path / "secret").write_text("password of the printer")
+    with pytest.raises(InputError, match="not the folder of a lab, and not empty"):
+        Store(tmp_path)
+    (tmp_path / "secret").write_bytes(b"\xff" * 24)
+    with pytest.raises(InputError, match="not the folder of a lab, and not empty"):
+        Store(tmp_path)
+
+
+def test_only_what_the_lab_has_made_is_removed(tmp_path):
+    store = Store(tmp_path)
+    student, half, own = new_id(), store.of_student(new_id()), tmp_path / "students" / "anna"
+    store.keep_student(Student(student, "Ben", 5.0))
+    files = [own / "thesis.txt", own / "pictures/holiday/beach.png", store.of_student(student) / "pictures/mine/a.png"]
+    coming = [store.of_picture(student, new_id()) / "original", half / "pictures" / new_id() / "original"]
+    for file in (*files, *coming):
+        file.parent.mkdir(parents=True)
+        file.write_text("mine")
+    store.tidy()
+    assert all(file.exists() for file in files)
+    assert not any(file.parent.exists() for file in coming) and not half.exists()
 
 
 def test_a_folder_that_cannot_be_is_told(tmp_path):

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import secrets
 import shutil
 from pathlib import Path
@@ -23,13 +24,16 @@ STATE, PICTURE, LOSSES, RECIPE, RECORD = "state.checkpoint", "picture.png", "los
 """What a run goes on from, and what its student can download."""
 
 
+_ID = re.compile("[0-9a-f]{32}")
+
+
 def new_id() -> str:
     """A name that nobody guesses."""
     return secrets.token_hex(16)
 
 
-_SECRET = "secret"
-"""The file by which the folder of a lab is known."""
+_SECRET, _OF_SECRET = "secret", re.compile("[0-9a-f]{24}")
+"""The file by which the folder of a lab is known, and its content."""
 
 
 class Store:
@@ -39,18 +43,22 @@ class Store:
         self.folder = folder
         try:
             self._check_own()
-            (folder / "students").mkdir(parents=True, exist_ok=True)
-            (folder / "own").mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             os.chmod(folder, 0o700)  # pictures of a class are nobody else's
             self.secret(_SECRET)
+            (folder / "students").mkdir(exist_ok=True)
+            (folder / "own").mkdir(exist_ok=True)
         except OSError as error:
             raise InputError(
                 f"{folder}: can't keep the lab there ({error.strerror}); name another with --dir"
             ) from None
 
     def _check_own(self) -> None:
-        """Raise InputError unless the folder is a lab's, or empty: a lab removes what it does not know."""
-        if os.path.isdir(self.folder) and not os.path.isfile(self.folder / _SECRET) and any(self.folder.iterdir()):
+        """Raise InputError unless the folder is a lab's, or empty: a lab removes files from it."""
+        if not os.path.isdir(self.folder) or not any(self.folder.iterdir()):
+            return
+        path = self.folder / _SECRET
+        if not (path.is_file() and _OF_SECRET.fullmatch(path.read_bytes()[:40].decode("latin-1").strip())):
             raise InputError(f"{self.folder}: not the folder of a lab, and not empty; name another with --dir")
 
     def secret(self, name: str) -> str:
@@ -120,13 +128,14 @@ class Store:
             (self.of_ticket(ticket) / STATE).unlink()
 
     def tidy(self) -> None:
-        """Remove what was on its way in when a server was killed."""
-        for folder in (self.folder / "students").glob("*/pictures/*"):
-            if not (folder / "picture.json").exists():
-                self.remove(folder)
-        for folder in (self.folder / "students").iterdir():
-            if not (folder / "student.json").exists() and not any(folder.glob("*/*")):
-                self.remove(folder)
+        """Remove what was on its way in when a server was killed. What has no name of `new_id` is not the lab's, and stays."""
+        students = [each for each in (self.folder / "students").iterdir() if _ID.fullmatch(each.name)]
+        for student in students:
+            for picture in student.glob("pictures/*"):
+                if _ID.fullmatch(picture.name) and not (picture / "picture.json").exists():
+                    self.remove(picture)
+            if not any(each.is_file() for each in student.rglob("*")):
+                self.remove(student)
 
     def remove(self, folder: Path) -> None:
         """Remove a folder with all that is in it."""
