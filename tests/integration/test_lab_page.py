@@ -351,6 +351,23 @@ def test_a_failed_action_and_a_lost_connection_are_told_apart_and_each_goes_by_i
         page.wrong.clear()  # the browser tells of what did not get through
 
 
+def test_a_curve_that_is_refused_is_told_once_and_the_page_goes_on(browser, lab):
+    with page_of(browser, lab) as page:
+        start(page, epochs=10)
+        says(page, "#status", "Done")
+        refused = {"status": 404, "json": {"error": "this is not here; it may come yet"}}
+        page.route("**/curve*", lambda route: route.fulfill(**refused))
+        streams = []
+        page.on("request", lambda request: streams.append(request.url) if request.url.endswith("/events") else None)
+        page.reload()
+        says(page, "#wrong", "this is not here; it may come yet")
+        expect(page.locator("#cards > li")).to_have_count(1)
+        page.wait_for_timeout(3500)  # longer than until a page reconnects
+        assert len(streams) == 1
+        expect(page.locator("#lost")).to_be_hidden()
+        page.wrong.clear()  # the browser tells of the refusal, too
+
+
 def test_what_is_chosen_outlives_a_reload_and_a_run_needs_a_style(browser, lab):
     with page_of(browser, lab) as page:
         page.select_option("#recipe", "d2l-2019")

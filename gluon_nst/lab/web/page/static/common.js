@@ -29,11 +29,16 @@ export function announce(text) {
   saying = setTimeout(() => { byId("said").textContent = ""; }, READ);
 }
 
+/** Show a text in an alert; equal text is not written again, since it would be read out again. */
+function warn(alert, text) {
+  if (alert.textContent !== text) alert.textContent = text;
+  alert.hidden = false;
+}
+
 /** Show why the last action failed, until the next one. */
 export function complain(text) {
   byId("said").textContent = "";
-  byId("wrong").textContent = text;
-  byId("wrong").hidden = false;
+  warn(byId("wrong"), text);
 }
 
 /** Ask whether something is to be removed; gives whether it is. */
@@ -83,20 +88,21 @@ export function time(seconds) {
   return seconds < 90 ? say("seconds", { count: Math.round(seconds) }) : say("minutes", { count: Math.round(seconds / 60) });
 }
 
-const SILENCE = 25000, AGAIN = 3000; // milliseconds: two events that the server sends every ten seconds are missing
+export const AGAIN = 3000; // milliseconds until something that failed is tried again
+const SILENCE = 25000; // two events that the server sends every ten seconds are missing
 
 /**
  * Receive news for as long as the page is looked at: `hear` gets each of them, the first one of a connection being the whole state.
- * What is wrong with that is shown until `hear` has succeeded again; then `found` is called.
+ * A lost connection is shown until there is one again; then `found` is called. Another error of `hear` is shown once.
  */
 export function listen(path, hear, found = () => {}) {
   let source = null;
   let silence = 0;
   let lost = false;
   let out = false;
+  let wrong = "";
   const show = (text) => {
-    byId("lost").textContent = text;
-    byId("lost").hidden = false;
+    warn(byId("lost"), text);
     lost = true;
   };
   const here = () => {
@@ -108,16 +114,22 @@ export function listen(path, hear, found = () => {}) {
   };
   const receive = async (event) => {
     here();
+    let error = null;
     try {
       await hear(JSON.parse(event.data));
-    } catch (error) {
-      if (event.target !== source) return;
-      show(error instanceof Unreached ? say("lost") : error.message);
-      event.target.close();
+    } catch (caught) {
+      error = caught;
+    }
+    if (event.target !== source) return;
+    if (error instanceof Unreached) {
+      show(say("lost"));
+      source.close();
       later();
       return;
     }
-    if (!lost || event.target !== source) return;
+    if (error && error.message !== wrong) complain(error.message);
+    wrong = error ? error.message : "";
+    if (!lost) return;
     lost = false;
     byId("lost").hidden = true;
     announce(say("found"));

@@ -83,9 +83,11 @@ export async function hear({ runs: fresh, gone, all }) {
     compared.delete(id);
   }
   const shown = runs.get(shownRun());
-  if (shown && fresh.includes(shown)) await showRun(shown);
-  else if (!shown && runs.size) await showRun([...runs.values()].sort((one, other) => other.since - one.since)[0]);
+  const [latest] = [...runs.values()].sort((one, other) => other.since - one.since);
+  const next = shown ? fresh.includes(shown) && shown : latest;
+  const showing = next && showRun(next); // which marks its card, and then fetches its curve
   showCards();
+  await showing;
   if (fresh.some((run) => compared.has(run.id)) || gone.length) await showCompared();
 }
 
