@@ -156,6 +156,15 @@ def test_runs_that_were_requested_together_teach_the_same_once():
     assert expectation.corrected(10) == pytest.approx(23)
 
 
+def test_a_machine_that_slept_does_not_close_the_lab():
+    expectation = Expectation()
+    for _ in range(7):
+        expectation.learn(20.0, 20.0, 3600.0)
+    assert expectation.corrected(20.0) == 20 + 20
+    expectation.learn(0.0, 1.0, 2.0)  # nothing was estimated
+    assert expectation.factor == 1
+
+
 def test_an_odd_run_does_not_decide_and_old_runs_are_forgotten():
     expectation = Expectation()
     for computed in (11, 1000, 9, 10):  # somebody's laptop slept

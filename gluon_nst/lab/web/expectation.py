@@ -15,7 +15,7 @@ _UNKNOWN = 1e-8
 _RUNS = 7
 """How many runs are remembered; older ones ran under a different load."""
 _FURTHEST = 4.0
-"""The largest correction, up or down."""
+"""The largest correction, up or down; and the longest start of a process, in first guesses."""
 
 
 def in_words(seconds: float) -> str:
@@ -47,7 +47,7 @@ class Expectation:
         self._average()
 
     def _average(self) -> None:
-        self.start = statistics.median(self._starts)
+        self.start = min(statistics.median(self._starts), _FURTHEST * _START)
         self.factor = min(max(statistics.median(self._ratios), 1 / _FURTHEST), _FURTHEST)
 
     def measured(self, rates: dict[str, float]) -> None:
@@ -68,6 +68,7 @@ class Expectation:
 
     def learn(self, uncorrected: float, computed: float, took: float) -> None:
         """A run whose epochs were estimated at `uncorrected` seconds has computed for `computed`, and its process lasted `took`."""
-        self._ratios.append(computed / uncorrected)
+        if uncorrected > 0:
+            self._ratios.append(computed / uncorrected)
         self._starts.append(max(took - computed, 0.0))
         self._average()
