@@ -356,7 +356,7 @@ def test_a_curve_that_is_refused_is_told_once_and_the_page_goes_on(browser, lab)
         start(page, epochs=10)
         says(page, "#status", "Done")
         refused = {"status": 404, "json": {"error": "this is not here; it may come yet"}}
-        page.route("**/curve*", lambda route: route.fulfill(**refused))
+        page.route(re.compile(r"/curve\?"), lambda route: route.fulfill(**refused))
         streams = []
         page.on("request", lambda request: streams.append(request.url) if request.url.endswith("/events") else None)
         page.reload()
@@ -392,6 +392,39 @@ def test_what_is_chosen_outlives_a_reload_and_a_run_needs_a_style(browser, lab):
         page.locator("#styles input").nth(1).click()
         says(page, "#said", "A run needs a style. Select another one first.")
         assert page.locator("#styles input").nth(1).is_checked()
+
+
+def test_pictures_that_do_not_load_are_asked_for_again_and_the_form_is_restored(browser, lab):
+    with page_of(browser, lab) as page:
+        page.select_option("#recipe", "poster")
+        page.route("**/pictures", lambda route: route.abort())
+        page.reload()
+        says(page, "#wrong", "The lab did not receive this. Try again.")
+        page.locator("#start").press("Enter")
+        says(page, "#wrong", "Choose two pictures first.")
+        page.unroute("**/pictures")
+        expect(page.locator("#contents img")).not_to_have_count(0)
+        expect(page.locator("#wrong")).to_be_hidden()
+        assert page.input_value("#recipe") == "poster"
+        page.wrong.clear()  # the browser tells of what did not get through
+
+
+@pytest.mark.parametrize("damage", [None, {"side": 1024, "init": "elsewhere"}])
+def test_a_kept_form_that_is_damaged_or_out_of_date_leaves_a_form_that_can_be_sent(browser, lab, damage):
+    with page_of(browser, lab) as page:
+        page.locator("#form summary").click()
+        page.fill("#seed", "7")
+        page.keyboard.press("Tab")
+        name, kept = page.evaluate("Object.entries(sessionStorage)[0]")
+        page.evaluate(
+            "([name, kept]) => sessionStorage.setItem(name, kept)",
+            [name, json.dumps({**json.loads(kept), **damage}) if damage else kept[:-1]],
+        )
+        page.reload()
+        says(page, "#side", "about")
+        assert [page.input_value(each) for each in ("#side", "#init")] == ["256", "content"]
+        assert page.input_value("#seed") == ("7" if damage else "0")
+        assert page.locator("#seed").is_visible() == bool(damage)  # what is changed is seen
 
 
 def test_nothing_is_removed_without_being_asked_for(browser, lab, tmp_path):

@@ -9,7 +9,10 @@ let expecting = 0;
 
 // The form outlives a reload of the page; behind a proxy, other pages have the same storage.
 const KEPT = `gluon-nst-form ${location.pathname}`;
-const before = JSON.parse(sessionStorage.getItem(KEPT));
+let before = null;
+try {
+  before = JSON.parse(sessionStorage.getItem(KEPT));
+} catch { /* it is damaged: the form is as it is at first */ }
 
 const recipe = () => data.recipes[byId("recipe").value];
 
@@ -17,6 +20,11 @@ function options(select, entries) {
   const before = select.value;
   select.replaceChildren(...entries.map(([value, text, disabled]) => make("option", { value, disabled: Boolean(disabled) }, text)));
   if (entries.some(([value, , disabled]) => value === before && !disabled)) select.value = before;
+}
+
+/** Select a value, if it is offered. */
+function select(id, value) {
+  if ([...byId(id).options].some((option) => option.value === String(value) && !option.disabled)) byId(id).value = value;
 }
 
 /** What a student would ask for with the form as it is. */
@@ -33,13 +41,16 @@ function followRecipe() {
   sliders.set(weights);
   byId("epochs").value = "";
   byId("epochs").placeholder = epochs.join(", ");
-  byId("init").value = init;
-  byId("preserve_colors").value = colors;
+  select("init", init);
+  select("preserve_colors", colors);
 }
+
+const complete = ({ content, styles }) => content !== undefined && styles.length > 0;
 
 async function expect() {
   const number = (expecting += 1);
   const values = asked();
+  if (!complete(values)) return;
   const { sides, waiting } = await ask("POST", "expected", values);
   if (number !== expecting) return; // the form is another by now
   const errors = new Set(Object.values(sides).map(({ error }) => error));
@@ -55,13 +66,15 @@ async function expect() {
 
 function fill(values) {
   choosePictures(values);
-  byId("recipe").value = values.recipe;
+  select("recipe", values.recipe);
   followRecipe();
-  byId("side").value = values.side;
+  select("side", values.side);
   sliders.set(recipe().weights, weightsOf(values));
-  for (const name of ["init", "preserve_colors"]) byId(name).value = values[name] ?? recipe()[name];
+  for (const name of ["init", "preserve_colors"]) select(name, values[name] ?? recipe()[name]);
   byId("epochs").value = values.epochs ?? "";
   byId("seed").value = values.seed ?? 0;
+  const changed = asked();
+  if (["init", "preserve_colors", "epochs", "seed"].some((name) => name in changed)) byId("more").open = true;
   byId("form").dispatchEvent(new Event("filled"));
 }
 
@@ -102,9 +115,11 @@ export function makeForm(started) {
   byId("form").addEventListener("submit", careful(async (event) => {
     event.preventDefault();
     if (byId("start").getAttribute("aria-disabled") === "true") return;
+    const values = asked();
+    if (!complete(values)) throw new Error(say("pictures_none"));
     byId("start").setAttribute("aria-disabled", true); // not disabled, which would take the focus away
     try {
-      started(await ask("POST", "runs", asked()));
+      started(await ask("POST", "runs", values));
       announce(say("starting"));
       byId("run").focus();
     } finally {

@@ -1,6 +1,6 @@
 // The student's page.
 
-import { careful, complain, listen, themed } from "./common.js";
+import { AGAIN, byId, complain, listen, themed } from "./common.js";
 import { makeForm, restoreForm } from "./form.js";
 import { hear, makeGallery } from "./gallery.js";
 import { loadPictures, receivePictures } from "./pictures.js";
@@ -11,8 +11,15 @@ makeForm((run) => showRun(run));
 makeRun();
 makeGallery();
 receivePictures();
-careful(async () => {
-  await loadPictures();
-  restoreForm();
-})();
+const begin = async (failed) => {
+  try {
+    await loadPictures();
+    if (failed) byId("wrong").hidden = true;
+    restoreForm();
+  } catch (error) {
+    complain(error.message);
+    setTimeout(begin, AGAIN, true);
+  }
+};
+begin(false);
 listen("events", hear, () => loadPictures().catch((error) => complain(error.message)));
