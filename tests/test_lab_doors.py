@@ -215,6 +215,12 @@ def test_a_base_url_has_a_slash_at_both_ends(text, path):
     assert build_parser().parse_args(["lab", "--base-url", text]).base_url == path
 
 
+@pytest.mark.parametrize("text", ["/../", "lab/./b", "..", "/lab//b", "/a b/"])
+def test_a_base_url_that_is_no_path_is_refused(text):
+    with pytest.raises(InputError, match="is not a path such as /lab/"):
+        build_parser().parse_args(["lab", "--base-url", text])
+
+
 def test_as_many_work_at_once_as_are_asked_for(tmp_path):
     assert workers_of(Settings(tmp_path, workers=3))[0] == 3
     workers, threads = workers_of(Settings(tmp_path))

@@ -23,7 +23,7 @@ import requests
 from PIL import Image
 
 from commands import namespace
-from lab_server import LONG, SMALL, Lab, Student, png
+from lab_server import LONG, SMALL, Lab, Student, free_port, png
 
 pytestmark = pytest.mark.slow
 
@@ -366,11 +366,30 @@ def test_what_is_no_file_of_the_page_is_answered_in_a_sentence(lab):
     assert not any("Traceback" in line for line in lab.said)
 
 
+def test_what_cannot_be_read_is_told_in_a_sentence_of_the_labs(lab):
+    for path in ("join?token=%ff", "teacher?token=%ff"):
+        refused(requests.get(f"{lab.url}/{path}"), 400, "this address or form can't be read")
+
+
+def test_a_head_is_answered_like_a_get(student):
+    for path in ("", "pictures", "events", "static/lab.js"):
+        asked, told = (
+            student.session.request(method, f"{student.lab.url}/{path}", stream=True) for method in ("HEAD", "GET")
+        )
+        assert asked.status_code == told.status_code == 200 and asked.content == b""
+        assert asked.headers["Content-Type"] == told.headers["Content-Type"]
+        told.close()
+    refused(student.session.get(f"{student.lab.url}/expected"), 405, "this can't be done here")
+    assert student.session.head(f"{student.lab.url}/expected").status_code == 405
+
+
 def test_a_name_with_markup_in_it_is_text(converted, tmp_path):
     with Lab(tmp_path / "lab", "--weights", converted, "--password", "pass") as lab:
         student = Student(lab, name="<script>alert(1)</script>", password="pass")
         page = student.get("").text
         assert "&lt;script&gt;alert" in page and "<script>alert" not in page
+        turned = Student(lab, name=" \u202eAn\x9fna\u200b \x1b Å\n", password="pass")
+        assert "<span>Anna Å</span>" in turned.get("").text
 
 
 def test_pictures_and_runs_can_be_removed(student, lab):
@@ -707,7 +726,8 @@ def begun(*options):
 def test_a_lab_that_cannot_be_opened_says_why_in_a_line(lab, tmp_path):
     status, line = begun("--dir", tmp_path / "a", "--port", lab.port)
     assert status == 2 and line.startswith(f"error: 127.0.0.1:{lab.port}: can't listen there (Address already in use)")
-    status, line = begun("--dir", lab.folder, "--port", 1)
+    assert not (tmp_path / "a").exists()
+    status, line = begun("--dir", lab.folder, "--port", free_port())
     assert status == 2 and "another lab is open with this folder" in line
     for options, told in (
         (["--port", "x"], "'x' is not a port"),

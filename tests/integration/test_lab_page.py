@@ -433,7 +433,8 @@ def test_nothing_is_removed_without_being_asked_for(browser, lab, tmp_path):
         start(page, epochs=10)
         says(page, "#status", "Done")
         page.locator("[data-do=remove]").press("Enter")
-        says(page, "#asking-title", "Remove the run “d2l-2019, 128”?")
+        says(page, "#asking-title", "Remove the run “d2l-2019, 128, ")
+        assert page.inner_text("#asking-title")[16:-2] == page.inner_text("#cards strong")
         assert page.evaluate("document.activeElement.id") == "asking-no"
         page.keyboard.press("Escape")
         expect(page.locator("#asking")).to_be_hidden()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import unicodedata
 from pathlib import Path
 from typing import Any, Callable
 
@@ -16,7 +17,7 @@ from gluon_nst.lab.web.body import Made
 from gluon_nst.lab.web.doors import Door, Slow
 from gluon_nst.lab.web.laboratory import Laboratory
 from gluon_nst.lab.web.store import new_id
-from gluon_nst.lab.web.tickets import Full, Missing, NoRoom, Student
+from gluon_nst.lab.web.tickets import Full, Missing, NoRoom, Student, TooLarge
 
 STUDENT, TEACHER, FORMS, VISIT = "student", "teacher", "forms", "visit"
 """The cookies: who a student is, that the teacher is in, the token against forged requests, and a session at the door."""
@@ -32,6 +33,7 @@ _POLICY = (
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _SENTENCES = {
+    400: "this address or form can't be read; go back to the lab's first page",
     401: "come in first: load the lab's page again",
     403: "this page is out of date, or not from here; load it again",
     404: "there is nothing here; go back to the lab's first page",
@@ -71,6 +73,10 @@ class Answer(RequestHandler):
         """The relative address of a file of the page."""
         return self.first_page + super().static_url(path, include_host, **kwargs)[len(self.settings["base_url"]) :]
 
+    def head(self, *parts: str) -> Any:
+        """HEAD: the headers that GET has."""
+        return self.get(*parts)
+
     def prepare(self) -> Any:
         hosts = self.settings["hosts"]
         if (
@@ -96,7 +102,9 @@ class Answer(RequestHandler):
 
     def admit(self, name: str) -> str:
         """Let somebody new in; gives their name. All that is known of them is in the cookie, until the browser returns it."""
-        name = " ".join(name.split())[:40]
+        # Without control characters, and without those that change how others are shown, such as the order of writing.
+        shown = (each for each in name if each.isspace() or unicodedata.category(each) not in ("Cc", "Cf"))
+        name = " ".join("".join(shown).split())[:40]
         self.let_in(STUDENT, f"{new_id()}:{name}")
         return name
 
@@ -148,6 +156,8 @@ class Answer(RequestHandler):
         """Send events for as long as the browser listens: what `news` has, whenever something has changed."""
         self.set_header("Content-Type", "text/event-stream")
         self.set_header("X-Accel-Buffering", "no")  # nginx would keep them until it has some kilobytes
+        if self.request.method == "HEAD":
+            return
         last = 0.0
         try:
             self.write("retry: 2000\n\n")
@@ -174,12 +184,10 @@ class Answer(RequestHandler):
         if isinstance(error, NSTError):
             sentence = one_line(error)
             status = 500 if not isinstance(error, InputError) else 400
-            status = {Missing: 404, Full: 409, Slow: 429, NoRoom: 507}.get(type(error), status)
+            status = {Missing: 404, Full: 409, TooLarge: 413, Slow: 429, NoRoom: 507}.get(type(error), status)
             self.set_status(status)
             if isinstance(error, Slow):
                 self.set_header("Retry-After", str(int(error.seconds) + 1))
-        elif isinstance(error, HTTPError) and error.log_message and status not in _SENTENCES:
-            sentence = error.log_message
         if "text/html" in self.request.headers.get("Accept", ""):
             self.show("error.html", sentence=sentence)
         else:

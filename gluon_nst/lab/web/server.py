@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import hashlib
 import logging
@@ -83,15 +84,13 @@ async def serve(settings: Settings, say: Say, opened: Say = lambda address: None
 
     `say` gets lines for whoever opened it, and `opened` the students' address. Raises InputError where it can't be opened.
     """
-    text, store = words(settings.texts), Store(settings.folder)
-    try:
-        held = lock(settings.folder / "lock")
-    except filelock.Timeout:
-        raise InputError(
-            f"{settings.folder}: another lab is open with this folder; close it, or name another with --dir"
-        ) from None
-    try:
-        sockets = _sockets(settings)
+    text = words(settings.texts)
+    with contextlib.ExitStack() as opened_here:
+        sockets = _sockets(settings)  # first: where another program has the port, no folder is made
+        for each in sockets:
+            opened_here.callback(each.close)
+        store = Store(settings.folder)
+        opened_here.callback(_held(settings.folder).release)
         workers, threads = workers_of(settings)
         memory = available_memory() / workers
         lab = Laboratory(store, settings.limits, workers, threads, memory=memory, weights=settings.weights)
@@ -126,8 +125,15 @@ async def serve(settings: Settings, say: Say, opened: Say = lambda address: None
         left = await lab.end()
         await server.close_all_connections()
         return left
-    finally:
-        held.release()
+
+
+def _held(folder: Path) -> filelock.BaseFileLock:
+    try:
+        return lock(folder / "lock")
+    except filelock.Timeout:
+        raise InputError(
+            f"{folder}: another lab is open with this folder; close it, or name another with --dir"
+        ) from None
 
 
 def _on_signals() -> asyncio.Event:

@@ -119,6 +119,10 @@ class NoRoom(NSTError):
     """The disk is full."""
 
 
+class TooLarge(InputError):
+    """A file has more bytes than the lab allows."""
+
+
 class Full(InputError):
     """A limit of the lab is reached."""
 

@@ -6,12 +6,12 @@ import contextlib
 from typing import IO
 from urllib.parse import quote, unquote
 
-from tornado.web import HTTPError, stream_request_body
+from tornado.web import stream_request_body
 
 from gluon_nst.errors import InputError
 from gluon_nst.lab.web.base import NAME, Answer
 from gluon_nst.lab.web.store import ORIGINAL, SHOWN, new_id
-from gluon_nst.lab.web.tickets import NO_ROOM, NoRoom, label
+from gluon_nst.lab.web.tickets import NO_ROOM, NoRoom, TooLarge, label
 
 _THROWN_AWAY = 2_000_000_000
 """Bytes of a file that is too large which are waited for."""
@@ -68,7 +68,7 @@ class Pictures(Answer):
         if self._file is None:
             return
         if self._size > most:
-            self._refuse(HTTPError(413, f"the file has more than {most / 1e6:.0f} MB; scale the picture down first"))
+            self._refuse(TooLarge(f"the file has more than {most / 1e6:.0f} MB; scale the picture down first"))
             return
         try:
             self._file.write(chunk)

@@ -13,8 +13,14 @@ const PAIR = { content: "pair_content", style: "pair_style", run: "pair_run" }; 
 const picture = (run) =>
   run.shown ? make("img", { src: `runs/${run.id}/latest.jpg?v=${version(run)}`, alt: say("picture_of", { done: run.shown }) }) : make("div", { class: "blank" });
 
+/** What tells a run from others: its recipe, its size, and when it was asked for. */
+function titled(run) {
+  const since = new Date(run.since * 1000).toLocaleTimeString(data.texts.language, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  return `${run.asked.recipe}, ${run.asked.side}, ${since}`;
+}
+
 function card(run) {
-  const title = `${run.asked.recipe}, ${run.asked.side}`;
+  const title = titled(run);
   const named = (text) => `${text}: ${title}, ${statusOf(run)}`;
   const button = (name, text) => make("button", { type: "button", class: "quiet", "data-do": name, "data-key": name, "data-run": run.id, "aria-label": named(text) }, text);
   const id = `compare-${run.id}`;
@@ -65,7 +71,7 @@ async function showCompared() {
   byId("compared").hidden = pair.length < 2;
   if (pair.length < 2) return;
   for (const run of pair) if (run.steered) run.changes = (await ask("GET", `runs/${run.id}/curve?v=${version(run)}`)).changes;
-  const figure = (run) => make("figure", {}, picture(run), make("figcaption", {}, `${run.asked.recipe}, ${run.asked.side}: ${statusOf(run)}`));
+  const figure = (run) => make("figure", {}, picture(run), make("figcaption", {}, `${titled(run)}: ${statusOf(run)}`));
   put(byId("pair"), ...pair.map(figure));
   const rows = differences(...pair).map(([what, ...values]) => make("tr", {}, make("th", { scope: "row" }, what), ...values.map((value) => make("td", {}, value))));
   const head = make("thead", {}, make("tr", {}, make("th", { scope: "col" }, say("compare_what")), make("th", { scope: "col" }, "1"), make("th", { scope: "col" }, "2")));
@@ -101,7 +107,7 @@ const DO = {
   },
   again: (run) => fillForm(run),
   remove: async (run) => {
-    if (!(await confirmed(say("remove_run", { run: `${run.asked.recipe}, ${run.asked.side}` })))) return;
+    if (!(await confirmed(say("remove_run", { run: titled(run) })))) return;
     await ask("DELETE", `runs/${run.id}`);
     byId("gallery").focus();
     announce(say("removed"));
