@@ -20,7 +20,7 @@ from gluon_nst.lab.web.store import new_id
 from gluon_nst.lab.web.tickets import Full, Missing, NoRoom, Student, TooLarge
 
 STUDENT, TEACHER, FORMS, VISIT = "student", "teacher", "forms", "visit"
-"""The cookies: who a student is, that the teacher is in, the token against forged requests, and a session at the door."""
+"""The cookies: the student, the teacher, the token against forged requests, and a session before the password."""
 PULSE = 10.0
 """Seconds after which a stream of events sends one that says nothing; the page reconnects after 25 without any."""
 
@@ -101,7 +101,7 @@ class Answer(RequestHandler):
         return student
 
     def admit(self, name: str) -> str:
-        """Let somebody new in; gives their name. All that is known of them is in the cookie, until the browser returns it."""
+        """Let somebody new in; gives their name. Until the browser returns the cookie, nothing else is kept of them."""
         # Without control characters, and without those that change how others are shown, such as the order of writing.
         shown = (each for each in name if each.isspace() or unicodedata.category(each) not in ("Cc", "Cf"))
         name = " ".join("".join(shown).split())[:40]
@@ -109,12 +109,12 @@ class Answer(RequestHandler):
         return name
 
     def let_in(self, cookie: str, value: str) -> None:
-        """Have the browser show that it has been let in."""
+        """Set a signed cookie that lets the browser in for a week."""
         name, path = self.settings["cookies"][cookie], self.settings["base_url"]
         self.set_signed_cookie(name, value, expires_days=7, path=path, httponly=True, samesite="Lax")
 
     def shown(self, cookie: str) -> str | None:
-        """What the browser shows of having been let in, or None."""
+        """The value of a signed cookie of the request, or None."""
         value = self.get_signed_cookie(self.settings["cookies"][cookie], max_age_days=7)
         return value.decode() if value else None
 
@@ -166,7 +166,7 @@ class Answer(RequestHandler):
                 text = news()
                 silent = time.monotonic() - last
                 if text or silent >= PULSE:
-                    # Not a comment: a page does not see those, and could not tell silence from a connection that is gone.
+                    # Not a comment: a page does not see those, and silence would look like a lost connection.
                     self.write(f"data: {text}\n\n" if text else "event: here\ndata: here\n\n")
                     await self.flush()
                     last, silent = time.monotonic(), 0.0

@@ -20,7 +20,7 @@ class Body:
 
     @classmethod
     def of(cls: type[Made], values: Any) -> Made:
-        """Make the body from what JSON said. Raises InputError for what is not an object with these fields."""
+        """Make the body from decoded JSON. Raises InputError unless it is an object with these fields."""
         fields = {field.name: field.default is dataclasses.MISSING for field in dataclasses.fields(cls)}
         listed = f"the fields {', '.join(fields)}" if fields else "no fields"
         if not isinstance(values, dict):

@@ -1,4 +1,4 @@
-"""The server's connections: how many there may be, which of them give way to new ones, and what happens when files run out."""
+"""The server's connections: how many there may be, which are closed for new ones, and exhausted files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PAUSE = 1.0
 
 
 def most_connections() -> int:
-    """Raise the limit of open files as far as the system allows; gives how many connections leave enough for files and processes."""
+    """Raise the limit of open files as far as the system allows; gives how many connections that leaves room for."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # a hard limit above the kernel's own
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -36,11 +36,11 @@ def most_connections() -> int:
 
 
 class Connections(HTTPServer):
-    """A server with `most` connections, and half as many from one address, which may be a whole class behind a router or proxy.
+    """A server with `most` connections, and half as many from one address, which may be a whole class's router.
 
-    At the limit a new connection replaces the one that has been silent for longest, of those whose request has not arrived
-    completely; a browser opens another one when it needs it. If there is none, it replaces the one that has been answered for
-    longest, of the address that has most. That is a stream of events, as a rule, and its page reconnects.
+    At the limit a new connection replaces the one that has been silent for longest, of those whose request has not
+    arrived completely; a browser opens another one when it needs it. If there is none, it replaces the one whose
+    request arrived first, of the address that has most: usually a stream of events, whose page reconnects.
     """
 
     def initialize(self, application: Any, *, most: int, **options: Any) -> None:  # type: ignore[override]
@@ -53,7 +53,7 @@ class Connections(HTTPServer):
         self._listening: list[socket.socket] = []
         self._warned = False
 
-    # -- accepting ------------------------------------------------------------------------------------------------------
+    # -- accepting ---------------------------------------------------------------------------------------------------
 
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
         """Accept connections at these sockets, until `stop`."""
@@ -90,7 +90,7 @@ class Connections(HTTPServer):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _IDLE * 1000)
             self.handle_stream(IOStream(connection), address)
 
-    # -- how many -------------------------------------------------------------------------------------------------------
+    # -- how many ----------------------------------------------------------------------------------------------------
 
     def handle_stream(self, stream: IOStream, address: Any) -> None:
         """Serve a connection; at the limit another one is closed."""

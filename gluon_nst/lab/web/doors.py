@@ -10,7 +10,7 @@ from typing import Any, Awaitable, Callable
 from gluon_nst.errors import InputError
 
 _FREE, _FIRST, _LONGEST = 5, 2.0, 60.0
-"""Wrong tries of a session that cost nothing; seconds to wait after the next one, doubled by each more; the longest wait."""
+"""Wrong tries of a session that cost nothing; the seconds to wait after the next one, doubled by each more; at most."""
 _CLASS, _PACE = 30, 2.0
 """Wrong tries of all sessions of an address that cost nothing, and the seconds between two of its tries after that."""
 _LINE = 30
@@ -36,14 +36,14 @@ class Slow(InputError):
 class Door:
     """A door that opens to a `password`; with None it stands open.
 
-    One that is not `guessable`, since it is long and random, is never slow. `now` is the clock, and `sleep` waits by it.
+    A password that is not `guessable`, since it is long and random, is never slow. `now` is the clock, for `sleep` too.
     """
 
-    # Wrong tries slow down their own session, and not a classmate behind the same router. Somebody who fetches a new page for
-    # each try has a new session each time, so after as many wrong tries as a class mistypes, the tries of an address are taken in
-    # turn, one every two seconds. The next one is that of the session which fetched its page longest before the try, divided by
-    # its wrong tries: a classmate who has the page for some seconds comes before any number of sessions that try at once.
-    # Somebody who collects old pages still delays others; a password that is not guessable is never slow.
+    # Wrong tries slow down their own session, and not a classmate behind the same router. Somebody who fetches a new
+    # page for each try has a new session each time, so after as many wrong tries as a class mistypes, the tries of an
+    # address are taken in turn, one every two seconds. The next one is that of the session with the most seconds since
+    # it fetched its page, or tried last, divided by its tries: a classmate who has had the page for some seconds comes
+    # before any number of sessions that try at once. Somebody who collects old pages still delays others.
 
     def __init__(
         self,
@@ -83,7 +83,10 @@ class Door:
         return right
 
     def _look(self, address: str, session: str, age: float) -> float:
-        """Seconds without a try divided by the session's tries, which order the line. Raises Slow where the session has to wait."""
+        """Seconds without a try divided by the session's tries, which order the line.
+
+        Raises Slow where the session has to wait.
+        """
         now = self._now()
         self._wrong = {key: tried for key, tried in self._wrong.items() if now - tried[1] <= _FORGOTTEN}
         wrong, last = self._wrong.get((address, session), (0, now - age))

@@ -1,4 +1,4 @@
-"""How long a run takes on this machine: the measured seconds of a unit of work, corrected by how long the last runs took."""
+"""How long a run takes here: the measured seconds of a unit of work, corrected by what the last runs took."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gluon_nst.recipes import Recipe
 from gluon_nst.windows import whole, work
 
 _START, _STAGE = 5.0, 0.7
-"""Seconds that a process needs beside its epochs, until that is measured; and each of its sizes before its first epoch."""
+"""Seconds that a process needs beside its epochs, until that is measured, and each size before its first epoch."""
 _UNKNOWN = 1e-8
 """Seconds of a unit of work until they are measured."""
 _RUNS = 7
@@ -30,10 +30,12 @@ def in_words(seconds: float) -> str:
 class Expectation:
     """Estimates of how long runs take.
 
-    An estimate of `seconds` is never corrected itself: the correction is applied when an estimate is shown, so that runs which
-    wait follow what was learned since, and that each run teaches the ratio of what it took to what was measured, once.
+    An estimate of `seconds` is never corrected itself: the correction is applied when an estimate is shown, so that
+    runs which wait follow what was learned since, and that each run teaches the ratio of its duration to the measured
+    one, once.
 
-    `factor` is that correction, the median of the last runs; `start` the seconds that the process of a run needs beside its epochs.
+    `factor` is that correction, the median of the last runs; `start` the seconds that a process needs beside its
+    epochs.
     """
 
     def __init__(self) -> None:
@@ -51,7 +53,7 @@ class Expectation:
         self.factor = min(max(statistics.median(self._ratios), 1 / _FURTHEST), _FURTHEST)
 
     def measured(self, rates: dict[str, float]) -> None:
-        """Set the seconds of a unit of work (`windows.work`) by recipe name; what was learned from the old ones is forgotten."""
+        """Set the seconds of a unit of work (`windows.work`) by recipe name, and forget what was learned."""
         self._rates = rates
         self._forget()
 
@@ -67,7 +69,7 @@ class Expectation:
         return self.start + uncorrected * self.factor
 
     def learn(self, uncorrected: float, computed: float, took: float) -> None:
-        """A run whose epochs were estimated at `uncorrected` seconds has computed for `computed`, and its process lasted `took`."""
+        """Learn from a run: the estimate of its epochs, the seconds they took, and those of its process."""
         if uncorrected > 0:
             self._ratios.append(computed / uncorrected)
         self._starts.append(max(took - computed, 0.0))

@@ -137,8 +137,8 @@ def _weights() -> Rule:
 
 
 @dataclasses.dataclass(frozen=True)
-class Command(Body):
-    """What is to be done to a run; `weights` go with the command of that name."""
+class StudentsCommand(Body):
+    """A student's command to a run; `weights` go with the command of that name."""
 
     do: str = setting(choice(*HALTS, "go on", "weights"), "the command")
     weights: dict[str, float] | None = setting(_weights(), "other weights of the losses", None)
@@ -186,7 +186,7 @@ class RunOf(Answer):
 
     def post(self, name: str) -> None:
         """POST /runs/NAME: {"do": "pause", "stop" or "go on"}, or {"do": "weights", "weights": {…}}."""
-        student, command = self.student(), self.body(Command)
+        student, command = self.student(), self.body(StudentsCommand)
         if command.weights is not None:
             self.lab.steer(student, name, command.weights)
         elif command.do == "go on":

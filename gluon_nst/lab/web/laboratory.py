@@ -110,8 +110,8 @@ class Laboratory:
     def welcome(self, id: str, name: str = "") -> Student:
         """The student of that id, who may be new.
 
-        Raises Full where there are too many. Who has nothing here gives way, the one who has not come for longest first: they
-        lose nothing, and are welcome again. Who has a page open stays.
+        At the limit a new student replaces one without pictures, runs and an open page: the one who was last seen
+        longest ago, who loses nothing by it, and can come in again. Raises Full if there is none.
         """
         if id not in self.students:
             if len(self.students) >= STUDENTS:
@@ -183,13 +183,13 @@ class Laboratory:
     # -- runs ------------------------------------------------------------------------------------------------------------------
 
     def expect(self, student: Student, asked: Asked) -> float:
-        """Seconds that the epochs of a run take, uncorrected. Raises InputError for what can't be, or is beyond the limits."""
+        """Seconds that the epochs of a run take, uncorrected. Raises InputError beyond the limits."""
         content, *_ = [self.picture(student, name) for name in asked.pictures]
         recipe = asked.fitted((content.height, content.width), self.limits)
         return self.workshop.expectation.seconds(asked.recipe, recipe)
 
     def allows(self, asked: Asked, seconds: float) -> bool:
-        """Whether a run may take so many seconds by its estimate. The smallest size always may: there is none to choose instead."""
+        """Whether the lab allows a run of an estimated duration; the smallest size is always allowed."""
         return asked.side <= SMALLEST or seconds <= self.limits.minutes * 60
 
     def ask(self, student: Student, asked: Asked) -> Ticket:

@@ -70,8 +70,8 @@ class Line:
     ) -> dict[str, tuple[int, float]]:
         """{ticket: (its place from 1, seconds until it is served)}.
 
-        `busy` are the seconds that each of the `workers` still has to do; `cost` gives those of a waiting ticket, as they are
-        estimated now.
+        `busy` are the seconds that each of the `workers` still has to do; `cost` gives the present estimate of a
+        ticket.
         """
         free = sorted([*busy, *[0.0] * max(0, workers - len(busy))])[: max(workers, 1)]
         heapq.heapify(free)

@@ -37,7 +37,7 @@ _SECRET, _OF_SECRET = "secret", re.compile("[0-9a-f]{24}")
 
 
 class Store:
-    """The files of a lab in a `folder`, which is made where there is none. Raises InputError for a folder of something else."""
+    """The files of a lab in a `folder`, which is made if missing. Raises InputError for a folder of something else."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -128,7 +128,7 @@ class Store:
             (self.of_ticket(ticket) / STATE).unlink()
 
     def tidy(self) -> None:
-        """Remove what was on its way in when a server was killed. What has no name of `new_id` is not the lab's, and stays."""
+        """Remove unfinished uploads of a killed server. Folders without a name of `new_id` are not the lab's."""
         students = [each for each in (self.folder / "students").iterdir() if _ID.fullmatch(each.name)]
         for student in students:
             for picture in student.glob("pictures/*"):

@@ -109,8 +109,8 @@ class TeachersEvents(ForTeachers):
 
 
 @dataclasses.dataclass(frozen=True)
-class Command(Body):
-    """What is to be done to a run."""
+class TeachersCommand(Body):
+    """The teacher's command to a run."""
 
     do: str = setting(choice("stop"), "the command")
 
@@ -121,7 +121,7 @@ class TeachersRun(ForTeachers):
     def post(self, name: str) -> None:
         """POST /teacher/runs/NAME: {"do": "stop"}."""
         student, _ = self.found(name)
-        self.lab.halt(student, name, self.body(Command).do, self.settings["words"]["stopped_by_teacher"])
+        self.lab.halt(student, name, self.body(TeachersCommand).do, self.settings["words"]["stopped_by_teacher"])
         self.finish({})
 
 

@@ -49,7 +49,9 @@ export function confirmed(question) {
   byId("asking-no").onclick = () => dialog.close("");
   dialog.returnValue = ""; // which Escape leaves
   dialog.showModal();
-  return new Promise((answer) => dialog.addEventListener("close", () => answer(dialog.returnValue === "yes"), { once: true }));
+  return new Promise((answer) => {
+    dialog.addEventListener("close", () => answer(dialog.returnValue === "yes"), { once: true });
+  });
 }
 
 class Unreached extends Error {}
@@ -92,8 +94,8 @@ export const AGAIN = 3000; // milliseconds until something that failed is tried 
 const SILENCE = 25000; // two events that the server sends every ten seconds are missing
 
 /**
- * Receive news for as long as the page is looked at: `hear` gets each of them, the first one of a connection being the whole state.
- * A lost connection is shown until there is one again; then `found` is called. Another error of `hear` is shown once.
+ * Receive news for as long as the page is looked at: `hear` gets each of them, first the whole state. A lost
+ * connection is shown until there is one again; then `found` is called. Another error of `hear` is shown once.
  */
 export function listen(path, hear, found = () => {}) {
   let source = null;

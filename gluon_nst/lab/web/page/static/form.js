@@ -24,7 +24,8 @@ function options(select, entries) {
 
 /** Select a value, if it is offered. */
 function select(id, value) {
-  if ([...byId(id).options].some((option) => option.value === String(value) && !option.disabled)) byId(id).value = value;
+  const offered = [...byId(id).options].some((option) => option.value === String(value) && !option.disabled);
+  if (offered) byId(id).value = value;
 }
 
 /** What a student would ask for with the form as it is. */

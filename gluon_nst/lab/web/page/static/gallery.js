@@ -15,7 +15,7 @@ const picture = (run) =>
 
 /** What tells a run from others: its recipe, its size, and when it was asked for. */
 function titled(run) {
-  const since = new Date(run.since * 1000).toLocaleTimeString(data.texts.language, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  const since = new Date(run.since * 1000).toLocaleTimeString(data.texts.language);
   return `${run.asked.recipe}, ${run.asked.side}, ${since}`;
 }
 

@@ -18,7 +18,8 @@ export function choosePictures({ content, styles }) {
   const here = (name) => known.some((picture) => picture.id === name);
   const wanted = new Map(styles.filter(([name]) => here(name)));
   if (here(content)) byId(`content-${content}`).checked = true;
-  if (wanted.size) for (const input of document.querySelectorAll('input[name="style"]')) input.checked = wanted.has(input.value);
+  const inputs = document.querySelectorAll('input[name="style"]');
+  if (wanted.size) for (const input of inputs) input.checked = wanted.has(input.value);
   for (const [name, weight] of wanted) weights[name] = weight;
   showWeights();
 }
@@ -74,7 +75,8 @@ async function addAll(files) {
 }
 
 async function add(file) {
-  if (file.size > data.upload) throw new Error(say("too_large", { name: file.name, most: Math.round(data.upload / 1e6) }));
+  const most = Math.round(data.upload / 1e6);
+  if (file.size > data.upload) throw new Error(say("too_large", { name: file.name, most }));
   announce(say("adding", { name: file.name }));
   const picture = await ask("POST", "pictures", file, { "X-Name": encodeURIComponent(file.name), "Content-Type": "application/octet-stream" });
   await loadPictures(picture.id);
