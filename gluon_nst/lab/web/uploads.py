@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import IO
 from urllib.parse import quote, unquote
 
-from tornado.web import stream_request_body
+from tornado.web import HTTPError, stream_request_body
 
 from gluon_nst.errors import InputError
 from gluon_nst.lab.web.base import NAME, Answer
@@ -24,6 +25,7 @@ class Pictures(Answer):
     """The student's pictures, and the way of a new one into the lab: the bytes of its file, counted as they come."""
 
     _file: IO[bytes] | None = None
+    _folder: Path | None = None
     _refusal: Exception | None = None
     _counted = False
 
@@ -32,11 +34,23 @@ class Pictures(Answer):
         own, theirs = self.lab.own.values(), self.student().pictures.values()
         self.finish({"pictures": [{**vars(each), "own": each in own} for each in (*own, *theirs)]})
 
+    def check_xsrf_cookie(self) -> None:
+        """Refuse a request without its token, when its body has arrived: answered earlier, the connection may be reset."""
+        try:
+            super().check_xsrf_cookie()
+        except HTTPError as error:
+            self._refusal = error
+
     def prepare(self) -> None:
         super().prepare()
-        if self.request.method != "POST":
+        if self.request.method != "POST" or self._refusal:
             return
-        self._student, self._size, self._name = self.student(), 0, new_id()
+        try:
+            self._student = self.student()
+        except HTTPError as error:
+            self._refusal = error
+            return
+        self._size, self._name = 0, new_id()
         self._folder = self.lab.store.of_picture(self._student.id, self._name)
         # What is refused is taken and thrown away: a browser that may not end its sentence does not hear the answer.
         self.request.connection.set_max_body_size(_THROWN_AWAY)  # type: ignore[union-attr]
@@ -53,7 +67,8 @@ class Pictures(Answer):
     def _refuse(self, error: Exception) -> None:
         self._refusal = NoRoom(NO_ROOM) if isinstance(error, OSError) else error
         self._close()
-        self.lab.store.remove(self._folder)
+        if self._folder:
+            self.lab.store.remove(self._folder)
 
     def _close(self) -> None:
         if self._file:
@@ -63,10 +78,10 @@ class Pictures(Answer):
 
     def data_received(self, chunk: bytes) -> None:
         """Some bytes of the file."""
-        self._size += len(chunk)
-        most = self.lab.limits.upload
         if self._file is None:
             return
+        self._size += len(chunk)
+        most = self.lab.limits.upload
         if self._size > most:
             self._refuse(TooLarge(f"the file has more than {most / 1e6:.0f} MB; scale the picture down first"))
             return
@@ -83,7 +98,7 @@ class Pictures(Answer):
     def on_connection_close(self) -> None:
         super().on_connection_close()
         self.on_finish()
-        if self._file:
+        if self._file and self._folder:
             self._close()
             self.lab.store.remove(self._folder)
 
