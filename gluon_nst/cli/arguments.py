@@ -101,7 +101,7 @@ def names(text: str) -> list[str]:
 
 def base_url(text: str) -> str:
     """Read the path of a web address; gives it with a slash at both ends."""
-    if not re.fullmatch(r"/?([\w.~-]+/)*[\w.~-]*", text, re.ASCII) or {".", ".."} & set(text.split("/")):
+    if not re.fullmatch(r"/|/?([\w.~-]+/)*[\w.~-]+/?", text, re.ASCII) or {".", ".."} & set(text.split("/")):
         raise argparse.ArgumentTypeError(f"{text!r} is not a path such as /lab/")
     return f"/{text.strip('/')}/".replace("//", "/")
 
