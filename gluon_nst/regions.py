@@ -116,8 +116,7 @@ def _codes(pixels: Array) -> Array:
 
 
 def _codes_of(values: Array) -> Array:
-    """The integers of a picture of one channel as `_codes`, so that numbers up to 255 are the same greys as in 8
-    bits."""
+    """The integers of a picture of one channel as `_codes`; those up to 255 are greys, as in 8 bits."""
     if values.max() > 255:
         whole = values % 257 == 0  # 16 bits that are 8, widened
         if values.max() > 65535 or not whole.all():
@@ -149,10 +148,10 @@ def _exact(codes: Array) -> tuple[Array, Array] | None:
 
 
 def _has_soft_edges(codes: Array, where: Array) -> bool:
-    """Whether most of the pixels `where` a colour is flat nowhere are mixtures of two of their neighbours, as those of
-    edges are.
+    """Whether a map has soft edges; `where` (h × w) are the pixels whose colour is flat nowhere.
 
-    Those of lines and points are of a colour of their own.
+    At soft edges most of these are mixtures of two of their neighbours. Those of lines and points have a colour of
+    their own.
     """
     rows, columns = np.nonzero(where)
     if not rows.size:
@@ -310,7 +309,8 @@ class _Map(NamedTuple):
         two.
         """
         most = 0 if self.is_exact and other.is_exact else TOLERANCE**2
-        distances = np.stack([_distances(self.colours, colour) for colour in other.colours])
+        differences = self.colours[None].astype(np.int64) - other.colours[:, None]
+        distances = (differences**2).sum(axis=2)
         found: list[int | None] = [None] * len(other.colours)
         for place in np.argsort(distances, axis=None, kind="stable"):
             wanted, number = divmod(int(place), len(self.colours))
@@ -427,7 +427,7 @@ def _advice(colour: Array, styles: Sequence[_Map]) -> str:
     """What to do where no style's map has a colour."""
     advice = f"paint it into {' or '.join(style.name for style in styles)}"
     for style in styles:
-        distances = _distances(style.colours, colour)
+        distances = ((style.colours.astype(np.int64) - colour) ** 2).sum(axis=1)
         if distances.min() <= TOLERANCE**2:
             return f"{advice}; {_hex(style.colours[distances.argmin()])} in {style.name} is near, but not the same"
     return advice

@@ -115,10 +115,12 @@ def test_colours_that_are_near_are_regions_of_their_own(kind, soft):
     assert len(warned) == 2 * soft
 
 
-@pytest.mark.parametrize("numbers", [(7, 26), (0, 1), (0, 300), (1000, 1001), (0, 65535)])
+@pytest.mark.parametrize("numbers", [(7, 26), (0, 1), (0, 300), (1000, 1001), (0, 65535), (2**31, 2**31 + 2**16)])
 @pytest.mark.parametrize("kind", ["png", "tif"])
 def test_class_numbers_of_16_and_32_bits_are_regions(tmp_path, numbers, kind):
     values = np.repeat(np.array(numbers)[None], 30, axis=1).repeat(60, axis=0)
+    if max(numbers) > 65535 and kind == "png":
+        pytest.skip("a PNG has 16 bits")
     if kind == "tif":
         tifffile.imwrite(tmp_path / "map.tif", values.astype(np.uint32), photometric="minisblack")
     else:
