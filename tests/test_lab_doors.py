@@ -208,9 +208,7 @@ def test_a_machine_knows_its_addresses(tmp_path):
     assert own_addresses(str(tmp_path / "none")) == []
 
 
-@pytest.mark.parametrize(
-    ("text", "path"), [("/lab/", "/lab/"), ("lab", "/lab/"), ("a/b", "/a/b/"), ("/", "/"), ("", "/")]
-)
+@pytest.mark.parametrize(("text", "path"), [("/lab/", "/lab/"), ("lab", "/lab/"), ("a/b", "/a/b/"), ("/", "/")])
 def test_a_base_url_has_a_slash_at_both_ends(text, path):
     assert build_parser().parse_args(["lab", "--base-url", text]).base_url == path
 
