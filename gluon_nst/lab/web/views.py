@@ -7,8 +7,8 @@ from typing import Any
 from gluon_nst.lab.web.tickets import GOES_ON, WAITING, WORKING, Ticket
 from gluon_nst.lab.web.workshop import Forecast
 
-_STEP = 5.0
-"""Seconds to which an expectation is rounded: it is none that changes with every one."""
+_STEPS = ((20.0, 2.0), (float("inf"), 5.0))
+"""Seconds up to which an estimate is shown, and to which it is then rounded: one that always changes can't be read."""
 
 
 def view(ticket: Ticket, forecasts: dict[str, Forecast]) -> dict[str, Any]:
@@ -39,4 +39,5 @@ def view(ticket: Ticket, forecasts: dict[str, Forecast]) -> dict[str, Any]:
 
 
 def _rounded(seconds: float) -> float:
-    return round(seconds / _STEP) * _STEP
+    step = next(step for most, step in _STEPS if seconds <= most)
+    return round(seconds / step) * step
