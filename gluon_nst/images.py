@@ -243,8 +243,7 @@ def picture_size(source: str | Path | Image.Image) -> tuple[int, int]:
     """(height, width) of a picture, as `open_picture` has it; most files are not decoded for it. Raises as that
     does."""
     if isinstance(source, Image.Image):
-        picture = source.copy() if _is_turned(source) else source
-        ImageOps.exif_transpose(picture, in_place=True)
+        picture = ImageOps.exif_transpose(source) if _is_turned(source) else source  # the caller's stays as it is
         return picture.height, picture.width
     with _opening(source) as (picture, _):
         if _is_turned(picture):  # formats differ in whether Pillow has turned the size before it decodes

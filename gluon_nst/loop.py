@@ -168,8 +168,8 @@ def transfer(
       instance: the same call goes on then.
     - `changes` are those that `recipes.customise` takes: longest_side, sizes, epochs, lr, init, content_weight and so on.
 
-    Returns a Result, whose status says whether the run came to its end. Raises InputError before anything is begun,
-    WeightsError where no parameters can be had, and NSTError or OutOfMemory where the run failed before it came to a
+    Returns a Result, whose status says whether the run completed. Raises InputError before anything is computed,
+    WeightsError if no parameters are available, and NSTError or OutOfMemory if the run failed before there was a
     picture.
     """
     observer = Observers(observers)

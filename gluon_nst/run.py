@@ -261,7 +261,7 @@ def prepare(
     observer = observer or Observer()
     recipe, original = read(job.recipe), open(job.content)
     content = original.flattened() if job.flatten else original
-    if original.visible is not None and not original.visible.any():
+    if original.alpha is not None and not original.alpha.getbbox():
         warn(f"content {job.content}: transparent everywhere; there is nothing to see in it")
     styles = open_styles(job, content, recipe, open)
     own = {"content": content, "style": styles[0].picture, "noise": None}

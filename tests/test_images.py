@@ -73,6 +73,16 @@ def test_exif_orientation_is_applied_to_the_picture_and_to_its_size(tmp_path, en
         assert np.abs(upright[orientation] - expected).mean() < 8
 
 
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_the_size_of_a_callers_picture_leaves_it_as_it_is(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(tmp_path, Image.fromarray(paint(20, 30)), exif=exif)
+    with Image.open(path) as picture, Image.open(path) as untouched:
+        images.picture_size(picture)
+        assert picture.getexif()[0x0112] == orientation and picture.tobytes() == untouched.tobytes()
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
 def test_alpha_is_flattened_on_white(tmp_path, mode):
     alpha = Image.fromarray(np.repeat(np.array([[0, 128, 255]], np.uint8), 20, axis=0).repeat(10, axis=1))

@@ -135,12 +135,10 @@ class Experiment:
         observer: Observer | None = None,
         halt: Halt = never,
     ) -> Iterator[Outcome]:
-        """Run the trials that aren't finished in `folder` yet; gives an Outcome for each of the experiment's, as it is
-        there.
+        """Run the trials that are not finished in `folder` yet, and yield an Outcome for each trial.
 
-        `prepared` is what `prepare` gave; `observer` follows each run. Where `halt` says so after an epoch, the
-        experiment stops, and goes on from there another time: each run has a checkpoint until it is done. Raises
-        InputError if a picture would replace a file that is not gluon-nst's.
+        `prepared` is the result of `prepare`; `observer` follows each run. If `halt` returns true after an epoch, the
+        experiment stops, and a later call resumes it: each run has a checkpoint until it is complete. Raises InputError if a picture would replace a file that is not gluon-nst's.
         """
         observer, folder = Observers.of(observer), given(folder)
         prepared = prepared or self.prepare(observer)

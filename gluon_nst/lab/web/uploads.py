@@ -35,7 +35,7 @@ class Pictures(Answer):
         self.finish({"pictures": [{**vars(each), "own": each in own} for each in (*own, *theirs)]})
 
     def check_xsrf_cookie(self) -> None:
-        """Refuse a request without its token, when its body has arrived: answered earlier, the connection may be reset."""
+        """Refuse a request without its token once its body has arrived; earlier, the connection might be reset."""
         try:
             super().check_xsrf_cookie()
         except HTTPError as error:
