@@ -11,6 +11,7 @@ from gluon_nst import batch
 from gluon_nst.batch.folder import Folder
 from gluon_nst.batch.parcels import pack
 from gluon_nst.checkpoint import Checkpoint
+from gluon_nst.checkpoint.generations import Generations
 from gluon_nst.errors import NSTWarning
 from gluon_nst.files import file_name, natural_order
 from gluon_nst.inputs import style_files
@@ -402,6 +403,16 @@ def test_checkpoints_from_elsewhere_are_kept_and_the_newest_that_is_whole_is_giv
         assert len(list(newest.parent.iterdir())) == 2
         newest.write_bytes(b"damaged")
         assert folder.checkpoint(one) == sent[-2] and "is taken instead" in said[0]
+
+
+def test_a_batch_killed_after_a_picture_was_written_leaves_no_checkpoint_to_the_next(listed, tmp_path, monkeypatch):
+    left = Generations(tmp_path / "out/.c0-s0.checkpoint", print)
+    left.folder.mkdir(parents=True)
+    left.write({"epoch": 1})
+    monkeypatch.setattr(Folder, "is_made", lambda folder, packed: True)
+    with batch.Batch(listed(f"[[job]]\n{ONE}"), tmp_path / "out") as jobs:
+        assert jobs.outcomes["c0-s0"].note == "kept from before"
+    assert not left.folder.exists()
 
 
 # -- who gets which job -----------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import gluon_nst as nst
 from gluon_nst import experiments
+from gluon_nst.checkpoint.generations import Generations
 from gluon_nst.images import open_picture, read_made
 from gluon_nst.loop import carry_out
 from gluon_nst.run import prepare
@@ -233,8 +234,12 @@ def test_a_cell_that_was_kept_is_as_transparent_as_when_it_was_made(clear, style
 
 def test_a_sheet_of_transparent_pictures_is_the_same_when_its_cells_are_kept(clear, style, converted, tmp_path):
     experiment = experiments.sweep(clear, style, {"lr": [0.1, 0.2]}, sizes=[(16, 24)], epochs=1, weights=str(converted))
-    first, again = (list(experiment.run(tmp_path / "out")) for _ in range(2))
-    assert [outcome.note for outcome in again] == ["kept from before"] * 2
+    first = list(experiment.run(tmp_path / "out"))
+    left = Generations(tmp_path / "out/.lr=0.1.checkpoint", print)  # as if the first call had been killed at its end
+    left.folder.mkdir()
+    left.write({"epoch": 1})
+    again = list(experiment.run(tmp_path / "out"))
+    assert [outcome.note for outcome in again] == ["kept from before"] * 2 and not left.folder.exists()
     assert [outcome.picture.tobytes() for outcome in again] == [outcome.picture.tobytes() for outcome in first]
     assert experiment.sheet(again) is not None
 

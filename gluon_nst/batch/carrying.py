@@ -108,6 +108,7 @@ class Batch:
                 self._end(packed.entry, None, str(error), failed=True)
             else:
                 if self.folder.is_made(packed):
+                    self.folder.clean(packed)  # in case the last batch was killed before it could
                     self._end(packed.entry, self.folder.picture(packed.entry), "kept from before")
         self._overview.planned({name: self.jobs[name] for name in self.left})
 

@@ -101,10 +101,14 @@ class Folder:
                     file.write(content)
         except OSError as error:
             raise NSTError(f"{path}: can't write it ({reason(error)})") from None
+        self.clean(packed)
+        return path
+
+    def clean(self, packed: Packed) -> None:
+        """Delete the checkpoints of a job that is done, and what it started from."""
         self._kept(packed).remove(folder=True)
         with contextlib.suppress(OSError):
             self.start(packed.entry).unlink()
-        return path
 
     # -- checkpoints ----------------------------------------------------------------------------------------------------
 

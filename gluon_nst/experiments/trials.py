@@ -211,9 +211,10 @@ def _outcome(
         return Outcome(trial, None, str(run), failed=True)
     path = trial.path(folder)
     picture = kept(path, run)
-    if picture:
-        return Outcome(trial, picture, "kept from before")
     checkpoint = path.with_name(f".{trial.file_name}.checkpoint")
+    if picture:
+        Generations(checkpoint, observer.note).remove(folder=True)  # in case the last call was killed before it could
+        return Outcome(trial, picture, "kept from before")
     try:
         result = take(run, checkpoint)
         if result.status == "interrupted":

@@ -45,12 +45,17 @@ export function complain(text) {
 export function confirmed(question) {
   const dialog = byId("asking");
   byId("asking-title").textContent = question;
-  byId("asking-yes").onclick = () => dialog.close("yes");
-  byId("asking-no").onclick = () => dialog.close("");
-  dialog.returnValue = ""; // which Escape leaves
   dialog.showModal();
   return new Promise((answer) => {
-    dialog.addEventListener("close", () => answer(dialog.returnValue === "yes"), { once: true });
+    const end = (removed) => {
+      dialog.close();
+      answer(removed);
+    };
+    byId("asking-yes").onclick = () => end(true);
+    byId("asking-no").onclick = () => end(false);
+    dialog.onclose = () => { // after Escape; the event comes late, and may find the next question open
+      if (!dialog.open) answer(false);
+    };
   });
 }
 
