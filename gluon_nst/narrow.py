@@ -44,28 +44,29 @@ def _widened(X: Symbol) -> Symbol:
 
 
 def narrow_features(
-    X: Symbol, layers: Mapping[int, Any], wanted: Collection[int]
+    X: Symbol, layers: Mapping[int, Any], wanted: Collection[int], parameters: Mapping[str, Any]
 ) -> tuple[dict[int, Symbol], dict[str, Any]]:
     """`vgg.features_of` for a Symbol `X` whose shape is known, and {name: NDArray} of the parameters that it adds.
 
-    The features of layers before the second convolution are computed in float32 throughout.
+    `parameters` are those of the layers, by name. The features of layers before the second convolution are computed in float32
+    throughout.
     """
     second = CONVOLUTIONS[1]
     early = {index: layer for index, layer in layers.items() if index < second}
     features = features_of(X, early, wanted)
-    parameters: dict[str, Any] = {}
+    added: dict[str, Any] = {}
     narrow, wide = {}, True
     for index, layer in layers.items():
         steps: list[Callable[[Symbol], Symbol]] = [layer]
         if isinstance(layer, nn.Conv2D):
-            convolution = _Convolution(layer, parameters)
+            convolution = _Convolution(layer, parameters, added)
             steps = [_narrowed, convolution] if wide and index else [convolution]
             wide = False
         if index in wanted and index >= second and not wide:
             steps.append(_widened)
             wide = True
         narrow[index] = _chained(steps)
-    return {**features, **features_of(X, narrow, [index for index in wanted if index >= second])}, parameters
+    return {**features, **features_of(X, narrow, [index for index in wanted if index >= second])}, added
 
 
 def _chained(steps: list[Callable[[Symbol], Symbol]]) -> Callable[[Symbol], Symbol]:
@@ -78,14 +79,14 @@ def _chained(steps: list[Callable[[Symbol], Symbol]]) -> Callable[[Symbol], Symb
 
 
 class _Convolution:
-    """A convolution of the network in bfloat16; its parameters are narrowed once, into `parameters`.
+    """A convolution of the network in bfloat16; its `parameters` are narrowed once, into `added`.
 
     The network's first one takes the picture in float32.
     """
 
-    def __init__(self, layer: Any, parameters: dict[str, Any]) -> None:
-        self._layer, self._parameters = layer, parameters
-        self._weight, self._bias = layer.weight.data(), layer.bias.data()
+    def __init__(self, layer: Any, parameters: Mapping[str, Any], added: dict[str, Any]) -> None:
+        self._layer, self._added = layer, added
+        self._weight, self._bias = parameters[layer.weight.name], parameters[layer.bias.name]
         self._first = self._weight.shape[1] == 3
         self._border = layer.border if isinstance(layer, FirstConv2D) else "zero"
 
@@ -107,12 +108,12 @@ class _Convolution:
         if hasattr(self._layer, "zero"):
             X = sym.broadcast_sub(X, self._layer.zero.var())
         name = f"{self._layer.name}_channels"
-        zeros = self._parameters[name] = nd.zeros((1, _CHANNELS - 3, *shape_of(X)[2:]), ctx=self._weight.context)
+        zeros = self._added[name] = nd.zeros((1, _CHANNELS - 3, *shape_of(X)[2:]), ctx=self._weight.context)
         # Narrowed after it is put together: without AMX, oneDNN's blocks of channels in bfloat16 can't be taken apart again
         # at the third, and the process would end there.
         return _narrowed(sym.concat(X, sym.var(name, shape=zeros.shape), dim=1))
 
     def _variable(self, name: str, array: Any) -> Symbol:
         name = f"{self._layer.name}_{name}_bfloat16"
-        self._parameters[name] = _narrowed(array)
+        self._added[name] = _narrowed(array)
         return sym.var(name, shape=array.shape, dtype=amp.amp.bfloat16)

@@ -21,7 +21,7 @@ from gluon_nst.recipes import Recipe
 from gluon_nst.records import Losses
 from gluon_nst.style_statistics import Statistic, style_statistic
 from gluon_nst.sums import SquaredDifference, SquaredVariation, TotalVariation
-from gluon_nst.vgg import features_of
+from gluon_nst.vgg import features_of, without_scalings
 from gluon_nst.windows import Part, whole
 
 NDArray = Any
@@ -89,18 +89,18 @@ class Objective:
         self._contents = dict(zip(recipe.content_layers, contents_Y))
         self._styles = dict(zip(recipe.style_layers, styles_Y))
         self._distances = Graph(X.context)
-        parameters = {name: parameter.data() for name, parameter in net.collect_params().items()}
+        layers, parameters = without_scalings(net, {*recipe.content_layers, *recipe.style_layers})
         self.parts: list[Computed] = []
         terms_of_parts = []
         source, gradient = X, X.grad
         for part in parts or whole(recipe.last_layer, self._size):
             computed = part(source, gradient) if callable(part) else Computed(part, source, gradient)
-            terms_of_parts.append(self._part(computed, net, parameters))
+            terms_of_parts.append(self._part(computed, layers, parameters))
             self.parts.append(computed)
             source, gradient = computed.onward, computed.back
         self._bind_distances(terms_of_parts)
 
-    def _part(self, computed: Computed, net: Any, parameters: dict[str, NDArray]) -> list[_Term]:
+    def _part(self, computed: Computed, net: Mapping[int, Any], parameters: dict[str, NDArray]) -> list[_Term]:
         """The terms of the losses that a part of the network has the features of; it is bound to their sums."""
         recipe, graph, layers = self._recipe, computed.graph, computed.part.layers
         X = computed.input if layers.start else self._composite(computed.input, graph)
@@ -109,7 +109,7 @@ class Objective:
         chosen = {layer: net[layer] for layer in layers}
         within = [*(layer for layer in layers if layer in wanted), *([layers[-1]] if onward else [])]
         if recipe.precision == "bfloat16" and computed.part.shape[1] <= widest():
-            features, narrowed = narrow_features(X, chosen, within)
+            features, narrowed = narrow_features(X, chosen, within, parameters)
             parameters = {**parameters, **narrowed}
         else:
             features = features_of(X, chosen, within)

@@ -18,6 +18,7 @@ from gluon_nst.recipes import Recipe, Stage
 from gluon_nst.run import Run, StylePicture
 from gluon_nst.scratch import Scratch
 from gluon_nst.style_statistics import Statistic
+from gluon_nst.vgg import outputs
 from gluon_nst.windows import part
 
 NDArray = Any
@@ -74,9 +75,8 @@ def _features(
         return
     below = range(max(layers) + 1)
     for window in part(below, X.shape[2:], (most, most)).windows:
-        Y = sliced(X, *(span.covered(1) for span in window))
-        for layer in below:
-            Y = net[layer](Y)
+        pixels = sliced(X, *(span.covered(1) for span in window))
+        for layer, Y in outputs(pixels, net, below[-1]):
             if layer in layers:
                 stride = smallest_side(layer)
                 core, where = zip(*((span.core(stride), span.core_covered(stride)) for span in window))

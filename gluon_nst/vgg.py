@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Collection, Iterable, Mapping
+from typing import Any, Collection, Iterable, Iterator, Mapping
 
+import numpy as np
 from mxnet import init
 from mxnet.gluon import nn
 from mxnet.gluon.model_zoo import vision
@@ -86,6 +87,69 @@ def extract_features(
     features = features_of(X, dict(enumerate(net)), {*content_layers, *style_layers})
     contents, styles = ([X for index, X in features.items() if index in of] for of in (content_layers, style_layers))
     return contents, styles
+
+
+def outputs(X: NDArray, net: Any, last: int) -> Iterator[tuple[int, NDArray]]:
+    """Yield (index, output) for each layer of `net` up to `last`, for the network input `X`; `scalings` are not convolved."""
+    factors = scalings(net)
+    for index in range(last + 1):
+        X = X * factors[index] if index in factors else net[index](X)
+        yield index, X
+
+
+def scalings(net: Any) -> dict[int, float]:
+    """Return {index: factor} for the convolutions that multiply the output of a ReLU by a positive factor and do nothing else.
+
+    A trunk that holds VGG-16 in VGG-19's layers has them at the indices 16, 25 and 34 (Net2DeeperNet, Chen et al. 2016). They
+    are detected by their parameters.
+    """
+    factors = {}
+    for index, layer in enumerate(net):
+        if index and isinstance(layer, nn.Conv2D) and _is_relu(net[index - 1]):
+            factor = _scaling(layer)
+            if factor:
+                factors[index] = factor
+    return factors
+
+
+def _is_relu(layer: Any) -> bool:
+    return isinstance(layer, nn.Activation) and layer._act_type == "relu"
+
+
+def _scaling(layer: nn.Conv2D) -> float | None:
+    """The factor of a convolution whose kernel is a multiple of the identity and whose bias is zero, or None for any other."""
+    if layer.bias.data().asnumpy().any():
+        return None
+    weight = layer.weight.data().asnumpy()
+    num_filter, channels, height, width = weight.shape
+    diagonal = np.einsum("iihw->ihw", weight)[:, height // 2, width // 2] if num_filter == channels else np.zeros(1)
+    factor = float(diagonal[0])
+    only = (diagonal == diagonal[0]).all() and np.count_nonzero(weight) == num_filter
+    return factor if only and factor > 0 else None
+
+
+def _unchanged(X: Any) -> Any:
+    return X
+
+
+def without_scalings(net: Any, wanted: Collection[int]) -> tuple[dict[int, Any], dict[str, NDArray]]:
+    """Return the layers of `net` by index, without the convolutions in `scalings`, and {name: NDArray} of its parameters.
+
+    The convolution before takes over the factor: a ReLU is positively homogeneous. So the convolution that is left out and the
+    ReLU after it change nothing. It is kept where the factor would change features of the layers before that are `wanted`.
+    """
+    layers = dict(enumerate(net))
+    parameters = {name: parameter.data() for name, parameter in net.collect_params().items()}
+    for index, factor in scalings(net).items():
+        before = layers[index - 2]
+        if not isinstance(before, nn.Conv2D) or (factor != 1 and {index - 2, index - 1} & {*wanted}):
+            continue
+        for parameter in (before.weight, before.bias):
+            parameters[parameter.name] = parameters[parameter.name] * factor
+        layers[index] = _unchanged
+        if _is_relu(layers.get(index + 1)):
+            layers[index + 1] = _unchanged
+    return layers, parameters
 
 
 def features_of(X: Any, layers: Mapping[int, Any], wanted: Collection[int]) -> dict[int, Any]:

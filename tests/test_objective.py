@@ -1,13 +1,19 @@
+import json
+
 import gluon_nst as nst
+from gluon_nst import objective as objectives
+from gluon_nst.graph import Graph
 from gluon_nst.objective import Objective
 from gluon_nst.optimisers import Adam
 from gluon_nst.style_statistics import Gram, Statistic
 from gluon_nst.sums import operators, weighted
+from gluon_nst.windows import cut
 
 import mxnet as mx
 import numpy as np
 import pytest
 
+from test_vgg import with_scalings
 from training_inputs import composite, make_inputs, needs_bfloat16, one_by_one, recipe
 
 
@@ -140,3 +146,75 @@ def test_bfloat16_changes_nothing_outside_of_the_graphs(net, inputs):
     graph(net, inputs, composite(), precision="bfloat16")
     after = nst.extract_features(inputs[0], net)[1][-1]
     assert after.dtype == np.float32 and np.array_equal(after.asnumpy(), before)
+
+
+# -- without convolutions that only multiply by a factor ----------------------------------------------------------------
+
+
+@pytest.fixture
+def convolutions(monkeypatch):
+    """The number of convolutions in each graph that is bound with any."""
+    numbers, bind = [], Graph.bind
+
+    def counted(self, outputs, others):
+        nodes = json.loads(mx.sym.Group(outputs).tojson())["nodes"]
+        number = sum(node["op"] == "Convolution" for node in nodes)
+        numbers.extend([number] if number else [])
+        return bind(self, outputs, others)
+
+    monkeypatch.setattr(Graph, "bind", counted)
+    return numbers
+
+
+@pytest.fixture(scope="module")
+def scaled(parameters):
+    """The random network with two convolutions that only multiply, and its inputs."""
+    net = nst.truncated_vgg19(with_scalings(parameters, conv3_4=5.5, conv4_4=0.25), 28, mx.cpu())
+    return net, make_inputs(net)
+
+
+PRECISIONS = ["float32", pytest.param("bfloat16", marks=needs_bfloat16)]
+
+
+@pytest.mark.parametrize("windowed", [False, True])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_what_only_multiplies_is_left_out_of_the_graph(scaled, convolutions, monkeypatch, precision, windowed):
+    net, (_, contents_Y, styles_Y) = scaled
+    targets = [nst.gram(Y) for Y in styles_Y]
+    parts, X = cut(28, (32, 48), (64, 40)) if windowed else None, composite()
+
+    def evaluate():
+        losses = Objective(net, X, contents_Y, targets, recipe(precision=precision), parts=parts)()
+        return list(losses.values()), X.grad.asnumpy().astype(np.float64)
+
+    losses, gradient = evaluate()
+    first, left_out = (1, 2) if precision == "bfloat16" else (0, 2)  # bfloat16 has two first convolutions
+    assert sum(convolutions) == 13 + first - left_out
+    convolutions.clear()
+    monkeypatch.setattr(objectives, "without_scalings", all_layers)
+    expected, expected_gradient = evaluate()
+    assert sum(convolutions) == 13 + first
+    assert losses == pytest.approx(expected, rel=1e-5 if precision == "float32" else 1e-2)
+    error = np.linalg.norm(gradient - expected_gradient) / np.linalg.norm(expected_gradient)
+    assert error < (1e-5 if precision == "float32" else 0.3)
+
+
+def all_layers(net, wanted):
+    """What `without_scalings` gives where there are none."""
+    return dict(enumerate(net)), {name: parameter.data() for name, parameter in net.collect_params().items()}
+
+
+def test_a_trunk_without_them_keeps_all_its_convolutions(net, inputs, convolutions):
+    graph(net, inputs, composite())
+    assert convolutions == [13]
+
+
+@pytest.mark.parametrize("layer, number", [("conv4_3", 12), ("relu4_3", 12), ("conv4_4", 11), ("relu4_4", 11)])
+def test_a_factor_that_would_change_wanted_features_stays_where_it_is(scaled, convolutions, layer, number):
+    (net, _), X = scaled, composite()
+    chosen = recipe(content_layers=[layer], style_layers=["conv5_1"])
+    contents_Y, styles_Y = nst.extract_features(composite(seed=1), net, chosen.content_layers, [28])
+    losses = Objective(net, X, contents_Y, [nst.gram(Y) for Y in styles_Y], chosen)()
+    (found,), _ = nst.extract_features(X, net, chosen.content_layers, ())
+    assert losses.content == pytest.approx(((found - contents_Y[0]) ** 2).mean().asscalar(), rel=1e-5)
+    assert convolutions == [number]

@@ -47,14 +47,15 @@ def test_the_first_layers_features_are_numpys_convolution(parameters, padding):
 def at_the_border(parameters, padding, expected, layer, precision):
     """The mean squared difference of a layer's features, as the objective's graph has them, to those expected, at the border."""
     net, X = nst.truncated_vgg19(parameters, layer, mx.cpu(), padding=padding), composite()
+    of_net = {name: parameter.data() for name, parameter in net.collect_params().items()}
     variable, arrays = mx.sym.var("X", shape=X.shape), {"X": X}
     if precision == "bfloat16":
-        found, narrowed = narrow_features(variable, dict(enumerate(net)), [layer])
+        found, narrowed = narrow_features(variable, dict(enumerate(net)), [layer], of_net)
         features = found[layer]
         arrays.update(narrowed)
     else:
         _, (features,) = nst.extract_features(variable, net, (), (layer,))
-    arrays.update({name: parameter.data() for name, parameter in net.collect_params().items()})
+    arrays.update(of_net)
     used = {name: arrays[name] for name in features.list_arguments()}
     (found,) = features.bind(mx.cpu(), used, grad_req="null").forward()
     edge = border(expected.shape)

@@ -1,5 +1,5 @@
 import gluon_nst as nst
-from gluon_nst import layers
+from gluon_nst import layers, vgg
 
 import mxnet as mx
 import numpy as np
@@ -109,3 +109,49 @@ def test_multiplications_are_those_of_the_layers(net):
         if isinstance(layer, nn.Conv2D):
             count += X.size * np.prod(layer.weight.shape[1:])
         assert layers.multiplications(index) == count / (32 * 48)
+
+
+# -- convolutions that only multiply by a factor ----------------------------------------------------------------------
+
+
+def scaling_convolution(channels, factor):
+    """The kernel and the bias of a convolution that multiplies by a factor."""
+    weight = np.zeros((channels, channels, 3, 3), np.float32)
+    weight[range(channels), range(channels), 1, 1] = factor
+    return mx.nd.array(weight), mx.nd.zeros(channels)
+
+
+def with_scalings(parameters, **factors):
+    """The `parameters` with such convolutions in place of the named ones."""
+    changed = dict(parameters)
+    for name, factor in factors.items():
+        index = layers.LAYERS[name]
+        weight, bias = scaling_convolution(len(parameters[f"features.{index}.bias"]), factor)
+        changed.update({f"features.{index}.weight": weight, f"features.{index}.bias": bias})
+    return changed
+
+
+def test_scalings_are_detected_by_their_parameters(parameters):
+    scaled = with_scalings(parameters, conv3_4=5.5, conv4_4=1.0, conv2_2=-1.0)
+    for index in (21, 23):  # conv4_2 has a bias, conv4_3 a kernel that is nearly the identity
+        scaled[f"features.{index}.weight"], scaled[f"features.{index}.bias"] = scaling_convolution(512, 1)
+    scaled["features.21.bias"][7] = 1e-6
+    scaled["features.23.weight"][7, 7, 1, 1] = 1.001
+    assert vgg.scalings(nst.truncated_vgg19(scaled, 28, mx.cpu())) == {16: 5.5, 25: 1.0}
+    assert vgg.scalings(nst.truncated_vgg19(parameters, 28, mx.cpu())) == {}
+
+
+def test_a_convolution_of_what_no_relu_puts_out_is_no_scaling(parameters):
+    scaled = with_scalings(parameters, conv3_4=2.0)
+    assert vgg.scalings(nst.truncated_vgg19(scaled, 16, mx.cpu())[14:]) == {2: 2.0}
+    assert vgg.scalings(nst.truncated_vgg19(scaled, 16, mx.cpu())[16:]) == {}
+
+
+def test_the_outputs_are_those_of_all_layers(parameters):
+    net = nst.truncated_vgg19(with_scalings(parameters, conv3_4=5.5), 18, mx.cpu())
+    X = nst.preprocess(mx.nd.array(paint(32, 48), dtype="uint8"), (48, 32))
+    expected, _ = nst.extract_features(X, net, range(19), ())
+    found = dict(vgg.outputs(X, net, 18))
+    assert list(found) == list(range(19))
+    for index, Y in found.items():
+        assert np.allclose(Y.asnumpy(), expected[index].asnumpy(), rtol=1e-5, atol=1e-5), index

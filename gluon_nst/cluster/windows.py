@@ -18,7 +18,7 @@ from gluon_nst.machine import choose_device, choose_precision, nd_mode
 from gluon_nst.objective import Guides, Objective
 from gluon_nst.recipes import Recipe
 from gluon_nst.style_statistics import style_statistic
-from gluon_nst.vgg import truncated_vgg19
+from gluon_nst.vgg import outputs, truncated_vgg19
 from gluon_nst.weights.cache import Trunk
 from gluon_nst.windows import Part
 
@@ -164,10 +164,9 @@ class Windows:
     def _content(self, Y: Any) -> list[Any]:
         """The features of the content picture in a window: those of its core are the whole picture's."""
         found = {}
-        for layer in range(max(self._layers, default=-1) + 1):
-            Y = self._net[layer](Y)
+        for layer, features in outputs(Y, self._net, max(self._layers, default=-1)):
             if layer in self._layers:
-                found[layer] = Y
+                found[layer] = features
         nd.waitall()
         return [found[layer] for layer in self._layers]
 
