@@ -1,15 +1,16 @@
 """The trunk in bfloat16, as a graph: convolutions in bfloat16, features in float32 for the losses that are taken of them.
 
-oneDNN's kernels for AMX put the channels last, all that MXNet computes itself wants them first, and the way from the one to
-the other costs more than a convolution. So the graph is laid out such that large gradients don't take it: where features are
-widened, the network goes on from the wide ones, and two gradients of one layout are added; and the layers from the second
-convolution on have a first convolution of their own, whose gradient is of a few channels only.
+oneDNN's kernels for AMX put the channels last, all that MXNet computes itself wants them first, and the conversion costs more
+than a convolution. So the graph avoids it for large gradients: with AMX, where features are widened, the network continues from
+the wide ones, and two gradients of one layout are added. Without AMX it continues from the bfloat16 ones, in oneDNN's blocked
+layout: there a pooling is ten times as fast. The layers from the second convolution on have a first convolution
+of their own, whose gradient is of a few channels only.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Any, Callable, Collection, Mapping
+from typing import Any, Collection, Mapping
 
 from mxnet import nd, sym
 from mxnet.contrib import amp
@@ -52,30 +53,33 @@ def narrow_features(
     throughout.
     """
     second = CONVOLUTIONS[1]
-    early = {index: layer for index, layer in layers.items() if index < second}
-    features = features_of(X, early, wanted)
+    features = features_of(X, {index: layer for index, layer in layers.items() if index < second}, wanted)
     added: dict[str, Any] = {}
-    narrow, wide = {}, True
+    is_wide = True
     for index, layer in layers.items():
-        steps: list[Callable[[Symbol], Symbol]] = [layer]
         if isinstance(layer, nn.Conv2D):
             convolution = _Convolution(layer, parameters, added)
-            steps = [_narrowed, convolution] if wide and index else [convolution]
-            wide = False
-        if index in wanted and index >= second and not wide:
-            steps.append(_widened)
-            wide = True
-        narrow[index] = _chained(steps)
-    return {**features, **features_of(X, narrow, [index for index in wanted if index >= second])}, added
+            X = convolution(_narrowed(X) if is_wide and index else X)
+            is_wide = False
+        else:
+            X = layer(X)
+        if index in wanted and index >= second:
+            if is_wide:
+                features[index] = X
+            elif instructions.amx == "used":
+                X, is_wide = _widened(X), True
+                features[index] = X
+            else:
+                features[index] = _widened(_branch(X))
+    return features, added
 
 
-def _chained(steps: list[Callable[[Symbol], Symbol]]) -> Callable[[Symbol], Symbol]:
-    def run(X: Symbol) -> Symbol:
-        for step in steps:
-            X = step(X)
-        return X
+def _branch(X: Symbol) -> Symbol:
+    """`X` by a pooling of 1 × 1, which changes nothing, and whose gradient is in the layout of `X`, oneDNN's blocks of channels.
 
-    return run
+    MXNet would add gradients of two layouts in float32, by three conversions.
+    """
+    return sym.Pooling(X, kernel=(1, 1), stride=(1, 1), pool_type="avg")
 
 
 class _Convolution:

@@ -141,7 +141,7 @@ def without_scalings(net: Any, wanted: Collection[int]) -> tuple[dict[int, Any],
     layers = dict(enumerate(net))
     parameters = {name: parameter.data() for name, parameter in net.collect_params().items()}
     for index, factor in scalings(net).items():
-        before = layers[index - 2]
+        before = layers.get(index - 2)
         if not isinstance(before, nn.Conv2D) or (factor != 1 and {index - 2, index - 1} & {*wanted}):
             continue
         for parameter in (before.weight, before.bias):

@@ -1,6 +1,7 @@
 import json
 
 import gluon_nst as nst
+from gluon_nst import narrow
 from gluon_nst import objective as objectives
 from gluon_nst.graph import Graph
 from gluon_nst.objective import Objective
@@ -136,6 +137,25 @@ def test_bfloat16_is_near_float32(net, inputs):
     expected, expected_gradient = one_by_one(net, inputs, X)
     losses, gradient = graph(net, inputs, X, precision="bfloat16")
     assert losses == pytest.approx(expected, rel=1e-2) and losses[:2] != pytest.approx(expected[:2], rel=1e-6)
+    cosine = (gradient * expected_gradient).sum() / np.linalg.norm(gradient) / np.linalg.norm(expected_gradient)
+    assert cosine > 0.97
+
+
+@needs_bfloat16
+@pytest.mark.parametrize("pooling", ["max", "average"])
+@pytest.mark.parametrize("amx", ["used", "the processor has none"])
+def test_bfloat16_is_near_float32_where_features_are_pooled_and_convolved(parameters, monkeypatch, amx, pooling):
+    """Behind a layer with a loss the graph is another one with AMX; either works on any processor."""
+    monkeypatch.setattr(narrow.instructions, "amx", amx)
+    options = {"content_layers": ["conv4_2"], "style_layers": ["relu1_2", "relu2_1", "relu2_2", "conv4_2"]}
+    net = nst.truncated_vgg19(parameters, 21, mx.cpu(), pooling)
+    X, content, style = composite(), composite(seed=1), composite(seed=2)
+    chosen = recipe(**options)
+    contents_Y, _ = nst.extract_features(content, net, chosen.content_layers, ())
+    _, styles_Y = nst.extract_features(style, net, (), chosen.style_layers)
+    losses, gradient = graph(net, (X, contents_Y, styles_Y), X, precision="bfloat16", **options)
+    expected, expected_gradient = graph(net, (X, contents_Y, styles_Y), X, **options)
+    assert losses == pytest.approx(expected, rel=2e-2)
     cosine = (gradient * expected_gradient).sum() / np.linalg.norm(gradient) / np.linalg.norm(expected_gradient)
     assert cosine > 0.97
 
