@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
+import numpy as np
 from mxnet import nd, sym
 
 from gluon_nst.errors import InputError
@@ -20,7 +21,7 @@ from gluon_nst.pixels import standardisation
 from gluon_nst.recipes import Recipe
 from gluon_nst.records import Losses
 from gluon_nst.style_statistics import Statistic, style_statistic
-from gluon_nst.sums import SquaredDifference, SquaredVariation, TotalVariation
+from gluon_nst.sums import SquaredDifference, SquaredVariation, TotalVariation, shape_of
 from gluon_nst.vgg import features_of, without_scalings
 from gluon_nst.windows import Part, whole
 
@@ -103,7 +104,8 @@ class Objective:
     def _part(self, computed: Computed, net: Mapping[int, Any], parameters: dict[str, NDArray]) -> list[_Term]:
         """The terms of the losses that a part of the network has the features of; it is bound to their sums."""
         recipe, graph, layers = self._recipe, computed.graph, computed.part.layers
-        X = computed.input if layers.start else self._composite(computed.input, graph)
+        composite = computed.input if layers.start else self._composite(computed.input, graph)
+        X = composite if layers.start else self._standardised(composite, graph)
         wanted = {*recipe.content_layers, *recipe.style_layers}
         onward = layers.stop <= recipe.last_layer
         chosen = {layer: net[layer] for layer in layers}
@@ -117,7 +119,7 @@ class Objective:
         contents = [
             self._content_term(layer, features[layer], graph) for layer in recipe.content_layers if layer in layers
         ]
-        variation = [] if layers.start else [self._variation_term(X, graph)]
+        variation = [] if layers.start else [self._variation_term(composite, X, graph)]
         # In this order: the sums of a layer are then computed with the layer, and MXNet's plan needs a tenth less memory.
         terms = [*variation, *styles, *contents]
         computed.bind(
@@ -147,14 +149,20 @@ class Objective:
         self._out_grads = [nd.ones(1, ctx=context), nd.zeros(len(self._names) + 1, ctx=context)]
 
     def _composite(self, X: Symbol, graph: PartGraph) -> Symbol:
-        """The composite as the network takes it."""
-        if self._guides.mask is not None:
-            behind = graph.covered("behind", self._guides.behind, 1)
-            X = behind + sym.broadcast_mul(X - behind, graph.covered("mask", self._guides.mask, 1))
-        if self._recipe.pixel_unit == "standardised":
+        """The composite within the mask and what lies behind it, in the unit of the recipe's pixels."""
+        if self._guides.mask is None:
             return X
-        scale, shift = standardisation(self._recipe.pixel_unit)
-        return sym.broadcast_add(sym.broadcast_mul(X, graph.constant("scale", scale)), graph.constant("shift", shift))
+        behind = graph.covered("behind", self._guides.behind, 1)
+        return behind + sym.broadcast_mul(X - behind, graph.covered("mask", self._guides.mask, 1))
+
+    def _standardised(self, composite: Symbol, graph: PartGraph) -> Symbol:
+        """The composite as the network takes it."""
+        if self._recipe.pixel_unit == "standardised":
+            return composite
+        # Constants of the composite's shape: the gradients of MXNet's broadcasting operators take ten times as long.
+        shape = shape_of(composite)
+        scale, shift = (np.broadcast_to(each, shape) for each in standardisation(self._recipe.pixel_unit))
+        return composite * graph.constant("scale", scale) + graph.constant("shift", shift)
 
     def _content_term(self, layer: int, Y_hat: Symbol, graph: PartGraph) -> _Term:
         difference, shape = SquaredDifference(self._recipe.content_reduction), shape_at(layer, self._size)
@@ -203,12 +211,15 @@ class Objective:
 
         return _Term(name, [statistic.sums(Y_hat, weights) for weights, _, _ in seen], loss)
 
-    def _variation_term(self, composite: Symbol, graph: PartGraph) -> _Term:
+    def _variation_term(self, composite: Symbol, standardised: Symbol, graph: PartGraph) -> _Term:
         shape, weight = self.X.shape, self._recipe.tv_weight
         variation: TotalVariation | SquaredVariation = TotalVariation()
         if self._recipe.tv_norm == "l2":  # of pixels from 0 to 1
             variation = SquaredVariation()
-            composite = sym.broadcast_div(composite, graph.constant("tv/unit", standardisation("unit")[0]))
+            if self._recipe.pixel_unit != "unit":
+                composite = sym.broadcast_div(standardised, graph.constant("tv/unit", standardisation("unit")[0]))
+        else:
+            composite = standardised
         sums = variation.sums(composite, graph.corners())
         return _Term("tv", sums, lambda *sums: variation.loss(sums, shape) * weight)
 
