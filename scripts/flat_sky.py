@@ -2,7 +2,7 @@
 
     python scripts/flat_sky.py OUT.png [--size 384x510]
 
-What a run puts into its sky is the run's own; scripts/measure_pictures.py measures that.
+Texture in the sky of a result was added by the run; scripts/measure_pictures.py --sky ROWS measures it.
 """
 
 import argparse
