@@ -13,6 +13,7 @@ from mxnet import nd
 
 from gluon_nst.recipes import Recipe
 from gluon_nst.recipes.choices import GRAM_DIVISORS, STYLE_REDUCTIONS
+from gluon_nst.roots import root_trace
 from gluon_nst.sums import Array, NDArray, factor, mean_square, operators, shape_of, summed_product, weighted
 
 
@@ -137,8 +138,10 @@ class Wasserstein(_Moments):
 
     As in style-transfer-pytorch (Crowson), which follows Olkin and Pukelsheim 1982: the mean of the squared differences of the
     means, and that of the diagonal of Σ_Y + Σ - 2·(Σ_Y^½ Σ Σ_Y^½)^½, where 1e-4 is added to both covariances' diagonals.
-    The roots are by eigenvalues in double precision. No root is differentiated: that of the trace of the root is
-    ½ A (A Σ A)^(-½) A, with A = Σ_Y^½.
+
+    With Σ_Y = Rᵀ R, where R = Λ^½ Vᵀ of its eigenvalues and eigenvectors, (R Σ Rᵀ)^½ has the same trace and keeps the
+    precision of the small eigenvalues. `roots.root_trace` computes this trace and its gradient with respect to Σ,
+    ½ Rᵀ (R Σ Rᵀ)^(-½) R. No root is differentiated.
     """
 
     EPSILON = 1e-4
@@ -148,48 +151,24 @@ class Wasserstein(_Moments):
         return moments - operators(means).dot(means, means, transpose_b=True), means
 
     def target(self, statistic: NDArray) -> list[NDArray]:
-        """Means, eigenvectors (by columns), roots of the eigenvalues, and trace of the covariance."""
+        """Means, R, R⁻¹, and the trace of the covariance."""
         covariance, means = self._covariance(statistic.astype("float64"), len(statistic))
         eigenvalues, vectors = np.linalg.eigh(covariance.asnumpy())
         eigenvalues = np.maximum(eigenvalues, 0) + self.EPSILON
-        known = (vectors, np.sqrt(eigenvalues), eigenvalues.sum(keepdims=True))
+        scales = np.sqrt(eigenvalues)
+        known = (scales[:, None] * vectors.T, vectors / scales, eigenvalues.sum(keepdims=True))
         return [means.astype("float32"), *(nd.array(each, ctx=statistic.context, dtype="float32") for each in known)]
 
     def distance(self, statistic: Array, target: Sequence[Array], shape: tuple[int, ...]) -> Array:
         F, num_channels = operators(statistic), shape[1]
-        means_Y, vectors, roots, trace_Y = target
+        means_Y, R, inverse, trace_Y = target
         covariance, means = self._covariance(statistic, num_channels)
         trace = F.linalg.extractdiag(covariance).sum() + num_channels * self.EPSILON
-        root_trace, gradient = self._root_trace(F.BlockGrad(covariance), vectors, roots)
+        root, gradient = root_trace(F.BlockGrad(covariance), R, inverse, self.EPSILON)
         # What it is, and what its gradient is, apart: the difference of the two products is nothing.
         linear = summed_product(covariance, F.BlockGrad(gradient))
-        root_trace = F.BlockGrad(root_trace) + linear - F.BlockGrad(linear)
-        return mean_square(means - means_Y) + (trace_Y + trace - 2 * root_trace) / num_channels
-
-    def _root_trace(self, covariance: Array, vectors: Array, roots: Array) -> tuple[Array, Array]:
-        """The trace of (A Σ A)^½, and its gradient with respect to Σ.
-
-        In the basis of A's eigenvectors, where A is a scaling: so the products lose nothing of the small eigenvalues.
-        """
-        F = operators(covariance)
-        num_channels = shape_of(vectors)[0]
-        turned = self._product(self._product(vectors.transpose(), covariance), vectors)
-        scaled = F.broadcast_mul(F.broadcast_mul(turned, roots.reshape((-1, 1))), roots.reshape((1, -1)))
-        scaled = scaled + F.linalg.makediag(roots * roots * self.EPSILON)
-        axes, eigenvalues = F.linalg.syevd(F.cast(scaled, dtype="float64"))
-        # Both covariances are EPSILON at least; what rounding takes below is no information.
-        eigenvalues = eigenvalues.clip(self.EPSILON**2, 3e38)
-        halved = F.broadcast_mul(axes, (eigenvalues**-0.25).reshape((num_channels, 1)))
-        halved = self._product(
-            F.broadcast_mul(F.cast(halved, dtype="float32"), roots.reshape((1, -1))), vectors.transpose()
-        )
-        return F.cast(eigenvalues.sqrt().sum(), dtype="float32"), self._product(halved.transpose(), halved) * 0.5
-
-    @staticmethod
-    def _product(A: Array, B: Array) -> Array:
-        """A · B of two square matrices, by oneDNN: four to nine times as fast as MXNet's own."""
-        F = operators(A)
-        return F.FullyConnected(A, B.transpose(), no_bias=True, num_hidden=shape_of(B)[1])
+        root = F.BlockGrad(root) + linear - F.BlockGrad(linear)
+        return mean_square(means - means_Y) + (trace_Y + trace - 2 * root) / num_channels
 
 
 def style_statistic(recipe: Recipe) -> Statistic:
