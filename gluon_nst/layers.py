@@ -23,7 +23,12 @@ def _layers() -> dict[str, int]:
 LAYERS = _layers()
 """The paper's names of the layers, each with its index in the model zoo's (and torchvision's) `features`."""
 
-NAMES = {index: name for name, index in LAYERS.items()}
+PIXELS = -1
+"""Index of the style layer below the network: the patches of the picture itself (`vgg.patches`), named pixels."""
+PATCH = 3
+"""Side of a patch, in pixels."""
+
+NAMES = {PIXELS: "pixels", **{index: name for name, index in LAYERS.items()}}
 """The name of each layer by its index."""
 
 CONVOLUTIONS = tuple(index for name, index in LAYERS.items() if name.startswith("conv"))
@@ -76,7 +81,8 @@ def shape_at(layer: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
     (1, 512, 18, 28)
     """
     height, width = (side // smallest_side(layer) for side in size)
-    return 1, BLOCKS[int(NAMES[layer][4]) - 1][1], height, width
+    channels = 3 * PATCH**2 if layer == PIXELS else BLOCKS[int(NAMES[layer][4]) - 1][1]
+    return 1, channels, height, width
 
 
 def smallest_side(last: int) -> int:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Sequence
 
 from gluon_nst.canvas import canvas
 from gluon_nst.errors import NoRoom
-from gluon_nst.layers import LAYERS, multiplications, outputs_per_pixel, smallest_side
+from gluon_nst.layers import LAYERS, PATCH, PIXELS, multiplications, outputs_per_pixel, smallest_side
 from gluon_nst.machine import address_space_is_limited, available_memory
 from gluon_nst.narrow import widest
 from gluon_nst.recipes import OPTIMIZERS, Recipe, style_shape
@@ -33,6 +33,8 @@ _BYTES_PER_PIXEL = 120
 _BYTES_PER_STYLE_PIXEL = 1600
 # For every pixel of a picture that is computed elsewhere: its windows and what they have of the content's features.
 _KEPT_OF_WINDOWS = 80
+# For every pixel, where L-BFGS is preconditioned: the gains of the filter, and the transform of one channel.
+_BYTES_OF_FILTER = 16
 _LEAST_STYLE_WINDOW, _MOST_STYLE_WINDOW = 512, 1536
 
 _BELOW = (736, 608, 512, 384, 256, 192, 128, 96, 64)
@@ -74,7 +76,8 @@ def optimiser_bytes(recipe: Recipe) -> float:
     """What the optimiser keeps for each pixel of the composite, beside the composite and its gradient."""
     facts = OPTIMIZERS[recipe.optimizer]
     remembered = min(recipe.history_size, max(stage.epochs for stage in recipe.stages) - 1)
-    return facts.bytes_per_pixel + remembered * facts.bytes_per_remembered_step
+    of_filter = 0 if recipe.preconditioner == "none" else _BYTES_OF_FILTER
+    return facts.bytes_per_pixel + remembered * facts.bytes_per_remembered_step + of_filter
 
 
 def _of(recipe: Recipe, numbers: dict[str, float]) -> float:
@@ -90,16 +93,18 @@ def needed(
     `parts` are those of the network, by default the whole of it. `style_pixels` are those of the largest picture, or of a window
     of it, whose features are computed without a gradient.
     """
-    pixels = math.prod(size)
+    pixels, patches = math.prod(size), 3 * PATCH**2 if PIXELS in recipe.style_layers else 0
     base = _BASE + _of(recipe, _BASE_OF)
     if parts is None:
         # The peak comes with the gradients of the first two blocks, where the numbers are: the layers above add little.
-        training = pixels * outputs_per_pixel(min(recipe.last_layer, LAYERS["conv2_2"])) * _BYTES_PER_OUTPUT
+        outputs = outputs_per_pixel(min(recipe.last_layer, LAYERS["conv2_2"])) + patches
+        training = pixels * outputs * _BYTES_PER_OUTPUT
     else:
         training = pixels * _BYTES_PER_PIXEL
         for each in parts:
             bytes_per_output = _of(recipe, _BYTES_PER_OUTPUT_ABOVE if each.layers.start else _BYTES_PER_OUTPUT_BELOW)
-            training += of_window(each, outputs_per_pixel) * bytes_per_output
+            outputs = of_window(each, outputs_per_pixel) + (0 if each.layers.start else math.prod(each.shape) * patches)
+            training += outputs * bytes_per_output
     return base + max(training + pixels * optimiser_bytes(recipe), style_pixels * _BYTES_PER_STYLE_PIXEL)
 
 

@@ -14,7 +14,7 @@ from mxnet import nd, sym
 
 from gluon_nst.errors import InputError
 from gluon_nst.graph import Computed, Computing, Graph, PartGraph
-from gluon_nst.layers import NAMES, shape_at, smallest_side
+from gluon_nst.layers import NAMES, PIXELS, shape_at, smallest_side
 from gluon_nst.losses import add_up
 from gluon_nst.narrow import narrow_features, widest
 from gluon_nst.pixels import standardisation
@@ -109,13 +109,14 @@ class Objective:
         wanted = {*recipe.content_layers, *recipe.style_layers}
         onward = layers.stop <= recipe.last_layer
         chosen = {layer: net[layer] for layer in layers}
-        within = [*(layer for layer in layers if layer in wanted), *([layers[-1]] if onward else [])]
+        below = [] if layers.start else [PIXELS]
+        within = [*(layer for layer in (*below, *layers) if layer in wanted), *([layers[-1]] if onward else [])]
         if recipe.precision == "bfloat16" and computed.part.shape[1] <= widest():
             features, narrowed = narrow_features(X, chosen, within, parameters)
             parameters = {**parameters, **narrowed}
         else:
             features = features_of(X, chosen, within)
-        styles = [self._style_term(layer, features[layer], graph) for layer in recipe.style_layers if layer in layers]
+        styles = [self._style_term(layer, features[layer], graph) for layer in recipe.style_layers if layer in features]
         contents = [
             self._content_term(layer, features[layer], graph) for layer in recipe.content_layers if layer in layers
         ]

@@ -17,6 +17,7 @@ from gluon_nst.machine import nd_mode
 from gluon_nst.pixels import resize_channels, shown_range, standardisation
 from gluon_nst.recipes import Recipe
 from gluon_nst.records import Losses
+from gluon_nst.spectrum import LowPass
 
 NDArray = Any
 
@@ -171,7 +172,9 @@ class LBFGS:
         scale, _ = standardisation(recipe.pixel_unit)
         first_step = _FIRST_STEP / float(np.mean(scale))
         self._recipe, self._device = recipe, device
-        self._minimiser = lbfgs.LBFGS(x, recipe.history_size, limits, first_step)
+        low_pass = recipe.preconditioner == "low-pass"
+        preconditioner = LowPass(x.shape, recipe.preconditioner_power) if low_pass else None
+        self._minimiser = lbfgs.LBFGS(x, recipe.history_size, limits, first_step, preconditioner)
         self.X = self._array(self._minimiser.x)
         self.X.attach_grad()
 

@@ -22,10 +22,11 @@ from gluon_nst.layers import NAMES, smallest_side
 from gluon_nst.machine import choose_device, choose_precision, nd_mode
 from gluon_nst.memory import Inputs, Plan, allowed_memory, check_memory, plan, smallest_plan
 from gluon_nst.observer import Observer
-from gluon_nst.pixels import RESIZES, postprocess, preprocess, to_pixels
+from gluon_nst.pixels import RESIZES, postprocess, preprocess, shown_range, to_pixels
 from gluon_nst.provenance import Provenance, key, provenance
 from gluon_nst.recipes import INITS, Recipe, Stage, fit, follow_optimizer, read, style_shape
 from gluon_nst.regions import read_mask
+from gluon_nst.spectrum import enlarged
 from gluon_nst.vgg import truncated_vgg19
 
 NDArray = Any
@@ -160,6 +161,8 @@ class Run:
             change = before - small.as_in_context(before.context)
             change = nd.contrib.BilinearResize2D(change, height=height, width=width, align_corners=False)
             return content_X + place(change)
+        elif self.recipe.upsampling == "cosine" and before.shape[2:] != (height, width):
+            X = nd.array(np.clip(enlarged(before.asnumpy(), (height, width)), *shown_range("standardised")))
         else:  # as in the chapter, the picture is resized, clipped to what can be shown
             X = preprocess(postprocess(before) * 255, (width, height), resize)
         return place(X).as_in_context(self.device)

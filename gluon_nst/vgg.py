@@ -10,11 +10,11 @@ from mxnet.gluon import nn
 from mxnet.gluon.model_zoo import vision
 
 from gluon_nst.errors import InputError
-from gluon_nst.layers import BLOCKS, CONTENT_LAYERS, CONVOLUTIONS, STYLE_LAYERS
+from gluon_nst.layers import BLOCKS, CONTENT_LAYERS, CONVOLUTIONS, PATCH, PIXELS, STYLE_LAYERS
 from gluon_nst.machine import nd_mode
 from gluon_nst.pixels import preprocess
 from gluon_nst.recipes.choices import PADDINGS, POOLINGS
-from gluon_nst.sums import padded
+from gluon_nst.sums import operators, padded, shape_of
 
 NDArray = Any
 
@@ -153,13 +153,29 @@ def without_scalings(net: Any, wanted: Collection[int]) -> tuple[dict[int, Any],
 
 
 def features_of(X: Any, layers: Mapping[int, Any], wanted: Collection[int]) -> dict[int, Any]:
-    """{index: output} of those of the `layers`, by index, that are `wanted`, one after the other, for their input `X`."""
-    features = {}
+    """Return {index: output} of those `layers` that are `wanted`, in their order, for the input `X` of the first one.
+
+    If PIXELS is wanted, `X` has to be the network's input.
+    """
+    features = {PIXELS: patches(X)} if PIXELS in wanted else {}
     for index, layer in layers.items():
         X = layer(X)
         if index in wanted:
             features[index] = X
     return features
+
+
+def patches(X: Any) -> Any:
+    """The 3 × 3 pixels around each pixel of the network input `X` (1 × 3 × h × w) as channels: 1 × 27 × h × w.
+
+    Their means and covariances hold the palette, and the sharpness of the picture in every direction. Beyond the edge of
+    the picture its outermost pixels are repeated.
+    """
+    _, channels, height, width = shape_of(X)
+    gathered = operators(X).im2col(
+        padded(X, "replicate"), kernel=(PATCH, PATCH), stride=(1, 1), dilate=(1, 1), pad=(0, 0)
+    )
+    return gathered.reshape((1, channels * PATCH**2, height, width))
 
 
 @nd_mode

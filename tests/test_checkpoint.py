@@ -35,12 +35,13 @@ RUNS = pytest.mark.parametrize(
     [
         {},
         {"optimizer": "lbfgs"},
+        {"optimizer": "lbfgs", "preconditioner": "low-pass", "epochs": (8, 4), "upsampling": "cosine"},
         {"keep": "average", "average_decay": 0.5},
         {"keep": "best", "carry": "change"},
         {"carry_moments": True, "resize": "bicubic"},
         {"optimizer": "lbfgs", "tolerance": 0.5, "epochs": (14, 3), "init": "noise"},
     ],
-    ids=["adam", "lbfgs", "average", "best", "moments", "settling"],
+    ids=["adam", "lbfgs", "preconditioned", "average", "best", "moments", "settling"],
 )
 
 

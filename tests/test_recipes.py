@@ -101,6 +101,16 @@ def test_the_chapters_recipes_stay_in_float32():
     assert recipes.customise("fast", precision="float32").precision == "float32"
 
 
+def test_pixels_are_a_layer_of_the_style_alone(tmp_path):
+    recipe = recipes.read(write(tmp_path, f"style_layers = {{pixels = 2, relu1_1 = 1}}\n{STAGE}"))
+    assert recipe.style_layers == {-1: 2, 1: 1} and recipe.as_dict()["style_layers"] == {"pixels": 2, "relu1_1": 1}
+    assert recipes.customise(recipe, style_layers=["pixels"], content_layers=["conv1_1"]).last_layer == 0
+    with pytest.raises(InputError, match="content_layers: .'pixels'. is not different layers of VGG-19"):
+        recipes.read(write(tmp_path, f'content_layers = ["pixels"]\n{STAGE}'))
+    with pytest.raises(InputError, match="did you mean pixels"):
+        recipes.read(write(tmp_path, f'style_layers = ["pixel"]\n{STAGE}'))
+
+
 def test_a_recipe_that_is_printed_can_be_saved_and_read_again(tmp_path):
     for name in recipes.names():
         assert recipes.read(write(tmp_path, recipes.text(name))) == recipes.read(name)

@@ -203,7 +203,7 @@ def test_a_symbol_gives_what_an_array_gives(name, weighted):
 
 # -- in the objective -------------------------------------------------------------------------------------------------
 
-SHALLOW = {"content_layers": ["conv1_1"], "style_layers": ["relu1_1", "relu2_1", "relu3_1"]}
+SHALLOW = {"content_layers": ["conv1_1"], "style_layers": ["pixels", "relu1_1", "relu2_1", "relu3_1"]}
 
 
 def style_only(net, statistic, guides=None, **options):
@@ -246,7 +246,7 @@ def test_a_region_without_positions_adds_nothing_to_the_losses(net, name):
     statistic = STATISTICS[name]
     chosen = recipe(content_weight=0, tv_weight=0, style_weight=1, **SHALLOW)
     _, features_Y = nst.extract_features(composite(seed=2), net, (), chosen.style_layers)
-    shapes = [(1, 1, 32, 48), (1, 1, 16, 24), (1, 1, 8, 12)]
+    shapes = [(1, 1, 32, 48), (1, 1, 32, 48), (1, 1, 16, 24), (1, 1, 8, 12)]
     regions = {layer: [mx.nd.ones(shape), mx.nd.zeros(shape)] for layer, shape in zip(chosen.style_layers, shapes)}
     targets = [[statistic.of(Y), statistic.of(Y)] for Y in features_Y]
     content_Y = nst.extract_features(composite(seed=1), net, chosen.content_layers, ())[0]

@@ -69,6 +69,15 @@ def test_features_are_the_outputs_of_the_layers_in_order(net):
     assert np.array_equal(styles[3].asnumpy(), X.asnumpy())
 
 
+def test_patches_are_the_pixels_around_each_pixel_and_the_outermost_are_repeated(net):
+    X = mx.nd.array(np.random.default_rng(0).standard_normal((1, 3, 32, 48)))
+    around = np.pad(X.asnumpy()[0], ((0, 0), (1, 1), (1, 1)), mode="edge")
+    expected = np.stack([around[c, y : y + 32, x : x + 48] for c in range(3) for y in range(3) for x in range(3)])
+    _, (patches, first) = nst.extract_features(X, net, (), (layers.PIXELS, 0))
+    assert np.array_equal(patches.asnumpy()[0], expected) and patches.shape == layers.shape_at(layers.PIXELS, (32, 48))
+    assert np.array_equal(first.asnumpy(), net[0](X).asnumpy())
+
+
 def test_contents_and_styles_are_those_of_the_preprocessed_pictures(net):
     picture = mx.nd.array(paint(40, 50), dtype="uint8")
     content_X, contents_Y = nst.get_contents(picture, (48, 32), mx.cpu(), net)

@@ -324,8 +324,15 @@ ALIKE = {"sizes": [(48, 64), (72, 108)], "epochs": [3, 4], "content_layers": ["c
         {"optimizer": "lbfgs"},
         {"optimizer": "lbfgs", "margin": 16, "style_statistic": "wasserstein", "style_weight": 1},
         {"style_size": 2.0, "mask": Image.fromarray(np.full((60, 90), 180, np.uint8))},
+        {
+            "optimizer": "lbfgs",
+            "preconditioner": "low-pass",
+            "upsampling": "cosine",
+            "style_layers": ["pixels", "conv2_1"],
+            "style_statistic": "gram-mean-std",
+        },
     ],
-    ids=["adam", "lbfgs", "lbfgs with a margin", "mask"],
+    ids=["adam", "lbfgs", "lbfgs with a margin", "mask", "preconditioned"],
 )
 def test_a_run_in_windows_ends_with_the_picture_of_one_that_is_whole(job, monkeypatch, options):
     for whole, in_windows in runs(job, monkeypatch, 60, **ALIKE, **options):

@@ -36,8 +36,13 @@ OPTIMIZERS = {
 }
 """Their classes are in optimisers.CLASSES."""
 
+PRECONDITIONERS = ("none", "low-pass")
+"""Initial inverse Hessians of L-BFGS: a multiple of the identity, or of a low-pass filter."""
+
 INITS = ("content", "noise", "style")
 CARRIES = ("picture", "change")
+UPSAMPLINGS = ("resize", "cosine")
+"""How a composite is brought to the size of the next stage: as the pictures are resized, or by its cosine transform."""
 RESIZES = ("bilinear", "antialiased", "bicubic", "lanczos")
 SIDES = ("longest", "shortest")
 PRESERVE_COLORS = ("no", "luminance", "histogram")

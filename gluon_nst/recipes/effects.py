@@ -17,6 +17,7 @@ class Needs(NamedTuple):
 
 ADAM = Needs("optimizer adam", lambda recipe: recipe.optimizer == "adam")
 LBFGS = Needs("optimizer lbfgs", lambda recipe: recipe.optimizer == "lbfgs")
+PRECONDITIONED = Needs("preconditioner low-pass", lambda recipe: recipe.preconditioner == "low-pass")
 GRAM = Needs("style_statistic gram", lambda recipe: recipe.style_statistic == "gram")
 GRAMS = Needs("a style_statistic of Gram matrices", lambda recipe: recipe.style_statistic != "wasserstein")
 MOMENTS = Needs("style_statistic gram-mean-std", lambda recipe: recipe.style_statistic == "gram-mean-std")
@@ -24,6 +25,9 @@ AVERAGE = Needs("keep average", lambda recipe: recipe.keep == "average")
 TV = Needs("a tv_weight above 0", lambda recipe: _counts(recipe, "tv_weight"))
 CONTENT = Needs("a content_weight above 0", lambda recipe: _counts(recipe, "content_weight"))
 SEVERAL_STAGES = Needs("several stages", lambda recipe: len(recipe.stages) > 1 or recipe.size_factor > 1)
+CARRIED = Needs(
+    "several stages and carry picture", lambda recipe: SEVERAL_STAGES.holds(recipe) and recipe.carry == "picture"
+)
 LADDER = Needs("a size_factor above 1", lambda recipe: recipe.size_factor > 1)
 PICTURE = Needs("an init from a picture", lambda recipe: recipe.init != "noise")
 NOISE = Needs("init noise, or a noise above 0", lambda recipe: recipe.init == "noise" or recipe.noise > 0)

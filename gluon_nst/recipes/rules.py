@@ -9,7 +9,7 @@ import os
 from typing import Any, Callable
 
 from gluon_nst.errors import InputError, did_you_mean
-from gluon_nst.layers import LAYERS
+from gluon_nst.layers import LAYERS, PIXELS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,8 +207,8 @@ def named_or_path(*named: str, what: str = "a file") -> Rule:
     return Rule(lambda value: check(os.fspath(value)), words, metavar="|".join((*named, "FILE")))
 
 
-def layers() -> Rule:
-    """Layers of VGG-19 and their weights: {index: weight}, in the network's order.
+def layers(*, pixels: bool = False) -> Rule:
+    """Layers of VGG-19 and their weights: {index: weight}, in the network's order; with `pixels`, the picture's own too.
 
     Given as names or indices, with a weight of 1 each, or as a mapping from them to weights; on a command line as
     `conv1_1,conv2_1:0.5`.
@@ -222,6 +222,8 @@ def layers() -> Rule:
 
     def index(name: Any) -> int:
         name = int(name) if isinstance(name, str) and name.isdecimal() else name
+        if pixels and name in ("pixels", PIXELS):
+            return PIXELS
         return check_index(LAYERS[name] if isinstance(name, str) else name)
 
     def convert(value: Any) -> dict[int, float]:
@@ -241,9 +243,11 @@ def layers() -> Rule:
             raise ValueError
         return {name: float(weight) if colon else 1.0 for name, colon, weight in pairs}
 
-    allowed = f"different layers of VGG-19, by name (conv4_2, relu4_2) or index (0 to {len(LAYERS) - 1}), or a table of their weights"
+    examples = "conv4_2, relu4_2, pixels" if pixels else "conv4_2, relu4_2"
+    allowed = f"different layers of VGG-19, by name ({examples}) or index (0 to {len(LAYERS) - 1}), or a table of their weights"
     written = f"{allowed.rpartition(', or a table')[0]}, with a weight of at least 0 each or none: conv1_1:0.5,conv2_1"
-    return Rule(convert, allowed, parse, "LAYER[:WEIGHT],...", several=True, written=written, names=tuple(LAYERS))
+    names = (*LAYERS, "pixels") if pixels else tuple(LAYERS)
+    return Rule(convert, allowed, parse, "LAYER[:WEIGHT],...", several=True, written=written, names=names)
 
 
 OWN, LADDER = "own", "ladder"

@@ -1,0 +1,138 @@
+"""Filters on the cosine transform: the preconditioner of L-BFGS, and enlargement without aliasing."""
+
+import gluon_nst as nst
+from gluon_nst.lbfgs import LBFGS
+from gluon_nst.spectrum import TAPER, LowPass, enlarged
+
+import numpy as np
+import pytest
+from scipy.fft import dctn
+
+SHAPE = (1, 3, 20, 30)
+
+
+def noise(seed, shape=SHAPE):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def wave(frequency, height, width):
+    """A cosine along the rows, of that many cycles per pixel, 1 × 1 × h × w."""
+    return np.broadcast_to(np.cos(2 * np.pi * frequency * (np.arange(width) + 0.5)), (1, 1, height, width)).astype("f4")
+
+
+# -- the preconditioner -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+def test_the_filter_is_symmetric_and_positive_definite(power):
+    low_pass, a, b = LowPass(SHAPE, power), noise(0), noise(1)
+    filtered = {name: values.copy() for name, values in {"a": a, "b": b}.items()}
+    for values in filtered.values():
+        low_pass.apply(values)
+    assert np.vdot(a, filtered["b"]) == pytest.approx(np.vdot(filtered["a"], b), rel=1e-4)
+    square = sum(low_pass.product(plane) for plane in a[0])
+    assert square == pytest.approx(np.vdot(a, filtered["a"]), rel=1e-4) and square > 0
+
+
+def test_the_filter_weakens_a_frequency_by_its_power_and_is_flat_for_the_lowest():
+    gains = {}
+    for frequency in (0.01, 0.02, 0.1, 0.2):
+        values = wave(frequency, 50, 100)
+        before = np.abs(values).max()
+        LowPass(values.shape, 1.5).apply(values)
+        gains[frequency] = np.abs(values).max() / before
+    assert gains[0.1] / gains[0.2] == pytest.approx(2**1.5, rel=1e-3)
+    assert gains[0.01] == pytest.approx(gains[0.02], rel=1e-3)
+
+
+def test_without_a_power_the_filter_changes_nothing():
+    values = noise(2)
+    filtered = values.copy()
+    LowPass(SHAPE, 0.0).apply(filtered)
+    assert filtered == pytest.approx(values, abs=1e-5)
+
+
+def quadratic(x):
+    """A loss whose minimum is 1 everywhere, with a Hessian of the frequencies' squares, which a filter of power 2 inverts."""
+    difference = x - 1
+    spectrum = dctn(difference, axes=(2, 3), norm="ortho")
+    height, width = x.shape[2:]
+    scales = np.hypot(np.arange(height)[:, None] / (2 * height), np.arange(width) / (2 * width)) ** 2 + 0.03**2
+    gradient = dctn(spectrum * scales, type=3, axes=(2, 3), norm="ortho")
+    return float((gradient * difference).sum() / 2), gradient
+
+
+def lowest(power, bounds=None, evaluations=12):
+    """The lowest loss of so many evaluations, and all points, for a filter of that power; None for none."""
+    preconditioner = None if power is None else LowPass(SHAPE, power)
+    optimizer = LBFGS(noise(3), 5, bounds, 0.5, preconditioner)
+    losses, points = [], []
+    for _ in range(evaluations):
+        points.append(optimizer.x.copy())
+        loss, gradient = quadratic(optimizer.x.astype(np.float64))
+        losses.append(loss)
+        optimizer.step(loss, gradient.astype(np.float32))
+        optimizer.move()
+    return min(losses), points
+
+
+def test_a_filter_like_the_inverse_hessian_needs_fewer_evaluations():
+    assert lowest(2.0)[0] < 0.05 * lowest(None)[0]
+
+
+def test_a_filter_of_power_0_gives_the_steps_of_none():
+    for one, other in zip(lowest(0.0)[1], lowest(None)[1]):
+        assert one == pytest.approx(other, abs=1e-3)
+
+
+def test_preconditioned_steps_stay_within_bounds_and_lower_the_loss():
+    loss, points = lowest(1.0, bounds=(np.float32(-0.5), np.float32(0.5)), evaluations=20)
+    assert all(np.abs(point).max() <= 0.5 for point in points)
+    at_the_bound, _ = quadratic(np.full(SHAPE, 0.5))
+    assert loss < 1.01 * at_the_bound
+
+
+def test_a_preconditioned_run_makes_smoother_changes(job):
+    changes = {}
+    for preconditioner in ("none", "low-pass"):
+        result = nst.loop.carry_out(
+            nst.run.prepare(job(optimizer="lbfgs", preconditioner=preconditioner, preconditioner_power=2.0, epochs=2))
+        )
+        changes[preconditioner] = np.asarray(result.image, np.float64)
+    roughness = {name: np.abs(np.diff(pixels, axis=1)).mean() for name, pixels in changes.items()}
+    assert roughness["low-pass"] < roughness["none"]
+
+
+# -- enlargement ------------------------------------------------------------------------------------------------------
+
+
+def test_a_wave_keeps_its_frequency_and_its_height_and_gets_no_copies():
+    larger = enlarged(wave(0.1, 40, 40), (60, 60))
+    assert larger == pytest.approx(wave(0.1 * 40 / 60, 60, 60), abs=1e-5)
+
+
+def test_noise_gets_no_frequencies_that_it_had_not():
+    spectrum = np.abs(dctn(enlarged(noise(4), (30, 45))[0, 0], norm="ortho"))
+    assert spectrum[20:].max() < 1e-4 and spectrum[:, 30:].max() < 1e-4
+
+
+def test_above_the_taper_nothing_is_left():
+    spectrum = np.zeros((1, 1, 32, 32), np.float32)
+    spectrum[..., 28, 28] = 1  # like the squares of a chessboard
+    assert np.hypot(28 / 64, 28 / 64) > TAPER[1]
+    checkers = dctn(spectrum, type=3, axes=(2, 3), norm="ortho")
+    assert np.abs(checkers).max() > 0.01 and np.abs(enlarged(checkers, (48, 48))).max() < 1e-6
+
+
+def test_a_constant_stays_at_any_shape():
+    for shape in ((10, 60), (20, 30), (35, 31), (12, 13)):
+        assert enlarged(np.full(SHAPE, 0.7, np.float32), shape) == pytest.approx(np.full((1, 3, *shape), 0.7), abs=1e-5)
+
+
+def test_upsampling_makes_a_different_picture_of_a_second_stage_alone(job):
+    made = {}
+    for upsampling in ("resize", "cosine"):
+        run = nst.run.prepare(job(upsampling=upsampling, sizes=[(32, 48), (48, 72)], epochs=[2, 2]))
+        made[upsampling] = nst.loop.carry_out(run).images
+    first, second = zip(*made.values())
+    assert first[0].tobytes() == first[1].tobytes() and second[0].tobytes() != second[1].tobytes()
