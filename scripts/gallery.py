@@ -21,14 +21,14 @@ from PIL import Image, ImageFilter
 HERE = Path(__file__).resolve().parent
 IMG = HERE.parent / "img"
 MOUNTAINS, OAKS = IMG / "mountains.jpg", IMG / "autumn-oaks.jpg"
-RECIPES = "d2l-2019,spst,stp-lbfgs.toml,fine"  # the third is beside this script
+RECIPES = "fast,spst,stp-lbfgs.toml,fine"  # the third is beside this script
 LONGEST = 448  # of the pictures in the sheets, but for the first one
 
 SKY, LAND, WATER = (70, 130, 230), (200, 60, 40), (30, 160, 120)  # the colours of the maps
 
 
 def pairs(inputs, weights):
-    """Content, style, the chapter, spst, stp and fine, on three pairs: one sheet each."""
+    """Content, style, fast, spst, stp and fine, on three pairs: one sheet each."""
     of = {"oaks": (MOUNTAINS, OAKS)}
     of.update(
         {
