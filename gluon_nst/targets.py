@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any, Collection, Iterator, NamedTuple
 
@@ -11,7 +10,7 @@ from mxnet import nd
 
 from gluon_nst.canvas import Canvas, at_layer, resized
 from gluon_nst.graph import Piece, sliced
-from gluon_nst.layers import PIXELS, shape_at, smallest_side
+from gluon_nst.layers import shape_at, smallest_side
 from gluon_nst.memory import Plan
 from gluon_nst.objective import Guides
 from gluon_nst.pixels import in_unit
@@ -19,7 +18,7 @@ from gluon_nst.recipes import Recipe, Stage
 from gluon_nst.run import Run, StylePicture
 from gluon_nst.scratch import Scratch
 from gluon_nst.style_statistics import Statistic
-from gluon_nst.vgg import outputs, patches
+from gluon_nst.vgg import outputs
 from gluon_nst.windows import part
 
 NDArray = Any
@@ -77,12 +76,10 @@ def _features(
     below = range(max([0, *layers]) + 1)
     for window in part(below, X.shape[2:], (most, most)).windows:
         pixels = sliced(X, *(span.covered(1) for span in window))
-        of_pixels = [(PIXELS, patches(pixels))] if PIXELS in layers else []
-        for layer, Y in itertools.chain(of_pixels, outputs(pixels, net, below[-1])):
-            if layer in layers:
-                stride = smallest_side(layer)
-                core, where = zip(*((span.core(stride), span.core_covered(stride)) for span in window))
-                yield layer, sliced(Y, *core), where
+        for layer, Y in outputs(pixels, net, layers):
+            stride = smallest_side(layer)
+            core, where = zip(*((span.core(stride), span.core_covered(stride)) for span in window))
+            yield layer, sliced(Y, *core), where
         nd.waitall()  # else the windows to come would be allocated while this one is computed
 
 

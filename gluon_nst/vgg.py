@@ -89,12 +89,18 @@ def extract_features(
     return contents, styles
 
 
-def outputs(X: NDArray, net: Any, last: int) -> Iterator[tuple[int, NDArray]]:
-    """Yield (index, output) for each layer of `net` up to `last`, for the network input `X`; `scalings` are not convolved."""
+def outputs(X: NDArray, net: Any, wanted: Collection[int]) -> Iterator[tuple[int, NDArray]]:
+    """Yield (index, output) for each layer that is `wanted`, in the network's order, for the network input `X`.
+
+    Each is computed when the caller asks for it. The convolutions in `scalings` are computed as products.
+    """
+    if PIXELS in wanted:
+        yield PIXELS, patches(X)
     factors = scalings(net)
-    for index in range(last + 1):
+    for index in range(max(wanted, default=PIXELS) + 1):
         X = X * factors[index] if index in factors else net[index](X)
-        yield index, X
+        if index in wanted:
+            yield index, X
 
 
 def scalings(net: Any) -> dict[int, float]:

@@ -160,7 +160,15 @@ def test_the_outputs_are_those_of_all_layers(parameters):
     net = nst.truncated_vgg19(with_scalings(parameters, conv3_4=5.5), 18, mx.cpu())
     X = nst.preprocess(mx.nd.array(paint(32, 48), dtype="uint8"), (48, 32))
     expected, _ = nst.extract_features(X, net, range(19), ())
-    found = dict(vgg.outputs(X, net, 18))
+    found = dict(vgg.outputs(X, net, range(19)))
     assert list(found) == list(range(19))
     for index, Y in found.items():
         assert np.allclose(Y.asnumpy(), expected[index].asnumpy(), rtol=1e-5, atol=1e-5), index
+
+
+def test_the_outputs_are_those_of_the_wanted_layers_from_the_pixels_up(net):
+    X = nst.preprocess(mx.nd.array(paint(32, 48), dtype="uint8"), (48, 32))
+    channels = {index: Y.shape[1] for index, Y in vgg.outputs(X, net, {-1: 1.0, 1: 1.0, 6: 1.0})}
+    assert list(channels.items()) == [(-1, 27), (1, 64), (6, 128)]
+    assert [index for index, _ in vgg.outputs(X, net, [-1])] == [-1]
+    assert list(vgg.outputs(X, net, ())) == []

@@ -163,10 +163,7 @@ class Windows:
 
     def _content(self, Y: Any) -> list[Any]:
         """The features of the content picture in a window: those of its core are the whole picture's."""
-        found = {}
-        for layer, features in outputs(Y, self._net, max(self._layers, default=-1)):
-            if layer in self._layers:
-                found[layer] = features
+        found = dict(outputs(Y, self._net, self._layers))
         nd.waitall()
         return [found[layer] for layer in self._layers]
 
