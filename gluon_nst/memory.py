@@ -76,13 +76,24 @@ def optimiser_bytes(recipe: Recipe) -> float:
     """What the optimiser keeps for each pixel of the composite, beside the composite and its gradient."""
     facts = OPTIMIZERS[recipe.optimizer]
     remembered = min(recipe.history_size, max(stage.epochs for stage in recipe.stages) - 1)
-    of_filter = 0 if recipe.preconditioner == "none" else _BYTES_OF_FILTER
+    of_filter = _BYTES_OF_FILTER if recipe.optimizer == "lbfgs" and recipe.preconditioner != "none" else 0
     return facts.bytes_per_pixel + remembered * facts.bytes_per_remembered_step + of_filter
 
 
 def _of(recipe: Recipe, numbers: dict[str, float]) -> float:
     """That of `numbers` by precision which is the recipe's; where it has not chosen yet, that of bfloat16, which takes more."""
     return numbers.get(recipe.precision, numbers["bfloat16"])
+
+
+def _patches(recipe: Recipe) -> int:
+    """Return the number of channels of the patches of the composite: 0 where pixels is no style layer."""
+    return 3 * PATCH**2 if PIXELS in recipe.style_layers else 0
+
+
+def _outputs(recipe: Recipe, own: Part) -> float:
+    """Return how many numbers the layers of a part, and the patches below the first one, put out for one window."""
+    below = 0 if own.layers.start else math.prod(own.shape) * _patches(recipe)
+    return of_window(own, outputs_per_pixel) + below
 
 
 def needed(
@@ -93,18 +104,17 @@ def needed(
     `parts` are those of the network, by default the whole of it. `style_pixels` are those of the largest picture, or of a window
     of it, whose features are computed without a gradient.
     """
-    pixels, patches = math.prod(size), 3 * PATCH**2 if PIXELS in recipe.style_layers else 0
+    pixels = math.prod(size)
     base = _BASE + _of(recipe, _BASE_OF)
     if parts is None:
         # The peak comes with the gradients of the first two blocks, where the numbers are: the layers above add little.
-        outputs = outputs_per_pixel(min(recipe.last_layer, LAYERS["conv2_2"])) + patches
+        outputs = outputs_per_pixel(min(recipe.last_layer, LAYERS["conv2_2"])) + _patches(recipe)
         training = pixels * outputs * _BYTES_PER_OUTPUT
     else:
         training = pixels * _BYTES_PER_PIXEL
         for each in parts:
             bytes_per_output = _of(recipe, _BYTES_PER_OUTPUT_ABOVE if each.layers.start else _BYTES_PER_OUTPUT_BELOW)
-            outputs = of_window(each, outputs_per_pixel) + (0 if each.layers.start else math.prod(each.shape) * patches)
-            training += outputs * bytes_per_output
+            training += _outputs(recipe, each) * bytes_per_output
     return base + max(training + pixels * optimiser_bytes(recipe), style_pixels * _BYTES_PER_STYLE_PIXEL)
 
 
@@ -181,7 +191,7 @@ def spread_plan(recipe: Recipe, size: tuple[int, int], machines: int, memory: fl
         if side < smallest_window(layers):
             continue
         one = part(layers, of_canvas, (side, min(side, columns)))
-        in_window = _BASE + _of(recipe, _BASE_OF) + of_window(one, outputs_per_pixel) * bytes_per_output
+        in_window = _BASE + _of(recipe, _BASE_OF) + _outputs(recipe, one) * bytes_per_output
         kept = math.prod(of_canvas) * _KEPT_OF_WINDOWS / machines
         if one.number > 1 and in_window + kept <= memory:
             rounds = math.ceil(one.number / machines)

@@ -8,7 +8,16 @@ import gluon_nst as nst
 from gluon_nst import layers, recipes
 from gluon_nst.canvas import canvas
 from gluon_nst.images import Picture
-from gluon_nst.memory import Inputs, allowed_memory, check_memory, needed, plan, smallest_plan
+from gluon_nst.memory import (
+    Inputs,
+    allowed_memory,
+    check_memory,
+    needed,
+    optimiser_bytes,
+    plan,
+    smallest_plan,
+    spread_plan,
+)
 from gluon_nst.run import prepare
 from gluon_nst.windows import whole
 
@@ -54,6 +63,19 @@ def test_what_is_needed_grows_with_the_size_and_the_layers():
     assert needed(recipes.customise(CHAPTER, optimizer="lbfgs"), (300, 450)) > small
     few = recipes.customise(CHAPTER, content_layers=["conv1_1"], style_layers=["conv1_1"])
     assert needed(few, (300, 450)) < small
+
+
+def test_the_patches_of_the_pixels_and_the_filter_of_the_preconditioner_are_counted():
+    size, layers_ = (1500, 2000), {"content_layers": ["conv4_2"], "style_layers": ["relu1_1"]}
+    without = recipes.customise(CHAPTER, **layers_)
+    with_pixels = recipes.customise(without, style_layers=["pixels", "relu1_1"])
+    for needs in (lambda recipe: needed(recipe, size), lambda recipe: spread_plan(recipe, size, 4, math.inf).needed):
+        assert needs(without) < needs(with_pixels) < 1.15 * needs(without)
+    fine = recipes.read("fine")
+    plainly = recipes.customise(fine, preconditioner="none")
+    assert optimiser_bytes(fine) == optimiser_bytes(plainly) + 16
+    by_adam = {"optimizer": "adam", "lr": 0.1}
+    assert optimiser_bytes(recipes.customise(fine, **by_adam)) == optimiser_bytes(recipes.customise(plainly, **by_adam))
 
 
 def test_what_is_needed_is_that_of_the_larger_of_the_composite_and_a_style():
