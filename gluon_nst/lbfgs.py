@@ -89,7 +89,7 @@ class LBFGS:
       that is at its bound, and would have to pass it to lower the loss, is left out of the step (Kim, Sra and Dhillon 2010).
     - `first_step` is the root mean square of the first step's changes, when nothing is known of the loss but its gradient.
     - `preconditioner`, P, makes the initial inverse Hessian of each step a multiple of P instead of the identity: with a
-      low-pass filter the steps are smoother, in few steps the more so. The multiple is sᵀy / yᵀPy (equation 7.20, for P).
+      low-pass filter the steps are smoother, above all in a run of few steps. The multiple is sᵀy / yᵀPy (equation 7.20, for P).
 
     For each value of `x` it keeps 12 bytes, and 4 for each step that it remembers.
     """
@@ -226,7 +226,7 @@ class LBFGS:
     def _newton(self, held: Array | None) -> None:
         """Make the direction that of the quasi-Newton step, by the two-loop recursion over the remembered steps.
 
-        Pixels that are `held` at a bound are left out: the inverse Hessian is restricted to the others.
+        The pixels of the active set, `held`, are left out: the inverse Hessian is restricted to the others.
         """
         direction = self._direction.reshape(-1)
         projections: list[float] = []

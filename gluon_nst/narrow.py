@@ -75,9 +75,9 @@ def narrow_features(
 
 
 def _branch(X: Symbol) -> Symbol:
-    """`X` by a pooling of 1 × 1, which changes nothing, and whose gradient is in the layout of `X`, oneDNN's blocks of channels.
+    """Return `X` after a pooling of 1 × 1: the same values, and a gradient in the layout of `X`, oneDNN's blocks of channels.
 
-    MXNet would add gradients of two layouts in float32, by three conversions.
+    Without it MXNet adds gradients of two layouts in float32, by three conversions.
     """
     return sym.Pooling(X, kernel=(1, 1), stride=(1, 1), pool_type="avg")
 

@@ -150,14 +150,14 @@ class Objective:
         self._out_grads = [nd.ones(1, ctx=context), nd.zeros(len(self._names) + 1, ctx=context)]
 
     def _composite(self, X: Symbol, graph: PartGraph) -> Symbol:
-        """The composite within the mask and what lies behind it, in the unit of the recipe's pixels."""
+        """Return the composite blended with the background by the mask, in the unit of the recipe's pixels."""
         if self._guides.mask is None:
             return X
         behind = graph.covered("behind", self._guides.behind, 1)
         return behind + sym.broadcast_mul(X - behind, graph.covered("mask", self._guides.mask, 1))
 
     def _standardised(self, composite: Symbol, graph: PartGraph) -> Symbol:
-        """The composite as the network takes it."""
+        """Return the composite as the network's input, standardised."""
         if self._recipe.pixel_unit == "standardised":
             return composite
         # Constants of the composite's shape: the gradients of MXNet's broadcasting operators take ten times as long.

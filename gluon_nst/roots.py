@@ -39,7 +39,7 @@ STEPS = 3
 
 
 def _halley(smallest: float) -> tuple[float, float, float]:
-    """The weights a, b, c of x (a + b x²) / (1 + c x²), which takes [smallest, 1] as close to 1 as possible."""
+    """Return the weights a, b, c of x (a + b x²) / (1 + c x²), which takes [smallest, 1] as close to 1 as possible."""
     square = smallest**2
     d = (4 * (1 - square) / square**2) ** (1 / 3)
     a = math.sqrt(1 + d) + 0.5 * math.sqrt(8 - 4 * d + 8 * (2 - square) / (square * math.sqrt(1 + d)))
@@ -48,7 +48,7 @@ def _halley(smallest: float) -> tuple[float, float, float]:
 
 
 def _weights(smallest: float = SMALLEST) -> list[tuple[float, float, float]]:
-    """The weights of each step for singular values from `smallest` to 1."""
+    """Return the weights of each step for singular values from `smallest` to 1."""
     weights = []
     for _ in range(STEPS):
         a, b, c = _halley(max(smallest, CAPPED))
@@ -111,23 +111,23 @@ class _CholeskyProp(mx.operator.CustomOpProp):
 
 
 def product(A: Array, B: Array) -> Array:
-    """A · Bᵀ of two square matrices, by oneDNN: faster than MXNet's own."""
+    """Return A · Bᵀ of two square matrices, by oneDNN, which is faster than MXNet's own product."""
     return operators(A).FullyConnected(A, B, no_bias=True, num_hidden=shape_of(A)[0])
 
 
 def root_trace(S: Array, R: Array, inverse: Array, epsilon: float) -> tuple[Array, Array]:
-    """The trace of (R Σ Rᵀ)^½ and its gradient with respect to Σ = S + epsilon · I.
+    """Return the trace of (R Σ Rᵀ)^½ and its gradient with respect to Σ = S + epsilon · I.
 
-    - `S` is a covariance, c × c, but for rounding.
+    - `S` is a covariance, c × c; rounding may have made it indefinite.
     - `R` is a square matrix with singular values of at least √epsilon, and `inverse` its inverse.
 
-    Returns arrays of shapes (1,) and c × c. Rounding makes the second slightly asymmetric; its symmetric part is the
-    gradient.
+    The two arrays have the shapes (1,) and c × c. Rounding makes the second slightly asymmetric; its symmetric part is
+    the gradient.
     """
     F, num_channels = operators(S), shape_of(S)[0]
 
     def scaled(X: Array, by: Array) -> Array:
-        # By one number as a row: five times as fast as by an array of shape (1, 1).
+        # The factor as a row: five times as fast as an array of shape (1, 1).
         return F.broadcast_mul(X, F.broadcast_to(by.reshape((1, 1)), shape=(1, num_channels)))
 
     B = F.Custom(S, op_type="gluon_nst_cholesky", epsilon=epsilon)

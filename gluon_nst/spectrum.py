@@ -1,7 +1,7 @@
 """Filters on the cosine transform of pictures: the preconditioner of L-BFGS, and enlargement without aliasing.
 
 The cosine transform (type 2) is that of a picture mirrored at its edges. Frequencies are in cycles per pixel, at most 0.5 along
-an axis. All works on one channel at a time, so that memory is that of one channel.
+an axis. Each function transforms one channel at a time, to save memory.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from gluon_nst.machine import threads
 Array = np.ndarray
 
 FLOOR = 0.03
-"""Frequency below which LowPass is flat: larger shapes come from the smaller sizes."""
+"""Frequency below which LowPass is flat: the smaller sizes of a run determine larger shapes."""
 TAPER = 0.35, 0.5
-"""Frequencies between which `enlarged` fades out: above, a composite has little but the network's own patterns."""
+"""Frequencies between which `enlarged` fades out: above, a composite has little but artefacts of the network."""
 
 
 def _frequencies(height: int, width: int) -> Array:
-    """The frequency of each coefficient of the cosine transform, height × width."""
+    """Return the frequency of each coefficient of the cosine transform, height × width."""
     rows, columns = (np.arange(side, dtype=np.float32) / (2 * side) for side in (height, width))
     return np.hypot(rows[:, None], columns)
 
@@ -60,10 +60,11 @@ class LowPass:
 
 
 def enlarged(X: Array, shape: tuple[int, int]) -> Array:
-    """Return `X` (1 × c × h × w, float32) at a `shape` (height, width) by its cosine transform, which adds no new frequencies.
+    """Return `X` (1 × c × h × w, float32) resampled to `shape` (height, width) by its cosine transform.
 
-    Interpolating kernels (bicubic, Lanczos) leave copies of low frequencies near the axes, which show as a weave. At a smaller
-    shape the frequencies that it cannot hold are left out. Above TAPER the transform fades out.
+    The result has no frequencies that `X` lacks. Interpolating kernels (bicubic, Lanczos) leave copies of low frequencies near
+    the axes, which show as a weave. Along a side that gets smaller, frequencies above its limit are left out. Across
+    TAPER the transform fades to zero.
     """
     _, channels, *own = X.shape
     height, width = (min(sides) for sides in zip(own, shape))

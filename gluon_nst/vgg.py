@@ -123,7 +123,7 @@ def _is_relu(layer: Any) -> bool:
 
 
 def _scaling(layer: nn.Conv2D) -> float | None:
-    """The factor of a convolution whose kernel is a multiple of the identity and whose bias is zero, or None for any other."""
+    """Return the factor of a convolution whose kernel is a multiple of the identity and whose bias is zero, or None for any other."""
     if layer.bias.data().asnumpy().any():
         return None
     weight = layer.weight.data().asnumpy()
@@ -141,8 +141,9 @@ def _unchanged(X: Any) -> Any:
 def without_scalings(net: Any, wanted: Collection[int]) -> tuple[dict[int, Any], dict[str, NDArray]]:
     """Return the layers of `net` by index, without the convolutions in `scalings`, and {name: NDArray} of its parameters.
 
-    The convolution before takes over the factor: a ReLU is positively homogeneous. So the convolution that is left out and the
-    ReLU after it change nothing. It is kept where the factor would change features of the layers before that are `wanted`.
+    The parameters of the preceding convolution are multiplied by the factor: a ReLU is positively homogeneous. The
+    convolution in question and the ReLU after it then are the identity. A convolution is kept if its factor would change
+    `wanted` features of the preceding convolution and ReLU.
     """
     layers = dict(enumerate(net))
     parameters = {name: parameter.data() for name, parameter in net.collect_params().items()}
@@ -172,10 +173,10 @@ def features_of(X: Any, layers: Mapping[int, Any], wanted: Collection[int]) -> d
 
 
 def patches(X: Any) -> Any:
-    """The 3 × 3 pixels around each pixel of the network input `X` (1 × 3 × h × w) as channels: 1 × 27 × h × w.
+    """Return the 3 × 3 pixels around each pixel of the network input `X` (1 × 3 × h × w) as channels: 1 × 27 × h × w.
 
-    Their means and covariances hold the palette, and the sharpness of the picture in every direction. Beyond the edge of
-    the picture its outermost pixels are repeated.
+    Their means and covariances describe the palette, and the sharpness of the picture in every direction. Beyond its
+    edge the outermost pixels are repeated.
     """
     _, channels, height, width = shape_of(X)
     gathered = operators(X).im2col(

@@ -42,7 +42,7 @@ PRECONDITIONERS = ("none", "low-pass")
 INITS = ("content", "noise", "style")
 CARRIES = ("picture", "change")
 UPSAMPLINGS = ("resize", "cosine")
-"""How a composite is brought to the size of the next stage: as the pictures are resized, or by its cosine transform."""
+"""Methods of resampling a composite to the size of the next stage: the recipe's `resize`, or the cosine transform."""
 RESIZES = ("bilinear", "antialiased", "bicubic", "lanczos")
 SIDES = ("longest", "shortest")
 PRESERVE_COLORS = ("no", "luminance", "histogram")

@@ -208,7 +208,7 @@ def named_or_path(*named: str, what: str = "a file") -> Rule:
 
 
 def layers(*, pixels: bool = False) -> Rule:
-    """Layers of VGG-19 and their weights: {index: weight}, in the network's order; with `pixels`, the picture's own too.
+    """Layers of VGG-19 and their weights: {index: weight}, in the network's order; with `pixels`, layers.PIXELS too.
 
     Given as names or indices, with a weight of 1 each, or as a mapping from them to weights; on a command line as
     `conv1_1,conv2_1:0.5`.

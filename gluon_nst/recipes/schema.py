@@ -164,7 +164,7 @@ class Recipe:
     smallest_size: int = setting(integer(1), "the least `side` of a ladder's sizes", 128, needs=effects.LADDER)
     margin: int = setting(integer(0), "pixels around the picture, at least, that are optimised with it and cut off, on the network's grid; 0: none", 0)
     carry: str = setting(choice(*choices.CARRIES), "what a stage takes over: the picture, or its change from the content", "picture", needs=effects.SEVERAL_STAGES)
-    upsampling: str = setting(choice(*choices.UPSAMPLINGS), "how the picture that a stage takes over is enlarged: by resize, or by its cosine transform, which leaves no weave", "resize", needs=effects.CARRIED)
+    upsampling: str = setting(choice(*choices.UPSAMPLINGS), "resampling of the composite between two stages: as resize, or by its cosine transform, which leaves no weave", "resize", needs=effects.CARRIED)
     carry_moments: bool = setting(boolean(), "whether a stage takes over Adam's moments and its count of steps too", False, needs=effects.ADAM)
     resize: str = setting(choice(*choices.RESIZES), "of four neighbours as MXNet; antialiased, bicubic or Lanczos as Pillow", "bilinear")
     style_size: str | float = setting(style_size(), "style picture squashed to the content's size, or its longest side as a multiple of the composite's", "content")
