@@ -107,6 +107,10 @@ def test_pixels_are_a_layer_of_the_style_alone(tmp_path):
     assert recipes.customise(recipe, style_layers=["pixels"], content_layers=["conv1_1"]).last_layer == 0
     with pytest.raises(InputError, match="content_layers: .'pixels'. is not different layers of VGG-19"):
         recipes.read(write(tmp_path, f'content_layers = ["pixels"]\n{STAGE}'))
+    with pytest.raises(InputError, match="style_layers: .-1. is not different layers of VGG-19"):
+        recipes.customise(recipe, style_layers=[-1])
+    with pytest.raises(InputError, match="different layers"):
+        recipes.customise(recipe, style_layers=["pixels", "pixels"])
     with pytest.raises(InputError, match="did you mean pixels"):
         recipes.read(write(tmp_path, f'style_layers = ["pixel"]\n{STAGE}'))
 

@@ -229,6 +229,8 @@ def layers(*, pixels: bool = False) -> Rule:
     def convert(value: Any) -> dict[int, float]:
         if isinstance(value, str):
             raise ValueError
+        if not isinstance(value, dict) and PIXELS in value:  # the caller may mean the last layer, as in a Python list
+            raise ValueError
         weighted = value if isinstance(value, dict) else dict.fromkeys(value, 1.0)
         indices = {index(name): check_weight(weight) for name, weight in weighted.items()}
         if len(indices) < len(value) or any(index >= len(LAYERS) for index in indices):
