@@ -86,9 +86,9 @@ def map_of_bay(picture):
 
 
 def _painted(sky, water):
-    labels = np.where(sky, 0, np.where(water, 2, 1))
-    colours = np.array([SKY, LAND, WATER], np.uint8)[labels]
-    return Image.fromarray(colours).filter(ImageFilter.ModeFilter(15))
+    labels = np.where(sky, 0, np.where(water, 2, 1)).astype(np.uint8)
+    smooth = np.asarray(Image.fromarray(labels).filter(ImageFilter.ModeFilter(15)))  # of colours it would mix channels
+    return Image.fromarray(np.array([SKY, LAND, WATER], np.uint8)[smooth])
 
 
 def regions(inputs, weights):
