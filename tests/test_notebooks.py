@@ -105,7 +105,7 @@ def test_the_page_is_made_of_the_notebook_as_it_stands():
 def test_what_the_doctor_counts_is_what_the_notebook_runs():
     text = source_of("chapter").read_text(encoding="utf-8")
     epochs = [count for _, _, count in probe.NOTEBOOK]
-    assert f'shorter = {{"lr": [0.05, 0.03], "epochs": {epochs[:2]}' in text and f"epochs={epochs[2:]}" in text
+    assert f'shorter = {{"lr": [0.05, 0.03], "epochs": {epochs[:2]}' in text and f"epochs={epochs[2:4]}" in text
     assert f"sizes=[{probe.NOTEBOOK[0][1]}, {probe.NOTEBOOK[1][1]}]" in text and 'recipe="fine", sizes=300' in text
-    stages = recipes.fit(recipes.customise("fine", sizes=300), probe.PICTURE).stages
-    assert [stage.shape for stage in stages] == [size for _, size, _ in probe.NOTEBOOK[2:]]
+    stages = recipes.fit(recipes.customise("fine", sizes=300, epochs=epochs[2:4]), probe.PICTURE).stages
+    assert [("fine", stage.shape, stage.epochs) for stage in stages] == list(probe.NOTEBOOK[2:])

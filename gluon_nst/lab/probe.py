@@ -33,7 +33,8 @@ TIMED = (150, 225)
 NOTEBOOK = (
     ("d2l-2019", (150, 225), 100),
     ("d2l-2019", (300, 450), 30),
-    ("fine", (141, 212), 40),
+    ("fine", (100, 150), 40),
+    ("fine", (141, 212), 15),
     ("fine", (200, 300), 15),
 )
 """The epochs of the chapter's notebook, by recipe and size."""
