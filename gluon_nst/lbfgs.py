@@ -88,8 +88,9 @@ class LBFGS:
     - `bounds`, where there are any, are the least and the largest value, arrays that broadcast to the shape of `x`. A pixel
       that is at its bound, and would have to pass it to lower the loss, is left out of the step (Kim, Sra and Dhillon 2010).
     - `first_step` is the root mean square of the first step's changes, when nothing is known of the loss but its gradient.
-    - `preconditioner`, P, makes the initial inverse Hessian of each step a multiple of P instead of the identity: with a
-      low-pass filter the steps are smoother, above all in a run of few steps. The multiple is sᵀy / yᵀPy (equation 7.20, for P).
+    - `preconditioner`, P, makes the initial inverse Hessian of each step a multiple of P instead of the identity. With
+      a low-pass filter the steps are smoother, above all in a run of few steps. The multiple is sᵀy / yᵀPy
+      (equation 7.20, for P).
 
     For each value of `x` it keeps 12 bytes, and 4 for each step that it remembers.
     """

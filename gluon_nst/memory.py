@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Sequence
 
 from gluon_nst.canvas import canvas
 from gluon_nst.errors import NoRoom
-from gluon_nst.layers import LAYERS, PATCH, PIXELS, multiplications, outputs_per_pixel, smallest_side
+from gluon_nst.layers import LAYERS, PIXELS, multiplications, outputs_per_pixel, shape_at, smallest_side
 from gluon_nst.machine import address_space_is_limited, available_memory
 from gluon_nst.narrow import widest
 from gluon_nst.recipes import OPTIMIZERS, Recipe, style_shape
@@ -87,7 +87,7 @@ def _of(recipe: Recipe, numbers: dict[str, float]) -> float:
 
 def _patches(recipe: Recipe) -> int:
     """Return the number of channels of the patches of the composite: 0 where pixels is no style layer."""
-    return 3 * PATCH**2 if PIXELS in recipe.style_layers else 0
+    return shape_at(PIXELS, (1, 1))[1] if PIXELS in recipe.style_layers else 0
 
 
 def _outputs(recipe: Recipe, own: Part) -> float:

@@ -1,10 +1,10 @@
 """The trunk in bfloat16, as a graph: convolutions in bfloat16, features in float32 for the losses that are taken of them.
 
-oneDNN's kernels for AMX put the channels last, all that MXNet computes itself wants them first, and the conversion costs more
-than a convolution. So the graph avoids it for large gradients: with AMX, where features are widened, the network continues from
-the wide ones, and two gradients of one layout are added. Without AMX it continues from the bfloat16 ones, in oneDNN's blocked
-layout: there a pooling is ten times as fast. The layers from the second convolution on have a first convolution
-of their own, whose gradient is of a few channels only.
+oneDNN's kernels for AMX put the channels last, MXNet's own operators put them first, and the conversion costs more than
+a convolution. So the graph avoids it for large gradients: with AMX, where features are widened, the network continues
+from the wide ones, and two gradients of one layout are added. Without AMX it continues from the bfloat16 ones, in
+oneDNN's blocked layout: there a pooling is ten times as fast. The layers from the second convolution on have a first
+convolution of their own, whose gradient is of a few channels only.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def narrow_features(
 ) -> tuple[dict[int, Symbol], dict[str, Any]]:
     """`vgg.features_of` for a Symbol `X` whose shape is known, and {name: NDArray} of the parameters that it adds.
 
-    `parameters` are those of the layers, by name. The features of layers before the second convolution are computed in float32
-    throughout.
+    `parameters` are those of the layers, by name. The features of layers before the second convolution are computed in
+    float32 throughout.
     """
     second = CONVOLUTIONS[1]
     features = features_of(X, {index: layer for index, layer in layers.items() if index < second}, wanted)
@@ -75,9 +75,9 @@ def narrow_features(
 
 
 def _branch(X: Symbol) -> Symbol:
-    """Return `X` after a pooling of 1 × 1: the same values, and a gradient in the layout of `X`, oneDNN's blocks of channels.
+    """Return `X` after a pooling of 1 × 1, which keeps its gradient in oneDNN's blocked layout.
 
-    Without it MXNet adds gradients of two layouts in float32, by three conversions.
+    The values stay the same. Without it MXNet adds gradients of two layouts in float32, by three conversions.
     """
     return sym.Pooling(X, kernel=(1, 1), stride=(1, 1), pool_type="avg")
 

@@ -1,7 +1,7 @@
 """Filters on the cosine transform of pictures: the preconditioner of L-BFGS, and enlargement without aliasing.
 
-The cosine transform (type 2) is that of a picture mirrored at its edges. Frequencies are in cycles per pixel, at most 0.5 along
-an axis. Each function transforms one channel at a time, to save memory.
+The cosine transform (type 2) is that of a picture mirrored at its edges. Frequencies are in cycles per pixel, at most
+0.5 along an axis. Each function transforms one channel at a time, to save memory.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ class LowPass:
 def enlarged(X: Array, shape: tuple[int, int]) -> Array:
     """Return `X` (1 × c × h × w, float32) resampled to `shape` (height, width) by its cosine transform.
 
-    The result has no frequencies that `X` lacks. Interpolating kernels (bicubic, Lanczos) leave copies of low frequencies near
-    the axes, which show as a weave. Along a side that gets smaller, frequencies above its limit are left out. Across
-    TAPER the transform fades to zero.
+    The result has no frequencies that `X` lacks. Interpolating kernels (bicubic, Lanczos) leave copies of low
+    frequencies near the axes, which show as a weave. Along a side that gets smaller, frequencies above its limit are
+    left out. Across TAPER the transform fades to zero.
     """
     _, channels, *own = X.shape
     height, width = (min(sides) for sides in zip(own, shape))

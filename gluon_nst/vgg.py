@@ -104,10 +104,10 @@ def outputs(X: NDArray, net: Any, wanted: Collection[int]) -> Iterator[tuple[int
 
 
 def scalings(net: Any) -> dict[int, float]:
-    """Return {index: factor} for the convolutions that multiply the output of a ReLU by a positive factor and do nothing else.
+    """Return {index: factor} for the convolutions that only multiply the output of a ReLU by a positive factor.
 
-    A trunk that holds VGG-16 in VGG-19's layers has them at the indices 16, 25 and 34 (Net2DeeperNet, Chen et al. 2016). They
-    are detected by their parameters.
+    A trunk that holds VGG-16 in VGG-19's layers has them at the indices 16, 25 and 34 (Net2DeeperNet, Chen et al.
+    2016). They are detected by their parameters.
     """
     factors = {}
     for index, layer in enumerate(net):
@@ -123,7 +123,7 @@ def _is_relu(layer: Any) -> bool:
 
 
 def _scaling(layer: nn.Conv2D) -> float | None:
-    """Return the factor of a convolution whose kernel is a multiple of the identity and whose bias is zero, or None for any other."""
+    """Return the factor of a convolution that is a multiple of the identity, without bias; None for any other."""
     if layer.bias.data().asnumpy().any():
         return None
     weight = layer.weight.data().asnumpy()
@@ -139,11 +139,11 @@ def _unchanged(X: Any) -> Any:
 
 
 def without_scalings(net: Any, wanted: Collection[int]) -> tuple[dict[int, Any], dict[str, NDArray]]:
-    """Return the layers of `net` by index, without the convolutions in `scalings`, and {name: NDArray} of its parameters.
+    """Return the layers of `net` by index, without the convolutions in `scalings`, and its parameters by name.
 
     The parameters of the preceding convolution are multiplied by the factor: a ReLU is positively homogeneous. The
-    convolution in question and the ReLU after it then are the identity. A convolution is kept if its factor would change
-    `wanted` features of the preceding convolution and ReLU.
+    convolution in question and the ReLU after it then are the identity. A convolution is kept if its factor would
+    change `wanted` features of the preceding convolution and ReLU.
     """
     layers = dict(enumerate(net))
     parameters = {name: parameter.data() for name, parameter in net.collect_params().items()}

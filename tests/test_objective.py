@@ -168,7 +168,7 @@ def test_bfloat16_changes_nothing_outside_of_the_graphs(net, inputs):
     assert after.dtype == np.float32 and np.array_equal(after.asnumpy(), before)
 
 
-# -- without convolutions that only multiply by a factor ----------------------------------------------------------------
+# -- without convolutions that only multiply by a factor --------------------------------------------------------------
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def test_without_a_power_the_filter_changes_nothing():
 
 
 def quadratic(x):
-    """A loss whose minimum is 1 everywhere, with a Hessian of the frequencies' squares, which a filter of power 2 inverts."""
+    """A loss with its minimum at 1 everywhere; a filter of power 2 is about the inverse of its Hessian."""
     difference = x - 1
     spectrum = dctn(difference, axes=(2, 3), norm="ortho")
     height, width = x.shape[2:]

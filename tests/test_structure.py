@@ -17,7 +17,8 @@ PACKAGE = Path(nst.__file__).parent
 FLOORS = """
     version errors files layers windows observer machine.system machine.cores machine.memory machine.instructions
     machine.device machine.arrays machine recipes.choices recipes.rules recipes.effects recipes.schema recipes.files
-    recipes.changes recipes.written recipes.reference recipes job records colours pixels images encoding regions spectrum sums roots style_statistics vgg losses narrow canvas memory
+    recipes.changes recipes.written recipes.reference recipes job records colours pixels images encoding
+    regions spectrum sums roots style_statistics vgg losses narrow canvas memory
     graph composite scratch objective lbfgs optimisers provenance state training weights.calibration weights.downloads weights.formats
     weights.conversion weights.cache weights.sources weights.finding weights inputs run steering estimates figures
     result targets loop checkpoint.container checkpoint.trees checkpoint.generations checkpoint.keeper checkpoint rerunning observers.progress observers.snapshots observers.film observers.window observers.live observers apart

@@ -138,7 +138,8 @@ class Experiment:
         """Run the trials that are not finished in `folder` yet, and yield an Outcome for each trial.
 
         `prepared` is the result of `prepare`; `observer` follows each run. If `halt` returns true after an epoch, the
-        experiment stops, and a later call resumes it: each run has a checkpoint until it is complete. Raises InputError if a picture would replace a file that is not gluon-nst's.
+        experiment stops, and a later call resumes it: each run has a checkpoint until it is complete.
+        Raises InputError if a picture would replace a file that is not gluon-nst's.
         """
         observer, folder = Observers.of(observer), given(folder)
         prepared = prepared or self.prepare(observer)

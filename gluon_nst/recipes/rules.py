@@ -246,7 +246,10 @@ def layers(*, pixels: bool = False) -> Rule:
         return {name: float(weight) if colon else 1.0 for name, colon, weight in pairs}
 
     examples = "conv4_2, relu4_2, pixels" if pixels else "conv4_2, relu4_2"
-    allowed = f"different layers of VGG-19, by name ({examples}) or index (0 to {len(LAYERS) - 1}), or a table of their weights"
+    allowed = (
+        f"different layers of VGG-19, by name ({examples}) or index (0 to {len(LAYERS) - 1}), "
+        "or a table of their weights"
+    )
     written = f"{allowed.rpartition(', or a table')[0]}, with a weight of at least 0 each or none: conv1_1:0.5,conv2_1"
     names = (*LAYERS, "pixels") if pixels else tuple(LAYERS)
     return Rule(convert, allowed, parse, "LAYER[:WEIGHT],...", several=True, written=written, names=names)

@@ -134,7 +134,10 @@ class Recipe:
     pooling: str = setting(choice(*choices.POOLINGS), "max as VGG was trained, average as in Gatys et al. 2016", "max")
     padding: str = setting(choice(*choices.PADDINGS), "what the first convolution takes for pixels beyond the picture: none, as VGG was trained, or its edge's", "zero")
     content_layers: Layers = setting(layers(), "conv4_2 before its ReLU, relu4_2 after, or an index", CONTENT_LAYERS)
-    style_layers: Layers = setting(layers(pixels=True), "the same, or pixels, the patches of the picture itself; a layer has a weight of 1 where none is given", STYLE_LAYERS)
+    style_layers: Layers = setting(
+        layers(pixels=True),
+        "the same, or pixels, the patches of the picture itself; a layer has a weight of 1 where none is given",
+        STYLE_LAYERS)
     # the losses
     style_statistic: str = setting(choice(*choices.STYLE_STATISTICS), "what a style is: Gram matrices, with means and deviations, or Gaussians by their Wasserstein distance", "gram")
     gram_divisor: str = setting(choice(*choices.GRAM_DIVISORS), "what a Gram matrix of c × h × w features is divided by", "chw", needs=effects.GRAM)
@@ -148,8 +151,13 @@ class Recipe:
     # the optimiser
     optimizer: str = setting(choice(*choices.OPTIMIZERS), "Adam as in the chapter, or L-BFGS", "adam")
     history_size: int = setting(integer(1), "steps that L-BFGS remembers; from noise more than 5 are worth their time", 5, needs=effects.LBFGS)
-    preconditioner: str = setting(choice(*choices.PRECONDITIONERS), "initial inverse Hessian of L-BFGS: none, the identity, or low-pass, a filter that makes long strokes", "none", needs=effects.LBFGS)
-    preconditioner_power: float = setting(number(0, most=4), "power of the frequency that the low-pass filter divides by", 1.0, needs=effects.PRECONDITIONED)
+    preconditioner: str = setting(
+        choice(*choices.PRECONDITIONERS),
+        "initial inverse Hessian of L-BFGS: none, the identity, or low-pass, a filter that makes long strokes",
+        "none", needs=effects.LBFGS)
+    preconditioner_power: float = setting(
+        number(0, most=4), "power of the frequency that the low-pass filter divides by",
+        1.0, needs=effects.PRECONDITIONED)
     beta2: float = setting(number(0, most=0.999999), "Adam's decay of the gradients' mean squares", 0.999, needs=effects.ADAM)
     precision: str = setting(choice("auto", *choices.PRECISIONS), "number format of the convolutions; auto: the faster on this machine", "float32")
     tolerance: float = setting(number(0), "end a stage whose loss falls by less than this share of it over ten epochs", 0.0)
@@ -164,7 +172,10 @@ class Recipe:
     smallest_size: int = setting(integer(1), "the least `side` of a ladder's sizes", 128, needs=effects.LADDER)
     margin: int = setting(integer(0), "pixels around the picture, at least, that are optimised with it and cut off, on the network's grid; 0: none", 0)
     carry: str = setting(choice(*choices.CARRIES), "what a stage takes over: the picture, or its change from the content", "picture", needs=effects.SEVERAL_STAGES)
-    upsampling: str = setting(choice(*choices.UPSAMPLINGS), "resampling of the composite between two stages: as resize, or by its cosine transform, which leaves no weave", "resize", needs=effects.CARRIED)
+    upsampling: str = setting(
+        choice(*choices.UPSAMPLINGS),
+        "resampling of the composite between two stages: as resize, or by its cosine transform, which leaves no weave",
+        "resize", needs=effects.CARRIED)
     carry_moments: bool = setting(boolean(), "whether a stage takes over Adam's moments and its count of steps too", False, needs=effects.ADAM)
     resize: str = setting(choice(*choices.RESIZES), "of four neighbours as MXNet; antialiased, bicubic or Lanczos as Pillow", "bilinear")
     style_size: str | float = setting(style_size(), "style picture squashed to the content's size, or its longest side as a multiple of the composite's", "content")
