@@ -40,6 +40,10 @@ LEAST_SPREAD = 2 / 255
 """A standard deviation that is smaller, of a style's colours in some direction, is taken for noise: `matched` stretches
 it no more than if it were this large."""
 
+LARGEST_GAIN = 3.0
+"""`transported` widens the range of a picture's colours by no more than this in any direction: the noise of a grey
+photograph does not become colour."""
+
 
 # -- CIE L*a*b* -------------------------------------------------------------------------------------------------------
 
@@ -157,11 +161,12 @@ def blended(above: Array, below: Array, shares: Array) -> Array:
     return made
 
 
-def _moments(pixels: Array, weights: Array | None) -> tuple[Array, Array]:
-    """Mean (3) and covariance (3 × 3) of the colours, from 0 to 1, of pixels in 8 bits (h × w × 3), in float64.
+def moments(image: Image.Image, weights: Array | None = None) -> tuple[Array, Array]:
+    """Mean (3) and covariance (3 × 3) of the colours, from 0 to 1, of a PIL image in mode RGB, in float64.
 
     `weights` (h × w) are those of the pixels, by default all alike, as they are if all of them are 0.
     """
+    pixels = np.asarray(image)
     weights = None if weights is None or not weights.any() else weights
     total, products, count = np.zeros(3), np.zeros((3, 3)), 0.0
     for rows in bands(*pixels.shape[:2]):
@@ -194,12 +199,32 @@ def matched(
     Σ_S has (nearly) no extent, `LEAST_SPREAD` keeps its inverse finite and noise from becoming colours. The weights, h
     × w, say how much each pixel counts; transparent pixels do not.
     """
-    pixels = np.asarray(style)
-    style_mean, style_covariance = _moments(pixels, style_weights)
-    mean, covariance = _moments(np.asarray(content), content_weights)
+    style_mean, style_covariance = moments(style, style_weights)
+    mean, covariance = moments(content, content_weights)
     A = _power(covariance, 0.5, 0) @ _power(style_covariance, -0.5, LEAST_SPREAD**2)
-    b = (mean - A @ style_mean).astype(np.float32)
+    return _mapped(style, A, mean - A @ style_mean)
+
+
+def _mapped(image: Image.Image, A: Array, b: Array) -> Image.Image:
+    """The image with each colour x, 0 to 1, replaced by A x + b, clipped to what can be shown."""
+    pixels, b = np.asarray(image), b.astype(np.float32)
     made = np.empty_like(pixels)
     for rows in bands(*pixels.shape[:2]):
         made[rows] = _levels(_times(A, _unit(pixels[rows])) + b, np.uint8)
     return Image.fromarray(made)
+
+
+def transported(content: Image.Image, target: tuple[Array, Array], weights: Array | None = None) -> Image.Image:
+    """`content` with its colours moved linearly to the mean and covariance of a style, its `target`, as little as can be.
+
+    x → A (x − μ_C) + μ_S with A = Σ_C^−½ (Σ_C^½ Σ_S Σ_C^½)^½ Σ_C^−½, the optimal transport between Gaussians (Olkin and
+    Pukelsheim 1982), on sRGB as it is, clipped to what can be shown. No eigenvalue of A is above LARGEST_GAIN. A PIL image
+    in mode RGB; `weights` (h × w) are those of the pixels whose colours count, by default all alike.
+    """
+    (mean, covariance), (style_mean, style_covariance) = moments(content, weights), target
+    root = _power(covariance, 0.5, LEAST_SPREAD**2)
+    inverse = _power(covariance, -0.5, LEAST_SPREAD**2)
+    A = inverse @ _power(root @ style_covariance @ root, 0.5, 0) @ inverse
+    gains, vectors = np.linalg.eigh(A)
+    A = (vectors * np.minimum(gains, LARGEST_GAIN)) @ vectors.T
+    return _mapped(content, A, style_mean - A @ mean)

@@ -9,7 +9,7 @@ from typing import Any, Callable, Iterator, NamedTuple, Sequence
 import numpy as np
 from PIL import Image
 
-from gluon_nst.colours import matched
+from gluon_nst.colours import blended, matched, moments, transported
 from gluon_nst.errors import InputError, warn
 from gluon_nst.files import given, natural_order, reading
 from gluon_nst.images import Picture, register_heif
@@ -130,6 +130,42 @@ def with_regions(
         style._replace(regions=own if style.regions is None else own * style.regions)
         for style, own in zip(styles, regions.styles)
     )
+
+
+def with_style_colors(
+    content: Picture, styles: Sequence[StylePicture], mask: np.ndarray | None, regions: np.ndarray | None
+) -> Picture:
+    """The content picture with the colours of all styles together; with those of its own styles in each region.
+
+    What is transparent or beyond the mask does not count. A region that no style has keeps its colours.
+    """
+    counted = [each for each in (content.visible, mask) if each is not None]
+    made = content.image
+    for number, region in enumerate([None] if regions is None else regions):
+        target = _colors(styles, number)
+        if target is not None:
+            factors = [*counted, *([] if region is None else [region])]
+            weights = np.prod(factors, axis=0) if factors else None
+            moved = transported(content.image, target, weights)
+            if region is not None:
+                moved = Image.fromarray(blended(np.asarray(moved), np.asarray(made), region))
+            made = moved
+    return content._replace(image=made)
+
+
+def _colors(styles: Sequence[StylePicture], number: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Mean and covariance of the colours of the styles in the region of this `number`; None where none of them has it."""
+    total, mean, products = 0.0, np.zeros(3), np.zeros((3, 3))
+    for style in styles:
+        region = None if style.regions is None else style.regions[number]
+        if region is None or region.any():
+            own, covariance = moments(style.picture.image, region)
+            total, mean = total + style.weight, mean + style.weight * own
+            products += style.weight * (covariance + np.outer(own, own))
+    if not total:
+        return None
+    mean = mean / total
+    return mean, products / total - np.outer(mean, mean)
 
 
 def told(

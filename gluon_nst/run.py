@@ -16,7 +16,7 @@ from gluon_nst.colours import blended, with_luminance_of
 from gluon_nst.encoding import Encoding, check_bits
 from gluon_nst.errors import InputError, did_you_mean, warn
 from gluon_nst.images import Picture, check_shape, is_stretched, open_picture
-from gluon_nst.inputs import Open, StylePicture, open_styles, told, with_regions
+from gluon_nst.inputs import Open, StylePicture, open_styles, told, with_regions, with_style_colors
 from gluon_nst.job import Job
 from gluon_nst.layers import NAMES, smallest_side
 from gluon_nst.machine import choose_device, choose_precision, nd_mode
@@ -40,6 +40,8 @@ class Run:
     """Every stage's size is known, and nothing is auto any more."""
     content: Picture
     styles: tuple[StylePicture, ...]
+    reference: Picture
+    """What the content loss compares with: the content picture, in the styles' colours if the recipe has it so."""
     start: Picture | None
     """What the first stage starts from, or None for noise."""
     mask: np.ndarray | None
@@ -157,7 +159,7 @@ class Run:
             X = self._start(height, width)
         elif self.recipe.carry == "change":
             before_height, before_width = before.shape[2:]
-            small = self.content.preprocessed((before_width, before_height), resize)
+            small = self.reference.preprocessed((before_width, before_height), resize)
             change = before - small.as_in_context(before.context)
             change = nd.contrib.BilinearResize2D(change, height=height, width=width, align_corners=False)
             return content_X + place(change)
@@ -221,6 +223,8 @@ def _inputs(
     pictures = [content, *(style.picture for style in styles), *([start] if start else [])]
     pixels = [math.prod(size) for size in {picture.sha256: picture.size for picture in pictures}.values()]
     arrays = [mask, regions, *(style.regions for style in styles)]
+    if recipe.content_colors == "style":
+        pixels.append(math.prod(content.size))
     held = 4 * sum(pixels) + sum(array.nbytes for array in arrays if array is not None)
     if RESIZES[recipe.resize] is None:
         held += 9 * max(pixels)  # the whole picture as an array, on its way to MXNet
@@ -289,7 +293,13 @@ def prepare(
     if job.keep_profile and not content.profile:
         observer.note("--keep-profile: the content picture has no profile for RGB of its own; sRGB it is")
     encoding = Encoding(job.bits, job.quality, job.dpi, content.profile if job.keep_profile else None)
-    run = Run(recipe, content, styles, start, mask, regions, job.seed, trunk, device, job.memory, made, encoding)
+    reference = content
+    if recipe.content_colors == "style" and recipe.preserve_colors == "no":
+        reference = with_style_colors(content, styles, mask, regions)
+    start = reference if recipe.init == "content" else start
+    run = Run(
+        recipe, content, styles, reference, start, mask, regions, job.seed, trunk, device, job.memory, made, encoding
+    )
     run.check_seen()
     run.warn_of_enlarged_styles()
     if job.memory is not None and any(run.plan(stage).windowed for stage in recipe.stages):

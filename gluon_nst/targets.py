@@ -25,7 +25,7 @@ NDArray = Any
 
 
 class Targets(NamedTuple):
-    """The targets of a stage, as an Objective takes them; `content_X` is the content picture on the stage's canvas."""
+    """The targets of a stage, as an Objective takes them; `content_X` is the run's reference on the stage's canvas."""
 
     content_X: NDArray
     contents_Y: list[Any]
@@ -42,13 +42,13 @@ def targets_of(
     """
     plan = plan or run.plan(stage)
     recipe, canvas, (height, width) = run.recipe, run.canvas(stage), stage.shape
-    content_X = canvas.place(run.content.preprocessed((width, height), recipe.resize)).as_in_context(run.device)
+    content_X = canvas.place(run.reference.preprocessed((width, height), recipe.resize)).as_in_context(run.device)
     if elsewhere:
         contents_Y = [Piece(shape_at(layer, canvas.size), run.device) for layer in recipe.content_layers]
     else:
         contents_Y = _contents(content_X, net, recipe, plan)
     styles_Y = _blended(run, stage, net, statistic, plan.style_window)
-    return Targets(content_X, contents_Y, styles_Y, _guides(run, canvas, content_X))
+    return Targets(content_X, contents_Y, styles_Y, _guides(run, canvas))
 
 
 def _contents(content_X: NDArray, net: Any, recipe: Recipe, plan: Plan) -> list[Any]:
@@ -83,12 +83,14 @@ def _features(
         nd.waitall()  # else the windows to come would be allocated while this one is computed
 
 
-def _guides(run: Run, canvas: Canvas, content_X: NDArray) -> Guides:
+def _guides(run: Run, canvas: Canvas) -> Guides:
     styles: dict[int, list[NDArray]] = {}
     mask = behind = None
     if run.mask is not None:
         mask = canvas.place(_pixels(run.mask, canvas.shape)).as_in_context(run.device)
-        behind = in_unit(content_X, run.recipe.pixel_unit)
+        height, width = canvas.shape
+        content_X = canvas.place(run.content.preprocessed((width, height), run.recipe.resize))
+        behind = in_unit(content_X.as_in_context(run.device), run.recipe.pixel_unit)
     where = [mask] if mask is not None else []
     if run.regions is not None:
         where = [canvas.place(_pixels(region, canvas.shape)).as_in_context(run.device) for region in run.regions]

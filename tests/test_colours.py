@@ -236,3 +236,45 @@ def test_the_noise_of_a_nearly_grey_style_does_not_become_colours():
 def test_a_content_of_one_colour_gives_that_colour(value):
     made = np.asarray(colours.matched(strokes(31), Image.new("RGB", (30, 20), value)), int)
     assert np.abs(made - value).max() <= 1
+
+
+# -- a content picture in the style's colours ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_transported_content_has_the_styles_mean_and_covariance(seed):
+    content, style = mid_range(seed), mid_range(seed + 100, 80, 90)
+    made = colours.transported(content, colours.moments(style))
+    (mean, covariance), (style_mean, style_covariance) = moments(made), moments(style)
+    assert np.abs(mean - style_mean).max() < 1e-3
+    assert np.abs(covariance - style_covariance).max() < 1e-4
+
+
+def test_the_transport_is_symmetric_and_positive():
+    content = mid_range(3)
+    made = colours.transported(content, colours.moments(mid_range(103)))
+    x, y = (np.asarray(each, float).reshape((-1, 3)) / 255 for each in (content, made))
+    A = np.linalg.lstsq(x - x.mean(axis=0), y - y.mean(axis=0), rcond=None)[0]
+    assert np.abs(A - A.T).max() < 0.01 and np.linalg.eigvalsh(A).min() > 0.1
+
+
+def test_the_noise_of_a_grey_content_is_widened_by_the_largest_gain_at_most():
+    greys = np.random.default_rng(4).integers(60, 190, (60, 80, 1)) + np.random.default_rng(5).integers(
+        0, 9, (60, 80, 3)
+    )
+    chroma = [
+        np.asarray(each, float)
+        for each in (picture(greys), colours.transported(picture(greys), colours.moments(saturated(6))))
+    ]
+    before, after = ((each - each.mean(axis=2, keepdims=True)).std() for each in chroma)
+    assert 1.5 * before < after < 1.05 * colours.LARGEST_GAIN * before
+
+
+def test_weights_say_which_pixels_of_the_content_count():
+    content, target = np.asarray(mid_range(7)).copy(), colours.moments(mid_range(107))
+    weights = np.ones(content.shape[:2], np.float32)
+    weights[:, :20] = 0
+    expected = np.asarray(colours.transported(picture(content), target, weights))
+    content[:, :20] = 255
+    made = np.asarray(colours.transported(picture(content), target, weights))
+    assert np.array_equal(made[:, 20:], expected[:, 20:])

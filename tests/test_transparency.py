@@ -1,5 +1,7 @@
 """What a whole run keeps of the content beside its features: its transparency, and its colours."""
 
+import warnings
+
 import gluon_nst as nst
 from gluon_nst import experiments
 from gluon_nst.checkpoint.generations import Generations
@@ -315,6 +317,55 @@ def test_with_histogram_the_pictures_colours_are_nearer_the_contents(run, conten
         wanted = np.asarray(picture, float).mean(axis=(0, 1))
     plain, kept = (np.linalg.norm(each.mean(axis=(0, 1)) - wanted) for each in pictures)
     assert kept < 0.5 * plain
+
+
+def means(picture, columns):
+    return np.asarray(picture, float)[:, columns].mean(axis=(0, 1))
+
+
+def test_with_content_colors_style_the_reference_has_the_styles_colours(job, content, blue):
+    chosen = {**COLOURS, "weights": job().weights, "sizes": [(32, 48)]}
+    prepared = prepare(nst.Job.customised(content, blue, content_colors="style", **chosen))
+    every = slice(None)
+    with Image.open(blue) as picture:
+        wanted = means(picture, every)
+    assert np.abs(means(prepared.reference.image, every) - wanted).max() < 3
+    assert np.abs(means(prepared.content.image, every) - wanted).max() > 20
+    assert prepared.start is prepared.reference
+    for changes in ({"content_colors": "own"}, {"preserve_colors": "luminance"}, {"preserve_colors": "histogram"}):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # content_colors has no effect with preserve_colors
+            other = prepare(nst.Job.customised(content, blue, **{"content_colors": "style", **chosen, **changes}))
+        assert other.reference is other.content
+
+
+def test_the_colours_of_the_reference_are_those_of_all_styles_by_their_weights(job, content, blue):
+    chosen = {**COLOURS, "weights": job().weights, "sizes": [(32, 48)], "content_colors": "style"}
+    red = Image.new("RGB", (40, 40), (200, 40, 40))
+    prepared = prepare(nst.Job.customised(content, [nst.Style(blue, 3), nst.Style(red, 1)], **chosen))
+    with Image.open(blue) as picture:
+        wanted = 0.75 * means(picture, slice(None)) + 0.25 * means(red, slice(None))
+    assert np.abs(means(prepared.reference.image, slice(None)) - wanted).max() < 6  # some are clipped
+
+
+def test_each_region_of_the_reference_has_the_colours_of_its_own_styles(job, content, blue):
+    chosen = {**COLOURS, "weights": job().weights, "sizes": [(32, 48)], "content_colors": "style"}
+    halves = Image.new("L", (90, 60))
+    halves.paste(255, (45, 0, 90, 60))
+    styles = []
+    for colour, level in (((200, 40, 40), 0), ((40, 60, 180), 255)):
+        styles.append(nst.Style(Image.new("RGB", (70, 80), colour), regions=Image.new("L", (70, 80), level)))
+    prepared = prepare(nst.Job.customised(content, styles, regions=halves, **chosen))
+    for columns, colour in ((slice(0, 45), (200, 40, 40)), (slice(45, 90), (40, 60, 180))):
+        assert np.abs(means(prepared.reference.image, columns) - colour).max() < 3
+
+
+def test_beyond_a_mask_the_content_keeps_its_colours(run, content, blue):
+    mask = Image.new("L", (90, 60))
+    mask.paste(255, (0, 0, 45, 60))
+    made = run(content, blue, sizes=[(60, 90)], mask=mask, content_colors="style", **COLOURS).image
+    with Image.open(content) as picture:
+        assert np.array_equal(np.asarray(made)[:, 50:], np.asarray(picture)[:, 50:])
 
 
 def test_the_style_is_still_told_by_its_own_file(run, content, blue):

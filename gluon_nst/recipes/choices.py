@@ -46,6 +46,7 @@ UPSAMPLINGS = ("resize", "cosine")
 RESIZES = ("bilinear", "antialiased", "bicubic", "lanczos")
 SIDES = ("longest", "shortest")
 PRESERVE_COLORS = ("no", "luminance", "histogram")
+CONTENT_COLORS = ("own", "style")
 
 # What the published programs divide a Gram matrix of c × hw features by, and by what they multiply the mean of squares.
 _Factors = Dict[str, Callable[[int, int], float]]

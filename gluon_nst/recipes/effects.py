@@ -30,6 +30,7 @@ CARRIED = Needs(
 )
 LADDER = Needs("a size_factor above 1", lambda recipe: recipe.size_factor > 1)
 PICTURE = Needs("an init from a picture", lambda recipe: recipe.init != "noise")
+STYLE_COLORS = Needs("preserve_colors no", lambda recipe: recipe.preserve_colors == "no")
 NOISE = Needs("init noise, or a noise above 0", lambda recipe: recipe.init == "noise" or recipe.noise > 0)
 
 

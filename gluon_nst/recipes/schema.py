@@ -181,6 +181,10 @@ class Recipe:
     style_size: str | float = setting(style_size(), "style picture squashed to the content's size, or its longest side as a multiple of the composite's", "content")
     enlarge_style: bool = setting(boolean(), "whether a style picture in its own shape may be enlarged", True)
     preserve_colors: str = setting(choice(*choices.PRESERVE_COLORS), "keep the content's colours: its chroma under the result's luminance, or brought to the style picture before", "no")
+    content_colors: str = setting(
+        choice(*choices.CONTENT_COLORS),
+        "colours of the content picture that the content loss compares with: its own, or moved to those of the style pictures",
+        "own", needs=effects.STYLE_COLORS)
     side: str = setting(choice(*choices.SIDES), "which side of the composite a size of one number is", "longest")
     enlarge: bool = setting(boolean(), "whether such a size may be more than the content picture's longest side", True)
 
