@@ -39,8 +39,10 @@ def pairs(inputs, weights):
     for name, (content, style) in of.items():
         command = [sys.executable, "-m", "gluon_nst", "compare", content, style, "--recipes", RECIPES]
         options = ["--longest-side", LONGEST, "--precision", "auto", "--weights", weights]
-        where = ["--out", (inputs / f"compare-{name}").resolve(), "--figure", IMG / f"fine-{name}.png"]
+        sheet = (inputs / f"fine-{name}.png").resolve()
+        where = ["--out", (inputs / f"compare-{name}").resolve(), "--figure", sheet]
         subprocess.run([str(word) for word in command + options + where], check=True, cwd=HERE)
+        publish(sheet)
 
 
 PAIRS = (("portrait", "mosaic"), ("harbour", "bay"))
@@ -55,8 +57,14 @@ def opened(path):
         return picture.convert("RGB")
 
 
-def save(name, rows, title):
-    figures.save(figures.sheet(rows, title=title), IMG / f"{name}.png")
+def save(inputs, name, rows, title):
+    figures.save(figures.sheet(rows, title=title), inputs / f"{name}.png")
+    publish(inputs / f"{name}.png")
+
+
+def publish(sheet):
+    """Write a sheet into img/ as JPEG, a fifth of its size as PNG."""
+    opened(sheet).save(IMG / f"{sheet.stem}.jpg", quality=88)
 
 
 def styles(inputs, weights):
@@ -66,7 +74,7 @@ def styles(inputs, weights):
     blended = transfer(MOUNTAINS, [nst.Style(path) for path in paths], weights)
     first = [Cell(opened(MOUNTAINS), "content"), *(Cell(opened(path), f"style {path.stem}") for path in paths)]
     second = [Cell(blended, "all three, blended"), *(Cell(picture, path.stem) for picture, path in zip(alone, paths))]
-    save("styles", [first, second], "Three styles blended: fine")
+    save(inputs, "styles", [first, second], "Three styles blended: fine")
 
 
 def map_of_harbour(picture):
@@ -101,7 +109,7 @@ def regions(inputs, weights):
     drawn = transfer(content, nst.Style(style, regions=maps[1]), weights, regions=maps[0])
     first = [Cell(content, "content"), Cell(style, "style"), Cell(plain, "without regions")]
     second = [Cell(maps[0], "its map"), Cell(maps[1], "its map"), Cell(drawn, "by regions")]
-    save("regions", [first, second], "Regions: fine")
+    save(inputs, "regions", [first, second], "Regions: fine")
 
 
 def colours(inputs, weights):
@@ -109,7 +117,9 @@ def colours(inputs, weights):
     content, style = inputs / "harbour.jpg", OAKS
     made = {way: transfer(content, style, weights, preserve_colors=way) for way in ("no", "luminance", "histogram")}
     cells = [Cell(opened(content), "content"), Cell(opened(style), "style")]
-    save("colours", [[*cells, *(Cell(picture, way) for way, picture in made.items())]], "--preserve-colors: fine")
+    save(
+        inputs, "colours", [[*cells, *(Cell(picture, way) for way, picture in made.items())]], "--preserve-colors: fine"
+    )
 
 
 def first(inputs, weights):
