@@ -121,7 +121,10 @@ class LBFGS:
         return self.x if self._from_loss is None else self._from_x
 
     def step(self, loss: float, gradient: Array) -> None:
-        """Take the `loss` and the `gradient` at `x`, and decide where they are wanted next."""
+        """Take the `loss` and the `gradient` at `x`, and decide where they are wanted next.
+
+        Raises FloatingPointError where squares of the gradient are too large or too small for single precision.
+        """
         before = self._from_loss
         if before is None:
             self._set_out(loss, gradient)
@@ -177,6 +180,7 @@ class LBFGS:
 
     def _set_out(self, loss: float, gradient: Array) -> None:
         """Set out from `x`."""
+        first = self._from_loss is None
         self._from_x[...], self._from_gradient[...], self._from_loss = self.x, gradient, loss
         held = self._held()
         self._downhill(held)
@@ -188,6 +192,10 @@ class LBFGS:
             self._downhill(held)
             self._newton(held)
             self._slope = _product(flat, of_gradient)
+        if not math.isfinite(self._slope):
+            raise FloatingPointError("the gradient is too large for single precision; lower the weights")
+        if first and self._slope == 0 and flat.any():
+            raise FloatingPointError("the gradient is too small for single precision; raise the weights")
         self._length, self._shortenings = 1.0, 0
         if not self._pairs:
             size = float(np.sqrt(_product(flat, flat) / flat.size))

@@ -42,7 +42,7 @@ def epochs(
     It ends where the recipe changes the weights of the losses: `objective` is of those that there are up to then.
 
     The stage ends, and its picture is there with its last epoch, when its epochs are done or its loss has settled; or, the
-    status of the state being `diverged` then, when the loss is not finite any more, and then there is none. `develop` makes the picture.
+    status of the state being `diverged` then, when the loss or its gradient is not finite any more, and then there is none. `develop` makes the picture.
     """
     optimiser, last = state.optimiser, time.perf_counter()
     assert optimiser is not None
@@ -53,15 +53,19 @@ def epochs(
     while state.optimiser:
         losses = optimiser.evaluate(objective)
         number, now = state.epoch, time.perf_counter()
+        where = f"stage {state.stage}, epoch {number}"
         if not math.isfinite(losses.total):
-            where = f"stage {state.stage}, epoch {number}"
             lower = "the learning rate or the weights" if optimiser.scheduled else "the weights"
             state.diverge(f"{where}: the loss is {losses.total}; lower {lower}")
             return
         if recipe.keep == "best":
             state.see(optimiser.X, losses.total)
         lr = stage.lr_at(number)
-        optimiser.step(losses, lr)
+        try:
+            optimiser.step(losses, lr)
+        except FloatingPointError as error:
+            state.diverge(f"{where}: {error}")
+            return
         if recipe.keep == "average":
             state.take_into_average(optimiser.reached, recipe.average_decay)
         epoch = Epoch(state.stage, number, losses, lr if optimiser.scheduled else 1.0, now - last)

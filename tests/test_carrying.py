@@ -4,6 +4,7 @@ import pickle
 
 import gluon_nst as nst
 from gluon_nst import recipes
+from gluon_nst.loop import carry_out
 from gluon_nst.optimisers import Adam
 from gluon_nst.run import prepare
 
@@ -242,3 +243,11 @@ def test_a_stage_that_diverged_begins_anew_with_what_was_handed_on(job):
     *_, state = nst.steps(job(**options), state)
     *_, whole = nst.steps(job(**options))
     assert state.status == "complete" and state.images[-1].tobytes() == whole.images[-1].tobytes()
+
+
+@pytest.mark.parametrize(("weight", "words"), [(1e30, "too large"), (1e-30, "too small")])
+def test_weights_beyond_single_precision_end_the_run_with_a_word(job, weight, words):
+    """The composite would silently stay as it started."""
+    only_style = {"optimizer": "lbfgs", "content_weight": 0, "tv_weight": 0, "style_weight": weight}
+    with pytest.raises(nst.NSTError, match=f"stage 1, epoch 0: the gradient is {words} for single precision"):
+        carry_out(prepare(job(**only_style)))

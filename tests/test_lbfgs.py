@@ -104,3 +104,9 @@ def test_values_of_several_pieces_are_moved_as_one_is():
     count = 2**16 + 1000
     losses, points = minimise(bowl(np.geomspace(1, 10, count)), np.ones(count, np.float32), 30)
     assert min(losses) < 1e-6 * losses[0] and np.abs(points[np.argmin(losses)]).max() < 1e-2
+
+
+@pytest.mark.parametrize(("scale", "words"), [(1e25, "too large.*lower"), (1e-25, "too small.*raise")])
+def test_a_gradient_whose_squares_single_precision_cannot_hold_is_an_error(scale, words):
+    with pytest.raises(FloatingPointError, match=words):
+        minimise(bowl(np.full(3, scale)), np.ones(3, np.float32), 5)
