@@ -40,9 +40,9 @@ LEAST_SPREAD = 2 / 255
 """A standard deviation that is smaller, of a style's colours in some direction, is taken for noise: `matched` stretches
 it no more than if it were this large."""
 
-LARGEST_GAIN = 3.0
-"""`transported` widens the range of a picture's colours by no more than this in any direction: the noise of a grey
-photograph does not become colour."""
+GAINS = 1 / 8, 3
+"""Smallest and largest eigenvalue of the matrix of `transported`. The drawing stays visible with a style of one colour, and
+the noise of a grey photograph does not become colour."""
 
 
 # -- CIE L*a*b* -------------------------------------------------------------------------------------------------------
@@ -162,9 +162,9 @@ def blended(above: Array, below: Array, shares: Array) -> Array:
 
 
 def moments(image: Image.Image, weights: Array | None = None) -> tuple[Array, Array]:
-    """Mean (3) and covariance (3 × 3) of the colours, from 0 to 1, of a PIL image in mode RGB, in float64.
+    """Return the mean (3) and covariance (3 × 3), float64, of the colours, 0 to 1, of a PIL image in mode RGB.
 
-    `weights` (h × w) are those of the pixels, by default all alike, as they are if all of them are 0.
+    `weights` (h × w) are those of the pixels; None, or all zeros, means equal weights.
     """
     pixels = np.asarray(image)
     weights = None if weights is None or not weights.any() else weights
@@ -215,16 +215,15 @@ def _mapped(image: Image.Image, A: Array, b: Array) -> Image.Image:
 
 
 def transported(content: Image.Image, target: tuple[Array, Array], weights: Array | None = None) -> Image.Image:
-    """`content` with its colours moved linearly to the mean and covariance of a style, its `target`, as little as can be.
+    """Return `content` with the mean and covariance of `target`, by the linear map that moves its colours least.
 
     x → A (x − μ_C) + μ_S with A = Σ_C^−½ (Σ_C^½ Σ_S Σ_C^½)^½ Σ_C^−½, the optimal transport between Gaussians (Olkin and
-    Pukelsheim 1982), on sRGB as it is, clipped to what can be shown. No eigenvalue of A is above LARGEST_GAIN. A PIL image
-    in mode RGB; `weights` (h × w) are those of the pixels whose colours count, by default all alike.
+    Pukelsheim 1982), on sRGB values, clipped to 0 … 1. The eigenvalues of A are limited to GAINS. `content` is a PIL image
+    in mode RGB, `weights` (h × w) are those of its pixels in the mean and covariance, by default equal.
     """
     (mean, covariance), (style_mean, style_covariance) = moments(content, weights), target
     root = _power(covariance, 0.5, LEAST_SPREAD**2)
     inverse = _power(covariance, -0.5, LEAST_SPREAD**2)
-    A = inverse @ _power(root @ style_covariance @ root, 0.5, 0) @ inverse
-    gains, vectors = np.linalg.eigh(A)
-    A = (vectors * np.minimum(gains, LARGEST_GAIN)) @ vectors.T
+    gains, vectors = np.linalg.eigh(inverse @ _power(root @ style_covariance @ root, 0.5, 0) @ inverse)
+    A = (vectors * gains.clip(*GAINS)) @ vectors.T
     return _mapped(content, A, style_mean - A @ mean)

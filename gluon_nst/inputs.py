@@ -135,33 +135,42 @@ def with_regions(
 def with_style_colors(
     content: Picture, styles: Sequence[StylePicture], mask: np.ndarray | None, regions: np.ndarray | None
 ) -> Picture:
-    """The content picture with the colours of all styles together; with those of its own styles in each region.
+    """Return the content picture in the styles' colours, region by region.
 
-    What is transparent or beyond the mask does not count. A region that no style has keeps its colours.
+    Transparent pixels and those outside the mask do not count in its own mean and covariance. A region that no style
+    has keeps its colours.
     """
-    counted = [each for each in (content.visible, mask) if each is not None]
+    visible = content.visible
+    counted = mask if visible is None else visible if mask is None else visible * mask
     made = content.image
     for number, region in enumerate([None] if regions is None else regions):
         target = _colors(styles, number)
         if target is not None:
-            factors = [*counted, *([] if region is None else [region])]
-            weights = np.prod(factors, axis=0) if factors else None
+            weights = counted if region is None else region if counted is None else region * counted
             moved = transported(content.image, target, weights)
-            if region is not None:
-                moved = Image.fromarray(blended(np.asarray(moved), np.asarray(made), region))
-            made = moved
+            made = moved if region is None else _blended(moved, made, region)
     return content._replace(image=made)
 
 
+def within(mask: np.ndarray, above: Picture, below: Picture) -> Picture:
+    """Return the picture `above` where the mask (h × w, 0 to 1) is 1, and the picture `below` where it is 0."""
+    return above._replace(image=_blended(above.image, below.image, mask))
+
+
+def _blended(above: Image.Image, below: Image.Image, shares: np.ndarray) -> Image.Image:
+    return Image.fromarray(blended(np.asarray(above), np.asarray(below), shares))
+
+
 def _colors(styles: Sequence[StylePicture], number: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Mean and covariance of the colours of the styles in the region of this `number`; None where none of them has it."""
+    """Return the mean and covariance of the styles' colours in the region of this `number`; None if no style has it."""
     total, mean, products = 0.0, np.zeros(3), np.zeros((3, 3))
+    largest = max(style.weight for style in styles)  # sums of shares of it do not overflow
     for style in styles:
-        region = None if style.regions is None else style.regions[number]
+        region, share = None if style.regions is None else style.regions[number], style.weight / largest
         if region is None or region.any():
             own, covariance = moments(style.picture.image, region)
-            total, mean = total + style.weight, mean + style.weight * own
-            products += style.weight * (covariance + np.outer(own, own))
+            total, mean = total + share, mean + share * own
+            products += share * (covariance + np.outer(own, own))
     if not total:
         return None
     mean = mean / total

@@ -76,7 +76,16 @@ class _Remembered(NamedTuple):
     square: float
 
 
-_EVOLVES = ("from_x", "from_gradient", "direction", "from_loss", "slope", "length", "shortenings")
+def _scale(gradient: Array) -> float:
+    """Return the power of two that brings the largest value of a gradient near 1; 1 if there is none.
+
+    With it squares neither overflow nor underflow in single precision, and nothing is rounded otherwise.
+    """
+    largest = float(np.max(np.abs(gradient), initial=0))
+    return 2.0 ** -min(max(math.frexp(largest)[1], -120), 120) if 0 < largest < math.inf else 1.0
+
+
+_EVOLVES = ("from_x", "from_gradient", "direction", "from_loss", "scale", "slope", "length", "shortenings")
 """What evolves beside `x`, the remembered steps, and whether it has settled."""
 
 
@@ -109,7 +118,7 @@ class LBFGS:
         # Where the step at work set out from, the gradient there, and where to.
         self._from_x, self._from_gradient, self._direction = (np.zeros_like(x) for _ in range(3))
         self._from_loss: float | None = None
-        self._slope, self._length, self._shortenings = 0.0, 1.0, 0
+        self._scale, self._slope, self._length, self._shortenings = 1.0, 0.0, 1.0, 0
         self.settled = False
         """Whether nothing is left to gain: not even a short step straight downhill lowers the loss."""
         self.x = x
@@ -123,9 +132,13 @@ class LBFGS:
     def step(self, loss: float, gradient: Array) -> None:
         """Take the `loss` and the `gradient` at `x`, and decide where they are wanted next.
 
-        Raises FloatingPointError where squares of the gradient are too large or too small for single precision.
+        The gradient is scaled in place. Raises FloatingPointError if it is not finite.
         """
         before = self._from_loss
+        if before is None:
+            self._scale = _scale(gradient)
+        loss *= self._scale
+        gradient *= np.float32(self._scale)
         if before is None:
             self._set_out(loss, gradient)
         elif loss > before + _DECREASE * self._length * self._slope:
@@ -180,7 +193,6 @@ class LBFGS:
 
     def _set_out(self, loss: float, gradient: Array) -> None:
         """Set out from `x`."""
-        first = self._from_loss is None
         self._from_x[...], self._from_gradient[...], self._from_loss = self.x, gradient, loss
         held = self._held()
         self._downhill(held)
@@ -193,9 +205,7 @@ class LBFGS:
             self._newton(held)
             self._slope = _product(flat, of_gradient)
         if not math.isfinite(self._slope):
-            raise FloatingPointError("the gradient is too large for single precision; lower the weights")
-        if first and self._slope == 0 and flat.any():
-            raise FloatingPointError("the gradient is too small for single precision; raise the weights")
+            raise FloatingPointError("the gradient is not finite; lower the weights")
         self._length, self._shortenings = 1.0, 0
         if not self._pairs:
             size = float(np.sqrt(_product(flat, flat) / flat.size))

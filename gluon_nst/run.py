@@ -16,7 +16,7 @@ from gluon_nst.colours import blended, with_luminance_of
 from gluon_nst.encoding import Encoding, check_bits
 from gluon_nst.errors import InputError, did_you_mean, warn
 from gluon_nst.images import Picture, check_shape, is_stretched, open_picture
-from gluon_nst.inputs import Open, StylePicture, open_styles, told, with_regions, with_style_colors
+from gluon_nst.inputs import Open, StylePicture, open_styles, told, with_regions, with_style_colors, within
 from gluon_nst.job import Job
 from gluon_nst.layers import NAMES, smallest_side
 from gluon_nst.machine import choose_device, choose_precision, nd_mode
@@ -41,7 +41,7 @@ class Run:
     content: Picture
     styles: tuple[StylePicture, ...]
     reference: Picture
-    """What the content loss compares with: the content picture, in the styles' colours if the recipe has it so."""
+    """What the content loss compares with: the content picture, in the styles' colours if `content_colors` is `style`."""
     start: Picture | None
     """What the first stage starts from, or None for noise."""
     mask: np.ndarray | None
@@ -151,7 +151,7 @@ class Run:
     def start_of(self, number: int, content_X: NDArray, before: NDArray | None) -> NDArray:
         """What the stage of this `number`, from 1, starts from: 1 × 3 × h × w on its canvas, on the run's device.
 
-        `content_X` is the content picture on that canvas, `before` the composite that the stage before ended with.
+        `content_X` is the run's reference on that canvas, `before` the composite that the stage before ended with.
         """
         stage = self.recipe.stages[number - 1]
         (height, width), resize, place = stage.shape, self.recipe.resize, self.canvas(stage).place
@@ -294,9 +294,11 @@ def prepare(
         observer.note("--keep-profile: the content picture has no profile for RGB of its own; sRGB it is")
     encoding = Encoding(job.bits, job.quality, job.dpi, content.profile if job.keep_profile else None)
     reference = content
-    if recipe.content_colors == "style" and recipe.preserve_colors == "no":
-        reference = with_style_colors(content, styles, mask, regions)
-    start = reference if recipe.init == "content" else start
+    if recipe.content_colors == "style":
+        recolored = with_style_colors(content, styles, mask, regions)
+        start = recolored if recipe.init == "content" else start
+        # What the network sees of a masked composite is the content picture itself beyond the mask.
+        reference = recolored if mask is None else within(mask, recolored, content)
     run = Run(
         recipe, content, styles, reference, start, mask, regions, job.seed, trunk, device, job.memory, made, encoding
     )

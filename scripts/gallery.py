@@ -63,7 +63,7 @@ def save(inputs, name, rows, title):
 
 
 def publish(sheet):
-    """Write a sheet into img/ as JPEG, a fifth of its size as PNG."""
+    """Write a sheet into img/ as JPEG (a fifth of the PNG's bytes)."""
     opened(sheet).save(IMG / f"{sheet.stem}.jpg", quality=88)
 
 

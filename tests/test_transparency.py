@@ -1,7 +1,5 @@
 """What a whole run keeps of the content beside its features: its transparency, and its colours."""
 
-import warnings
-
 import gluon_nst as nst
 from gluon_nst import experiments
 from gluon_nst.checkpoint.generations import Generations
@@ -323,49 +321,84 @@ def means(picture, columns):
     return np.asarray(picture, float)[:, columns].mean(axis=(0, 1))
 
 
+STYLE_COLORS = {**COLOURS, "content_colors": "style", "sizes": [(60, 90)]}
+LEFT, RIGHT, ALL = slice(0, 45), slice(45, 90), slice(None)
+
+
+@pytest.fixture
+def left():
+    """A mask, or a map of regions: the left half of the content picture."""
+    mask = Image.new("L", (90, 60))
+    mask.paste(255, (0, 0, 45, 60))
+    return mask
+
+
+def halves(left, right, seed, size=(80, 70)):
+    """A picture with two halves of different colours, with noise of different strengths."""
+    random = np.random.default_rng(seed)
+    pixels = np.empty((*size, 3))
+    for part, colour, noise in ((slice(0, size[1] // 2), left, 10), (slice(size[1] // 2, None), right, 25)):
+        pixels[:, part] = colour + noise * random.standard_normal(pixels[:, part].shape)
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
 def test_with_content_colors_style_the_reference_has_the_styles_colours(job, content, blue):
-    chosen = {**COLOURS, "weights": job().weights, "sizes": [(32, 48)]}
-    prepared = prepare(nst.Job.customised(content, blue, content_colors="style", **chosen))
-    every = slice(None)
+    prepared = prepare(nst.Job.customised(content, blue, weights=job().weights, **STYLE_COLORS))
     with Image.open(blue) as picture:
-        wanted = means(picture, every)
-    assert np.abs(means(prepared.reference.image, every) - wanted).max() < 3
-    assert np.abs(means(prepared.content.image, every) - wanted).max() > 20
-    assert prepared.start is prepared.reference
-    for changes in ({"content_colors": "own"}, {"preserve_colors": "luminance"}, {"preserve_colors": "histogram"}):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # content_colors has no effect with preserve_colors
-            other = prepare(nst.Job.customised(content, blue, **{"content_colors": "style", **chosen, **changes}))
-        assert other.reference is other.content
+        wanted = means(picture, ALL)
+    assert np.abs(means(prepared.reference.image, ALL) - wanted).max() < 3
+    assert np.abs(means(prepared.content.image, ALL) - wanted).max() > 20
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_run_starts_where_the_content_loss_is_nothing(job, content, blue, left, masked):
+    """Its composite is the reference; beyond a mask the network sees the content picture in both."""
+    options = {**STYLE_COLORS, "content_weight": 1, "weights": job().weights, "mask": left if masked else None}
+    (first, *_), (other, *_) = (
+        list(nst.steps(nst.Job.customised(content, blue, **{**options, **changes})))[-1].record
+        for changes in ({}, {"init": "style"})
+    )
+    assert first.losses.content < 1e-3 * other.losses.content
+
+
+def test_a_change_is_carried_from_the_reference(job, content, blue):
+    options = {**STYLE_COLORS, "sizes": [(30, 45), (60, 90)], "carry": "change", "content_weight": 1, "lr": 1e-6}
+    *_, state = nst.steps(nst.Job.customised(content, blue, weights=job().weights, **options))
+    second = next(epoch for epoch in state.record if epoch.stage == 2)
+    assert second.losses.content < 2e-3
 
 
 def test_the_colours_of_the_reference_are_those_of_all_styles_by_their_weights(job, content, blue):
-    chosen = {**COLOURS, "weights": job().weights, "sizes": [(32, 48)], "content_colors": "style"}
     red = Image.new("RGB", (40, 40), (200, 40, 40))
-    prepared = prepare(nst.Job.customised(content, [nst.Style(blue, 3), nst.Style(red, 1)], **chosen))
+    styles = [nst.Style(blue, 3e307), nst.Style(red, 1e307)]
+    prepared = prepare(nst.Job.customised(content, styles, weights=job().weights, **STYLE_COLORS))
     with Image.open(blue) as picture:
-        wanted = 0.75 * means(picture, slice(None)) + 0.25 * means(red, slice(None))
-    assert np.abs(means(prepared.reference.image, slice(None)) - wanted).max() < 6  # some are clipped
+        wanted = 0.75 * means(picture, ALL) + 0.25 * means(red, ALL)
+    assert np.abs(means(prepared.reference.image, ALL) - wanted).max() < 6  # some are clipped
 
 
-def test_each_region_of_the_reference_has_the_colours_of_its_own_styles(job, content, blue):
-    chosen = {**COLOURS, "weights": job().weights, "sizes": [(32, 48)], "content_colors": "style"}
-    halves = Image.new("L", (90, 60))
-    halves.paste(255, (45, 0, 90, 60))
-    styles = []
-    for colour, level in (((200, 40, 40), 0), ((40, 60, 180), 255)):
-        styles.append(nst.Style(Image.new("RGB", (70, 80), colour), regions=Image.new("L", (70, 80), level)))
-    prepared = prepare(nst.Job.customised(content, styles, regions=halves, **chosen))
-    for columns, colour in ((slice(0, 45), (200, 40, 40)), (slice(45, 90), (40, 60, 180))):
-        assert np.abs(means(prepared.reference.image, columns) - colour).max() < 3
+def test_only_the_part_of_the_content_within_the_mask_counts(job, blue, left):
+    content = halves((90, 100, 80), (200, 120, 60), 1, (60, 90))
+    prepared = prepare(nst.Job.customised(content, blue, weights=job().weights, mask=left, **STYLE_COLORS))
+    with Image.open(blue) as picture:
+        assert np.abs(means(prepared.reference.image, LEFT) - means(picture, ALL)).max() < 4
+    assert np.array_equal(np.asarray(prepared.reference.image)[:, RIGHT], np.asarray(content)[:, RIGHT])
 
 
-def test_beyond_a_mask_the_content_keeps_its_colours(run, content, blue):
-    mask = Image.new("L", (90, 60))
-    mask.paste(255, (0, 0, 45, 60))
-    made = run(content, blue, sizes=[(60, 90)], mask=mask, content_colors="style", **COLOURS).image
-    with Image.open(content) as picture:
-        assert np.array_equal(np.asarray(made)[:, 50:], np.asarray(picture)[:, 50:])
+def test_each_region_of_the_reference_has_the_colours_of_its_own_styles(job, left):
+    content = halves((90, 100, 80), (150, 120, 60), 1, (60, 90))
+    style = halves((60, 80, 150), (170, 90, 80), 2)
+    regions = Image.new("L", style.size)
+    regions.paste(255, (0, 0, 35, 80))
+    styles = nst.Style(style, regions=regions)
+    prepared = prepare(nst.Job.customised(content, styles, weights=job().weights, regions=left, **STYLE_COLORS))
+    for own, of_style in ((LEFT, slice(0, 35)), (RIGHT, slice(35, 70))):
+        assert np.abs(means(prepared.reference.image, own) - means(style, of_style)).max() < 3
+        deviations = [
+            np.asarray(image, float)[:, part].std()
+            for image, part in ((prepared.reference.image, own), (style, of_style))
+        ]
+        assert deviations[0] == pytest.approx(deviations[1], rel=0.1)
 
 
 def test_the_style_is_still_told_by_its_own_file(run, content, blue):

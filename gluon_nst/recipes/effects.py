@@ -30,7 +30,9 @@ CARRIED = Needs(
 )
 LADDER = Needs("a size_factor above 1", lambda recipe: recipe.size_factor > 1)
 PICTURE = Needs("an init from a picture", lambda recipe: recipe.init != "noise")
-STYLE_COLORS = Needs("preserve_colors no", lambda recipe: recipe.preserve_colors == "no")
+REFERENCE = Needs(
+    "a content_weight above 0, or init content", lambda recipe: CONTENT.holds(recipe) or recipe.init == "content"
+)
 NOISE = Needs("init noise, or a noise above 0", lambda recipe: recipe.init == "noise" or recipe.noise > 0)
 
 

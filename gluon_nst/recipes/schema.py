@@ -183,8 +183,8 @@ class Recipe:
     preserve_colors: str = setting(choice(*choices.PRESERVE_COLORS), "keep the content's colours: its chroma under the result's luminance, or brought to the style picture before", "no")
     content_colors: str = setting(
         choice(*choices.CONTENT_COLORS),
-        "colours of the content picture that the content loss compares with: its own, or moved to those of the style pictures",
-        "own", needs=effects.STYLE_COLORS)
+        "colours of the content picture in the content loss and at the start: its own, or the styles'",
+        "own", needs=effects.REFERENCE)
     side: str = setting(choice(*choices.SIDES), "which side of the composite a size of one number is", "longest")
     enlarge: bool = setting(boolean(), "whether such a size may be more than the content picture's longest side", True)
 
