@@ -41,8 +41,8 @@ LEAST_SPREAD = 2 / 255
 it no more than if it were this large."""
 
 GAINS = 1 / 8, 3
-"""Smallest and largest eigenvalue of the matrix of `transported`. The drawing stays visible with a style of one colour, and
-the noise of a grey photograph does not become colour."""
+"""Smallest and largest eigenvalue of the matrix of `transported`. The drawing stays visible with a style of one colour,
+and the noise of a grey photograph does not become colour."""
 
 
 # -- CIE L*a*b* -------------------------------------------------------------------------------------------------------
@@ -218,8 +218,8 @@ def transported(content: Image.Image, target: tuple[Array, Array], weights: Arra
     """Return `content` with the mean and covariance of `target`, by the linear map that moves its colours least.
 
     x → A (x − μ_C) + μ_S with A = Σ_C^−½ (Σ_C^½ Σ_S Σ_C^½)^½ Σ_C^−½, the optimal transport between Gaussians (Olkin and
-    Pukelsheim 1982), on sRGB values, clipped to 0 … 1. The eigenvalues of A are limited to GAINS. `content` is a PIL image
-    in mode RGB, `weights` (h × w) are those of its pixels in the mean and covariance, by default equal.
+    Pukelsheim 1982), on sRGB values, clipped to 0 … 1. The eigenvalues of A are limited to GAINS. `content` is a PIL
+    image in mode RGB, `weights` (h × w) are those of its pixels in the mean and covariance, by default equal.
     """
     (mean, covariance), (style_mean, style_covariance) = moments(content, weights), target
     root = _power(covariance, 0.5, LEAST_SPREAD**2)

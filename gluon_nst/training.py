@@ -41,8 +41,9 @@ def epochs(
 
     It ends where the recipe changes the weights of the losses: `objective` is of those that there are up to then.
 
-    The stage ends, and its picture is there with its last epoch, when its epochs are done or its loss has settled. If the loss
-    or its gradient is not finite, the status of the state becomes `diverged`, and there is no picture. `develop` makes the picture.
+    The stage ends, and its picture is there with its last epoch, when its epochs are done or its loss has settled. If
+    the loss or its gradient is not finite, the status of the state becomes `diverged`, and there is no picture.
+    `develop` makes the picture.
     """
     optimiser, last = state.optimiser, time.perf_counter()
     assert optimiser is not None

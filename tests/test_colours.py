@@ -238,7 +238,7 @@ def test_a_content_of_one_colour_gives_that_colour(value):
     assert np.abs(made - value).max() <= 1
 
 
-# -- a content picture in the style's colours ---------------------------------------------------------------------------
+# -- a content picture in the style's colours -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(3))
