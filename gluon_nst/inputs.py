@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import Any, Callable, Iterator, NamedTuple, Sequence
@@ -140,14 +141,12 @@ def with_style_colors(
     Transparent pixels and those outside the mask do not count in its own mean and covariance. A region that no style
     has keeps its colours.
     """
-    visible = content.visible
-    counted = mask if visible is None else visible if mask is None else visible * mask
-    made = content.image
+    visible, made = content.visible, content.image
     for number, region in enumerate([None] if regions is None else regions):
         target = _colors(styles, number)
         if target is not None:
-            weights = counted if region is None else region if counted is None else region * counted
-            moved = transported(content.image, target, weights)
+            factors = [each for each in (visible, mask, region) if each is not None]
+            moved = transported(content.image, target, functools.reduce(np.multiply, factors) if factors else None)
             made = moved if region is None else _blended(moved, made, region)
     return content._replace(image=made)
 

@@ -81,7 +81,7 @@ def _scale(gradient: Array) -> float:
 
     With it squares neither overflow nor underflow in single precision, and nothing is rounded otherwise.
     """
-    largest = float(np.max(np.abs(gradient), initial=0))
+    largest = max(float(gradient.max(initial=0)), -float(gradient.min(initial=0)))  # np.abs would make a copy
     return 2.0 ** -min(max(math.frexp(largest)[1], -120), 120) if 0 < largest < math.inf else 1.0
 
 

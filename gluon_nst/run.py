@@ -41,7 +41,7 @@ class Run:
     content: Picture
     styles: tuple[StylePicture, ...]
     reference: Picture
-    """What the content loss compares with: the content picture, in the styles' colours with `content_colors = "style"`."""
+    """Target of the content loss: the content picture, in the styles' colours with `content_colors = "style"`."""
     start: Picture | None
     """What the first stage starts from, or None for noise."""
     mask: np.ndarray | None
