@@ -30,11 +30,12 @@ from pathlib import Path
 ENVIRONMENT = dict(os.environ)  # as it was before gluon_nst sets the threads of this process
 
 import gluon_nst  # noqa: E402 (first: it sets the threads)
-from gluon_nst import pictures, recipes, weights  # noqa: E402
-from gluon_nst.files import written_whole  # noqa: E402
-from gluon_nst.layers import BLOCKS  # noqa: E402
+from gluon_nst import recipes, weights  # noqa: E402
 from gluon_nst.machine import bfloat16_by, physical_cores  # noqa: E402
+from gluon_nst.machine.files import written_whole  # noqa: E402
+from gluon_nst.network.layers import BLOCKS  # noqa: E402
 from gluon_nst.recipes import PRECISIONS  # noqa: E402
+from gluon_nst.weights import pictures  # noqa: E402
 
 import matplotlib  # noqa: E402
 import mxnet as mx  # noqa: E402

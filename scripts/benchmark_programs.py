@@ -232,7 +232,7 @@ def gluon_nst(stages, weights, content, style, report, *, recipe="d2l-2019", che
     as the book has them.
     """
     import gluon_nst as nst
-    from gluon_nst.run import prepare
+    from gluon_nst.runs.run import prepare
 
     report.begin()
     if stages:

@@ -2,15 +2,15 @@
 
     python scripts/contact_sheet.py OUT.png PICTURE[=LABEL] ... [--columns N] [--longest-side PIXELS]
 
-gluon_nst.figures.sheet draws sheets for print, with pictures of 450 pixels; here no pixel is resampled.
+gluon_nst.pictures.figures.sheet draws sheets for print, with pictures of 450 pixels; here no pixel is resampled.
 """
 
 import argparse
 from pathlib import Path
 
-from gluon_nst import images
 from gluon_nst.errors import NSTError
-from gluon_nst.files import check_writable, given, written_whole
+from gluon_nst.machine.files import check_writable, given, written_whole
+from gluon_nst.pictures import images
 
 from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont

@@ -5,7 +5,8 @@ python scripts/film.py FILM STYLE FOLDER OUT.mp4
 import sys
 from pathlib import Path
 
-from gluon_nst import batch, cluster, images
+from gluon_nst import batch, cluster
+from gluon_nst.pictures import images
 
 import imageio_ffmpeg as ffmpeg
 import pooch

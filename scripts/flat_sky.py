@@ -7,7 +7,7 @@ Texture in the sky of a result was added by the run; scripts/measure_pictures.py
 
 import argparse
 
-from gluon_nst.files import given, written_whole
+from gluon_nst.machine.files import given, written_whole
 
 import numpy as np
 from PIL import Image

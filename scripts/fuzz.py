@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Callable, Iterator, NamedTuple
 
 import gluon_nst
-from gluon_nst import layers, recipes
+from gluon_nst import recipes
 from gluon_nst.cli import doing, main  # noqa: F401 (which loads MXNet before the first fork)
+from gluon_nst.network import layers
 
 import mxnet as mx
 import numpy as np

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 import gluon_nst as nst
-from gluon_nst import figures
-from gluon_nst.figures import Cell
-from gluon_nst.files import given
+from gluon_nst.machine.files import given
+from gluon_nst.pictures import figures
+from gluon_nst.pictures.figures import Cell
 
 import numpy as np
 from PIL import Image, ImageFilter

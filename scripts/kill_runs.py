@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from gluon_nst.pictures import own_pictures
+from gluon_nst.weights.pictures import own_pictures
 
 _LAYERS = ["--content-layers", "conv3_1", "--style-layers", "conv1_1,conv3_1", "--precision", "float32"]
 _SIZES = {

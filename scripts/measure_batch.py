@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from gluon_nst import pictures
+from gluon_nst.weights import pictures
 
 import psutil
 

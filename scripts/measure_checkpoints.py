@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 
 import gluon_nst as nst
-from gluon_nst.checkpoint import EVERY, Checkpoint
-from gluon_nst.pictures import own_pictures
-from gluon_nst.run import prepare
+from gluon_nst.runs.checkpoint import EVERY, Checkpoint
+from gluon_nst.runs.run import prepare
+from gluon_nst.weights.pictures import own_pictures
 
 from mxnet import nd
 

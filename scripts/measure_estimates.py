@@ -27,7 +27,7 @@ RUNS = [
 ESTIMATE = """
 import json, sys, time
 import gluon_nst as nst
-from gluon_nst import pictures
+from gluon_nst.weights import pictures
 recipe, options = json.loads(sys.argv[1])
 begun = time.perf_counter()
 found = nst.estimate(nst.Job.customised(*map(str, pictures.own_pictures()), recipe=recipe, **options))
@@ -36,10 +36,10 @@ print(json.dumps([found.seconds, found.memory, time.perf_counter() - begun]))
 
 RUN = """
 import json, sys
-from gluon_nst import pictures
-from gluon_nst.job import Job
-from gluon_nst.loop import carry_out
-from gluon_nst.run import prepare
+from gluon_nst.weights import pictures
+from gluon_nst.runs.job import Job
+from gluon_nst.runs.loop import carry_out
+from gluon_nst.runs.run import prepare
 recipe, options = json.loads(sys.argv[1])
 run = prepare(Job.customised(*map(str, pictures.own_pictures()), recipe=recipe, **options))
 result = carry_out(run)

@@ -8,7 +8,9 @@ It keeps its frames in the folder, and takes about ten minutes.
 import sys
 from pathlib import Path
 
-from gluon_nst import batch, cluster, frames, pictures
+from gluon_nst import batch, cluster
+from gluon_nst.pictures import frames
+from gluon_nst.weights import pictures
 
 import numpy as np
 from PIL import Image

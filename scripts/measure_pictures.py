@@ -25,10 +25,10 @@ All but palette and chroma noise are measured on the luminance: 0.299 R + 0.587 
 import argparse
 import json
 
-from gluon_nst import images
-from gluon_nst.colours import to_lab
 from gluon_nst.errors import NSTError
-from gluon_nst.files import given
+from gluon_nst.machine.files import given
+from gluon_nst.pictures import images
+from gluon_nst.pictures.colours import to_lab
 
 import numpy as np
 from PIL import Image

@@ -10,10 +10,11 @@ import dataclasses
 import time
 
 import gluon_nst as nst
-from gluon_nst import recipes, weights, windows
-from gluon_nst.estimates import objective_on_noise
+from gluon_nst import recipes, weights
+from gluon_nst.engine import windows
 from gluon_nst.machine import choose_precision
 from gluon_nst.recipes.rules import size
+from gluon_nst.runs.estimates import objective_on_noise
 
 import mxnet as mx
 

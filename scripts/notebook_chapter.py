@@ -10,7 +10,8 @@
 
 # %%
 import gluon_nst as nst  # before mxnet, which it tells of this machine's cores
-from gluon_nst import layers, weights
+from gluon_nst import weights
+from gluon_nst.network import layers
 
 import matplotlib.pyplot as plt
 import numpy as np

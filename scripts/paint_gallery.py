@@ -8,7 +8,7 @@ A portrait with a mosaic for its style, and a harbour town with a bay by moonlig
 import argparse
 import io
 
-from gluon_nst.files import given, written_whole
+from gluon_nst.machine.files import given, written_whole
 
 import numpy as np
 from PIL import Image

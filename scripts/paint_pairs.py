@@ -9,7 +9,7 @@ They are measured on, not shown: what matters is that their statistics are unlik
 import argparse
 from pathlib import Path
 
-from gluon_nst.files import given
+from gluon_nst.machine.files import given
 
 import numpy as np
 from PIL import Image, ImageDraw

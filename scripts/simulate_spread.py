@@ -11,13 +11,13 @@ import math
 import time
 
 import gluon_nst as nst
-from gluon_nst import pictures
 from gluon_nst.cluster import windows
-from gluon_nst.memory import spread_plan
-from gluon_nst.run import prepare
-from gluon_nst.style_statistics import style_statistic
-from gluon_nst.targets import targets_of
-from gluon_nst.windows import part
+from gluon_nst.engine.memory import spread_plan
+from gluon_nst.engine.windows import part
+from gluon_nst.losses.style_statistics import style_statistic
+from gluon_nst.runs.run import prepare
+from gluon_nst.runs.targets import targets_of
+from gluon_nst.weights import pictures
 
 SIZE, RECIPE, MEMORY = (4000, 6000), "fine", 16e9
 SIDES = (736, 1024)

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from gluon_nst import weights
-from gluon_nst.checkpoint import carry_out_kept
 from gluon_nst.cli import main
-from gluon_nst.objective import Objective
+from gluon_nst.engine.objective import Objective
+from gluon_nst.runs.checkpoint import carry_out_kept
 
 import pytest
 from PIL import Image

@@ -7,7 +7,7 @@ USER_ENVIRONMENT = dict(os.environ)  # before gluon_nst sets the threads and a f
 os.environ["MPLBACKEND"] = "Agg"  # no windows, on whatever machine this is
 
 import gluon_nst as nst  # before mxnet: it sets MXNet's thread count
-from gluon_nst import layers
+from gluon_nst.network import layers
 
 import mxnet as mx
 import numpy as np

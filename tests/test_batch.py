@@ -10,13 +10,13 @@ import gluon_nst as nst
 from gluon_nst import batch
 from gluon_nst.batch.folder import Folder
 from gluon_nst.batch.parcels import pack
-from gluon_nst.checkpoint import Checkpoint
-from gluon_nst.checkpoint.generations import Generations
 from gluon_nst.errors import NSTWarning
-from gluon_nst.files import file_name, natural_order
-from gluon_nst.inputs import style_files
-from gluon_nst.loop import carry_out, never
-from gluon_nst.run import prepare
+from gluon_nst.machine.files import file_name, natural_order
+from gluon_nst.runs.checkpoint import Checkpoint
+from gluon_nst.runs.checkpoint.generations import Generations
+from gluon_nst.runs.inputs import style_files
+from gluon_nst.runs.loop import carry_out, never
+from gluon_nst.runs.run import prepare
 
 import pytest
 from PIL import Image
@@ -279,7 +279,7 @@ def test_each_picture_has_a_file_of_its_own_whatever_its_name(frames, pictures, 
 
 
 def test_what_is_left_out_of_a_folder_is_reported_with_the_reason(pictures, monkeypatch):
-    monkeypatch.setattr("gluon_nst.inputs.register_heif", lambda: None)
+    monkeypatch.setattr("gluon_nst.runs.inputs.register_heif", lambda: None)
     endings = {each: name for each, name in Image.registered_extensions().items() if name != "HEIF"}
     monkeypatch.setattr(Image, "registered_extensions", lambda: endings)
     for name in ("photo.HEIC", "raw.CR2", "notes.txt", ".hidden"):

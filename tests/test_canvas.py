@@ -3,11 +3,11 @@
 import pickle
 
 import gluon_nst as nst
-from gluon_nst.canvas import at_layer, canvas, resized
-from gluon_nst.layers import LAYERS
-from gluon_nst.run import prepare
-from gluon_nst.style_statistics import style_statistic
-from gluon_nst.targets import targets_of
+from gluon_nst.engine.canvas import at_layer, canvas, resized
+from gluon_nst.losses.style_statistics import style_statistic
+from gluon_nst.network.layers import LAYERS
+from gluon_nst.runs.run import prepare
+from gluon_nst.runs.targets import targets_of
 
 import mxnet as mx
 import numpy as np

@@ -4,9 +4,9 @@ import pickle
 
 import gluon_nst as nst
 from gluon_nst import recipes
-from gluon_nst.loop import carry_out
-from gluon_nst.optimisers import Adam
-from gluon_nst.run import prepare
+from gluon_nst.optimisers.optimisers import Adam
+from gluon_nst.runs.loop import carry_out
+from gluon_nst.runs.run import prepare
 
 import mxnet as mx
 import numpy as np

@@ -9,13 +9,13 @@ import random
 import time
 
 import gluon_nst as nst
-from gluon_nst.checkpoint import Checkpoint, carry_out_kept, container, trees
 from gluon_nst.errors import warnings_to
-from gluon_nst.loop import carry_out
-from gluon_nst.observer import Observers
-from gluon_nst.provenance import differences
-from gluon_nst.result import Result
-from gluon_nst.run import prepare
+from gluon_nst.runs.checkpoint import Checkpoint, carry_out_kept, container, trees
+from gluon_nst.runs.loop import carry_out
+from gluon_nst.runs.observer import Observers
+from gluon_nst.runs.provenance import differences
+from gluon_nst.runs.result import Result
+from gluon_nst.runs.run import prepare
 
 import mxnet as mx
 import numpy as np
@@ -197,7 +197,9 @@ def test_a_checkpoint_comes_when_it_is_due(job, tmp_path, monkeypatch):
     with kept(tmp_path / "kept", run) as checkpoint:
         state = checkpoint.load(run)
         write = trees.as_tree
-        monkeypatch.setattr("gluon_nst.checkpoint.trees.as_tree", lambda s: written.append(len(s.record)) or write(s))
+        monkeypatch.setattr(
+            "gluon_nst.runs.checkpoint.trees.as_tree", lambda s: written.append(len(s.record)) or write(s)
+        )
         monkeypatch.setattr(time, "monotonic", lambda: now[0])
         carry_out(run, Observers([Clock(), checkpoint]), state)
     assert written == [0, 3, 6, 7]  # at its beginning, each 75 seconds, at its end
@@ -218,7 +220,7 @@ def test_where_writing_takes_long_it_comes_less_often(job, tmp_path, monkeypatch
     write = trees.as_tree
     with kept(tmp_path / "kept", run) as checkpoint:
         state = checkpoint.load(run)
-        monkeypatch.setattr("gluon_nst.checkpoint.trees.as_tree", slow)
+        monkeypatch.setattr("gluon_nst.runs.checkpoint.trees.as_tree", slow)
         monkeypatch.setattr(time, "monotonic", lambda: now[0])
         carry_out(run, Observers([Clock(), checkpoint]), state)
     assert written == [0, 5, 10, 15, 20, 25, 30, 31]
@@ -339,7 +341,7 @@ def test_another_machine_is_told_of(job, tmp_path):
 def test_windows_stay_what_they_were_when_the_memory_is_another(job, tmp_path, monkeypatch):
     run = prepare(job(sizes=[(256, 384)], epochs=4, precision="float32"))
     needed = run.plan(run.recipe.stages[0]).needed
-    monkeypatch.setattr("gluon_nst.memory.available_memory", lambda: 0.8 * needed)
+    monkeypatch.setattr("gluon_nst.engine.memory.available_memory", lambda: 0.8 * needed)
     assert run.plan(run.recipe.stages[0]).windowed
     whole = carry_out(run)
     gone_on(tmp_path / "kept", run, epochs=2)
@@ -361,7 +363,7 @@ def test_on_a_full_disk_the_run_goes_on_says_so_once_and_tries_again(job, tmp_pa
             raise nst.NSTError(f"{path}: can't write it (No space left on device); free some space")
         write(path, tree)
 
-    monkeypatch.setattr("gluon_nst.checkpoint.container.write", full)
+    monkeypatch.setattr("gluon_nst.runs.checkpoint.container.write", full)
     result = gone_on(tmp_path / "kept", run, said=said)
     assert result.image.tobytes() == carry_out(run).image.tobytes() and tried == list(range(10))
     first, second = said

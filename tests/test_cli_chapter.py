@@ -2,7 +2,7 @@
 
 import re
 
-from gluon_nst import pictures
+from gluon_nst.weights import pictures
 
 import pytest
 from PIL import Image

@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 
 import gluon_nst as nst
-from gluon_nst import apart, result
-from gluon_nst.checkpoint import Checkpoint, container
-from gluon_nst.loop import carry_out
-from gluon_nst.run import prepare
+from gluon_nst.runs import apart, result
+from gluon_nst.runs.checkpoint import Checkpoint, container
+from gluon_nst.runs.loop import carry_out
+from gluon_nst.runs.run import prepare
 
 import kill_runs
 import mxnet as mx
@@ -443,13 +443,13 @@ def test_a_picture_that_finds_no_room_is_kept_elsewhere_and_the_rest_is_written(
 
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    monkeypatch.setattr("gluon_nst.result.write_image", full)
+    monkeypatch.setattr("gluon_nst.runs.result.write_image", full)
     status, out, err = kept()
     (found,) = (tmp_path / "temporary").glob("gluon-nst-*/out.png")
     assert status == 1 and str(found) in out and "out.png: can't write it (No space left on device)" in err
     assert f"the run is kept in {tmp_path / 'kept'}: the same command writes its files" in err
     assert len(losses(tmp_path / "losses.csv")) == 6
-    monkeypatch.setattr("gluon_nst.result.write_image", write)
+    monkeypatch.setattr("gluon_nst.runs.result.write_image", write)
     assert kept()[0] == 0 and (tmp_path / "out.png").read_bytes() == found.read_bytes()
 
 

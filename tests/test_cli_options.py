@@ -154,7 +154,7 @@ def test_sizes_of_one_side_are_not_enlarged_where_that_is_said(render, tmp_path)
 
 def test_precision_auto_asks_for_the_faster_on_this_machine(render, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("gluon_nst.run.choose_precision", lambda name, device: asked.append(name) or "float32")
+    monkeypatch.setattr("gluon_nst.runs.run.choose_precision", lambda name, device: asked.append(name) or "float32")
     assert render("--precision", "auto")[0] == 0 and asked == ["auto"]  # d2l-2019 itself says float32
     assert made(tmp_path / "out.png")["recipe"]["precision"] == "float32"
 

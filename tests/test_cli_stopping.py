@@ -5,7 +5,8 @@ import signal
 import subprocess
 import time
 
-from gluon_nst import loop, observers
+from gluon_nst import observers
+from gluon_nst.runs import loop
 
 import mxnet as mx
 import pytest
@@ -118,7 +119,7 @@ def test_a_run_that_ends_while_a_stage_is_prepared_keeps_the_stage_before(
             raise error
         return take(*arguments)
 
-    monkeypatch.setattr("gluon_nst.loop.targets_of", fail)
+    monkeypatch.setattr("gluon_nst.runs.loop.targets_of", fail)
     first_stage_kept(render, tmp_path, status, word)
 
 
@@ -149,7 +150,7 @@ def test_memory_that_runs_out_at_once_is_one_line(render, tmp_path, monkeypatch)
     def run_out(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr("gluon_nst.loop.targets_of", run_out)
+    monkeypatch.setattr("gluon_nst.runs.loop.targets_of", run_out)
     status, out, err = render("--quiet")
     assert (status, out) == (1, "") and not (tmp_path / "out.png").exists()
     assert err == "error: size 32x48: the memory ran out; choose a smaller size, or end other programs\n"
@@ -250,7 +251,7 @@ def test_an_interrupt_while_the_film_is_made_keeps_the_picture(render, tmp_path,
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gluon_nst.figures.film", stop)
+    monkeypatch.setattr("gluon_nst.pictures.figures.film", stop)
     status, _, err = render("--animate", tmp_path / "film.gif", "--quiet")
     assert (status, err) == (130, f"interrupted: what is in {tmp_path} is whole, the rest is not written\n")
     assert names(tmp_path) == ["content.png", "out.png", "style.png"]

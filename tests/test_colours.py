@@ -1,7 +1,7 @@
 """L*a*b* against scikit-image, and what is kept of two pictures whose colours are combined."""
 
 import gluon_nst as nst
-from gluon_nst import colours
+from gluon_nst.pictures import colours
 
 import numpy as np
 import pytest

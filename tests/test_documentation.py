@@ -7,12 +7,14 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from gluon_nst import batch, pictures, recipes, training
+from gluon_nst import batch, recipes
 from gluon_nst.cli import main
 from gluon_nst.cli.parser import build_parser
 from gluon_nst.machine import bfloat16_by
 from gluon_nst.recipes.reference import with_reference
+from gluon_nst.runs import training
 from gluon_nst.weights import cache as trunks
+from gluon_nst.weights import pictures
 
 import matplotlib.pyplot as plt
 import mxnet as mx
@@ -153,7 +155,7 @@ def place(trunk_cache, tmp_path, monkeypatch):
     """A working folder with the files that the pages name, where whatever runs is small."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GLUON_NST_CACHE", str(trunk_cache))
-    monkeypatch.setattr("gluon_nst.run.fit", smaller)
+    monkeypatch.setattr("gluon_nst.runs.run.fit", smaller)
     (tmp_path / "img").mkdir()
     contents, styles = (
         ("my.jpg", "content.jpg", "img/mountains.jpg"),

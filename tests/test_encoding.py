@@ -6,10 +6,10 @@ import struct
 import zlib
 
 import gluon_nst as nst
-from gluon_nst import encoding, images
-from gluon_nst.colours import blended
-from gluon_nst.encoding import Encoding, write_image
-from gluon_nst.pixels import to_pixels
+from gluon_nst.pictures import encoding, images
+from gluon_nst.pictures.colours import blended
+from gluon_nst.pictures.encoding import Encoding, write_image
+from gluon_nst.pictures.pixels import to_pixels
 
 import mxnet as mx
 import numpy as np

@@ -3,11 +3,11 @@
 import math
 
 import gluon_nst as nst
-from gluon_nst import estimates
-from gluon_nst.estimates import tell_if_long
+from gluon_nst.engine.windows import work
 from gluon_nst.experiments import sweep
-from gluon_nst.run import prepare
-from gluon_nst.windows import work
+from gluon_nst.runs import estimates
+from gluon_nst.runs.estimates import tell_if_long
+from gluon_nst.runs.run import prepare
 
 import pytest
 from mxnet import MXNetError

@@ -2,7 +2,7 @@
 
 import gluon_nst as nst
 from gluon_nst import experiments, recipes
-from gluon_nst.loop import carry_out
+from gluon_nst.runs.loop import carry_out
 
 import pytest
 from PIL import Image

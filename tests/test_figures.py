@@ -2,7 +2,8 @@ import dataclasses
 import io
 
 import gluon_nst as nst
-from gluon_nst import figures, recipes
+from gluon_nst import recipes
+from gluon_nst.pictures import figures
 
 import numpy as np
 import pytest

@@ -1,7 +1,7 @@
 """The frames of a film: what moves, what can be trusted of it, and what a frame starts from."""
 
 import gluon_nst as nst
-from gluon_nst import frames
+from gluon_nst.pictures import frames
 
 import numpy as np
 import pytest

@@ -4,8 +4,9 @@ import struct
 import zlib
 
 import gluon_nst as nst
-from gluon_nst import encoding, files, images
-from gluon_nst.pixels import shown_range, standardisation, to_picture
+from gluon_nst.machine import files
+from gluon_nst.pictures import encoding, images
+from gluon_nst.pictures.pixels import shown_range, standardisation, to_picture
 
 import mxnet as mx
 import numpy as np

@@ -14,8 +14,8 @@ from urllib.parse import urljoin
 
 import gluon_nst as nst
 from gluon_nst import recipes
-from gluon_nst.loop import carry_out
-from gluon_nst.run import prepare
+from gluon_nst.runs.loop import carry_out
+from gluon_nst.runs.run import prepare
 
 import numpy as np
 import pytest

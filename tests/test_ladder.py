@@ -5,7 +5,7 @@ import dataclasses
 import gluon_nst as nst
 from gluon_nst import recipes
 from gluon_nst.errors import InputError
-from gluon_nst.run import prepare
+from gluon_nst.runs.run import prepare
 
 import pytest
 from PIL import Image

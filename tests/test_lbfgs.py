@@ -1,4 +1,4 @@
-from gluon_nst.lbfgs import LBFGS
+from gluon_nst.optimisers.lbfgs import LBFGS
 
 import numpy as np
 import pytest

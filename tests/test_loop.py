@@ -3,10 +3,10 @@ import subprocess
 import sys
 
 import gluon_nst as nst
-from gluon_nst import loop
-from gluon_nst.loop import carry_out
-from gluon_nst.optimisers import Adam
-from gluon_nst.run import prepare
+from gluon_nst.optimisers.optimisers import Adam
+from gluon_nst.runs import loop
+from gluon_nst.runs.loop import carry_out
+from gluon_nst.runs.run import prepare
 
 import mxnet as mx
 import numpy as np
@@ -260,7 +260,7 @@ class OutOfMemory(nst.Observer):
 
     def state(self, state):
         if len(state.record) == self.count:
-            self.monkeypatch.setattr("gluon_nst.objective.Objective.__call__", _no_memory)
+            self.monkeypatch.setattr("gluon_nst.engine.objective.Objective.__call__", _no_memory)
 
 
 def _no_memory(objective):
@@ -274,7 +274,7 @@ def test_a_run_whose_memory_runs_out_keeps_what_it_has(run, monkeypatch):
 
 
 def test_memory_that_runs_out_at_once_is_an_error(run, monkeypatch):
-    monkeypatch.setattr("gluon_nst.objective.Objective.__call__", _no_memory)
+    monkeypatch.setattr("gluon_nst.engine.objective.Objective.__call__", _no_memory)
     with pytest.raises(nst.OutOfMemory, match="size 32x48: the memory ran out"):
         run()
 
@@ -370,7 +370,7 @@ def test_bad_input_is_told_before_the_weights_are_looked_for(run, monkeypatch):
 
 def test_a_run_that_does_not_fit_into_the_memory_says_so_before_it_starts(run, monkeypatch):
     monkeypatch.setattr("gluon_nst.weights.find", lambda *a, **k: pytest.fail("the weights were looked for"))
-    monkeypatch.setattr("gluon_nst.memory.available_memory", lambda: 2e9)
+    monkeypatch.setattr("gluon_nst.engine.memory.available_memory", lambda: 2e9)
     message = r"size 5000x7500: needs at least \d\.\d GB of memory, in windows, and 2\.0 GB are free; choose a smaller"
     with pytest.raises(nst.InputError, match=message):
         run(sizes=[(32, 48), (5000, 7500)])

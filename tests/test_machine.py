@@ -139,7 +139,7 @@ def test_the_users_own_thread_count_wins():
 @pytest.mark.slow
 @pytest.mark.skipif(machine.physical_cores() < 2, reason="on one core MXNet takes all there is")
 def test_one_warning_where_mxnet_came_first():
-    run = python("import mxnet, gluon_nst; import gluon_nst.job")
+    run = python("import mxnet, gluon_nst; import gluon_nst.runs.job")
     if machine.physical_cores() > max(1, len(os.sched_getaffinity(0)) // 2):
         assert run.stderr.count("UserWarning: mxnet was imported before gluon_nst") == 1
         assert "set OMP_NUM_THREADS=" in run.stderr and "<string>:1: UserWarning" in run.stderr

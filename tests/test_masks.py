@@ -3,12 +3,12 @@
 import pickle
 
 import gluon_nst as nst
-from gluon_nst.loop import carry_out
-from gluon_nst.objective import Guides, Objective
-from gluon_nst.pixels import standardisation
-from gluon_nst.run import prepare
-from gluon_nst.style_statistics import style_statistic
-from gluon_nst.targets import targets_of
+from gluon_nst.engine.objective import Guides, Objective
+from gluon_nst.losses.style_statistics import style_statistic
+from gluon_nst.pictures.pixels import standardisation
+from gluon_nst.runs.loop import carry_out
+from gluon_nst.runs.run import prepare
+from gluon_nst.runs.targets import targets_of
 
 import mxnet as mx
 import numpy as np

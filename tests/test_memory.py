@@ -5,10 +5,9 @@ import math
 import re
 
 import gluon_nst as nst
-from gluon_nst import layers, recipes
-from gluon_nst.canvas import canvas
-from gluon_nst.images import Picture
-from gluon_nst.memory import (
+from gluon_nst import recipes
+from gluon_nst.engine.canvas import canvas
+from gluon_nst.engine.memory import (
     Inputs,
     allowed_memory,
     check_memory,
@@ -18,8 +17,10 @@ from gluon_nst.memory import (
     smallest_plan,
     spread_plan,
 )
-from gluon_nst.run import prepare
-from gluon_nst.windows import whole
+from gluon_nst.engine.windows import whole
+from gluon_nst.network import layers
+from gluon_nst.pictures.images import Picture
+from gluon_nst.runs.run import prepare
 
 import mxnet as mx
 import numpy as np
@@ -45,7 +46,7 @@ def at(size, name="d2l-2019", **options):
 @pytest.fixture
 def free(monkeypatch):
     """Set the bytes of memory that are free."""
-    return lambda number: monkeypatch.setattr("gluon_nst.memory.available_memory", lambda: number)
+    return lambda number: monkeypatch.setattr("gluon_nst.engine.memory.available_memory", lambda: number)
 
 
 def options(job):
@@ -150,7 +151,7 @@ def test_a_large_style_picture_is_taken_in_windows():
 
 @pytest.mark.parametrize("memory", [20e9, math.inf])
 def test_in_bfloat16_no_window_is_wider_than_it_is_computed_in(monkeypatch, memory):
-    monkeypatch.setattr("gluon_nst.memory.widest", lambda: 736)
+    monkeypatch.setattr("gluon_nst.engine.memory.widest", lambda: 736)
     recipe = dataclasses.replace(at((600, 2000)), precision="bfloat16")
     planned = plan(recipe, (600, 2000), STYLES, memory)
     assert planned.windowed and all(part.shape[1] <= 736 for part in planned.parts)
@@ -309,7 +310,7 @@ def test_the_memory_of_a_job_is_its_runs(job):
 )  # fmt: skip
 def test_the_command_takes_an_amount_of_memory(render, monkeypatch, text, bytes):
     taken = []
-    monkeypatch.setattr("gluon_nst.run.check_memory", lambda *given: taken.append(given[-1]))
+    monkeypatch.setattr("gluon_nst.runs.run.check_memory", lambda *given: taken.append(given[-1]))
     assert render("--memory", text, *SHALLOW)[0] == 0 and taken == [bytes]
 
 

@@ -1,14 +1,14 @@
 import json
 
 import gluon_nst as nst
-from gluon_nst import narrow
-from gluon_nst import objective as objectives
-from gluon_nst.graph import Graph
-from gluon_nst.objective import Objective
-from gluon_nst.optimisers import Adam
-from gluon_nst.style_statistics import Gram, Statistic
-from gluon_nst.sums import operators, weighted
-from gluon_nst.windows import cut
+from gluon_nst.engine import objective as objectives
+from gluon_nst.engine.graph import Graph
+from gluon_nst.engine.objective import Objective
+from gluon_nst.engine.windows import cut
+from gluon_nst.losses.style_statistics import Gram, Statistic
+from gluon_nst.losses.sums import operators, weighted
+from gluon_nst.network import narrow
+from gluon_nst.optimisers.optimisers import Adam
 
 import mxnet as mx
 import numpy as np

@@ -4,11 +4,12 @@ import json
 from types import SimpleNamespace
 
 import gluon_nst as nst
-from gluon_nst import apart, recipes
-from gluon_nst.encoding import Encoding
-from gluon_nst.observer import Observers
+from gluon_nst import recipes
 from gluon_nst.observers import Bar, Film, Lines, Live, Snapshots, Window, check_film, snapshot_paths
-from gluon_nst.run import prepare
+from gluon_nst.pictures.encoding import Encoding
+from gluon_nst.runs import apart
+from gluon_nst.runs.observer import Observers
+from gluon_nst.runs.run import prepare
 
 import matplotlib
 import mxnet as mx

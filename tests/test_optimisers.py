@@ -1,9 +1,9 @@
 import pickle
 
 import gluon_nst as nst
-from gluon_nst.optimisers import CLASSES
+from gluon_nst.optimisers.optimisers import CLASSES
 from gluon_nst.recipes import OPTIMIZERS
-from gluon_nst.training import optimiser_of
+from gluon_nst.runs.training import optimiser_of
 
 import numpy as np
 import pytest

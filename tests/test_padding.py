@@ -1,8 +1,8 @@
 """The padding of the first convolution against NumPy's, at the border of the picture and in both precisions."""
 
 import gluon_nst as nst
-from gluon_nst.narrow import narrow_features
-from gluon_nst.objective import Objective
+from gluon_nst.engine.objective import Objective
+from gluon_nst.network.narrow import narrow_features
 
 import mxnet as mx
 import numpy as np

@@ -1,7 +1,8 @@
 import hashlib
 
 import gluon_nst as nst
-from gluon_nst import cli, pictures
+from gluon_nst import cli
+from gluon_nst.weights import pictures
 from gluon_nst.weights.cache import cache_folder
 
 import pytest

@@ -3,8 +3,8 @@
 import warnings
 
 import gluon_nst as nst
-from gluon_nst import regions
 from gluon_nst.errors import NSTWarning
+from gluon_nst.pictures import regions
 
 import numpy as np
 import pytest

@@ -5,7 +5,7 @@ import io
 import json
 
 import gluon_nst as nst
-from gluon_nst.run import prepare
+from gluon_nst.runs.run import prepare
 
 import pytest
 from PIL import Image

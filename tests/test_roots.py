@@ -2,7 +2,7 @@
 
 import multiprocessing
 
-from gluon_nst.roots import SMALLEST, _weights, cholesky, root_trace
+from gluon_nst.losses.roots import SMALLEST, _weights, cholesky, root_trace
 
 import mxnet as mx
 import numpy as np

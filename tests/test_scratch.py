@@ -7,7 +7,7 @@ from pathlib import Path
 
 import gluon_nst as nst
 from gluon_nst.errors import InputError, NSTError
-from gluon_nst.scratch import Scratch
+from gluon_nst.machine.scratch import Scratch
 
 import numpy as np
 import pytest

@@ -1,8 +1,8 @@
 """Filters on the cosine transform: the preconditioner of L-BFGS, and enlargement without aliasing."""
 
 import gluon_nst as nst
-from gluon_nst.lbfgs import LBFGS
-from gluon_nst.spectrum import TAPER, LowPass, enlarged
+from gluon_nst.optimisers.lbfgs import LBFGS
+from gluon_nst.optimisers.spectrum import TAPER, LowPass, enlarged
 
 import numpy as np
 import pytest

@@ -2,7 +2,7 @@
 
 import gluon_nst as nst
 from gluon_nst.errors import NSTWarning
-from gluon_nst.run import prepare
+from gluon_nst.runs.run import prepare
 
 import numpy as np
 import pytest

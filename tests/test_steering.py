@@ -4,10 +4,10 @@ import pickle
 
 import gluon_nst as nst
 from gluon_nst import recipes
-from gluon_nst.figures import plot_losses
-from gluon_nst.loop import carry_out
-from gluon_nst.result import Result
-from gluon_nst.run import prepare
+from gluon_nst.pictures.figures import plot_losses
+from gluon_nst.runs.loop import carry_out
+from gluon_nst.runs.result import Result
+from gluon_nst.runs.run import prepare
 
 import pytest
 

@@ -1,8 +1,8 @@
 """The statistics beside the Gram matrix against NumPy in double precision, written from their equations."""
 
 import gluon_nst as nst
-from gluon_nst.objective import Guides, Objective
-from gluon_nst.style_statistics import Gram, GramMeanStd, Wasserstein
+from gluon_nst.engine.objective import Guides, Objective
+from gluon_nst.losses.style_statistics import Gram, GramMeanStd, Wasserstein
 
 import mxnet as mx
 import numpy as np

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import gluon_nst as nst
-from gluon_nst.inputs import style_files
-from gluon_nst.run import prepare
-from gluon_nst.style_statistics import style_statistic
-from gluon_nst.targets import targets_of
+from gluon_nst.losses.style_statistics import style_statistic
+from gluon_nst.runs.inputs import style_files
+from gluon_nst.runs.run import prepare
+from gluon_nst.runs.targets import targets_of
 
 import mxnet as mx
 import numpy as np

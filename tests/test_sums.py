@@ -1,8 +1,8 @@
 """The sums that are not the chapter's, against NumPy in double precision."""
 
 import gluon_nst as nst
-from gluon_nst.objective import Objective
-from gluon_nst.sums import SquaredVariation
+from gluon_nst.engine.objective import Objective
+from gluon_nst.losses.sums import SquaredVariation
 
 import mxnet as mx
 import numpy as np

@@ -2,12 +2,12 @@
 
 import gluon_nst as nst
 from gluon_nst import experiments
-from gluon_nst.checkpoint.generations import Generations
-from gluon_nst.images import open_picture, read_made
-from gluon_nst.loop import carry_out
-from gluon_nst.run import prepare
-from gluon_nst.style_statistics import style_statistic
-from gluon_nst.targets import targets_of
+from gluon_nst.losses.style_statistics import style_statistic
+from gluon_nst.pictures.images import open_picture, read_made
+from gluon_nst.runs.checkpoint.generations import Generations
+from gluon_nst.runs.loop import carry_out
+from gluon_nst.runs.run import prepare
+from gluon_nst.runs.targets import targets_of
 
 import numpy as np
 import pytest

@@ -1,5 +1,5 @@
 import gluon_nst as nst
-from gluon_nst import layers, vgg
+from gluon_nst.network import layers, vgg
 
 import mxnet as mx
 import numpy as np

@@ -5,9 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gluon_nst import layers, vgg, weights
+from gluon_nst import weights
 from gluon_nst.errors import WeightsError
-from gluon_nst.pixels import RGB_MEAN, RGB_STD
+from gluon_nst.network import layers, vgg
+from gluon_nst.pictures.pixels import RGB_MEAN, RGB_STD
 from gluon_nst.weights import conversion
 
 import filelock

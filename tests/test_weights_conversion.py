@@ -1,8 +1,9 @@
 """The conversion of Caffe's networks: they compute what they computed, and their outputs get the model zoo's scale."""
 
-from gluon_nst import layers, weights
+from gluon_nst import weights
 from gluon_nst.errors import InputError
-from gluon_nst.vgg import truncated_vgg19
+from gluon_nst.network import layers
+from gluon_nst.network.vgg import truncated_vgg19
 from gluon_nst.weights import calibration, conversion
 
 import numpy as np

@@ -3,16 +3,17 @@
 import functools
 
 import gluon_nst as nst
-from gluon_nst import recipes, windows
-from gluon_nst.canvas import at_layer, canvas
-from gluon_nst.layers import shape_at
-from gluon_nst.memory import Plan
-from gluon_nst.objective import Guides, Objective
-from gluon_nst.pixels import in_unit
-from gluon_nst.run import prepare
-from gluon_nst.scratch import Scratch
-from gluon_nst.style_statistics import style_statistic
-from gluon_nst.targets import targets_of
+from gluon_nst import recipes
+from gluon_nst.engine import windows
+from gluon_nst.engine.canvas import at_layer, canvas
+from gluon_nst.engine.memory import Plan
+from gluon_nst.engine.objective import Guides, Objective
+from gluon_nst.losses.style_statistics import style_statistic
+from gluon_nst.machine.scratch import Scratch
+from gluon_nst.network.layers import shape_at
+from gluon_nst.pictures.pixels import in_unit
+from gluon_nst.runs.run import prepare
+from gluon_nst.runs.targets import targets_of
 
 import mxnet as mx
 import numpy as np
@@ -306,7 +307,7 @@ def runs(job, monkeypatch, style_window, **options):
     for patched in (False, True):
         with monkeypatch.context() as patch:
             if patched:
-                patch.setattr("gluon_nst.run.plan", in_windows)
+                patch.setattr("gluon_nst.runs.run.plan", in_windows)
             *_, state = nst.steps(job(**options))
         made.append([pixels(image) for image in state.images])
     assert planned and all(plan.windowed for plan in planned)

@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from gluon_nst import layers
+from gluon_nst.network import layers
 
 import h5py
 import mxnet as mx

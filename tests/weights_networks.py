@@ -1,7 +1,7 @@
 """VGG-16 and VGG-19, computed from the definition and by MXNet, for the tests of weights to compare."""
 
-from gluon_nst import layers, vgg
-from gluon_nst.pixels import RGB_MEAN, RGB_STD
+from gluon_nst.network import layers, vgg
+from gluon_nst.pictures.pixels import RGB_MEAN, RGB_STD
 from gluon_nst.weights import conversion, formats
 
 import h5py

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, Iterator, Sequence
 
-from gluon_nst import frames, weights
+from gluon_nst import weights
 from gluon_nst.batch.entries import Entry
 from gluon_nst.batch.folder import Folder
 from gluon_nst.batch.making import make
@@ -18,8 +18,9 @@ from gluon_nst.batch.overview import Outcome, Overview
 from gluon_nst.batch.parcels import Packed, pack
 from gluon_nst.cluster.crew import Crew, Gone, Lost
 from gluon_nst.errors import InputError, NSTError, reason
-from gluon_nst.images import pixels_limit, read_record
-from gluon_nst.loop import Halt, never
+from gluon_nst.pictures import frames
+from gluon_nst.pictures.images import pixels_limit, read_record
+from gluon_nst.runs.loop import Halt, never
 
 _WAIT = 0.2
 """Seconds between two looks at what the workers have said."""

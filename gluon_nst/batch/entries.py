@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, Iterator, Mapping, Sequence
 
 from gluon_nst.errors import InputError, NSTError, did_you_mean
-from gluon_nst.files import file_name, given, reading
-from gluon_nst.inputs import style_files
-from gluon_nst.job import Job, Style, split
+from gluon_nst.machine.files import file_name, given, reading
 from gluon_nst.recipes import INITS, LONGEST_SIDE, SOURCES, Setting, recipe_settings, settings
 from gluon_nst.recipes.files import table_of
 from gluon_nst.recipes.rules import line
+from gluon_nst.runs.inputs import style_files
+from gluon_nst.runs.job import Job, Style, split
 
 ENDINGS = (".toml", ".csv")
 """Of files that list jobs."""

@@ -11,11 +11,11 @@ from filelock import BaseFileLock
 
 from gluon_nst.batch.entries import Entry
 from gluon_nst.batch.parcels import Packed
-from gluon_nst.checkpoint.generations import Generations
 from gluon_nst.errors import InputError, NSTError, reason
-from gluon_nst.files import given, lock_folder, reading, written_whole
-from gluon_nst.images import read_record
-from gluon_nst.result import check_replaceable
+from gluon_nst.machine.files import given, lock_folder, reading, written_whole
+from gluon_nst.pictures.images import read_record
+from gluon_nst.runs.checkpoint.generations import Generations
+from gluon_nst.runs.result import check_replaceable
 
 PAGE, TABLE, THUMBNAILS = "report.html", "report.csv", "thumbnails"
 """The report, beside the pictures and their losses: a page, a table, and a folder with the pictures of the page."""

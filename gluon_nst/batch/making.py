@@ -10,19 +10,19 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gluon_nst.apart import Link, Other, Reporter
 from gluon_nst.batch.parcels import Parcel
-from gluon_nst.checkpoint import Checkpoint, generations
 from gluon_nst.cluster import worker
 from gluon_nst.errors import InputError, NoRoom, NSTError, one_line, warnings_to
-from gluon_nst.images import pixels_allowed
-from gluon_nst.job import Job
-from gluon_nst.loop import carry_out
 from gluon_nst.machine import choose_device, choose_precision
-from gluon_nst.observer import Observer, Observers
+from gluon_nst.pictures.images import pixels_allowed
 from gluon_nst.recipes import Recipe
-from gluon_nst.run import Run, prepare
-from gluon_nst.state import State
+from gluon_nst.runs.apart import Link, Other, Reporter
+from gluon_nst.runs.checkpoint import Checkpoint, generations
+from gluon_nst.runs.job import Job
+from gluon_nst.runs.loop import carry_out
+from gluon_nst.runs.observer import Observer, Observers
+from gluon_nst.runs.run import Run, prepare
+from gluon_nst.runs.state import State
 
 _EVERY = 45.0
 """Seconds between two checkpoints that are sent: with the way there, and an epoch, no more than a minute's work is lost."""

@@ -10,9 +10,9 @@ from tqdm import tqdm
 from gluon_nst.batch.entries import Entry
 from gluon_nst.batch.parcels import Packed
 from gluon_nst.errors import one_line
-from gluon_nst.observer import Download, Observer
 from gluon_nst.observers import Bar
 from gluon_nst.observers.progress import interval, units
+from gluon_nst.runs.observer import Download, Observer
 
 _NAMED = 4
 """How many of the jobs at work are named in the view."""

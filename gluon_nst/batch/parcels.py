@@ -10,12 +10,12 @@ from typing import Any, Callable, NamedTuple
 
 from gluon_nst.batch.entries import Entry
 from gluon_nst.errors import InputError
-from gluon_nst.files import given, reading, written_whole
-from gluon_nst.images import picture_size
-from gluon_nst.inputs import expanded
-from gluon_nst.job import Job, Style
-from gluon_nst.provenance import WORDS
+from gluon_nst.machine.files import given, reading, written_whole
+from gluon_nst.pictures.images import picture_size
 from gluon_nst.recipes import INITS, Recipe, fit
+from gluon_nst.runs.inputs import expanded
+from gluon_nst.runs.job import Job, Style
+from gluon_nst.runs.provenance import WORDS
 from gluon_nst.weights.cache import Trunk, sha256_of
 
 FindTrunk = Callable[[str, str], Trunk]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Callable, NoReturn, Sequence
 
 from gluon_nst.errors import InputError, did_you_mean
-from gluon_nst.files import given
+from gluon_nst.machine.files import given
 
 
 class Parser(argparse.ArgumentParser):

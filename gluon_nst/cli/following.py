@@ -13,24 +13,24 @@ from typing import Any, Iterable, Iterator, Mapping, NamedTuple
 from tqdm import tqdm
 
 from gluon_nst import recipes
-from gluon_nst.checkpoint import Checkpoint
 from gluon_nst.cli.outputs import Attempts, place, tell_place
 from gluon_nst.cli.stopping import Stop
 from gluon_nst.cluster import Crew, Spread
 from gluon_nst.errors import InputError, NSTError
-from gluon_nst.estimates import tell_if_long
-from gluon_nst.files import check_folder, place_of
-from gluon_nst.images import open_picture, read_made
-from gluon_nst.job import Job
-from gluon_nst.loop import carry_out
-from gluon_nst.observer import Observer, Observers
+from gluon_nst.losses.records import FINISHED
+from gluon_nst.machine.files import check_folder, place_of
 from gluon_nst.observers import Bar, Film, Snapshots, Window, check_film, snapshot_paths
+from gluon_nst.pictures.images import open_picture, read_made
 from gluon_nst.recipes import Change
-from gluon_nst.records import FINISHED
-from gluon_nst.result import Result
-from gluon_nst.run import Run, prepare
-from gluon_nst.state import State
-from gluon_nst.steering import steer, with_changes
+from gluon_nst.runs.checkpoint import Checkpoint
+from gluon_nst.runs.estimates import tell_if_long
+from gluon_nst.runs.job import Job
+from gluon_nst.runs.loop import carry_out
+from gluon_nst.runs.observer import Observer, Observers
+from gluon_nst.runs.result import Result
+from gluon_nst.runs.run import Run, prepare
+from gluon_nst.runs.state import State
+from gluon_nst.runs.steering import steer, with_changes
 
 SO_FAR = "so-far.png"
 """The picture of a run that was stopped, beside its checkpoint."""

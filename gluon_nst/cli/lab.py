@@ -11,9 +11,9 @@ import sys
 import webbrowser
 from typing import Any
 
-from gluon_nst.files import cache_folder
 from gluon_nst.lab import doctor as examination
 from gluon_nst.lab import notebooks
+from gluon_nst.machine.files import cache_folder
 
 
 def notebook(arguments: argparse.Namespace) -> int:

@@ -7,9 +7,9 @@ import re
 from typing import Any, Callable, Iterable, NamedTuple
 
 from gluon_nst.errors import InputError, did_you_mean
-from gluon_nst.job import Job, Style
 from gluon_nst.recipes import LONGEST_SIDE, Setting, recipe_settings, settings
 from gluon_nst.recipes.rules import Rule, integer
+from gluon_nst.runs.job import Job, Style
 
 
 class Option(NamedTuple):

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Callable, Iterable, Iterator
 
 from gluon_nst.errors import InputError, NSTError
-from gluon_nst.files import check_folder, check_writable, given, place_of
+from gluon_nst.machine.files import check_folder, check_writable, given, place_of
 from gluon_nst.observers.progress import Say
-from gluon_nst.result import Result
+from gluon_nst.runs.result import Result
 
 
 def check_distinct(outputs: Iterable[Path], *inputs: object) -> None:

@@ -7,12 +7,12 @@ from typing import Sequence
 from gluon_nst import __doc__ as description
 from gluon_nst.cli.arguments import Parser, base_url, count, files, hours, interval_of_epochs, names, path, port
 from gluon_nst.cli.options import add_options, parser_of, reader, style_settings, variable, varied
-from gluon_nst.files import given
-from gluon_nst.job import Job
 from gluon_nst.lab.notebooks import NOTEBOOKS
 from gluon_nst.lab.web.limits import Limits
+from gluon_nst.machine.files import given
 from gluon_nst.recipes import PUBLISHED, SOURCES, recipe_settings, settings
 from gluon_nst.recipes.rules import layers, number
+from gluon_nst.runs.job import Job
 from gluon_nst.version import __version__
 
 

@@ -12,13 +12,13 @@ from typing import Any, Iterable
 from gluon_nst import recipes
 from gluon_nst.cli.following import Following
 from gluon_nst.cli.outputs import Attempts, check_distinct, check_writable_with, writing
-from gluon_nst.encoding import check_picture_writable, warn_of_quality
 from gluon_nst.errors import InputError, warn
-from gluon_nst.files import check_writable
-from gluon_nst.inputs import inputs
-from gluon_nst.job import Job, Style, Styles
+from gluon_nst.machine.files import check_writable
 from gluon_nst.observers import Bar, Lines
-from gluon_nst.pictures import book_pictures, own_pictures
+from gluon_nst.pictures.encoding import check_picture_writable, warn_of_quality
+from gluon_nst.runs.inputs import inputs
+from gluon_nst.runs.job import Job, Style, Styles
+from gluon_nst.weights.pictures import book_pictures, own_pictures
 
 _STATUS = {"complete": 0, "settled": 0, "interrupted": 130}
 """What the command ends with; 1 for the others."""

@@ -9,17 +9,18 @@ from typing import Any
 
 from tqdm import tqdm
 
-from gluon_nst import experiments, figures
+from gluon_nst import experiments
 from gluon_nst.cli.outputs import check_distinct, check_writable_with, writing
 from gluon_nst.cli.stopping import Stop
-from gluon_nst.encoding import warn_of_quality
 from gluon_nst.errors import InputError, NSTError, one_line
 from gluon_nst.experiments import Experiment, Outcome, Prepared, Trial
-from gluon_nst.files import check_ending, place_of
-from gluon_nst.images import read_made
+from gluon_nst.machine.files import check_ending, place_of
 from gluon_nst.observers import Bar
-from gluon_nst.provenance import as_text
-from gluon_nst.result import check_replaceable
+from gluon_nst.pictures import figures
+from gluon_nst.pictures.encoding import warn_of_quality
+from gluon_nst.pictures.images import read_made
+from gluon_nst.runs.provenance import as_text
+from gluon_nst.runs.result import check_replaceable
 
 
 def sweep(arguments: argparse.Namespace, options: dict[str, Any]) -> int:

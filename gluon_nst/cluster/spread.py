@@ -17,13 +17,13 @@ from mxnet import nd, sym
 from gluon_nst.cluster import windows, worker
 from gluon_nst.cluster.crew import Crew, Lost
 from gluon_nst.cluster.windows import Window
+from gluon_nst.engine.graph import Computing, PartGraph, add_window, sliced
+from gluon_nst.engine.memory import Plan, spread_plan
+from gluon_nst.engine.windows import Part
 from gluon_nst.errors import NSTError
-from gluon_nst.graph import Computing, PartGraph, add_window, sliced
-from gluon_nst.memory import Plan, spread_plan
 from gluon_nst.recipes import Stage
-from gluon_nst.run import Run
-from gluon_nst.targets import Targets
-from gluon_nst.windows import Part
+from gluon_nst.runs.run import Run
+from gluon_nst.runs.targets import Targets
 
 NDArray = Any
 Symbol = Any

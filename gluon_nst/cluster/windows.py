@@ -9,18 +9,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from mxnet import nd
 
-from gluon_nst.apart import Link, Other
 from gluon_nst.cluster import worker
+from gluon_nst.engine.graph import Piece
+from gluon_nst.engine.objective import Guides, Objective
+from gluon_nst.engine.windows import Part
 from gluon_nst.errors import NSTError
-from gluon_nst.graph import Piece
-from gluon_nst.layers import shape_at
+from gluon_nst.losses.style_statistics import style_statistic
 from gluon_nst.machine import choose_device, choose_precision, nd_mode
-from gluon_nst.objective import Guides, Objective
+from gluon_nst.network.layers import shape_at
+from gluon_nst.network.vgg import outputs, truncated_vgg19
 from gluon_nst.recipes import Recipe
-from gluon_nst.style_statistics import style_statistic
-from gluon_nst.vgg import outputs, truncated_vgg19
+from gluon_nst.runs.apart import Link, Other
 from gluon_nst.weights.cache import Trunk
-from gluon_nst.windows import Part
 
 _LOOKED_EVERY = 5.0
 """Seconds between two looks whether anybody still wants the windows."""

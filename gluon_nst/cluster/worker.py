@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gluon_nst.files import written_whole
 from gluon_nst.machine import physical_cores
+from gluon_nst.machine.files import written_whole
 from gluon_nst.machine.system import ENDING
 from gluon_nst.version import __version__
 

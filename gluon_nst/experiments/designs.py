@@ -6,10 +6,10 @@ from typing import Any, Mapping, Sequence
 
 from gluon_nst.errors import InputError, did_you_mean
 from gluon_nst.experiments.trials import Experiment, Pathlike, Trial
-from gluon_nst.files import given
-from gluon_nst.job import Job, split
-from gluon_nst.layers import NAMES
+from gluon_nst.machine.files import given
+from gluon_nst.network.layers import NAMES
 from gluon_nst.recipes import CHAPTER, LONGEST_SIDE, PUBLISHED, RecipeName, customise, recipe_settings, rules, settings
+from gluon_nst.runs.job import Job, split
 
 FIGURE_1 = {
     "content": ("conv1_2", "conv2_2", "conv3_2", "conv4_2", "conv5_2"),

@@ -16,22 +16,22 @@ from matplotlib.figure import Figure
 from mxnet import MXNetError
 from PIL import Image
 
-from gluon_nst.apart import carry_out_apart
-from gluon_nst.checkpoint import carry_out_kept
-from gluon_nst.checkpoint.generations import Generations
 from gluon_nst.errors import InputError, NoRoom, NSTError, reason
-from gluon_nst.estimates import tell_if_long
-from gluon_nst.figures import Cell, sheet
-from gluon_nst.files import file_name, given
-from gluon_nst.images import Picture, open_picture, read_made
-from gluon_nst.inputs import style_files
-from gluon_nst.job import Job
-from gluon_nst.loop import Halt, never
-from gluon_nst.observer import Observer, Observers
-from gluon_nst.provenance import key
+from gluon_nst.machine.files import file_name, given
+from gluon_nst.pictures.figures import Cell, sheet
+from gluon_nst.pictures.images import Picture, open_picture, read_made
 from gluon_nst.recipes import INITS, paths
-from gluon_nst.result import Result, check_replaceable
-from gluon_nst.run import Run, prepare
+from gluon_nst.runs.apart import carry_out_apart
+from gluon_nst.runs.checkpoint import carry_out_kept
+from gluon_nst.runs.checkpoint.generations import Generations
+from gluon_nst.runs.estimates import tell_if_long
+from gluon_nst.runs.inputs import style_files
+from gluon_nst.runs.job import Job
+from gluon_nst.runs.loop import Halt, never
+from gluon_nst.runs.observer import Observer, Observers
+from gluon_nst.runs.provenance import key
+from gluon_nst.runs.result import Result, check_replaceable
+from gluon_nst.runs.run import Run, prepare
 
 Prepared = Dict[str, Union[Run, NSTError]]
 """By the names of the trials."""

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from gluon_nst.lab.check import Answer, Check, as_array, exercise
-from gluon_nst.layers import BLOCKS
+from gluon_nst.network.layers import BLOCKS
 
 
 @exercise(4)

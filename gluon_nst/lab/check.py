@@ -12,7 +12,7 @@ import numpy as np
 
 from gluon_nst.errors import one_line
 from gluon_nst.recipes import Recipe, Stage
-from gluon_nst.result import Result
+from gluon_nst.runs.result import Result
 
 Answer = Any
 """What a student has written: anything at all."""

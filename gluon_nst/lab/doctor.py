@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Iterator, NamedTuple
 
 from gluon_nst.errors import InputError
-from gluon_nst.files import cache_folder
 from gluon_nst.machine import available_memory, check_threads, physical_cores
+from gluon_nst.machine.files import cache_folder
 from gluon_nst.machine.instructions import instructions
 from gluon_nst.machine.memory import check_address_space
 

@@ -16,12 +16,12 @@ import zipfile
 from pathlib import Path
 from typing import Sequence
 
-from gluon_nst import pictures, weights
+from gluon_nst import weights
 from gluon_nst.errors import InputError, NSTError
-from gluon_nst.files import check_folder, given
 from gluon_nst.lab.notebooks import place_notebook
+from gluon_nst.machine.files import check_folder, given
 from gluon_nst.version import __version__
-from gluon_nst.weights import cache, downloads
+from gluon_nst.weights import cache, downloads, pictures
 
 _EXTRA = "notebook"
 _ROOT = Path(__file__).parents[2]

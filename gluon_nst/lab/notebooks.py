@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gluon_nst.errors import InputError
-from gluon_nst.files import check_folder, check_writable, given, shipped, written_whole
+from gluon_nst.machine.files import check_folder, check_writable, given, shipped, written_whole
 
 NOTEBOOKS = {"chapter": "chapter", "exercises": "exercises", "answers": "exercises"}
 """The notebooks, and the source of each: scripts/notebook_SOURCE.py."""

@@ -10,17 +10,17 @@ import numpy as np
 from PIL import Image
 
 from gluon_nst.errors import NSTError
-from gluon_nst.images import Picture, open_picture
-from gluon_nst.job import Job
 from gluon_nst.lab.check import Answer, Check, exercise, kind
-from gluon_nst.layers import NAMES
-from gluon_nst.losses import tv_loss
+from gluon_nst.losses.losses import tv_loss
 from gluon_nst.machine import choose_device, nd_mode
-from gluon_nst.pictures import own_pictures
-from gluon_nst.pixels import preprocess, to_picture
+from gluon_nst.network.layers import NAMES
+from gluon_nst.pictures.images import Picture, open_picture
+from gluon_nst.pictures.pixels import preprocess, to_picture
 from gluon_nst.recipes import Recipe, read
-from gluon_nst.result import Result
-from gluon_nst.run import fitted
+from gluon_nst.runs.job import Job
+from gluon_nst.runs.result import Result
+from gluon_nst.runs.run import fitted
+from gluon_nst.weights.pictures import own_pictures
 
 SMALL: dict[str, Any] = {
     "recipe": "fast",

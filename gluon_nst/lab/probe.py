@@ -15,14 +15,14 @@ import numpy as np
 from mxnet import nd
 
 from gluon_nst import machine, recipes, weights
-from gluon_nst.estimates import objective_on_noise, timed
-from gluon_nst.layers import parameter_shapes
+from gluon_nst.engine.memory import needed
+from gluon_nst.engine.windows import whole, work
 from gluon_nst.machine.instructions import instructions
-from gluon_nst.memory import needed
+from gluon_nst.network.layers import parameter_shapes
+from gluon_nst.network.vgg import truncated_vgg19
 from gluon_nst.recipes import Recipe
-from gluon_nst.run import fitted
-from gluon_nst.vgg import truncated_vgg19
-from gluon_nst.windows import whole, work
+from gluon_nst.runs.estimates import objective_on_noise, timed
+from gluon_nst.runs.run import fitted
 
 PICTURE = (1000, 1500)
 """(height, width) of the project's own pictures."""

@@ -9,14 +9,14 @@ from typing import Any, Callable, Iterable, Iterator, Sequence
 
 from PIL import Image
 
-from gluon_nst import figures
 from gluon_nst.errors import InputError
-from gluon_nst.files import check_ending, given, place_of, placed_whole
-from gluon_nst.observer import Observer
-from gluon_nst.records import Epoch
-from gluon_nst.result import Result
-from gluon_nst.run import Run
-from gluon_nst.state import State
+from gluon_nst.losses.records import Epoch
+from gluon_nst.machine.files import check_ending, given, place_of, placed_whole
+from gluon_nst.pictures import figures
+from gluon_nst.runs.observer import Observer
+from gluon_nst.runs.result import Result
+from gluon_nst.runs.run import Run
+from gluon_nst.runs.state import State
 
 FILMS = (".gif", ".webp", ".mp4")
 

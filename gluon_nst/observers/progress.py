@@ -7,12 +7,12 @@ from typing import Any, Callable, Mapping
 
 from tqdm import tqdm
 
-from gluon_nst.layers import multiplications
-from gluon_nst.observer import Download, Observer
+from gluon_nst.network.layers import multiplications
 from gluon_nst.recipes import Recipe
-from gluon_nst.result import Result
-from gluon_nst.run import Run
-from gluon_nst.state import State
+from gluon_nst.runs.observer import Download, Observer
+from gluon_nst.runs.result import Result
+from gluon_nst.runs.run import Run
+from gluon_nst.runs.state import State
 
 Say = Callable[[str], object]
 """What is given a line for people."""

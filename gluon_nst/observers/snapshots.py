@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gluon_nst.encoding import write_image
 from gluon_nst.errors import InputError
-from gluon_nst.files import given
-from gluon_nst.observer import Observer
-from gluon_nst.provenance import as_text
+from gluon_nst.machine.files import given
+from gluon_nst.pictures.encoding import write_image
 from gluon_nst.recipes import Recipe
-from gluon_nst.run import Run
-from gluon_nst.state import State
+from gluon_nst.runs.observer import Observer
+from gluon_nst.runs.provenance import as_text
+from gluon_nst.runs.run import Run
+from gluon_nst.runs.state import State
 
 _MOST = 10_000
 

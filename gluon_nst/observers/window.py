@@ -7,12 +7,12 @@ from typing import Any, Callable
 
 from PIL import Image
 
-from gluon_nst import figures
-from gluon_nst.observer import Observer
-from gluon_nst.records import Epoch
-from gluon_nst.result import Result
-from gluon_nst.run import Run
-from gluon_nst.state import State
+from gluon_nst.losses.records import Epoch
+from gluon_nst.pictures import figures
+from gluon_nst.runs.observer import Observer
+from gluon_nst.runs.result import Result
+from gluon_nst.runs.run import Run
+from gluon_nst.runs.state import State
 
 _SECONDS_BETWEEN_TWO_DRAWINGS = 1
 

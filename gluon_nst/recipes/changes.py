@@ -7,7 +7,7 @@ import numbers
 from typing import Any
 
 from gluon_nst.errors import InputError, check_keywords
-from gluon_nst.layers import smallest_side
+from gluon_nst.network.layers import smallest_side
 from gluon_nst.recipes.choices import OPTIMIZERS
 from gluon_nst.recipes.effects import warn_without_effect
 from gluon_nst.recipes.files import RecipeName, read

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Union
 
 from gluon_nst.errors import InputError, did_you_mean
-from gluon_nst.files import given, is_url, reading
+from gluon_nst.machine.files import given, is_url, reading
 from gluon_nst.recipes.rules import line
 from gluon_nst.recipes.schema import NO_CHANGES, NO_STAGES, Change, Recipe, Stage
 

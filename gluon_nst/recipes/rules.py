@@ -9,7 +9,7 @@ import os
 from typing import Any, Callable
 
 from gluon_nst.errors import InputError, did_you_mean
-from gluon_nst.layers import LAYERS, PIXELS
+from gluon_nst.network.layers import LAYERS, PIXELS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import dataclasses
 from typing import Any, Dict, Iterator, NamedTuple
 
 from gluon_nst.errors import InputError
-from gluon_nst.layers import CONTENT_LAYERS, NAMES, STYLE_LAYERS, smallest_side
+from gluon_nst.network.layers import CONTENT_LAYERS, NAMES, STYLE_LAYERS, smallest_side
 from gluon_nst.recipes import choices, effects
 from gluon_nst.recipes.effects import Needs, check_weights
 from gluon_nst.recipes.rules import (

@@ -21,8 +21,8 @@ import pooch
 from mxnet import nd
 
 from gluon_nst.errors import WeightsError
-from gluon_nst.files import cache_folder, lock, reading, written_whole
 from gluon_nst.machine import nd_mode
+from gluon_nst.machine.files import cache_folder, lock, reading, written_whole
 from gluon_nst.weights import conversion
 from gluon_nst.weights.formats import Parameters
 

@@ -12,10 +12,10 @@ from typing import Any, Iterator, Mapping, NamedTuple
 import numpy as np
 from mxnet import cpu, nd
 
-from gluon_nst import layers, vgg
 from gluon_nst.errors import InputError
 from gluon_nst.machine import nd_mode
-from gluon_nst.pixels import RGB_MEAN, RGB_STD
+from gluon_nst.network import layers, vgg
+from gluon_nst.pictures.pixels import RGB_MEAN, RGB_STD
 from gluon_nst.weights import formats
 from gluon_nst.weights.calibration import paint_pictures
 from gluon_nst.weights.formats import Parameters

@@ -19,7 +19,7 @@ from typing import Any, Callable, Optional, Sequence
 import pooch
 
 from gluon_nst.errors import WeightsError
-from gluon_nst.observer import Download
+from gluon_nst.runs.observer import Download
 
 TIMEOUT = 8
 """Seconds to wait for a connection, and for the next bytes of a download."""

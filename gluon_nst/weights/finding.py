@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Callable, Iterable
 
 from gluon_nst.errors import InputError, WeightsError, did_you_mean
-from gluon_nst.files import given
+from gluon_nst.machine.files import given
 from gluon_nst.weights import cache, conversion, formats, sources
 from gluon_nst.weights.cache import Notify, Trunk, print_nothing
 from gluon_nst.weights.downloads import Progress, Unavailable

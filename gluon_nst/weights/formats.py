@@ -17,10 +17,10 @@ from typing import Any, Dict, Iterator
 import numpy as np
 from mxnet import nd
 
-from gluon_nst import layers
 from gluon_nst.errors import InputError, reason
-from gluon_nst.files import reading
 from gluon_nst.machine import nd_mode
+from gluon_nst.machine.files import reading
+from gluon_nst.network import layers
 
 Parameters = Dict[str, np.ndarray]
 """Parameters by the model zoo's names."""

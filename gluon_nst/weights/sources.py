@@ -16,7 +16,7 @@ from mxnet import base
 from mxnet.gluon.model_zoo.model_store import apache_repo_url
 
 from gluon_nst.errors import WeightsError
-from gluon_nst.files import written_whole
+from gluon_nst.machine.files import written_whole
 from gluon_nst.weights import downloads, formats
 from gluon_nst.weights.cache import cache_folder
 from gluon_nst.weights.downloads import Progress, Unavailable

@@ -44,7 +44,7 @@ COMMANDS = {
     "sweep": f"sweep c.jpg s.jpg --out . --recipe d2l-2019 {SMALL} --vary style-weight=1e2,1e4",
     "compare": f"compare c.jpg s.jpg --out . --recipes d2l-2019,fast {SMALL}",
     "reconstruct": "reconstruct content c.jpg --out . --layers relu1_1,relu4_2 --sizes 48x64 --epochs 4",
-    "batch": f"batch contents s.jpg --out made --recipe fast {SMALL}",
+    "batch": f"batch contents s.jpg --out made --workers 1 --recipe fast {SMALL}",
     "recipes": "recipes fine",
     "help": "render --help",
 }

@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import gluon_nst as nst
-from gluon_nst import machine, pictures, recipes
-from gluon_nst.memory import needed
-from gluon_nst.weights import calibration, downloads, formats, sources
+from gluon_nst import machine, recipes
+from gluon_nst.engine.memory import needed
+from gluon_nst.weights import calibration, downloads, formats, pictures, sources
 
 import mxnet as mx
 import numpy as np

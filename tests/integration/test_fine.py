@@ -1,7 +1,7 @@
 """The recipe fine, on the trunk of the package index: what it does to a flat sky, which the chapter's objective leaves as it is."""
 
 import gluon_nst as nst
-from gluon_nst import pictures
+from gluon_nst.weights import pictures
 
 import numpy as np
 import pytest

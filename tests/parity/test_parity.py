@@ -7,10 +7,12 @@ import dataclasses
 import functools
 
 import gluon_nst as nst
-from gluon_nst import objective, pictures, recipes, weights
-from gluon_nst.loop import carry_out
-from gluon_nst.pixels import RGB_STD
-from gluon_nst.run import prepare
+from gluon_nst import recipes, weights
+from gluon_nst.engine import objective
+from gluon_nst.pictures.pixels import RGB_STD
+from gluon_nst.runs.loop import carry_out
+from gluon_nst.runs.run import prepare
+from gluon_nst.weights import pictures
 
 import numpy as np
 import pytest

@@ -9,12 +9,12 @@ import shlex
 from typing import Any, Mapping, Sequence
 
 from gluon_nst.errors import InputError
-from gluon_nst.job import Style
 from gluon_nst.lab.web.body import Body
 from gluon_nst.lab.web.limits import Limits
 from gluon_nst.recipes import INITS, Recipe, customise, fit, names, read, recipe_settings, setting
 from gluon_nst.recipes.choices import PRESERVE_COLORS
 from gluon_nst.recipes.rules import choice, integer, number
+from gluon_nst.runs.job import Style
 
 WEIGHTS = ("content_weight", "style_weight", "tv_weight")
 """What can be changed while a run is at work."""

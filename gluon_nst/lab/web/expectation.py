@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from collections import deque
 
+from gluon_nst.engine.windows import whole, work
 from gluon_nst.recipes import Recipe
-from gluon_nst.windows import whole, work
 
 _START, _STAGE = 5.0, 0.7
 """Seconds that a process needs beside its epochs, until that is measured, and each size before its first epoch."""

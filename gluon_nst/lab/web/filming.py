@@ -11,11 +11,11 @@ from pathlib import Path
 from PIL import Image
 
 from gluon_nst.errors import NSTError
-from gluon_nst.images import open_picture
 from gluon_nst.lab.web.store import FILM, LOSSES, MOMENTS
 from gluon_nst.lab.web.tickets import NO_ROOM
+from gluon_nst.losses.records import Epoch, Losses
 from gluon_nst.observers.film import write_film
-from gluon_nst.records import Epoch, Losses
+from gluon_nst.pictures.images import open_picture
 
 
 def record_of(path: Path) -> list[Epoch]:

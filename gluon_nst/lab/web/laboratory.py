@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Callable, Iterator
 
 from gluon_nst.errors import InputError, NSTError
-from gluon_nst.files import shipped
 from gluon_nst.lab.web.asked import Asked
 from gluon_nst.lab.web.expectation import in_words
 from gluon_nst.lab.web.limits import SMALLEST, STUDENTS, Limits
@@ -31,6 +30,7 @@ from gluon_nst.lab.web.tickets import (
     Ticket,
 )
 from gluon_nst.lab.web.workshop import Workshop
+from gluon_nst.machine.files import shipped
 
 OWN = {"mountains": "mountains.jpg", "autumn-oaks": "autumn-oaks.jpg"}
 """The pictures that every student finds: the project's own."""

@@ -11,13 +11,13 @@ from typing import Any
 
 from PIL import Image
 
-from gluon_nst.encoding import write_image
 from gluon_nst.errors import NSTError, OutOfMemory
-from gluon_nst.files import written_whole
 from gluon_nst.lab.web.store import CURVE, LATEST, MOMENTS
-from gluon_nst.observer import Observer
-from gluon_nst.run import Run
-from gluon_nst.state import State
+from gluon_nst.machine.files import written_whole
+from gluon_nst.pictures.encoding import write_image
+from gluon_nst.runs.observer import Observer
+from gluon_nst.runs.run import Run
+from gluon_nst.runs.state import State
 
 _SECONDS = 0.8
 """Between two pictures, at least: a page that shows more of them shows nothing more."""

@@ -17,7 +17,6 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RedirectHandler, StaticFileHandler
 
 from gluon_nst.errors import InputError
-from gluon_nst.files import lock
 from gluon_nst.lab.web import handlers, teaching, uploads
 from gluon_nst.lab.web.base import FORMS, STUDENT, TEACHER, VISIT, Answer
 from gluon_nst.lab.web.connections import Connections, most_connections
@@ -29,6 +28,7 @@ from gluon_nst.lab.web.processes import answer
 from gluon_nst.lab.web.store import Store
 from gluon_nst.lab.web.words import PAGE, controls, words
 from gluon_nst.machine import available_memory, physical_cores
+from gluon_nst.machine.files import lock
 from gluon_nst.machine.system import read_text
 
 _OF_A_WORKER = 1.6e9

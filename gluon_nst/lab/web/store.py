@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Iterator
 
 from gluon_nst.errors import InputError
-from gluon_nst.files import written_whole
 from gluon_nst.lab.web.tickets import MAKING, Picture, Student, Ticket
+from gluon_nst.machine.files import written_whole
 
 ORIGINAL, SHOWN = "original", "shown.jpg"
 """A picture as it came, and as the page shows it."""

@@ -8,8 +8,8 @@ import time
 from typing import Any
 
 from gluon_nst.errors import InputError, NSTError
-from gluon_nst.files import lettered
 from gluon_nst.lab.web.asked import Asked
+from gluon_nst.machine.files import lettered
 
 WAITING, WORKING, PAUSED, LOST = "waiting", "working", "paused", "lost"
 """In the line; at work; stopped by its student, to go on; its process was ended from outside."""

@@ -7,9 +7,9 @@ from typing import Any
 
 from gluon_nst import recipes
 from gluon_nst.errors import InputError
-from gluon_nst.files import reading
 from gluon_nst.lab.web.asked import MOST_STYLES, RECIPES, WEIGHTS, Asked
 from gluon_nst.lab.web.limits import SMALLEST, Limits
+from gluon_nst.machine.files import reading
 from gluon_nst.recipes.files import tomllib
 
 PAGE = Path(__file__).parent / "page"

@@ -19,22 +19,22 @@ from typing import Any, TextIO
 from filelock import Timeout
 
 from gluon_nst import recipes
-from gluon_nst.checkpoint import container, trees
 from gluon_nst.errors import NSTError, one_line, reason
-from gluon_nst.files import lock, written_whole
-from gluon_nst.images import pixels_allowed
-from gluon_nst.job import Job
 from gluon_nst.lab.web.asked import Asked
 from gluon_nst.lab.web.publishing import Publisher
 from gluon_nst.lab.web.store import LOSSES, PICTURE, RECIPE, RECORD, STATE
 from gluon_nst.lab.web.tickets import GOES_ON, HALTS, LOST, NO_ROOM
-from gluon_nst.loop import steps
-from gluon_nst.provenance import as_text
-from gluon_nst.records import FINISHED
-from gluon_nst.result import Result
-from gluon_nst.run import Run, prepare
-from gluon_nst.state import State
-from gluon_nst.steering import steer, with_changes
+from gluon_nst.losses.records import FINISHED
+from gluon_nst.machine.files import lock, written_whole
+from gluon_nst.pictures.images import pixels_allowed
+from gluon_nst.runs.checkpoint import container, trees
+from gluon_nst.runs.job import Job
+from gluon_nst.runs.loop import steps
+from gluon_nst.runs.provenance import as_text
+from gluon_nst.runs.result import Result
+from gluon_nst.runs.run import Run, prepare
+from gluon_nst.runs.state import State
+from gluon_nst.runs.steering import steer, with_changes
 
 _SAVED_EVERY = 10.0
 """Seconds between two States on disk: as much is lost of a process that is killed."""

@@ -13,7 +13,7 @@ from gluon_nst.lab.web.line import Line
 from gluon_nst.lab.web.processes import WorkerProcess
 from gluon_nst.lab.web.store import Store
 from gluon_nst.lab.web.tickets import HALTS, LOST, PAUSED, WAITING, WORKING, Ticket
-from gluon_nst.records import FINISHED
+from gluon_nst.losses.records import FINISHED
 
 _PATIENCE = 60
 """Seconds that the runs at work may take to save what they have come to, when the lab ends."""

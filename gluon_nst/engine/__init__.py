@@ -1,0 +1,1 @@
+"""The objective of a stage and what computes it: graph, windows, memory, composite."""

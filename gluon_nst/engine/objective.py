@@ -1,0 +1,240 @@
+"""The objective of a run: the losses of a composite and their gradient, as a distance of sums over positions.
+
+Two graphs. The first runs the network and sums its statistics over the positions of the feature maps. The second, of a few
+numbers, makes the losses of the sums; its gradient with respect to them is what the first one's backward pass begins with. The
+forward pass is not repeated, and neither graph waits for the other in Python.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
+
+import numpy as np
+from mxnet import nd, sym
+
+from gluon_nst.engine.graph import Computed, Computing, Graph, PartGraph
+from gluon_nst.engine.windows import Part, whole
+from gluon_nst.errors import InputError
+from gluon_nst.losses.losses import add_up
+from gluon_nst.losses.records import Losses
+from gluon_nst.losses.style_statistics import Statistic, style_statistic
+from gluon_nst.losses.sums import SquaredDifference, SquaredVariation, TotalVariation, shape_of
+from gluon_nst.network.layers import NAMES, PIXELS, shape_at, smallest_side
+from gluon_nst.network.narrow import narrow_features, widest
+from gluon_nst.network.vgg import features_of, without_scalings
+from gluon_nst.pictures.pixels import standardisation
+from gluon_nst.recipes import Recipe
+
+NDArray = Any
+Symbol = Any
+
+
+class _Term(NamedTuple):
+    """One of the losses: sums over positions, in the first graph, and what makes the weighted loss of them, in the second."""
+
+    name: str
+    sums: Sequence[Symbol]
+    loss: Callable[..., Symbol]
+
+
+class Guides(NamedTuple):
+    """Where in the picture the losses are taken, at each layer's own grid, and what the composite is mixed with.
+
+    - `styles` maps style layers to the weights of each region, one for each statistic in the layer's `styles_Y`.
+    - `mask` (1 × 1 × h × w, in pixels) is the share of the composite in what the network sees, and `behind` (1 × 3 × h × w, in
+      the unit of the recipe's pixels) the rest of it.
+    """
+
+    styles: Mapping[int, Sequence[NDArray]] = {}
+    mask: NDArray | None = None
+    behind: NDArray | None = None
+
+
+class Objective:
+    """The losses of a composite `X` and the gradient of their sum, for the size of `X`.
+
+    - `net` is the truncated network, a Sequential.
+    - `X` (1 × 3 × h × w) has a gradient attached; its values are in the `pixel_unit` of the recipe.
+    - `contents_Y` are the content layers' features of the content picture, `styles_Y` the style layers' statistics of the
+      style picture: by default their Gram matrices; where a layer is guided, a list of one for each region, None for one
+      that no style has there.
+    - `recipe` says which layers these are, what they weigh, and in what precision the convolutions are computed: in float32 all
+      the same where a part is too wide for bfloat16 (`narrow.widest`).
+    - `statistic` is what `styles_Y` are, where it is not what the recipe has.
+    - `guides` say where the losses are taken.
+    - `parts` are those of the network, each in its windows, or what computes one elsewhere; without, it is computed whole.
+
+    The memory of each graph is planned once, forward and backward pass together, which takes less than a hybridized block
+    takes. The statistics, the losses and the composite are in float32 in either precision.
+    """
+
+    def __init__(
+        self,
+        net: Any,
+        X: NDArray,
+        contents_Y: Sequence[Any],
+        styles_Y: Sequence[NDArray],
+        recipe: Recipe,
+        statistic: Statistic | None = None,
+        guides: Guides | None = None,
+        parts: Sequence[Part | Computing] | None = None,
+    ) -> None:
+        for kind, layers, targets in (
+            ("content", recipe.content_layers, contents_Y),
+            ("style", recipe.style_layers, styles_Y),
+        ):
+            if len(layers) != len(targets):
+                raise InputError(f"{kind}_layers: {len(targets)} targets for {len(layers)} layers; give one each")
+        self.X, self._recipe, self._guides = X, recipe, guides or Guides()
+        self._statistic, self._size = statistic or style_statistic(recipe), X.shape[2:]
+        self._contents = dict(zip(recipe.content_layers, contents_Y))
+        self._styles = dict(zip(recipe.style_layers, styles_Y))
+        self._distances = Graph(X.context)
+        layers, parameters = without_scalings(net, {*recipe.content_layers, *recipe.style_layers})
+        self.parts: list[Computed] = []
+        terms_of_parts = []
+        source, gradient = X, X.grad
+        for part in parts or whole(recipe.last_layer, self._size):
+            computed = part(source, gradient) if callable(part) else Computed(part, source, gradient)
+            terms_of_parts.append(self._part(computed, layers, parameters))
+            self.parts.append(computed)
+            source, gradient = computed.onward, computed.back
+        self._bind_distances(terms_of_parts)
+
+    def _part(self, computed: Computed, net: Mapping[int, Any], parameters: dict[str, NDArray]) -> list[_Term]:
+        """The terms of the losses that a part of the network has the features of; it is bound to their sums."""
+        recipe, graph, layers = self._recipe, computed.graph, computed.part.layers
+        composite = computed.input if layers.start else self._composite(computed.input, graph)
+        X = composite if layers.start else self._standardised(composite, graph)
+        wanted = {*recipe.content_layers, *recipe.style_layers}
+        onward = layers.stop <= recipe.last_layer
+        chosen = {layer: net[layer] for layer in layers}
+        below = [] if layers.start else [PIXELS]
+        within = [*(layer for layer in (*below, *layers) if layer in wanted), *([layers[-1]] if onward else [])]
+        if recipe.precision == "bfloat16" and computed.part.shape[1] <= widest():
+            features, narrowed = narrow_features(X, chosen, within, parameters)
+            parameters = {**parameters, **narrowed}
+        else:
+            features = features_of(X, chosen, within)
+        styles = [self._style_term(layer, features[layer], graph) for layer in recipe.style_layers if layer in features]
+        contents = [
+            self._content_term(layer, features[layer], graph) for layer in recipe.content_layers if layer in layers
+        ]
+        variation = [] if layers.start else [self._variation_term(composite, X, graph)]
+        # In this order: the sums of a layer are then computed with the layer, and MXNet's plan needs a tenth less memory.
+        terms = [*variation, *styles, *contents]
+        computed.bind(
+            [each for term in terms for each in term.sums], features[layers[-1]] if onward else None, parameters
+        )
+        return terms
+
+    def _bind_distances(self, terms_of_parts: list[list[_Term]]) -> None:
+        """Make the graph of the losses of all sums."""
+        distances, losses = self._distances, {}
+        self._of_sums = []
+        for computed, terms in zip(self.parts, terms_of_parts):
+            sums, before = iter(computed.sums), len(distances.gradients)
+            for term in terms:
+                variables = [
+                    distances.with_gradient(f"{term.name}/{number}", next(sums)) for number in range(len(term.sums))
+                ]
+                losses[term.name] = term.loss(*variables)
+            self._of_sums.append(list(distances.gradients.values())[before:])
+        contents = [f"content/{NAMES[layer]}" for layer in self._contents]
+        styles = [f"style/{NAMES[layer]}" for layer in self._styles]
+        self._names = [*contents, *styles, "tv"]
+        total = add_up([losses[name] for name in contents], [losses[name] for name in styles], losses["tv"])
+        told = sym.concat(*(losses[name] for name in self._names), total, dim=0)
+        self._losses = distances.bind([total, sym.BlockGrad(told)], {})
+        context = self.X.context
+        self._out_grads = [nd.ones(1, ctx=context), nd.zeros(len(self._names) + 1, ctx=context)]
+
+    def _composite(self, X: Symbol, graph: PartGraph) -> Symbol:
+        """Return the composite blended with the background by the mask, in the unit of the recipe's pixels."""
+        if self._guides.mask is None:
+            return X
+        behind = graph.covered("behind", self._guides.behind, 1)
+        return behind + sym.broadcast_mul(X - behind, graph.covered("mask", self._guides.mask, 1))
+
+    def _standardised(self, composite: Symbol, graph: PartGraph) -> Symbol:
+        """Return the composite as the network's input, standardised."""
+        if self._recipe.pixel_unit == "standardised":
+            return composite
+        # Constants of the composite's shape: the gradients of MXNet's broadcasting operators take ten times as long.
+        shape = shape_of(composite)
+        scale, shift = (np.broadcast_to(each, shape) for each in standardisation(self._recipe.pixel_unit))
+        return composite * graph.constant("scale", scale) + graph.constant("shift", shift)
+
+    def _content_term(self, layer: int, Y_hat: Symbol, graph: PartGraph) -> _Term:
+        difference, shape = SquaredDifference(self._recipe.content_reduction), shape_at(layer, self._size)
+        weight, name = self._recipe.content_weight * self._recipe.content_layers[layer], f"content/{NAMES[layer]}"
+        stride = smallest_side(layer)
+        sums = difference.sums(Y_hat, graph.covered(name, self._contents[layer], stride), graph.core(stride))
+        return _Term(name, [sums], lambda sums: difference.loss(sums, shape) * weight)
+
+    def _style_term(self, layer: int, Y_hat: Symbol, graph: PartGraph) -> _Term:
+        """That of all regions together, each by its share of the picture."""
+        weight, name = self._recipe.style_weight * self._recipe.style_layers[layer], f"style/{NAMES[layer]}"
+        statistic, shape, stride = self._statistic, shape_at(layer, self._size), smallest_side(layer)
+        Y = self._styles[layer]
+        targets = [
+            [
+                self._distances.constant(f"{name}/{number}/{part}", array)
+                for part, array in enumerate([] if target is None else statistic.target(target))
+            ]
+            for number, target in enumerate(Y if isinstance(Y, (list, tuple)) else [Y])
+        ]
+        if layer not in self._guides.styles:
+            (target,) = targets
+            everywhere = statistic.sums(Y_hat, graph.core(stride))
+            return _Term(
+                name,
+                [everywhere],
+                lambda sums: statistic.distance(statistic.normalised(sums, shape), target, shape) * weight,
+            )
+        # A region that the mask hides, or that a few rows at the edge are, has no statistic.
+        seen = [
+            (graph.weights(f"{name}/{number}/weights", weights, stride), positions, target)
+            for number, (weights, target) in enumerate(zip(self._guides.styles[layer], targets))
+            for positions in [float(weights.asnumpy().sum(dtype="float64"))]
+            if positions and target
+        ]
+        if not seen:
+            raise InputError(f"{NAMES[layer]} sees nothing of what the mask and the regions leave; make them larger")
+        all_positions = sum(positions for _, positions, _ in seen)
+
+        def loss(*sums: Symbol) -> Symbol:
+            distances = []
+            for each, (_, positions, target) in zip(sums, seen):
+                distance = statistic.distance(statistic.normalised(each, shape, positions), target, shape)
+                distances.append(distance * (weight * positions / all_positions))
+            return sym.add_n(*distances)
+
+        return _Term(name, [statistic.sums(Y_hat, weights) for weights, _, _ in seen], loss)
+
+    def _variation_term(self, composite: Symbol, standardised: Symbol, graph: PartGraph) -> _Term:
+        shape, weight = self.X.shape, self._recipe.tv_weight
+        variation: TotalVariation | SquaredVariation = TotalVariation()
+        if self._recipe.tv_norm == "l2":  # of pixels from 0 to 1
+            variation = SquaredVariation()
+            if self._recipe.pixel_unit != "unit":
+                composite = sym.broadcast_div(standardised, graph.constant("tv/unit", standardisation("unit")[0]))
+        else:
+            composite = standardised
+        sums = variation.sums(composite, graph.corners())
+        return _Term("tv", sums, lambda *sums: variation.loss(sums, shape) * weight)
+
+    def __call__(self) -> Losses:
+        """Compute the gradient into `X.grad`, and give the weighted losses.
+
+        It returns when the losses are known, while MXNet goes on with the gradient.
+        """
+        for computed in self.parts:
+            computed.forward()
+        _, losses = self._losses.forward(is_train=True)
+        self._losses.backward(self._out_grads)
+        for computed, of_sums in zip(reversed(self.parts), reversed(self._of_sums)):
+            computed.backward(of_sums)
+        self.X._fresh_grad = True  # as autograd's backward would have told the Trainer
+        *terms, total = losses.asnumpy().tolist()
+        return Losses(dict(zip(self._names, terms)), total)

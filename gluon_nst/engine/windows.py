@@ -1,0 +1,171 @@
+"""Windows: the parts of a picture that are computed one after the other. Plain arithmetic, without MXNet.
+
+A feature depends on the pixels that its layer reaches. So the features of a window's core are those of the whole picture, where a
+halo of that reach lies around it, or the picture's own border. Every position is in the core of one window: sums over the cores are
+those over the picture, to the last rounding.
+
+Halos cost what is computed twice, and the deep layers reach far: 70 pixels for conv5_1. So the network is cut after its second
+pooling: the layers below it, whose features are large, reach 6 pixels only, and the layers above it have features so small that
+their windows can be large, or one window be enough.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from typing import Callable, Iterator, NamedTuple, Sequence
+
+from gluon_nst.network.layers import LAYERS, NAMES, multiplications, outputs_per_pixel, smallest_side
+
+CUT = LAYERS["pool2"]
+"""The last layer of the network's first part, where it is computed in two."""
+
+
+class Span(NamedTuple):
+    """What a window covers of one side, and its core, which is in no other window's; both on the grid, or up to the side's end."""
+
+    begin: int
+    end: int
+    core_begin: int
+    core_end: int
+
+    def core(self, stride: int) -> slice:
+        """The core among the positions of a layer, in the window; a position covers `stride` of the side."""
+        return slice((self.core_begin - self.begin) // stride, (self.core_end - self.begin) // stride)
+
+    def covered(self, stride: int) -> slice:
+        """What the window covers, among the positions of a layer in the whole picture."""
+        return slice(self.begin // stride, self.end // stride)
+
+    def core_covered(self, stride: int) -> slice:
+        """The core among these."""
+        return slice(self.core_begin // stride, self.core_end // stride)
+
+
+class Window(NamedTuple):
+    """A window of a picture, or of a feature map: its rows and its columns."""
+
+    rows: Span
+    columns: Span
+
+
+class Part(NamedTuple):
+    """Consecutive layers of the network, and the windows of the first one's input in which they are computed, all of one shape."""
+
+    layers: range
+    rows: Sequence[Span]
+    columns: Sequence[Span]
+
+    @property
+    def windows(self) -> Iterator[Window]:
+        """One after the other, row by row."""
+        return (Window(*spans) for spans in itertools.product(self.rows, self.columns))
+
+    @property
+    def number(self) -> int:
+        """How many windows there are."""
+        return len(self.rows) * len(self.columns)
+
+    @property
+    def stride(self) -> int:
+        """How many pixels of the picture a position of its input covers in each direction."""
+        return stride_before(self.layers)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) of a window."""
+        return self.rows[0].end, self.columns[0].end
+
+
+def stride_before(layers: range) -> int:
+    """How many pixels a position of the input of `layers` covers in each direction."""
+    return smallest_side(layers.start - 1)
+
+
+@functools.lru_cache(maxsize=None)
+def halo_of(layers: range) -> tuple[int, int]:
+    """How far the features of `layers` reach into their input around a position, and the grid that windows of it begin on.
+
+    >>> halo_of(range(29)), halo_of(range(10))
+    ((80, 16), (8, 4))
+    """
+    reach, stride = 0, 1
+    for layer in layers:
+        if NAMES[layer].startswith("conv"):
+            reach += stride
+        elif NAMES[layer].startswith("pool"):
+            stride *= 2
+    return -(-reach // stride) * stride, stride
+
+
+def smallest_window(layers: range) -> int:
+    """The least side of a window of `layers` that has a core wherever it lies."""
+    halo, grid = halo_of(layers)
+    return 2 * halo + 2 * grid
+
+
+def spans(side: int, most: int, layers: range) -> list[Span]:
+    """The windows along a `side` of the input of `layers`, of one length, which is `most` at most where it can be.
+
+    >>> spans(100, 68, range(10))
+    [Span(begin=0, end=60, core_begin=0, core_end=48), Span(begin=40, end=100, core_begin=48, core_end=100)]
+    """
+    if side <= most:
+        return [Span(0, side, 0, side)]
+    halo, grid = halo_of(layers)
+    number = max(2, (side - 2 * halo) // max(most - 2 * halo, 1))
+    while True:
+        step = (side - 2 * halo) // (number * grid) * grid
+        length = side - (number - 1) * step
+        if step <= 0:  # so small are no windows
+            return spans(side, most + grid, layers)
+        if length <= most:
+            break
+        number += 1
+    cores = [0, *(begin * step + halo for begin in range(1, number)), side]
+    return [Span(place * step, place * step + length, cores[place], cores[place + 1]) for place in range(number)]
+
+
+def part(layers: range, size: tuple[int, int], most: tuple[int, int]) -> Part:
+    """The part of these `layers` whose input is of a `size` (height, width), in windows of `most` at most."""
+    rows, columns = (spans(side, limit, layers) for side, limit in zip(size, most))
+    return Part(layers, rows, columns)
+
+
+def whole(last: int, size: tuple[int, int]) -> list[Part]:
+    """The network up to layer `last`, in one part, for a picture of a `size` (height, width) in one window."""
+    return [part(range(last + 1), size, size)]
+
+
+def cut(last: int, size: tuple[int, int], below: tuple[int, int], above: tuple[int, int] | None = None) -> list[Part]:
+    """The network up to layer `last`, in windows of `below` at most, and after the cut, where there is one, in those of `above`.
+
+    All are (height, width) in pixels of the picture; without `above` one window is enough for the layers after the cut.
+    """
+    if last <= CUT:
+        return [part(range(last + 1), size, below)]
+    stride = smallest_side(CUT)
+    height, width = (side // stride for side in size)
+    most = (height, width) if above is None else (above[0] // stride, above[1] // stride)
+    return [part(range(CUT + 1), size, below), part(range(CUT + 1, last + 1), (height, width), most)]
+
+
+_MULTIPLICATIONS_PER_OUTPUT = 600
+"""That take as long as to put one number out."""
+
+
+def of_window(part: Part, per_pixel: Callable[[int], float]) -> float:
+    """A sum over the layers of a part for one window; `per_pixel` gives it for all up to one of them."""
+    return math.prod(part.shape) * part.stride**2 * (per_pixel(part.layers[-1]) - per_pixel(part.layers.start - 1))
+
+
+def work(parts: Sequence[Part]) -> float:
+    """How long an evaluation takes, in arbitrary units: the numbers that the layers put out and their multiplications, which take
+    about as long; in several windows all are computed once more."""
+    return sum(
+        part.number
+        * (of_window(part, outputs_per_pixel) + of_window(part, multiplications) / _MULTIPLICATIONS_PER_OUTPUT)
+        * (4 / 3 if part.number > 1 else 1)
+        for part in parts
+    )

@@ -1,0 +1,210 @@
+"""Figures for a slide or a page: the losses of a run, labelled sheets of pictures, and the panel of a film."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Any, Iterable, Iterator, NamedTuple, Sequence
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from gluon_nst.losses.records import Epoch
+from gluon_nst.machine.files import check_writable, given, placed_whole
+from gluon_nst.recipes import Recipe
+
+ENDINGS = (".png", ".svg", ".pdf")
+
+_LONGEST_SIDE = 1200  # of a picture in a sheet, in pixels: enough for print, and the file stays small
+
+_PLAIN = {"parse_math": False}  # a name or a title with a $ in it is no formula
+
+_LINES = {
+    "total": {"label": "total", "color": "black", "linewidth": 2},
+    "content": {"label": "content", "color": "tab:blue", "linewidth": 1},
+    "style": {"label": "style", "color": "tab:orange", "linewidth": 1},
+    "tv": {"label": "TV", "color": "tab:green", "linewidth": 1},
+}
+
+
+def save(figure: Figure, path: str | Path, provenance: str = "") -> None:
+    """Write a matplotlib Figure as PNG, SVG or PDF, by the ending of `path`; `provenance` goes into it as text."""
+    path = given(path)
+    check_writable(path, ENDINGS)
+    kind = path.suffix.lower().lstrip(".")
+    # No dates: the same figure gives the same bytes.
+    kinds: dict[str, dict[str, Any]] = {
+        "png": {"gluon-nst": provenance},
+        "svg": {"Description": provenance, "Date": None},
+        "pdf": {"Subject": provenance, "CreationDate": None},
+    }
+    metadata = {name: value for name, value in kinds[kind].items() if value != ""}
+    if kind != "png":  # on a page the pictures keep their own pixels
+        for axes in figure.axes:
+            for image in axes.images:
+                image.set_interpolation("none")
+    with placed_whole(path) as temporary, rc_context({"svg.hashsalt": "gluon-nst"}):
+        figure.savefig(temporary, format=kind, dpi=150, metadata=metadata)
+
+
+# -- losses -----------------------------------------------------------------------------------------------------------
+
+
+def _floor(curves: Iterable[Sequence[float]]) -> float | None:
+    """Where a logarithmic axis for `curves` may begin, or None.
+
+    A start from the content picture has a content loss of next to nothing, which would flatten all the rest.
+    """
+    medians = [sorted(curve)[len(curve) // 2] for curve in curves]
+    return min((median / 5 for median in medians if median > 0), default=None)
+
+
+def _curves(record: Sequence[Epoch]) -> dict[str, list[float]]:
+    """The four losses of each epoch, by name."""
+    return {name: [getattr(epoch.losses, name) for epoch in record] for name in _LINES}
+
+
+def _term_curves(record: Sequence[Epoch]) -> Iterator[tuple[str, list[float], str, str]]:
+    """(label, losses, colour, line style) of each content and style loss."""
+    for kind, line in (("content", "--"), ("style", "-")):
+        for number, name in enumerate(record[0].losses.of(kind)):
+            curve = [epoch.losses[f"{kind}/{name}"] for epoch in record]
+            yield f"{kind} {name}", curve, f"C{number + 1}" if kind == "style" else "C0", line
+
+
+def plot_losses(record: Sequence[Epoch], recipe: Recipe) -> Figure:
+    """The losses over the epochs: above the sums, below those of each layer; dashed lines where a stage begins, dotted red ones
+    where the weights of the losses changed.
+
+    `record` has the epochs of a run by `recipe`. Gives a matplotlib Figure.
+    """
+    figure = Figure(figsize=(8, 7), constrained_layout=True)
+    sums, by_layer = figure.subplots(2, sharex=True)
+    starts = [(at, epoch.stage) for at, epoch in enumerate(record) if epoch.epoch == 0]
+    turns = [at for at, epoch in enumerate(record) if epoch.epoch in recipe.changed_in(epoch.stage)]
+    curves = _curves(record)
+    for name, curve in curves.items():
+        sums.plot(curve, **_LINES[name])
+    terms = list(_term_curves(record))
+    for label, curve, colour, line in terms:
+        by_layer.plot(curve, line, label=label, color=colour, linewidth=1)
+    for axes, lowest in ((sums, curves.values()), (by_layer, [curve for _, curve, *_ in terms])):
+        for at, _ in starts:
+            axes.axvline(at, color="grey", linestyle="--", linewidth=0.8)
+        for at in turns:
+            axes.axvline(at, color="tab:red", linestyle=":", linewidth=1.2)
+        floor = _floor(lowest)
+        if floor:  # else nothing is above 0, and the axis stays linear
+            axes.set(yscale="log")
+            axes.set_ylim(bottom=floor)
+        axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    for at, stage in starts:
+        height, width = recipe.stages[stage - 1].shape
+        sums.annotate(
+            f"{height} × {width}", (at, 0), (3, 3), xycoords=("data", "axes fraction"),
+            textcoords="offset points", color="grey", fontsize=9,
+        )  # fmt: skip
+    sums.set_title(recipe.title, **_PLAIN)
+    sums.set(ylabel="weighted loss")
+    by_layer.set(xlabel="epoch", ylabel="weighted loss by layer")
+    return figure
+
+
+# -- sheets -----------------------------------------------------------------------------------------------------------
+
+
+class Cell(NamedTuple):
+    """A place in a sheet: a PIL image, or a note that says why there is none, under a title, right of a row's title."""
+
+    picture: Image.Image | None
+    title: str = ""
+    note: str = ""
+    side: str = ""
+
+
+def sheet(rows: Sequence[Sequence[Cell | None]], *, title: str = "") -> Figure:
+    """A labelled contact sheet as a matplotlib Figure: `rows` are lists of Cells, or of None for an empty place.
+
+    The pictures keep their shape, whatever the others' are.
+    """
+    cells = [cell for row in rows for cell in row if cell]
+    shapes = [cell.picture.height / cell.picture.width for cell in cells if cell.picture]
+    tallest = min(max(shapes, default=1), 2)
+    columns = max(map(len, rows))
+    figure = Figure(figsize=(3 * columns + 0.3, (3 * tallest + 0.4) * len(rows) + 0.4), constrained_layout=True)
+    for axes_row, row in zip(figure.subplots(len(rows), columns, squeeze=False), rows):
+        for axes, cell in zip(axes_row, [*row, *[None] * columns]):
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+            if cell is None:
+                continue
+            axes.set_title(cell.title, fontsize=11, **_PLAIN)
+            axes.set_ylabel("\n".join(textwrap.wrap(cell.side, 30)), fontsize=11, **_PLAIN)
+            if cell.picture:
+                picture = cell.picture.copy()
+                picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Image.Resampling.LANCZOS)
+                axes.imshow(picture)
+            else:
+                axes.set(facecolor="0.92", xlim=(0, 1), ylim=(tallest, 0), aspect="equal")
+                note = "\n".join(textwrap.wrap(cell.note, 34))
+                axes.text(0.5, tallest / 2, note, ha="center", va="center", fontsize=9, color="darkred", **_PLAIN)
+    figure.suptitle(title, fontsize=12, **_PLAIN)
+    return figure
+
+
+# -- the panel of a film ------------------------------------------------------------------------------------------------
+
+
+class Panel:
+    """The composite beside its loss curve, drawn anew for each moment of a run.
+
+    `figure` is a matplotlib Figure, `shape` (height, width) that of the composite, `num_epochs` those of the whole run.
+    """
+
+    def __init__(self, figure: Figure, shape: tuple[int, int], num_epochs: int) -> None:
+        height, width = shape
+        picture_width = min(max(4 * width / height, 2), 8)  # inches; what is wider or taller leaves some of them empty
+        figure.set_size_inches(picture_width + 4.6, 4.4)
+        self._picture, self._curve = figure.subplots(1, 2, gridspec_kw={"width_ratios": (picture_width, 4.2)})
+        figure.subplots_adjust(left=0.01, right=0.98, top=0.92, bottom=0.13, wspace=0.16)
+        self._curve.set(xlabel="epoch", xlim=(0, num_epochs))
+        self._curve.set_title("weighted losses", fontsize=11)
+        self._lines = {name: self._curve.plot([], [], **line)[0] for name, line in _LINES.items()}
+        self._curve.legend(fontsize=8, loc="upper center", ncol=4, columnspacing=1, handlelength=1.5)
+
+    def scale(self, record: Sequence[Epoch]) -> None:
+        """Fit the axis to all of the losses in `record`."""
+        curves = _curves(record).values()
+        bottom, top = _floor(curves), max(map(max, curves))
+        if bottom and bottom < top:
+            self._curve.set(yscale="log", ylim=(bottom, top * (top / bottom) ** 0.15))
+
+    def draw(self, picture: Image.Image, record: Sequence[Epoch]) -> None:
+        """Show `picture`, a PIL image, and the curves of the `record` so far."""
+        self._picture.clear()
+        self._picture.set_axis_off()
+        self._picture.imshow(picture)
+        last = record[-1]
+        self._picture.set_title(f"{picture.height} × {picture.width}, epoch {last.epoch + 1}", fontsize=11)
+        for name, curve in _curves(record).items():
+            self._lines[name].set_data(range(len(record)), curve)
+
+
+def film(moments: Sequence[tuple[int, Image.Image]], record: Sequence[Epoch]) -> Iterator[Image.Image]:
+    """The frames of a film, PIL images of one even size: for each of `moments` the composite beside the losses so far.
+
+    A moment is (number of epochs done, PIL image); `record` is that of the whole run.
+    """
+    figure = Figure(dpi=100)
+    canvas = FigureCanvasAgg(figure)
+    _, last = moments[-1]
+    panel = Panel(figure, (last.height, last.width), len(record))
+    panel.scale(record)
+    for done, picture in moments:
+        panel.draw(picture, record[:done])
+        canvas.draw()
+        frame = np.asarray(canvas.buffer_rgba())[:, :, :3]
+        yield Image.fromarray(frame[: len(frame) // 2 * 2, : frame.shape[1] // 2 * 2])  # codecs want even sides

@@ -1,0 +1,98 @@
+"""The frames of a film: what moves from one to the next, and what a frame starts from so that its result moves with it.
+
+As in Ruder, Dosovitskiy and Brox 2016 (Artistic style transfer for videos), section 4.1: a frame starts from the result of the one before
+it, warped by optical flow. The flow is OpenCV's dense inverse search (Kroeger et al. 2016). Where the flow there and the one back
+don't agree something was uncovered, or comes from beyond the picture's edge: there the frame starts from its content in the result's colours.
+In the content's own it would stay grey among the strokes, as few epochs are left to it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from gluon_nst.errors import InputError
+from gluon_nst.pictures.colours import matched
+from gluon_nst.pictures.images import open_picture
+from gluon_nst.runs.job import Source
+
+Pixels = np.ndarray
+"""h × w × 3, uint8."""
+
+
+def check_frames() -> None:
+    """Raise InputError where OpenCV, which finds the flow, is not installed."""
+    if importlib.util.find_spec("cv2") is None:
+        raise InputError("OpenCV is not installed, which finds what moves from frame to frame; install gluon-nst[film]")
+
+
+def flow(there: Pixels, here: Pixels) -> np.ndarray:
+    """The optical flow from one frame to another: h × w × 2, how many pixels right and down what is in `there` has gone in `here`."""
+    import cv2
+
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    one, two = (cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY) for frame in (there, here))
+    unguided: Any = None
+    return np.asarray(search.calc(one, two, unguided))
+
+
+def warped(pixels: np.ndarray, back: np.ndarray) -> np.ndarray:
+    """An array of pixels, h × w or h × w × c, as it moves by the flow `back` from the new frame to the old one."""
+    import cv2
+
+    return cv2.remap(pixels, *_places(back), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+
+def consistent(back: np.ndarray, forth: np.ndarray) -> np.ndarray:
+    """Where the flow `back` to the frame before can be trusted: h × w, true or false.
+
+    There what comes back by the flow `forth` comes to where it was, up to a share of the way (Sundaram, Brox and Keutzer 2010, as in Ruder et
+    al., equation 4); and what is beyond the picture's edge is not.
+    """
+    across, down = _places(back)
+    there = warped(forth, back)
+    gap, ways = ((back + there) ** 2).sum(-1), (back**2).sum(-1) + (there**2).sum(-1)
+    height, width = back.shape[:2]
+    inside = (across >= 0) & (across <= width - 1) & (down >= 0) & (down <= height - 1)
+    return (gap <= 0.01 * ways + 0.5) & inside
+
+
+def _places(back: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where each pixel comes from: how far right, and how far down."""
+    height, width = back.shape[:2]
+    down, across = np.mgrid[:height, :width].astype(np.float32)
+    return across + back[..., 0], down + back[..., 1]
+
+
+def start(before: Source, frame: Source, result: str | Path | Image.Image, shape: tuple[int, int]) -> Image.Image:
+    """What a frame starts from, at a `shape` (height, width): the `result` of the frame `before` it, as things have moved since.
+
+    Raises InputError where a picture can't be opened, or the two frames are of different sizes.
+    """
+    pictures = [open_picture(each) for each in (before, frame, result)]
+    if pictures[0].size != pictures[1].size:
+        sizes = " and ".join("{} x {}".format(*each.size) for each in pictures[:2])
+        raise InputError(f"{frame}: the frames are {sizes}; a film's are all of one size")
+    old, new, made = (np.asarray(_resized(each.image, shape)) for each in pictures)
+    back, forth = flow(new, old), flow(old, new)
+    trusted = _softened(consistent(back, forth))
+    seen = [None if each.alpha is None else np.asarray(_resized(each.alpha, shape)) / 255 for each in pictures[1:]]
+    uncovered = np.asarray(matched(Image.fromarray(new), Image.fromarray(made), *seen))
+    mixed: Any = warped(made, back) * trusted + uncovered * (1 - trusted)
+    return Image.fromarray(np.clip(np.rint(mixed), 0, 255).astype(np.uint8))
+
+
+def _resized(picture: Image.Image, shape: tuple[int, int]) -> Image.Image:
+    return picture.resize((shape[1], shape[0]), Image.Resampling.LANCZOS)
+
+
+def _softened(mask: np.ndarray) -> np.ndarray:
+    """A mask with soft edges, h × w × 1, from 0 to 1: a hard one would be drawn into the picture."""
+    import cv2
+
+    grown = cv2.erode(mask.astype(np.float32), np.ones((3, 3), np.uint8))
+    return cv2.GaussianBlur(grown, (0, 0), 1.5)[..., None]

@@ -1,0 +1,144 @@
+"""A folder with the last two checkpoints of a run: the newest, and the one before, should that be damaged."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from pathlib import Path
+from typing import Any, Callable
+
+from filelock import BaseFileLock
+
+from gluon_nst.machine.files import given, lock_folder, written_whole
+from gluon_nst.runs.checkpoint import container
+
+KEPT = 2
+_NAME, _LOCK = "state-{:08}.checkpoint", "lock"
+_PATTERN = re.compile(r"state-(\d{8,18})\.checkpoint")
+
+
+def pattern() -> str:
+    """What the names of checkpoints are like, for a glob; the newest is the last one in their order."""
+    return "state-????????.checkpoint"
+
+
+def first() -> str:
+    """The name of the first one."""
+    return _NAME.format(1)
+
+
+class Generations:
+    """The checkpoints in a `folder`. `say` is given a line for people, of those that are damaged.
+
+    They are numbered, and the largest number is the newest: no clock counts.
+    """
+
+    def __init__(self, folder: str | Path, say: Callable[[str], object]) -> None:
+        self.folder, self._say = given(folder), say
+        self._lock: BaseFileLock | None = None
+        self._is_new = False
+        """Whether the folder was made by `open`."""
+        self._good: list[Path] = []
+        """Those that were read or written, the newest first."""
+
+    def open(self) -> None:
+        """Make the folder, and keep other processes out of it. Raises InputError where it can't be had, or another has it."""
+        self._is_new = not self.folder.exists()
+        self._lock = lock_folder(self.folder, _LOCK, _NAME.format(0))
+        self._remove_unfinished()
+
+    def close(self) -> None:
+        """Let other processes have the folder."""
+        if self._lock:
+            self._lock.release()
+
+    def remove(self, *, folder: bool = False) -> None:
+        """Delete the checkpoints and nothing else.
+
+        The folder is deleted too if it is then empty and was made by `open`, or with `folder`. What can't be deleted
+        stays. No other process may have the folder open.
+        """
+        self._good = []
+        with contextlib.suppress(OSError):
+            self._remove_unfinished()
+            for _, path in self._numbered():
+                if container.is_one(path):
+                    path.unlink()
+            lock = self.folder / _LOCK
+            if lock.is_file() and not lock.stat().st_size:
+                lock.unlink()
+            if folder or self._is_new:
+                self.folder.rmdir()
+
+    def _remove_unfinished(self) -> None:
+        """Delete what a process that was killed while it wrote has left."""
+        for path in self.folder.glob(".state-????????.*.checkpoint"):
+            path.unlink()
+
+    def _numbered(self) -> list[tuple[int, Path]]:
+        """(number, path) of all that are there, the newest first."""
+        if not self.folder.is_dir():
+            return []
+        found = ((_PATTERN.fullmatch(path.name), path) for path in self.folder.iterdir())
+        return sorted(((int(match.group(1)), path) for match, path in found if match), reverse=True)
+
+    def newest(self) -> Any:
+        """The tree in the newest checkpoint that is whole, or None where there are none at all.
+
+        Raises Damaged where none is whole, and InputError where one can't be read.
+        """
+        damaged, paths = [], [path for _, path in self._numbered()]
+        for place, path in enumerate(paths):
+            try:
+                tree = container.read(path)
+            except container.Damaged as error:
+                damaged.append(str(error))
+                continue
+            self._good = paths[place:]
+            for line in damaged:
+                self._say(f"{line}; {path.name}, the one before, is taken instead")
+            return tree
+        if damaged:
+            raise container.Damaged(f"{damaged[0]}; nothing in {self.folder} is whole: begin anew with --fresh")
+        return None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are no checkpoints at all."""
+        return not self._numbered()
+
+    def write(self, tree: Any) -> None:
+        """Write a checkpoint, and let go of all but the one before it, where that was read or written here.
+
+        Raises NSTError where it can't be written.
+        """
+        self._add(lambda path: container.write(path, tree))
+
+    def keep(self, content: bytes) -> None:
+        """The same of a checkpoint that was written elsewhere; the one before it is taken to be whole."""
+
+        def write(path: Path) -> None:
+            with written_whole(path) as file:
+                file.write(content)
+
+        self._good = self._good or [path for _, path in self._numbered()[:1]]
+        self._add(write)
+
+    def content(self) -> bytes | None:
+        """The newest checkpoint that is whole, to be sent; None where there are none at all. Raises as `newest`."""
+        return None if self.newest() is None else self._good[0].read_bytes()
+
+    def _add(self, write: Callable[[Path], None]) -> None:
+        numbered = self._numbered()
+        path = self.folder / _NAME.format(numbered[0][0] + 1 if numbered else 1)
+        write(path)
+        self._good = [path, *self._good][:KEPT]
+        for _, other in numbered:
+            if other not in self._good and container.is_one(other):
+                with contextlib.suppress(OSError):
+                    other.unlink()
+
+    def take_back(self) -> None:
+        """Let go of the newest, where there is one before it."""
+        if len(self._good) > 1:
+            self._good.pop(0).unlink()

@@ -1,0 +1,214 @@
+"""The pictures of a run, opened: styles and their shares, regions, and what the result will say of them."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+from typing import Any, Callable, Iterator, NamedTuple, Sequence
+
+import numpy as np
+from PIL import Image
+
+from gluon_nst.errors import InputError, warn
+from gluon_nst.machine.files import given, natural_order, reading
+from gluon_nst.pictures.colours import blended, matched, moments, transported
+from gluon_nst.pictures.images import Picture, register_heif
+from gluon_nst.pictures.regions import read_regions
+from gluon_nst.recipes import INITS, Recipe
+from gluon_nst.runs.job import Job, Source, Style
+
+Open = Callable[[Source], Picture]
+
+
+class StylePicture(NamedTuple):
+    """A style picture of a run: its share of the style, its own size where it has one, and where it counts."""
+
+    picture: Picture
+    weight: float
+    scale: float | None = None
+    regions: np.ndarray | None = None
+    """The weights of its pixels in each region, R × h × w from 0 to 1; of a transparent style without regions R is
+    1."""
+
+    def told(self) -> dict[str, Any]:
+        """What the result says of it."""
+        return {"sha256": self.picture.sha256, "weight": self.weight, "scale": self.scale}
+
+
+def style_files(path: Source) -> list[Source]:
+    """The pictures that a `path` stands for: itself, or those in a folder, in natural order.
+
+    Warns of files and folders in it that are left out.
+    """
+    # os.path's tests, unlike Path's, are False where the system refuses to look.
+    if isinstance(path, Image.Image) or not os.path.isdir(given(path)):
+        return [path]
+    register_heif()
+    endings = {ending for ending, name in Image.registered_extensions().items() if name in Image.OPEN}
+    with reading(path, "a folder of pictures"):
+        inside = sorted((file for file in given(path).iterdir() if not file.name.startswith(".")), key=natural_order)
+    files = [file for file in inside if file.suffix.lower() in endings and not os.path.isdir(file)]
+    left_out = _left_out([file for file in inside if file not in set(files)])
+    if not files:
+        why = f" ({left_out})" if left_out else ""
+        raise InputError(f"{path}: no pictures in this folder{why}; name one that has some, or a picture")
+    if left_out:
+        warn(f"{path}: left out: {left_out}")
+    return list(files)
+
+
+_HEIF = (".heic", ".heif", ".hif", ".avif")
+_RAW = (".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".raf", ".rw2", ".pef", ".srw")
+_NAMED = 5
+"""How many files are named that are left out for the same reason."""
+
+
+def _left_out(paths: Sequence[Path]) -> str:
+    """Which files are left out of a folder of pictures, and why."""
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        ending = path.suffix.lower()
+        why = (
+            "a folder"
+            if os.path.isdir(path)
+            else "install gluon-nst[heif]"
+            if ending in _HEIF
+            else "raw: convert it to JPEG or TIFF"
+            if ending in _RAW
+            else "not a picture"
+        )
+        found.setdefault(why, []).append(path.name)
+    shown = (
+        f"{', '.join(names[:_NAMED])}{f' and {len(names) - _NAMED} more' if len(names) > _NAMED else ''} ({why})"
+        for why, names in found.items()
+    )
+    return ", ".join(shown)
+
+
+def expanded(styles: Sequence[Style]) -> Iterator[tuple[Source, Style, float]]:
+    """Each picture of the `styles`, the Style that it is of, and its weight: the pictures of a folder share theirs."""
+    for style in styles:
+        files = style_files(style.picture)
+        for file in files:
+            yield file, style, style.weight / len(files)
+
+
+def open_styles(job: Job, content: Picture, recipe: Recipe, open: Open) -> tuple[StylePicture, ...]:
+    """The style pictures of a job, in the content's colours if the `recipe` has it so.
+
+    Transparent pixels are no part of a style.
+    """
+    assert isinstance(job.style, tuple)
+    styles = []
+    for file, style, weight in expanded(job.style):
+        picture = open(file)
+        if recipe.preserve_colors == "histogram":
+            image = matched(picture.image, content.image, picture.visible, content.visible)
+            picture = picture._replace(image=image)
+        regions = None if picture.visible is None else picture.visible[None]
+        styles.append(StylePicture(picture, weight, style.scale, regions))
+    return tuple(styles)
+
+
+def with_regions(
+    job: Job, content: Picture, styles: tuple[StylePicture, ...]
+) -> tuple[np.ndarray | None, tuple[StylePicture, ...]]:
+    """The regions of the content picture, R × h × w, and the styles with theirs; None where there are none."""
+    assert isinstance(job.style, tuple)
+    with_map = sum(style.regions is not None for style in job.style)
+    if job.regions is None:
+        if with_map:
+            raise InputError("--style-regions: the content has no map of regions; give it one with --regions")
+        return None, styles
+    if with_map < len(job.style):
+        raise InputError(
+            f"--regions: {with_map} maps for {len(job.style)} style pictures; give each its own with --style-regions"
+        )
+    maps = [style.regions for _, style, _ in expanded(job.style) if style.regions is not None]
+    regions = read_regions(job.regions, maps, content.size, [style.picture.size for style in styles])
+    return regions.content, tuple(
+        style._replace(regions=own if style.regions is None else own * style.regions)
+        for style, own in zip(styles, regions.styles)
+    )
+
+
+def with_style_colors(
+    content: Picture, styles: Sequence[StylePicture], mask: np.ndarray | None, regions: np.ndarray | None
+) -> Picture:
+    """Return the content picture in the styles' colours, region by region.
+
+    Transparent pixels and those outside the mask do not count in its own mean and covariance. A region that no style
+    has keeps its colours.
+    """
+    visible, made = content.visible, content.image
+    for number, region in enumerate([None] if regions is None else regions):
+        target = _colors(styles, number)
+        if target is not None:
+            factors = [each for each in (visible, mask, region) if each is not None]
+            moved = transported(content.image, target, functools.reduce(np.multiply, factors) if factors else None)
+            made = moved if region is None else _blended(moved, made, region)
+    return content._replace(image=made)
+
+
+def within(mask: np.ndarray, above: Picture, below: Picture) -> Picture:
+    """Return the picture `above` where the mask (h × w, 0 to 1) is 1, and the picture `below` where it is 0."""
+    return above._replace(image=_blended(above.image, below.image, mask))
+
+
+def _blended(above: Image.Image, below: Image.Image, shares: np.ndarray) -> Image.Image:
+    return Image.fromarray(blended(np.asarray(above), np.asarray(below), shares))
+
+
+def _colors(styles: Sequence[StylePicture], number: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the mean and covariance of the styles' colours in the region of this `number`; None if no style has it."""
+    total, mean, products = 0.0, np.zeros(3), np.zeros((3, 3))
+    largest = max(style.weight for style in styles)  # sums of shares of it do not overflow
+    for style in styles:
+        region, share = None if style.regions is None else style.regions[number], style.weight / largest
+        if region is None or region.any():
+            own, covariance = moments(style.picture.image, region)
+            total, mean = total + share, mean + share * own
+            products += share * (covariance + np.outer(own, own))
+    if not total:
+        return None
+    mean = mean / total
+    return mean, products / total - np.outer(mean, mean)
+
+
+def told(
+    job: Job, recipe: Recipe, pictures: dict[str, Picture | None], styles: Sequence[StylePicture], open: Open
+) -> dict[str, Any]:
+    """What the result says of its inputs: the SHA-256 of each, by `content_sha256`, `style_sha256` and so on.
+
+    `pictures` are the content and, where there is one, the start. Several styles, or one that is not as the recipe has it,
+    are told of one by one.
+    """
+    said: dict[str, Any] = {}
+    for name, picture in pictures.items():
+        if picture is not None and (name != "init" or recipe.init not in INITS):
+            said[f"{name}_sha256"] = picture.sha256
+    if len(styles) == 1 and styles[0].scale is None:
+        said["style_sha256"] = styles[0].picture.sha256
+    else:
+        said["styles"] = [style.told() for style in styles]
+    assert isinstance(job.style, tuple)
+    if job.mask is not None:
+        said["mask_sha256"] = open(job.mask).sha256
+    if job.regions is not None:
+        maps = [open(style.regions).sha256 for _, style, _ in expanded(job.style) if style.regions is not None]
+        said["regions_sha256"] = [open(job.regions).sha256, *maps]
+    content = pictures["content"]
+    if job.flatten and content is not None and content.alpha is not None:
+        said["flattened"] = True
+    if job.file:
+        said["file"] = job.file
+    return said
+
+
+def inputs(job: Job) -> list[Path]:
+    """The files that a job reads, but for its recipe's and its trunk's."""
+    assert isinstance(job.style, tuple)
+    sources = [job.content, job.mask, job.regions, *(style.regions for style in job.style)]
+    sources += [file for file, _, _ in expanded(job.style)]
+    return [given(source) for source in sources if isinstance(source, (str, Path)) and source]

@@ -1,0 +1,158 @@
+"""A picture made again from what it says of itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any, Iterable, NamedTuple
+
+import pooch
+
+from gluon_nst import recipes
+from gluon_nst.errors import InputError
+from gluon_nst.machine.files import given
+from gluon_nst.pictures.images import read_record
+from gluon_nst.recipes import INITS, SOURCES, settings
+from gluon_nst.recipes.rules import integer
+from gluon_nst.runs.inputs import inputs
+from gluon_nst.runs.job import Job, Style
+from gluon_nst.runs.loop import carry_out
+from gluon_nst.runs.observer import Observer, Observers
+from gluon_nst.runs.provenance import Provenance, differences, listed, other_machine
+from gluon_nst.runs.result import Result
+from gluon_nst.runs.run import Run, prepare
+from gluon_nst.runs.state import State
+
+_OF_THE_PICTURE = ("stage", "epochs", "status", "interrupted", "job")
+"""What a record says of one picture of the run, or of how the run ended."""
+
+
+class Again(NamedTuple):
+    """A run that makes a picture again: what that says of itself, the run, and the files that it is made of."""
+
+    record: Provenance
+    run: Run
+    inputs: list[Path]
+
+    def carry_out(self, observer: Observer | None = None) -> Result:
+        """The Result, whose last image is the picture, and which says of itself what the picture said."""
+        state, number = State(), self.record["stage"]
+        result = carry_out(self.run, observer, state, lambda: self._is_reached(state))
+        told = {name: self.record[name] for name in _OF_THE_PICTURE if name in self.record}
+        if len(result.images) < number:
+            return result  # which could not come so far
+        status = "complete" if result.status == "interrupted" else result.status
+        return dataclasses.replace(result, status=status, provenance={**self.run.provenance, **told})
+
+    def _is_reached(self, state: State) -> bool:
+        """Whether a run has come to where the picture was taken: within a stage, or at its end."""
+        epochs = self.record.get("epochs")
+        interrupted = self.record.get("interrupted")
+        if interrupted and interrupted["stage"] == self.record["stage"]:
+            epochs = interrupted["epochs"]
+        if epochs is None:
+            return len(state.images) >= self.record["stage"]
+        return (state.stage, state.epoch) == (self.record["stage"], epochs)
+
+
+def again(
+    picture: str | Path, folders: Iterable[str | Path] = (), observer: Observer | None = None, **options: Any
+) -> Again:
+    """The run that makes `picture` again, from what it says of itself.
+
+    Its inputs are looked for by their hashes in the `folders`, and beside the picture. `options` are those of a Job that the
+    picture says nothing of, such as `device`, or that are to be others: `weights`. `observer` hears of versions, and of a processor, that are others.
+    Raises InputError for a picture that says too little, or whose inputs are not there any more, and the errors of `prepare`.
+    """
+    record, observer = read_record(picture), Observers.of(observer)
+    if "recipe" not in record:
+        raise InputError(
+            f"{picture}: not the picture of a run, but a sheet of several; name the picture of one of them"
+        )
+    for folder in map(given, folders):
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder; name one with the picture's inputs")
+    try:
+        _check(record)
+        job = _job(record, given(picture), folders, options)
+    except InputError as error:
+        raise InputError(str(error) if str(error).startswith(str(picture)) else f"{picture}: {error}") from None
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise InputError(f"{picture}: does not say all of how it was made; it can't be made again") from None
+    run = prepare(job, observer)
+    of_run = {name: value for name, value in record.items() if name not in _OF_THE_PICTURE}
+    different = differences(of_run, run.provenance)
+    if different:
+        raise InputError(f"{picture}: would be another picture ({listed(different)})")
+    machines = other_machine(record, run.provenance)
+    if machines:
+        observer.note(f"{picture}: was made on another machine ({'; '.join(machines)}); this one may differ a little")
+    return Again(record, run, inputs(job))
+
+
+def _check(record: Provenance) -> None:
+    """Raise InputError, or a KeyError or TypeError, for a record whose values are not of their kind."""
+    stages = record["recipe"]["stages"]
+    integer(1, len(stages)).check(record["stage"], "stage")
+    reached = [record.get("interrupted") or {}, {"stage": record["stage"], "epochs": record.get("epochs", 1)}]
+    for each in reached:
+        if each:
+            stage = integer(1, len(stages)).check(each["stage"], "stage")
+            integer(1, stages[stage - 1]["epochs"]).check(each["epochs"], "epochs")
+    if set(record.get("file", {})) - {each.name for each in settings(Job) if each.words}:
+        raise InputError("file: says more than how a picture is written")
+    if not all(isinstance(version, str) for version in dict(record.get("versions") or {}).values()):
+        raise InputError("versions: not a version for each package")
+
+
+def _job(record: Provenance, picture: Path, folders: Iterable[str | Path], options: dict[str, Any]) -> Job:
+    if "before" in record:
+        raise InputError(
+            f"{picture}: several runs have made it, one after the other; its record is not enough to make it again"
+        )
+    recipe = recipes.of_dict(record["recipe"], str(picture))
+    styles = record.get("styles") or [{"sha256": record["style_sha256"], "weight": 1.0, "scale": None}]
+    content_map, *style_maps = record.get("regions_sha256") or [None] * (1 + len(styles))
+    wanted = {"the content picture": record["content_sha256"], "the mask": record.get("mask_sha256")}
+    wanted.update({f"style picture {number}": each["sha256"] for number, each in enumerate(styles, start=1)})
+    wanted.update({f"map of regions {number}": sha256 for number, sha256 in enumerate([content_map, *style_maps])})
+    if recipe.init not in INITS:
+        wanted["the picture that it starts from"] = record["init_sha256"]
+    found = _found({name: sha256 for name, sha256 in wanted.items() if sha256}, [picture.parent, *map(given, folders)])
+    if recipe.init not in INITS:
+        recipe = dataclasses.replace(recipe, init=str(found[record["init_sha256"]]))
+    weights = record["weights"]["source"]
+    own = {"weights": weights if weights in SOURCES else "auto", "flatten": record.get("flattened", False)}
+    own.update(seed=record["seed"], memory=record.get("memory"), **record.get("file", {}))
+    return Job(
+        found[record["content_sha256"]],
+        [
+            Style(found[style["sha256"]], style["weight"], style["scale"], found.get(its_map))
+            for style, its_map in zip(styles, style_maps)
+        ],
+        recipe,
+        mask=found.get(record.get("mask_sha256")),
+        regions=found.get(content_map),
+        **{**own, **options},
+    )
+
+
+def _found(wanted: dict[str, str], folders: list[Path]) -> dict[str | None, Path]:
+    """{SHA-256: path} of files in the folders; `wanted` are the hashes by what they are of. Raises InputError where one is missing."""
+    missing, found = set(wanted.values()), {}
+    for folder in folders:
+        for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+            path = folder / name
+            if missing and os.path.isfile(path) and os.access(path, os.R_OK):
+                sha256 = pooch.file_hash(str(path), alg="sha256")
+                if sha256 in missing:
+                    missing.remove(sha256)
+                    found[sha256] = path
+    for what, sha256 in wanted.items():
+        if sha256 in missing:
+            looked = ", ".join(map(str, folders))
+            raise InputError(
+                f"{what} (SHA-256 {sha256[:12]}…) is not in {looked}, or has been changed since; name its folder with --inputs"
+            )
+    return found

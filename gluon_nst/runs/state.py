@@ -1,0 +1,196 @@
+"""State: all that evolves in a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any, Callable, Tuple
+
+import numpy as np
+from mxnet import MXNetError
+from PIL import Image
+
+from gluon_nst.engine.memory import Plan
+from gluon_nst.errors import InputError, NSTError, OutOfMemory
+from gluon_nst.losses.records import Epoch
+from gluon_nst.machine import is_out_of_memory, nd_mode
+from gluon_nst.optimisers.optimisers import Optimiser
+from gluon_nst.pictures.pixels import from_unit
+from gluon_nst.recipes import Recipe
+from gluon_nst.runs.provenance import Provenance, key
+
+if TYPE_CHECKING:
+    from gluon_nst.runs.run import Run
+
+NDArray = Any
+
+Develop = Callable[[NDArray, int], Tuple[NDArray, Image.Image]]
+"""Of a composite (1 × 3 × h × w, standardised) of the stage of that number: what is in the frame, and its picture."""
+
+SETTLING = 10
+"""Epochs over which a recipe's `tolerance` is measured."""
+
+
+@dataclasses.dataclass
+class State:
+    """All that evolves in a run, whole between two epochs: what `steps` gives, takes to go on from, and changes in place.
+
+    It can be pickled, and gone on from in another process, to the same picture.
+    """
+
+    images: list[Image.Image] = dataclasses.field(default_factory=list)
+    """The composites of the stages that have ended, as PIL images."""
+    record: list[Epoch] = dataclasses.field(default_factory=list)
+    """One for each epoch, all stages in turn."""
+    seconds: float = 0.0
+    """How long the run has taken so far."""
+    status: str = "running"
+    """`running` while there is more to do; then `complete`, `settled` (the last stage ended before its epochs did, as its loss
+    had settled), `diverged` (the loss is not finite any more), `out of memory`, or `failed` (MXNet did)."""
+    note: str = ""
+    """Why it ended, in one line, where it could not go on."""
+    optimiser: Optimiser | None = None
+    """That of the stage that has begun, with its composite; None between two stages."""
+    composite: NDArray | None = None
+    """The composite that the stage before ended with, 1 × 3 × h × w, standardised."""
+    best: NDArray | None = None
+    """What the optimiser's composite was when the loss of this stage was the lowest, where the recipe keeps that."""
+    average: NDArray | None = None
+    """The sum of the stage's composites, each weighted by how late it came, where the recipe keeps their average."""
+    averaged: float = 0.0
+    """The sum of these weights."""
+    handed_on: Any = None
+    """What the optimiser of the stage before handed on: kept through a stage, which begins anew where it diverged."""
+    lowest: float = math.inf
+    """The lowest loss of this stage, since the weights of the losses are what they are."""
+    turned: int = 0
+    """How long the record was when the stage began, or the weights of its losses changed: losses before that are others."""
+    plans: list[Plan] = dataclasses.field(default_factory=list)
+    """How each stage is computed, decided when the run begins: other windows round other sums, and make another picture."""
+    made: Provenance | None = None
+    """What the run says of itself that the state is of."""
+    before: list[Provenance] = dataclasses.field(default_factory=list)
+    """The same of runs that handed the state over."""
+
+    @property
+    def stage(self) -> int:
+        """The number of the stage that is at work, or that the last epoch was of; from 1."""
+        if self.optimiser:
+            return len(self.images) + 1
+        return self.record[-1].stage if self.record else 1
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs of that stage are done."""
+        last = self.record[-1] if self.record else None
+        return last.epoch + 1 if last and last.stage == self.stage else 0
+
+    @property
+    def totals(self) -> list[float]:
+        """The total losses of that stage's epochs, since the weights of the losses are what they are."""
+        return [epoch.losses.total for epoch in self.record[max(self.turned, len(self.record) - self.epoch) :]]
+
+    @nd_mode
+    def reached(self, recipe: Recipe) -> NDArray:
+        """What the stage that is at work has come to, 1 × 3 × h × w, standardised: the array itself, which goes on to change."""
+        if self.optimiser is None:
+            return self.composite
+        X = self.optimiser.reached
+        if recipe.keep == "best" and self.best is not None:
+            X = self.best
+        elif recipe.keep == "average" and self.average is not None:
+            X = self.average / self.averaged
+        return from_unit(X, recipe.pixel_unit)
+
+    def picture(self, run: Run) -> Image.Image:
+        """The same as the PIL image that the `run` makes of it.
+
+        Raises NSTError where there is none, as of a run that is in another process, and OutOfMemory.
+        """
+        if self.optimiser:
+            try:
+                return run.develop(self.reached(run.recipe), self.stage)[1]
+            except (MemoryError, MXNetError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise OutOfMemory("there is no memory for a picture of the run") from None
+        if not self.images:
+            raise NSTError("there is no picture of the run here")
+        return self.images[-1]
+
+    @nd_mode
+    def deep(self, run: Run) -> np.ndarray:
+        """The pixels of the last picture in 16 bits, h × w × 3 or 4: of the stage at work where an epoch of it is done."""
+        X = self.composite
+        if self.optimiser and self.epoch:
+            X = run.in_frame(self.reached(run.recipe), self.stage)
+        return run.pixels(X, 16)
+
+    def go_on(self, made: Provenance, stages: int) -> None:
+        """The run of so many `stages`, whose provenance is `made`, begins, or goes on where it was stopped or could not.
+
+        Raises InputError where the state is another run's: what is in it was not made as that says.
+        """
+        if self.made is not None and key(self.made) != key(made):
+            raise InputError("state: of another job; go on with its own, or call the state's `hand_over` first")
+        self.made = made
+        if len(self.images) < stages:
+            self.status, self.note = "running", ""
+        if self.optimiser is None:  # a stage that diverged begins anew
+            self.record = [epoch for epoch in self.record if epoch.stage <= len(self.images)]
+
+    def hand_over(self) -> None:
+        """Let another job go on from here; its picture will say of both how it was made."""
+        if self.made is not None:
+            self.before, self.made, self.plans = [*self.before, self.made], None, []
+
+    def begin(self, optimiser: Optimiser) -> None:
+        """A stage begins."""
+        self.optimiser, self.best, self.lowest, self.turned = optimiser, None, math.inf, len(self.record)
+        self.average, self.averaged = None, 0.0
+
+    def turn(self) -> None:
+        """The losses have other weights from the next epoch on: what was the best so far was so by others."""
+        assert self.optimiser is not None
+        self.best, self.lowest, self.turned = None, math.inf, len(self.record)
+        self.optimiser.turn()
+
+    def see(self, X: NDArray, total: float) -> None:
+        """Keep a copy of the composite `X` where its loss is the lowest so far."""
+        if total < self.lowest:
+            self.lowest = total
+            if self.best is None:
+                self.best = X.copy()
+            else:
+                self.best[:] = X
+
+    def take_into_average(self, X: NDArray, decay: float) -> None:
+        """Let the composite `X` count, and those before it less: the average is corrected for its beginning at nothing."""
+        now = X * (1 - decay)
+        if self.average is None:
+            self.average = now
+        else:
+            self.average *= decay
+            self.average += now
+        self.averaged = self.averaged * decay + (1 - decay)
+
+    def settled(self, tolerance: float) -> bool:
+        """Whether the lowest loss of the stage has fallen by less than this share of it over the last ten epochs."""
+        totals = self.totals
+        if not tolerance or len(totals) <= SETTLING:
+            return False
+        lowest = min(totals)
+        return min(totals[:-SETTLING]) - lowest < tolerance * lowest
+
+    def diverge(self, note: str) -> None:
+        """The loss is not finite any more: what the stage has come to is of no use."""
+        self.status, self.note, self.optimiser, self.best, self.average = "diverged", note, None, None, None
+
+    def end(self, recipe: Recipe, develop: Develop) -> None:
+        """The stage is done: its picture is kept, and its composite is what the next one starts from."""
+        assert self.optimiser is not None
+        composite, picture = develop(self.reached(recipe), self.stage)
+        self.handed_on = self.optimiser.hand_on() if recipe.carry_moments else None
+        # All at once: whatever stops the run before finds the stage at work, and after it finds it done.
+        self.optimiser, self.best, self.average, self.composite = None, None, None, composite
+        self.images.append(picture)

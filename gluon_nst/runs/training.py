@@ -1,0 +1,141 @@
+"""Training the composite (section 14.12.7): the one loop over the epochs of a stage, and the chapter's `train`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from typing import TYPE_CHECKING, Any, Callable, Iterator, NamedTuple, Sequence, cast
+
+from PIL import Image
+
+from gluon_nst.engine.objective import Objective
+from gluon_nst.errors import NSTError
+from gluon_nst.losses.records import Epoch, Losses
+from gluon_nst.losses.style_statistics import style_statistic
+from gluon_nst.machine import choose_precision, nd_mode
+from gluon_nst.optimisers.optimisers import CLASSES, Optimiser
+from gluon_nst.pictures.pixels import in_unit, to_picture
+from gluon_nst.recipes import Recipe, Stage, follow_optimizer, read
+from gluon_nst.runs.observer import Observer, Observers
+from gluon_nst.runs.state import Develop, State
+
+if TYPE_CHECKING:
+    from gluon_nst.runs.run import Run
+
+NDArray = Any
+
+
+def optimiser_of(X: NDArray, recipe: Recipe, before: Any = None) -> Optimiser:
+    """The recipe's optimiser for a composite that starts as `X` (1 × 3 × h × w, standardised).
+
+    `before` is what the optimiser of the stage before handed on.
+    """
+    return CLASSES[recipe.optimizer](in_unit(X, recipe.pixel_unit), recipe, before)
+
+
+def epochs(
+    state: State, objective: Callable[[], Losses], recipe: Recipe, stage: Stage, develop: Develop
+) -> Iterator[Epoch]:
+    """Go on with the `stage` that has begun in `state`, and give each epoch's record when it is in there.
+
+    It ends where the recipe changes the weights of the losses: `objective` is of those that there are up to then.
+
+    The stage ends, and its picture is there with its last epoch, when its epochs are done or its loss has settled. If
+    the loss or its gradient is not finite, the status of the state becomes `diverged`, and there is no picture.
+    `develop` makes the picture.
+    """
+    optimiser, last = state.optimiser, time.perf_counter()
+    assert optimiser is not None
+    if state.epoch and _is_over(state, optimiser, recipe, stage):  # stopped just there, or goes on with fewer epochs
+        state.end(recipe, develop)
+    elif not state.epoch and recipe.keep == "average" and state.average is None:
+        state.take_into_average(optimiser.X, recipe.average_decay)
+    while state.optimiser:
+        losses = optimiser.evaluate(objective)
+        number, now = state.epoch, time.perf_counter()
+        where = f"stage {state.stage}, epoch {number}"
+        if not math.isfinite(losses.total):
+            lower = "the learning rate or the weights" if optimiser.scheduled else "the weights"
+            state.diverge(f"{where}: the loss is {losses.total}; lower {lower}")
+            return
+        if recipe.keep == "best":
+            state.see(optimiser.X, losses.total)
+        lr = stage.lr_at(number)
+        try:
+            optimiser.step(losses, lr)
+        except FloatingPointError as error:
+            state.diverge(f"{where}: {error}")
+            return
+        if recipe.keep == "average":
+            state.take_into_average(optimiser.reached, recipe.average_decay)
+        epoch = Epoch(state.stage, number, losses, lr if optimiser.scheduled else 1.0, now - last)
+        state.record.append(epoch)
+        last = now
+        if _is_over(state, optimiser, recipe, stage):
+            del objective  # the picture takes memory too
+            state.end(recipe, develop)
+        changes = state.optimiser and state.epoch in recipe.changed_in(state.stage)
+        yield epoch
+        if changes:
+            return
+
+
+def _is_over(state: State, optimiser: Optimiser, recipe: Recipe, stage: Stage) -> bool:
+    """Whether the epochs of the stage are done, or its loss has settled."""
+    return state.epoch >= stage.epochs or optimiser.settled or state.settled(recipe.tolerance)
+
+
+class _Trained(NamedTuple):
+    """What `train` has of a Run: as much as observers that show its composites and its losses need."""
+
+    recipe: Recipe
+
+    def develop(self, X: NDArray, number: int) -> tuple[NDArray, Image.Image]:
+        return X, to_picture(X)
+
+
+@nd_mode
+def train(
+    X: NDArray,
+    contents_Y: Sequence[NDArray],
+    styles_Y: Sequence[NDArray],
+    net: Any,
+    device: Any,
+    lr: float,
+    num_epochs: int,
+    lr_decay_epoch: int,
+    *,
+    recipe: Recipe | str = "d2l-2019",
+    report: Callable[[Epoch], Any] | None = None,
+    observer: Observer | None = None,
+) -> NDArray:
+    """Train a composite that starts as `X` (1 × 3 × h × w), and return it.
+
+    The learning rate `lr` is multiplied by the recipe's `lr_decay` after the step of every epoch whose number is a positive
+    multiple of `lr_decay_epoch`. All else is as `recipe` has it (a Recipe, or a name): the layers that `contents_Y` and
+    `styles_Y` are the features of, the losses, the optimiser. Its sizes are of no account here, and of its stages the
+    first one counts.
+
+    `report` is called with the record of each epoch; its losses are those printed in the chapter. An `observer` that asks no more
+    of a run than its recipe and its pictures (`Live`, `Lines`) can follow. Raises NSTError when the loss is not finite any more.
+    """
+    recipe = follow_optimizer(read(recipe))
+    recipe = dataclasses.replace(recipe, precision=choose_precision(recipe.precision, device))
+    stage = dataclasses.replace(
+        recipe.stages[0], size=X.shape[2:], epochs=num_epochs, lr=lr, lr_decay_epoch=lr_decay_epoch
+    )
+    run = _Trained(dataclasses.replace(recipe, stages=(stage,)))
+    followers, state, statistic = Observers.of(observer), State(), style_statistic(recipe)
+    followers.begin(cast("Run", run))
+    style_targets = [statistic.of(Y) for Y in styles_Y]
+    state.begin(optimiser_of(X.as_in_context(device), recipe))
+    assert state.optimiser is not None
+    objective = Objective(net, state.optimiser.X, contents_Y, style_targets, recipe)
+    for epoch in epochs(state, objective, recipe, stage, run.develop):
+        if report:
+            report(epoch)
+        followers.state(state)
+    if state.status == "diverged":
+        raise NSTError(state.note)
+    return state.composite

@@ -1,0 +1,44 @@
+"""The pictures that the chapter runs on when none are given: the project's own, or the book's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gluon_nst.errors import InputError, NSTError
+from gluon_nst.machine.files import shipped
+from gluon_nst.weights import Progress, cache, downloads
+
+OWN = ("mountains.jpg", "autumn-oaks.jpg")
+
+# The book's repository, at a commit that holds the pictures as they were in both editions (CC BY-SA 4.0).
+BOOK = "https://raw.githubusercontent.com/d2l-ai/d2l-en/23d7a5aecceee57d1292c56e90cce307f183bb0a/img"
+BOOK_SHA256 = {
+    "rainier.jpg": "014381e94081625e5e5279fd81f50d01b75ebf10f1e85189d66e2fc93adbc768",
+    "autumn-oak.jpg": "a277e6926333bcb06f8fa7e68d24e4d3027ecb87802227ed4b514ab1906af557",
+}
+
+
+def own_pictures() -> tuple[Path, Path]:
+    """The paths of the project's own content and style pictures."""
+    try:
+        content, style = (shipped(f"img/{name}") for name in OWN)
+    except InputError as error:
+        raise InputError(f"{error}; or give --content and --style, or --book-images") from None
+    return content, style
+
+
+def book_pictures(progress: Progress | None = None) -> tuple[Path, Path]:
+    """The paths of the book's content and style pictures, fetched once into the cache and checked by their hashes.
+
+    `progress` is as in `weights.find`. Raises NSTError where they can't be had.
+    """
+    folder = cache.cache_folder("pictures")
+    for name, sha256 in BOOK_SHA256.items():
+        try:
+            downloads.verified_url(f"{BOOK}/{name}", sha256, folder / name, progress)
+        except downloads.Unavailable as error:
+            raise NSTError(
+                f"{error}; carry the book's pictures over, and name them with --content and --style"
+            ) from None
+    content, style = (folder / name for name in BOOK_SHA256)
+    return content, style
