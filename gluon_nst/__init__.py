@@ -93,7 +93,7 @@ _SUBMODULES = {
     "checkpoint": "runs.checkpoint",
     "cluster": "cluster",
     "experiments": "experiments",
-    "figures": "pictures.figures",
+    "figures": "runs.figures",
     "frames": "pictures.frames",
     "layers": "network.layers",
     "observers": "observers",

@@ -2,7 +2,7 @@
 
     python scripts/contact_sheet.py OUT.png PICTURE[=LABEL] ... [--columns N] [--longest-side PIXELS]
 
-gluon_nst.pictures.figures.sheet draws sheets for print, with pictures of 450 pixels; here no pixel is resampled.
+gluon_nst.runs.figures.sheet draws sheets for print, with pictures of 450 pixels; here no pixel is resampled.
 """
 
 import argparse

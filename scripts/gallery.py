@@ -12,8 +12,8 @@ from pathlib import Path
 
 import gluon_nst as nst
 from gluon_nst.machine.files import given
-from gluon_nst.pictures import figures
-from gluon_nst.pictures.figures import Cell
+from gluon_nst.runs import figures
+from gluon_nst.runs.figures import Cell
 
 import numpy as np
 from PIL import Image, ImageFilter

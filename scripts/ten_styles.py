@@ -6,7 +6,8 @@ python scripts/ten_styles.py CONTENT STYLES FOLDER
 import sys
 
 from gluon_nst import batch, cluster
-from gluon_nst.pictures import figures, images
+from gluon_nst.pictures import images
+from gluon_nst.runs import figures
 
 
 def main(content, styles, folder, columns=5, workers=None, **options):

@@ -251,7 +251,7 @@ def test_an_interrupt_while_the_film_is_made_keeps_the_picture(render, tmp_path,
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gluon_nst.pictures.figures.film", stop)
+    monkeypatch.setattr("gluon_nst.runs.figures.film", stop)
     status, _, err = render("--animate", tmp_path / "film.gif", "--quiet")
     assert (status, err) == (130, f"interrupted: what is in {tmp_path} is whole, the rest is not written\n")
     assert names(tmp_path) == ["content.png", "out.png", "style.png"]

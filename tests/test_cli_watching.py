@@ -76,7 +76,7 @@ def test_a_film_that_can_not_be_written_is_an_error_and_the_picture_is_kept(rend
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("gluon_nst.pictures.figures.film", full)
+    monkeypatch.setattr("gluon_nst.runs.figures.film", full)
     status, out, err = render("--animate", tmp_path / "film.gif", "--quiet")
     assert status == 1 and "No space left on device" in err and "Traceback" not in err and "None" not in out
     assert (

@@ -1,6 +1,5 @@
 """README and docs/: every command and every example is run as it stands, on small pictures and with random weights."""
 
-import ast
 import dataclasses
 import re
 import shlex
@@ -358,37 +357,3 @@ def test_readme_leads_to_every_page():
 def test_the_tables_of_the_settings_are_those_of_the_schema():
     page = (ROOT / "docs/recipes.md").read_text(encoding="utf-8")
     assert with_reference(page) == page, "run python scripts/document_recipes.py"
-
-
-# -- the floors of the house ------------------------------------------------------------------------------------------
-
-
-def imports(path):
-    """The modules that a file imports as it is loaded, or later; but for those that a type checker alone reads."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
-            node.body = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-
-
-def test_a_module_imports_only_from_the_floors_below_it():
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    (listed,) = re.findall(r"only from those before it:\n\n(.*?)\.\n\n", text, re.DOTALL)
-    floors = re.split(r",\s+", listed)
-    package = ROOT / "gluon_nst"
-    modules = {path.stem: [path] for path in package.glob("*.py")}
-    modules.update(
-        {folder.name: list(folder.glob("*.py")) for folder in package.iterdir() if (folder / "__init__.py").exists()}
-    )
-    assert sorted(floors) == sorted(set(modules) - {"__init__", "__main__", "version"})
-    for number, floor in enumerate(floors):
-        below = {*floors[: number + 1], "version", "__doc__"}
-        used = {
-            found.split(".")[1] for path in modules[floor] for found in imports(path) if found.startswith("gluon_nst.")
-        }
-        assert used <= below, f"{floor}: {used - below}"

@@ -72,7 +72,7 @@ def test_an_interrupt_while_the_sheet_is_drawn_keeps_the_cells(experiment, tmp_p
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gluon_nst.pictures.figures.save", stop)
+    monkeypatch.setattr("gluon_nst.runs.figures.save", stop)
     status, _, err = experiment("sweep", "--vary", "lr=0.1")
     assert (status, err) == (130, f"interrupted: what is in {tmp_path / 'out'} is whole, the rest is not written\n")
     assert names(tmp_path / "out") == ["lr=0.1.csv", "lr=0.1.png"]

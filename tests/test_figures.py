@@ -3,7 +3,7 @@ import io
 
 import gluon_nst as nst
 from gluon_nst import recipes
-from gluon_nst.pictures import figures
+from gluon_nst.runs import figures
 
 import numpy as np
 import pytest

@@ -6,8 +6,9 @@ from gluon_nst.engine.graph import Graph
 from gluon_nst.engine.objective import Objective
 from gluon_nst.engine.windows import cut
 from gluon_nst.losses.style_statistics import Gram, Statistic
-from gluon_nst.losses.sums import operators, weighted
+from gluon_nst.losses.sums import weighted
 from gluon_nst.network import narrow
+from gluon_nst.network.operators import operators
 from gluon_nst.optimisers.optimisers import Adam
 
 import mxnet as mx

@@ -4,7 +4,7 @@ import pickle
 
 import gluon_nst as nst
 from gluon_nst import recipes
-from gluon_nst.pictures.figures import plot_losses
+from gluon_nst.runs.figures import plot_losses
 from gluon_nst.runs.loop import carry_out
 from gluon_nst.runs.result import Result
 from gluon_nst.runs.run import prepare

@@ -18,9 +18,10 @@ from gluon_nst.errors import InputError
 from gluon_nst.losses.losses import add_up
 from gluon_nst.losses.records import Losses
 from gluon_nst.losses.style_statistics import Statistic, style_statistic
-from gluon_nst.losses.sums import SquaredDifference, SquaredVariation, TotalVariation, shape_of
+from gluon_nst.losses.sums import SquaredDifference, SquaredVariation, TotalVariation
 from gluon_nst.network.layers import NAMES, PIXELS, shape_at, smallest_side
 from gluon_nst.network.narrow import narrow_features, widest
+from gluon_nst.network.operators import shape_of
 from gluon_nst.network.vgg import features_of, without_scalings
 from gluon_nst.pictures.pixels import standardisation
 from gluon_nst.recipes import Recipe

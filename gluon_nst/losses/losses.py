@@ -6,8 +6,9 @@ from typing import Sequence, Union
 
 from gluon_nst.errors import InputError
 from gluon_nst.losses.style_statistics import Gram
-from gluon_nst.losses.sums import Array, SquaredDifference, TotalVariation, shape_of
+from gluon_nst.losses.sums import SquaredDifference, TotalVariation
 from gluon_nst.machine import nd_mode
+from gluon_nst.network.operators import Array, shape_of
 
 LayerWeight = Union[float, Sequence[float]]
 """One number for all layers, or one for each."""

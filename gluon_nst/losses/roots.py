@@ -22,7 +22,8 @@ import mxnet as mx
 import numpy as np
 from scipy.linalg import lapack
 
-from gluon_nst.losses.sums import Array, operators, shape_of, summed_product
+from gluon_nst.losses.sums import summed_product
+from gluon_nst.network.operators import Array, operators, shape_of
 
 SMALLEST = 5e-5
 """The smallest singular value at the start, relative to the largest, that the iteration takes to 1 (within 4e-7). In

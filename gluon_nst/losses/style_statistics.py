@@ -12,7 +12,8 @@ import numpy as np
 from mxnet import nd
 
 from gluon_nst.losses.roots import root_trace
-from gluon_nst.losses.sums import Array, NDArray, factor, mean_square, operators, shape_of, summed_product, weighted
+from gluon_nst.losses.sums import NDArray, factor, mean_square, summed_product, weighted
+from gluon_nst.network.operators import Array, operators, shape_of
 from gluon_nst.recipes import Recipe
 from gluon_nst.recipes.choices import GRAM_DIVISORS, STYLE_REDUCTIONS
 

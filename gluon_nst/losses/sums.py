@@ -10,29 +10,11 @@ from __future__ import annotations
 import math
 from typing import Any, Callable, Mapping, Sequence
 
-from mxnet import nd, sym
-
 from gluon_nst.errors import InputError
+from gluon_nst.network.operators import Array, operators, padded, shape_of
 from gluon_nst.recipes.choices import CONTENT_REDUCTIONS
 
 NDArray = Any
-Array = Any
-"""An NDArray, or a Symbol."""
-
-
-def shape_of(X: Array) -> tuple[int, ...]:
-    """The shape of an NDArray, or of a Symbol whose variables have theirs; raises InputError where they have not."""
-    if not isinstance(X, sym.Symbol):
-        return X.shape
-    _, shapes, _ = X.infer_shape_partial()
-    if not shapes or not shapes[0] or 0 in shapes[0]:
-        raise InputError(f"symbol {X.name}: its shape is not known; give its variables their shapes")
-    return shapes[0]
-
-
-def operators(X: Array) -> Any:
-    """MXNet's operators for `X`: `mxnet.nd`, or `mxnet.sym`."""
-    return sym if isinstance(X, sym.Symbol) else nd
 
 
 def summed_product(X: Array, Y: Array) -> Array:
@@ -63,13 +45,6 @@ def factor(table: Mapping[str, Callable[[int, int], float]], what: str, name: st
 def weighted(X: Array, weights: Array | None) -> Array:
     """`X` (1 × c × h × w) by `weights` of its positions (1 × 1 × h × w), where there are any."""
     return X if weights is None else operators(X).broadcast_mul(X, weights)
-
-
-def padded(X: Array, padding: str) -> Array:
-    """A picture (1 × 3 × h × w) with a pixel more on each side, by `replicate` or `reflect`."""
-    return operators(X).pad(
-        X, mode={"replicate": "edge", "reflect": "reflect"}[padding], pad_width=(0, 0, 0, 0, 1, 1, 1, 1)
-    )
 
 
 # -- losses -------------------------------------------------------------------------------------------------------------

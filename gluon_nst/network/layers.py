@@ -10,6 +10,10 @@ STYLE_LAYERS = (0, 5, 10, 19, 28)
 BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 
 
+POOLINGS = ("max", "average")
+PADDINGS = ("zero", "replicate", "reflect")
+
+
 def _layers() -> dict[str, int]:
     layers: dict[str, int] = {}
     for block, (convolutions, _) in enumerate(BLOCKS, start=1):

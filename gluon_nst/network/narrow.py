@@ -16,9 +16,9 @@ from mxnet import nd, sym
 from mxnet.contrib import amp
 from mxnet.gluon import nn
 
-from gluon_nst.losses.sums import operators, padded, shape_of
 from gluon_nst.machine.instructions import instructions
 from gluon_nst.network.layers import CONVOLUTIONS
+from gluon_nst.network.operators import operators, padded, shape_of
 from gluon_nst.network.vgg import FirstConv2D, features_of
 
 Symbol = Any

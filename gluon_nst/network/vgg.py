@@ -10,17 +10,25 @@ from mxnet.gluon import nn
 from mxnet.gluon.model_zoo import vision
 
 from gluon_nst.errors import InputError
-from gluon_nst.losses.sums import operators, padded, shape_of
 from gluon_nst.machine import nd_mode
-from gluon_nst.network.layers import BLOCKS, CONTENT_LAYERS, CONVOLUTIONS, PATCH, PIXELS, STYLE_LAYERS
+from gluon_nst.network.layers import (
+    BLOCKS,
+    CONTENT_LAYERS,
+    CONVOLUTIONS,
+    PADDINGS,
+    PATCH,
+    PIXELS,
+    POOLINGS,
+    STYLE_LAYERS,
+)
+from gluon_nst.network.operators import operators, padded, shape_of
 from gluon_nst.pictures.pixels import preprocess
-from gluon_nst.recipes.choices import PADDINGS, POOLINGS
 
 NDArray = Any
 
 
 class FirstConv2D(nn.Conv2D):
-    """The first convolution of VGG, whose padding is one of recipes.choices.PADDINGS.
+    """The first convolution of VGG, whose padding is one of layers.PADDINGS.
 
     Where it is `shifted` it takes `zero` (1 × 3 × 1 × 1) from its input, so that its zero padding stands for that.
     """

@@ -12,7 +12,7 @@ from PIL import Image
 from gluon_nst.errors import InputError
 from gluon_nst.losses.records import Epoch
 from gluon_nst.machine.files import check_ending, given, place_of, placed_whole
-from gluon_nst.pictures import figures
+from gluon_nst.runs import figures
 from gluon_nst.runs.observer import Observer
 from gluon_nst.runs.result import Result
 from gluon_nst.runs.run import Run

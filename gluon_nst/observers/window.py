@@ -8,7 +8,7 @@ from typing import Any, Callable
 from PIL import Image
 
 from gluon_nst.losses.records import Epoch
-from gluon_nst.pictures import figures
+from gluon_nst.runs import figures
 from gluon_nst.runs.observer import Observer
 from gluon_nst.runs.result import Result
 from gluon_nst.runs.run import Run

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 import numpy as np
 from PIL import Image
@@ -18,7 +18,8 @@ from PIL import Image
 from gluon_nst.errors import InputError
 from gluon_nst.pictures.colours import matched
 from gluon_nst.pictures.images import open_picture
-from gluon_nst.runs.job import Source
+
+Source = Union[str, Path, Image.Image]
 
 Pixels = np.ndarray
 """h × w × 3, uint8."""
@@ -68,7 +69,7 @@ def _places(back: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return across + back[..., 0], down + back[..., 1]
 
 
-def start(before: Source, frame: Source, result: str | Path | Image.Image, shape: tuple[int, int]) -> Image.Image:
+def start(before: Source, frame: Source, result: Source, shape: tuple[int, int]) -> Image.Image:
     """What a frame starts from, at a `shape` (height, width): the `result` of the frame `before` it, as things have moved since.
 
     Raises InputError where a picture can't be opened, or the two frames are of different sizes.

@@ -10,7 +10,7 @@ import dataclasses
 from typing import Any, Dict, Iterator, NamedTuple
 
 from gluon_nst.errors import InputError
-from gluon_nst.network.layers import CONTENT_LAYERS, NAMES, STYLE_LAYERS, smallest_side
+from gluon_nst.network.layers import CONTENT_LAYERS, NAMES, PADDINGS, POOLINGS, STYLE_LAYERS, smallest_side
 from gluon_nst.recipes import choices, effects
 from gluon_nst.recipes.effects import Needs, check_weights
 from gluon_nst.recipes.rules import (
@@ -131,8 +131,8 @@ class Recipe:
     # the network
     trunk: str = setting(choice(*choices.TRAINED), "trained VGG-19 that --weights auto takes first if it is here", "model-zoo")
     activation_scale: str = setting(choice(*choices.ACTIVATION_SCALES), "scale of the activations that the losses' weights are for", "model-zoo")
-    pooling: str = setting(choice(*choices.POOLINGS), "max as VGG was trained, average as in Gatys et al. 2016", "max")
-    padding: str = setting(choice(*choices.PADDINGS), "what the first convolution takes for pixels beyond the picture: none, as VGG was trained, or its edge's", "zero")
+    pooling: str = setting(choice(*POOLINGS), "max as VGG was trained, average as in Gatys et al. 2016", "max")
+    padding: str = setting(choice(*PADDINGS), "what the first convolution takes for pixels beyond the picture: none, as VGG was trained, or its edge's", "zero")
     content_layers: Layers = setting(layers(), "conv4_2 before its ReLU, relu4_2 after, or an index", CONTENT_LAYERS)
     style_layers: Layers = setting(
         layers(pixels=True),

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Iterable, Protocol
+from typing import TYPE_CHECKING, Iterable
 
 from gluon_nst.errors import NSTError, reason
+from gluon_nst.machine.progress import Download
 
 if TYPE_CHECKING:
     from gluon_nst.runs.result import Result
     from gluon_nst.runs.run import Run
     from gluon_nst.runs.state import State
-
-
-class Download(Protocol):
-    """What a download is reported to."""
-
-    def update(self, size: int) -> object:
-        """So many bytes more are here."""
-
-    def close(self) -> object:
-        """It has ended."""
 
 
 class Observer:

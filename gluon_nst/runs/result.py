@@ -16,9 +16,9 @@ from PIL import Image
 from gluon_nst.errors import InputError, NSTError, OutOfMemory
 from gluon_nst.losses.records import FINISHED, Epoch
 from gluon_nst.machine.files import reading, written_whole
-from gluon_nst.pictures import figures
 from gluon_nst.pictures.encoding import Encoding, write_image
 from gluon_nst.recipes import Recipe
+from gluon_nst.runs import figures
 from gluon_nst.runs.provenance import Provenance, as_text, key
 from gluon_nst.runs.run import Run
 from gluon_nst.runs.state import State

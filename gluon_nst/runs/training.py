@@ -96,7 +96,7 @@ class _Trained(NamedTuple):
 
 
 @nd_mode
-def train(
+def train(  # noqa: PLR0913 (the chapter's own)
     X: NDArray,
     contents_Y: Sequence[NDArray],
     styles_Y: Sequence[NDArray],

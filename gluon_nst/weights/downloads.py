@@ -14,22 +14,18 @@ import tempfile
 import threading
 from inspect import signature
 from pathlib import Path
-from typing import Any, Callable, Optional, Sequence
+from typing import Any, Callable, Sequence
 
 import pooch
 
 from gluon_nst.errors import WeightsError
-from gluon_nst.runs.observer import Download
+from gluon_nst.machine.progress import Download, Progress
 
 TIMEOUT = 8
 """Seconds to wait for a connection, and for the next bytes of a download."""
 
 _QUICK = 3
 """Seconds to wait where all that is asked is whether anybody is there."""
-
-
-Progress = Callable[[str, Optional[int]], Optional[Download]]
-"""An Observer's `download`: gives what a download is reported to, of its description, and its size in bytes or None."""
 
 
 class Unavailable(WeightsError):

@@ -1,0 +1,19 @@
+"""Protocol of what reports the progress of a download."""
+
+from __future__ import annotations
+
+from typing import Callable, Optional, Protocol
+
+
+class Download(Protocol):
+    """What a download is reported to."""
+
+    def update(self, size: int) -> object:
+        """So many bytes more are here."""
+
+    def close(self) -> object:
+        """It has ended."""
+
+
+Progress = Callable[[str, Optional[int]], Optional[Download]]
+"""An Observer's `download`: gives what a download is reported to, of its description, and its size in bytes or None."""

@@ -1,0 +1,34 @@
+"""MXNet's operators for NDArrays, and for Symbols whose variables have shapes, by one function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mxnet import nd, sym
+
+from gluon_nst.errors import InputError
+
+Array = Any
+"""An NDArray, or a Symbol."""
+
+
+def shape_of(X: Array) -> tuple[int, ...]:
+    """The shape of an NDArray, or of a Symbol whose variables have theirs; raises InputError where they have not."""
+    if not isinstance(X, sym.Symbol):
+        return X.shape
+    _, shapes, _ = X.infer_shape_partial()
+    if not shapes or not shapes[0] or 0 in shapes[0]:
+        raise InputError(f"symbol {X.name}: its shape is not known; give its variables their shapes")
+    return shapes[0]
+
+
+def operators(X: Array) -> Any:
+    """MXNet's operators for `X`: `mxnet.nd`, or `mxnet.sym`."""
+    return sym if isinstance(X, sym.Symbol) else nd
+
+
+def padded(X: Array, padding: str) -> Array:
+    """A picture (1 × 3 × h × w) with a pixel more on each side, by `replicate` or `reflect`."""
+    return operators(X).pad(
+        X, mode={"replicate": "edge", "reflect": "reflect"}[padding], pad_width=(0, 0, 0, 0, 1, 1, 1, 1)
+    )
