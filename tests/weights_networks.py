@@ -74,3 +74,20 @@ def assert_computes_vgg16(path, picture):
         assert_close(found[index], output, 1e-4)
     for index, below in ((16, 14), (25, 23), (34, 32)):
         np.testing.assert_array_equal(found[index], np.maximum(found[below], 0))
+
+
+def scaling_convolution(channels, factor):
+    """The kernel and the bias of a convolution that multiplies by a factor."""
+    weight = np.zeros((channels, channels, 3, 3), np.float32)
+    weight[range(channels), range(channels), 1, 1] = factor
+    return mx.nd.array(weight), mx.nd.zeros(channels)
+
+
+def with_scalings(parameters, **factors):
+    """The `parameters` with such convolutions in place of the named ones."""
+    changed = dict(parameters)
+    for name, factor in factors.items():
+        index = layers.LAYERS[name]
+        weight, bias = scaling_convolution(len(parameters[f"features.{index}.bias"]), factor)
+        changed.update({f"features.{index}.weight": weight, f"features.{index}.bias": bias})
+    return changed

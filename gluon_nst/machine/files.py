@@ -127,7 +127,7 @@ def cache_folder(name: str = "weights") -> Path:
 def shipped(path: str) -> Path:
     """The path of a file of the project's beside the package: `img/…` or `scripts/…`. Raises InputError where it is not installed."""
     # In a checkout it is in its place; setup.cfg installs it below share/ for everyone else.
-    for folder in (Path(__file__).parents[1], Path(sysconfig.get_path("data")) / "share/gluon-nst"):
+    for folder in (Path(__file__).parents[2], Path(sysconfig.get_path("data")) / "share/gluon-nst"):
         if (folder / path).is_file():
             return folder / path
     raise InputError(f"{path}: the project's own file is not installed; install gluon-nst anew")

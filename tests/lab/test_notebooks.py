@@ -17,7 +17,7 @@ from document_chapter import text_of
 
 from commands import assert_one_line, ended
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def cells(name):

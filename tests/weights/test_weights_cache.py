@@ -165,7 +165,7 @@ def test_two_processes_at_once_download_once(server, hashes, weights_folder):
         f"sources.PUBLISHED = {hashes!r}\n"
         "print(weights.fetch('model-zoo', notify=lambda line: print(line, flush=True)).sha256)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "universal_newlines": True, "env": environment}
     processes = [subprocess.Popen([sys.executable, "-c", program], **options) for _ in range(2)]
     outputs = [process.communicate(timeout=60) for process in processes]

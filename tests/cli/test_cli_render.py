@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from commands import SHALLOW, command_line, made, names
-from test_images import BAD_PICTURES
+from painting import BAD_PICTURES
 
 
 def test_render_writes_the_picture_and_the_losses(render, tmp_path):

@@ -15,8 +15,8 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from test_vgg import with_scalings
 from training_inputs import composite, make_inputs, needs_bfloat16, one_by_one, recipe
+from weights_networks import with_scalings
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from mxnet.gluon import nn
 from mxnet.gluon.model_zoo import vision
 
 from painting import paint
+from weights_networks import scaling_convolution, with_scalings
 
 
 def test_the_books_indices_are_the_papers_layers():
@@ -121,23 +122,6 @@ def test_multiplications_are_those_of_the_layers(net):
 
 
 # -- convolutions that only multiply by a factor ----------------------------------------------------------------------
-
-
-def scaling_convolution(channels, factor):
-    """The kernel and the bias of a convolution that multiplies by a factor."""
-    weight = np.zeros((channels, channels, 3, 3), np.float32)
-    weight[range(channels), range(channels), 1, 1] = factor
-    return mx.nd.array(weight), mx.nd.zeros(channels)
-
-
-def with_scalings(parameters, **factors):
-    """The `parameters` with such convolutions in place of the named ones."""
-    changed = dict(parameters)
-    for name, factor in factors.items():
-        index = layers.LAYERS[name]
-        weight, bias = scaling_convolution(len(parameters[f"features.{index}.bias"]), factor)
-        changed.update({f"features.{index}.weight": weight, f"features.{index}.bias": bias})
-    return changed
 
 
 def test_scalings_are_detected_by_their_parameters(parameters):
