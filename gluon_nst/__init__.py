@@ -11,10 +11,10 @@ from gluon_nst.version import __version__
 if TYPE_CHECKING:  # what a type checker and an editor see; __getattr__ below gives the same
     from gluon_nst.engine.composite import GeneratedImage, get_inits
     from gluon_nst.errors import InputError, NSTError, OutOfMemory, WeightsError
-    from gluon_nst.losses.losses import compute_loss, content_loss, gram, style_loss, tv_loss
+    from gluon_nst.losses.chapter import compute_loss, content_loss, gram, style_loss, tv_loss
     from gluon_nst.losses.records import Epoch, Losses
     from gluon_nst.network.vgg import extract_features, get_contents, get_styles, truncated_vgg19
-    from gluon_nst.pictures.images import read_image
+    from gluon_nst.pictures.decoding import read_image
     from gluon_nst.pictures.pixels import postprocess, preprocess
     from gluon_nst.recipes import Change, Recipe, Stage
     from gluon_nst.runs.estimates import Estimate, estimate
@@ -72,11 +72,11 @@ _MODULES = {
     "engine.composite": ("GeneratedImage", "get_inits"),
     "errors": ("InputError", "NSTError", "OutOfMemory", "WeightsError"),
     "runs.estimates": ("Estimate", "estimate"),
-    "pictures.images": ("read_image",),
+    "pictures.decoding": ("read_image",),
     "pictures.pixels": ("postprocess", "preprocess"),
     "runs.job": ("Job", "Style"),
     "runs.loop": ("steps", "transfer"),
-    "losses.losses": ("compute_loss", "content_loss", "gram", "style_loss", "tv_loss"),
+    "losses.chapter": ("compute_loss", "content_loss", "gram", "style_loss", "tv_loss"),
     "runs.observer": ("Observer",),
     "recipes": ("Change", "Recipe", "Stage"),
     "losses.records": ("Epoch", "Losses"),
@@ -88,17 +88,17 @@ _MODULES = {
 }
 # The modules that are used as `nst.NAME`.
 _SUBMODULES = {
-    "apart": "runs.apart",
+    "apart": "runs.processes",
     "batch": "batch",
     "checkpoint": "runs.checkpoint",
     "cluster": "cluster",
     "experiments": "experiments",
     "figures": "runs.figures",
-    "frames": "pictures.frames",
+    "frames": "pictures.optical_flow",
     "layers": "network.layers",
     "observers": "observers",
     "pictures": "pictures",
-    "rerunning": "runs.rerunning",
+    "rerunning": "runs.rerun",
     "weights": "weights",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gluon_nst.errors import NSTError
 from gluon_nst.machine.files import check_writable, given, written_whole
-from gluon_nst.pictures import images
+from gluon_nst.pictures import decoding
 
 from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
@@ -68,7 +68,7 @@ def main(words=None):
         parser.error("--columns and --longest-side must be at least 1")
     try:
         check_writable(arguments.out, tuple(FORMATS))
-        pictures = [images.open_picture(path).flattened().image.convert("RGB") for path, _ in arguments.pictures]
+        pictures = [decoding.open_picture(path).flattened().image.convert("RGB") for path, _ in arguments.pictures]
         if arguments.longest_side:
             for picture in pictures:
                 picture.thumbnail((arguments.longest_side, arguments.longest_side), Image.LANCZOS)

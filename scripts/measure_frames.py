@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from gluon_nst import batch, cluster
-from gluon_nst.pictures import frames
+from gluon_nst.pictures import optical_flow
 from gluon_nst.weights import pictures
 
 import numpy as np
@@ -45,9 +45,9 @@ def differences(originals, results):
     for number in range(1, FRAMES):
         here, there = (np.asarray(Image.open(originals[each]).convert("RGB")) for each in (number, number - 1))
         new, old = (np.asarray(Image.open(results[each]).convert("RGB")) for each in (number, number - 1))
-        back, forth = frames.flow(here, there), frames.flow(there, here)
-        gap = np.abs(frames.warped(old, back).astype(float) - new)
-        found.append(gap[frames.consistent(back, forth)].mean())
+        back, forth = optical_flow.flow(here, there), optical_flow.flow(there, here)
+        gap = np.abs(optical_flow.warped(old, back).astype(float) - new)
+        found.append(gap[optical_flow.consistent(back, forth)].mean())
     return np.array(found)
 
 

@@ -27,7 +27,7 @@ import json
 
 from gluon_nst.errors import NSTError
 from gluon_nst.machine.files import given
-from gluon_nst.pictures import images
+from gluon_nst.pictures import decoding
 from gluon_nst.pictures.colours import to_lab
 
 import numpy as np
@@ -279,7 +279,7 @@ def as_text(table):
 
 def read(path, longest=None):
     """Return the picture in a file as uint8, height x width x 3, its longest side at most `longest`."""
-    picture = images.open_picture(path).flattened().image.convert("RGB")
+    picture = decoding.open_picture(path).flattened().image.convert("RGB")
     if longest is not None and longest < max(picture.size):
         scale = longest / max(picture.size)
         picture = picture.resize([max(1, round(side * scale)) for side in picture.size], Image.LANCZOS)

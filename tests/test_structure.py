@@ -44,7 +44,7 @@ def test_only_one_module_opens_picture_files():
         calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
         return any(ast.dump(call) == ast.dump(ast.parse("Image.open", mode="eval").body) for call in calls)
 
-    assert [name for name, tree in MODULES.items() if opens(tree)] == ["gluon_nst.pictures.images"]
+    assert [name for name, tree in MODULES.items() if opens(tree)] == ["gluon_nst.pictures.decoding"]
 
 
 # -- names ------------------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """Batch: many jobs on one machine or on many, each reported, none fatal to the others, and none done twice."""
 
-from gluon_nst.batch.carrying import Batch
 from gluon_nst.batch.entries import Entry, pairs, read, sequence
 from gluon_nst.batch.overview import Outcome, Overview, OverviewBar
 from gluon_nst.batch.report import write_report
+from gluon_nst.batch.scheduler import Batch
 
 __all__ = ["Batch", "Entry", "Outcome", "Overview", "OverviewBar", "pairs", "read", "sequence", "write_report"]

@@ -10,10 +10,10 @@ from typing import Any, Callable
 from filelock import BaseFileLock
 
 from gluon_nst.batch.entries import Entry
-from gluon_nst.batch.parcels import Packed
+from gluon_nst.batch.payloads import Packed
 from gluon_nst.errors import InputError, NSTError, reason
 from gluon_nst.machine.files import given, lock_folder, reading, written_whole
-from gluon_nst.pictures.images import read_record
+from gluon_nst.pictures.decoding import read_record
 from gluon_nst.runs.checkpoint.generations import Generations
 from gluon_nst.runs.result import check_replaceable
 

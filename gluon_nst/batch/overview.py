@@ -8,7 +8,7 @@ from typing import Any, Mapping, NamedTuple
 from tqdm import tqdm
 
 from gluon_nst.batch.entries import Entry
-from gluon_nst.batch.parcels import Packed
+from gluon_nst.batch.payloads import Packed
 from gluon_nst.errors import one_line
 from gluon_nst.observers import Bar
 from gluon_nst.observers.progress import interval, units

@@ -11,12 +11,12 @@ from typing import Any, Mapping, NamedTuple
 
 from PIL import Image
 
-from gluon_nst.batch.carrying import Batch
 from gluon_nst.batch.entries import Entry
 from gluon_nst.batch.folder import COLUMNS, PAGE, TABLE, THUMBNAILS
+from gluon_nst.batch.scheduler import Batch
 from gluon_nst.errors import InputError, NSTError
 from gluon_nst.machine.files import placed_whole, written_whole
-from gluon_nst.pictures.images import open_picture, read_record
+from gluon_nst.pictures.decoding import open_picture, read_record
 
 _LONGEST_SIDE = 320
 """Of a thumbnail, in pixels."""

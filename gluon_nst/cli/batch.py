@@ -16,7 +16,7 @@ from gluon_nst.cluster import Crew
 from gluon_nst.errors import InputError, NSTError
 from gluon_nst.machine.files import reading
 from gluon_nst.pictures.encoding import warn_of_quality
-from gluon_nst.pictures.frames import check_frames
+from gluon_nst.pictures.optical_flow import check_frames
 
 _REPORT_EVERY = 60.0
 """Seconds between two reports of a batch that goes on."""

@@ -66,13 +66,13 @@ def _run(argv: Sequence[str] | None) -> int:
 
         return {"notebook": lab.notebook, "doctor": lab.doctor, "lab": lab.lab}[arguments.command](arguments)
     try:
-        from gluon_nst.cli import doing  # which loads MXNet
+        from gluon_nst.cli import dispatch  # which loads MXNet
     except ValueError as error:
         if "backend" not in str(error):
             raise
         backend = os.environ.get("MPLBACKEND")
         raise InputError(f"MPLBACKEND={backend}: matplotlib has no such backend; unset it, or set it to Agg") from None
-    return doing.run(arguments, given_options(arguments))
+    return dispatch.run(arguments, given_options(arguments))
 
 
 def _interrupted_again(ignored: Any) -> None:

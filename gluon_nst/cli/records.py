@@ -9,10 +9,10 @@ from typing import Any
 from gluon_nst.cli.outputs import check_distinct, writing
 from gluon_nst.errors import NSTError
 from gluon_nst.observers import Bar
+from gluon_nst.pictures.decoding import read_record
 from gluon_nst.pictures.encoding import check_picture_writable
-from gluon_nst.pictures.images import read_record
 from gluon_nst.runs.estimates import tell_if_long
-from gluon_nst.runs.rerunning import again
+from gluon_nst.runs.rerun import again
 
 
 def show(arguments: argparse.Namespace, options: dict[str, Any]) -> int:

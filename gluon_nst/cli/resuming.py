@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Iterator
 
 from gluon_nst import recipes
-from gluon_nst.cli.following import Resumed
 from gluon_nst.cli.parser import WEIGHTS, build_parser
+from gluon_nst.cli.session import Resumed
 from gluon_nst.errors import InputError
 from gluon_nst.runs.checkpoint import command_of
 

@@ -16,8 +16,8 @@ from gluon_nst.errors import InputError, NSTError, one_line
 from gluon_nst.experiments import Experiment, Outcome, Prepared, Trial
 from gluon_nst.machine.files import check_ending, place_of
 from gluon_nst.observers import Bar
+from gluon_nst.pictures.decoding import read_made
 from gluon_nst.pictures.encoding import warn_of_quality
-from gluon_nst.pictures.images import read_made
 from gluon_nst.runs import figures
 from gluon_nst.runs.provenance import as_text
 from gluon_nst.runs.result import check_replaceable

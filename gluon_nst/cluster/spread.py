@@ -15,7 +15,7 @@ import numpy as np
 from mxnet import nd, sym
 
 from gluon_nst.cluster import windows, worker
-from gluon_nst.cluster.crew import Crew, Lost
+from gluon_nst.cluster.pool import Crew, Lost
 from gluon_nst.cluster.windows import Window
 from gluon_nst.engine.graph import Computing, PartGraph, add_window, sliced
 from gluon_nst.engine.memory import Plan, spread_plan

@@ -19,7 +19,7 @@ from gluon_nst.machine import choose_device, choose_precision, nd_mode
 from gluon_nst.network.layers import shape_at
 from gluon_nst.network.vgg import outputs, truncated_vgg19
 from gluon_nst.recipes import Recipe
-from gluon_nst.runs.apart import Link, Other
+from gluon_nst.runs.processes import Link, Other
 from gluon_nst.weights.cache import Trunk
 
 _LOOKED_EVERY = 5.0

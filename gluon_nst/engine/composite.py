@@ -7,7 +7,7 @@ from typing import Any, Sequence
 from mxnet import gluon, init
 from mxnet.gluon import nn
 
-from gluon_nst.losses.losses import gram
+from gluon_nst.losses.chapter import gram
 from gluon_nst.machine import nd_mode
 
 NDArray = Any

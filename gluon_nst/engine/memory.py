@@ -8,12 +8,12 @@ import math
 import sys
 from typing import Any, NamedTuple, Sequence
 
-from gluon_nst.engine.canvas import canvas
+from gluon_nst.engine.padding import canvas
 from gluon_nst.engine.windows import CUT, Part, cut, of_window, part, smallest_window, whole, work
 from gluon_nst.errors import NoRoom
 from gluon_nst.machine import address_space_is_limited, available_memory
+from gluon_nst.network.bfloat16 import widest
 from gluon_nst.network.layers import LAYERS, PIXELS, multiplications, outputs_per_pixel, shape_at, smallest_side
-from gluon_nst.network.narrow import widest
 from gluon_nst.recipes import OPTIMIZERS, Recipe, style_shape
 
 # Bytes that a process takes at most, learned from the peaks of whole runs of 0.02 to 24 megapixels (scripts/measure_estimates.py).

@@ -15,12 +15,12 @@ from mxnet import nd, sym
 from gluon_nst.engine.graph import Computed, Computing, Graph, PartGraph
 from gluon_nst.engine.windows import Part, whole
 from gluon_nst.errors import InputError
-from gluon_nst.losses.losses import add_up
+from gluon_nst.losses.chapter import add_up
 from gluon_nst.losses.records import Losses
+from gluon_nst.losses.reductions import SquaredDifference, SquaredVariation, TotalVariation
 from gluon_nst.losses.style_statistics import Statistic, style_statistic
-from gluon_nst.losses.sums import SquaredDifference, SquaredVariation, TotalVariation
+from gluon_nst.network.bfloat16 import narrow_features, widest
 from gluon_nst.network.layers import NAMES, PIXELS, shape_at, smallest_side
-from gluon_nst.network.narrow import narrow_features, widest
 from gluon_nst.network.operators import shape_of
 from gluon_nst.network.vgg import features_of, without_scalings
 from gluon_nst.pictures.pixels import standardisation

@@ -18,9 +18,8 @@ from PIL import Image
 
 from gluon_nst.errors import InputError, NoRoom, NSTError, reason
 from gluon_nst.machine.files import file_name, given
-from gluon_nst.pictures.images import Picture, open_picture, read_made
+from gluon_nst.pictures.decoding import Picture, open_picture, read_made
 from gluon_nst.recipes import INITS, paths
-from gluon_nst.runs.apart import carry_out_apart
 from gluon_nst.runs.checkpoint import carry_out_kept
 from gluon_nst.runs.checkpoint.generations import Generations
 from gluon_nst.runs.estimates import tell_if_long
@@ -29,6 +28,7 @@ from gluon_nst.runs.inputs import style_files
 from gluon_nst.runs.job import Job
 from gluon_nst.runs.loop import Halt, never
 from gluon_nst.runs.observer import Observer, Observers
+from gluon_nst.runs.processes import carry_out_apart
 from gluon_nst.runs.provenance import key
 from gluon_nst.runs.result import Result, check_replaceable
 from gluon_nst.runs.run import Run, prepare

@@ -3,8 +3,8 @@
 They are plain assertions, so that a notebook, nbgrader and otter-grader all tell a wrong answer by its error.
 """
 
-from gluon_nst.lab.by_hand import exercise_4, exercise_5, exercise_6, exercise_7
-from gluon_nst.lab.of_runs import (
+from gluon_nst.lab.function_checks import exercise_4, exercise_5, exercise_6, exercise_7
+from gluon_nst.lab.run_checks import (
     CONTENT_CHOICES,
     FROM_NOISE,
     SMALL,

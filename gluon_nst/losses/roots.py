@@ -22,7 +22,7 @@ import mxnet as mx
 import numpy as np
 from scipy.linalg import lapack
 
-from gluon_nst.losses.sums import summed_product
+from gluon_nst.losses.reductions import summed_product
 from gluon_nst.network.operators import Array, operators, shape_of
 
 SMALLEST = 5e-5

@@ -11,7 +11,7 @@ from typing import Any, Iterator, Mapping, NamedTuple
 
 import numpy as np
 
-from gluon_nst.optimisers.spectrum import LowPass
+from gluon_nst.optimisers.preconditioner import LowPass
 
 Array = np.ndarray
 

@@ -15,7 +15,7 @@ from gluon_nst.engine.composite import get_inits
 from gluon_nst.losses.records import Losses
 from gluon_nst.machine import nd_mode
 from gluon_nst.optimisers import lbfgs
-from gluon_nst.optimisers.spectrum import LowPass
+from gluon_nst.optimisers.preconditioner import LowPass
 from gluon_nst.pictures.pixels import resize_channels, shown_range, standardisation
 from gluon_nst.recipes import Recipe
 

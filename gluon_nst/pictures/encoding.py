@@ -19,7 +19,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from gluon_nst.errors import InputError, NSTError, reason, warn
 from gluon_nst.machine.files import check_writable, given, placed_whole
-from gluon_nst.pictures.images import on_white
+from gluon_nst.pictures.decoding import on_white
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"}
 _DEEP = ("PNG", "TIFF")

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from gluon_nst.errors import InputError, warn
 from gluon_nst.machine import available_memory
-from gluon_nst.pictures.images import check_shape, open_picture
+from gluon_nst.pictures.decoding import check_shape, open_picture
 
 Array = np.ndarray
 Source = Union[str, Path, Image.Image]

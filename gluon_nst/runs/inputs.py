@@ -13,7 +13,7 @@ from PIL import Image
 from gluon_nst.errors import InputError, warn
 from gluon_nst.machine.files import given, natural_order, reading
 from gluon_nst.pictures.colours import blended, matched, moments, transported
-from gluon_nst.pictures.images import Picture, register_heif
+from gluon_nst.pictures.decoding import Picture, register_heif
 from gluon_nst.pictures.regions import read_regions
 from gluon_nst.recipes import INITS, Recipe
 from gluon_nst.runs.job import Job, Source, Style

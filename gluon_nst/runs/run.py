@@ -11,16 +11,16 @@ from mxnet import nd
 from PIL import Image
 
 from gluon_nst import weights as trunks
-from gluon_nst.engine.canvas import Canvas, canvas, resized, sees
 from gluon_nst.engine.memory import Inputs, Plan, allowed_memory, check_memory, plan, smallest_plan
+from gluon_nst.engine.padding import Canvas, canvas, resized, sees
 from gluon_nst.errors import InputError, did_you_mean, warn
 from gluon_nst.machine import choose_device, choose_precision, nd_mode
 from gluon_nst.network.layers import NAMES, smallest_side
 from gluon_nst.network.vgg import truncated_vgg19
-from gluon_nst.optimisers.spectrum import enlarged
+from gluon_nst.optimisers.preconditioner import enlarged
 from gluon_nst.pictures.colours import blended, with_luminance_of
+from gluon_nst.pictures.decoding import Picture, check_shape, is_stretched, open_picture
 from gluon_nst.pictures.encoding import Encoding, check_bits
-from gluon_nst.pictures.images import Picture, check_shape, is_stretched, open_picture
 from gluon_nst.pictures.pixels import RESIZES, postprocess, preprocess, shown_range, to_pixels
 from gluon_nst.pictures.regions import read_mask
 from gluon_nst.recipes import INITS, Recipe, Stage, fit, follow_optimizer, read, style_shape

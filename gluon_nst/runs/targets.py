@@ -8,10 +8,10 @@ from typing import Any, Collection, Iterator, NamedTuple
 import numpy as np
 from mxnet import nd
 
-from gluon_nst.engine.canvas import Canvas, at_layer, resized
 from gluon_nst.engine.graph import Piece, sliced
 from gluon_nst.engine.memory import Plan
 from gluon_nst.engine.objective import Guides
+from gluon_nst.engine.padding import Canvas, at_layer, resized
 from gluon_nst.engine.windows import part
 from gluon_nst.losses.style_statistics import Statistic
 from gluon_nst.machine.scratch import Scratch

@@ -9,7 +9,7 @@ from pathlib import Path
 import gluon_nst as nst
 from gluon_nst import batch
 from gluon_nst.batch.folder import Folder
-from gluon_nst.batch.parcels import pack
+from gluon_nst.batch.payloads import pack
 from gluon_nst.errors import NSTWarning
 from gluon_nst.machine.files import file_name, natural_order
 from gluon_nst.runs.checkpoint import Checkpoint
@@ -462,7 +462,7 @@ def stepped(listed, tmp_path, monkeypatch):
         def look(seconds):
             step(crew, next(looks))
 
-        monkeypatch.setattr("gluon_nst.batch.carrying.time.sleep", look)
+        monkeypatch.setattr("gluon_nst.batch.scheduler.time.sleep", look)
         overview = batch.Overview()
         overview.note = notes.append
         with batch.Batch(entries, tmp_path / "out", overview) as jobs:

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import gluon_nst as nst
-from gluon_nst.runs import apart, result
+from gluon_nst.runs import processes, result
 from gluon_nst.runs.checkpoint import Checkpoint, container
 from gluon_nst.runs.loop import carry_out
 from gluon_nst.runs.run import prepare
@@ -481,10 +481,10 @@ def test_a_run_in_a_process_of_its_own_is_stopped_when_its_epoch_is_done_and_goe
         def state(self, state):
             seen.append(state.record[-1].epoch)
 
-    stopped = apart.carry_out_apart(run, Follower(), tmp_path / "kept", lambda: len(seen) >= 5)
+    stopped = processes.carry_out_apart(run, Follower(), tmp_path / "kept", lambda: len(seen) >= 5)
     assert stopped.status == "interrupted" and 5 <= len(stopped.losses) < 200
     seen.clear()
-    result = apart.carry_out_apart(run, Follower(), tmp_path / "kept")
+    result = processes.carry_out_apart(run, Follower(), tmp_path / "kept")
     assert result.complete and seen == list(range(len(stopped.losses), 200))
     assert result.image.tobytes() == carry_out(run).image.tobytes()
 

@@ -6,7 +6,6 @@ import re
 
 import gluon_nst as nst
 from gluon_nst import recipes
-from gluon_nst.engine.canvas import canvas
 from gluon_nst.engine.memory import (
     Inputs,
     allowed_memory,
@@ -17,9 +16,10 @@ from gluon_nst.engine.memory import (
     smallest_plan,
     spread_plan,
 )
+from gluon_nst.engine.padding import canvas
 from gluon_nst.engine.windows import whole
 from gluon_nst.network import layers
-from gluon_nst.pictures.images import Picture
+from gluon_nst.pictures.decoding import Picture
 from gluon_nst.runs.run import prepare
 
 import mxnet as mx

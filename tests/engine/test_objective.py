@@ -5,9 +5,9 @@ from gluon_nst.engine import objective as objectives
 from gluon_nst.engine.graph import Graph
 from gluon_nst.engine.objective import Objective
 from gluon_nst.engine.windows import cut
+from gluon_nst.losses.reductions import weighted
 from gluon_nst.losses.style_statistics import Gram, Statistic
-from gluon_nst.losses.sums import weighted
-from gluon_nst.network import narrow
+from gluon_nst.network import bfloat16
 from gluon_nst.network.operators import operators
 from gluon_nst.optimisers.optimisers import Adam
 
@@ -147,7 +147,7 @@ def test_bfloat16_is_near_float32(net, inputs):
 @pytest.mark.parametrize("amx", ["used", "the processor has none"])
 def test_bfloat16_is_near_float32_where_features_are_pooled_and_convolved(parameters, monkeypatch, amx, pooling):
     """Behind a layer with a loss the graph is another one with AMX; either works on any processor."""
-    monkeypatch.setattr(narrow.instructions, "amx", amx)
+    monkeypatch.setattr(bfloat16.instructions, "amx", amx)
     options = {"content_layers": ["conv4_2"], "style_layers": ["relu1_2", "relu2_1", "relu2_2", "conv4_2"]}
     net = nst.truncated_vgg19(parameters, 21, mx.cpu(), pooling)
     X, content, style = composite(), composite(seed=1), composite(seed=2)

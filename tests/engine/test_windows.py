@@ -5,9 +5,9 @@ import functools
 import gluon_nst as nst
 from gluon_nst import recipes
 from gluon_nst.engine import windows
-from gluon_nst.engine.canvas import at_layer, canvas
 from gluon_nst.engine.memory import Plan
 from gluon_nst.engine.objective import Guides, Objective
+from gluon_nst.engine.padding import at_layer, canvas
 from gluon_nst.losses.style_statistics import style_statistic
 from gluon_nst.machine.scratch import Scratch
 from gluon_nst.network.layers import shape_at

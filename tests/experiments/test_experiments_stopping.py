@@ -6,7 +6,7 @@ import time
 
 import gluon_nst as nst
 from gluon_nst import experiments
-from gluon_nst.runs import apart
+from gluon_nst.runs import processes
 from gluon_nst.runs.run import prepare
 
 import pytest
@@ -100,19 +100,19 @@ def test_runs_of_several_sizes_have_processes_of_their_own_and_give_the_same(
     experiment = experiments.sweep(content, style, {"sizes": {"32": [(32, 48)], "48": [(48, 64)]}}, **options)
     follower = Follower()
     outcomes = list(experiment.run(tmp_path / "out", observer=follower))
-    assert len(processes) == 2 and follower.seen == [(1, 0), (1, 1), (1, 2)] * 2
+    assert len(started_processes) == 2 and follower.seen == [(1, 0), (1, 1), (1, 2)] * 2
     for trial, outcome in zip(experiment.trials, outcomes):
         here = nst.transfer(content, style, **{"recipe": "d2l-2019", **options, **trial.options})
         assert not outcome.failed and outcome.picture.tobytes() == here.image.tobytes()
 
 
 @pytest.mark.slow
-def test_runs_of_one_size_stay_in_this_process(experiment, processes):
-    assert experiment("sweep", "--vary", "lr=0.1,0.2")[0] == 0 and processes == []
+def test_runs_of_one_size_stay_in_this_process(experiment, started_processes):
+    assert experiment("sweep", "--vary", "lr=0.1,0.2")[0] == 0 and started_processes == []
 
 
 @pytest.fixture
-def processes(monkeypatch):
+def started_processes(monkeypatch):
     """The processes that are started for runs."""
     started = []
 
@@ -133,19 +133,19 @@ def endless(content, style, converted):
 
 
 @pytest.mark.slow
-def test_a_process_that_is_ended_is_told_of(endless, processes):
+def test_a_process_that_is_ended_is_told_of(endless, started_processes):
     with pytest.raises(nst.NSTError, match="the process of this run ended by signal 9; was there memory enough"):
-        apart.carry_out_apart(endless, Follower(lambda: processes[0].kill()))
+        processes.carry_out_apart(endless, Follower(lambda: started_processes[0].kill()))
 
 
 @pytest.mark.slow
-def test_a_run_that_is_stopped_ends_its_process(endless, processes):
+def test_a_run_that_is_stopped_ends_its_process(endless, started_processes):
     def stop():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        apart.carry_out_apart(endless, Follower(stop))
-    assert processes[0].poll() == -signal.SIGKILL
+        processes.carry_out_apart(endless, Follower(stop))
+    assert started_processes[0].poll() == -signal.SIGKILL
 
 
 @pytest.mark.slow
@@ -154,13 +154,13 @@ def test_an_error_in_another_process_is_the_same_error(content, style, converted
         content, style, recipe="d2l-2019", sizes=[(16, 24)], epochs=2, lr=1e30, weights=str(converted)
     )
     with pytest.raises(nst.NSTError, match="stage 1, epoch 1: the loss is"):
-        apart.carry_out_apart(prepare(job))
+        processes.carry_out_apart(prepare(job))
 
 
 @pytest.mark.slow
-def test_an_error_in_another_process_is_a_line_of_the_command(experiment, processes):
+def test_an_error_in_another_process_is_a_line_of_the_command(experiment, started_processes):
     status, _, err = experiment("sweep", "--vary", "style-size=0.5,1", "--lr", "1e30")
-    assert status == 1 and len(processes) == 2
+    assert status == 1 and len(started_processes) == 2
     assert err.count("error: style-size") == 2 and "stage 1, epoch 1: the loss is" in err
 
 
@@ -169,6 +169,6 @@ def test_what_a_run_in_another_process_reached_before_it_diverged_comes_back(con
     job = nst.Job.customised(
         content, style, recipe="d2l-2019", sizes=sizes, epochs=2, lr=[0.01, 1e30], weights=str(converted)
     )
-    result = apart.carry_out_apart(prepare(job))
+    result = processes.carry_out_apart(prepare(job))
     assert result.status == "diverged" and len(result.images) == 1 and len(result.losses) == 3
     assert result.note.startswith("stage 2, epoch 1: the loss is")

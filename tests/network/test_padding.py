@@ -2,7 +2,7 @@
 
 import gluon_nst as nst
 from gluon_nst.engine.objective import Objective
-from gluon_nst.network.narrow import narrow_features
+from gluon_nst.network.bfloat16 import narrow_features
 
 import mxnet as mx
 import numpy as np

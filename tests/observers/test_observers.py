@@ -7,7 +7,7 @@ import gluon_nst as nst
 from gluon_nst import recipes
 from gluon_nst.observers import Bar, Film, Lines, Live, Snapshots, Window, check_film, snapshot_paths
 from gluon_nst.pictures.encoding import Encoding
-from gluon_nst.runs import apart
+from gluon_nst.runs import processes
 from gluon_nst.runs.observer import Observers
 from gluon_nst.runs.run import prepare
 
@@ -189,7 +189,7 @@ def test_an_observer_of_a_run_in_another_process_hears_of_its_stages_and_has_no_
             seen.append((state.stage, state.epoch))
 
     observer = Observers([Listening(), Snapshots(tmp_path / "out.png", 1)])
-    result = apart.carry_out_apart(prepare(job(epochs=2)), observer)
+    result = processes.carry_out_apart(prepare(job(epochs=2)), observer)
     assert result.status == "complete" and seen == [(1, 1), (1, 2), (2, 1), (2, 2)]
     assert said == ["there is no picture of the run here; the run goes on without"]
 

@@ -6,8 +6,9 @@ Gram matrices, means and standard deviations of features after their ReLU. That 
 
 import numpy as np
 import torch
-from network import features, responses
 from PIL import Image
+
+from network import features, responses
 
 CAFFE_MEAN = torch.tensor([103.939, 116.779, 123.68]).reshape(1, 3, 1, 1)  # blue, green, red
 STYLE_LAYERS, CONTENT_LAYER = [1, 6, 11, 20, 29], 22

@@ -2,8 +2,9 @@
 
 import numpy as np
 import torch
-from network import features
 from PIL import Image
+
+from network import features
 
 CAFFE_MEAN = torch.tensor([103.939, 116.779, 123.68]).reshape(1, 3, 1, 1)  # blue, green, red
 STYLE_LAYERS, CONTENT_LAYERS = [1, 6, 11, 20, 29], [31]

@@ -2,8 +2,9 @@
 
 import numpy as np
 import torch
-from network import features
 from PIL import Image
+
+from network import features
 
 MEAN = torch.tensor([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).reshape(1, 3, 1, 1)

@@ -6,7 +6,7 @@ import struct
 import zlib
 
 import gluon_nst as nst
-from gluon_nst.pictures import encoding, images
+from gluon_nst.pictures import decoding, encoding
 from gluon_nst.pictures.colours import blended
 from gluon_nst.pictures.encoding import Encoding, write_image
 from gluon_nst.pictures.pixels import to_pixels
@@ -144,7 +144,7 @@ ALL = ["out.png", "out.jpg", "out.webp", "out.tif"]
 @pytest.mark.parametrize("name", ALL)
 def test_a_picture_says_how_it_was_made_and_is_srgb(tmp_path, name):
     write_image(Image.fromarray(paint(40, 60)), tmp_path / name, RECORD, Encoding(dpi=300))
-    assert images.read_record(tmp_path / name) == json.loads(RECORD)
+    assert decoding.read_record(tmp_path / name) == json.loads(RECORD)
     with Image.open(tmp_path / name) as picture:
         assert "sRGB" in ImageCms.getProfileDescription(profile_of(picture))
         dpi = picture.info["dpi"] if "dpi" in picture.info else [picture.getexif()[number] for number in (282, 283)]
@@ -154,7 +154,7 @@ def test_a_picture_says_how_it_was_made_and_is_srgb(tmp_path, name):
 @pytest.mark.parametrize("name", ["out.png", "out.tif"])
 def test_16_bits_say_how_they_were_made_and_are_srgb(tmp_path, name):
     write_image(slope(), tmp_path / name, RECORD, Encoding(16, dpi=240))
-    assert images.read_record(tmp_path / name) == json.loads(RECORD)
+    assert decoding.read_record(tmp_path / name) == json.loads(RECORD)
     with Image.open(tmp_path / name) as picture:
         assert profile_of(picture).profile.profile_description and picture.info["icc_profile"] == encoding.srgb()
         assert [round(float(each)) for each in picture.info["dpi"]] == [240, 240]
@@ -200,7 +200,7 @@ def test_transparency_stays_where_the_format_has_it(tmp_path, name):
 def test_a_record_too_long_for_a_jpeg_is_left_out(tmp_path):
     write_image(Image.fromarray(paint(40, 60)), tmp_path / "out.jpg", json.dumps({"recipe": "x" * 70_000}))
     with pytest.raises(nst.InputError, match="says nothing of how it was made"):
-        images.read_record(tmp_path / "out.jpg")
+        decoding.read_record(tmp_path / "out.jpg")
 
 
 def test_a_side_too_long_for_a_format_is_told(tmp_path):
@@ -273,7 +273,7 @@ def test_a_profile_that_is_damaged_or_not_for_rgb_is_not_kept(tmp_path):
     grey = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     for profile in (b"damaged", grey):
         Image.fromarray(paint(40, 60)).save(tmp_path / "in.png", icc_profile=profile)
-        assert images.open_picture(tmp_path / "in.png").profile is None
+        assert decoding.open_picture(tmp_path / "in.png").profile is None
 
 
 # -- made again -------------------------------------------------------------------------------------------------------
@@ -445,4 +445,4 @@ def test_a_profile_that_can_not_be_converted_to_is_not_kept(render, content, tmp
     Image.open(content).save(content, icc_profile=bytes(profile))
     status, _, err = render("--quiet", "--keep-profile")
     assert status == 0 and (tmp_path / "out.png").exists()
-    assert images.open_picture(content).profile in (None, bytes(profile)) and err.count("\n") <= 1
+    assert decoding.open_picture(content).profile in (None, bytes(profile)) and err.count("\n") <= 1

@@ -3,7 +3,7 @@
 import gluon_nst as nst
 from gluon_nst import experiments
 from gluon_nst.losses.style_statistics import style_statistic
-from gluon_nst.pictures.images import open_picture, read_made
+from gluon_nst.pictures.decoding import open_picture, read_made
 from gluon_nst.runs.checkpoint.generations import Generations
 from gluon_nst.runs.loop import carry_out
 from gluon_nst.runs.run import prepare

@@ -15,7 +15,7 @@ from gluon_nst.lab.web.store import FILM, LOSSES, MOMENTS
 from gluon_nst.lab.web.tickets import NO_ROOM
 from gluon_nst.losses.records import Epoch, Losses
 from gluon_nst.observers.film import write_film
-from gluon_nst.pictures.images import open_picture
+from gluon_nst.pictures.decoding import open_picture
 
 
 def record_of(path: Path) -> list[Epoch]:

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from gluon_nst.errors import InputError, NSTError, one_line
+from gluon_nst.pictures.decoding import open_picture, pixels_allowed
 from gluon_nst.pictures.encoding import write_image
-from gluon_nst.pictures.images import open_picture, pixels_allowed
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 """Those that come from cameras, screens and the web. Others call other programs, or their decoders are old."""

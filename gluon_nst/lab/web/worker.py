@@ -26,7 +26,7 @@ from gluon_nst.lab.web.store import LOSSES, PICTURE, RECIPE, RECORD, STATE
 from gluon_nst.lab.web.tickets import GOES_ON, HALTS, LOST, NO_ROOM
 from gluon_nst.losses.records import FINISHED
 from gluon_nst.machine.files import lock, written_whole
-from gluon_nst.pictures.images import pixels_allowed
+from gluon_nst.pictures.decoding import pixels_allowed
 from gluon_nst.runs.checkpoint import container, trees
 from gluon_nst.runs.job import Job
 from gluon_nst.runs.loop import steps

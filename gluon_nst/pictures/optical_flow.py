@@ -17,7 +17,7 @@ from PIL import Image
 
 from gluon_nst.errors import InputError
 from gluon_nst.pictures.colours import matched
-from gluon_nst.pictures.images import open_picture
+from gluon_nst.pictures.decoding import open_picture
 
 Source = Union[str, Path, Image.Image]
 

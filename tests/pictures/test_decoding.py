@@ -5,7 +5,7 @@ import zlib
 
 import gluon_nst as nst
 from gluon_nst.machine import files
-from gluon_nst.pictures import encoding, images
+from gluon_nst.pictures import decoding, encoding
 from gluon_nst.pictures.pixels import shown_range, standardisation, to_picture
 
 import mxnet as mx
@@ -39,7 +39,7 @@ def test_a_picture_is_height_by_width_by_rgb_in_8_bits(tmp_path):
 @pytest.fixture(scope="module")
 def heif():
     pytest.importorskip("pillow_heif")
-    images.register_heif()
+    decoding.register_heif()
 
 
 TURNS = {1: 0, 2: None, 3: 2, 4: None, 5: None, 6: -1, 7: None, 8: 1}
@@ -58,10 +58,10 @@ def test_exif_orientation_is_applied_to_the_picture_and_to_its_size(tmp_path, en
         exif[0x0112] = orientation
         path = save(tmp_path, Image.fromarray(pixels), f"{orientation}{ending}", exif=exif, quality=95)
         found = upright[orientation] = read(path)
-        assert images.picture_size(path) == found.shape[:2] == ((48, 32) if orientation >= 5 else (32, 48))
+        assert decoding.picture_size(path) == found.shape[:2] == ((48, 32) if orientation >= 5 else (32, 48))
         with Image.open(path) as picture:
-            assert images.picture_size(picture) == found.shape[:2]
-            assert np.array_equal(images.open_picture(picture).image, found)
+            assert decoding.picture_size(picture) == found.shape[:2]
+            assert np.array_equal(decoding.open_picture(picture).image, found)
         if turns is not None:
             assert np.abs(found - np.rot90(pixels, turns)).mean() < 8
     mirrored = {
@@ -80,7 +80,7 @@ def test_the_size_of_a_callers_picture_leaves_it_as_it_is(tmp_path, orientation)
     exif[0x0112] = orientation
     path = save(tmp_path, Image.fromarray(paint(20, 30)), exif=exif)
     with Image.open(path) as picture, Image.open(path) as untouched:
-        images.picture_size(picture)
+        decoding.picture_size(picture)
         assert picture.getexif()[0x0112] == orientation and picture.tobytes() == untouched.tobytes()
 
 
@@ -138,7 +138,7 @@ def png(depth, kind, row, *chunks):
 def test_the_transparent_colour_of_a_png_is_found_at_any_depth(tmp_path, depth, kind, row, transparent):
     values = struct.pack(">HHH", *transparent) if kind == 2 else struct.pack(">H", transparent)
     (tmp_path / "clear.png").write_bytes(png(depth, kind, row, (b"tRNS", values)))
-    alpha = np.asarray(images.open_picture(tmp_path / "clear.png").alpha)
+    alpha = np.asarray(decoding.open_picture(tmp_path / "clear.png").alpha)
     assert (alpha == 0).mean() == 0.5 and (alpha == 255).mean() == 0.5
 
 
@@ -177,12 +177,12 @@ def test_a_tiff_of_any_layout_has_the_values_that_it_shows(tmp_path, kind):
     elif layout == "miniswhite":
         values, options["photometric"] = 1 - shown, "miniswhite"
     tifffile.imwrite(tmp_path / "picture.tif", np.rint(values * largest).astype(dtype), **options)
-    found = images.open_picture(tmp_path / "picture.tif")
+    found = decoding.open_picture(tmp_path / "picture.tif")
     expected = shown if shown.ndim == 3 else shown[..., None].repeat(3, axis=-1)
     assert np.abs(np.asarray(found.image) - expected * 255).max() <= 3
     if "alpha" in layout:
         assert np.abs(np.asarray(found.alpha) - alpha[..., 0] * 255).max() <= 1
-    assert images.picture_size(tmp_path / "picture.tif") == (20, 30)
+    assert decoding.picture_size(tmp_path / "picture.tif") == (20, 30)
 
 
 @pytest.mark.parametrize("dtype, samples, said", [
@@ -193,7 +193,7 @@ def test_a_tiff_whose_values_have_no_one_meaning_is_refused_with_the_reason(tmp_
     values = np.ones((20, 30, samples)[: 2 + (samples > 1)], dtype)
     tifffile.imwrite(tmp_path / "odd.tif", values, photometric="rgb" if samples > 1 else "minisblack")
     with pytest.raises(nst.InputError, match=f"odd.tif: a TIFF of {said} is not supported; convert it to 8 or 16 bits"):
-        images.open_picture(tmp_path / "odd.tif")
+        decoding.open_picture(tmp_path / "odd.tif")
 
 
 @pytest.mark.parametrize("layout", ["miniswhite", "separate", "uint32"])
@@ -209,11 +209,11 @@ def test_a_tiff_that_is_cut_short_is_damaged(tmp_path, layout, compression):
     file = io.BytesIO()
     tifffile.imwrite(file, deep, **options)
     (tmp_path / "whole.tif").write_bytes(file.getvalue())
-    images.open_picture(tmp_path / "whole.tif")
+    decoding.open_picture(tmp_path / "whole.tif")
     for share in (0.2, 0.5, 0.9):
         (tmp_path / "cut.tif").write_bytes(file.getvalue()[: int(share * len(file.getvalue()))])
         with pytest.raises(nst.InputError, match="cut.tif"):
-            images.open_picture(tmp_path / "cut.tif")
+            decoding.open_picture(tmp_path / "cut.tif")
 
 
 def test_integers_of_32_bits_are_grey_levels_where_they_are_of_8_or_16(tmp_path):
@@ -230,7 +230,7 @@ def test_a_format_that_takes_a_package_names_the_extra(tmp_path, monkeypatch):
     (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0" + bytes(100))
     for name, extra in (("deep.tif", "print"), ("photo.heic", "heif")):
         with pytest.raises(nst.InputError, match=rf"{name}: .* install gluon-nst\[{extra}\], or convert it to"):
-            images.open_picture(tmp_path / name)
+            decoding.open_picture(tmp_path / name)
 
 
 def test_a_telephones_picture_is_read(tmp_path, heif):
@@ -434,6 +434,6 @@ def test_the_provenance_of_a_picture_that_has_none_is_none(tmp_path):
     encoding.write_image(Image.new("RGB", (20, 20)), tmp_path / "ours.png", '{"seed": 3}')
     whole = (tmp_path / "ours.png").read_bytes()
     (tmp_path / "half.png").write_bytes(whole[: len(whole) - 30])
-    found = [images.read_made(tmp_path / f"{name}.png") for name in ("ours", "plain", "no", "half", "nowhere")]
+    found = [decoding.read_made(tmp_path / f"{name}.png") for name in ("ours", "plain", "no", "half", "nowhere")]
     assert found[0] is not None and found[0][1] == {"seed": 3} and found[0][0].size == (20, 20)
     assert found[1:] == [None] * 4

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Sequence, Union
 
 from gluon_nst.errors import InputError
+from gluon_nst.losses.reductions import SquaredDifference, TotalVariation
 from gluon_nst.losses.style_statistics import Gram
-from gluon_nst.losses.sums import SquaredDifference, TotalVariation
 from gluon_nst.machine import nd_mode
 from gluon_nst.network.operators import Array, shape_of
 

@@ -11,7 +11,7 @@ from typing import Any, Callable, NamedTuple
 from gluon_nst.batch.entries import Entry
 from gluon_nst.errors import InputError
 from gluon_nst.machine.files import given, reading, written_whole
-from gluon_nst.pictures.images import picture_size
+from gluon_nst.pictures.decoding import picture_size
 from gluon_nst.recipes import INITS, Recipe, fit
 from gluon_nst.runs.inputs import expanded
 from gluon_nst.runs.job import Job, Style

@@ -11,10 +11,10 @@ from PIL import Image
 
 from gluon_nst.errors import NSTError
 from gluon_nst.lab.check import Answer, Check, exercise, kind
-from gluon_nst.losses.losses import tv_loss
+from gluon_nst.losses.chapter import tv_loss
 from gluon_nst.machine import choose_device, nd_mode
 from gluon_nst.network.layers import NAMES
-from gluon_nst.pictures.images import Picture, open_picture
+from gluon_nst.pictures.decoding import Picture, open_picture
 from gluon_nst.pictures.pixels import preprocess, to_picture
 from gluon_nst.recipes import Recipe, read
 from gluon_nst.runs.job import Job

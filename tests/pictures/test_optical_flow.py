@@ -1,7 +1,7 @@
 """The frames of a film: what moves, what can be trusted of it, and what a frame starts from."""
 
 import gluon_nst as nst
-from gluon_nst.pictures import frames
+from gluon_nst.pictures import optical_flow
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def moved(pixels, right):
 
 def test_the_flow_is_how_far_things_have_gone():
     scene = landscape()
-    flow = frames.flow(moved(scene, 0), moved(scene, 5))
+    flow = optical_flow.flow(moved(scene, 0), moved(scene, 5))
     assert flow.shape == (HEIGHT, WIDTH, 2)
     inner = flow[16:-16, 16:-16]
     assert np.abs(inner - (-5, 0)).mean() < 0.2
@@ -32,9 +32,9 @@ def test_the_flow_is_how_far_things_have_gone():
 def test_what_is_warped_comes_to_where_it_has_gone():
     scene = landscape()
     before, now = moved(scene, 0), moved(scene, 5)
-    back = frames.flow(now, before)
+    back = optical_flow.flow(now, before)
     unmoved, warped = (
-        np.abs(each.astype(float) - now)[:, :-8].mean() for each in (before, frames.warped(before, back))
+        np.abs(each.astype(float) - now)[:, :-8].mean() for each in (before, optical_flow.warped(before, back))
     )
     assert warped < unmoved / 10
 
@@ -48,7 +48,7 @@ def test_what_was_uncovered_or_comes_from_beyond_the_edge_is_not_trusted():
         return pixels
 
     before, now = frame(30, 0), frame(40, 4)
-    trusted = frames.consistent(frames.flow(now, before), frames.flow(before, now))
+    trusted = optical_flow.consistent(optical_flow.flow(now, before), optical_flow.flow(before, now))
     assert trusted.mean() > 0.7
     assert not trusted[:, -3:].any()  # what the camera did not see
     assert trusted[56:88, 29:37].mean() < 0.4  # behind the thing
@@ -59,7 +59,7 @@ def test_a_frame_starts_from_the_result_before_it_and_where_there_is_none_in_its
     scene = landscape()
     before, now = (Image.fromarray(moved(scene, right)) for right in (0, 10))
     result = Image.fromarray(255 - np.asarray(before)[..., ::-1])  # a style in which all colours are others
-    start = frames.start(before, now, result, (HEIGHT, WIDTH))
+    start = optical_flow.start(before, now, result, (HEIGHT, WIDTH))
     wanted = 255 - np.asarray(now)[..., ::-1].astype(float)
     assert start.size == (WIDTH, HEIGHT)
     assert np.abs(np.asarray(start) - wanted)[:, :-16].mean() < 6
@@ -77,17 +77,17 @@ def test_a_frame_starts_without_the_colours_that_transparent_frames_hide():
         for pixels in (frame, result):
             pixels[:, : WIDTH // 2] = (hidden, hidden, hidden, 0)
         before, now, made = map(Image.fromarray, (frame, frame, result))
-        starts.append(np.asarray(frames.start(before, now, made, (HEIGHT, WIDTH)), int))
+        starts.append(np.asarray(optical_flow.start(before, now, made, (HEIGHT, WIDTH)), int))
     assert np.array_equal(*starts) and np.abs(starts[0] - (180, 40, 40)).max() <= 2
 
 
 def test_the_frames_of_a_film_are_of_one_size(tmp_path):
     one, two = Image.new("RGB", (40, 30)), Image.new("RGB", (41, 30))
     with pytest.raises(nst.InputError, match="the frames are 30 x 40 and 30 x 41; a film's are all of one size"):
-        frames.start(one, two, one, (30, 40))
+        optical_flow.start(one, two, one, (30, 40))
 
 
 def test_without_opencv_that_is_one_line(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(nst.InputError, match=r"install gluon-nst\[film\]"):
-        frames.check_frames()
+        optical_flow.check_frames()

@@ -35,7 +35,7 @@ class Other:
 
     def __init__(self, function: Callable[..., Any], *arguments: Any, threads: int | None = None) -> None:
         environment = {**os.environ, **({} if threads is None else {"OMP_NUM_THREADS": str(threads)})}
-        command, self._stopped = other_python("gluon_nst.runs.apart", "answer"), False
+        command, self._stopped = other_python("gluon_nst.runs.processes", "answer"), False
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, env=environment
         )

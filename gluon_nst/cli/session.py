@@ -20,7 +20,7 @@ from gluon_nst.errors import InputError, NSTError
 from gluon_nst.losses.records import FINISHED
 from gluon_nst.machine.files import check_folder, place_of
 from gluon_nst.observers import Bar, Film, Snapshots, Window, check_film, snapshot_paths
-from gluon_nst.pictures.images import open_picture, read_made
+from gluon_nst.pictures.decoding import open_picture, read_made
 from gluon_nst.recipes import Change
 from gluon_nst.runs.checkpoint import Checkpoint
 from gluon_nst.runs.estimates import tell_if_long

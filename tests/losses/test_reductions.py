@@ -2,7 +2,7 @@
 
 import gluon_nst as nst
 from gluon_nst.engine.objective import Objective
-from gluon_nst.losses.sums import SquaredVariation
+from gluon_nst.losses.reductions import SquaredVariation
 
 import mxnet as mx
 import numpy as np

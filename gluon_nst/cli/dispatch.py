@@ -12,7 +12,7 @@ from gluon_nst.cli import batch, info, lab, pictures, records, sheets, weights
 from gluon_nst.cli.options import given_options
 from gluon_nst.cli.resuming import as_begun
 from gluon_nst.errors import NSTError, reason
-from gluon_nst.pictures.images import pixels_allowed
+from gluon_nst.pictures.decoding import pixels_allowed
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace, dict[str, Any]], int]] = {
     "chapter": pictures.chapter,

@@ -2,7 +2,7 @@
 
 import gluon_nst as nst
 from gluon_nst.optimisers.lbfgs import LBFGS
-from gluon_nst.optimisers.spectrum import TAPER, LowPass, enlarged
+from gluon_nst.optimisers.preconditioner import TAPER, LowPass, enlarged
 
 import numpy as np
 import pytest

@@ -3,7 +3,7 @@
 import pickle
 
 import gluon_nst as nst
-from gluon_nst.engine.canvas import at_layer, canvas, resized
+from gluon_nst.engine.padding import at_layer, canvas, resized
 from gluon_nst.losses.style_statistics import style_statistic
 from gluon_nst.network.layers import LAYERS
 from gluon_nst.runs.run import prepare

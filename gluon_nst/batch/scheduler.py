@@ -13,13 +13,13 @@ from typing import Any, Iterator, Sequence
 from gluon_nst import weights
 from gluon_nst.batch.entries import Entry
 from gluon_nst.batch.folder import Folder
-from gluon_nst.batch.making import make
+from gluon_nst.batch.job_process import make
 from gluon_nst.batch.overview import Outcome, Overview
-from gluon_nst.batch.parcels import Packed, pack
-from gluon_nst.cluster.crew import Crew, Gone, Lost
+from gluon_nst.batch.payloads import Packed, pack
+from gluon_nst.cluster.pool import Crew, Gone, Lost
 from gluon_nst.errors import InputError, NSTError, reason
-from gluon_nst.pictures import frames
-from gluon_nst.pictures.images import pixels_limit, read_record
+from gluon_nst.pictures import optical_flow
+from gluon_nst.pictures.decoding import pixels_limit, read_record
 from gluon_nst.runs.loop import Halt, never
 
 _WAIT = 0.2
@@ -197,7 +197,7 @@ class Batch:
             return None
         job, earlier, path = packed.entry.job, self.jobs[before].entry.job, self.folder.start(packed.entry)
         assert job and earlier
-        frames.start(earlier.content, job.content, result, packed.recipe.stages[-1].shape).save(path)
+        optical_flow.start(earlier.content, job.content, result, packed.recipe.stages[-1].shape).save(path)
         return path
 
     def _follow(self, crew: Crew, workers: list[str]) -> Iterator[Outcome]:

@@ -12,7 +12,7 @@ import pooch
 from gluon_nst import recipes
 from gluon_nst.errors import InputError
 from gluon_nst.machine.files import given
-from gluon_nst.pictures.images import read_record
+from gluon_nst.pictures.decoding import read_record
 from gluon_nst.recipes import INITS, SOURCES, settings
 from gluon_nst.recipes.rules import integer
 from gluon_nst.runs.inputs import inputs

@@ -10,17 +10,17 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gluon_nst.batch.parcels import Parcel
+from gluon_nst.batch.payloads import Parcel
 from gluon_nst.cluster import worker
 from gluon_nst.errors import InputError, NoRoom, NSTError, one_line, warnings_to
 from gluon_nst.machine import choose_device, choose_precision
-from gluon_nst.pictures.images import pixels_allowed
+from gluon_nst.pictures.decoding import pixels_allowed
 from gluon_nst.recipes import Recipe
-from gluon_nst.runs.apart import Link, Other, Reporter
 from gluon_nst.runs.checkpoint import Checkpoint, generations
 from gluon_nst.runs.job import Job
 from gluon_nst.runs.loop import carry_out
 from gluon_nst.runs.observer import Observer, Observers
+from gluon_nst.runs.processes import Link, Other, Reporter
 from gluon_nst.runs.run import Run, prepare
 from gluon_nst.runs.state import State
 
