@@ -53,6 +53,7 @@ def _chapter(parser: Parser) -> None:
     add("--content", type=path, metavar="FILE", help="default: the project's own picture of mountains")
     add("--style", type=path, metavar="FILE", help="default: the project's own painting of oaks")
     add("--book-images", action="store_true", help="fetch the book's own two pictures and use them")
+    add("--plain", action="store_true", help="run the book's own loop (gluon_nst/chapter.py): slower, the same losses")
     _add_watching(parser)
     add_options(parser, without=["regions"])  # which go with --style-regions
 

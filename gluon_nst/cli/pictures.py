@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Iterable
 
 from gluon_nst import recipes
-from gluon_nst.cli.following import Following
+from gluon_nst.cli import plain
 from gluon_nst.cli.outputs import Attempts, check_distinct, check_writable_with, writing
+from gluon_nst.cli.session import Following
 from gluon_nst.errors import InputError, warn
 from gluon_nst.machine.files import check_writable
 from gluon_nst.observers import Bar, Lines
@@ -61,7 +62,9 @@ def chapter(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     outputs = [*images, losses, out / "losses.png", *follow.outputs]
     check_writable_with(out, outputs)
     _check_inputs(arguments, job, [*outputs, *follow.kept])
-    result = follow.carry_out(job)
+    if arguments.plain:
+        _check_plain(arguments, job, follow.recipe)
+    result = plain.carry_out(job, content, style, follow.bar) if arguments.plain else follow.carry_out(job)
     if result is None:
         return _STATUS["interrupted"]
     with writing(out):
@@ -74,6 +77,23 @@ def chapter(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
         attempts.write(result.save_plot, follow.place(out / "losses.png", result))
         follow.end(result, picture, attempts)
     return _STATUS.get(result.status, 1)
+
+
+_OF_STAGES = ("title", "source", "report_every", "content_weight", "style_weight", "tv_weight", "stages")
+"""Fields of a recipe that the chapter's own code takes; the others have to be the first edition's."""
+
+
+def _check_plain(arguments: argparse.Namespace, job: Job, recipe: recipes.Recipe) -> None:
+    """Refuse what the chapter's own code does not have."""
+    book = recipes.read("d2l-2019")
+    for name in (field.name for field in dataclasses.fields(recipe) if field.name not in _OF_STAGES):
+        if getattr(recipe, name) != getattr(book, name):
+            raise InputError(f"--plain has no {name.replace('_', '-')}; leave it out, or leave --plain out")
+    for name in ("checkpoint", "save_every", "animate", "show"):
+        if getattr(arguments, name):
+            raise InputError(f"--plain has no --{name.replace('_', '-')}; leave one of them out")
+    if job.mask is not None:
+        raise InputError("--plain has no --mask; leave one of them out")
 
 
 def _job(arguments: argparse.Namespace, options: dict[str, Any], default: str, styles: Styles) -> Job:
