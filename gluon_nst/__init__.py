@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from gluon_nst import machine
+from gluon_nst import machine, moved
 from gluon_nst.version import __version__
 
 if TYPE_CHECKING:  # what a type checker and an editor see; __getattr__ below gives the same
@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # what a type checker and an editor see; __getattr__ below gi
     from gluon_nst.runs.training import train
 
 machine.prepare_mxnet()  # before anything, here or elsewhere, imports mxnet
+moved.keep_old_paths()
 
 __all__ = [
     "Change",

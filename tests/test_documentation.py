@@ -18,6 +18,7 @@ from gluon_nst.weights import pictures
 import matplotlib.pyplot as plt
 import mxnet as mx
 import pytest
+from draw_packages import drawn
 from PIL import Image
 
 from commands import failing
@@ -352,6 +353,11 @@ def test_every_link_and_picture_leads_somewhere(page):
 def test_readme_leads_to_every_page():
     linked = re.findall(r"\]\((docs/[^)#]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert set(linked) == {name(page) for page in RUN if page.parent.name == "docs"}
+
+
+def test_the_drawing_of_the_packages_is_that_of_the_imports():
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert drawn(page) == page, "run python scripts/dev/draw_packages.py"
 
 
 def test_the_tables_of_the_settings_are_those_of_the_schema():

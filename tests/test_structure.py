@@ -11,6 +11,7 @@ import typing
 from pathlib import Path
 
 import gluon_nst as nst
+from gluon_nst.moved import MOVED
 
 import pytest
 
@@ -95,6 +96,21 @@ def test_the_parameters_of_public_functions_have_types():
         if inspect.isfunction(function):
             parameters = inspect.signature(function).parameters.values()
             assert all(parameter.annotation is not parameter.empty for parameter in parameters), name
+
+
+@pytest.mark.parametrize("old", sorted(MOVED))
+def test_the_old_path_of_a_module_gives_the_module_and_a_warning(old):
+    sys.modules.pop(f"gluon_nst.{old}", None)
+    with pytest.warns(DeprecationWarning, match=f"gluon_nst.{old} is now gluon_nst.{MOVED[old]}"):
+        module = importlib.import_module(f"gluon_nst.{old}")
+    assert module is importlib.import_module(f"gluon_nst.{MOVED[old]}")
+    assert module.__spec__.name == module.__name__ == f"gluon_nst.{MOVED[old]}"
+
+
+def test_the_old_module_of_the_losses_gives_the_chapters_functions():
+    from gluon_nst.losses import gram
+
+    assert gram is nst.gram
 
 
 def test_the_package_is_typed():
