@@ -96,6 +96,7 @@ _SUBMODULES = {
     "experiments": "experiments",
     "figures": "runs.figures",
     "frames": "pictures.optical_flow",
+    "images": "pictures.decoding",
     "layers": "network.layers",
     "observers": "observers",
     "pictures": "pictures",

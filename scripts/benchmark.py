@@ -43,6 +43,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
+sys.path.append(str(Path(__file__).with_name("dev")))
 from paint_pairs import paint_pairs  # noqa: E402
 
 FOLDER = Path(__file__).parents[1] / "img"

@@ -5,8 +5,7 @@ python scripts/film.py FILM STYLE FOLDER OUT.mp4
 import sys
 from pathlib import Path
 
-from gluon_nst import batch, cluster
-from gluon_nst.pictures import decoding
+from gluon_nst import batch, cluster, images
 
 import imageio_ffmpeg as ffmpeg
 import pooch
@@ -27,11 +26,11 @@ def main(film, style, folder, out, **options):
         outcomes = [jobs.outcomes[entry.name] for entry in entries]
     if not all(outcome.path for outcome in outcomes):
         sys.exit("some frames could not be painted; repeat the command to resume")
-    sound, size = about.get("audio_codec") and str(film), decoding.open_picture(outcomes[0].path).image.size
+    sound, size = about.get("audio_codec") and str(film), images.open_picture(outcomes[0].path).image.size
     writer = ffmpeg.write_frames(str(out), size, fps=about["fps"], macro_block_size=2, audio_path=sound or None)
     writer.send(None)
     for outcome in outcomes:
-        writer.send(decoding.open_picture(outcome.path).flattened().image.tobytes())
+        writer.send(images.open_picture(outcome.path).flattened().image.tobytes())
     writer.close()
     print(f"{out}: {len(outcomes)} frames")
 

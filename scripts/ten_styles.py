@@ -5,9 +5,7 @@ python scripts/ten_styles.py CONTENT STYLES FOLDER
 
 import sys
 
-from gluon_nst import batch, cluster
-from gluon_nst.pictures import decoding
-from gluon_nst.runs import figures
+from gluon_nst import batch, cluster, figures, images
 
 
 def main(content, styles, folder, columns=5, workers=None, **options):
@@ -16,10 +14,10 @@ def main(content, styles, folder, columns=5, workers=None, **options):
         if jobs.left:
             with cluster.Crew(workers=workers) as crew:
                 list(jobs.run(crew))
-        cells = [figures.Cell(decoding.open_picture(content).flattened().image, "content")]
+        cells = [figures.Cell(images.open_picture(content).flattened().image, "content")]
         for entry in entries:
             outcome = jobs.outcomes[entry.name]
-            picture = decoding.open_picture(outcome.path).flattened().image if outcome.path else None
+            picture = images.open_picture(outcome.path).flattened().image if outcome.path else None
             cells.append(figures.Cell(picture, entry.name, "" if picture else outcome.note))
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     sheet = jobs.folder.path / "sheet.png"

@@ -362,4 +362,4 @@ def test_the_drawing_of_the_packages_is_that_of_the_imports():
 
 def test_the_tables_of_the_settings_are_those_of_the_schema():
     page = (ROOT / "docs/recipes.md").read_text(encoding="utf-8")
-    assert with_reference(page) == page, "run python scripts/document_recipes.py"
+    assert with_reference(page) == page, "run python scripts/dev/document_recipes.py"

@@ -1,4 +1,4 @@
-"""Damaged files end with one line and their status: a sample of scripts/fuzz.py, in a process of its own, since it forks."""
+"""Damaged files end with one line and their status: a sample of scripts/dev/fuzz.py, in a process of its own, since it forks."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import fuzz
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "fuzz.py"
+SCRIPT = Path(__file__).parents[1] / "scripts" / "dev" / "fuzz.py"
 
 
 @pytest.mark.slow

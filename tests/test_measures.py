@@ -1,4 +1,4 @@
-"""The measures of scripts/measure_pictures.py on pictures of known values, the flat sky, and the contact sheet."""
+"""The measures of scripts/dev/measure_pictures.py on pictures of known values, the flat sky, and the contact sheet."""
 
 import json
 

@@ -16,7 +16,7 @@ from gluon_nst.network.bfloat16 import widest
 from gluon_nst.network.layers import LAYERS, PIXELS, multiplications, outputs_per_pixel, shape_at, smallest_side
 from gluon_nst.recipes import OPTIMIZERS, Recipe, style_shape
 
-# Bytes that a process takes at most, learned from the peaks of whole runs of 0.02 to 24 megapixels (scripts/measure_estimates.py).
+# Bytes that a process takes at most, learned from the peaks of whole runs of 0.02 to 24 megapixels (scripts/dev/measure_estimates.py).
 # With MXNet loaded, the network's parameters and a picture; and with the code that oneDNN makes for bfloat16. What is kept of each size
 # that was computed before, of all of them at most, and for each pixel of the largest.
 _BASE, _BASE_OF = 0.47e9, {"float32": 0.0, "bfloat16": 0.25e9}

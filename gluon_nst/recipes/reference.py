@@ -8,7 +8,7 @@ from typing import Any
 from gluon_nst.recipes.schema import Change, Recipe, Setting, Stage, settings
 from gluon_nst.recipes.written import toml_value
 
-BEGIN, END = "<!-- settings, made by scripts/document_recipes.py -->", "<!-- end of settings -->"
+BEGIN, END = "<!-- settings, made by scripts/dev/document_recipes.py -->", "<!-- end of settings -->"
 """The lines of a page between which it stands."""
 
 

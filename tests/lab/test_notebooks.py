@@ -98,7 +98,7 @@ def test_the_page_is_made_of_the_notebook_as_it_stands():
     place = 0
     for cell in cells("chapter"):
         found = page.find(text_of(cell), place)
-        assert found >= 0, f"run python scripts/document_chapter.py: the page has not\n{cell.source}"
+        assert found >= 0, f"run python scripts/dev/document_chapter.py: the page has not\n{cell.source}"
         place = found + len(text_of(cell))
 
 

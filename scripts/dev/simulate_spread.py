@@ -1,6 +1,6 @@
 """How one picture of 24 megapixels scales over 1 to 64 workers, at 1 and at 10 Gbit/s: a simulation from seconds and bytes that are measured here.
 
-    python scripts/simulate_spread.py
+    python scripts/dev/simulate_spread.py
 
 A window is timed on this machine, in the process that computes it on a worker. The simulation has one link between whoever gives the command and
 the workers, in which one thing after the other goes each way, and workers that are as fast as this machine.

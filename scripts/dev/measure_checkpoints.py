@@ -1,6 +1,6 @@
 """What checkpoints cost: the seconds of writing one, beside those of an epoch, at several sizes.
 
-    python scripts/measure_checkpoints.py [--sizes 300x450,1000x1500] [--folder DIR]
+    python scripts/dev/measure_checkpoints.py [--sizes 300x450,1000x1500] [--folder DIR]
 
 A run keeps one each minute, or less often where that would take more than a fiftieth of it. For each size and optimiser a run is
 stepped, and every second epoch a checkpoint is written after it.

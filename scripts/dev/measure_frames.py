@@ -1,6 +1,6 @@
 """How far neighbouring frames differ along the flow: of a film that `batch --sequence` paints, and of frames that are painted each by itself.
 
-    python scripts/measure_frames.py [FOLDER]
+    python scripts/dev/measure_frames.py [FOLDER]
 
 It keeps its frames in the folder, and takes about ten minutes.
 """

@@ -1,6 +1,6 @@
 """Paint two pairs of pictures that show off what style transfer does, from a seed: minutes of work for one core.
 
-    python scripts/paint_gallery.py FOLDER [--only portrait,mosaic,harbour,bay]
+    python scripts/dev/paint_gallery.py FOLDER [--only portrait,mosaic,harbour,bay]
 
 A portrait with a mosaic for its style, and a harbour town with a bay by moonlight in thick paint.
 """
@@ -11,12 +11,11 @@ import io
 from gluon_nst.machine.files import given, written_whole
 
 import numpy as np
-from PIL import Image
-
 from paint_bay import paint_bay
 from paint_harbour import paint_harbour
 from paint_mosaic import paint_mosaic
 from paint_portrait import paint_portrait
+from PIL import Image
 
 PAINTERS = {"portrait": paint_portrait, "mosaic": paint_mosaic, "harbour": paint_harbour, "bay": paint_bay}
 PAIRS = (("portrait", "mosaic"), ("harbour", "bay"))  # content, style

@@ -1,12 +1,11 @@
 """A harbour town on a summer's morning: houses along a quay, boats, and all of it again in the water.
 
-Painted by scripts/paint_gallery.py. Everything that stands is drawn twice, as colour and as light, and the two are multiplied.
+Painted by scripts/dev/paint_gallery.py. Everything that stands is drawn twice, as colour and as light, and the two are multiplied.
 """
 
 import numpy as np
-from PIL import Image, ImageChops, ImageDraw, ImageFilter
-
 from paint_pictures import fractal_noise, mix, sample, smoothstep
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 WIDTH, HEIGHT = 1024, 768
 SCALE = 2  # painted larger than saved, so that thin shapes come out smooth

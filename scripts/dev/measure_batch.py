@@ -1,6 +1,6 @@
 """How a batch scales on this machine: jobs an hour of one worker with one core, of two, and of one with both; and the workers' memory.
 
-python scripts/measure_batch.py [throughput] [memory]
+python scripts/dev/measure_batch.py [throughput] [memory]
 """
 
 import contextlib

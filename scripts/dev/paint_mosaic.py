@@ -1,8 +1,7 @@
-"""A mosaic of glass and gold: three fish about a sun, in a medallion. Painted by scripts/paint_gallery.py."""
+"""A mosaic of glass and gold: three fish about a sun, in a medallion. Painted by scripts/dev/paint_gallery.py."""
 
 import contourpy
 import numpy as np
-
 from paint_pictures import blur, fractal_noise, mix, overlap, smoothstep
 
 SIZE = 1024

@@ -1,8 +1,8 @@
 """Paint a picture to measure on, from a seed: a cloudless sky without any texture, over textured ground.
 
-    python scripts/flat_sky.py OUT.png [--size 384x510]
+    python scripts/dev/flat_sky.py OUT.png [--size 384x510]
 
-Texture in the sky of a result was added by the run; scripts/measure_pictures.py --sky ROWS measures it.
+Texture in the sky of a result was added by the run; scripts/dev/measure_pictures.py --sky ROWS measures it.
 """
 
 import argparse
@@ -10,9 +10,8 @@ import argparse
 from gluon_nst.machine.files import given, written_whole
 
 import numpy as np
-from PIL import Image
-
 from paint_pictures import fractal_noise, mix, sample, smoothstep
+from PIL import Image
 
 
 def sky_rows(height):

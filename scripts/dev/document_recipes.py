@@ -4,5 +4,5 @@ from pathlib import Path
 
 from gluon_nst.recipes.reference import with_reference
 
-page = Path(__file__).parents[1] / "docs/recipes.md"
+page = Path(__file__).parents[2] / "docs/recipes.md"
 page.write_text(with_reference(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,6 +1,6 @@
 """Makes the pictures of docs/lab.md: opens a lab, drives it in Chromium as a student and a teacher would, and takes screenshots.
 
-python scripts/document_lab.py [FOLDER], by default img/; takes a minute or two, and Chromium (apt-get install chromium).
+python scripts/dev/document_lab.py [FOLDER], by default img/; takes a minute or two, and Chromium (apt-get install chromium).
 """
 
 import io
@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
-IMG = Path(__file__).parents[1] / "img"
+IMG = Path(__file__).parents[2] / "img"
 SIDE = "320"
 NAMES = ("Ada", "Ben", "Cleo")
 

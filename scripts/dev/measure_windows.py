@@ -1,6 +1,6 @@
 """Measure an evaluation of a recipe's objective, whole or in windows: its seconds, and the peak memory of the process.
 
-    python scripts/measure_windows.py RECIPE HEIGHTxWIDTH [--below HxW [--above HxW]] [--precision float32|bfloat16]
+    python scripts/dev/measure_windows.py RECIPE HEIGHTxWIDTH [--below HxW [--above HxW]] [--precision float32|bfloat16]
 
 Without --below it is computed whole; --above is the largest window above the cut, by default the whole picture. The pictures are noise.
 """

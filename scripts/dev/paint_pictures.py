@@ -563,7 +563,7 @@ def main():
     parser.add_argument(
         "--out",
         type=Path,
-        default=Path(__file__).resolve().parent.parent / "img",
+        default=Path(__file__).resolve().parents[2] / "img",
         help="folder for the pictures (default: img, beside the folder of this script)",
     )
     parser.add_argument("--seed", type=int, default=2, help="another seed paints other pictures (default: 2)")

@@ -1,6 +1,6 @@
 """Put pictures side by side at full size with a label under each, as one PNG or JPEG to look at.
 
-    python scripts/contact_sheet.py OUT.png PICTURE[=LABEL] ... [--columns N] [--longest-side PIXELS]
+    python scripts/dev/contact_sheet.py OUT.png PICTURE[=LABEL] ... [--columns N] [--longest-side PIXELS]
 
 gluon_nst.runs.figures.sheet draws sheets for print, with pictures of 450 pixels; here no pixel is resampled.
 """

@@ -1,13 +1,12 @@
 """A portrait as a camera would take it: a head and shoulders modelled as a solid and lit softly from the left.
 
-Painted by scripts/paint_gallery.py. The solid is a signed distance: negative inside, and found by walking along each ray as
+Painted by scripts/dev/paint_gallery.py. The solid is a signed distance: negative inside, and found by walking along each ray as
 far as the distance allows (sphere tracing: Hart 1996). The height of a head is 1; x goes right, y up and z to the viewer.
 """
 
 import numpy as np
-from PIL import Image, ImageDraw
-
 from paint_pictures import blur, fractal_noise, mix, sample, smoothstep
+from PIL import Image, ImageDraw
 
 WIDTH, HEIGHT = 820, 1024
 SCALE = 1.5  # painted larger than saved

@@ -1,6 +1,6 @@
 """Give the program damaged files, and look whether each ends with one line and its status.
 
-    python scripts/fuzz.py [--pictures 2000] [--recipes 500] [--checkpoints 200] [--maps 200] [--seed 0]
+    python scripts/dev/fuzz.py [--pictures 2000] [--recipes 500] [--checkpoints 200] [--maps 200] [--seed 0]
 
 Pictures of every format that Pillow writes, recipes, checkpoints and maps of regions are cut, have bits flipped and pieces left out,
 doubled or made up. What is still sound may be painted, with status 0; all else has to end with status 2 and one line `error: …`,
@@ -26,7 +26,7 @@ from typing import Callable, Iterator, NamedTuple
 
 import gluon_nst
 from gluon_nst import recipes
-from gluon_nst.cli import doing, main  # noqa: F401 (which loads MXNet before the first fork)
+from gluon_nst.cli import dispatch, main  # noqa: F401 (which loads MXNet before the first fork)
 from gluon_nst.network import layers
 
 import mxnet as mx

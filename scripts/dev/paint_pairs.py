@@ -1,6 +1,6 @@
 """Paint two more pairs of pictures from a seed, of other kinds than the demonstration pair: for scripts/benchmark.py.
 
-    python scripts/paint_pairs.py --out FOLDER
+    python scripts/dev/paint_pairs.py --out FOLDER
 
 A town in flat daylight with a style of swirling strokes, and shaded fruit on a table with a woodcut's black and white hatching.
 They are measured on, not shown: what matters is that their statistics are unlike those of mountains.jpg and autumn-oaks.jpg.
@@ -12,9 +12,8 @@ from pathlib import Path
 from gluon_nst.machine.files import given
 
 import numpy as np
-from PIL import Image, ImageDraw
-
 from paint_pictures import blur, fractal_noise, mix, sample, smoothstep
+from PIL import Image, ImageDraw
 
 WIDTH, HEIGHT = 900, 600
 

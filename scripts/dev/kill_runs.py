@@ -1,6 +1,6 @@
 """Kill runs with SIGKILL at random moments, let them go on, and compare what they end with to runs that were never killed.
 
-    python scripts/kill_runs.py [--kills 100] [--seed 0] [--weights SPEC]
+    python scripts/dev/kill_runs.py [--kills 100] [--seed 0] [--weights SPEC]
 
 The runs are by Adam and by L-BFGS, of one size and of three, whole and in windows, each with a checkpoint after every epoch. A third of the
 kills come while a checkpoint is being written, the others at any moment, while a run starts too. Every run that was killed goes

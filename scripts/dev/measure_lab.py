@@ -3,7 +3,7 @@
 - class: thirty students request a run each within a second; how the estimates compare with what the runs take.
 - silent: 1,500 connections that send nothing, with a limit of 1,024 files; how long a new student waits, memory and log.
 
-python scripts/measure_lab.py [class] [silent]
+python scripts/dev/measure_lab.py [class] [silent]
 """
 
 import contextlib
