@@ -1,4 +1,5 @@
-"""The section Neural Style Transfer of Dive into Deep Learning (14.12), from top to bottom, in the book's own plain code.
+"""The section Neural Style Transfer of Dive into Deep Learning (14.12), from top to bottom, in the book's own plain
+code.
 
 `gluon-nst chapter --plain` runs this file. It needs MXNet and nothing else of this package: autograd differentiates the
 losses, and the Trainer steps. The rest of the package computes the same losses by one compiled graph, several times as
@@ -171,11 +172,12 @@ def neural_style(
     content_img: NDArray, style_img: NDArray, net: nn.Sequential, device: Any, recipe: Any,
     report: Callable[[int, Progress], object],
 ) -> Iterator[NDArray]:  # fmt: skip
-    """Yield the composite of each size of a `recipe` (h × w × 3, from 0 to 1), each of which starts from the one before.
+    """Yield the composite of each size of a `recipe` (h × w × 3, from 0 to 1), each of which starts from the one
+    before.
 
-    `content_img` and `style_img` are h × w × 3, uint8. `net` is VGG-19, truncated. Of the recipe, a Recipe of the book's
-    (`d2l-2019` or `d2l-2023`), the sizes, epochs, learning rates, weights and layers count. `report` is called with the
-    number of the stage, from 1, and the Progress of each epoch.
+    `content_img` and `style_img` are h × w × 3, uint8. `net` is VGG-19, truncated. Of the recipe, a Recipe of the
+    book's (`d2l-2019` or `d2l-2023`), the sizes, epochs, learning rates, weights and layers count. `report` is called
+    with the number of the stage, from 1, and the Progress of each epoch.
     """
     output = None
     for number, stage in enumerate(recipe.stages, start=1):

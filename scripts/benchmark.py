@@ -2,16 +2,15 @@
 
     python scripts/benchmark.py [--parts epochs,large,limit,profile,descent,pairs] [--rounds 3]
 
-    epochs   one epoch at 300 × 450, and its peak memory
-    large    the same at 900 × 1350 and 1200 × 1800 (up to 10 GB)
-    limit    the best matrix products of the machine
-    profile  where an epoch's time goes
-    descent  the loss over the seconds, to the chapter's own final loss (half an hour, most of it the chapter as printed)
-    pairs    what `fast` comes to on several pairs of pictures, where the chapter's 800 epochs come to (5 minutes each)
+    epochs   one epoch at 300 × 450, and its peak memory large    the same at 900 × 1350 and 1200 × 1800 (up to 10 GB)
+    limit    the best matrix products of the machine profile  where an epoch's time goes descent  the loss over the
+    seconds, to the chapter's own final loss (half an hour, most of it the chapter as printed) pairs    what `fast`
+    comes to on several pairs of pictures, where the chapter's 800 epochs come to (5 minutes each)
 
 It needs the extra `benchmark`. Every program is a process of its own, on the project's own pictures and the trunk that
-`--weights auto` finds. Three pairs are made by scripts; `--pairs cat=cat.jpg,waves.jpg` adds others. The figures of each kind of
-processor are kept beside those of the others, and a part that is not asked for keeps what img/benchmark.json has of it.
+`--weights auto` finds. Three pairs are made by scripts; `--pairs cat=cat.jpg,waves.jpg` adds others. The figures of
+each kind of processor are kept beside those of the others, and a part that is not asked for keeps what
+img/benchmark.json has of it.
 """
 
 import argparse
@@ -140,7 +139,8 @@ def measure_descents(programs, names, known, mode):
 
 
 def measure_pairs(programs, pairs, known):
-    """The final losses of the chapter, where they are not known, and of `fast`, by float32: {name: {"chapter": …, "fast": …}}."""
+    """The final losses of the chapter, where they are not known, and of `fast`, by float32: {name: {"chapter": …,
+    "fast": …}}."""
     results = {}
     for name, (content, style) in pairs.items():
         given = {"content": str(content), "style": str(style)}

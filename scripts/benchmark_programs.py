@@ -3,9 +3,10 @@
     python scripts/benchmark_programs.py PyTorch \
         '{"stages": [[300, 450, 8, 100]], "weights": …, "content": …, "style": …, "bfloat16": true}'
 
-A program takes stages of (height, width, epochs, epochs between two falls of the learning rate), and options of its own, and
-reports the total loss of every epoch. With a "target" it ends as soon as a loss of the last stage is no higher. What it measured is printed as JSON:
-the seconds and the loss of every epoch, from after the imports on, and the peak memory of the process in GB.
+A program takes stages of (height, width, epochs, epochs between two falls of the learning rate), and options of its
+own, and reports the total loss of every epoch. With a "target" it ends as soon as a loss of the last stage is no
+higher. What it measured is printed as JSON: the seconds and the loss of every epoch, from after the imports on, and the
+peak memory of the process in GB.
 """
 
 import contextlib
@@ -228,8 +229,8 @@ def pytorch(
 def gluon_nst(stages, weights, content, style, report, *, recipe="d2l-2019", check=False, **options):
     """This package, by a recipe; `stages` give the sizes and the epochs.
 
-    With `check` it gives the total loss of the composite that it keeps as float32 evaluates it, function by function, just
-    as the book has them.
+    With `check` it gives the total loss of the composite that it keeps as float32 evaluates it, function by function,
+    just as the book has them.
     """
     import gluon_nst as nst
     from gluon_nst.runs.run import prepare

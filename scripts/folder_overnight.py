@@ -1,4 +1,5 @@
-"""Every picture of a folder in every style of another, by morning; what is done is not done again, and the report says what failed.
+"""Every picture of a folder in every style of another, by morning; what is done is not done again, and the report says
+what failed.
 
 python scripts/folder_overnight.py CONTENTS STYLES FOLDER [SCHEDULER]
 """

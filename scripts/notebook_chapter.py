@@ -10,8 +10,7 @@
 
 # %%
 import gluon_nst as nst  # before mxnet, which it tells of this machine's cores
-from gluon_nst import weights
-from gluon_nst.network import layers
+from gluon_nst import layers, weights
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -174,7 +173,8 @@ def value_of(loss, picture):
 
 
 def show_gradient(title, loss, length):
-    """Where a loss pulls at the pixels of the trial picture, and to which colour; and the picture after a step of that length against it."""
+    """Where a loss pulls at the pixels of the trial picture, and to which colour; and the picture after a step of that
+    length against it."""
     with autograd.record():
         contents_Y_hat, styles_Y_hat = nst.extract_features(trial, net)
         value = loss(trial, contents_Y_hat, styles_Y_hat)

@@ -21,7 +21,8 @@ SHALLOW = ["--content-layers", "conv1_1", "--style-layers", "conv1_1"]
 
 
 def namespace(kind):
-    """The command that runs another in a namespace of a kind (-m: mounts, -n: network) of its own, or nothing where none can be made."""
+    """The command that runs another in a namespace of a kind (-m: mounts, -n: network) of its own, or nothing where
+    none can be made."""
     ways = (["unshare", f"-{kind}"], ["unshare", f"-r{kind}"])
     return next((way for way in ways if subprocess.run([*way, "true"], capture_output=True).returncode == 0), [])
 
@@ -42,7 +43,8 @@ def converted(cache, weights_file):
 
 @pytest.fixture
 def render(content, style, converted, tmp_path, capfd):
-    """Run `gluon-nst render` by the chapter's recipe on the small pictures; gives the status, standard output and standard error."""
+    """Run `gluon-nst render` by the chapter's recipe on the small pictures; gives the status, standard output and
+    standard error."""
 
     def run(*options, content=content, style=style, output=tmp_path / "out.png", small=True):
         arguments = ["render", content, style, "--output", output, "--weights", converted, "--recipe", "d2l-2019"]

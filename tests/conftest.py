@@ -40,7 +40,8 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_collections():
-    """Runs give memory back before each stage: to look for it among all that is here already takes longer than small runs."""
+    """Runs give memory back before each stage: to look for it among all that is here already takes longer than small
+    runs."""
     gc.collect()
     gc.freeze()
 
@@ -56,7 +57,8 @@ def cache(tmp_path_factory):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node):
-    """Where pytest-xdist runs the tests in several processes: they begin in this one's environment, which is changed by now."""
+    """Where pytest-xdist runs the tests in several processes: they begin in this one's environment, which is changed by
+    now."""
     node.workerinput["user environment"] = USER_ENVIRONMENT
 
 
@@ -116,7 +118,8 @@ SMALL = {
 
 @pytest.fixture
 def run(content, style, weights_file):
-    """Run `transfer` on the small pictures, by the chapter's recipe, with the random trunk, in two small stages unless told otherwise."""
+    """Run `transfer` on the small pictures, by the chapter's recipe, with the random trunk, in two small stages unless
+    told otherwise."""
 
     def transfer(*pictures, **options):
         return nst.transfer(

@@ -285,7 +285,8 @@ def test_a_recipe_or_a_list_of_jobs_on_a_page_can_be_read(place):
 
 def test_every_block_is_of_a_kind_that_is_run_or_read():
     kinds = {(block.kind, page.name) for page in RUN for block in blocks(page)}
-    # What the cells of the chapter's page have printed is neither, nor is what takes otter-grader or a SLURM, which are not here.
+    # What the cells of the chapter's page have printed is neither, nor is what takes otter-grader or a SLURM, which are
+    # not here.
     assert {kind for kind, _ in kinds - {("text", "chapter.md"), ("text", "lab.md"), ("text", "cluster.md")}} <= {
         "python",
         "shell",

@@ -1,4 +1,5 @@
-"""Damaged files end with one line and their status: a sample of scripts/dev/fuzz.py, in a process of its own, since it forks."""
+"""Damaged files end with one line and their status: a sample of scripts/dev/fuzz.py, in a process of its own, since it
+forks."""
 
 import subprocess
 import sys

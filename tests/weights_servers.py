@@ -13,8 +13,8 @@ class Server:
 
     Counts the GET requests for each path in `gets`, and those for the rest of a file in `resumed`.
 
-    A path in `cut` breaks off half-way as many times as its number there says; one in `silent` is never answered, one in
-    `broken` with an error, one in `slow` in two seconds.
+    A path in `cut` breaks off half-way as many times as its number there says; one in `silent` is never answered, one
+    in `broken` with an error, one in `slow` in two seconds.
     """
 
     def __init__(self):

@@ -49,9 +49,10 @@ class Entry:
 def read(path: str | Path, **shared: Any) -> list[Entry]:
     """The jobs that a file lists: `[[job]]` tables in a .toml, or the rows of a .csv whose first row has the names.
 
-    Each has a `content` and a `style`, perhaps a `name`, and options of `gluon-nst render` by their names. What stands above the
-    tables of a .toml holds for all of them; so do the `shared` options, those of `transfer`, where the file does not say. Paths count from the
-    file's folder. Raises InputError for a file that can't be read; a job that can't be one is an Entry with its error.
+    Each has a `content` and a `style`, perhaps a `name`, and options of `gluon-nst render` by their names. What stands
+    above the tables of a .toml holds for all of them; so do the `shared` options, those of `transfer`, where the file
+    does not say. Paths count from the file's folder. Raises InputError for a file that can't be read; a job that can't
+    be one is an Entry with its error.
     """
     path = given(path)
     all_have, tables = _of_toml(path) if path.suffix.lower() == ".toml" else ({}, list(_of_csv(path)))
@@ -61,7 +62,8 @@ def read(path: str | Path, **shared: Any) -> list[Entry]:
 
 
 def pairs(contents: str | Path, styles: str | Path, **shared: Any) -> list[Entry]:
-    """A job for each picture in the folder `contents` and each one in the folder `styles`; either may be a picture instead.
+    """A job for each picture in the folder `contents` and each one in the folder `styles`; either may be a picture
+    instead.
 
     `shared` are options of `transfer`. Warns of files in the folders that are left out.
     """
@@ -158,7 +160,8 @@ def _known() -> dict[str, Setting | None]:
 
 
 class _Read:
-    """What a job's `table` says, whose paths count from a `folder`, beside what its file, `all_have`, and the caller, `shared`, say of all."""
+    """What a job's `table` says, whose paths count from a `folder`, beside what its file, `all_have`, and the caller,
+    `shared`, say of all."""
 
     def __init__(
         self,

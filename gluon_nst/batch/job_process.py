@@ -25,7 +25,8 @@ from gluon_nst.runs.run import Run, prepare
 from gluon_nst.runs.state import State
 
 _EVERY = 45.0
-"""Seconds between two checkpoints that are sent: with the way there, and an epoch, no more than a minute's work is lost."""
+"""Seconds between two checkpoints that are sent: with the way there, and an epoch, no more than a minute's work is
+lost."""
 
 
 _MOST_SENT = 1.9e9
@@ -44,8 +45,8 @@ class Made(NamedTuple):
 def make(told: worker.Told, attempt: int, parcel: Parcel, checkpoint: bytes | None, pixels: int | None) -> None:
     """On a worker: carry out a job, from its `checkpoint` where there is one, and say what comes of it.
 
-    What is said is (name, attempt, kind, value), of the kinds of `_make`; and `made` with a Made's two files, `halted`, `no room` or `failed` with a line.
-    `pixels` is how many a picture may have.
+    What is said is (name, attempt, kind, value), of the kinds of `_make`; and `made` with a Made's two files, `halted`,
+    `no room` or `failed` with a line. `pixels` is how many a picture may have.
     """
     from distributed import get_worker
 
@@ -115,7 +116,8 @@ def _make(link: Link, parcel: Parcel, place: Path, checkpoint: bytes | None, pix
 
 
 def _of_precision(job: Job, folder: Path) -> Job:
-    """The job in the precision that its checkpoint was begun in, on another kind of processor, as far as there is one here."""
+    """The job in the precision that its checkpoint was begun in, on another kind of processor, as far as there is one
+    here."""
     assert isinstance(job.recipe, Recipe)
     if job.recipe.precision == "auto":
         with contextlib.suppress(InputError, KeyError, TypeError):

@@ -1,4 +1,5 @@
-"""Parcel: a job with all that it is made of, which can be sent to another machine. What is a file here travels by its content."""
+"""Parcel: a job with all that it is made of, which can be sent to another machine. What is a file here travels by its
+content."""
 
 from __future__ import annotations
 

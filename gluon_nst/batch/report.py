@@ -151,7 +151,8 @@ def _address(name: str) -> str:
 
 
 def _thumbnail(batch: Batch, path: Path, name: str) -> str:
-    """The thumbnail of a picture, from the page; made where there is none that is newer than the picture. Nothing where it can't be."""
+    """The thumbnail of a picture, from the page; made where there is none that is newer than the picture. Nothing where
+    it can't be."""
     folder = batch.folder.path / THUMBNAILS
     small = folder / f"{name}.jpg"
     with contextlib.suppress(NSTError, OSError, Image.DecompressionBombError):

@@ -55,8 +55,8 @@ class _Task:
 class Batch:
     """Jobs whose pictures go into a `folder`, each with its losses beside it; `overview` hears of what happens.
 
-    As it is opened what is there already is looked at: that is not done again. `outcomes` are those of the jobs that have ended, by name,
-    and `jobs` all whose inputs are there.
+    As it is opened what is there already is looked at: that is not done again. `outcomes` are those of the jobs that
+    have ended, by name, and `jobs` all whose inputs are there.
     """
 
     def __init__(self, entries: Sequence[Entry], folder: str | Path, overview: Overview | None = None) -> None:
@@ -125,8 +125,8 @@ class Batch:
     def run(self, crew: Crew, halt: Halt = never) -> Iterator[Outcome]:
         """Have the crew carry out what is left; gives an Outcome for each job as it ends.
 
-        Where `halt` says so the jobs are stopped when their epochs are done; they go on from there another time, as they do where a worker
-        is lost. Raises NSTError where the scheduler is.
+        Where `halt` says so the jobs are stopped when their epochs are done; they go on from there another time, as
+        they do where a worker is lost. Raises NSTError where the scheduler is.
         """
         self._waiting = collections.deque(_Task(self.jobs[name]) for name in self.left)
         stopping, told = False, time.monotonic()
@@ -190,7 +190,8 @@ class Batch:
         return task.packed.entry.after is None or task.packed.entry.after in self.outcomes
 
     def _start(self, packed: Packed) -> Path | None:
-        """What a frame of a sequence starts from: the result before it, as things have moved since; None for the first one."""
+        """What a frame of a sequence starts from: the result before it, as things have moved since; None for the first
+        one."""
         before = packed.entry.after
         result = self.outcomes[before].path if before in self.jobs else None
         if before is None or result is None:

@@ -42,14 +42,16 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 class Attempts:
-    """What is to be written at the end of a run, one after the other: what can't be, on a full disk for instance, keeps nothing else."""
+    """What is to be written at the end of a run, one after the other: what can't be, on a full disk for instance, keeps
+    nothing else."""
 
     def __init__(self, say: Say) -> None:
         self._say = say
         self._failed: list[NSTError] = []
 
     def write(self, write: Callable[[Path], object], path: Path, elsewhere: bool = False) -> Path | None:
-        """Have `write` write to `path`, or, where it can't and that is wanted, to the folder for temporary files; gives where it went."""
+        """Have `write` write to `path`, or, where it can't and that is wanted, to the folder for temporary files; gives
+        where it went."""
         try:
             write(path)
             return path
@@ -71,7 +73,8 @@ class Attempts:
 
 
 def place(path: Path, result: Result, say: Say) -> Path:
-    """Where to write of `result` what was to be written to `path`: beside what is there, unless the run came to its end."""
+    """Where to write of `result` what was to be written to `path`: beside what is there, unless the run came to its
+    end."""
     found = place_of(path, result.complete)
     tell_place(path, found, say)
     return found

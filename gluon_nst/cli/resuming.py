@@ -20,7 +20,8 @@ _KEPT = ("render", "chapter")
 
 @contextlib.contextmanager
 def as_begun(arguments: argparse.Namespace) -> Iterator[argparse.Namespace]:
-    """The arguments of the command that a checkpoint is of, in the folder that it was given in; `arguments` are resume's."""
+    """The arguments of the command that a checkpoint is of, in the folder that it was given in; `arguments` are
+    resume's."""
     folder = Path(os.path.abspath(arguments.folder))
     command, made = command_of(folder)  # what is damaged is told of when the run is read
     beside = {name: os.path.abspath(path) for name, path in _others(arguments).items()}

@@ -48,10 +48,11 @@ class Resumed(NamedTuple):
 
 
 class Following:
-    """What follows a run: the bar, `others`, and what --save-every, --animate and --show ask for, beside `base`; and its checkpoint.
+    """What follows a run: the bar, `others`, and what --save-every, --animate and --show ask for, beside `base`; and
+    its checkpoint.
 
-    Their files are checked as it is made, before anything is begun; `outputs` are these, and `recipe` is the job's, fitted to its
-    content picture.
+    Their files are checked as it is made, before anything is begun; `outputs` are these, and `recipe` is the job's,
+    fitted to its content picture.
     """
 
     def __init__(self, arguments: argparse.Namespace, base: Path, job: Job, others: Iterable[Observer] = ()) -> None:
@@ -223,7 +224,8 @@ def _goes_on(checkpoint: Checkpoint) -> str:
 
 
 def _command(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What `gluon-nst resume` goes on by: the command, without what it was to forget, and the folder that it was given in."""
+    """What `gluon-nst resume` goes on by: the command, without what it was to forget, and the folder that it was given
+    in."""
     return {"argv": [each for each in arguments.argv if each != "--fresh"], "folder": os.getcwd()}
 
 

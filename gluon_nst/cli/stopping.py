@@ -1,4 +1,5 @@
-"""Stopping a run that is kept in a checkpoint: when its epoch is done where that is asked once, at once where it is asked twice."""
+"""Stopping a run that is kept in a checkpoint: when its epoch is done where that is asked once, at once where it is
+asked twice."""
 
 from __future__ import annotations
 

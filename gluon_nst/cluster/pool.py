@@ -1,8 +1,8 @@
 """Crew: the workers of a Dask cluster, this machine's own or a lab's, and what each of them is given to do.
 
-Dask brings the work to the workers and tells who is there. What goes where is decided here, one task for a worker at a time: a task
-is a process with all the worker's cores, and where a worker is lost the task goes on elsewhere from its newest checkpoint, which Dask's own
-second attempt, with the arguments of the first, could not.
+Dask brings the work to the workers and tells who is there. What goes where is decided here, one task for a worker at a
+time: a task is a process with all the worker's cores, and where a worker is lost the task goes on elsewhere from its
+newest checkpoint, which Dask's own second attempt, with the arguments of the first, could not.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class Gone(NSTError):
 class Crew:
     """The workers of the cluster whose scheduler is at an `address`, or else so many `workers` of this machine's own.
 
-    They share its cores and its memory; by default there is one for each GPU, or else for each core, as far as the memory allows. `say` is
-    given a line for people. A context manager: its own workers end with it. Raises InputError where the extra is missing, and NSTError where no
-    scheduler answers.
+    They share its cores and its memory; by default there is one for each GPU, or else for each core, as far as the
+    memory allows. `say` is given a line for people. A context manager: its own workers end with it. Raises InputError
+    where the extra is missing, and NSTError where no scheduler answers.
     """
 
     def __init__(self, address: str | None = None, workers: int | None = None, say: Say = str) -> None:
@@ -151,7 +151,8 @@ class Crew:
             self._say(f"worker {address}: left out, {why}")
 
     def call(self, address: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        """What a short function gives on a worker. Raises NSTError where it fails there, and Lost where the worker is gone."""
+        """What a short function gives on a worker. Raises NSTError where it fails there, and Lost where the worker is
+        gone."""
         try:
             return self._client.run(function, *arguments, workers=[address])[address]
         except Exception as error:  # the function's own, or Dask's
@@ -220,7 +221,8 @@ class Crew:
 
 @contextlib.contextmanager
 def _signals_later() -> Iterator[None]:
-    """In the block the signals that ask for the end wait; the processes that begin in it have them wait until they are ready to ignore them."""
+    """In the block the signals that ask for the end wait; the processes that begin in it have them wait until they are
+    ready to ignore them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
         yield

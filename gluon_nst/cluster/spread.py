@@ -1,7 +1,8 @@
-"""Spread: one picture on many workers. They compute its windows; the statistics and the gradients come back, and the optimiser is here.
+"""Spread: one picture on many workers. They compute its windows; the statistics and the gradients come back, and the
+optimiser is here.
 
-The windows are those of the stage's plan, whoever is there, and what they give is added up in their order: who computes what, and how
-often a worker is lost, changes only the time.
+The windows are those of the stage's plan, whoever is there, and what they give is added up in their order: who computes
+what, and how often a worker is lost, changes only the time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The windows of a picture on a worker: a process that computes them, one after the other, as long as the stage is at work."""
+"""The windows of a picture on a worker: a process that computes them, one after the other, as long as the stage is at
+work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What is called on a worker of the cluster, in its process: who it is, what it holds, and how whoever gives the orders is heard."""
+"""What is called on a worker of the cluster, in its process: who it is, what it holds, and how whoever gives the orders
+is heard."""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ class Told(NamedTuple):
     def cores(self) -> int:
         """The threads of a process of this worker.
 
-        A worker of others' has its share of the machine's cores. Dask sets OMP_NUM_THREADS to 1 there unless somebody has said another number.
+        A worker of others' has its share of the machine's cores. Dask sets OMP_NUM_THREADS to 1 there unless somebody
+        has said another number.
         """
         from distributed import get_worker
 
@@ -113,7 +115,8 @@ def folder(dask_worker: Any) -> Path:
 
 
 def held(sha256: str, path: str, dask_worker: Any = None) -> bool:
-    """Whether the worker has a file of this SHA-256: sent before, or, on the same machine, at the `path` where it was found.
+    """Whether the worker has a file of this SHA-256: sent before, or, on the same machine, at the `path` where it was
+    found.
 
     Dask gives `dask_worker`.
     """

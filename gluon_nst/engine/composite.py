@@ -38,8 +38,8 @@ def get_inits(
 ) -> tuple[NDArray, list[NDArray], gluon.Trainer]:
     """The composite that starts as a copy of `X` (1 × 3 × h × w), the style layers' Gram matrices, and the Trainer.
 
-    The composite is returned as the NDArray that the Trainer (Adam with learning rate `lr`) updates in place. `beta2` is the
-    decay of Adam's second moment.
+    The composite is returned as the NDArray that the Trainer (Adam with learning rate `lr`) updates in place. `beta2`
+    is the decay of Adam's second moment.
     """
     gen_img = GeneratedImage(X.shape)
     gen_img.initialize(init.Constant(X), ctx=device, force_reinit=True)

@@ -43,8 +43,8 @@ class Graph:
         return self.variable(name, array, nd.zeros_like(array))
 
     def constant(self, name: str, array: Any) -> Symbol:
-        """The variable for what never changes, as MXNet's own operators read it: in oneDNN's layout it would be converted in
-        every epoch."""
+        """The variable for what never changes, as MXNet's own operators read it: in oneDNN's layout it would be
+        converted in every epoch."""
         array = array.asnumpy() if isinstance(array, nd.NDArray) else array
         return self.variable(name, nd.array(array, ctx=self.context))
 
@@ -65,7 +65,8 @@ class _Covered(NamedTuple):
 
 
 class PartGraph(Graph):
-    """The graph of a part of the network, for one of its windows after the other; with one window it stands for whole arrays.
+    """The graph of a part of the network, for one of its windows after the other; with one window it stands for whole
+    arrays.
 
     A `stride` is how many pixels of the picture a position covers in each direction.
     """
@@ -113,7 +114,8 @@ class PartGraph(Graph):
         return weights if core is None else weights * core
 
     def corners(self) -> Symbol | None:
-        """The variable for weights of pixels' corners, as `sums.TotalVariation` takes them: at its lower right each is a pixel's own."""
+        """The variable for weights of pixels' corners, as `sums.TotalVariation` takes them: at its lower right each is
+        a pixel's own."""
         if not self.windowed:
             return None
         height, width = self._part.shape
@@ -137,7 +139,8 @@ class PartGraph(Graph):
 
 
 class Computed:
-    """A part of the network in the making and at work: sums over its windows' cores, what goes on from it, and the way back.
+    """A part of the network in the making and at work: sums over its windows' cores, what goes on from it, and the way
+    back.
 
     - `source` is what goes in, whole, and `gradient` where its gradient is added up.
     - `onward`, where the network goes on from here, is where the last layer's output goes, and `back` its gradient.
@@ -229,7 +232,8 @@ def add_window(whole: NDArray, window: Window, gradient: NDArray) -> None:
 
 
 class Piece:
-    """Stands for an array, 1 × c × h × w, of which only the piece in one window is `here` at a time; the whole is elsewhere."""
+    """Stands for an array, 1 × c × h × w, of which only the piece in one window is `here` at a time; the whole is
+    elsewhere."""
 
     grad = None
 

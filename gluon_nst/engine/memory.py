@@ -16,18 +16,20 @@ from gluon_nst.network.bfloat16 import widest
 from gluon_nst.network.layers import LAYERS, PIXELS, multiplications, outputs_per_pixel, shape_at, smallest_side
 from gluon_nst.recipes import OPTIMIZERS, Recipe, style_shape
 
-# Bytes that a process takes at most, learned from the peaks of whole runs of 0.02 to 24 megapixels (scripts/dev/measure_estimates.py).
-# With MXNet loaded, the network's parameters and a picture; and with the code that oneDNN makes for bfloat16. What is kept of each size
-# that was computed before, of all of them at most, and for each pixel of the largest.
+# Bytes that a process takes at most, learned from the peaks of whole runs of 0.02 to 24 megapixels
+# (scripts/dev/measure_estimates.py). With MXNet loaded, the network's parameters and a picture; and with the code that
+# oneDNN makes for bfloat16. What is kept of each size that was computed before, of all of them at most, and for each
+# pixel of the largest.
 _BASE, _BASE_OF = 0.47e9, {"float32": 0.0, "bfloat16": 0.25e9}
 _KEPT_OF_A_STAGE, _KEPT_OF_STAGES = 0.06e9, {"float32": 0.3e9, "bfloat16": 0.4e9}
 _KEPT_PER_PIXEL = {"float32": 900, "bfloat16": math.inf}
-# For every number that a layer puts out, where the network is computed whole; and in windows, below the cut and above it.
+# For every number that a layer puts out, where the network is computed whole; and in windows, below the cut and above
+# it.
 _BYTES_PER_OUTPUT = 10.2
 _BYTES_PER_OUTPUT_BELOW = {"float32": 8.6, "bfloat16": 10.5}
 _BYTES_PER_OUTPUT_ABOVE = {"float32": 5.3, "bfloat16": 3.4}
-# For every pixel of the picture, in windows: the composite and its gradient (24), the features between the network's two parts and
-# theirs (64), and the pictures that are made of it.
+# For every pixel of the picture, in windows: the composite and its gradient (24), the features between the network's
+# two parts and theirs (64), and the pictures that are made of it.
 _BYTES_PER_PIXEL = 120
 # For every pixel whose features are computed without a gradient.
 _BYTES_PER_STYLE_PIXEL = 1600
@@ -43,7 +45,8 @@ _ABOVE = (None, 2944, 2048, 1440, 1024, 736, 512, 384)
 
 
 class Plan(NamedTuple):
-    """How a stage is computed: the parts of the network in their windows, and the bytes that the process will need at most."""
+    """How a stage is computed: the parts of the network in their windows, and the bytes that the process will need at
+    most."""
 
     parts: Sequence[Part]
     needed: float
@@ -81,7 +84,8 @@ def optimiser_bytes(recipe: Recipe) -> float:
 
 
 def _of(recipe: Recipe, numbers: dict[str, float]) -> float:
-    """That of `numbers` by precision which is the recipe's; where it has not chosen yet, that of bfloat16, which takes more."""
+    """That of `numbers` by precision which is the recipe's; where it has not chosen yet, that of bfloat16, which takes
+    more."""
     return numbers.get(recipe.precision, numbers["bfloat16"])
 
 
@@ -101,8 +105,8 @@ def needed(
 ) -> float:
     """The peak memory, in bytes, of a process that trains by `recipe` at `size` (height, width) on the CPU.
 
-    `parts` are those of the network, by default the whole of it. `style_pixels` are those of the largest picture, or of a window
-    of it, whose features are computed without a gradient.
+    `parts` are those of the network, by default the whole of it. `style_pixels` are those of the largest picture, or of
+    a window of it, whose features are computed without a gradient.
     """
     pixels = math.prod(size)
     base = _BASE + _of(recipe, _BASE_OF)
@@ -181,8 +185,8 @@ _SPREAD = range(2944, 255, -64)
 def spread_plan(recipe: Recipe, size: tuple[int, int], machines: int, memory: float) -> Plan | None:
     """How a stage of a `size` (height, width) is computed by so many machines, each with so many bytes of `memory`.
 
-    In one part: what would go to and fro between two is several times the picture. Of the windows that fit, those that take the machines
-    the least time; none where one window is enough.
+    In one part: what would go to and fro between two is several times the picture. Of the windows that fit, those that
+    take the machines the least time; none where one window is enough.
     """
     of_canvas, layers, columns = canvas(size, recipe.margin).size, range(recipe.last_layer + 1), _columns(recipe)
     bytes_per_output = _of(recipe, _BYTES_PER_OUTPUT_BELOW)
@@ -207,7 +211,8 @@ def spread_plan(recipe: Recipe, size: tuple[int, int], machines: int, memory: fl
 
 @functools.lru_cache(maxsize=64)
 def _cuts(last: int, size: tuple[int, int], columns: int) -> list[list[Part]]:
-    """The ways to cut the network up to layer `last` into windows for a picture of a `size`, no part wider than so many `columns`."""
+    """The ways to cut the network up to layer `last` into windows for a picture of a `size`, no part wider than so many
+    `columns`."""
     cuts, stride = [], smallest_side(CUT)
     for below, above in itertools.product(_BELOW, _ABOVE if last > CUT else _ABOVE[:1]):
         if below >= smallest_window(range(min(CUT, last) + 1)):
@@ -227,7 +232,8 @@ def more_memory() -> str:
 
 
 def allowed_memory(memory: float | None, device: Any) -> float:
-    """The bytes that a run may take: those that it is given, by `--memory`, and no more than are free; of a GPU's nothing is known."""
+    """The bytes that a run may take: those that it is given, by `--memory`, and no more than are free; of a GPU's
+    nothing is known."""
     free = available_memory() if device.device_type == "cpu" else math.inf
     return free if memory is None else min(memory, free)
 

@@ -1,8 +1,8 @@
 """The objective of a run: the losses of a composite and their gradient, as a distance of sums over positions.
 
-Two graphs. The first runs the network and sums its statistics over the positions of the feature maps. The second, of a few
-numbers, makes the losses of the sums; its gradient with respect to them is what the first one's backward pass begins with. The
-forward pass is not repeated, and neither graph waits for the other in Python.
+Two graphs. The first runs the network and sums its statistics over the positions of the feature maps. The second, of a
+few numbers, makes the losses of the sums; its gradient with respect to them is what the first one's backward pass
+begins with. The forward pass is not repeated, and neither graph waits for the other in Python.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ Symbol = Any
 
 
 class _Term(NamedTuple):
-    """One of the losses: sums over positions, in the first graph, and what makes the weighted loss of them, in the second."""
+    """One of the losses: sums over positions, in the first graph, and what makes the weighted loss of them, in the
+    second."""
 
     name: str
     sums: Sequence[Symbol]
@@ -42,8 +43,8 @@ class Guides(NamedTuple):
     """Where in the picture the losses are taken, at each layer's own grid, and what the composite is mixed with.
 
     - `styles` maps style layers to the weights of each region, one for each statistic in the layer's `styles_Y`.
-    - `mask` (1 × 1 × h × w, in pixels) is the share of the composite in what the network sees, and `behind` (1 × 3 × h × w, in
-      the unit of the recipe's pixels) the rest of it.
+    - `mask` (1 × 1 × h × w, in pixels) is the share of the composite in what the network sees, and `behind` (1 × 3 × h
+      × w, in the unit of the recipe's pixels) the rest of it.
     """
 
     styles: Mapping[int, Sequence[NDArray]] = {}
@@ -56,17 +57,18 @@ class Objective:
 
     - `net` is the truncated network, a Sequential.
     - `X` (1 × 3 × h × w) has a gradient attached; its values are in the `pixel_unit` of the recipe.
-    - `contents_Y` are the content layers' features of the content picture, `styles_Y` the style layers' statistics of the
-      style picture: by default their Gram matrices; where a layer is guided, a list of one for each region, None for one
-      that no style has there.
-    - `recipe` says which layers these are, what they weigh, and in what precision the convolutions are computed: in float32 all
-      the same where a part is too wide for bfloat16 (`narrow.widest`).
+    - `contents_Y` are the content layers' features of the content picture, `styles_Y` the style layers' statistics of
+      the style picture: by default their Gram matrices; where a layer is guided, a list of one for each region, None
+      for one that no style has there.
+    - `recipe` says which layers these are, what they weigh, and in what precision the convolutions are computed: in
+      float32 all the same where a part is too wide for bfloat16 (`narrow.widest`).
     - `statistic` is what `styles_Y` are, where it is not what the recipe has.
     - `guides` say where the losses are taken.
-    - `parts` are those of the network, each in its windows, or what computes one elsewhere; without, it is computed whole.
+    - `parts` are those of the network, each in its windows, or what computes one elsewhere; without, it is computed
+      whole.
 
-    The memory of each graph is planned once, forward and backward pass together, which takes less than a hybridized block
-    takes. The statistics, the losses and the composite are in float32 in either precision.
+    The memory of each graph is planned once, forward and backward pass together, which takes less than a hybridized
+    block takes. The statistics, the losses and the composite are in float32 in either precision.
     """
 
     def __init__(
@@ -122,7 +124,8 @@ class Objective:
             self._content_term(layer, features[layer], graph) for layer in recipe.content_layers if layer in layers
         ]
         variation = [] if layers.start else [self._variation_term(composite, X, graph)]
-        # In this order: the sums of a layer are then computed with the layer, and MXNet's plan needs a tenth less memory.
+        # In this order: the sums of a layer are then computed with the layer, and MXNet's plan needs a tenth less
+        # memory.
         terms = [*variation, *styles, *contents]
         computed.bind(
             [each for term in terms for each in term.sums], features[layers[-1]] if onward else None, parameters

@@ -1,8 +1,8 @@
 """The canvas that is optimised: the picture with a margin around it, on the network's grid.
 
-What the network's zero padding does to a picture it does to its outermost pixels, and where a side is no multiple of 16 the last
-pooling leaves its end out. With a margin all of that is cut off. The margin is the picture mirrored, content and start: left free it
-would be painted with more of the style, and the picture's border with it.
+What the network's zero padding does to a picture it does to its outermost pixels, and where a side is no multiple of 16
+the last pooling leaves its end out. With a margin all of that is cut off. The margin is the picture mirrored, content
+and start: left free it would be painted with more of the style, and the picture's border with it.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def sees(layer: int, weights: np.ndarray, canvas: Canvas) -> bool:
 
 
 def at_layer(weights: NDArray, layer: int) -> NDArray:
-    """Weights of pixels (1 × 1 × h × w) as those of the positions of a layer: the average over the pixels that each covers."""
+    """Weights of pixels (1 × 1 × h × w) as those of the positions of a layer: the average over the pixels that each
+    covers."""
     for name, index in LAYERS.items():
         if name.startswith("pool") and index <= layer:
             weights = nd.Pooling(weights, kernel=(2, 2), stride=(2, 2), pool_type="avg")

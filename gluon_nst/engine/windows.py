@@ -1,12 +1,12 @@
 """Windows: the parts of a picture that are computed one after the other. Plain arithmetic, without MXNet.
 
-A feature depends on the pixels that its layer reaches. So the features of a window's core are those of the whole picture, where a
-halo of that reach lies around it, or the picture's own border. Every position is in the core of one window: sums over the cores are
-those over the picture, to the last rounding.
+A feature depends on the pixels that its layer reaches. So the features of a window's core are those of the whole
+picture, where a halo of that reach lies around it, or the picture's own border. Every position is in the core of one
+window: sums over the cores are those over the picture, to the last rounding.
 
-Halos cost what is computed twice, and the deep layers reach far: 70 pixels for conv5_1. So the network is cut after its second
-pooling: the layers below it, whose features are large, reach 6 pixels only, and the layers above it have features so small that
-their windows can be large, or one window be enough.
+Halos cost what is computed twice, and the deep layers reach far: 70 pixels for conv5_1. So the network is cut after its
+second pooling: the layers below it, whose features are large, reach 6 pixels only, and the layers above it have
+features so small that their windows can be large, or one window be enough.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ CUT = LAYERS["pool2"]
 
 
 class Span(NamedTuple):
-    """What a window covers of one side, and its core, which is in no other window's; both on the grid, or up to the side's end."""
+    """What a window covers of one side, and its core, which is in no other window's; both on the grid, or up to the
+    side's end."""
 
     begin: int
     end: int
@@ -51,7 +52,8 @@ class Window(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Consecutive layers of the network, and the windows of the first one's input in which they are computed, all of one shape."""
+    """Consecutive layers of the network, and the windows of the first one's input in which they are computed, all of
+    one shape."""
 
     layers: range
     rows: Sequence[Span]
@@ -85,7 +87,8 @@ def stride_before(layers: range) -> int:
 
 @functools.lru_cache(maxsize=None)
 def halo_of(layers: range) -> tuple[int, int]:
-    """How far the features of `layers` reach into their input around a position, and the grid that windows of it begin on.
+    """How far the features of `layers` reach into their input around a position, and the grid that windows of it begin
+    on.
 
     >>> halo_of(range(29)), halo_of(range(10))
     ((80, 16), (8, 4))
@@ -139,7 +142,8 @@ def whole(last: int, size: tuple[int, int]) -> list[Part]:
 
 
 def cut(last: int, size: tuple[int, int], below: tuple[int, int], above: tuple[int, int] | None = None) -> list[Part]:
-    """The network up to layer `last`, in windows of `below` at most, and after the cut, where there is one, in those of `above`.
+    """The network up to layer `last`, in windows of `below` at most, and after the cut, where there is one, in those of
+    `above`.
 
     All are (height, width) in pixels of the picture; without `above` one window is enough for the layers after the cut.
     """
@@ -161,8 +165,8 @@ def of_window(part: Part, per_pixel: Callable[[int], float]) -> float:
 
 
 def work(parts: Sequence[Part]) -> float:
-    """How long an evaluation takes, in arbitrary units: the numbers that the layers put out and their multiplications, which take
-    about as long; in several windows all are computed once more."""
+    """How long an evaluation takes, in arbitrary units: the numbers that the layers put out and their multiplications,
+    which take about as long; in several windows all are computed once more."""
     return sum(
         part.number
         * (of_window(part, outputs_per_pixel) + of_window(part, multiplications) / _MULTIPLICATIONS_PER_OUTPUT)

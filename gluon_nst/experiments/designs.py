@@ -22,14 +22,16 @@ VARIABLE = (
     *(each.name for each in (*recipe_settings(), *settings(Job)) if each.name != "regions" and not each.words),
     LONGEST_SIDE.name,
 )
-"""What can be varied: the options of `transfer` that make another picture. Regions go with maps of the style as well."""
+"""What can be varied: the options of `transfer` that make another picture. Regions go with maps of the style as well.
+"""
 
 
 def sweep(content: Pathlike, style: Pathlike, vary: Mapping[str, Any], **options: Any) -> Experiment:
     """The Experiment that varies one thing, or two, of a run.
 
-    `vary` maps one or two options of `transfer` to lists of values, or to dictionaries of them whose keys are the labels.
-    The first is drawn across, the second down. `options` are those that stay; the recipe is the chapter's unless they say another.
+    `vary` maps one or two options of `transfer` to lists of values, or to dictionaries of them whose keys are the
+    labels. The first is drawn across, the second down. `options` are those that stay; the recipe is the chapter's
+    unless they say another.
     """
     if "recipe" not in vary:
         options = {"recipe": CHAPTER, **options}
@@ -82,8 +84,8 @@ def reconstruct(
     """The Experiment that finds, from noise, what a picture's `content` or `style` is in several layers.
 
     Content: from the features of each of `layers` alone. Style: from the Gram matrices of the first one, of the first
-    two, and so on (Gatys et al. 2016, figure 1, whose layers are the default). A mapping of layers gives each a weight. The
-    other keywords are `transfer`'s.
+    two, and so on (Gatys et al. 2016, figure 1, whose layers are the default). A mapping of layers gives each a weight.
+    The other keywords are `transfer`'s.
     """
     if kind not in FIGURE_1:
         raise InputError(f"reconstruct {kind}: not one of {', '.join(FIGURE_1)}{did_you_mean(kind, FIGURE_1)}")

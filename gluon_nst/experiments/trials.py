@@ -1,7 +1,7 @@
 """Experiment: a number of trials, each a transfer of its own, as a sheet of labelled pictures.
 
-A trial's picture and losses are written into the experiment's folder as soon as it is done, and what is there already is not
-run again.
+A trial's picture and losses are written into the experiment's folder as soon as it is done, and what is there already
+is not run again.
 """
 
 from __future__ import annotations
@@ -149,7 +149,8 @@ class Experiment:
         runs = [(trial, run) for trial in self.trials for run in [prepared[trial.name]] if isinstance(run, Run)]
         tell_if_long([run for trial, run in runs if not kept(trial.path(folder), run)], observer)
         sizes = {run.sizes for _, run in runs}
-        # Every size that MXNet has seen takes memory for good: where there are several, each run has a process of its own.
+        # Every size that MXNet has seen takes memory for good: where there are several, each run has a process of its
+        # own.
         take = carry_out_apart if len(sizes) > 1 else carry_out_kept
 
         def take_kept(run: Run, checkpoint: Path) -> Result:

@@ -1,4 +1,5 @@
-"""Is this machine ready for the lab? Each thing that can be wrong is looked at, and told with its remedy. Loads no MXNet.
+"""Is this machine ready for the lab? Each thing that can be wrong is looked at, and told with its remedy. Loads no
+MXNet.
 
 What takes MXNet is asked of another process (`probe`), which may die, or hang, of what is wrong.
 """

@@ -1,5 +1,5 @@
-"""The checks of the exercises whose answers are functions written by hand: what they give is compared with NumPy's, from the book's
-equations."""
+"""The checks of the exercises whose answers are functions written by hand: what they give is compared with NumPy's,
+from the book's equations."""
 
 from __future__ import annotations
 

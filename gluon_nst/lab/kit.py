@@ -1,6 +1,7 @@
 """The kit: a folder to carry to machines without a network, from which gluon-nst installs and runs its notebooks.
 
-It has the packages at the versions that are installed here as wheels; so it is for this Python and this kind of machine.
+It has the packages at the versions that are installed here as wheels; so it is for this Python and this kind of
+machine.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ def make(
 ) -> Path:
     """Make a kit in `folder`, which must not be there yet, or be empty; gives its path.
 
-    What is in it is put in its place when it is whole. `notify` and `progress` are as in `weights.find`; `counting` is like
-    `progress`, for packages in place of bytes. Raises InputError for another folder and where this is no checkout, NSTError where a
-    package can't be had, and WeightsError.
+    What is in it is put in its place when it is whole. `notify` and `progress` are as in `weights.find`; `counting` is
+    like `progress`, for packages in place of bytes. Raises InputError for another folder and where this is no checkout,
+    NSTError where a package can't be had, and WeightsError.
     """
     folder = given(folder).absolute()
     if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir() or any(folder.iterdir())):

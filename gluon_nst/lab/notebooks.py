@@ -1,4 +1,5 @@
-"""The notebooks: made from scripts in percent format, and the student's copy of the exercises from the same source as the answers."""
+"""The notebooks: made from scripts in percent format, and the student's copy of the exercises from the same source as
+the answers."""
 
 from __future__ import annotations
 
@@ -24,8 +25,8 @@ def source_of(name: str) -> Path:
 def notebook(name: str) -> str:
     """A notebook, one of NOTEBOOKS, as JSON (nbformat 4.5); the same each time.
 
-    Cells of the exercises have nbgrader's metadata: answers are what it lets students write in, checks what it counts. Raises
-    InputError where jupytext is not installed.
+    Cells of the exercises have nbgrader's metadata: answers are what it lets students write in, checks what it counts.
+    Raises InputError where jupytext is not installed.
     """
     try:
         import jupytext

@@ -1,4 +1,5 @@
-"""What `doctor` asks of a machine with MXNet loaded, in a process of its own, which may die of it: one finding after the other as JSON.
+"""What `doctor` asks of a machine with MXNet loaded, in a process of its own, which may die of it: one finding after
+the other as JSON.
 
 python -m gluon_nst.lab.probe
 """

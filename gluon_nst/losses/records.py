@@ -60,7 +60,8 @@ class Epoch(NamedTuple):
     """The record of one epoch: the losses before its step, its learning rate, and how long it took.
 
     An epoch of L-BFGS is one evaluation of the losses and their gradient; it has no learning rate, which is 1 here.
-    `stage` counts from 1, `epoch` from 0 in each stage; `seconds` is the time since the losses of the epoch before were known.
+    `stage` counts from 1, `epoch` from 0 in each stage; `seconds` is the time since the losses of the epoch before were
+    known.
     """
 
     stage: int

@@ -1,8 +1,8 @@
 """Sums over the positions of feature maps and of pictures, and the losses that are such a sum but for a factor.
 
-The sums of parts of a picture add up to that of the whole, and a mask is a weight in the sum. Only they are computed in the
-network's graph; the rest is arithmetic on a few numbers (`objective`). Everything here works on NDArrays, and on Symbols whose
-variables have shapes.
+The sums of parts of a picture add up to that of the whole, and a mask is a weight in the sum. Only they are computed in
+the network's graph; the rest is arithmetic on a few numbers (`objective`). Everything here works on NDArrays, and on
+Symbols whose variables have shapes.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ NDArray = Any
 
 
 def summed_product(X: Array, Y: Array) -> Array:
-    """The sum of X · Y over all elements, of shape (1,): by oneDNN's product of two matrices, ten times faster than MXNet's sum.
+    """The sum of X · Y over all elements, of shape (1,): by oneDNN's product of two matrices, ten times faster than
+    MXNet's sum.
 
-    Of a few rows, of which the products of each with itself are wanted: a dot product of all numbers, as fast, has ten times the
-    rounding error.
+    Of a few rows, of which the products of each with itself are wanted: a dot product of all numbers, as fast, has ten
+    times the rounding error.
     """
     F, size = operators(X), math.prod(shape_of(X))
     rows = next(rows for rows in (8, 3, 1) if size % rows == 0)
@@ -73,8 +74,8 @@ def _part(X: Array, top: int | None, bottom: int | None, left: int | None, right
 class TotalVariation:
     """The absolute differences of neighbours in a composite 1 × 3 × h × w (section 14.12.5.3).
 
-    `corners`, here and in SquaredVariation, weights the differences by the corner where they meet, at the upper left of a pixel or
-    of none: 1 × 1 × (h + 1) × (w + 1).
+    `corners`, here and in SquaredVariation, weights the differences by the corner where they meet, at the upper left of
+    a pixel or of none: 1 × 1 × (h + 1) × (w + 1).
     """
 
     def sums(self, X: Array, corners: Array | None = None) -> tuple[Array, Array]:

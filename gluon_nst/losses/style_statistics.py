@@ -21,7 +21,8 @@ from gluon_nst.recipes.choices import GRAM_DIVISORS, STYLE_REDUCTIONS
 class Statistic:
     """A statistic of a feature map 1 × c × h × w. A subclass says what is summed; the rest has defaults.
 
-    What is `normalised` is linear in the sums, so that weighted means of several styles' are those of the styles together.
+    What is `normalised` is linear in the sums, so that weighted means of several styles' are those of the styles
+    together.
     """
 
     def sums(self, X: Array, weights: Array | None = None) -> Array:
@@ -57,8 +58,8 @@ class Statistic:
 def _second_moments(X: Array, weights: Array | None) -> Array:
     """X W Xᵀ of the features `X` (1 × c × h × w) as c × hw, with `weights` of their positions: c × c, by oneDNN.
 
-    The second factor is a constant, and the gradient D of the product is made D + Dᵀ: so that of the features is (D + Dᵀ)XW, one
-    matrix product, where that of a product of two variables would take two.
+    The second factor is a constant, and the gradient D of the product is made D + Dᵀ: so that of the features is (D +
+    Dᵀ)XW, one matrix product, where that of a product of two variables would take two.
     """
     F, (_, num_channels, height, width) = operators(X), shape_of(X)
     flat, weighed = (each.reshape((num_channels, height * width)) for each in (X, weighted(F.BlockGrad(X), weights)))
@@ -135,10 +136,12 @@ class GramMeanStd(_Moments):
 
 
 class Wasserstein(_Moments):
-    """The squared 2-Wasserstein distance of two Gaussians with the channels' means and covariances, as a mean over the channels.
+    """The squared 2-Wasserstein distance of two Gaussians with the channels' means and covariances, as a mean over the
+    channels.
 
-    As in style-transfer-pytorch (Crowson), which follows Olkin and Pukelsheim 1982: the mean of the squared differences of the
-    means, and that of the diagonal of Σ_Y + Σ - 2·(Σ_Y^½ Σ Σ_Y^½)^½, where 1e-4 is added to both covariances' diagonals.
+    As in style-transfer-pytorch (Crowson), which follows Olkin and Pukelsheim 1982: the mean of the squared differences
+    of the means, and that of the diagonal of Σ_Y + Σ - 2·(Σ_Y^½ Σ Σ_Y^½)^½, where 1e-4 is added to both covariances'
+    diagonals.
 
     With Σ_Y = Rᵀ R, where R = Λ^½ Vᵀ of its eigenvalues and eigenvectors, (R Σ Rᵀ)^½ has the same trace and keeps the
     precision of the small eigenvalues. `roots.root_trace` computes this trace and its gradient with respect to Σ,

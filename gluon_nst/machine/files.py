@@ -22,7 +22,8 @@ from gluon_nst.errors import InputError, NSTError, WeightsError, warn
 
 
 def given(path: str | Path) -> Path:
-    """The Path that a caller's `path` names. A ~ at its beginning is the home folder, which shells don't expand after a =.
+    """The Path that a caller's `path` names. A ~ at its beginning is the home folder, which shells don't expand after a
+    =.
 
     Raises InputError for an empty name, which would be the folder at hand, and every picture in it, and for a URL.
     """
@@ -125,7 +126,8 @@ def cache_folder(name: str = "weights") -> Path:
 
 
 def shipped(path: str) -> Path:
-    """The path of a file of the project's beside the package: `img/…` or `scripts/…`. Raises InputError where it is not installed."""
+    """The path of a file of the project's beside the package: `img/…` or `scripts/…`. Raises InputError where it is not
+    installed."""
     # In a checkout it is in its place; setup.cfg installs it below share/ for everyone else.
     for folder in (Path(__file__).parents[2], Path(sysconfig.get_path("data")) / "share/gluon-nst"):
         if (folder / path).is_file():
@@ -138,7 +140,8 @@ def shipped(path: str) -> Path:
 
 @contextlib.contextmanager
 def placed_whole(path: str | Path, sync: bool = False) -> Iterator[str]:
-    """Give the path of an empty file beside `path`, which is renamed into its place when the block ends without an error.
+    """Give the path of an empty file beside `path`, which is renamed into its place when the block ends without an
+    error.
 
     With `sync` it is on the disk then, and outlives a power cut.
     """

@@ -126,7 +126,8 @@ instructions = Instructions()
 
 
 def processor() -> str:
-    """Who made the processor, and the highest level of instructions that oneDNN uses of it: `GenuineIntel AVX512_CORE_AMX`."""
+    """Who made the processor, and the highest level of instructions that oneDNN uses of it: `GenuineIntel
+    AVX512_CORE_AMX`."""
     levels = [level for level, flags in _LEVELS.items() if flags <= instructions.flags()]
     return " ".join([processor_vendor() or "unknown", *levels[-1:]])
 
@@ -167,9 +168,9 @@ def prepare_mxnet() -> None:
     set_threads()
     # Don't announce on standard error that graphs are fused.
     os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
-    # What is kept of every size that has been computed: code that was made for it, and what that works on. MXNet's own store keeps
-    # 0.2 GB of each size and saves no time beside oneDNN's, which is large enough for one size. And one buffer for what operators
-    # need for a moment, instead of four.
+    # What is kept of every size that has been computed: code that was made for it, and what that works on. MXNet's own
+    # store keeps 0.2 GB of each size and saves no time beside oneDNN's, which is large enough for one size. And one
+    # buffer for what operators need for a moment, instead of four.
     os.environ.setdefault("MXNET_MKLDNN_CACHE_NUM", "2")
     os.environ.setdefault("DNNL_PRIMITIVE_CACHE_CAPACITY", "256")
     os.environ.setdefault("MXNET_CPU_TEMP_COPY", "1")

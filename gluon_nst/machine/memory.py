@@ -21,7 +21,8 @@ def address_space_is_limited() -> bool:
 
 
 _LEAST_ADDRESS_SPACE = 1.3e9
-"""Of address space MXNet and its libraries take 1.1 GB to load; in less they wait without an end (measured, two threads)."""
+"""Of address space MXNet and its libraries take 1.1 GB to load; in less they wait without an end (measured, two
+threads)."""
 
 
 def check_address_space() -> None:

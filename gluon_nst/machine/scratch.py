@@ -12,13 +12,16 @@ import numpy as np
 from gluon_nst.errors import NSTError, reason
 
 _MOST_MAPPED = 64_000_000
-"""Bytes of the file that are mapped at a time, or one channel: a limit on the address space (`ulimit -v`) counts what is."""
+"""Bytes of the file that are mapped at a time, or one channel: a limit on the address space (`ulimit -v`) counts what
+is."""
 
 
 class Scratch:
-    """Feature maps of float32, 1 × c × h × w, on the disk, in a file without a name: it is gone when nobody needs it any more.
+    """Feature maps of float32, 1 × c × h × w, on the disk, in a file without a name: it is gone when nobody needs it
+    any more.
 
-    Raises NSTError where there is no room for it. What is read of it is a copy, and takes no memory of the process afterwards.
+    Raises NSTError where there is no room for it. What is read of it is a copy, and takes no memory of the process
+    afterwards.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:

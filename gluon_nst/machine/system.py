@@ -1,4 +1,5 @@
-"""What Linux tells of itself in /proc and /sys; a `root` other than / is for a tree like them elsewhere. And another Python."""
+"""What Linux tells of itself in /proc and /sys; a `root` other than / is for a tree like them elsewhere. And another
+Python."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from pathlib import Path
 from typing import Iterator
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Signals that ask for the end: Ctrl-C, a scheduler's stop, the end of a session. They often go to all processes of a command."""
+"""Signals that ask for the end: Ctrl-C, a scheduler's stop, the end of a session. They often go to all processes of a
+command."""
 
 
 def read_text(path: str | os.PathLike[str]) -> str:

@@ -1,4 +1,5 @@
-"""The trunk in bfloat16, as a graph: convolutions in bfloat16, features in float32 for the losses that are taken of them.
+"""The trunk in bfloat16, as a graph: convolutions in bfloat16, features in float32 for the losses that are taken of
+them.
 
 oneDNN's kernels for AMX put the channels last, MXNet's own operators put them first, and the conversion costs more than
 a convolution. So the graph avoids it for large gradients: with AMX, where features are widened, the network continues
@@ -31,8 +32,8 @@ _WIDEST = 736
 
 
 def widest() -> int:
-    """How many positions feature maps may be wide here in bfloat16: one more grid step, and oneDNN 2.4.4's backward convolution for
-    AMX does not come to an end, however high they are."""
+    """How many positions feature maps may be wide here in bfloat16: one more grid step, and oneDNN 2.4.4's backward
+    convolution for AMX does not come to an end, however high they are."""
     return _WIDEST if instructions.amx == "used" else sys.maxsize
 
 
@@ -113,8 +114,8 @@ class _Convolution:
             X = sym.broadcast_sub(X, self._layer.zero.var())
         name = f"{self._layer.name}_channels"
         zeros = self._added[name] = nd.zeros((1, _CHANNELS - 3, *shape_of(X)[2:]), ctx=self._weight.context)
-        # Narrowed after it is put together: without AMX, oneDNN's blocks of channels in bfloat16 can't be taken apart again
-        # at the third, and the process would end there.
+        # Narrowed after it is put together: without AMX, oneDNN's blocks of channels in bfloat16 can't be taken apart
+        # again at the third, and the process would end there.
         return _narrowed(sym.concat(X, sym.var(name, shape=zeros.shape), dim=1))
 
     def _variable(self, name: str, array: Any) -> Symbol:

@@ -40,7 +40,8 @@ CONVOLUTIONS = tuple(index for name, index in LAYERS.items() if name.startswith(
 
 
 GRID = 16
-"""Pixels that a position of the last block used covers in each direction: sides that are multiples of it lose nothing."""
+"""Pixels that a position of the last block used covers in each direction: sides that are multiples of it lose nothing.
+"""
 
 
 def parameter_shapes() -> dict[str, tuple[int, ...]]:

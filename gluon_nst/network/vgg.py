@@ -51,11 +51,11 @@ def truncated_vgg19(
 ) -> nn.Sequential:
     """The model zoo's VGG-19 up to and including layer `last`, as in section 14.12.3 of the book.
 
-    `parameters` maps the model zoo's names (`features.0.weight`, …) to NDArrays, and perhaps `features.0.zero` to the input
-    that the first layer's padding stands for. They are frozen: the composite is the only thing with a gradient. The layers
-    above `last`, the dense ones among them, are never allocated. `pooling` is `max`, as VGG was trained, or `average`
-    (Gatys et al. 2016, section 2). `padding` is what the first convolution takes for the pixels beyond the picture: `zero`,
-    or those of its edge, by `replicate` or `reflect`.
+    `parameters` maps the model zoo's names (`features.0.weight`, …) to NDArrays, and perhaps `features.0.zero` to the
+    input that the first layer's padding stands for. They are frozen: the composite is the only thing with a gradient.
+    The layers above `last`, the dense ones among them, are never allocated. `pooling` is `max`, as VGG was trained, or
+    `average` (Gatys et al. 2016, section 2). `padding` is what the first convolution takes for the pixels beyond the
+    picture: `zero`, or those of its edge, by `replicate` or `reflect`.
     """
     for what, name, known in (("pooling", pooling, POOLINGS), ("padding", padding, PADDINGS)):
         if name not in known:

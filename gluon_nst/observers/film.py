@@ -42,8 +42,9 @@ def _frames_as_they_are(frames: Iterable[Any], total: int) -> Iterable[Any]:
 class Film(Observer):
     """Collects about ninety moments of a run, and makes a film of them at its end.
 
-    It is written to `path`, or beside it where the run did not come to its end and something is there. `written` is where it
-    is then, or None where the run came to nothing. `progress(frames, total)` wraps the frames as they are made.
+    It is written to `path`, or beside it where the run did not come to its end and something is there. `written` is
+    where it is then, or None where the run came to nothing. `progress(frames, total)` wraps the frames as they are
+    made.
     """
 
     def __init__(
@@ -81,7 +82,8 @@ def write_film(
     record: Sequence[Epoch],
     progress: Callable[[Iterable[Any], int], Iterable[Any]] = _frames_as_they_are,
 ) -> None:
-    """Write a film of `moments`, each (number of epochs done, PIL image), beside the losses of a run whose record is given."""
+    """Write a film of `moments`, each (number of epochs done, PIL image), beside the losses of a run whose record is
+    given."""
     frames = iter(progress(figures.film(moments, record), len(moments)))
     with placed_whole(path) as temporary:
         if path.suffix.lower() == ".mp4":

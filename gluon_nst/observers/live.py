@@ -21,8 +21,8 @@ from gluon_nst.runs.state import State
 class Live(Observer):
     """Shows the composite beside its losses in the output of a notebook's cell, and redraws that one output.
 
-    It is drawn anew after `seconds` at the earliest, and at the end. Where no notebook is at the other end (a script, a terminal)
-    nothing is shown.
+    It is drawn anew after `seconds` at the earliest, and at the end. Where no notebook is at the other end (a script, a
+    terminal) nothing is shown.
     """
 
     def __init__(self, seconds: float = 1.0) -> None:

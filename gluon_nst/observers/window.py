@@ -18,7 +18,8 @@ _SECONDS_BETWEEN_TWO_DRAWINGS = 1
 
 
 class Window(Observer):
-    """Shows the composite and its losses as they evolve, and stays until it is closed; `say` is told where there is no screen."""
+    """Shows the composite and its losses as they evolve, and stays until it is closed; `say` is told where there is no
+    screen."""
 
     def __init__(self, say: Callable[[str], object]) -> None:
         self._say, self._drawn = say, 0.0

@@ -1,7 +1,8 @@
-"""L-BFGS (Nocedal and Wright 2006, algorithm 7.4) for pictures: bounds on the pixels, and as good as one evaluation a step.
+"""L-BFGS (Nocedal and Wright 2006, algorithm 7.4) for pictures: bounds on the pixels, and as good as one evaluation a
+step.
 
-SciPy's L-BFGS-B works in double precision and one thread, 40 ms an evaluation at 300 × 450, which is more than the gradient
-takes on some processors; this takes 8, and no more evaluations.
+SciPy's L-BFGS-B works in double precision and one thread, 40 ms an evaluation at 300 × 450, which is more than the
+gradient takes on some processors; this takes 8, and no more evaluations.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ _DECREASE = 1e-4
 """The share of the decrease that the gradient promises which a step must bring (Armijo's condition)."""
 _MOST_SHORTENINGS = 5
 _PIECE = 2**16
-"""Values that are worked on at a time: they stay in the processor's cache, and so does what is made of them on the way."""
+"""Values that are worked on at a time: they stay in the processor's cache, and so does what is made of them on the way.
+"""
 
 
 def _pieces(count: int) -> Iterator[slice]:
@@ -32,7 +34,8 @@ def _product(a: Array, b: Array) -> float:
 
 
 class _Narrow:
-    """Values in bfloat16, the upper half of a float32: half the memory, and exact enough for the steps that are remembered."""
+    """Values in bfloat16, the upper half of a float32: half the memory, and exact enough for the steps that are
+    remembered."""
 
     def __init__(self, halves: Array) -> None:
         self.halves = halves
@@ -90,13 +93,16 @@ _EVOLVES = ("from_x", "from_gradient", "direction", "from_loss", "scale", "slope
 
 
 class LBFGS:
-    """Minimises by steps: evaluate the loss and its gradient at `x`, give them to `step`, let it `move` there; and again.
+    """Minimises by steps: evaluate the loss and its gradient at `x`, give them to `step`, let it `move` there; and
+    again.
 
     - `x` is a float32 array of any shape, contiguous, which is changed in place.
     - `history_size` is how many steps are remembered.
-    - `bounds`, where there are any, are the least and the largest value, arrays that broadcast to the shape of `x`. A pixel
-      that is at its bound, and would have to pass it to lower the loss, is left out of the step (Kim, Sra and Dhillon 2010).
-    - `first_step` is the root mean square of the first step's changes, when nothing is known of the loss but its gradient.
+    - `bounds`, where there are any, are the least and the largest value, arrays that broadcast to the shape of `x`. A
+      pixel that is at its bound, and would have to pass it to lower the loss, is left out of the step (Kim, Sra and
+      Dhillon 2010).
+    - `first_step` is the root mean square of the first step's changes, when nothing is known of the loss but its
+      gradient.
     - `preconditioner`, P, makes the initial inverse Hessian of each step a multiple of P instead of the identity. With
       a low-pass filter the steps are smoother, above all in a run of few steps. The multiple is sᵀy / yᵀPy
       (equation 7.20, for P).
@@ -126,7 +132,8 @@ class LBFGS:
 
     @property
     def reached(self) -> Array:
-        """The point of the lowest loss so far, but for what the noise of the losses hides: where the step at work set out from."""
+        """The point of the lowest loss so far, but for what the noise of the losses hides: where the step at work set
+        out from."""
         return self.x if self._from_loss is None else self._from_x
 
     def step(self, loss: float, gradient: Array) -> None:

@@ -1,7 +1,7 @@
 """The optimisers: each holds the composite that it moves and a state, and makes one step at a time.
 
-All can be pickled between two steps, and go on as if nothing had been. To add one, add its class to CLASSES, and its name with
-what is known of it to recipes.choices.OPTIMIZERS.
+All can be pickled between two steps, and go on as if nothing had been. To add one, add its class to CLASSES, and its
+name with what is known of it to recipes.choices.OPTIMIZERS.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class Optimiser(Protocol):
 
 
 class Moments(NamedTuple):
-    """Adam's: the running mean of the gradients and that of their squares, as large as the composite, and its count of steps."""
+    """Adam's: the running mean of the gradients and that of their squares, as large as the composite, and its count of
+    steps."""
 
     mean: NDArray
     square: NDArray
@@ -71,7 +72,8 @@ def moments_on(device: Any, tree: Sequence[Any]) -> Moments:
 class Adam:
     """The chapter's Trainer, with the composite clipped at each step where the recipe says so.
 
-    `X` is what the composite starts as, in the unit of the recipe's pixels. `before` is what Adam of another size handed on.
+    `X` is what the composite starts as, in the unit of the recipe's pixels. `before` is what Adam of another size
+    handed on.
     """
 
     scheduled, settled = True, False

@@ -15,8 +15,8 @@ from gluon_nst.errors import InputError
 
 Array = np.ndarray
 
-# sRGB's primaries and D65 (IEC 61966-2-1). Each row is divided by white's X, Y or Z, which L*a*b* does first of all, and
-# which here makes the a* and b* of a grey 0 to the last bit that counts.
+# sRGB's primaries and D65 (IEC 61966-2-1). Each row is divided by white's X, Y or Z, which L*a*b* does first of all,
+# and which here makes the a* and b* of a grey 0 to the last bit that counts.
 _XYZ = np.array(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
 )

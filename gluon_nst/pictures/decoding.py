@@ -1,6 +1,7 @@
 """Pictures in files, read.
 
-MXNet is loaded when the first array is made of one: a process that only looks at pictures, as the lab page's do, needs none of it.
+MXNet is loaded when the first array is made of one: a process that only looks at pictures, as the lab page's do, needs
+none of it.
 """
 
 from __future__ import annotations
@@ -202,7 +203,8 @@ class Picture(NamedTuple):
 
 @contextlib.contextmanager
 def pixels_allowed(most: int | None) -> Iterator[None]:
-    """In the block pictures may have so many pixels, in place of Pillow's limit against decompression bombs; None leaves that."""
+    """In the block pictures may have so many pixels, in place of Pillow's limit against decompression bombs; None
+    leaves that."""
     before = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = most or before
     try:
@@ -420,7 +422,8 @@ def _tiff_by_vips(path: Path, encoded: bytes, tags: TiffImagePlugin.ImageFileDir
 
 @contextlib.contextmanager
 def _without_remarks(picture: Image.Image) -> Iterator[None]:
-    """Keep libtiff, which decodes in the block, from writing what it thinks of a damaged file to standard error by itself."""
+    """Keep libtiff, which decodes in the block, from writing what it thinks of a damaged file to standard error by
+    itself."""
     if picture.format != "TIFF":
         yield
         return
@@ -468,7 +471,8 @@ def decode(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image | 
 
 
 def read_record(path: str | Path) -> dict[str, Any]:
-    """What the picture in a file says of how it was made. Raises InputError where it is none, is damaged, or says nothing."""
+    """What the picture in a file says of how it was made. Raises InputError where it is none, is damaged, or says
+    nothing."""
     _, said = _read_record(path, load=False)
     if said is None:
         raise InputError(
@@ -492,7 +496,8 @@ def _read_record(path: str | Path, load: bool) -> tuple[Image.Image, dict[str, A
 
 
 def read_made(path: str | Path) -> tuple[Image.Image, dict[str, Any]] | None:
-    """The picture at `path` and what it says of how it was made, or None where it says nothing, is damaged, or isn't there."""
+    """The picture at `path` and what it says of how it was made, or None where it says nothing, is damaged, or isn't
+    there."""
     try:
         picture, said = _read_record(path, load=True)
     except InputError:

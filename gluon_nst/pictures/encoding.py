@@ -1,7 +1,8 @@
-"""Pictures out: PNG, TIFF, WebP and JPEG, in 8 bits or 16, with their colour profile, their resolution, and how they were made.
+"""Pictures out: PNG, TIFF, WebP and JPEG, in 8 bits or 16, with their colour profile, their resolution, and how they
+were made.
 
-Pillow writes what has 8 bits a channel. It has no RGB of 16, so that is libvips', by pyvips, which works through a picture some rows at
-a time.
+Pillow writes what has 8 bits a channel. It has no RGB of 16, so that is libvips', by pyvips, which works through a
+picture some rows at a time.
 """
 
 from __future__ import annotations
@@ -87,9 +88,10 @@ def write_image(
 ) -> None:
     """Write a picture as PNG, TIFF, WebP or JPEG, by the ending of `path`.
 
-    `picture` is sRGB: a PIL image, or, for 16 bits, an array of uint16, h × w × 3, or × 4 with its transparency. `provenance` goes into
-    it as text: the chunk `gluon-nst` of a PNG, the comment of a JPEG, the ImageDescription of the others. `sync` is as in
-    `files.placed_whole`. Raises InputError for a path or an encoding that can't be, NSTError where it can't be written.
+    `picture` is sRGB: a PIL image, or, for 16 bits, an array of uint16, h × w × 3, or × 4 with its transparency.
+    `provenance` goes into it as text: the chunk `gluon-nst` of a PNG, the comment of a JPEG, the ImageDescription of
+    the others. `sync` is as in `files.placed_whole`. Raises InputError for a path or an encoding that can't be,
+    NSTError where it can't be written.
     """
     path, encoding = given(path), encoding or Encoding()
     check_picture_writable(path, 8 if isinstance(picture, Image.Image) else 16, encoding.quality)

@@ -1,9 +1,10 @@
 """The frames of a film: what moves from one to the next, and what a frame starts from so that its result moves with it.
 
-As in Ruder, Dosovitskiy and Brox 2016 (Artistic style transfer for videos), section 4.1: a frame starts from the result of the one before
-it, warped by optical flow. The flow is OpenCV's dense inverse search (Kroeger et al. 2016). Where the flow there and the one back
-don't agree something was uncovered, or comes from beyond the picture's edge: there the frame starts from its content in the result's colours.
-In the content's own it would stay grey among the strokes, as few epochs are left to it.
+As in Ruder, Dosovitskiy and Brox 2016 (Artistic style transfer for videos), section 4.1: a frame starts from the result
+of the one before it, warped by optical flow. The flow is OpenCV's dense inverse search (Kroeger et al. 2016). Where the
+flow there and the one back don't agree something was uncovered, or comes from beyond the picture's edge: there the
+frame starts from its content in the result's colours. In the content's own it would stay grey among the strokes, as few
+epochs are left to it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ def check_frames() -> None:
 
 
 def flow(there: Pixels, here: Pixels) -> np.ndarray:
-    """The optical flow from one frame to another: h × w × 2, how many pixels right and down what is in `there` has gone in `here`."""
+    """The optical flow from one frame to another: h × w × 2, how many pixels right and down what is in `there` has gone
+    in `here`."""
     import cv2
 
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
@@ -51,8 +53,8 @@ def warped(pixels: np.ndarray, back: np.ndarray) -> np.ndarray:
 def consistent(back: np.ndarray, forth: np.ndarray) -> np.ndarray:
     """Where the flow `back` to the frame before can be trusted: h × w, true or false.
 
-    There what comes back by the flow `forth` comes to where it was, up to a share of the way (Sundaram, Brox and Keutzer 2010, as in Ruder et
-    al., equation 4); and what is beyond the picture's edge is not.
+    There what comes back by the flow `forth` comes to where it was, up to a share of the way (Sundaram, Brox and
+    Keutzer 2010, as in Ruder et al., equation 4); and what is beyond the picture's edge is not.
     """
     across, down = _places(back)
     there = warped(forth, back)
@@ -70,7 +72,8 @@ def _places(back: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def start(before: Source, frame: Source, result: Source, shape: tuple[int, int]) -> Image.Image:
-    """What a frame starts from, at a `shape` (height, width): the `result` of the frame `before` it, as things have moved since.
+    """What a frame starts from, at a `shape` (height, width): the `result` of the frame `before` it, as things have
+    moved since.
 
     Raises InputError where a picture can't be opened, or the two frames are of different sizes.
     """

@@ -54,9 +54,9 @@ def resize_channels(X: NDArray, shape: tuple[int, int], resize: str) -> NDArray:
 def preprocess(img: NDArray, image_shape: tuple[int, int], resize: str = "bilinear") -> NDArray:
     """The network's input for a picture: resized, standardised by ImageNet's mean and deviation, 1 × 3 × h × w.
 
-    `img` is height × width × 3 with values from 0 to 255 (uint8 or float32); `image_shape` is (width, height), the order
-    that the book's own `image_shape` and MXNet's `imresize` take, unlike every other size here. `resize` is one of
-    RESIZES; the book's is `bilinear`.
+    `img` is height × width × 3 with values from 0 to 255 (uint8 or float32); `image_shape` is (width, height), the
+    order that the book's own `image_shape` and MXNet's `imresize` take, unlike every other size here. `resize` is one
+    of RESIZES; the book's is `bilinear`.
     """
     img = _resize(img, image_shape, resize)
     height, width, channels = img.shape
@@ -93,9 +93,11 @@ def to_picture(img: NDArray) -> Image.Image:
 
 
 def standardisation(pixel_unit: str) -> tuple[Any, Any]:
-    """Scale and shift, 1 × 3 × 1 × 1 each, that take values in the unit `pixel_unit` to the network's standardised input.
+    """Scale and shift, 1 × 3 × 1 × 1 each, that take values in the unit `pixel_unit` to the network's standardised
+    input.
 
-    `pixel_unit` is one of recipes.choices.PIXEL_UNITS: `standardised` already, `unit` from 0 to 1, or `bytes` from 0 to 255.
+    `pixel_unit` is one of recipes.choices.PIXEL_UNITS: `standardised` already, `unit` from 0 to 1, or `bytes` from 0 to
+    255.
     """
     mean, std = (np.array(values, dtype=np.float32).reshape((1, 3, 1, 1)) for values in (RGB_MEAN, RGB_STD))
     if pixel_unit == "standardised":

@@ -1,7 +1,7 @@
 """Regions: label maps that say which part of the content is drawn from which part of a style, and masks.
 
-Gatys, Ecker, Bethge, Hertzmann and Shechtman 2017, "Controlling Perceptual Factors in Neural Style Transfer", section 4:
-each region has a guidance channel, which weighs the positions in the sums over a feature map.
+Gatys, Ecker, Bethge, Hertzmann and Shechtman 2017, "Controlling Perceptual Factors in Neural Style Transfer", section
+4: each region has a guidance channel, which weighs the positions in the sums over a feature map.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ FLAT = 12
 """What the values of a channel may differ by, of 255, in two by two pixels that show one colour and no edge."""
 
 LEAST_SHARE, LEAST_PIXELS = 0.001, 25
-"""A region's colour lies flat over at least this share of its map, and so many pixels: a JPEG's ripples do over fewer."""
+"""A region's colour lies flat over at least this share of its map, and so many pixels: a JPEG's ripples do over fewer.
+"""
 
 CORE, LOSSY_CORE = 3, 9
 """A colour is a region by itself, whatever is near it, if squares of it with this side in pixels are as frequent as
@@ -52,13 +53,15 @@ ROUNDING, OWN_SHARE = 7, 0.15
 
 PURE_SHARE = 0.4
 """A picture of which less lies flat in nearly the colours of its regions, a quarter of the tolerance from them at most,
-is no map. Maps of 150 x 225 pixels have 0.65 of it even as bad JPEGs, photographs up to 0.3, smooth greys up to 0.37."""
+is no map. Maps of 150 x 225 pixels have 0.65 of it even as bad JPEGs, photographs up to 0.3, smooth greys up to
+0.37."""
 
 MOST_COLOURS = 16
 """A map that is not exact has no more. In a photograph there are more, or few pixels that are like them."""
 
 REACH, RINGS = 2, 4
-"""A pixel that is not flat takes the colour of a flat one at most REACH away, and then of those that did, RINGS times."""
+"""A pixel that is not flat takes the colour of a flat one at most REACH away, and then of those that did, RINGS times.
+"""
 
 LEAST_WEIGHT = 5 / 255
 """A mask that is nowhere whiter is black."""

@@ -150,8 +150,8 @@ def style_shape(
 ) -> tuple[int, int]:
     """(height, width) of a style picture of `picture_size` beside a `composite` of that height and width.
 
-    `scale` is the picture's own style size, where it has one. In its own shape it is enlarged where its short side would be
-    less than the network needs.
+    `scale` is the picture's own style size, where it has one. In its own shape it is enlarged where its short side
+    would be less than the network needs.
     """
     style_size = recipe.style_size if scale is None else scale
     if not isinstance(style_size, float):

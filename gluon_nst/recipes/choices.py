@@ -7,9 +7,9 @@ SOURCES = ("model-zoo", "caffe", "torchvision", "pypi")
 TRAINED = ("model-zoo", "torchvision", "caffe")
 """Those of them that published programs ran on."""
 ACTIVATION_SCALES = ("model-zoo", "caffe", "mean-one")
-"""The model zoo's, which is torchvision's too; the original Caffe network's, tens of times larger; and the one at which each
-convolution's mean activation is one, after its ReLU (Gatys et al. 2016, section 2). A ReLU network computes the same at all of
-them, but for the unit."""
+"""The model zoo's, which is torchvision's too; the original Caffe network's, tens of times larger; and the one at which
+each convolution's mean activation is one, after its ReLU (Gatys et al. 2016, section 2). A ReLU network computes the
+same at all of them, but for the unit."""
 STYLE_STATISTICS = ("gram", "gram-mean-std", "wasserstein")
 TV_NORMS = ("l1", "l2")
 PRECISIONS = ("float32", "bfloat16")

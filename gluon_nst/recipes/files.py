@@ -120,7 +120,8 @@ def _values(path: Path) -> dict[str, Any]:
 
 
 def of_dict(values: dict[str, Any], where: str) -> Recipe:
-    """The Recipe whose `as_dict` gave these values; `where` they stand is told in the InputError of one that is not allowed."""
+    """The Recipe whose `as_dict` gave these values; `where` they stand is told in the InputError of one that is not
+    allowed."""
     if not isinstance(values, dict):
         raise InputError(f"{where}: there is no recipe")
     return Recipe(**_values_of(Path(where), dict(values)))
@@ -133,7 +134,8 @@ def _values_of(path: Path, table: dict[str, Any]) -> dict[str, Any]:
 
 
 _TABLES = {"stages": (Stage, NO_STAGES, 1), "changes": (Change, NO_CHANGES, 0)}
-"""The keys that hold tables of their own: what each of them is, what to say where it is none, and how many there are at least."""
+"""The keys that hold tables of their own: what each of them is, what to say where it is none, and how many there are at
+least."""
 
 
 def _tables(path: Path, key: str, table: dict[str, Any]) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
 """The schema of a recipe: each field of Recipe and Stage once, with its rule, its default and its words of help.
 
-From here come the check wherever a Recipe or a Stage is made, what a .toml file may say, the options of the command line, what
-`--vary` varies, and the tables of docs/recipes.md. To add a field is to add one line here, and its use.
+From here come the check wherever a Recipe or a Stage is made, what a .toml file may say, the options of the command
+line, what `--vary` varies, and the tables of docs/recipes.md. To add a field is to add one line here, and its use.
 """
 
 from __future__ import annotations
@@ -96,7 +96,8 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """Other weights of the losses from one epoch on: what is not given stays. Raises InputError for a value that a field can't have."""
+    """Other weights of the losses from one epoch on: what is not given stays. Raises InputError for a value that a
+    field can't have."""
 
     stage: int = setting(integer(1), "the number of the stage, from 1, in which the weights change")
     epoch: int = setting(integer(0), "how many of its epochs are done before they do")
@@ -118,8 +119,8 @@ class Change:
 class Recipe:
     """Everything that a run does, whatever its pictures: layers, losses, weights, optimiser, stages.
 
-    What is not given is as in the chapter's 2019 edition. `stages` is a sequence of Stage, `changes` one of Change, in any order.
-    Raises InputError for a value that a field can't have.
+    What is not given is as in the chapter's 2019 edition. `stages` is a sequence of Stage, `changes` one of Change, in
+    any order. Raises InputError for a value that a field can't have.
     """
 
     stages: tuple[Stage, ...]
@@ -291,7 +292,8 @@ class Setting(NamedTuple):
 
 
 def settings(kind: type) -> Iterator[Setting]:
-    """The fields of `kind` that have a rule, in their order; those of Stage come with `staged`, and its `size` as `sizes`."""
+    """The fields of `kind` that have a rule, in their order; those of Stage come with `staged`, and its `size` as
+    `sizes`."""
     for field in dataclasses.fields(kind):
         if "rule" in field.metadata:
             name = "sizes" if (kind, field.name) == (Stage, "size") else field.name

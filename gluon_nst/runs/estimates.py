@@ -1,4 +1,5 @@
-"""Estimates: the memory and the time that a run will take, from its plan and a few evaluations that are timed on this machine."""
+"""Estimates: the memory and the time that a run will take, from its plan and a few evaluations that are timed on this
+machine."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ PATIENCE = 3
 NEVER_LONG = 3e12
 """Multiplications, forward: so few are done in that time on any machine."""
 _SMALL, _LARGE = (128, 128), ((384, 384), (256, 256), (192, 192))
-"""Sizes, in pixels, that are timed: a small one, and the first of the large ones that fits into the memory that the run may take."""
+"""Sizes, in pixels, that are timed: a small one, and the first of the large ones that fits into the memory that the run
+may take."""
 _STYLE = 64, 64
 """That of the noise whose statistics are what these evaluations come near."""
 
@@ -134,7 +136,8 @@ class Speed:
         seconds = 0.0
         for stage, epochs in _left(run, state):
             pictures = [run.canvas(stage).size, *(run.style_shape(style, stage) for style in run.styles)]
-            # The features of the content picture and of the styles are computed once: forward, a third of an evaluation.
+            # The features of the content picture and of the styles are computed once: forward, a third of an
+            # evaluation.
             features = sum(self._whole * work(whole(run.recipe.last_layer, size)) / 3 for size in pictures)
             making = self._large.first - self._large.next
             seconds += making + features + epochs * self.evaluation(run.plan(stage))
@@ -155,10 +158,11 @@ class Speed:
 
 @nd_mode
 def estimate(job: Job | Run) -> Estimate:
-    """What a job will take on this machine, of memory and of time, if its loss does not settle before its epochs are done.
+    """What a job will take on this machine, of memory and of time, if its loss does not settle before its epochs are
+    done.
 
-    The memory is what its plan counts on; the time is that of a few evaluations of its objective, which are timed, at its sizes.
-    It takes some seconds. Raises the errors of `prepare`.
+    The memory is what its plan counts on; the time is that of a few evaluations of its objective, which are timed, at
+    its sizes. It takes some seconds. Raises the errors of `prepare`.
     """
     run = job if isinstance(job, Run) else prepare(job)
     try:
@@ -175,7 +179,8 @@ def _memory(run: Run) -> float:
 def tell_if_long(runs: Sequence[Run], observer: Observer, state: State | None = None) -> None:
     """Let an observer know how long the `runs`, one after the other, will take, if that is more than ten minutes.
 
-    `state` is what the one run goes on from. Where there is no memory to time anything nothing is told: the run itself will say so.
+    `state` is what the one run goes on from. Where there is no memory to time anything nothing is told: the run itself
+    will say so.
     """
     state = state or State()
     if sum(_multiplications(run, state) for run in runs) <= NEVER_LONG:

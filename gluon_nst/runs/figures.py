@@ -76,8 +76,8 @@ def _term_curves(record: Sequence[Epoch]) -> Iterator[tuple[str, list[float], st
 
 
 def plot_losses(record: Sequence[Epoch], recipe: Recipe) -> Figure:
-    """The losses over the epochs: above the sums, below those of each layer; dashed lines where a stage begins, dotted red ones
-    where the weights of the losses changed.
+    """The losses over the epochs: above the sums, below those of each layer; dashed lines where a stage begins, dotted
+    red ones where the weights of the losses changed.
 
     `record` has the epochs of a run by `recipe`. Gives a matplotlib Figure.
     """

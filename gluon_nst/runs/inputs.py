@@ -181,8 +181,8 @@ def told(
 ) -> dict[str, Any]:
     """What the result says of its inputs: the SHA-256 of each, by `content_sha256`, `style_sha256` and so on.
 
-    `pictures` are the content and, where there is one, the start. Several styles, or one that is not as the recipe has it,
-    are told of one by one.
+    `pictures` are the content and, where there is one, the start. Several styles, or one that is not as the recipe has
+    it, are told of one by one.
     """
     said: dict[str, Any] = {}
     for name, picture in pictures.items():

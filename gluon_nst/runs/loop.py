@@ -38,12 +38,14 @@ class Elsewhere(Protocol):
 def steps(
     job: Job | Run, state: State | None = None, elsewhere: Elsewhere | None = None
 ) -> Generator[State, None, None]:
-    """Give the State of a job after each of its epochs. Whoever stops taking them stops the run, which can go on from there.
+    """Give the State of a job after each of its epochs. Whoever stops taking them stops the run, which can go on from
+    there.
 
-    `job` is a Job, or the Run that was prepared of it. With a `state` the run goes on from that; it is one State, changed
-    in place. Its status says how the run ended: where the loss is not finite any more, the memory runs out, or MXNet fails,
-    what was reached before is in the state. `elsewhere` are machines that compute large stages in place of this one. Raises the errors of `prepare`, InputError for the state of another job, and
-    NSTError or OutOfMemory where nothing was reached.
+    `job` is a Job, or the Run that was prepared of it. With a `state` the run goes on from that; it is one State,
+    changed in place. Its status says how the run ended: where the loss is not finite any more, the memory runs out, or
+    MXNet fails, what was reached before is in the state. `elsewhere` are machines that compute large stages in place of
+    this one. Raises the errors of `prepare`, InputError for the state of another job, and NSTError or OutOfMemory where
+    nothing was reached.
     """
     run = job if isinstance(job, Run) else prepare(job)
     state = State() if state is None else state
@@ -131,10 +133,11 @@ def carry_out(
     halt: Halt = never,
     elsewhere: Elsewhere | None = None,
 ) -> Result:
-    """Take all the steps of a run, or those that are left to do in `state`, while an observer follows; gives its Result.
+    """Take all the steps of a run, or those that are left to do in `state`, while an observer follows; gives its
+    Result.
 
-    Where `halt` says so after an epoch, the run stops there. The observer's `end` is left to the caller, who may have to keep the
-    result first. `elsewhere` is as in `steps`.
+    Where `halt` says so after an epoch, the run stops there. The observer's `end` is left to the caller, who may have
+    to keep the result first. `elsewhere` is as in `steps`.
     """
     state, observer = State() if state is None else state, Observers.of(observer)
     observer.begin(run)
@@ -166,7 +169,8 @@ def transfer(
     - `observers` follow the run.
     - `state` is what the run goes on from. An empty one holds what was reached where the run is stopped, by Ctrl-C for
       instance: the same call goes on then.
-    - `changes` are those that `recipes.customise` takes: longest_side, sizes, epochs, lr, init, content_weight and so on.
+    - `changes` are those that `recipes.customise` takes: longest_side, sizes, epochs, lr, init, content_weight and so
+      on.
 
     Returns a Result, whose status says whether the run completed. Raises InputError before anything is computed,
     WeightsError if no parameters are available, and NSTError or OutOfMemory if the run failed before there was a

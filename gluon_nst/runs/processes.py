@@ -1,7 +1,7 @@
 """Other processes of the program's own: a function that one carries out, and a run in one.
 
-MXNet keeps what it has made for every size that it has computed, and never lets it go: 33 MB for a new size at 128 pixels, 80 to
-100 MB at 300. A process that ends gives it all back.
+MXNet keeps what it has made for every size that it has computed, and never lets it go: 33 MB for a new size at 128
+pixels, 80 to 100 MB at 300. A process that ends gives it all back.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from gluon_nst.runs.state import State
 class Other:
     """Another process, which calls `function(link, *arguments)`, of which all can be pickled; the `link` is its Link.
 
-    It has `threads`, where that is given, and ends with the block that this is the context manager of, and with this process.
+    It has `threads`, where that is given, and ends with the block that this is the context manager of, and with this
+    process.
     """
 
     def __init__(self, function: Callable[..., Any], *arguments: Any, threads: int | None = None) -> None:
@@ -90,7 +91,8 @@ def _dump(value: Any, file: IO[bytes] | None) -> None:
 
 
 class Link:
-    """The other process's end: what it is sent, what it says, and whether it is asked to stop. It ends where nobody listens any more."""
+    """The other process's end: what it is sent, what it says, and whether it is asked to stop. It ends where nobody
+    listens any more."""
 
     def __init__(self, received: IO[bytes], said: IO[bytes]) -> None:
         self._received: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -123,7 +125,8 @@ class Link:
 
 
 def answer() -> None:
-    """In the other process: call the function that comes in on standard input, and put what it says, and its result, on standard output."""
+    """In the other process: call the function that comes in on standard input, and put what it says, and its result, on
+    standard output."""
     said = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what anything prints is not to come between them
     try:
@@ -147,8 +150,9 @@ def carry_out_apart(
 ) -> Result:
     """`loop.carry_out` in another process. Errors are as there, and NSTError where the process was ended.
 
-    The `observer` hears of its epochs; the pictures along the way stay in the other process. Whatever ends this function ends
-    that process. What it was at is kept where there is a `folder` for its checkpoint, from which it goes on.
+    The `observer` hears of its epochs; the pictures along the way stay in the other process. Whatever ends this
+    function ends that process. What it was at is kept where there is a `folder` for its checkpoint, from which it goes
+    on.
     """
     state, observer = State(), Observers.of(observer)
     observer.begin(run)

@@ -66,7 +66,8 @@ _OF_THE_FILE = ("file", "job")
 def key(written: Provenance) -> str:
     """A SHA-256 of what a picture is made of: recipe, inputs, parameters, seed.
 
-    Versions do not count, nor the words of a recipe, nor the machine, nor how the picture's file was written, and for what.
+    Versions do not count, nor the words of a recipe, nor the machine, nor how the picture's file was written, and for
+    what.
     """
     return hashlib.sha256(as_text(_made_of(written)).encode()).hexdigest()
 

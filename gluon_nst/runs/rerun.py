@@ -61,9 +61,10 @@ def again(
 ) -> Again:
     """The run that makes `picture` again, from what it says of itself.
 
-    Its inputs are looked for by their hashes in the `folders`, and beside the picture. `options` are those of a Job that the
-    picture says nothing of, such as `device`, or that are to be others: `weights`. `observer` hears of versions, and of a processor, that are others.
-    Raises InputError for a picture that says too little, or whose inputs are not there any more, and the errors of `prepare`.
+    Its inputs are looked for by their hashes in the `folders`, and beside the picture. `options` are those of a Job
+    that the picture says nothing of, such as `device`, or that are to be others: `weights`. `observer` hears of
+    versions, and of a processor, that are others. Raises InputError for a picture that says too little, or whose inputs
+    are not there any more, and the errors of `prepare`.
     """
     record, observer = read_record(picture), Observers.of(observer)
     if "recipe" not in record:
@@ -139,7 +140,8 @@ def _job(record: Provenance, picture: Path, folders: Iterable[str | Path], optio
 
 
 def _found(wanted: dict[str, str], folders: list[Path]) -> dict[str | None, Path]:
-    """{SHA-256: path} of files in the folders; `wanted` are the hashes by what they are of. Raises InputError where one is missing."""
+    """{SHA-256: path} of files in the folders; `wanted` are the hashes by what they are of. Raises InputError where one
+    is missing."""
     missing, found = set(wanted.values()), {}
     for folder in folders:
         for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():

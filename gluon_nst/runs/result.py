@@ -60,7 +60,8 @@ class Result:
     encoding: Encoding = Encoding()
     """How the picture is written."""
     deep: np.ndarray | None = None
-    """The pixels of the last picture in 16 bits, where the run was to have them: uint16, h × w × 3, or × 4 with transparency."""
+    """The pixels of the last picture in 16 bits, where the run was to have them: uint16, h × w × 3, or × 4 with
+    transparency."""
 
     @classmethod
     def of(cls, run: Run, state: State) -> Result:
@@ -92,7 +93,8 @@ class Result:
 
     @property
     def loss(self) -> float:
-        """The total loss: the lowest, where the best composite is kept or the optimiser goes by it, else the last recorded."""
+        """The total loss: the lowest, where the best composite is kept or the optimiser goes by it, else the last
+        recorded."""
         stage = len(self.images)
         since = max([0, *self.recipe.changed_in(stage)])  # before that the weights were others
         last = [each.losses.total for each in self.losses if each.stage == stage and each.epoch >= since]

@@ -34,7 +34,8 @@ NDArray = Any
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A job that can start: its pictures are decoded, its recipe is fitted to them, its trunk is here. It can be pickled."""
+    """A job that can start: its pictures are decoded, its recipe is fitted to them, its trunk is here. It can be
+    pickled."""
 
     recipe: Recipe
     """Every stage's size is known, and nothing is auto any more."""
@@ -65,7 +66,8 @@ class Run:
 
     @property
     def sizes(self) -> tuple[tuple[tuple[int, int], ...], ...]:
-        """(height, width) of each stage's canvas, and of the style pictures in it: all the sizes that the network will see."""
+        """(height, width) of each stage's canvas, and of the style pictures in it: all the sizes that the network will
+        see."""
         return tuple(
             (self.canvas(stage).size, *(self.style_shape(style, stage) for style in self.styles))
             for stage in self.recipe.stages
@@ -181,7 +183,8 @@ class Run:
 
     @nd_mode
     def develop(self, X: NDArray, number: int) -> tuple[NDArray, Image.Image]:
-        """What is in the frame of a composite of the stage of this `number` (1 × 3 × h × w, standardised), and its picture."""
+        """What is in the frame of a composite of the stage of this `number` (1 × 3 × h × w, standardised), and its
+        picture."""
         X = self.in_frame(X, number)
         return X, Image.fromarray(self.pixels(X))
 
@@ -191,7 +194,8 @@ class Run:
 
     @nd_mode
     def pixels(self, X: NDArray, bits: int = 8) -> np.ndarray:
-        """The pixels of the picture of what is in the frame, `X`: h × w × 3 of so many `bits`, or × 4 with its transparency.
+        """The pixels of the picture of what is in the frame, `X`: h × w × 3 of so many `bits`, or × 4 with its
+        transparency.
 
         It has the content's colours, the content beyond the mask, and is transparent where that is.
         """
@@ -261,8 +265,8 @@ def prepare(
 ) -> Run:
     """The Run of a job: all that can be wrong with its inputs is told here.
 
-    `observer` hears of the weights, and of their download; `open` decodes the pictures; `trunk` is there where it was found before. Raises InputError, and WeightsError
-    where no parameters can be had.
+    `observer` hears of the weights, and of their download; `open` decodes the pictures; `trunk` is there where it was
+    found before. Raises InputError, and WeightsError where no parameters can be had.
     """
     check_bits(job.bits)
     observer = observer or Observer()

@@ -33,7 +33,8 @@ SETTLING = 10
 
 @dataclasses.dataclass
 class State:
-    """All that evolves in a run, whole between two epochs: what `steps` gives, takes to go on from, and changes in place.
+    """All that evolves in a run, whole between two epochs: what `steps` gives, takes to go on from, and changes in
+    place.
 
     It can be pickled, and gone on from in another process, to the same picture.
     """
@@ -45,8 +46,8 @@ class State:
     seconds: float = 0.0
     """How long the run has taken so far."""
     status: str = "running"
-    """`running` while there is more to do; then `complete`, `settled` (the last stage ended before its epochs did, as its loss
-    had settled), `diverged` (the loss is not finite any more), `out of memory`, or `failed` (MXNet did)."""
+    """`running` while there is more to do; then `complete`, `settled` (the last stage ended before its epochs did, as
+    its loss had settled), `diverged` (the loss is not finite any more), `out of memory`, or `failed` (MXNet did)."""
     note: str = ""
     """Why it ended, in one line, where it could not go on."""
     optimiser: Optimiser | None = None
@@ -64,9 +65,11 @@ class State:
     lowest: float = math.inf
     """The lowest loss of this stage, since the weights of the losses are what they are."""
     turned: int = 0
-    """How long the record was when the stage began, or the weights of its losses changed: losses before that are others."""
+    """How long the record was when the stage began, or the weights of its losses changed: losses before that are
+    others."""
     plans: list[Plan] = dataclasses.field(default_factory=list)
-    """How each stage is computed, decided when the run begins: other windows round other sums, and make another picture."""
+    """How each stage is computed, decided when the run begins: other windows round other sums, and make another
+    picture."""
     made: Provenance | None = None
     """What the run says of itself that the state is of."""
     before: list[Provenance] = dataclasses.field(default_factory=list)
@@ -92,7 +95,8 @@ class State:
 
     @nd_mode
     def reached(self, recipe: Recipe) -> NDArray:
-        """What the stage that is at work has come to, 1 × 3 × h × w, standardised: the array itself, which goes on to change."""
+        """What the stage that is at work has come to, 1 × 3 × h × w, standardised: the array itself, which goes on to
+        change."""
         if self.optimiser is None:
             return self.composite
         X = self.optimiser.reached
@@ -127,7 +131,8 @@ class State:
         return run.pixels(X, 16)
 
     def go_on(self, made: Provenance, stages: int) -> None:
-        """The run of so many `stages`, whose provenance is `made`, begins, or goes on where it was stopped or could not.
+        """The run of so many `stages`, whose provenance is `made`, begins, or goes on where it was stopped or could
+        not.
 
         Raises InputError where the state is another run's: what is in it was not made as that says.
         """

@@ -20,9 +20,9 @@ def steer(
 ) -> Run:
     """The run of a job whose losses have other weights from here on; `steps(run, state)` goes on with it.
 
-    What is not given stays as it is. The recipe of the run that is returned has a Change at the stage and the epoch that
-    `state` has come to, and the state says that it was made by that: from its beginning it makes the same picture. Raises the errors of `prepare`,
-    and InputError for a weight that can't be.
+    What is not given stays as it is. The recipe of the run that is returned has a Change at the stage and the epoch
+    that `state` has come to, and the state says that it was made by that: from its beginning it makes the same picture.
+    Raises the errors of `prepare`, and InputError for a weight that can't be.
     """
     run = job if isinstance(job, Run) else prepare(job)
     stage = len(state.images) + 1

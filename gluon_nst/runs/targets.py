@@ -1,4 +1,5 @@
-"""What a stage is to come near: the content picture's features, the styles' statistics, and where in the picture they count."""
+"""What a stage is to come near: the content picture's features, the styles' statistics, and where in the picture they
+count."""
 
 from __future__ import annotations
 
@@ -67,7 +68,8 @@ def _contents(content_X: NDArray, net: Any, recipe: Recipe, plan: Plan) -> list[
 def _features(
     X: NDArray, net: Any, layers: Collection[int], most: int
 ) -> Iterator[tuple[int, NDArray, tuple[slice, slice]]]:
-    """(layer, features, where they are among its positions) of a picture `X`, in windows with sides of `most` pixels at most.
+    """(layer, features, where they are among its positions) of a picture `X`, in windows with sides of `most` pixels at
+    most.
 
     Each large feature map can go as soon as the next is asked for.
     """

@@ -112,13 +112,14 @@ def train(  # noqa: PLR0913 (the chapter's own)
 ) -> NDArray:
     """Train a composite that starts as `X` (1 × 3 × h × w), and return it.
 
-    The learning rate `lr` is multiplied by the recipe's `lr_decay` after the step of every epoch whose number is a positive
-    multiple of `lr_decay_epoch`. All else is as `recipe` has it (a Recipe, or a name): the layers that `contents_Y` and
-    `styles_Y` are the features of, the losses, the optimiser. Its sizes are of no account here, and of its stages the
-    first one counts.
+    The learning rate `lr` is multiplied by the recipe's `lr_decay` after the step of every epoch whose number is a
+    positive multiple of `lr_decay_epoch`. All else is as `recipe` has it (a Recipe, or a name): the layers that
+    `contents_Y` and `styles_Y` are the features of, the losses, the optimiser. Its sizes are of no account here, and of
+    its stages the first one counts.
 
-    `report` is called with the record of each epoch; its losses are those printed in the chapter. An `observer` that asks no more
-    of a run than its recipe and its pictures (`Live`, `Lines`) can follow. Raises NSTError when the loss is not finite any more.
+    `report` is called with the record of each epoch; its losses are those printed in the chapter. An `observer` that
+    asks no more of a run than its recipe and its pictures (`Live`, `Lines`) can follow. Raises NSTError when the loss
+    is not finite any more.
     """
     recipe = follow_optimizer(read(recipe))
     recipe = dataclasses.replace(recipe, precision=choose_precision(recipe.precision, device))

@@ -1,7 +1,7 @@
 """The cache: converted trunks, each kept with its record, made by one process at a time, and hashed once a process.
 
-It holds, for each source, `vgg19-SOURCE.params` (what `conversion.convert` makes) and `vgg19-SOURCE.json` (where it came
-from, hashes, date, scales), which is written last: a file whose hash is not the one in its record is not there.
+It holds, for each source, `vgg19-SOURCE.params` (what `conversion.convert` makes) and `vgg19-SOURCE.json` (where it
+came from, hashes, date, scales), which is written last: a file whose hash is not the one in its record is not there.
 """
 
 from __future__ import annotations
@@ -58,8 +58,9 @@ class Trunk:
     def parameters(self, last: int, activation_scale: str = "model-zoo") -> dict[str, Any]:
         """The parameters of the convolutions up to layer `last`: the zoo's names to float32 NDArrays on the CPU.
 
-        `activation_scale`, one of recipes.ACTIVATION_SCALES, is the one to bring the network's activations to. Only Caffe-scaled
-        trunks can be had in Caffe's; others stay as they are. A mean of one is measured on the painted pictures.
+        `activation_scale`, one of recipes.ACTIVATION_SCALES, is the one to bring the network's activations to. Only
+        Caffe-scaled trunks can be had in Caffe's; others stay as they are. A mean of one is measured on the painted
+        pictures.
         """
         arrays = nd.load(str(self.path))
         arrays = {name: array for name, array in arrays.items() if int(name.split(".")[1]) <= last}

@@ -84,9 +84,9 @@ def pad_as_caffe(parameters: Mapping[str, Any]) -> dict[str, Any]:
 def target_deviations() -> dict[int, float]:
     """The standard deviation that each convolution's output is to have, by index: the model zoo's, about.
 
-    Fitted to what the chapter prints, so that its weights (1, 1e3, 10) mean what they mean in the book: on its two pictures,
-    after 50 epochs, content loss 10.12, style loss 29.00 and TV loss 3.46; with the trunk of `pypi` and these deviations
-    they are 11.8, 29.2 and 3.49. Linear between the layers named here, and from conv5_1 on as there.
+    Fitted to what the chapter prints, so that its weights (1, 1e3, 10) mean what they mean in the book: on its two
+    pictures, after 50 epochs, content loss 10.12, style loss 29.00 and TV loss 3.46; with the trunk of `pypi` and these
+    deviations they are 11.8, 29.2 and 3.49. Linear between the layers named here, and from conv5_1 on as there.
     """
     anchors = {"conv1_1": 3, "conv2_1": 4.3, "conv3_1": 10, "conv4_1": 5, "conv4_4": 8, "conv5_1": 2.5}
     orders = [layers.CONVOLUTIONS.index(layers.LAYERS[name]) for name in anchors]

@@ -81,8 +81,8 @@ def _bar_class(progress: Progress | None, description: str) -> Any:
 def _first_answer(url: str) -> Any:
     """The server's first answer for `url`, or OSError after at most twice TIMEOUT.
 
-    A name may have many addresses, which are tried in turn for TIMEOUT each where a firewall drops what it does not like.
-    So this is tried aside, before a library is let loose that would try each of them, and again.
+    A name may have many addresses, which are tried in turn for TIMEOUT each where a firewall drops what it does not
+    like. So this is tried aside, before a library is let loose that would try each of them, and again.
     """
     import requests
 
@@ -196,7 +196,8 @@ def from_package_index(
 
 
 def wheels_of(what: Sequence[str], folder: Path, bar: Download | None = None) -> None:
-    """Have pip put wheels into a folder, with the user's own configuration: of `what`, its arguments, and nothing they ask for.
+    """Have pip put wheels into a folder, with the user's own configuration: of `what`, its arguments, and nothing they
+    ask for.
 
     `bar` is told of each as pip comes to it.
     """
@@ -223,7 +224,8 @@ def _error_in(lines: list[str]) -> str:
 
 
 def _pip(command: list[str], bar: Any, tell: Callable[[str], object] = lambda line: None) -> tuple[bool, list[str]]:
-    """Run pip, its progress shown by `bar`: whether it failed, and the other lines that it printed, of which `tell` is told."""
+    """Run pip, its progress shown by `bar`: whether it failed, and the other lines that it printed, of which `tell` is
+    told."""
     lines = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True) as pip:
         try:

@@ -26,10 +26,10 @@ def find(
     """The Trunk for `spec`: `auto`, one of SOURCES, or the path of a file in any format of `formats.KINDS`.
 
     `auto` takes the first of SOURCES that the cache holds, else that another program has left on this machine, else
-    that can be fetched; where `preferred`, one of SOURCES, is here, it comes before the others. A file is converted into
-    the cache once for each content. `notify` is called with lines for people; `progress(description, total)`, with a
-    number of bytes or None, returns what a download is reported to: `update(bytes)` and `close()`. Raises WeightsError
-    where nothing can be had, InputError for a file that is no good.
+    that can be fetched; where `preferred`, one of SOURCES, is here, it comes before the others. A file is converted
+    into the cache once for each content. `notify` is called with lines for people; `progress(description, total)`, with
+    a number of bytes or None, returns what a download is reported to: `update(bytes)` and `close()`. Raises
+    WeightsError where nothing can be had, InputError for a file that is no good.
     """
     if spec == "auto":
         return _first(list(SOURCES.values()), notify, progress, preferred)

@@ -1,6 +1,8 @@
-"""Makes the pictures of docs/lab.md: opens a lab, drives it in Chromium as a student and a teacher would, and takes screenshots.
+"""Makes the pictures of docs/lab.md: opens a lab, drives it in Chromium as a student and a teacher would, and takes
+screenshots.
 
-python scripts/dev/document_lab.py [FOLDER], by default img/; takes a minute or two, and Chromium (apt-get install chromium).
+python scripts/dev/document_lab.py [FOLDER], by default img/; takes a minute or two, and Chromium (apt-get install
+chromium).
 """
 
 import io

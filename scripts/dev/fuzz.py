@@ -2,9 +2,10 @@
 
     python scripts/dev/fuzz.py [--pictures 2000] [--recipes 500] [--checkpoints 200] [--maps 200] [--seed 0]
 
-Pictures of every format that Pillow writes, recipes, checkpoints and maps of regions are cut, have bits flipped and pieces left out,
-doubled or made up. What is still sound may be painted, with status 0; all else has to end with status 2 and one line `error: …`,
-or for a checkpoint with the one before, no traceback and no file begun, within 10 seconds and 1 GB. Each case is a command in a process of its own, which is forked.
+Pictures of every format that Pillow writes, recipes, checkpoints and maps of regions are cut, have bits flipped and
+pieces left out, doubled or made up. What is still sound may be painted, with status 0; all else has to end with status
+2 and one line `error: …`, or for a checkpoint with the one before, no traceback and no file begun, within 10 seconds
+and 1 GB. Each case is a command in a process of its own, which is forked.
 """
 
 from __future__ import annotations

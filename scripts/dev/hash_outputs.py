@@ -1,6 +1,7 @@
 """Run a dozen commands on small pictures and print a hash of everything that each one writes and prints.
 
-    python scripts/dev/hash_outputs.py > before.txt          # and after a change: > after.txt; diff before.txt after.txt
+    python scripts/dev/hash_outputs.py > before.txt          # and after a change: > after.txt; diff before.txt
+    after.txt
 
 A change that should not affect results leaves every line as it is, on the same machine with the same number of threads.
 Times, dates and paths are left out: of a PNG the pixels and the recipe in its metadata count, of a CSV all columns but

@@ -1,11 +1,13 @@
-"""Kill runs with SIGKILL at random moments, let them go on, and compare what they end with to runs that were never killed.
+"""Kill runs with SIGKILL at random moments, let them go on, and compare what they end with to runs that were never
+killed.
 
     python scripts/dev/kill_runs.py [--kills 100] [--seed 0] [--weights SPEC]
 
-The runs are by Adam and by L-BFGS, of one size and of three, whole and in windows, each with a checkpoint after every epoch. A third of the
-kills come while a checkpoint is being written, the others at any moment, while a run starts too. Every run that was killed goes
-on, by the same command or by `gluon-nst resume`, until it ends; its picture has to have the same bytes, and its losses the same
-numbers but for the seconds. It takes about ten seconds for each kill on two cores.
+The runs are by Adam and by L-BFGS, of one size and of three, whole and in windows, each with a checkpoint after every
+epoch. A third of the kills come while a checkpoint is being written, the others at any moment, while a run starts too.
+Every run that was killed goes on, by the same command or by `gluon-nst resume`, until it ends; its picture has to have
+the same bytes, and its losses the same numbers but for the seconds. It takes about ten seconds for each kill on two
+cores.
 """
 
 from __future__ import annotations
@@ -96,7 +98,8 @@ def _end(run: list[str]) -> None:
 
 
 def killed(kind: Kind, folder: Path, weights: str, seconds: float, chance: random.Random) -> tuple[Ended, int, int]:
-    """What a run ends with that is killed once or several times within its `seconds`, how often it was, and while it wrote."""
+    """What a run ends with that is killed once or several times within its `seconds`, how often it was, and while it
+    wrote."""
     folder.mkdir()
     first, kept = kind.command(folder, weights), folder / "kept"
     kills = while_writing = 0
@@ -109,7 +112,8 @@ def killed(kind: Kind, folder: Path, weights: str, seconds: float, chance: rando
 
 
 def _kill(run: list[str], kept: Path, after: float, in_a_write: bool) -> tuple[bool, bool]:
-    """Start a run and kill it after so many seconds, or in the next write after them; tells whether it was, and in a write."""
+    """Start a run and kill it after so many seconds, or in the next write after them; tells whether it was, and in a
+    write."""
     process = subprocess.Popen(run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     moment = time.monotonic() + after
     writing = False

@@ -1,4 +1,5 @@
-"""How a batch scales on this machine: jobs an hour of one worker with one core, of two, and of one with both; and the workers' memory.
+"""How a batch scales on this machine: jobs an hour of one worker with one core, of two, and of one with both; and the
+workers' memory.
 
 python scripts/dev/measure_batch.py [throughput] [memory]
 """

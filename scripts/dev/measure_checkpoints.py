@@ -2,8 +2,8 @@
 
     python scripts/dev/measure_checkpoints.py [--sizes 300x450,1000x1500] [--folder DIR]
 
-A run keeps one each minute, or less often where that would take more than a fiftieth of it. For each size and optimiser a run is
-stepped, and every second epoch a checkpoint is written after it.
+A run keeps one each minute, or less often where that would take more than a fiftieth of it. For each size and optimiser
+a run is stepped, and every second epoch a checkpoint is written after it.
 """
 
 from __future__ import annotations

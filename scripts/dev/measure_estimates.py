@@ -1,9 +1,10 @@
-"""Measure how near the estimates of a run are: the time and the peak memory of several, beside what was expected of them.
+"""Measure how near the estimates of a run are: the time and the peak memory of several, beside what was expected of
+them.
 
     python scripts/dev/measure_estimates.py [NUMBER ...]
 
-Each run has a process of its own, and its estimate another one; the pictures are the project's own. About ten minutes on two cores.
-NUMBER chooses some of the runs, from 1.
+Each run has a process of its own, and its estimate another one; the pictures are the project's own. About ten minutes
+on two cores. NUMBER chooses some of the runs, from 1.
 """
 
 import argparse

@@ -1,4 +1,5 @@
-"""How far neighbouring frames differ along the flow: of a film that `batch --sequence` paints, and of frames that are painted each by itself.
+"""How far neighbouring frames differ along the flow: of a film that `batch --sequence` paints, and of frames that are
+painted each by itself.
 
     python scripts/dev/measure_frames.py [FOLDER]
 
@@ -40,7 +41,8 @@ def painted(entries, folder, workers):
 
 
 def differences(originals, results):
-    """The mean absolute difference of each result from the one before it, as things have moved, where the flow can be trusted."""
+    """The mean absolute difference of each result from the one before it, as things have moved, where the flow can be
+    trusted."""
     found = []
     for number in range(1, FRAMES):
         here, there = (np.asarray(Image.open(originals[each]).convert("RGB")) for each in (number, number - 1))

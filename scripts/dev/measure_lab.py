@@ -1,7 +1,8 @@
 """How the lab page's server does with a class that starts together, and with many silent connections.
 
 - class: thirty students request a run each within a second; how the estimates compare with what the runs take.
-- silent: 1,500 connections that send nothing, with a limit of 1,024 files; how long a new student waits, memory and log.
+- silent: 1,500 connections that send nothing, with a limit of 1,024 files; how long a new student waits, memory and
+  log.
 
 python scripts/dev/measure_lab.py [class] [silent]
 """

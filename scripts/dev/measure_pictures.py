@@ -1,6 +1,7 @@
 """Measure stylised pictures against their painting and their content, as the eye compares them.
 
-    python scripts/dev/measure_pictures.py RESULT.png [RESULT.png ...] --style STYLE.jpg [--content CONTENT.jpg] [--json]
+    python scripts/dev/measure_pictures.py RESULT.png [RESULT.png ...] --style STYLE.jpg [--content CONTENT.jpg]
+    [--json]
 
 The painting is brought to the result's longest side (never enlarged), the content to exactly the result's size.
 Good where the result's value is near the painting's:

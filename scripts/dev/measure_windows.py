@@ -2,7 +2,8 @@
 
     python scripts/dev/measure_windows.py RECIPE HEIGHTxWIDTH [--below HxW [--above HxW]] [--precision float32|bfloat16]
 
-Without --below it is computed whole; --above is the largest window above the cut, by default the whole picture. The pictures are noise.
+Without --below it is computed whole; --above is the largest window above the cut, by default the whole picture. The
+pictures are noise.
 """
 
 import argparse

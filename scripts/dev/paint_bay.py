@@ -1,4 +1,5 @@
-"""A bay by moonlight in thick paint, wide strokes of a hard brush that follow a flow. Painted by scripts/dev/paint_gallery.py."""
+"""A bay by moonlight in thick paint, wide strokes of a hard brush that follow a flow. Painted by
+scripts/dev/paint_gallery.py."""
 
 import numpy as np
 from paint_pictures import blur, fractal_noise, mix, overlap, sample, smoothstep

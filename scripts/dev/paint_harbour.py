@@ -1,6 +1,7 @@
 """A harbour town on a summer's morning: houses along a quay, boats, and all of it again in the water.
 
-Painted by scripts/dev/paint_gallery.py. Everything that stands is drawn twice, as colour and as light, and the two are multiplied.
+Painted by scripts/dev/paint_gallery.py. Everything that stands is drawn twice, as colour and as light, and the two are
+multiplied.
 """
 
 import numpy as np
@@ -313,7 +314,8 @@ def draw_quay(rng, scene):
 
 
 def draw_sail(scene, head, clew, tack, colour, light, towards):
-    """A sail between three corners; the light on it goes from `light` at the mast to `towards`, and its outer edge bellies."""
+    """A sail between three corners; the light on it goes from `light` at the mast to `towards`, and its outer edge
+    bellies."""
     head, clew, tack = map(np.array, (head, clew, tack))
     belly = (head + clew) / 2 + (0.15 * (clew - tack)[0], 0)
     t = np.linspace(0, 1, 14)[:, None]

@@ -2,8 +2,9 @@
 
     python scripts/dev/paint_pairs.py --out FOLDER
 
-A town in flat daylight with a style of swirling strokes, and shaded fruit on a table with a woodcut's black and white hatching.
-They are measured on, not shown: what matters is that their statistics are unlike those of mountains.jpg and autumn-oaks.jpg.
+A town in flat daylight with a style of swirling strokes, and shaded fruit on a table with a woodcut's black and white
+hatching. They are measured on, not shown: what matters is that their statistics are unlike those of mountains.jpg and
+autumn-oaks.jpg.
 """
 
 import argparse

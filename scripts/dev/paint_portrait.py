@@ -1,7 +1,8 @@
 """A portrait as a camera would take it: a head and shoulders modelled as a solid and lit softly from the left.
 
-Painted by scripts/dev/paint_gallery.py. The solid is a signed distance: negative inside, and found by walking along each ray as
-far as the distance allows (sphere tracing: Hart 1996). The height of a head is 1; x goes right, y up and z to the viewer.
+Painted by scripts/dev/paint_gallery.py. The solid is a signed distance: negative inside, and found by walking along
+each ray as far as the distance allows (sphere tracing: Hart 1996). The height of a head is 1; x goes right, y up and z
+to the viewer.
 """
 
 import numpy as np

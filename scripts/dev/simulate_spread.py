@@ -1,9 +1,11 @@
-"""How one picture of 24 megapixels scales over 1 to 64 workers, at 1 and at 10 Gbit/s: a simulation from seconds and bytes that are measured here.
+"""How one picture of 24 megapixels scales over 1 to 64 workers, at 1 and at 10 Gbit/s: a simulation from seconds and
+bytes that are measured here.
 
     python scripts/dev/simulate_spread.py
 
-A window is timed on this machine, in the process that computes it on a worker. The simulation has one link between whoever gives the command and
-the workers, in which one thing after the other goes each way, and workers that are as fast as this machine.
+A window is timed on this machine, in the process that computes it on a worker. The simulation has one link between
+whoever gives the command and the workers, in which one thing after the other goes each way, and workers that are as
+fast as this machine.
 """
 
 import heapq
@@ -25,7 +27,8 @@ SIDES = (736, 1024)
 
 
 def timed(side):
-    """(seconds of the sums, of the gradient after them, of the gradient alone; bytes of the sums) of a window of this side."""
+    """(seconds of the sums, of the gradient after them, of the gradient alone; bytes of the sums) of a window of this
+    side."""
     content, style = pictures.own_pictures()
     job = nst.Job.customised(
         content, style, recipe=RECIPE, size_factor=1.0, sizes=[(side - 64, side * 2)], epochs=1, margin=0
@@ -71,7 +74,8 @@ def timed(side):
 
 
 def passed(plan, workers, sent, received, seconds, link):
-    """How long one pass over the windows takes; `sent` and `received` are bytes, `seconds` those of a worker's first window, and of the others."""
+    """How long one pass over the windows takes; `sent` and `received` are bytes, `seconds` those of a worker's first
+    window, and of the others."""
     (one,) = plan.parts
     of_workers = [(0.0, number) for number in range(workers)]
     heapq.heapify(of_workers)

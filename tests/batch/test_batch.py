@@ -453,7 +453,8 @@ class Crew:
 
 @pytest.fixture
 def stepped(listed, tmp_path, monkeypatch):
-    """Carry out jobs of these names, and call `step(crew, number)` at each look; gives the crew, the Batch and its notes."""
+    """Carry out jobs of these names, and call `step(crew, number)` at each look; gives the crew, the Batch and its
+    notes."""
 
     def carry(names, crew, step, halt=never):
         entries = listed("".join(f'[[job]]\nname = "{name}"\n{ONE}seed = {n}\n' for n, name in enumerate(names)))

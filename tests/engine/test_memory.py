@@ -97,7 +97,8 @@ def test_outputs_per_pixel_are_those_of_the_layers(net):
 
 
 def passes(parts):
-    """The numbers that a plan's layers put out in an epoch: three passes, and in several windows the features once more."""
+    """The numbers that a plan's layers put out in an epoch: three passes, and in several windows the features once
+    more."""
     numbers = 0
     for part in parts:
         outputs = layers.outputs_per_pixel(part.layers[-1]) - layers.outputs_per_pixel(part.layers.start - 1)

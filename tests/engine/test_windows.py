@@ -91,7 +91,8 @@ def prepared(name, size, **options):
 
 
 class Problem:
-    """The objective of a recipe at a size (height, width), with the random network, to be computed whole and in windows."""
+    """The objective of a recipe at a size (height, width), with the random network, to be computed whole and in
+    windows."""
 
     def __init__(self, parameters, recipe, size, guided=False):
         self.recipe, self.size, (height, width) = recipe, size, size
@@ -349,7 +350,8 @@ def test_a_run_of_the_whole_network_in_windows_ends_with_the_same_picture(job, m
         job, monkeypatch, 200, **{**deep, "size_factor": 1, "precision": "float32", **options}
     ):
         difference = np.abs(in_windows - whole)
-        # L-BFGS rounds the steps that it remembers to bfloat16: what differs in the last bit can differ by 1 in 256 of a step after it.
+        # L-BFGS rounds the steps that it remembers to bfloat16: what differs in the last bit can differ by 1 in 256 of
+        # a step after it.
         assert difference.max() <= (3 if "optimizer" in options else 1) and difference.mean() < 0.02
 
 

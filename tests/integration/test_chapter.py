@@ -121,7 +121,8 @@ print(re.search("VmHWM:\\s*(\\d+)", open("/proc/self/status").read()).group(1))
 
 
 def test_fast_is_below_the_chapters_loss(run, tmp_path):
-    """At a third of its sizes: 250 epochs of Adam against at most 180 evaluations of L-BFGS, most of them of the smaller size."""
+    """At a third of its sizes: 250 epochs of Adam against at most 180 evaluations of L-BFGS, most of them of the
+    smaller size."""
     content, style = PICTURES["the project's own"]
     totals = {}
     for recipe, sizes, epochs in (("d2l-2019", "50x75,100x150", "150,100"), ("fast", "25x38,100x150", "100,80")):

@@ -1,4 +1,5 @@
-"""The recipe fine, on the trunk of the package index: what it does to a flat sky, which the chapter's objective leaves as it is."""
+"""The recipe fine, on the trunk of the package index: what it does to a flat sky, which the chapter's objective leaves
+as it is."""
 
 import gluon_nst as nst
 from gluon_nst.weights import pictures

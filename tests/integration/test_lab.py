@@ -1,4 +1,5 @@
-"""The lab with real parameters: the exercises' answers and wrong ones, the notebooks run as they are, the kit with no network."""
+"""The lab with real parameters: the exercises' answers and wrong ones, the notebooks run as they are, the kit with no
+network."""
 
 import json
 import os
@@ -311,7 +312,8 @@ def test_a_kit_installs_and_runs_fine_and_the_notebook_with_no_network(user_envi
     with Image.open(lab / "fine.png") as picture:
         assert picture.size == (192, 128) and json.loads(picture.text["gluon-nst"])["weights"]["source"]
 
-    # Without a route there may be no loopback address either, by which Jupyter speaks to its kernel unless told otherwise.
+    # Without a route there may be no loopback address either, by which Jupyter speaks to its kernel unless told
+    # otherwise.
     run = ["-m", "nbconvert", "--to", "notebook", "--execute", "chapter.ipynb", "--output", "done.ipynb"]
     run += ["--ExecutePreprocessor.timeout=300", "--KernelManager.transport=ipc"]  # seconds, for a cell that hangs
     done = offline(lab / ".venv" / "bin" / "python", *run, folder=lab, **own)

@@ -1,4 +1,5 @@
-"""The lab page in a real browser, at a desk and on a phone, light and dark, by mouse and by keyboard; and a class of thirty."""
+"""The lab page in a real browser, at a desk and on a phone, light and dark, by mouse and by keyboard; and a class of
+thirty."""
 
 import contextlib
 import json

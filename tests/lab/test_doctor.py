@@ -18,7 +18,8 @@ CORES = machine.physical_cores()
 
 @pytest.fixture
 def doctor(user_environment, trunk_cache):
-    """Run the doctor in a process of its own, whose environment is so; gives its status and its lines, by their second word."""
+    """Run the doctor in a process of its own, whose environment is so; gives its status and its lines, by their second
+    word."""
 
     def examine(before="", code=None, **environment):
         command = command_line("doctor") if code is None else [sys.executable, "-W", "ignore", "-c", code]

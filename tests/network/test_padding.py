@@ -45,7 +45,8 @@ def test_the_first_layers_features_are_numpys_convolution(parameters, padding):
 
 
 def at_the_border(parameters, padding, expected, layer, precision):
-    """The mean squared difference of a layer's features, as the objective's graph has them, to those expected, at the border."""
+    """The mean squared difference of a layer's features, as the objective's graph has them, to those expected, at the
+    border."""
     net, X = nst.truncated_vgg19(parameters, layer, mx.cpu(), padding=padding), composite()
     of_net = {name: parameter.data() for name, parameter in net.collect_params().items()}
     variable, arrays = mx.sym.var("X", shape=X.shape), {"X": X}

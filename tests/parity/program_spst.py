@@ -1,7 +1,7 @@
 """Scaling Painting Style Transfer (Galerne, Raad, Lezama, Morel 2024, arXiv 2212.13459) at one size, from its loss.
 
-Gram matrices, means and standard deviations of features after their ReLU. That the network is rescaled to a mean activation of
-1, as Gatys did, is for whoever gives the parameters; they are for Caffe's input.
+Gram matrices, means and standard deviations of features after their ReLU. That the network is rescaled to a mean
+activation of 1, as Gatys did, is for whoever gives the parameters; they are for Caffe's input.
 """
 
 import numpy as np

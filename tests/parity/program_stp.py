@@ -29,8 +29,8 @@ LR, BETAS, DECAY = 0.02, (0.9, 0.99), 0.99
 class TwelveIterations(torch.autograd.Function):
     """The root by Newton-Schulz, and its gradient by as many iterations, converged or not: the program's own.
 
-    The gradient X solves RX + XR = G, with R the root, and sign([[R, G], [0, -R]]) = [[I, 2X], [0, -I]]. The iteration for the
-    sign of a matrix is H ← H(3I - H²)/2; it keeps the form of H, so its two upper blocks are enough.
+    The gradient X solves RX + XR = G, with R the root, and sign([[R, G], [0, -R]]) = [[I, 2X], [0, -I]]. The iteration
+    for the sign of a matrix is H ← H(3I - H²)/2; it keeps the form of H, so its two upper blocks are enough.
     """
 
     @staticmethod

@@ -51,7 +51,8 @@ ADAM = [name for name in PROGRAMS if recipes.read(name).optimizer == "adam"]
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory):
-    """The paths of a content and a style picture, of different shapes, and of two of the size of the chapter's programs.
+    """The paths of a content and a style picture, of different shapes, and of two of the size of the chapter's
+    programs.
 
     The chapter's resizing is OpenCV's, whose rounding is its own: those programs get pictures that need none.
     """
@@ -134,8 +135,9 @@ def assert_agree(ours, program, x):
     (terms, gradient), (expected, expected_gradient) = ours, terms_and_gradient(program, x)
     assert len(terms) == len(expected)
     assert terms == pytest.approx(expected, rel=1e-4, abs=1e-9 * sum(expected))  # from the content picture some are 0
-    # Where two values that are pooled are equal but for their rounding, the gradient goes to one of them or to the other, on
-    # one processor this way and on the next that way: so much the program's own gradient moves when its picture is rounded.
+    # Where two values that are pooled are equal but for their rounding, the gradient goes to one of them or to the
+    # other, on one processor this way and on the next that way: so much the program's own gradient moves when its
+    # picture is rounded.
     generator = torch.Generator().manual_seed(0)
     rounded = [x * (1 + 1e-7 * torch.randn(x.shape, generator=generator)) for _ in range(4)]
     moves = [np.linalg.norm(terms_and_gradient(program, near)[1] - expected_gradient) for near in rounded]

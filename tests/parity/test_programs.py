@@ -1,4 +1,5 @@
-"""The programs of style-transfer-pytorch and of Scaling Painting Style Transfer against themselves: random weights, small pictures."""
+"""The programs of style-transfer-pytorch and of Scaling Painting Style Transfer against themselves: random weights,
+small pictures."""
 
 import subprocess
 import sys

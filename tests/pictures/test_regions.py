@@ -24,7 +24,8 @@ WHITE, BLACK, GREY, RED, GREEN, BLUE = (
 SIZE = (120, 180)
 
 ELLIPSES = [(RED, (10, 10, 90, 70)), (BLUE, (70, 40, 150, 110)), (BLACK, (100, 5, 170, 50))]
-"""Painted on white in this order, for a picture of SIZE; red's edge meets white and blue, blue's white, red and black."""
+"""Painted on white in this order, for a picture of SIZE; red's edge meets white and blue, blue's white, red and black.
+"""
 
 
 def painted(shapes=ELLIPSES, ground=WHITE, size=SIZE, finer=4):

@@ -1,4 +1,5 @@
-"""Checkpoints: what is written of a run, what becomes of it when it is damaged, and that it goes on to the same picture."""
+"""Checkpoints: what is written of a run, what becomes of it when it is damaged, and that it goes on to the same
+picture."""
 
 import dataclasses
 import errno

@@ -15,7 +15,8 @@ from mxnet import MXNetError
 from commands import SHALLOW
 
 FIXED, WHOLE, WINDOWED, MAKING = 0.25, 2e-8, 3e-8, 1.5
-"""The machine that the tests run on: seconds of an evaluation, for each unit of work whole and in windows, and before the first."""
+"""The machine that the tests run on: seconds of an evaluation, for each unit of work whole and in windows, and before
+the first."""
 
 
 class Notes(nst.Observer):

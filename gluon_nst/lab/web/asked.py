@@ -1,4 +1,5 @@
-"""What a student asks for, checked by the schema of recipes; and the program that makes the same picture without the page."""
+"""What a student asks for, checked by the schema of recipes; and the program that makes the same picture without the
+page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What all answers of the lab's server have in common: who asks, what may be asked, the headers, and errors in one sentence."""
+"""What all answers of the lab's server have in common: who asks, what may be asked, the headers, and errors in one
+sentence."""
 
 from __future__ import annotations
 
@@ -136,7 +137,8 @@ class Answer(RequestHandler):
         self.render(page, text=self.settings["words"], **values)
 
     def told(self, **values: Any) -> str:
-        """JSON that stands in a page, for its scripts: `values`, the page's words, and its token against forged requests."""
+        """JSON that stands in a page, for its scripts: `values`, the page's words, and its token against forged
+        requests."""
         told = {**values, "texts": self.settings["words"], "xsrf": self.xsrf_token.decode()}
         return json.dumps(told).replace("<", "\\u003c")  # so that nothing in it can end the element
 

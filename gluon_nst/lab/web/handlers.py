@@ -86,7 +86,8 @@ class Events(Answer):
     _listener: Student | None = None
 
     async def get(self) -> None:
-        """GET /events: a stream of {"runs": those that are another, "gone": names, "all": whether that is all there is}."""
+        """GET /events: a stream of {"runs": those that are another, "gone": names, "all": whether that is all there
+        is}."""
         student = self.student()
         if student.listening >= _STREAMS:
             raise Full("you have the lab open many times; close some of its pages")

@@ -146,7 +146,8 @@ class Laboratory:
             raise Full(f"you have {self.limits.pictures} pictures, as many as are kept; remove one first")
 
     async def take_in(self, student: Student, name: str, label: str) -> Picture:
-        """Look at a picture whose file has come into its folder. Raises InputError, with the file gone, for what is none."""
+        """Look at a picture whose file has come into its folder. Raises InputError, with the file gone, for what is
+        none."""
         folder = self.store.of_picture(student.id, name)
         try:
             picture = await self._look(name, label, folder / ORIGINAL, folder / SHOWN)
@@ -193,7 +194,8 @@ class Laboratory:
         return asked.side <= SMALLEST or seconds <= self.limits.minutes * 60
 
     def ask(self, student: Student, asked: Asked) -> Ticket:
-        """A student asks for a run, which comes into the line. Raises InputError for what can't be, Full beyond a limit."""
+        """A student asks for a run, which comes into the line. Raises InputError for what can't be, Full beyond a
+        limit."""
         expected = self.expect(student, asked)
         seconds = self.workshop.expectation.corrected(expected)
         if not self.allows(asked, seconds):

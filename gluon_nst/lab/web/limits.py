@@ -1,4 +1,5 @@
-"""What a student of the lab may ask for: each limit once, with its rule and its words; the options `--max-…` are made from it."""
+"""What a student of the lab may ask for: each limit once, with its rule and its words; the options `--max-…` are made
+from it."""
 
 from __future__ import annotations
 

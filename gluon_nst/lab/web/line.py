@@ -1,8 +1,8 @@
 """The fair line: whoever asks for much waits behind whoever asks for little. Plain arithmetic.
 
-Start-time fair queueing (Goyal, Vin and Cheng 1996): each ticket gets a begin, which is that of its student's next turn, and
-the least begin is served first. A student's second ticket begins where the first one ends, in seconds of computing; a newcomer
-begins at what is being served now. So it counts who asks, not how often.
+Start-time fair queueing (Goyal, Vin and Cheng 1996): each ticket gets a begin, which is that of its student's next
+turn, and the least begin is served first. A student's second ticket begins where the first one ends, in seconds of
+computing; a newcomer begins at what is being served now. So it counts who asks, not how often.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Looking at an uploaded picture, in a process of its own: it may be anything, and take as much memory or time as it likes."""
+"""Looking at an uploaded picture, in a process of its own: it may be anything, and take as much memory or time as it
+likes."""
 
 from __future__ import annotations
 

@@ -75,7 +75,8 @@ class WorkerProcess:
 
 
 async def answer(function: str, *arguments: str, threads: int = 1, seconds: float = 120) -> Any:
-    """The JSON that `function`, as `module.function` of the lab's, puts out in a process of its own; None where it puts out none.
+    """The JSON that `function`, as `module.function` of the lab's, puts out in a process of its own; None where it puts
+    out none.
 
     It is ended after so many seconds.
     """

@@ -1,4 +1,5 @@
-"""What the page sees of a run at work: its picture, its curve, the pictures along the way; an observer that writes them into files."""
+"""What the page sees of a run at work: its picture, its curve, the pictures along the way; an observer that writes them
+into files."""
 
 from __future__ import annotations
 

@@ -82,7 +82,8 @@ def workers_of(settings: Settings) -> tuple[int, int]:
 async def serve(settings: Settings, say: Say, opened: Say = lambda address: None) -> int:
     """Open the lab, and keep it open until SIGINT or SIGTERM; gives how many runs will go on when it is opened again.
 
-    `say` gets lines for whoever opened it, and `opened` the students' address. Raises InputError where it can't be opened.
+    `say` gets lines for whoever opened it, and `opened` the students' address. Raises InputError where it can't be
+    opened.
     """
     text = words(settings.texts)
     with contextlib.ExitStack() as opened_here:

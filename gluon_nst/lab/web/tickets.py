@@ -50,7 +50,8 @@ class Ticket:
     expected: float
     """Seconds that its epochs were estimated to take, uncorrected (see Expectation)."""
     status: str = WAITING
-    """One of the above, or that of its State: `complete`, `settled`, `interrupted`, `diverged`, `out of memory`, `failed`."""
+    """One of the above, or that of its State: `complete`, `settled`, `interrupted`, `diverged`, `out of memory`,
+    `failed`."""
     note: str = ""
     epochs: int = 0
     """That it has in all, as far as that is known."""
@@ -128,7 +129,8 @@ class Full(InputError):
 
 
 def label(name: str, default: str) -> str:
-    """The name of an uploaded file as it is told to people: its last part, with nothing in it that means anything anywhere.
+    """The name of an uploaded file as it is told to people: its last part, with nothing in it that means anything
+    anywhere.
 
     >>> label("../../etc/pass<b>wd.png", "picture")
     'pass_b_wd.png'

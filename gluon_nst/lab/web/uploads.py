@@ -1,4 +1,5 @@
-"""The way of a picture into the lab: the bytes of a file, counted as they come, and thrown away where they are too many."""
+"""The way of a picture into the lab: the bytes of a file, counted as they come, and thrown away where they are too
+many."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The process of one run of the lab: it does what is in the run's folder, listens to the server, and hands its State over through files.
+"""The process of one run of the lab: it does what is in the run's folder, listens to the server, and hands its State
+over through files.
 
-Commands come as JSON lines on standard input, `{"do": "pause"}`, `stop` or `weights`; the end of input, when the server is gone, is a
-pause. What happens goes out as JSON lines on standard output.
+Commands come as JSON lines on standard input, `{"do": "pause"}`, `stop` or `weights`; the end of input, when the server
+is gone, is a pause. What happens goes out as JSON lines on standard output.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ _PREDECESSOR = 60
 class Worker:
     """The run in a `folder`. `order` says what it is.
 
-    It has `asked`; the `paths` and the `labels` of its pictures; weights that were `changed` while it did not work; the limits
-    `pixels` and `minutes`; and what its `job` has beside.
+    It has `asked`; the `paths` and the `labels` of its pictures; weights that were `changed` while it did not work; the
+    limits `pixels` and `minutes`; and what its `job` has beside.
     """
 
     def __init__(self, folder: Path, order: dict[str, Any], answers: TextIO) -> None:
@@ -117,7 +118,8 @@ class Worker:
         return {"weights": self._taken, "turns": len(run.recipe.changes)}
 
     def _steps(self, run: Run) -> tuple[Run, str]:
-        """Take the steps that are left; gives the run, as it was steered, and how it ended: PAUSED, or a Result's status."""
+        """Take the steps that are left; gives the run, as it was steered, and how it ended: PAUSED, or a Result's
+        status."""
         while True:
             steered = False
             for state in steps(run, self._state):
@@ -190,7 +192,8 @@ class Worker:
         return True
 
     def _keep(self, run: Run, status: str) -> None:
-        """Write what stays of the run, and say how it ended. Where there is no room it can go on from where it was last saved."""
+        """Write what stays of the run, and say how it ended. Where there is no room it can go on from where it was last
+        saved."""
         note = self._state.note
         result = Result.of(run, self._state) if self._state.record else None
         saved = status not in GOES_ON or self._save_if_there_is_room(run)

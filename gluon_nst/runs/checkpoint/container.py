@@ -1,7 +1,8 @@
 """A file that holds a tree of plain values and arrays, and a checksum of all of it.
 
-A line that says what it is; the tree as JSON in another one, in which `{"$array": [type, shape]}` stands for each array; the arrays'
-bytes in that order; and the SHA-256 of what comes before it, in hexadecimal. No code is ever run of it, as it would be of a pickle.
+A line that says what it is; the tree as JSON in another one, in which `{"$array": [type, shape]}` stands for each
+array; the arrays' bytes in that order; and the SHA-256 of what comes before it, in hexadecimal. No code is ever run of
+it, as it would be of a pickle.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class Damaged(InputError):
 
 
 def _pieces(array: Any) -> Iterator[np.ndarray]:
-    """An array in pieces that lie together in the memory: of MXNet's, which has to be copied, one channel after the other."""
+    """An array in pieces that lie together in the memory: of MXNet's, which has to be copied, one channel after the
+    other."""
     if isinstance(array, nd.NDArray):
         yield from (channel.asnumpy() for channel in array.reshape((-1, *array.shape[-2:])))
     else:
@@ -69,7 +71,8 @@ def is_one(path: Path) -> bool:
 
 
 def write(path: str | Path, tree: Any) -> None:
-    """Write a tree to `path`: whole or not at all, and on the disk when this returns. Raises NSTError where it can't be."""
+    """Write a tree to `path`: whole or not at all, and on the disk when this returns. Raises NSTError where it can't
+    be."""
     arrays: list[Any] = []
     header = json.dumps({"gluon-nst": __version__, "tree": _without_arrays(tree, arrays)}, allow_nan=True)
     with placed_whole(path, sync=True) as temporary, open(temporary, "wb") as file:

@@ -42,7 +42,8 @@ class Generations:
         """Those that were read or written, the newest first."""
 
     def open(self) -> None:
-        """Make the folder, and keep other processes out of it. Raises InputError where it can't be had, or another has it."""
+        """Make the folder, and keep other processes out of it. Raises InputError where it can't be had, or another has
+        it."""
         self._is_new = not self.folder.exists()
         self._lock = lock_folder(self.folder, _LOCK, _NAME.format(0))
         self._remove_unfinished()

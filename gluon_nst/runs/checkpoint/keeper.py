@@ -93,8 +93,8 @@ class Checkpoint(Observer):
     def load(self, run: Run, *, fresh: bool = False, replace: bool = False, source: str | Path | None = None) -> State:
         """The State of a run that is in the folder; a new one where there is none, or with `fresh`.
 
-        What is of another run is refused with an InputError, which says how they differ, or, with `replace`, let go of. A `source` is
-        another folder that the State is read from, to branch off from there: then there may be none here.
+        What is of another run is refused with an InputError, which says how they differ, or, with `replace`, let go of.
+        A `source` is another folder that the State is read from, to branch off from there: then there may be none here.
         """
         self._state = State()
         if fresh:
@@ -150,7 +150,8 @@ class Checkpoint(Observer):
             self.save(state)
 
     def save(self, state: State) -> bool:
-        """Write the State now, and tell whether it is written. Where it can't be, that is said once, and the run goes on."""
+        """Write the State now, and tell whether it is written. Where it can't be, that is said once, and the run goes
+        on."""
         try:
             nd.waitall()  # what MXNet is still at is the run's own, and no cost of this
         except MXNetError:
@@ -178,7 +179,8 @@ class Checkpoint(Observer):
         self._failed = True
 
     def _take_back(self, state: State) -> None:
-        """Have the last State whose loss is finite in the folder: the newest may be of the very composite whose loss is not."""
+        """Have the last State whose loss is finite in the folder: the newest may be of the very composite whose loss is
+        not."""
         in_stage = state.record and state.record[-1].stage == len(state.images) + 1
         if self._last == (len(state.record), True) and in_stage:
             self._generations.take_back()
