@@ -14,8 +14,7 @@ from typing import Any, Callable, Iterator, NamedTuple, Sequence
 
 from mxnet import autograd, cpu, gluon, image, init, nd
 from mxnet.gluon import nn
-
-NDArray = Any
+from mxnet.nd import NDArray
 
 # -- 14.12.2 preprocessing and postprocessing ---------------------------------------------------------------------------
 

@@ -25,9 +25,7 @@ from gluon_nst.errors import NSTError
 from gluon_nst.recipes import Stage
 from gluon_nst.runs.run import Run
 from gluon_nst.runs.targets import Targets
-
-NDArray = Any
-Symbol = Any
+from gluon_nst.typing import NDArray, Symbol
 
 SMALL = 640 * 640
 """Pixels of a stage that is computed here: what goes to and fro would take longer."""

@@ -9,8 +9,7 @@ from mxnet.gluon import nn
 
 from gluon_nst.losses.chapter import gram
 from gluon_nst.machine import nd_mode
-
-NDArray = Any
+from gluon_nst.typing import NDArray
 
 
 class GeneratedImage(nn.Block):

@@ -8,9 +8,7 @@ from mxnet import nd, sym
 
 from gluon_nst.engine.windows import Part, Window
 from gluon_nst.network.layers import smallest_side
-
-NDArray = Any
-Symbol = Any
+from gluon_nst.typing import NDArray, Symbol
 
 
 def sliced(X: Any, rows: slice, columns: slice) -> Any:

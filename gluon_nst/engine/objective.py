@@ -25,9 +25,7 @@ from gluon_nst.network.operators import shape_of
 from gluon_nst.network.vgg import features_of, without_scalings
 from gluon_nst.pictures.pixels import standardisation
 from gluon_nst.recipes import Recipe
-
-NDArray = Any
-Symbol = Any
+from gluon_nst.typing import NDArray, Symbol
 
 
 class _Term(NamedTuple):

@@ -7,15 +7,14 @@ and start: left free it would be painted with more of the style, and the picture
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from mxnet import nd
 from PIL import Image
 
 from gluon_nst.network.layers import GRID, LAYERS, smallest_side
-
-NDArray = Any
+from gluon_nst.typing import NDArray
 
 
 class Canvas(NamedTuple):

@@ -8,7 +8,8 @@ from gluon_nst.errors import InputError
 from gluon_nst.losses.reductions import SquaredDifference, TotalVariation
 from gluon_nst.losses.style_statistics import Gram
 from gluon_nst.machine import nd_mode
-from gluon_nst.network.operators import Array, shape_of
+from gluon_nst.network.operators import shape_of
+from gluon_nst.typing import Array
 
 LayerWeight = Union[float, Sequence[float]]
 """One number for all layers, or one for each."""

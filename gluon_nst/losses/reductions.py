@@ -8,13 +8,12 @@ Symbols whose variables have shapes.
 from __future__ import annotations
 
 import math
-from typing import Any, Callable, Mapping, Sequence
+from typing import Callable, Mapping, Sequence
 
 from gluon_nst.errors import InputError
-from gluon_nst.network.operators import Array, operators, padded, shape_of
+from gluon_nst.network.operators import operators, padded, shape_of
 from gluon_nst.recipes.choices import CONTENT_REDUCTIONS
-
-NDArray = Any
+from gluon_nst.typing import Array
 
 
 def summed_product(X: Array, Y: Array) -> Array:

@@ -23,7 +23,8 @@ import numpy as np
 from scipy.linalg import lapack
 
 from gluon_nst.losses.reductions import summed_product
-from gluon_nst.network.operators import Array, operators, shape_of
+from gluon_nst.network.operators import operators, shape_of
+from gluon_nst.typing import Array
 
 SMALLEST = 5e-5
 """The smallest singular value at the start, relative to the largest, that the iteration takes to 1 (within 4e-7). In

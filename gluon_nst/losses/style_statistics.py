@@ -11,11 +11,12 @@ from typing import Sequence
 import numpy as np
 from mxnet import nd
 
-from gluon_nst.losses.reductions import NDArray, factor, mean_square, summed_product, weighted
+from gluon_nst.losses.reductions import factor, mean_square, summed_product, weighted
 from gluon_nst.losses.roots import root_trace
-from gluon_nst.network.operators import Array, operators, shape_of
+from gluon_nst.network.operators import operators, shape_of
 from gluon_nst.recipes import Recipe
 from gluon_nst.recipes.choices import GRAM_DIVISORS, STYLE_REDUCTIONS
+from gluon_nst.typing import Array, NDArray
 
 
 class Statistic:

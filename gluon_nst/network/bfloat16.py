@@ -21,8 +21,7 @@ from gluon_nst.machine.instructions import instructions
 from gluon_nst.network.layers import CONVOLUTIONS
 from gluon_nst.network.operators import operators, padded, shape_of
 from gluon_nst.network.vgg import FirstConv2D, features_of
-
-Symbol = Any
+from gluon_nst.typing import Symbol
 
 _CHANNELS = 16
 """Of the picture, all but three of them 0: for so few as three oneDNN has no kernel for AMX's tiles."""

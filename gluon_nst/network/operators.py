@@ -7,9 +7,7 @@ from typing import Any
 from mxnet import nd, sym
 
 from gluon_nst.errors import InputError
-
-Array = Any
-"""An NDArray, or a Symbol."""
+from gluon_nst.typing import Array
 
 
 def shape_of(X: Array) -> tuple[int, ...]:

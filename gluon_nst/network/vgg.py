@@ -23,8 +23,7 @@ from gluon_nst.network.layers import (
 )
 from gluon_nst.network.operators import operators, padded, shape_of
 from gluon_nst.pictures.pixels import preprocess
-
-NDArray = Any
+from gluon_nst.typing import NDArray
 
 
 class FirstConv2D(nn.Conv2D):

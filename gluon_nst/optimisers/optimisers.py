@@ -18,8 +18,7 @@ from gluon_nst.optimisers import lbfgs
 from gluon_nst.optimisers.preconditioner import LowPass
 from gluon_nst.pictures.pixels import resize_channels, shown_range, standardisation
 from gluon_nst.recipes import Recipe
-
-NDArray = Any
+from gluon_nst.typing import NDArray
 
 
 class Optimiser(Protocol):

@@ -22,14 +22,13 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, TiffImagePlugin
 
 from gluon_nst.errors import InputError, reason
 from gluon_nst.machine.files import given, reading
+from gluon_nst.typing import NDArray
 
 SMALLEST_SIDE = 16
 """Pictures with a shorter side, in pixels, are refused: there is nothing in them to transfer."""
 
 MOST_STRETCH = 1.05
 """Pictures that belong together have the same width by height, up to this factor: what rounding does to small sizes."""
-
-NDArray = Any
 
 
 # -- pictures in ------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from PIL import Image
 from gluon_nst.errors import InputError
 from gluon_nst.machine import nd_mode
 from gluon_nst.pictures.colours import bands
+from gluon_nst.typing import NDArray
 
 # The mean and standard deviation of ImageNet's pictures, by channel: what the model zoo's VGG-19 was trained on.
 RGB_MEAN = (0.485, 0.456, 0.406)
@@ -24,8 +25,6 @@ RESIZES = {
 }
 """The ways to resize: MXNet's, which samples four neighbours however far it scales down, and three of Pillow's, which
 average over all that a pixel covers: bilinear (as torchvision has it), bicubic and Lanczos."""
-
-NDArray = Any
 
 
 def _resize(img: NDArray, image_shape: tuple[int, int], resize: str) -> NDArray:

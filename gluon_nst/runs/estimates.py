@@ -23,8 +23,7 @@ from gluon_nst.runs.job import Job
 from gluon_nst.runs.observer import Observer
 from gluon_nst.runs.run import Run, prepare
 from gluon_nst.runs.state import State
-
-NDArray = Any
+from gluon_nst.typing import NDArray
 
 LONG = 600
 """Seconds: a run that takes longer says so before it begins."""

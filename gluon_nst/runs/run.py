@@ -28,8 +28,7 @@ from gluon_nst.runs.inputs import Open, StylePicture, open_styles, told, with_re
 from gluon_nst.runs.job import Job
 from gluon_nst.runs.observer import Observer
 from gluon_nst.runs.provenance import Provenance, key, provenance
-
-NDArray = Any
+from gluon_nst.typing import NDArray
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,11 +18,11 @@ from gluon_nst.optimisers.optimisers import Optimiser
 from gluon_nst.pictures.pixels import from_unit
 from gluon_nst.recipes import Recipe
 from gluon_nst.runs.provenance import Provenance, key
+from gluon_nst.typing import NDArray
 
 if TYPE_CHECKING:
     from gluon_nst.runs.run import Run
 
-NDArray = Any
 
 Develop = Callable[[NDArray, int], Tuple[NDArray, Image.Image]]
 """Of a composite (1 × 3 × h × w, standardised) of the stage of that number: what is in the frame, and its picture."""

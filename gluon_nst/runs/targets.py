@@ -21,8 +21,7 @@ from gluon_nst.network.vgg import outputs
 from gluon_nst.pictures.pixels import in_unit
 from gluon_nst.recipes import Recipe, Stage
 from gluon_nst.runs.run import Run, StylePicture
-
-NDArray = Any
+from gluon_nst.typing import NDArray
 
 
 class Targets(NamedTuple):

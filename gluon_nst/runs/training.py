@@ -19,11 +19,10 @@ from gluon_nst.pictures.pixels import in_unit, to_picture
 from gluon_nst.recipes import Recipe, Stage, follow_optimizer, read
 from gluon_nst.runs.observer import Observer, Observers
 from gluon_nst.runs.state import Develop, State
+from gluon_nst.typing import NDArray
 
 if TYPE_CHECKING:
     from gluon_nst.runs.run import Run
-
-NDArray = Any
 
 
 def optimiser_of(X: NDArray, recipe: Recipe, before: Any = None) -> Optimiser:
