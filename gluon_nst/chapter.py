@@ -16,7 +16,7 @@ from mxnet import autograd, cpu, gluon, image, init, nd
 from mxnet.gluon import nn
 from mxnet.nd import NDArray
 
-# -- 14.12.2 preprocessing and postprocessing ---------------------------------------------------------------------------
+# -- 14.12.3 preprocessing and postprocessing -----------------------------------------------------------------------------
 
 rgb_mean = nd.array([0.485, 0.456, 0.406])
 rgb_std = nd.array([0.229, 0.224, 0.225])
@@ -35,7 +35,7 @@ def postprocess(img: NDArray) -> NDArray:
     return (img.transpose((1, 2, 0)) * rgb_std + rgb_mean).clip(0, 1)
 
 
-# -- 14.12.3 extracting features ----------------------------------------------------------------------------------------
+# -- 14.12.4 extracting features ------------------------------------------------------------------------------------------
 
 
 def extract_features(
@@ -52,7 +52,7 @@ def extract_features(
     return contents, styles
 
 
-# -- 14.12.4 the losses -------------------------------------------------------------------------------------------------
+# -- 14.12.5 the loss function --------------------------------------------------------------------------------------------
 
 
 def content_loss(Y_hat: NDArray, Y: NDArray) -> NDArray:
@@ -103,7 +103,7 @@ def compute_loss(
     return contents_l, styles_l, tv_l, nd.add_n(*styles_l, *contents_l, tv_l)
 
 
-# -- 14.12.5 initializing the composite image -----------------------------------------------------------------------------
+# -- 14.12.6 initializing the synthesized image ---------------------------------------------------------------------------
 
 
 class GeneratedImage(nn.Block):
@@ -127,10 +127,10 @@ def get_inits(
     return gen_img(), [gram(Y) for Y in styles_Y], trainer
 
 
-# -- 14.12.6 training -----------------------------------------------------------------------------------------------------
+# -- 14.12.7 training -----------------------------------------------------------------------------------------------------
 
 
-class Progress(NamedTuple):
+class EpochRecord(NamedTuple):
     """Record of an epoch: its number, its losses by layer, its learning rate and its duration in seconds."""
 
     epoch: int
@@ -144,7 +144,7 @@ class Progress(NamedTuple):
 
 def train(
     X: NDArray, contents_Y: Sequence[NDArray], styles_Y: Sequence[NDArray], net: nn.Sequential, device: Any,
-    recipe: Any, stage: Any, report: Callable[[Progress], object],
+    recipe: Any, stage: Any, report: Callable[[EpochRecord], object],
 ) -> NDArray:  # fmt: skip
     """Train the composite that starts as `X` for the epochs of a `stage` of a `recipe`, and return it."""
     weights = Weights(recipe.content_weight, recipe.style_weight, recipe.tv_weight)
@@ -160,7 +160,7 @@ def train(
         trainer.step(1)
         contents, styles = ([loss.asscalar() for loss in losses] for losses in (contents_l, styles_l))
         seconds = time.perf_counter() - start
-        report(Progress(i, contents, styles, tv_l.asscalar(), l.asscalar(), trainer.learning_rate, seconds))
+        report(EpochRecord(i, contents, styles, tv_l.asscalar(), l.asscalar(), trainer.learning_rate, seconds))
         number = i + stage.lr_decay_from  # the second edition counts the epochs from 1
         if number != 0 and number % stage.lr_decay_epoch == 0:
             trainer.set_learning_rate(trainer.learning_rate * stage.lr_decay)
@@ -169,14 +169,14 @@ def train(
 
 def neural_style(
     content_img: NDArray, style_img: NDArray, net: nn.Sequential, device: Any, recipe: Any,
-    report: Callable[[int, Progress], object],
+    report: Callable[[int, EpochRecord], object],
 ) -> Iterator[NDArray]:  # fmt: skip
     """Yield the composite of each size of a `recipe` (h × w × 3, from 0 to 1), each of which starts from the one
     before.
 
     `content_img` and `style_img` are h × w × 3, uint8. `net` is VGG-19, truncated. Of the recipe, a Recipe of the
     book's (`d2l-2019` or `d2l-2023`), the sizes, epochs, learning rates, weights and layers count. `report` is called
-    with the number of the stage, from 1, and the Progress of each epoch.
+    with the number of the stage, from 1, and the EpochRecord of each epoch.
     """
     output = None
     for number, stage in enumerate(recipe.stages, start=1):

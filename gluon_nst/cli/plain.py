@@ -30,7 +30,7 @@ def carry_out(job: Job, content: Path, style: Path, bar: Bar) -> Result:
     recipe = run.recipe
     state.go_on(run.provenance, len(recipe.stages))
 
-    def report(stage: int, progress: chapter.Progress) -> None:
+    def report(stage: int, progress: chapter.EpochRecord) -> None:
         terms = {f"content/{NAMES[layer]}": loss for layer, loss in zip(recipe.content_layers, progress.contents)}
         terms.update({f"style/{NAMES[layer]}": loss for layer, loss in zip(recipe.style_layers, progress.styles)})
         losses = Losses({**terms, "tv": progress.tv}, progress.total)

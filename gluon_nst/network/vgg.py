@@ -48,7 +48,7 @@ class FirstConv2D(nn.Conv2D):
 def truncated_vgg19(
     parameters: Mapping[str, NDArray], last: int, ctx: Any, pooling: str = "max", padding: str = "zero"
 ) -> nn.Sequential:
-    """The model zoo's VGG-19 up to and including layer `last`, as in section 14.12.3 of the book.
+    """The model zoo's VGG-19 up to and including layer `last`, as in section 14.12.4 of the book.
 
     `parameters` maps the model zoo's names (`features.0.weight`, …) to NDArrays, and perhaps `features.0.zero` to the
     input that the first layer's padding stands for. They are frozen: the composite is the only thing with a gradient.

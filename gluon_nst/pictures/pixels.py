@@ -1,4 +1,4 @@
-"""Pixels: a picture as the network's input, and back (section 14.12.2), and the units that they are counted in."""
+"""Pixels: a picture as the network's input, and back (section 14.12.3), and the units that they are counted in."""
 
 from __future__ import annotations
 
