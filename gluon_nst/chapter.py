@@ -16,7 +16,7 @@ from mxnet import autograd, cpu, gluon, image, init, nd
 from mxnet.gluon import nn
 from mxnet.nd import NDArray
 
-# -- 14.12.3 preprocessing and postprocessing -----------------------------------------------------------------------------
+# -- 14.12.3 preprocessing and postprocessing --------------------------------------------------------------------------
 
 rgb_mean = nd.array([0.485, 0.456, 0.406])
 rgb_std = nd.array([0.229, 0.224, 0.225])
@@ -35,7 +35,7 @@ def postprocess(img: NDArray) -> NDArray:
     return (img.transpose((1, 2, 0)) * rgb_std + rgb_mean).clip(0, 1)
 
 
-# -- 14.12.4 extracting features ------------------------------------------------------------------------------------------
+# -- 14.12.4 extracting features ---------------------------------------------------------------------------------------
 
 
 def extract_features(
@@ -52,7 +52,7 @@ def extract_features(
     return contents, styles
 
 
-# -- 14.12.5 the loss function --------------------------------------------------------------------------------------------
+# -- 14.12.5 the loss function -----------------------------------------------------------------------------------------
 
 
 def content_loss(Y_hat: NDArray, Y: NDArray) -> NDArray:
@@ -103,7 +103,7 @@ def compute_loss(
     return contents_l, styles_l, tv_l, nd.add_n(*styles_l, *contents_l, tv_l)
 
 
-# -- 14.12.6 initializing the synthesized image ---------------------------------------------------------------------------
+# -- 14.12.6 initializing the synthesized image ------------------------------------------------------------------------
 
 
 class GeneratedImage(nn.Block):
@@ -127,7 +127,7 @@ def get_inits(
     return gen_img(), [gram(Y) for Y in styles_Y], trainer
 
 
-# -- 14.12.7 training -----------------------------------------------------------------------------------------------------
+# -- 14.12.7 training --------------------------------------------------------------------------------------------------
 
 
 class EpochRecord(NamedTuple):
