@@ -23,7 +23,10 @@ rgb_std = nd.array([0.229, 0.224, 0.225])
 
 
 def preprocess(img: NDArray, image_shape: tuple[int, int]) -> NDArray:
-    """Return a picture (h × w × 3, 0 to 255) as the network's input, 1 × 3 × h × w; `image_shape` is (width, height)."""
+    """Return a picture (h × w × 3, 0 to 255) as the network's input, 1 × 3 × h × w.
+
+    `image_shape` is (width, height).
+    """
     img = image.imresize(img, *image_shape)
     img = (img.astype("float32") / 255 - rgb_mean) / rgb_std
     return img.transpose((2, 0, 1)).expand_dims(axis=0)
