@@ -17,7 +17,8 @@ _PACKAGES = {
     "losses": "records roots style_statistics",
     "engine": "composite graph memory objective windows",
     "optimisers": "lbfgs",
-    "runs": "checkpoint estimates figures inputs job loop observer provenance result run state steering targets training",
+    "runs": "checkpoint estimates figures inputs job loop observer provenance result run state steering targets"
+    " training",
 }
 _RENAMED = {
     "apart": "runs.processes",

@@ -172,7 +172,8 @@ def seconds_to(run, target):
 
 
 def flops(height, width):
-    """Of an epoch up to conv5_1: the convolutions forward and back to the data, the Gram matrices and their gradients."""
+    """Of an epoch up to conv5_1: the convolutions forward and back to the data, the Gram matrices and their
+    gradients."""
     count, below = 0, 3
     for block, (convolutions, channels) in enumerate(BLOCKS):
         pixels = (height >> block) * (width >> block)
@@ -299,7 +300,8 @@ def _of_one_machine(results):
             reached = min(run["epochs"][-1][2] for run in runs) <= results["target"]
             in_mode = f" ({mode[9:]})" if name.startswith("PyTorch") and mode != "PyTorch" else ""
             lines.append(
-                f"| {name}{in_mode} | {'' if reached else 'more than '}{times[name]:.0f} | {len(runs[0]['epochs'])} | {len(runs)} |"
+                f"| {name}{in_mode} | {'' if reached else 'more than '}{times[name]:.0f}"
+                f" | {len(runs[0]['epochs'])} | {len(runs)} |"
             )
         reached = max(run["float32 loss"] for run in results["descent"]["gluon-nst fast"])
         lines += [

@@ -1,12 +1,12 @@
 # %% [markdown]
 # # Neural Style Transfer
 #
-# The chapter *Neural Style Transfer* of *Dive into Deep Learning*, in our own words, in its order and under its names. Every cell
-# shows what it did. From top to bottom it takes one to four minutes on two cores; read each cell, run it (Shift and Enter), change
-# something in it, and run it again.
+# The chapter *Neural Style Transfer* of *Dive into Deep Learning*, in our own words, in its order and under its names.
+# Every cell shows what it did. From top to bottom it takes one to four minutes on two cores; read each cell, run it
+# (Shift and Enter), change something in it, and run it again.
 #
-# The question: given a photograph (the *content picture*) and a painting (the *style picture*), can a third picture, the *composite*,
-# have what the one shows and the strokes and colours of the other?
+# The question: given a photograph (the *content picture*) and a painting (the *style picture*), can a third picture,
+# the *composite*, have what the one shows and the strokes and colours of the other?
 
 # %%
 import gluon_nst as nst  # before mxnet, which it tells of this machine's cores
@@ -45,17 +45,17 @@ def show(pictures, titles, columns=None, height=2.2, **how):
 # %% [markdown]
 # ## Method
 #
-# No network is trained here. VGG-19 has been trained to name what is in a photograph, and stays as it is: a machine that turns a
-# picture into *features*. What is trained is the **composite itself**. Its pixels are the parameters; they begin as the content picture,
-# and in every epoch
+# No network is trained here. VGG-19 has been trained to name what is in a photograph, and stays as it is: a machine
+# that turns a picture into *features*. What is trained is the **composite itself**. Its pixels are the parameters; they
+# begin as the content picture, and in every epoch
 #
 # 1. the composite goes through the network (forward),
 # 2. three losses compare its features with those of the two pictures,
 # 3. the gradient of their sum goes back through the network, down to the pixels (backward),
 # 4. the optimiser moves each pixel a little against it.
 #
-# The **content loss** holds the composite near the photograph's deep features, the **style loss** draws it to the painting's statistics,
-# and the **total variation loss** keeps noise down.
+# The **content loss** holds the composite near the photograph's deep features, the **style loss** draws it to the
+# painting's statistics, and the **total variation loss** keeps noise down.
 #
 # ## Reading the Content and Style Images
 
@@ -68,9 +68,10 @@ print("height, width, channels:", content_img.shape, style_img.shape)
 # %% [markdown]
 # ## Preprocessing and Postprocessing
 #
-# The network wants a picture of its own kind: resized, channels first, and *standardised*, which means that from each of the three
-# channels the mean over all of ImageNet's photographs is taken, and the rest divided by their standard deviation. `preprocess` does that,
-# and `postprocess` undoes it, clipping what no picture can show. `image_shape` is (width, height), as the book has it.
+# The network wants a picture of its own kind: resized, channels first, and *standardised*, which means that from each
+# of the three channels the mean over all of ImageNet's photographs is taken, and the rest divided by their standard
+# deviation. `preprocess` does that, and `postprocess` undoes it, clipping what no picture can show. `image_shape` is
+# (width, height), as the book has it.
 
 # %%
 image_shape = (225, 150)
@@ -95,11 +96,13 @@ show([back], ["and back: postprocess"])
 # %% [markdown]
 # ## Extracting Features
 #
-# VGG-19 has sixteen convolutions in five blocks. `conv4_1` is the first of the fourth block. Near the input the features are edges and
-# colours; towards the end each of them sees a large part of the picture and answers to *what* is there rather than to where exactly.
+# VGG-19 has sixteen convolutions in five blocks. `conv4_1` is the first of the fourth block. Near the input the
+# features are edges and colours; towards the end each of them sees a large part of the picture and answers to *what* is
+# there rather than to where exactly.
 #
-# The book takes the first convolution of every block for the style, and the last one of the fourth for the content. What comes after
-# the last of them is not needed, so `truncated_vgg19` builds the network only so far: a `Sequential` up to the index 28.
+# The book takes the first convolution of every block for the style, and the last one of the fourth for the content.
+# What comes after the last of them is not needed, so `truncated_vgg19` builds the network only so far: a `Sequential`
+# up to the index 28.
 
 # %%
 style_layers, content_layers = layers.STYLE_LAYERS, layers.CONTENT_LAYERS
@@ -112,13 +115,13 @@ print(len(net), "layers; the last one:", net[28])
 print("parameters:", weights.SOURCES[trunk.source].title)
 
 # %% [markdown]
-# `extract_features` sends a picture through the network and keeps what comes out of these layers. Each row below is a layer; in it are five
-# of its channels, strong ones that differ from one another; bright is a high number, and each map has a scale of its own. The further
-# down, the coarser: every block halves the height and the width.
+# `extract_features` sends a picture through the network and keeps what comes out of these layers. Each row below is a
+# layer; in it are five of its channels, strong ones that differ from one another; bright is a high number, and each map
+# has a scale of its own. The further down, the coarser: every block halves the height and the width.
 #
-# (Where the parameters are *VGG-16 held in VGG-19's layers*, which is what a package index has, VGG-19's three additional convolutions, the
-# fourth ones of the last three blocks, pass on what they get. Then `conv4_4` is the third convolution of its block after its ReLU, and nowhere below 0:
-# its maps are mostly black.)
+# (Where the parameters are *VGG-16 held in VGG-19's layers*, which is what a package index has, VGG-19's three
+# additional convolutions, the fourth ones of the last three blocks, pass on what they get. Then `conv4_4` is the third
+# convolution of its block after its ReLU, and nowhere below 0: its maps are mostly black.)
 
 
 # %%
@@ -157,9 +160,10 @@ for kind, indices, features in (("content", content_layers, contents_Y), ("style
 # %% [markdown]
 # ## Defining the Loss Function
 #
-# The losses are best looked at on a picture that is neither the one nor the other. Here is one to try them on: the painting laid over the
-# photograph, half and half. For each loss we shall ask two things. How large is it? And in which direction would it move the
-# pixels, if it were alone? The latter is its *gradient*, an array of the picture's own shape, which `autograd` gives.
+# The losses are best looked at on a picture that is neither the one nor the other. Here is one to try them on: the
+# painting laid over the photograph, half and half. For each loss we shall ask two things. How large is it? And in which
+# direction would it move the pixels, if it were alone? The latter is its *gradient*, an array of the picture's own
+# shape, which `autograd` gives.
 
 # %%
 trial = (content_X + style_X) / 2
@@ -191,8 +195,8 @@ def show_gradient(title, loss, length):
 
 
 # %% [markdown]
-# Three pictures will show it for each loss: where the loss pulls at the pixels (bright), to which colour (grey is nowhere), and the trial picture after one
-# step against the gradient, with the loss before and after it.
+# Three pictures will show it for each loss: where the loss pulls at the pixels (bright), to which colour (grey is
+# nowhere), and the trial picture after one step against the gradient, with the loss before and after it.
 
 # %% [markdown]
 # ### Content Loss
@@ -217,16 +221,17 @@ print(f"of the photograph itself:          {value_of(content_loss, content_X):.3
 # %% [markdown]
 # ### Style Loss
 #
-# Style has no place. A stroke is as much in the painter's manner at the left as at the right. So the positions are summed out: of the
-# feature map of $c$ channels, laid out as a matrix $\mathbf X$ of $c$ rows and $hw$ columns, the **Gram matrix**
+# Style has no place. A stroke is as much in the painter's manner at the left as at the right. So the positions are
+# summed out: of the feature map of $c$ channels, laid out as a matrix $\mathbf X$ of $c$ rows and $hw$ columns, the
+# **Gram matrix**
 #
 # $$\mathbf G = \frac{\mathbf X \mathbf X^\top}{c\,h\,w}$$
 #
 # says for every two channels how strongly they answer *together*. Where in the picture that happens is gone.
 #
-# Look at how it changes with the picture, and how it does not. The painting mirrored, or cut into tiles that are laid out anew, has
-# nearly the Gram matrix that it had: to the style loss they are the same painting. The photograph, and the painting without its
-# colours, are others.
+# Look at how it changes with the picture, and how it does not. The painting mirrored, or cut into tiles that are laid
+# out anew, has nearly the Gram matrix that it had: to the style loss they are the same painting. The photograph, and
+# the painting without its colours, are others.
 
 
 # %%
@@ -255,8 +260,8 @@ for name, picture in pictures.items():
     grams[name] = [nst.gram(Y) for Y in features]
 
 # %% [markdown]
-# Below each picture is its Gram matrix in `conv2_1`, 128 × 128, the channels in the order of their strength in the painting; and the style
-# loss, summed over the five layers, between it and the painting.
+# Below each picture is its Gram matrix in `conv2_1`, 128 × 128, the channels in the order of their strength in the
+# painting; and the style loss, summed over the five layers, between it and the painting.
 
 # %%
 figure, places = plt.subplots(2, 5, figsize=(13, 4.6), gridspec_kw={"height_ratios": (150 / 225, 1)})
@@ -277,9 +282,9 @@ figure.tight_layout()
 plt.show()
 
 # %% [markdown]
-# The style loss of a layer is the mean squared difference of two such matrices, that of the composite and that of the painting. It is taken
-# in each of the five layers, and summed. Its gradient pulls everywhere, as the strokes are to be everywhere. And mark its size: half a painting
-# does not have half of its style.
+# The style loss of a layer is the mean squared difference of two such matrices, that of the composite and that of the
+# painting. It is taken in each of the five layers, and summed. Its gradient pulls everywhere, as the strokes are to be
+# everywhere. And mark its size: half a painting does not have half of its style.
 
 # %%
 styles_Y_gram = [nst.gram(Y) for Y in styles_Y]
@@ -297,10 +302,11 @@ print(f"of the photograph:               {value_of(style_loss, content_X):.5f}")
 # %% [markdown]
 # ### Total Variation Loss
 #
-# What the two losses leave open is filled with high-frequency noise: dots brighter or darker than their neighbours. The total variation
-# loss counts how much neighbours differ, downwards and across, and so wants them alike:
+# What the two losses leave open is filled with high-frequency noise: dots brighter or darker than their neighbours. The
+# total variation loss counts how much neighbours differ, downwards and across, and so wants them alike:
 #
-# $$\mathcal L_\mathrm{tv} = \tfrac12 \left( \operatorname{mean} |x_{i+1,j} - x_{i,j}| + \operatorname{mean} |x_{i,j+1} - x_{i,j}| \right) .$$
+# $$\mathcal L_\mathrm{tv} = \tfrac12 \left( \operatorname{mean} |x_{i+1,j} - x_{i,j}| +
+# \operatorname{mean} |x_{i,j+1} - x_{i,j}| \right) .$$
 
 # %%
 show_gradient("TV loss", lambda X, contents_Y_hat, styles_Y_hat: nst.tv_loss(X), length=0.1)
@@ -315,10 +321,10 @@ show(list(variants.values()), [f"{name}: TV loss {value:.2f}" for name, value in
 # %% [markdown]
 # ### Loss Function
 #
-# What is minimised is the weighted sum of the three. The weights decide what the picture becomes: more weight on the content keeps the
-# photograph, more on the style gives it up to the painting, more on the total variation makes it smooth. The book's are 1, 1000 and 10,
-# and they are large or small only beside the losses that they multiply. So look at what they make of them: which bar is the longest is what
-# the optimiser will shorten first.
+# What is minimised is the weighted sum of the three. The weights decide what the picture becomes: more weight on the
+# content keeps the photograph, more on the style gives it up to the painting, more on the total variation makes it
+# smooth. The book's are 1, 1000 and 10, and they are large or small only beside the losses that they multiply. So look
+# at what they make of them: which bar is the longest is what the optimiser will shorten first.
 
 # %%
 contents_Y_hat, styles_Y_hat = nst.extract_features(trial, net)
@@ -338,8 +344,8 @@ plt.show()
 # %% [markdown]
 # ## Initializing the Synthesized Image
 #
-# A `GeneratedImage` is a block with one parameter, the composite, and nothing else to learn. `get_inits` makes one that begins as
-# `X`, with the Gram matrices of the painting and a `Trainer` that will change it.
+# A `GeneratedImage` is a block with one parameter, the composite, and nothing else to learn. `get_inits` makes one that
+# begins as `X`, with the Gram matrices of the painting and a `Trainer` that will change it.
 
 # %%
 composite, styles_Y_gram, trainer = nst.get_inits(content_X, device, 0.01, styles_Y)
@@ -349,11 +355,12 @@ print("optimiser:", type(trainer.optimizer).__name__, "with a learning rate of",
 # %% [markdown]
 # ## Training
 #
-# `train` is the loop: forward, losses, backward, one step; and after every so many epochs a learning rate ten times smaller. The first
-# epochs take large steps, the last ones small.
+# `train` is the loop: forward, losses, backward, one step; and after every so many epochs a learning rate ten times
+# smaller. The first epochs take large steps, the last ones small.
 #
-# The book trains for 500 epochs, and then for 300 at twice the size. This notebook takes fewer epochs and longer steps, and comes to
-# nearly the same losses at the first size. For the book's own run, set `FAITHFUL = True`; the cell says how long that will take.
+# The book trains for 500 epochs, and then for 300 at twice the size. This notebook takes fewer epochs and longer steps,
+# and comes to nearly the same losses at the first size. For the book's own run, set `FAITHFUL = True`; the cell says
+# how long that will take.
 
 # %%
 FAITHFUL = False
@@ -370,8 +377,8 @@ for name, job in jobs.items():
 first, second = jobs["the book's run" if FAITHFUL else "the shorter one"].recipe.stages
 
 # %% [markdown]
-# While it trains, `Live` draws the composite and its losses, again and again in the same place. Watch where the style sets in first, and
-# what the curves do where the learning rate falls.
+# While it trains, `Live` draws the composite and its losses, again and again in the same place. Watch where the style
+# sets in first, and what the curves do where the learning rate falls.
 
 # %%
 lr, num_epochs, lr_decay_epoch = first.lr, first.epochs, first.lr_decay_epoch
@@ -384,10 +391,10 @@ show([photograph, small], ["where it began", f"after {num_epochs} epochs"], heig
 # %% [markdown]
 # ## From Coarse to Fine
 #
-# Strokes have a size in pixels, and the network sees only so many at once. If the picture is large from the start, the strokes come out
-# too small for it, and every epoch takes four times as long. So the first edition trains a small picture, enlarges it, and trains the
-# larger one from there: the small one decides what goes where, the large one adds what is too fine for the small one. Its features are
-# extracted anew, as they belong to the size.
+# Strokes have a size in pixels, and the network sees only so many at once. If the picture is large from the start, the
+# strokes come out too small for it, and every epoch takes four times as long. So the first edition trains a small
+# picture, enlarges it, and trains the larger one from there: the small one decides what goes where, the large one adds
+# what is too fine for the small one. Its features are extracted anew, as they belong to the size.
 
 # %%
 image_shape = (450, 300)
@@ -413,7 +420,8 @@ show(
 )
 
 # %% [markdown]
-# The learning rate and the size, epoch by epoch. At each size the steps begin long and end short; the larger picture begins with long ones anew.
+# The learning rate and the size, epoch by epoch. At each size the steps begin long and end short; the larger picture
+# begins with long ones anew.
 
 # %%
 rates = [stage.lr_at(epoch) for stage in (first, second) for epoch in range(stage.epochs)]
@@ -431,11 +439,11 @@ plt.show()
 # %% [markdown]
 # ## Finer
 #
-# Programs have come a long way since the chapter was printed. The recipe `fine` keeps its plan (one network, three losses, from coarse to
-# fine) and changes the parts: the style's statistics are means and covariances of more layers, their distance is that of two Gaussians,
-# and L-BFGS takes the steps in place of Adam. It is what `gluon-nst render` does unless it is told otherwise, and one call; here at a small
-# size, and with fewer epochs than it would take by itself. The curves jump where the larger size begins. The last line is the
-# `Result`, which shows its picture.
+# Programs have come a long way since the chapter was printed. The recipe `fine` keeps its plan (one network, three
+# losses, from coarse to fine) and changes the parts: the style's statistics are means and covariances of more layers,
+# their distance is that of two Gaussians, and L-BFGS takes the steps in place of Adam. It is what `gluon-nst render`
+# does unless it is told otherwise, and one call; here at a small size, and with fewer epochs than it would take by
+# itself. The curves jump where the larger size begins. The last line is the `Result`, which shows its picture.
 
 # %%
 result = nst.transfer(
@@ -452,8 +460,8 @@ show([large, fine], titles, height=3.2)
 # ## Summary
 #
 # - The composite's pixels are what is trained; the network stays as it is.
-# - The content loss compares features place by place, the style loss compares Gram matrices, in which there is no place any more, and the
-#   total variation loss keeps noise down.
+# - The content loss compares features place by place, the style loss compares Gram matrices, in which there is no place
+#   any more, and the total variation loss keeps noise down.
 # - Their weights decide what the picture becomes.
 # - From coarse to fine gives larger pictures sooner, and strokes of a good size.
 #
@@ -461,6 +469,7 @@ show([large, fine], titles, height=3.2)
 #
 # `gluon-nst notebook exercises` has the chapter's three and six of ours, each with a check. Or go on here:
 #
-# 1. Set the style weight in `nst.transfer(content_path, style_path, recipe="d2l-2019", sizes=[(150, 225)], epochs=100, style_weight=1e4)`.
+# 1. Set the style weight in
+#    `nst.transfer(content_path, style_path, recipe="d2l-2019", sizes=[(150, 225)], epochs=100, style_weight=1e4)`.
 # 2. Start the composite from noise: `init="noise"`.
 # 3. Take pictures of your own: any path in place of `content_path` and `style_path`.

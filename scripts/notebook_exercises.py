@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Neural Style Transfer: Exercises
 #
-# Three exercises of the chapter's and six of ours. Each has a question, a cell for your answer, and a check. The check says how
-# far you are right, and what to look at next; it passes when it ends without an error. Run a cell with Shift and Enter, change your answer, and
-# run it and its check again, as often as you like.
+# Three exercises of the chapter's and six of ours. Each has a question, a cell for your answer, and a check. The check
+# says how far you are right, and what to look at next; it passes when it ends without an error. Run a cell with Shift
+# and Enter, change your answer, and run it and its check again, as often as you like.
 #
 # Run this cell first, and again whenever you have started the notebook anew.
 
@@ -32,9 +32,10 @@ def show(results):
 
 
 # %% [markdown]
-# A run is one call. It takes the two pictures, what all runs here have in common (`**SMALL`), and what is to be different; it gives a
-# `Result`, which has the picture (`result.image`), the losses of each epoch (`result.losses`), and what was computed (`result.recipe`).
-# `distance(result)` is the mean squared difference of its picture and the photograph.
+# A run is one call. It takes the two pictures, what all runs here have in common (`**SMALL`), and what is to be
+# different; it gives a `Result`, which has the picture (`result.image`), the losses of each epoch (`result.losses`),
+# and what was computed (`result.recipe`). `distance(result)` is the mean squared difference of its picture and the
+# photograph.
 
 # %%
 result = nst.transfer(content, style, **SMALL)
@@ -51,11 +52,13 @@ show({"as it is": result})
 #
 # *How does the output change when you select different content and style layers?* (the chapter's)
 #
-# *Content.* Begin with noise, and leave nothing but the content loss: `**FROM_NOISE` in place of `**SMALL` does that. Run it once for each layer in
-# `checks.CONTENT_CHOICES`, with that layer alone: `content_layers=["conv1_1"]` and so on. What comes out is what the layer still knows of the photograph.
+# *Content.* Begin with noise, and leave nothing but the content loss: `**FROM_NOISE` in place of `**SMALL` does that.
+# Run it once for each layer in `checks.CONTENT_CHOICES`, with that layer alone: `content_layers=["conv1_1"]` and so on.
+# What comes out is what the layer still knows of the photograph.
 #
-# *Style.* Then, with `**SMALL`, run it once for each layer in `checks.STYLE_CHOICES`, a dictionary of layers and of the style weight to give each, which makes
-# up for how small its loss is: `style_layers=["conv1_1"], style_weight=checks.STYLE_CHOICES["conv1_1"]` and so on.
+# *Style.* Then, with `**SMALL`, run it once for each layer in `checks.STYLE_CHOICES`, a dictionary of layers and of the
+# style weight to give each, which makes up for how small its loss is:
+# `style_layers=["conv1_1"], style_weight=checks.STYLE_CHOICES["conv1_1"]` and so on.
 #
 # Keep the results in two dictionaries by the layer's name, look at them, and measure `distance` for each:
 #
@@ -83,10 +86,12 @@ checks.exercise_1(by_content, by_style, nearest, farthest)
 # %% [markdown]
 # ## 2. Weights
 #
-# *Adjust the weight hyperparameters in the loss function. Does the output retain more content or have less noise?* (the chapter's)
+# *Adjust the weight hyperparameters in the loss function. Does the output retain more content or have less noise?* (the
+# chapter's)
 #
-# The weights are `content_weight`, `style_weight` and `tv_weight`; of these runs they are 1, 1000 and 10. Find some with which the picture keeps
-# clearly more of the photograph, and others with which it has clearly less noise, both still in the painting's style. Change nothing else.
+# The weights are `content_weight`, `style_weight` and `tv_weight`; of these runs they are 1, 1000 and 10. Find some
+# with which the picture keeps clearly more of the photograph, and others with which it has clearly less noise, both
+# still in the painting's style. Change nothing else.
 
 # %% tags=["answer"]
 results = {"as it is": None, "more content": None, "less noise": None}
@@ -105,7 +110,8 @@ checks.exercise_2(results)
 #
 # *Use different content and style images. Can you create more interesting synthesized images?* (the chapter's)
 #
-# Take two pictures of your own: paths of files, or PIL images that you have painted here. Then transfer the style of the one to the other.
+# Take two pictures of your own: paths of files, or PIL images that you have painted here. Then transfer the style of
+# the one to the other.
 
 # %% tags=["answer"]
 my_content, my_style = None, None
@@ -128,11 +134,12 @@ checks.exercise_3(my_content, my_style, my_result)
 # %% [markdown]
 # ## 4. Weights by Hand
 #
-# Write the chapter's total loss as a function of numbers: the content losses (a list, one for each layer), the style losses (a list), the
-# total variation loss, none of them weighted yet, and the three weights.
+# Write the chapter's total loss as a function of numbers: the content losses (a list, one for each layer), the style
+# losses (a list), the total variation loss, none of them weighted yet, and the three weights.
 #
-# Then turn it around. The three losses are `content_l`, `style_l` and `tv_l`, of which the first and the last are weighted already. How large
-# must the style's weight be for the weighted style loss to make up the share `share` of the total, say 0.5 for a half?
+# Then turn it around. The three losses are `content_l`, `style_l` and `tv_l`, of which the first and the last are
+# weighted already. How large must the style's weight be for the weighted style loss to make up the share `share` of the
+# total, say 0.5 for a half?
 
 
 # %% tags=["answer"]
@@ -156,9 +163,9 @@ checks.exercise_4(total_loss, style_weight_for)
 # %% [markdown]
 # ## 5. Layers by Hand
 #
-# How many pixels across does one position of a layer see? VGG-19 has blocks of 2, 2, 4, 4 and 4 convolutions of 3 × 3; between two blocks is a
-# pooling of 2 × 2 with a stride of 2. A position of `conv1_1` sees 3 pixels across, one of `conv1_2` 5: each of the three that it is made of sees 3, and
-# they are one pixel apart.
+# How many pixels across does one position of a layer see? VGG-19 has blocks of 2, 2, 4, 4 and 4 convolutions of 3 × 3;
+# between two blocks is a pooling of 2 × 2 with a stride of 2. A position of `conv1_1` sees 3 pixels across, one of
+# `conv1_2` 5: each of the three that it is made of sees 3, and they are one pixel apart.
 #
 # Write it for every layer, from `"conv1_1"` to `"conv5_4"`.
 
@@ -183,8 +190,8 @@ checks.exercise_5(receptive_field)
 # %% [markdown]
 # ## 6. The Gram Matrix by Hand
 #
-# Write the Gram matrix of a feature map `X` of the shape 1 × c × h × w, without `nst.gram`: a c × c array, divided by c·h·w. `X` is an
-# array of MXNet's; `X.asnumpy()` gives it to NumPy, if you would rather.
+# Write the Gram matrix of a feature map `X` of the shape 1 × c × h × w, without `nst.gram`: a c × c array, divided by
+# c·h·w. `X` is an array of MXNet's; `X.asnumpy()` gives it to NumPy, if you would rather.
 
 
 # %% tags=["answer"]
@@ -203,8 +210,8 @@ checks.exercise_6(my_gram)
 # %% [markdown]
 # ## 7. Total Variation by Hand
 #
-# Write the total variation loss of a picture `X` of the shape 1 × 3 × h × w, without `nst.tv_loss`: half of the sum of the mean absolute difference
-# of neighbours downwards and that of neighbours across.
+# Write the total variation loss of a picture `X` of the shape 1 × 3 × h × w, without `nst.tv_loss`: half of the sum of
+# the mean absolute difference of neighbours downwards and that of neighbours across.
 
 
 # %% tags=["answer"]
@@ -222,11 +229,13 @@ checks.exercise_7(my_tv)
 # %% [markdown]
 # ## 8. L-BFGS against Adam
 #
-# The chapter takes its steps by Adam. `SMALL` takes them by L-BFGS, which remembers how the gradient changed over the last steps, and so knows something
-# of the curvature. Run both for 60 epochs: `{**SMALL, "epochs": 60}`, once with `optimizer="adam"` and once with `optimizer="lbfgs"`.
+# The chapter takes its steps by Adam. `SMALL` takes them by L-BFGS, which remembers how the gradient changed over the
+# last steps, and so knows something of the curvature. Run both for 60 epochs: `{**SMALL, "epochs": 60}`, once with
+# `optimizer="adam"` and once with `optimizer="lbfgs"`.
 #
-# Then write a function that says after how many epochs, counted from 1, a list of losses is for the first time at or below a loss. With it,
-# `speedup`: the epochs that Adam takes to the lowest of its own losses, divided by those that L-BFGS takes to that same loss.
+# Then write a function that says after how many epochs, counted from 1, a list of losses is for the first time at or
+# below a loss. With it, `speedup`: the epochs that Adam takes to the lowest of its own losses, divided by those that
+# L-BFGS takes to that same loss.
 
 # %% tags=["answer"]
 adam, lbfgs = None, None
@@ -261,9 +270,10 @@ checks.exercise_8(adam, lbfgs, epochs_to_reach, speedup)
 # %% [markdown]
 # ## 9. A Region
 #
-# A mask is a picture of the content picture's size: where it is white the composite is painted, where it is black the photograph stays. Make one whose upper
-# half is black and whose lower half is white: `Image.new("L", (width, height), 0)` is a black one, and `mask.paste(255, (left, top, right, bottom))` paints
-# a part of it white. Then run it with `mask=mask`.
+# A mask is a picture of the content picture's size: where it is white the composite is painted, where it is black the
+# photograph stays. Make one whose upper half is black and whose lower half is white:
+# `Image.new("L", (width, height), 0)` is a black one, and `mask.paste(255, (left, top, right, bottom))` paints a part
+# of it white. Then run it with `mask=mask`.
 
 # %% tags=["answer"]
 mask = None

@@ -110,7 +110,7 @@ class Folder:
         with contextlib.suppress(OSError):
             self.start(packed.entry).unlink()
 
-    # -- checkpoints ----------------------------------------------------------------------------------------------------
+    # -- checkpoints --------------------------------------------------------------------------------------------------
 
     def _kept(self, packed: Packed) -> Generations:
         return Generations(self.path / f".{packed.entry.file_name}.checkpoint", self._say)

@@ -78,7 +78,7 @@ def _memory(job: Job, own: Any) -> float | None:
     return min(limits, default=None)
 
 
-# -- in the job's own process -------------------------------------------------------------------------------------------
+# -- in the job's own process -----------------------------------------------------------------------------------------
 
 
 def _make(link: Link, parcel: Parcel, place: Path, checkpoint: bytes | None, pixels: int | None) -> Made | None:

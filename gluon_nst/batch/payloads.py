@@ -79,7 +79,8 @@ class Packed(NamedTuple):
 
 
 def following(recipe: Recipe, start: str) -> Recipe:
-    """The recipe of a frame that starts from the one before it: its last stage alone, as what the others find is there."""
+    """The recipe of a frame that starts from the one before it: its last stage alone, as what the others find is
+    there."""
     return dataclasses.replace(recipe, stages=recipe.stages[-1:], size_factor=1.0, init=start, noise=0.0, changes=())
 
 

@@ -79,8 +79,10 @@ def write_report(batch: Batch) -> Path:
 
 _STYLE = """
 body { font: 16px/1.4 system-ui, sans-serif; margin: 2rem; color: #222; background: #fff }
-table { border-collapse: collapse } td, th { padding: .5rem .8rem; text-align: left; vertical-align: top; border-top: 1px solid #ccc }
-img { display: block; max-width: 20rem; max-height: 20rem } .input img { max-width: 8rem; max-height: 8rem; margin-bottom: .3rem }
+table { border-collapse: collapse } td, th { padding: .5rem .8rem; text-align: left; vertical-align: top; \
+border-top: 1px solid #ccc }
+img { display: block; max-width: 20rem; max-height: 20rem } \
+.input img { max-width: 8rem; max-height: 8rem; margin-bottom: .3rem }
 .failed { background: #fdecea } small { color: #555; overflow-wrap: anywhere } .failed small { color: #444 }
 """
 
@@ -133,7 +135,12 @@ def _input(batch: Batch, entry: Entry, which: str) -> str:
     images = []
     job = batch.jobs.get(entry.name)
     if job:
-        sources = [job.job.content] if which == "content" else [style.picture for style in job.job.style]  # type: ignore[union-attr]
+        sources = (
+            [job.job.content]
+            if which == "content"
+            # a Job makes a Style of each
+            else [style.picture for style in job.job.style]  # type: ignore[union-attr]
+        )
         for source in map(str, sources):
             images.append(_image(_thumbnail(batch, job.files[source], Path(source).stem[:16]), job.files[source].name))
     said = html.escape(entry.said.get(which, ""))

@@ -120,7 +120,7 @@ class Batch:
             self._trunks[spec, preferred] = found
         return self._trunks[spec, preferred]
 
-    # -- the work -------------------------------------------------------------------------------------------------------
+    # -- the work -----------------------------------------------------------------------------------------------------
 
     def run(self, crew: Crew, halt: Halt = never) -> Iterator[Outcome]:
         """Have the crew carry out what is left; gives an Outcome for each job as it ends.

@@ -25,7 +25,9 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*args, **{**kwargs, "allow_abbrev": False})
         self._arguments: list[str] = []
 
-    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
         """What argparse's own returns, for a command line without unknown arguments; raises InputError for others."""
         self._arguments = list(sys.argv[1:] if args is None else args)
         found, unknown = super().parse_known_args(self._arguments, namespace)

@@ -46,7 +46,8 @@ def batch(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     print(f"{page}: {done} of {len(jobs.entries)} pictures; each with its losses in {arguments.out}")
     if stopped or jobs.left:
         print(
-            f"interrupted: {done} of {len(jobs.entries)} are done and kept in {arguments.out}; the same command goes on from there",
+            f"interrupted: {done} of {len(jobs.entries)} are done and kept in {arguments.out};"
+            " the same command goes on from there",
             file=sys.stderr,
         )
         return 130

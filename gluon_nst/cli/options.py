@@ -68,7 +68,8 @@ def _option(setting: Setting, group: str) -> Option:
 
 
 def style_settings() -> dict[str, Setting]:
-    """What may be said of each of several styles, by the end of its option's name: `--style-weights`, `--style-scale`."""
+    """What may be said of each of several styles, by the end of its option's name: `--style-weights`,
+    `--style-scale`."""
     names = {"weight": "weights"}
     return {names.get(each.name, each.name): each._replace(staged=True) for each in settings(Style)}
 

@@ -110,7 +110,7 @@ class Following:
         with Crew(self._arguments.scheduler, say=self.bar.note) as crew, Spread(crew, self.bar.note) as spread:
             yield spread
 
-    # -- with a checkpoint ------------------------------------------------------------------------------------------------
+    # -- with a checkpoint --------------------------------------------------------------------------------------------
 
     def _kept(self, run: Run) -> Result | None:
         arguments, resumed = self._arguments, self._arguments.resumed or Resumed()
@@ -166,8 +166,8 @@ class Following:
                 self.bar.note(f"the last checkpoint stays as it is; {_goes_on(checkpoint)}")
             elif state.status == "diverged":
                 self.bar.note(
-                    f"the last State whose loss was finite stays in {checkpoint.folder}; with --style-weight W, or another"
-                    f" weight that is lower, {_goes_on(checkpoint)}"
+                    f"the last State whose loss was finite stays in {checkpoint.folder}; with --style-weight W, or"
+                    f" another weight that is lower, {_goes_on(checkpoint)}"
                 )
 
     def _tell_halted(self, result: Result, checkpoint: Checkpoint) -> None:
@@ -183,7 +183,7 @@ class Following:
         else:
             self.bar.note(f"{path}: the picture so far")
 
-    # -- what comes of it ------------------------------------------------------------------------------------------------
+    # -- what comes of it ---------------------------------------------------------------------------------------------
 
     def place(self, path: Path, result: Result) -> Path:
         """Where to write of `result` what was to be written to `path`."""

@@ -13,7 +13,8 @@ from gluon_nst.machine.system import ENDING
 
 
 class Stop:
-    """While it is open a signal asks for the end of the run when its epoch is done, and the next one ends it at once."""
+    """While it is open a signal asks for the end of the run when its epoch is done, and the next one ends it at
+    once."""
 
     def __init__(self) -> None:
         self._before: dict[int, Any] = {}

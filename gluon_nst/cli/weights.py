@@ -33,6 +33,7 @@ def print_sources() -> None:
     for source in trunks.SOURCES.values():
         here = trunks.cached(source.name)
         print(
-            f"{source.name:<12} {source.size / 1e6:4.0f} MB  {'here' if here else '-':<5} {source.title}, {source.licence}"
+            f"{source.name:<12} {source.size / 1e6:4.0f} MB  {'here' if here else '-':<5}"
+            f" {source.title}, {source.licence}"
         )
         print(f"{'':<12} {source.best_for}")

@@ -127,7 +127,7 @@ class Crew:
     def __exit__(self, *error: Any) -> None:
         self._stack.close()
 
-    # -- the workers ----------------------------------------------------------------------------------------------------
+    # -- the workers --------------------------------------------------------------------------------------------------
 
     def workers(self) -> list[str]:
         """The addresses of those that are there now, and can be used."""
@@ -186,7 +186,7 @@ class Crew:
             with open(path, "rb") as file:
                 self.call(address, worker.keep, sha256, file.read())
 
-    # -- what is said ---------------------------------------------------------------------------------------------------
+    # -- what is said -------------------------------------------------------------------------------------------------
 
     def heard(self) -> Iterator[Any]:
         """What workers have said since, in its order."""
@@ -215,7 +215,8 @@ class Crew:
             yield
         except OSError as error:
             raise Gone(
-                f"the scheduler is gone ({reason(error)}); what is done is kept, and the same command goes on from there"
+                f"the scheduler is gone ({reason(error)}); what is done is kept,"
+                " and the same command goes on from there"
             ) from None
 
 

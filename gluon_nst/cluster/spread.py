@@ -36,7 +36,8 @@ _PATIENCE, _OF_UNFIT = 600.0, 30.0
 
 
 class Spread:
-    """The workers of a crew, as `loop.steps` takes them; their processes end with it. `say` is given a line for people."""
+    """The workers of a crew, as `loop.steps` takes them; their processes end with it. `say` is given a line for
+    people."""
 
     def __init__(self, crew: Crew, say: Callable[[str], object] = str) -> None:
         self._crew, self._say, self._run = crew, say, uuid.uuid4().hex
@@ -208,7 +209,7 @@ class _Workers:
         self._at[number] = at
         return self._crew.start(at, windows.compute, self._stage.run, self._stage.name, window)
 
-    # -- who is there ---------------------------------------------------------------------------------------------------
+    # -- who is there -------------------------------------------------------------------------------------------------
 
     def _ready(self) -> list[str]:
         """The workers that are there, and have a process for the stage."""

@@ -20,7 +20,8 @@ _HEARD_EVERY, _LOST = 2.0, 60.0
 
 
 def dask_setup(worker: Any) -> None:
-    """Called by Dask as a worker of this machine's own begins: signals are for who began it, and lets the jobs be kept."""
+    """Called by Dask as a worker of this machine's own begins: signals are for who began it, and lets the jobs be
+    kept."""
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
 
@@ -104,7 +105,7 @@ class Mouth:
         return self._stop
 
 
-# -- what comes by its content ------------------------------------------------------------------------------------------
+# -- what comes by its content ----------------------------------------------------------------------------------------
 
 
 def folder(dask_worker: Any) -> Path:

@@ -12,7 +12,8 @@ from gluon_nst.typing import NDArray, Symbol
 
 
 def sliced(X: Any, rows: slice, columns: slice) -> Any:
-    """A part of `X`, 1 × c × h × w, or all of it: of an NDArray by MXNet's operator, which reads oneDNN's layouts too."""
+    """A part of `X`, 1 × c × h × w, or all of it: of an NDArray by MXNet's operator, which reads oneDNN's layouts
+    too."""
     if not isinstance(X, nd.NDArray):
         return X[:, :, rows, columns]
     _, channels, height, width = X.shape

@@ -263,6 +263,6 @@ def check_memory(recipe: Recipe, inputs: Inputs, device: Any, memory: float | No
         if min(fitting) >= smallest_side(recipe.last_layer):
             advice = "choose a smaller size, such as {0}x{1}, or {2}"
         raise NoRoom(
-            f"size {height}x{width}: needs at least {least:.1f} GB of memory{', in windows' if smallest.windowed else ''}, and"
-            f" {there}; {advice.format(*fitting, more)}"
+            f"size {height}x{width}: needs at least {least:.1f} GB of memory"
+            f"{', in windows' if smallest.windowed else ''}, and {there}; {advice.format(*fitting, more)}"
         )

@@ -66,7 +66,8 @@ class Outcome(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """Trials on two pictures, all of them with the same `options` of `transfer` otherwise; how they stand in a sheet."""
+    """Trials on two pictures, all of them with the same `options` of `transfer` otherwise; how they stand in a
+    sheet."""
 
     title: str
     content: Path

@@ -186,7 +186,8 @@ pictures   the project's own two pictures
 notebooks  the chapter, and its exercises
 """
 
-_INSTALL = r"""#!/usr/bin/env bash
+# A backslash that ends a line here is Python's, and joins the line to the next one; one of the script's own is doubled.
+_INSTALL = """#!/usr/bin/env bash
 # Installs gluon-nst @VERSION@ from this folder, with no network: bash install [FOLDER], by default ~/gluon-nst-lab.
 # PYTHON=/path/to/python@PYTHON@ chooses the Python.
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
@@ -216,12 +217,15 @@ if [ -n "${PYTHON:-}" ]; then candidates=("$PYTHON"); else candidates=(python@PY
 for candidate in "${candidates[@]}"; do
     if is_right "$candidate"; then python=$candidate; break; fi
 done
-[ -n "$python" ] || stop "there is no Python @PYTHON@ (from @FIRST_PYTHON@ on) here, for which this kit is (${candidates[*]}); install it, name it with PYTHON=..., or make a kit with the Python that is here"
+[ -n "$python" ] || stop "there is no Python @PYTHON@ (from @FIRST_PYTHON@ on) here, \
+for which this kit is (${candidates[*]}); install it, name it with PYTHON=..., \
+or make a kit with the Python that is here"
 "$python" -c '
 import platform, sys
 _, here = platform.libc_ver()
 sys.exit(tuple(map(int, here.split(".")[:2])) < tuple(map(int, "@LIBC@".split("."))))' ||
-    stop "this kit is for glibc @LIBC@ or newer, and this system has an older one; make a kit on a machine like this one"
+    stop "this kit is for glibc @LIBC@ or newer, and this system has an older one; \
+make a kit on a machine like this one"
 
 echo "checking that the kit is whole"
 (cd "$kit" && sha256sum --check --quiet SHA256SUMS) >&2 || stop "files of the kit are damaged (see above); copy it anew"
@@ -231,14 +235,18 @@ lab=$(cd "$lab" && pwd)
 environment=$lab/.venv
 stamp=$(sha256sum < "$kit/SHA256SUMS")
 if [ "$(cat "$environment/gluon-nst-kit" 2>/dev/null)" != "$stamp" ]; then
-    [ ! -e "$environment" ] || [ -e "$environment/gluon-nst-kit" ] || stop "$environment is somebody's already; name another folder"
+    [ ! -e "$environment" ] || [ -e "$environment/gluon-nst-kit" ] || \
+stop "$environment is somebody's already; name another folder"
     echo "installing into $environment (a minute or two)"
     rm -rf "$environment"
     mkdir "$environment" && touch "$environment/gluon-nst-kit" || stop "$lab can't be written in; name another folder"
-    "$python" -m venv "$environment" || stop "$python can't make a virtual environment (see above); on Debian: apt-get install python@PYTHON@-venv"
-    "$environment/bin/python" -m pip --isolated install --quiet --disable-pip-version-check --no-index --no-deps \
-        --find-links "$kit/wheels" --requirement "$kit/requirements.txt" || stop "the packages can't be installed (see above)"
-    problems=$("$environment/bin/python" -m pip --isolated check --disable-pip-version-check 2>&1) || stop "the packages do not fit together: $problems"
+    "$python" -m venv "$environment" || \
+stop "$python can't make a virtual environment (see above); on Debian: apt-get install python@PYTHON@-venv"
+    "$environment/bin/python" -m pip --isolated install --quiet --disable-pip-version-check --no-index --no-deps \\
+        --find-links "$kit/wheels" --requirement "$kit/requirements.txt" || \
+stop "the packages can't be installed (see above)"
+    problems=$("$environment/bin/python" -m pip --isolated check --disable-pip-version-check 2>&1) || \
+stop "the packages do not fit together: $problems"
     echo "$stamp" > "$environment/gluon-nst-kit"
 fi
 
@@ -249,7 +257,8 @@ place() {  # whole or not at all
 }
 
 mkdir -p "$cache" || stop "$cache can't be made (see above); set GLUON_NST_CACHE to another folder"
-for file in "$kit"/weights/*.params "$kit"/weights/*.json; do  # the record last: without it the parameters are not there
+for file in "$kit"/weights/*.params "$kit"/weights/*.json; do  # the record last: \
+without it the parameters are not there
     place "$file" "$cache"
 done
 for file in "$kit"/notebooks/* "$kit"/pictures/*; do  # what somebody has worked in stays
@@ -266,5 +275,5 @@ chmod +x "$lab/start"
 
 echo "installed; is the machine ready?"
 (cd "$lab" && .venv/bin/gluon-nst doctor) || stop "installed, and not ready: see the faults above"
-printf 'open the notebooks:  %q\nor in a shell:       . %q\n' "$lab/start" "$environment/bin/activate"
+printf 'open the notebooks:  %q\\nor in a shell:       . %q\\n' "$lab/start" "$environment/bin/activate"
 """

@@ -82,7 +82,8 @@ def _named(name: str) -> Recipe:
 
 
 class Rates:
-    """Seconds for each unit of work, by what a recipe computes: its precision and its style statistic; each timed once."""
+    """Seconds for each unit of work, by what a recipe computes: its precision and its style statistic; each timed
+    once."""
 
     def __init__(self) -> None:
         random = np.random.default_rng(0)

@@ -47,7 +47,7 @@ def weighted(X: Array, weights: Array | None) -> Array:
     return X if weights is None else operators(X).broadcast_mul(X, weights)
 
 
-# -- losses -------------------------------------------------------------------------------------------------------------
+# -- losses -----------------------------------------------------------------------------------------------------------
 
 
 class SquaredDifference:

@@ -69,7 +69,8 @@ def set_threads() -> None:
 
 
 def check_threads() -> None:
-    """Raise InputError for a number of threads that would end the process as MXNet reads it, or be taken for another."""
+    """Raise InputError for a number of threads that would end the process as MXNet reads it, or be taken for
+    another."""
     variables = ("OMP_NUM_THREADS", "MXNET_OMP_MAX_THREADS", "MXNET_CPU_WORKER_NTHREADS", "MXNET_CPU_PRIORITY_NTHREADS")
     for name in variables:
         threads = os.environ.get(name, "1")

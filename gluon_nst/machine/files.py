@@ -1,4 +1,5 @@
-"""Files: read only where they are regular ones, written whole or not at all; checks of the paths that a caller gives."""
+"""Files: read only where they are regular ones, written whole or not at all; checks of the paths that a caller
+gives."""
 
 from __future__ import annotations
 

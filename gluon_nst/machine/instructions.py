@@ -93,7 +93,8 @@ class Instructions:
         return None
 
     def mxnet_came_first(self) -> None:
-        """MXNet was imported before gluon_nst, so it may have asked already: it has AMX only where the user let it in."""
+        """MXNet was imported before gluon_nst, so it may have asked already: it has AMX only where the user let it
+        in."""
         self.decide()
         self.came_too_late = True
         if self.amx == "used" and _VARIABLE not in os.environ:

@@ -1,4 +1,5 @@
-"""Observers of runs: the bar, the chapter's lines, pictures kept along the way, a film, a window, a notebook's output."""
+"""Observers of runs: the bar, the chapter's lines, pictures kept along the way, a film, a window, a notebook's
+output."""
 
 from gluon_nst.observers.film import FILMS, Film, check_film
 from gluon_nst.observers.live import Live

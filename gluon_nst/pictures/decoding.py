@@ -296,8 +296,8 @@ def _opening(source: str | Path, formats: tuple[str, ...] | None = None) -> Iter
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise InputError(
-            f"{path}: more pixels than the limit of {Image.MAX_IMAGE_PIXELS}; scale it down first, or raise the limit with"
-            " --max-pixels"
+            f"{path}: more pixels than the limit of {Image.MAX_IMAGE_PIXELS}; scale it down first,"
+            " or raise the limit with --max-pixels"
         ) from None
     except Image.UnidentifiedImageError:
         raise InputError(f"{path}: not a picture in a format that Pillow reads; convert it to PNG or JPEG") from None
@@ -325,7 +325,7 @@ def _opened(path: Path, encoded: bytes, formats: tuple[str, ...] | None) -> Imag
     return picture
 
 
-# -- formats that Pillow does not read by itself -----------------------------------------------------------------------
+# -- formats that Pillow does not read by itself ----------------------------------------------------------------------
 
 _BRANDS = {
     **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "HEIC"),
@@ -458,7 +458,8 @@ def decode(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image | 
     width, height = picture.size
     if min(width, height) < SMALLEST_SIDE:
         raise InputError(
-            f"{name}: {height} x {width} pixels are too few; use a picture of at least {SMALLEST_SIDE} x {SMALLEST_SIDE}"
+            f"{name}: {height} x {width} pixels are too few;"
+            f" use a picture of at least {SMALLEST_SIDE} x {SMALLEST_SIDE}"
         )
     picture.load()  # only now: a refusal needs no decoding
     ImageOps.exif_transpose(picture, in_place=True)
@@ -466,7 +467,7 @@ def decode(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image | 
     return _extended(picture, alpha) if alpha else picture, alpha
 
 
-# -- what a picture says of itself --------------------------------------------------------------------------------------
+# -- what a picture says of itself ------------------------------------------------------------------------------------
 
 
 def read_record(path: str | Path) -> dict[str, Any]:

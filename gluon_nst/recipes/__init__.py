@@ -1,4 +1,5 @@
-"""What a run does: the schema of a recipe, the published programs as .toml files, and changes to them. Knows no MXNet."""
+"""What a run does: the schema of a recipe, the published programs as .toml files, and changes to them. Knows no
+MXNet."""
 
 from gluon_nst.recipes.changes import customise, fit, follow_optimizer, style_shape
 from gluon_nst.recipes.choices import ACTIVATION_SCALES, INITS, OPTIMIZERS, PRECISIONS, SOURCES

@@ -53,7 +53,8 @@ def customise(recipe: RecipeName, **changes: Any) -> Recipe:
     warn_without_effect((name for name, value in changes.items() if value is not None), known, made)
     if made.size_factor != 1 and len(sizes) > 1:  # all but the last would be ignored
         raise InputError(
-            f"size_factor: a ladder climbs to one size, and {len(sizes)} are given; give the last one alone, or no factor"
+            f"size_factor: a ladder climbs to one size, and {len(sizes)} are given;"
+            " give the last one alone, or no factor"
         )
     return made
 

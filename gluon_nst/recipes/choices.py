@@ -19,7 +19,8 @@ KEEP = ("last", "best", "average")
 
 
 class OptimizerFacts(NamedTuple):
-    """What is known of an optimiser before it runs: what suits it, where a recipe says auto, and the memory it takes."""
+    """What is known of an optimiser before it runs: what suits it, where a recipe says auto, and the memory it
+    takes."""
 
     clip_at: str
     keep: str

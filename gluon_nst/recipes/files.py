@@ -157,7 +157,8 @@ def _extended(path: Path, recipe: Any) -> Path:
         return _path(recipe)
     if not recipe.endswith(".toml"):
         raise InputError(
-            f"{path}: extends: {recipe!r} is not one of {', '.join(names())}, nor a .toml file{did_you_mean(recipe, names())}"
+            f"{path}: extends: {recipe!r} is not one of {', '.join(names())},"
+            f" nor a .toml file{did_you_mean(recipe, names())}"
         )
     return path.parent / given(recipe)
 

@@ -1,4 +1,5 @@
-"""What a value may be. A rule checks it, says in words what is allowed, and reads it from the text of a command line."""
+"""What a value may be. A rule checks it, says in words what is allowed, and reads it from the text of a command
+line."""
 
 from __future__ import annotations
 
@@ -84,7 +85,8 @@ def one_of(*allowed: int) -> Rule:
 
 
 def number(low: float = 0, above: float | None = None, most: float = math.inf, optional: bool = False) -> Rule:
-    """A finite number of at least `low`, or one `above` another; `most` is the largest. None, where it is `optional`."""
+    """A finite number of at least `low`, or one `above` another; `most` is the largest. None, where it is
+    `optional`."""
 
     def convert(value: Any) -> float | None:
         if optional and value is None:

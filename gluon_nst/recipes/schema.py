@@ -57,7 +57,7 @@ def check_fields(instance: Any, of: str = "") -> None:
             object.__setattr__(instance, field.name, value)
 
 
-# One line each: a table, which the formatter would take apart.
+# One line each, where it fits: a table, which the formatter would take apart.
 # fmt: off
 
 
@@ -65,12 +65,23 @@ def check_fields(instance: Any, of: str = "") -> None:
 class Stage:
     """One size of the coarse-to-fine schedule. Raises InputError for a value that a field can't have."""
 
-    size: int | str | tuple[int, int] = setting(size(), "height and width in pixels; or one `side`, for the content picture's own shape; or its own size, or a ladder's")
+    size: int | str | tuple[int, int] = setting(
+        size(),
+        "height and width in pixels; or one `side`, for the content picture's own shape; "
+        "or its own size, or a ladder's")
     epochs: int = setting(integer(1), "steps of Adam, or evaluations of L-BFGS")
-    lr: float = setting(number(above=0), "learning rate that the stage starts with, in the pixels' unit", 0.01, needs=effects.ADAM)
-    lr_decay: float = setting(number(above=0), "what the learning rate is multiplied by when it falls", 0.1, needs=effects.ADAM)
-    lr_decay_epoch: int = setting(integer(1), "it falls after each epoch whose number is a multiple of this, but 0", 200, needs=effects.ADAM)
-    lr_decay_from: int = setting(integer(0), "the number of the first epoch: 0 in the 2019 edition, 1 in the 2023 edition", 0, needs=effects.ADAM)
+    lr: float = setting(
+        number(above=0), "learning rate that the stage starts with, in the pixels' unit",
+        0.01, needs=effects.ADAM)
+    lr_decay: float = setting(
+        number(above=0), "what the learning rate is multiplied by when it falls",
+        0.1, needs=effects.ADAM)
+    lr_decay_epoch: int = setting(
+        integer(1), "it falls after each epoch whose number is a multiple of this, but 0",
+        200, needs=effects.ADAM)
+    lr_decay_from: int = setting(
+        integer(0), "the number of the first epoch: 0 in the 2019 edition, 1 in the 2023 edition",
+        0, needs=effects.ADAM)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -103,7 +114,9 @@ class Change:
     epoch: int = setting(integer(0), "how many of its epochs are done before they do")
     content_weight: float | None = setting(number(0, optional=True), "weight of the content loss from there on", None)
     style_weight: float | None = setting(number(0, optional=True), "weight of the style loss from there on", None)
-    tv_weight: float | None = setting(number(0, optional=True), "weight of the total variation loss from there on", None)
+    tv_weight: float | None = setting(
+        number(0, optional=True), "weight of the total variation loss from there on",
+        None)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -130,28 +143,51 @@ class Recipe:
     source: str = setting(line(empty=True), "where the program is published", "", words=True)
     report_every: int = setting(integer(1), "epochs between two printed lines", 50, words=True)
     # the network
-    trunk: str = setting(choice(*choices.TRAINED), "trained VGG-19 that --weights auto takes first if it is here", "model-zoo")
-    activation_scale: str = setting(choice(*choices.ACTIVATION_SCALES), "scale of the activations that the losses' weights are for", "model-zoo")
+    trunk: str = setting(
+        choice(*choices.TRAINED), "trained VGG-19 that --weights auto takes first if it is here",
+        "model-zoo")
+    activation_scale: str = setting(
+        choice(*choices.ACTIVATION_SCALES), "scale of the activations that the losses' weights are for",
+        "model-zoo")
     pooling: str = setting(choice(*POOLINGS), "max as VGG was trained, average as in Gatys et al. 2016", "max")
-    padding: str = setting(choice(*PADDINGS), "what the first convolution takes for pixels beyond the picture: none, as VGG was trained, or its edge's", "zero")
+    padding: str = setting(
+        choice(*PADDINGS),
+        "what the first convolution takes for pixels beyond the picture: none, as VGG was trained, or its edge's",
+        "zero")
     content_layers: Layers = setting(layers(), "conv4_2 before its ReLU, relu4_2 after, or an index", CONTENT_LAYERS)
     style_layers: Layers = setting(
         layers(pixels=True),
         "the same, or pixels, the patches of the picture itself; a layer has a weight of 1 where none is given",
         STYLE_LAYERS)
     # the losses
-    style_statistic: str = setting(choice(*choices.STYLE_STATISTICS), "what a style is: Gram matrices, with means and deviations, or Gaussians by their Wasserstein distance", "gram")
-    gram_divisor: str = setting(choice(*choices.GRAM_DIVISORS), "what a Gram matrix of c × h × w features is divided by", "chw", needs=effects.GRAM)
-    content_reduction: str = setting(choice(*choices.CONTENT_REDUCTIONS), "what is made of the squared differences of features", "mean", needs=effects.CONTENT)
-    style_reduction: str = setting(choice(*choices.STYLE_REDUCTIONS), "what is made of the squared differences of Gram matrices", "mean", needs=effects.GRAMS)
-    moments_weight: float = setting(number(0), "weight of means and standard deviations beside the Gram matrices, for gram-mean-std", 10.0, needs=effects.MOMENTS)
+    style_statistic: str = setting(
+        choice(*choices.STYLE_STATISTICS),
+        "what a style is: Gram matrices, with means and deviations, or Gaussians by their Wasserstein distance",
+        "gram")
+    gram_divisor: str = setting(
+        choice(*choices.GRAM_DIVISORS), "what a Gram matrix of c × h × w features is divided by",
+        "chw", needs=effects.GRAM)
+    content_reduction: str = setting(
+        choice(*choices.CONTENT_REDUCTIONS), "what is made of the squared differences of features",
+        "mean", needs=effects.CONTENT)
+    style_reduction: str = setting(
+        choice(*choices.STYLE_REDUCTIONS), "what is made of the squared differences of Gram matrices",
+        "mean", needs=effects.GRAMS)
+    moments_weight: float = setting(
+        number(0), "weight of means and standard deviations beside the Gram matrices, for gram-mean-std",
+        10.0, needs=effects.MOMENTS)
     content_weight: float = setting(number(0), "weight of the content loss", 1.0)
     style_weight: float = setting(number(0), "weight of the style loss", 1e3)
     tv_weight: float = setting(number(0), "weight of the total variation loss", 10.0)
-    tv_norm: str = setting(choice(*choices.TV_NORMS), "l1: absolute differences of neighbours, as in the chapter; l2: squared ones, the diagonals too", "l1", needs=effects.TV)
+    tv_norm: str = setting(
+        choice(*choices.TV_NORMS),
+        "l1: absolute differences of neighbours, as in the chapter; l2: squared ones, the diagonals too",
+        "l1", needs=effects.TV)
     # the optimiser
     optimizer: str = setting(choice(*choices.OPTIMIZERS), "Adam as in the chapter, or L-BFGS", "adam")
-    history_size: int = setting(integer(1), "steps that L-BFGS remembers; from noise more than 5 are worth their time", 5, needs=effects.LBFGS)
+    history_size: int = setting(
+        integer(1), "steps that L-BFGS remembers; from noise more than 5 are worth their time",
+        5, needs=effects.LBFGS)
     preconditioner: str = setting(
         choice(*choices.PRECONDITIONERS),
         "initial inverse Hessian of L-BFGS: none, the identity, or low-pass, a filter that makes long strokes",
@@ -159,29 +195,64 @@ class Recipe:
     preconditioner_power: float = setting(
         number(0, most=4), "power of the frequency that the low-pass filter divides by",
         1.0, needs=effects.PRECONDITIONED)
-    beta2: float = setting(number(0, most=0.999999), "Adam's decay of the gradients' mean squares", 0.999, needs=effects.ADAM)
-    precision: str = setting(choice("auto", *choices.PRECISIONS), "number format of the convolutions; auto: the faster on this machine", "float32")
-    tolerance: float = setting(number(0), "end a stage whose loss falls by less than this share of it over ten epochs", 0.0)
-    pixel_unit: str = setting(choice(*choices.PIXEL_UNITS), "unit of what is optimised: as the network's input, 0 to 1, 0 to 255", "standardised")
-    clip_at: str = setting(choice("auto", *choices.CLIP_AT), "clip pixels at each step, or a stage's end; auto: step for lbfgs, else end", "auto")
-    keep: str = setting(choice("auto", *choices.KEEP), "a stage's last composite, that of the lowest loss, or the average; auto: best for lbfgs, else last", "auto")
-    average_decay: float = setting(number(0, most=0.999999), "decay of the average of a stage's composites, which counts the last ones most", 0.99, needs=effects.AVERAGE)
+    beta2: float = setting(
+        number(0, most=0.999999), "Adam's decay of the gradients' mean squares",
+        0.999, needs=effects.ADAM)
+    precision: str = setting(
+        choice("auto", *choices.PRECISIONS), "number format of the convolutions; auto: the faster on this machine",
+        "float32")
+    tolerance: float = setting(
+        number(0), "end a stage whose loss falls by less than this share of it over ten epochs",
+        0.0)
+    pixel_unit: str = setting(
+        choice(*choices.PIXEL_UNITS), "unit of what is optimised: as the network's input, 0 to 1, 0 to 255",
+        "standardised")
+    clip_at: str = setting(
+        choice("auto", *choices.CLIP_AT), "clip pixels at each step, or a stage's end; auto: step for lbfgs, else end",
+        "auto")
+    keep: str = setting(
+        choice("auto", *choices.KEEP),
+        "a stage's last composite, that of the lowest loss, or the average; auto: best for lbfgs, else last",
+        "auto")
+    average_decay: float = setting(
+        number(0, most=0.999999), "decay of the average of a stage's composites, which counts the last ones most",
+        0.99, needs=effects.AVERAGE)
     # the pictures
     init: str = setting(named_or_path(*choices.INITS, what="a picture"), "what the first stage starts from", "content")
-    noise: float = setting(number(0, most=1), "share of noise in what the first stage starts from", 0.0, needs=effects.PICTURE)
-    size_factor: float = setting(number(1, most=100), "a ladder of sizes, each so many times the one before, up to the last stage's; 1: the stages' own sizes", 1.0)
+    noise: float = setting(
+        number(0, most=1), "share of noise in what the first stage starts from",
+        0.0, needs=effects.PICTURE)
+    size_factor: float = setting(
+        number(1, most=100),
+        "a ladder of sizes, each so many times the one before, up to the last stage's; 1: the stages' own sizes",
+        1.0)
     smallest_size: int = setting(integer(1), "the least `side` of a ladder's sizes", 128, needs=effects.LADDER)
-    margin: int = setting(integer(0), "pixels around the picture, at least, that are optimised with it and cut off, on the network's grid; 0: none", 0)
-    carry: str = setting(choice(*choices.CARRIES), "what a stage takes over: the picture, or its change from the content", "picture", needs=effects.SEVERAL_STAGES)
+    margin: int = setting(
+        integer(0),
+        "pixels around the picture, at least, that are optimised with it and cut off, on the network's grid; 0: none",
+        0)
+    carry: str = setting(
+        choice(*choices.CARRIES), "what a stage takes over: the picture, or its change from the content",
+        "picture", needs=effects.SEVERAL_STAGES)
     upsampling: str = setting(
         choice(*choices.UPSAMPLINGS),
         "resampling of the composite between two stages: as resize, or by its cosine transform, which leaves no weave",
         "resize", needs=effects.CARRIED)
-    carry_moments: bool = setting(boolean(), "whether a stage takes over Adam's moments and its count of steps too", False, needs=effects.ADAM)
-    resize: str = setting(choice(*choices.RESIZES), "of four neighbours as MXNet; antialiased, bicubic or Lanczos as Pillow", "bilinear")
-    style_size: str | float = setting(style_size(), "style picture squashed to the content's size, or its longest side as a multiple of the composite's", "content")
+    carry_moments: bool = setting(
+        boolean(), "whether a stage takes over Adam's moments and its count of steps too",
+        False, needs=effects.ADAM)
+    resize: str = setting(
+        choice(*choices.RESIZES), "of four neighbours as MXNet; antialiased, bicubic or Lanczos as Pillow",
+        "bilinear")
+    style_size: str | float = setting(
+        style_size(),
+        "style picture squashed to the content's size, or its longest side as a multiple of the composite's",
+        "content")
     enlarge_style: bool = setting(boolean(), "whether a style picture in its own shape may be enlarged", True)
-    preserve_colors: str = setting(choice(*choices.PRESERVE_COLORS), "keep the content's colours: its chroma under the result's luminance, or brought to the style picture before", "no")
+    preserve_colors: str = setting(
+        choice(*choices.PRESERVE_COLORS),
+        "keep the content's colours: its chroma under the result's luminance, or brought to the style picture before",
+        "no")
     content_colors: str = setting(
         choice(*choices.CONTENT_COLORS),
         "colours of the content picture in the content loss and at the start: its own, or the styles'",
@@ -206,9 +277,13 @@ class Recipe:
         if not self.content_layers and not self.style_layers:
             raise InputError("content_layers, style_layers: at least one layer is needed")
         if 1 < self.size_factor < SMALLEST_FACTOR:
-            raise InputError(f"size_factor: {self.size_factor} is neither 1, for no ladder, nor at least {SMALLEST_FACTOR}")
+            raise InputError(
+                f"size_factor: {self.size_factor} is neither 1, for no ladder, nor at least {SMALLEST_FACTOR}"
+            )
         if self.carry_moments and self.margin:
-            raise InputError("carry_moments: a stage's margin is none of the next one's; set margin to 0, or this to false")
+            raise InputError(
+                "carry_moments: a stage's margin is none of the next one's; set margin to 0, or this to false"
+            )
         self._check_sizes()
         check_weights(self)
 
@@ -229,7 +304,9 @@ class Recipe:
         for place, stage in enumerate(self.stages, start=1):
             if isinstance(stage.size, str):
                 if stage.size == LADDER and (self.size_factor == 1 or place == len(self.stages)):
-                    raise InputError(f"stage {place}: size: ladder is for stages before the last one of a recipe with a size_factor")
+                    raise InputError(
+                        f"stage {place}: size: ladder is for stages before the last one of a recipe with a size_factor"
+                    )
                 continue
             height, width = stage.size if isinstance(stage.size, tuple) else (stage.size, stage.size)
             if min(height, width) < least:
@@ -263,7 +340,11 @@ class Recipe:
         changes = [{"stage": each.stage, "epoch": each.epoch, **each.weights} for each in self.changes]
         del values["changes"]
         # A recipe without any is told as it was before there were any: a picture's key stays what it was.
-        return {**values, "stages": [dataclasses.asdict(stage) for stage in self.stages], **({"changes": changes} if changes else {})}
+        return {
+            **values,
+            "stages": [dataclasses.asdict(stage) for stage in self.stages],
+            **({"changes": changes} if changes else {}),
+        }
 
 
 # fmt: on

@@ -155,7 +155,7 @@ def sheet(rows: Sequence[Sequence[Cell | None]], *, title: str = "") -> Figure:
     return figure
 
 
-# -- the panel of a film ------------------------------------------------------------------------------------------------
+# -- the panel of a film ----------------------------------------------------------------------------------------------
 
 
 class Panel:

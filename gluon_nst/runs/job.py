@@ -47,7 +47,10 @@ class Style:
     picture: Source
     # fmt: off
     weight: float = setting(number(above=0), "its share of the style, beside the other pictures' weights", 1.0)
-    scale: float | None = setting(number(above=0, most=100, optional=True), "its longest side, as a multiple of the composite's, where it is not as the recipe has it", None)
+    scale: float | None = setting(
+        number(above=0, most=100, optional=True),
+        "its longest side, as a multiple of the composite's, where it is not as the recipe has it",
+        None)
     # fmt: on
     regions: Source | None = None
     """Its map of regions, where the job's content has one."""
@@ -76,17 +79,31 @@ class Job:
     recipe: RecipeName = DEFAULT
     """A name, the path of a .toml file, or a Recipe, which it becomes."""
     # fmt: off
-    mask: Source | None = setting(path("a picture"), "a picture of where: white is stylised, black stays as the content is", None)
-    regions: Source | None = setting(path("a picture"), "a map of the content: what has one colour is drawn from where a style's map has it", None)
-    flatten: bool = setting(flag(), "lay a content picture that is transparent on white, for a result that is not", False)
+    mask: Source | None = setting(
+        path("a picture"), "a picture of where: white is stylised, black stays as the content is",
+        None)
+    regions: Source | None = setting(
+        path("a picture"), "a map of the content: what has one colour is drawn from where a style's map has it",
+        None)
+    flatten: bool = setting(
+        flag(), "lay a content picture that is transparent on white, for a result that is not",
+        False)
     seed: int = setting(integer(0), "seed of the noise that --init noise starts from", 0, needs=NOISE)
-    weights: str = setting(named_or_path("auto", *SOURCES), "where VGG-19's parameters come from; see gluon-nst weights list", "auto")
-    memory: float | None = setting(memory(), "the most that the run may take; what does not fit whole is computed in windows. auto: what is free", None)
+    weights: str = setting(
+        named_or_path("auto", *SOURCES), "where VGG-19's parameters come from; see gluon-nst weights list",
+        "auto")
+    memory: float | None = setting(
+        memory(), "the most that the run may take; what does not fit whole is computed in windows. auto: what is free",
+        None)
     # how its picture is written, where the format has that
-    bits: int = setting(one_of(8, 16), "of each channel of the picture; 16 for a PNG or a TIFF, with the extra `print`", 8, words=True)
+    bits: int = setting(
+        one_of(8, 16), "of each channel of the picture; 16 for a PNG or a TIFF, with the extra `print`",
+        8, words=True)
     quality: int = setting(integer(1, 100), "of a JPEG or a WebP", 95, words=True)
     dpi: float | None = setting(number(1, most=1e5, optional=True), "pixels to an inch, on paper", None, words=True)
-    keep_profile: bool = setting(flag(), "write the picture in the content picture's own colour profile, in place of sRGB", False, words=True)
+    keep_profile: bool = setting(
+        flag(), "write the picture in the content picture's own colour profile, in place of sRGB",
+        False, words=True)
     # fmt: on
     device: str = "auto"
     """`auto` (the first GPU, else the CPU), `cpu`, `gpu` or `gpu:N`."""
@@ -103,7 +120,8 @@ class Job:
 
     @classmethod
     def customised(cls, content: Source, style: Styles, *, recipe: RecipeName = DEFAULT, **options: Any) -> Job:
-        """A Job whose `options` are those of its fields, and changes of its recipe, as `recipes.customise` takes them."""
+        """A Job whose `options` are those of its fields, and changes of its recipe, as `recipes.customise` takes
+        them."""
         own, changes = split(options)
         job = cls(content, style, customise(recipe, **changes), **own)
         known = {each.name: each for each in settings(cls)}

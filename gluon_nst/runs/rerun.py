@@ -155,6 +155,7 @@ def _found(wanted: dict[str, str], folders: list[Path]) -> dict[str | None, Path
         if sha256 in missing:
             looked = ", ".join(map(str, folders))
             raise InputError(
-                f"{what} (SHA-256 {sha256[:12]}…) is not in {looked}, or has been changed since; name its folder with --inputs"
+                f"{what} (SHA-256 {sha256[:12]}…) is not in {looked}, or has been changed since;"
+                " name its folder with --inputs"
             )
     return found

@@ -133,7 +133,8 @@ class Run:
             if isinstance(scale, float) and max(height, width) > scale * max(stage.shape) + 1:
                 warn(
                     f"a style size of {scale:g} is too small for the network, whose layer"
-                    f" {NAMES[self.recipe.last_layer]} needs {smallest_side(self.recipe.last_layer)} pixels: the style picture has {height} × {width} of them"
+                    f" {NAMES[self.recipe.last_layer]} needs {smallest_side(self.recipe.last_layer)} pixels:"
+                    f" the style picture has {height} × {width} of them"
                 )
 
     def _is_drawn(self, number: int, stage: Stage, layer: int) -> bool:
@@ -239,7 +240,8 @@ def _inputs(
 
 
 def fitted(recipe: Recipe, size: tuple[int, int], device: Any) -> Recipe:
-    """The recipe of a run on a content picture of a `size` (height, width) on a device: nothing in it is auto any more."""
+    """The recipe of a run on a content picture of a `size` (height, width) on a device: nothing in it is auto any
+    more."""
     recipe = follow_optimizer(fit(recipe, size))
     return dataclasses.replace(recipe, precision=choose_precision(recipe.precision, device))
 

@@ -124,7 +124,8 @@ class State:
 
     @nd_mode
     def deep(self, run: Run) -> np.ndarray:
-        """The pixels of the last picture in 16 bits, h × w × 3 or 4: of the stage at work where an epoch of it is done."""
+        """The pixels of the last picture in 16 bits, h × w × 3 or 4: of the stage at work where an epoch of it is
+        done."""
         X = self.composite
         if self.optimiser and self.epoch:
             X = run.in_frame(self.reached(run.recipe), self.stage)
@@ -170,7 +171,8 @@ class State:
                 self.best[:] = X
 
     def take_into_average(self, X: NDArray, decay: float) -> None:
-        """Let the composite `X` count, and those before it less: the average is corrected for its beginning at nothing."""
+        """Let the composite `X` count, and those before it less: the average is corrected for its beginning at
+        nothing."""
         now = X * (1 - decay)
         if self.average is None:
             self.average = now

@@ -12,7 +12,10 @@ import nbformat
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
-NOTE = "<!-- Made by scripts/dev/document_chapter.py from scripts/notebook_chapter.py: change that, and run this again. -->\n"
+NOTE = (
+    "<!-- Made by scripts/dev/document_chapter.py from scripts/notebook_chapter.py:"
+    " change that, and run this again. -->\n"
+)
 
 
 def text_of(cell):

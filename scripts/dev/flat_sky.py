@@ -20,7 +20,8 @@ def sky_rows(height):
 
 
 def paint_flat_sky(rng, height=384, width=510):
-    """Float32, height x width x 3, 0 to 1: above, one smooth gradient; below, far hills, woods, a field and its stones."""
+    """Float32, height x width x 3, 0 to 1: above, one smooth gradient; below, far hills, woods, a field and its
+    stones."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     sky, tile = sky_rows(height), fractal_noise(rng, 512, 1.3)
     fine = rng.standard_normal((height, width)).astype(np.float32)

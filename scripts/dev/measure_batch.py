@@ -38,7 +38,8 @@ def watched(process, memory):
 
 
 def run(folder, jobs, *options, before=()):
-    """Carry out the jobs into a new folder; gives the seconds that it took, and the memory of the workers on the way."""
+    """Carry out the jobs into a new folder; gives the seconds that it took, and the memory of the workers on the
+    way."""
     memory, begun = [], time.monotonic()
     command = [
         *before,

@@ -46,7 +46,8 @@ run = prepare(Job.customised(*map(str, pictures.own_pictures()), recipe=recipe, 
 result = carry_out(run)
 with open("/proc/self/status") as status:
     peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024
-print(json.dumps([result.seconds, peak, result.status, "{}x{}".format(*run.recipe.stages[-1].shape), run.recipe.precision]))
+print(json.dumps([result.seconds, peak, result.status, "{}x{}".format(*run.recipe.stages[-1].shape), \
+run.recipe.precision]))
 """
 
 

@@ -111,7 +111,8 @@ def start_together(folder):
             shown.append(form["seconds"])
             time.sleep(0.5)
         print(
-            f"all {len(took)} served after {time.monotonic() - asked:.0f} s; a run took {statistics.median(took.values()):.1f} s"
+            f"all {len(took)} served after {time.monotonic() - asked:.0f} s;"
+            f" a run took {statistics.median(took.values()):.1f} s"
         )
         spread(
             "estimate of a run while it waits / what it took",
@@ -140,7 +141,8 @@ def stay_silent(folder):
             slowest = max(slowest, time.monotonic() - before)
             if second % 10 == 0:
                 print(
-                    f"{second} s: page within {slowest:.3f} s, {lab.memory - memory:+.1f} MB, {len(lab.log) - lines} lines",
+                    f"{second} s: page within {slowest:.3f} s, {lab.memory - memory:+.1f} MB,"
+                    f" {len(lab.log) - lines} lines",
                     flush=True,
                 )
             time.sleep(1)

@@ -229,7 +229,8 @@ def paint_background(rng, x, y):
 
 
 def colour_of_skin(h, tile):
-    """Warm where the blood is near: cheeks, nose and lips. The brows and lashes stand on it. h is in the head's frame."""
+    """Warm where the blood is near: cheeks, nose and lips. The brows and lashes stand on it. h is in the head's
+    frame."""
     x, y, z = np.abs(h[0]), h[1], h[2]
     mottled = sample(tile, h[0] * 160 + 300, y * 160 + 300)
     skin = mix((0.56, 0.335, 0.235), (0.50, 0.265, 0.18), np.clip(0.35 + 0.30 * mottled, 0, 1))

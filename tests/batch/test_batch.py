@@ -594,7 +594,10 @@ def test_a_job_called_as_the_report_is_refused(listed, tmp_path):
 
 
 def test_the_report_shows_what_differed_and_what_became_of_each_job(listed, tmp_path):
-    text = f'seed = 3\n[[job]]\nname = "<b>&"\n{ONE}\n[[job]]\nname = "b"\n{ONE}tv-weight = 0\n[[job]]\nname = "c"\n{ONE}epochs = 0\n'
+    text = (
+        f'seed = 3\n[[job]]\nname = "<b>&"\n{ONE}\n[[job]]\nname = "b"\n{ONE}tv-weight = 0\n'
+        f'[[job]]\nname = "c"\n{ONE}epochs = 0\n'
+    )
     with batch.Batch(listed(text), tmp_path / "out") as jobs:
         page = batch.write_report(jobs).read_text(encoding="utf-8")
     assert "<h1>3 jobs: 1 failed, 2 left</h1>" in page and "seed 3." in page and "<p>All with weights " in page

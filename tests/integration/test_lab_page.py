@@ -494,7 +494,8 @@ def test_a_class_of_thirty_is_served_in_turn_and_answered_at_once(converted, tmp
         for stream in listening:
             stream.close()
         print(
-            f"{len(clicks)} clicks, 95 % within {statistics.quantiles(clicks, n=20)[-1]:.3f} s; {lab.memory / 1e6:.0f} MB"
+            f"{len(clicks)} clicks, 95 % within {statistics.quantiles(clicks, n=20)[-1]:.3f} s;"
+            f" {lab.memory / 1e6:.0f} MB"
         )
         assert statistics.quantiles(clicks, n=20)[-1] < 1.0 and len(clicks) > 300
         assert lab.memory < begun + 60e6 and lab.memory < 150e6
@@ -521,7 +522,8 @@ def test_the_lab_asks_nobody_elsewhere(converted, tmp_path):
         "import sys\n"
         "def tell(event, arguments):\n"
         "    if event in ('socket.connect', 'socket.getaddrinfo', 'socket.gethostbyname', 'socket.sendto'):\n"
-        f"        print(event, arguments[-1] if event == 'socket.connect' else arguments, file=open({str(log)!r}, 'a'))\n"
+        f"        print(event, arguments[-1] if event == 'socket.connect' else arguments,"
+        f" file=open({str(log)!r}, 'a'))\n"
         "sys.addaudithook(tell)\n"
     )
     options = ["--weights", converted, "--host", "0.0.0.0", "--password", "x"]

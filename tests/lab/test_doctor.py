@@ -107,7 +107,10 @@ def test_a_full_disk_is_a_fault(capfd, trunk_cache, monkeypatch):
 
 
 def test_a_disk_on_which_nothing_can_be_written_is_a_fault(doctor):
-    code = "import sys, tempfile; from gluon_nst.cli import main; tempfile.tempdir = None; tempfile._candidate_tempdir_list = list"
+    code = (
+        "import sys, tempfile; from gluon_nst.cli import main; tempfile.tempdir = None;"
+        " tempfile._candidate_tempdir_list = list"
+    )
     status, lines, _ = doctor(before="ulimit -v 1000000", code=f"{code}; sys.exit(main(['doctor']))")
     assert status == 1 and "no folder for temporary files can be written in; free some space" in lines["disk"]
 

@@ -202,7 +202,8 @@ def test_controls_are_made_of_the_schema():
 def test_a_machine_knows_its_addresses(tmp_path):
     (tmp_path / "proc/net").mkdir(parents=True)
     (tmp_path / "proc/net/fib_trie").write_text(
-        "Main:\n  |-- 127.0.0.1\n     /32 host LOCAL\n  |-- 192.168.1.20\n     /32 host LOCAL\n  |-- 192.168.1.255\n     /32 link BROADCAST\n"
+        "Main:\n  |-- 127.0.0.1\n     /32 host LOCAL\n  |-- 192.168.1.20\n     /32 host LOCAL\n"
+        "  |-- 192.168.1.255\n     /32 link BROADCAST\n"
     )
     assert own_addresses(str(tmp_path)) == ["192.168.1.20"]
     assert own_addresses(str(tmp_path / "none")) == []

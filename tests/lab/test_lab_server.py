@@ -178,7 +178,7 @@ def test_a_page_that_is_loaded_again_and_again_hears_its_news(student):
         page.close()
 
 
-# -- what is refused ----------------------------------------------------------------------------------------------------
+# -- what is refused --------------------------------------------------------------------------------------------------
 
 
 def test_what_is_no_picture_is_refused_with_a_sentence_and_the_lab_goes_on(student, lab):
@@ -433,7 +433,7 @@ def test_visitors_without_a_cookie_take_nobodys_place(student, lab):
         assert any(run["id"] == name for news in told for run in news["runs"])
 
 
-# -- behind a proxy, and beside others ----------------------------------------------------------------------------------
+# -- behind a proxy, and beside others --------------------------------------------------------------------------------
 
 
 def test_two_labs_and_jupyter_on_one_host_share_no_cookie(student, lab, own_lab):
@@ -521,7 +521,7 @@ def test_the_teacher_sees_all_stops_a_run_and_shows_pictures(student, lab):
     refused(requests.get(f"{lab.url}/teacher/events"), 401, "come in first")
 
 
-# -- what a kill leaves -------------------------------------------------------------------------------------------------
+# -- what a kill leaves -----------------------------------------------------------------------------------------------
 
 
 def test_a_run_whose_process_is_killed_is_told_of_and_can_go_on_and_others_go_on(own_lab):
@@ -647,7 +647,7 @@ def test_a_full_disk_is_told_no_run_is_lost_and_with_room_it_goes_on(converted, 
         assert student.wait(name, "paused")["note"] == "" and running["done"] > 30
 
 
-# -- many things at once ------------------------------------------------------------------------------------------------
+# -- many things at once ----------------------------------------------------------------------------------------------
 
 
 def test_a_weight_that_is_changed_right_after_a_pause_is_not_lost(student):
@@ -713,7 +713,7 @@ def test_a_picture_can_be_taken_home_as_it_came(student):
     assert student.get("pictures/mountains/original").content == nst.files.shipped("img/mountains.jpg").read_bytes()
 
 
-# -- bad beginnings -----------------------------------------------------------------------------------------------------
+# -- bad beginnings ---------------------------------------------------------------------------------------------------
 
 
 def begun(*options):

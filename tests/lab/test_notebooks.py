@@ -1,4 +1,5 @@
-"""The notebooks as they are written: the student's copy and the answers from one source, the page from the chapter's."""
+"""The notebooks as they are written: the student's copy and the answers from one source, the page from the
+chapter's."""
 
 import ast
 import json

@@ -10,7 +10,8 @@ import pytest
 
 
 def file_tree(root, siblings, cgroup="0::/\n", limits=None):
-    """A file tree like /proc and /sys: `siblings` maps a CPU to its thread_siblings_list, `limits` a path to its text."""
+    """A file tree like /proc and /sys: `siblings` maps a CPU to its thread_siblings_list, `limits` a path to its
+    text."""
     for cpu, text in siblings.items():
         folder = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
         folder.mkdir(parents=True)
@@ -125,7 +126,10 @@ print([name for name in before if before[name] != after[name]])
 
 
 def test_importing_sets_two_variables_for_mxnet_where_the_user_has_not():
-    code = "import os; before = set(os.environ); import gluon_nst; print(sorted(set(os.environ) - before - {'KMP_INIT_AT_FORK'}))"
+    code = (
+        "import os; before = set(os.environ); import gluon_nst;"
+        " print(sorted(set(os.environ) - before - {'KMP_INIT_AT_FORK'}))"
+    )
     assert python(code).stdout.strip() == str(sorted(SET_FOR_MXNET))
     code = "import os, gluon_nst; print(os.environ['MXNET_SUBGRAPH_VERBOSE'])"
     assert python(code, MXNET_SUBGRAPH_VERBOSE="2").stdout.strip() == "2"
@@ -344,7 +348,10 @@ def test_convolutions_use_amx_where_it_is_let_in(before, variable, amx):
 @pytest.mark.slow
 @needs_amx
 def test_programs_that_are_started_from_a_run_do_not_get_amx_by_it():
-    code = f"import gluon_nst, os, subprocess, sys\n{CONVOLVE}\nsubprocess.run([sys.executable, '-c', {CONVOLVE!r}], check=True)"
+    code = (
+        f"import gluon_nst, os, subprocess, sys\n{CONVOLVE}\n"
+        f"subprocess.run([sys.executable, '-c', {CONVOLVE!r}], check=True)"
+    )
     assert python(code, DNNL_VERBOSE="1").stdout.count("amx") > 0
 
 

@@ -33,7 +33,8 @@ class Program:
         return (torch.tensor(np.array(image)).permute(2, 0, 1)[None].float().contiguous() / 255 - MEAN) / STD
 
     def responses(self, x):
-        """F of every layer: N rows, one a filter, of M positions each; `x` is standardised, which Caffe's input isn't."""
+        """F of every layer: N rows, one a filter, of M positions each; `x` is standardised, which Caffe's input
+        isn't."""
         x = (255 * (x * STD + MEAN)).flip(1) - CAFFE_MEAN
         return responses(self.net, x, {CONTENT_LAYER, *STYLE_LAYERS})
 

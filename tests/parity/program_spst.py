@@ -17,7 +17,8 @@ EPSILON = 1e-12  # added to a variance: the root's slope at the 0 of a channel t
 
 
 def statistics(F):
-    """The Gram matrix, the channels' means and their standard deviations over the positions of F: channels × positions."""
+    """The Gram matrix, the channels' means and their standard deviations over the positions of F: channels ×
+    positions."""
     mean = F.mean(1)
     variance = ((F - mean[:, None]) ** 2).mean(1)
     return F @ F.T / F.shape[1], mean, (variance + EPSILON).sqrt()
@@ -30,7 +31,8 @@ def style_loss(F, target):
 
 
 class Program:
-    """The objective at one size: of the content's longest side, or (height, width), the style's following by its rule."""
+    """The objective at one size: of the content's longest side, or (height, width), the style's following by its
+    rule."""
 
     units = "bytes"
 
@@ -46,7 +48,8 @@ class Program:
         self.targets = {layer: statistics(responses[layer]) for layer in STYLE_LAYERS}
 
     def scaled_down(self, style):
-        """The style's (height, width): in its own shape, its shorter side the content's where it is 1.1 times as long."""
+        """The style's (height, width): in its own shape, its shorter side the content's where it is 1.1 times as
+        long."""
         width, height = Image.open(style).size
         shorter = min(self.size)
         if min(width, height) <= 1.1 * shorter:

@@ -1,4 +1,5 @@
-"""The TensorFlow blog's program: Caffe's network and input, Keras' layers with their ReLU, pixels clipped at each step."""
+"""The TensorFlow blog's program: Caffe's network and input, Keras' layers with their ReLU, pixels clipped at each
+step."""
 
 import numpy as np
 import torch

@@ -1,4 +1,5 @@
-"""Udacity's style transfer, from its notes and solution notebook: what it keeps of a convolution the ReLU overwrites."""
+"""Udacity's style transfer, from its notes and solution notebook: what it keeps of a convolution the ReLU
+overwrites."""
 
 import numpy as np
 import torch

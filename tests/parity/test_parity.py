@@ -31,7 +31,8 @@ import program_udacity  # noqa: E402
 
 
 def smaller_udacity(size):
-    """The recipe at another size, by its own rule: the shortest side, or as long as a smaller picture's longest side."""
+    """The recipe at another size, by its own rule: the shortest side, or as long as a smaller picture's longest
+    side."""
     recipe = recipes.read("udacity")
     return dataclasses.replace(recipe, stages=(dataclasses.replace(recipe.stages[0], size=size),))
 

@@ -132,7 +132,8 @@ def png(depth, kind, row, *chunks):
 
 
 @pytest.mark.parametrize("depth, kind, row, transparent", [
-    (1, 0, b"\x0f" * 2, 1), (2, 0, b"\x05" * 4, 1), (4, 0, b"\x07" * 8, 7), (8, 0, b"\0\7" * 8, 7), (16, 0, b"\0\0\1\7" * 8, 0x107),
+    (1, 0, b"\x0f" * 2, 1), (2, 0, b"\x05" * 4, 1), (4, 0, b"\x07" * 8, 7), (8, 0, b"\0\7" * 8, 7),
+    (16, 0, b"\0\0\1\7" * 8, 0x107),
     (16, 2, (b"\0" * 6 + struct.pack(">HHH", 300, 400, 500)) * 8, (300, 400, 500)),
 ])  # fmt: skip
 def test_the_transparent_colour_of_a_png_is_found_at_any_depth(tmp_path, depth, kind, row, transparent):
@@ -155,9 +156,9 @@ def test_the_gamma_of_a_png_without_a_profile_is_applied(tmp_path, gamma, chunks
 
 
 @pytest.mark.parametrize("kind", [
-    "uint8-minisblack", "uint8-miniswhite", "uint8-separate", "uint16-minisblack", "uint16-miniswhite", "uint16-separate",
-    "uint32-minisblack", "uint32-rgb", "uint16-rgb", "uint8-assocalpha", "uint16-assocalpha", "uint16-unassalpha", "uint16-grey-alpha",
-    "uint8-grey-assocalpha",
+    "uint8-minisblack", "uint8-miniswhite", "uint8-separate", "uint16-minisblack", "uint16-miniswhite",
+    "uint16-separate", "uint32-minisblack", "uint32-rgb", "uint16-rgb", "uint8-assocalpha", "uint16-assocalpha",
+    "uint16-unassalpha", "uint16-grey-alpha", "uint8-grey-assocalpha",
 ])  # fmt: skip
 def test_a_tiff_of_any_layout_has_the_values_that_it_shows(tmp_path, kind):
     pytest.importorskip("pyvips")
@@ -186,7 +187,8 @@ def test_a_tiff_of_any_layout_has_the_values_that_it_shows(tmp_path, kind):
 
 
 @pytest.mark.parametrize("dtype, samples, said", [
-    ("int16", 1, "1 signed 16-bit sample"), ("int32", 3, "3 signed 32-bit samples"), ("int8", 3, "3 signed 8-bit samples"), ("float32", 3, "3 floating-point 32-bit samples"),
+    ("int16", 1, "1 signed 16-bit sample"), ("int32", 3, "3 signed 32-bit samples"),
+    ("int8", 3, "3 signed 8-bit samples"), ("float32", 3, "3 floating-point 32-bit samples"),
     ("float64", 1, "1 floating-point 64-bit sample"), ("uint32", 4, "4 unsigned 32-bit samples"),
 ])  # fmt: skip
 def test_a_tiff_whose_values_have_no_one_meaning_is_refused_with_the_reason(tmp_path, dtype, samples, said):

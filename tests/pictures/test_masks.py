@@ -90,7 +90,8 @@ def test_a_white_mask_changes_nothing(run):
 
 
 def test_what_the_mask_hides_is_not_in_the_statistics(job, content, net):
-    """The target is the whole style, and the losses are of what is white: a composite that differs beyond has the same."""
+    """The target is the whole style, and the losses are of what is white: a composite that differs beyond has the
+    same."""
     prepared = prepare(job(mask=HALF, sizes=[(60, 90)], epochs=1))
     guides = targets_of(prepared, prepared.recipe.stages[0], net, style_statistic(prepared.recipe)).guides
     assert set(guides.styles) == {0, 5}
@@ -168,8 +169,8 @@ def guided(job, two_in_one, map_of_content, **options):
     style = nst.Style(picture, regions=map_of_style)
     made = job()
     chosen = {
-        "sizes": [(32, 48)], "epochs": 25, "lr": 0.1, "content_weight": 0, "tv_weight": 0, "content_layers": ["conv1_1"],
-        "style_layers": ["conv1_1", "conv2_1"],
+        "sizes": [(32, 48)], "epochs": 25, "lr": 0.1, "content_weight": 0, "tv_weight": 0,
+        "content_layers": ["conv1_1"], "style_layers": ["conv1_1", "conv2_1"],
     }  # fmt: skip
     return nst.Job.customised(
         made.content, style, regions=map_of_content, weights=made.weights, **{"recipe": "d2l-2019", **chosen, **options}
@@ -177,7 +178,8 @@ def guided(job, two_in_one, map_of_content, **options):
 
 
 def statistics_of(net, picture, statistic, columns):
-    """The statistics of some columns of a picture, by layer; a picture's edge and the border of two regions left out."""
+    """The statistics of some columns of a picture, by layer; a picture's edge and the border of two regions left
+    out."""
     array = mx.nd.array(np.asarray(picture)[:, columns])
     X = nst.preprocess(array, array.shape[1::-1])
     _, features = nst.extract_features(X, net, (), (0, 5))

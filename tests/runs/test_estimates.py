@@ -69,7 +69,11 @@ def test_what_is_computed_in_windows_is_timed_in_windows(job, machine):
     found = nst.estimate(run)
     assert machine[-1][1] > 2 and found.memory < 1.0e9 < whole.memory
     assert found.seconds - whole.seconds == pytest.approx(
-        100 * (WINDOWED * work(parts) - WHOLE * work(prepare(job(sizes=[size], epochs=[100])).plan(run.recipe.stages[0]).parts)),
+        100
+        * (
+            WINDOWED * work(parts)
+            - WHOLE * work(prepare(job(sizes=[size], epochs=[100])).plan(run.recipe.stages[0]).parts)
+        ),
         rel=1e-3,
     )  # fmt: skip
 

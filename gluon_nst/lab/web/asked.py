@@ -110,7 +110,8 @@ class Asked(Body):
         return customise(self.recipe, sizes=self.sizes, **self.changes)
 
     def fitted(self, size: tuple[int, int], limits: Limits) -> Recipe:
-        """Its recipe for a content picture of a `size` (height, width). Raises InputError for one beyond the `limits`."""
+        """Its recipe for a content picture of a `size` (height, width). Raises InputError for one beyond the
+        `limits`."""
         if self.side > limits.side:
             raise InputError(f"size: the lab allows {limits.side} pixels; choose a smaller one")
         recipe = fit(self.customised(), size)
@@ -158,7 +159,8 @@ def _python(asked: Asked, labels: Sequence[str], alike: bool, threads: int, stee
     values.update({"seed": asked.seed} if asked.seed else {}, **({} if steered else asked.changes))
     named = ", ".join(f"{name}={json.dumps(value)}" for name, value in values.items())
     return (
-        f'import os\n\nos.environ["OMP_NUM_THREADS"] = "{threads}"  # as the lab computes: other sums, another picture\n\n'
+        "import os\n\n"
+        f'os.environ["OMP_NUM_THREADS"] = "{threads}"  # as the lab computes: other sums, another picture\n\n'
         f"import gluon_nst as nst\n\nresult = nst.transfer({content}, {given}, {named})\n"
         'result.save("picture.png")\nresult.plot()\n'
     )

@@ -30,8 +30,8 @@ NAME = "([0-9a-z-]{1,40})"
 
 # Nothing from elsewhere, and nothing that is written into the page itself.
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; media-src 'self' blob:; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    "media-src 'self' blob:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _SENTENCES = {
     400: "this address or form can't be read; go back to the lab's first page",

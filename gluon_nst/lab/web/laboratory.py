@@ -66,7 +66,7 @@ class Laboratory:
         self._looking = asyncio.Semaphore(max(2, workers))
         self._filming = asyncio.Semaphore(1)
 
-    # -- its beginning and its end ---------------------------------------------------------------------------------------------
+    # -- its beginning and its end ------------------------------------------------------------------------------------
 
     async def begin(self) -> None:
         """Find what is in the folder: who waits or was at work comes into the line again."""
@@ -105,7 +105,7 @@ class Laboratory:
         """Everybody's runs."""
         return [ticket for student in self.students.values() for ticket in student.tickets.values()]
 
-    # -- students --------------------------------------------------------------------------------------------------------------
+    # -- students -----------------------------------------------------------------------------------------------------
 
     def welcome(self, id: str, name: str = "") -> Student:
         """The student of that id, who may be new.
@@ -123,7 +123,8 @@ class Laboratory:
         return self.students[id]
 
     def sweep(self, hours: float) -> None:
-        """Forget who has not been here for so many hours, and has nothing to wait for; who has nothing here after one."""
+        """Forget who has not been here for so many hours, and has nothing to wait for; who has nothing here after
+        one."""
         for student in list(self.students.values()):
             waits = any(ticket.status in ACTIVE or ticket.film == MAKING for ticket in student.tickets.values())
             hours_of = min(hours, 1) if student.is_idle else hours
@@ -131,7 +132,7 @@ class Laboratory:
                 self.store.remove(self.store.of_student(student.id))
                 del self.students[student.id]
 
-    # -- pictures --------------------------------------------------------------------------------------------------------------
+    # -- pictures -----------------------------------------------------------------------------------------------------
 
     def picture(self, student: Student, name: str) -> Picture:
         """The picture of that name: the lab's own, or the student's. Raises Missing for any other."""
@@ -181,7 +182,7 @@ class Laboratory:
         del student.pictures[name]
         self.store.remove(self.store.of_picture(student.id, name))
 
-    # -- runs ------------------------------------------------------------------------------------------------------------------
+    # -- runs ---------------------------------------------------------------------------------------------------------
 
     def expect(self, student: Student, asked: Asked) -> float:
         """Seconds that the epochs of a run take, uncorrected. Raises InputError beyond the limits."""
@@ -201,7 +202,8 @@ class Laboratory:
         if not self.allows(asked, seconds):
             takes = in_words(seconds)
             raise InputError(
-                f"this would take about {takes} here, and the lab allows {self.limits.minutes:g} minutes; choose a smaller size"
+                f"this would take about {takes} here, and the lab allows {self.limits.minutes:g} minutes;"
+                " choose a smaller size"
             )
         self._room_for_a_run(student)
         if len(student.tickets) >= self.limits.runs:
@@ -218,7 +220,8 @@ class Laboratory:
     def _room_for_a_run(self, student: Student) -> None:
         if sum(ticket.status in ACTIVE for ticket in student.tickets.values()) >= self.limits.jobs:
             raise Full(
-                f"{self.limits.jobs} runs of yours wait or are at work, as many as you may have at once; pause or stop one first"
+                f"{self.limits.jobs} runs of yours wait or are at work, as many as you may have at once;"
+                " pause or stop one first"
             )
 
     def _order_of(self, ticket: Ticket) -> dict[str, Any]:

@@ -149,7 +149,8 @@ def _sockets(settings: Settings) -> list[Any]:
         return bind_sockets(settings.port, settings.host)
     except OSError as error:
         raise InputError(
-            f"{settings.host}:{settings.port}: can't listen there ({error.strerror or error}); choose another --port or --host"
+            f"{settings.host}:{settings.port}: can't listen there ({error.strerror or error});"
+            " choose another --port or --host"
         ) from None
 
 

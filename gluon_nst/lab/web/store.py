@@ -85,7 +85,7 @@ class Store:
         """The folder of a run."""
         return self.of_student(ticket.student) / "runs" / ticket.id
 
-    # -- in and out -----------------------------------------------------------------------------------------------------
+    # -- in and out ---------------------------------------------------------------------------------------------------
 
     def keep_student(self, student: Student) -> None:
         """Write who a student is."""

@@ -73,7 +73,7 @@ class Worker:
         with contextlib.suppress(OSError, ValueError):
             print(json.dumps({"is": kind, **values}), file=self._answers, flush=True)
 
-    # -- the run ------------------------------------------------------------------------------------------------------------
+    # -- the run ------------------------------------------------------------------------------------------------------
 
     def carry_out(self) -> None:
         """Do the run, from where it is, until its end, or until it is told to stop."""
@@ -173,7 +173,7 @@ class Worker:
         if now - self._saved > _SAVED_EVERY:
             self._save_if_there_is_room(run)
 
-    # -- what stays -----------------------------------------------------------------------------------------------------------
+    # -- what stays ---------------------------------------------------------------------------------------------------
 
     def save(self, run: Run) -> None:
         """Write what the run goes on from: its State, and how it was steered."""

@@ -61,7 +61,7 @@ class Workshop:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._open = True
 
-    # -- the line ----------------------------------------------------------------------------------------------------------
+    # -- the line -----------------------------------------------------------------------------------------------------
 
     def join(self, ticket: Ticket) -> None:
         """A ticket comes into the line."""
@@ -112,7 +112,7 @@ class Workshop:
         self._tasks.discard(task)
         self._serve()
 
-    # -- one run -----------------------------------------------------------------------------------------------------------
+    # -- one run ------------------------------------------------------------------------------------------------------
 
     async def _carry_out(self, ticket: Ticket) -> None:
         before = ticket.seconds
@@ -173,7 +173,7 @@ class Workshop:
             self._store.keep_ticket(ticket)
         self._changed()
 
-    # -- what is done to it ------------------------------------------------------------------------------------------------
+    # -- what is done to it -------------------------------------------------------------------------------------------
 
     def works_at(self, ticket: Ticket) -> bool:
         """Whether a ticket is being carried out."""

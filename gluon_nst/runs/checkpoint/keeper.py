@@ -39,7 +39,7 @@ class Checkpoint(Observer):
 
     It is a context manager: while it is open no other process can have the folder.
 
-    >>> with Checkpoint("folder") as checkpoint:                                                             # doctest: +SKIP
+    >>> with Checkpoint("folder") as checkpoint:                                                        # doctest: +SKIP
     ...     result = carry_out(run, checkpoint, checkpoint.load(run))
     """
 
@@ -101,7 +101,8 @@ class Checkpoint(Observer):
             return self._state  # what is there goes when the first checkpoint of this run is whole
         if source and not self.is_empty:
             raise InputError(
-                f"{self.folder}: there is a run already; name another folder, or go on with it: gluon-nst resume {self.folder}"
+                f"{self.folder}: there is a run already; name another folder,"
+                f" or go on with it: gluon-nst resume {self.folder}"
             )
         try:
             found = (Generations(source, self._say) if source else self._generations).newest()
