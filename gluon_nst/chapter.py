@@ -14,7 +14,7 @@ from typing import Any, Callable, Iterator, NamedTuple, Sequence
 
 from mxnet import autograd, cpu, gluon, image, init, nd
 from mxnet.gluon import nn
-from mxnet.nd import NDArray
+from mxnet.ndarray import NDArray
 
 # -- 14.12.3 preprocessing and postprocessing --------------------------------------------------------------------------
 

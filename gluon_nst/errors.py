@@ -20,7 +20,7 @@ class InputError(NSTError, ValueError):
     status = 2
 
 
-class NoRoom(InputError):
+class DoesNotFit(InputError):
     """This machine has not the memory that a run would take."""
 
 

@@ -36,7 +36,7 @@ def test_the_books_own_code_imports_mxnet_alone():
     tree = ast.parse(Path(book.__file__).read_text(encoding="utf-8"))
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     modules |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    assert modules == {"__future__", "functools", "time", "typing", "mxnet", "mxnet.gluon", "mxnet.nd"}
+    assert modules == {"__future__", "functools", "time", "typing", "mxnet", "mxnet.gluon", "mxnet.ndarray"}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from gluon_nst.batch.payloads import Parcel
 from gluon_nst.cluster import worker
-from gluon_nst.errors import InputError, NoRoom, NSTError, one_line, warnings_to
+from gluon_nst.errors import DoesNotFit, InputError, NSTError, one_line, warnings_to
 from gluon_nst.machine import choose_device, choose_precision
 from gluon_nst.pictures.decoding import pixels_allowed
 from gluon_nst.recipes import Recipe
@@ -66,7 +66,7 @@ def make(told: worker.Told, attempt: int, parcel: Parcel, checkpoint: bytes | No
         kind, value = ("made", tuple(value)) if value else ("halted", "")
         mouth.say(name, attempt, kind, value)
     except NSTError as error:
-        kind = "no room" if isinstance(error, NoRoom) else "failed"
+        kind = "no room" if isinstance(error, DoesNotFit) else "failed"
         mouth.say(name, attempt, kind, one_line(parcel.in_words(str(error), place)))
     finally:
         mouth.close()

@@ -17,7 +17,7 @@ from mxnet import nd, sym
 
 from gluon_nst.cluster import windows, worker
 from gluon_nst.cluster.pool import Crew, Lost
-from gluon_nst.cluster.windows import Window
+from gluon_nst.cluster.windows import WindowTask
 from gluon_nst.engine.graph import Computing, PartGraph, add_window, sliced
 from gluon_nst.engine.memory import Plan, spread_plan
 from gluon_nst.engine.windows import Part
@@ -66,7 +66,7 @@ class Spread:
         """What computes the one part of a stage."""
         (part,) = plan.parts
         device = run.device.device_type if run.device.device_type == "cpu" else "auto"
-        sent = windows.Stage(
+        sent = windows.StagePayload(
             self._run,
             uuid.uuid4().hex,
             run.recipe,
@@ -88,7 +88,7 @@ class _Part:
     def __init__(
         self,
         crew: Crew,
-        stage: windows.Stage,
+        stage: windows.StagePayload,
         content_X: NDArray,
         source: NDArray,
         gradient: NDArray,
@@ -122,7 +122,9 @@ class _Part:
 class _Workers:
     """Who computes which window. Each keeps to the worker that has its content, unless another has nothing to do."""
 
-    def __init__(self, crew: Crew, stage: windows.Stage, content_X: NDArray, say: Callable[[str], object]) -> None:
+    def __init__(
+        self, crew: Crew, stage: windows.StagePayload, content_X: NDArray, say: Callable[[str], object]
+    ) -> None:
         self._crew, self._stage, self._content_X, self._say = crew, stage, content_X, say
         self._windows = list(stage.part.windows)
         self._opened: set[str] = set()
@@ -199,7 +201,7 @@ class _Workers:
         rows, columns = (span.covered(1) for span in self._windows[number])
         has_content = number in self._contents[at]
         has_X = of_sums is not None and self._at.get(number) == at
-        window = Window(
+        window = WindowTask(
             number,
             None if has_X else sliced(X, rows, columns).asnumpy(),
             None if has_content else sliced(self._content_X, rows, columns).asnumpy(),

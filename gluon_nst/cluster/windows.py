@@ -29,7 +29,7 @@ _PROCESSES = "gluon_nst_windows"
 """What a Dask worker has them under, by the runs that they are of: the stage's name, the process, and a lock."""
 
 
-class Stage(NamedTuple):
+class StagePayload(NamedTuple):
     """What the windows of a stage have in common, as it is sent; arrays are NumPy's."""
 
     run: str
@@ -48,7 +48,7 @@ class Stage(NamedTuple):
     device: str
 
 
-class Window(NamedTuple):
+class WindowTask(NamedTuple):
     """One window to be computed, as it is sent."""
 
     number: int
@@ -60,7 +60,7 @@ class Window(NamedTuple):
     """The gradient of the sums, where that of the window is wanted, and not its sums."""
 
 
-def compute(told: worker.Told, run: str, stage: str, window: Window) -> list[np.ndarray]:
+def compute(told: worker.Told, run: str, stage: str, window: WindowTask) -> list[np.ndarray]:
     """On a worker: the sums of a window, or its gradient, by the process of a stage that was opened."""
     from distributed import get_worker
 
@@ -73,7 +73,7 @@ def compute(told: worker.Told, run: str, stage: str, window: Window) -> list[np.
         return process.get()[1]
 
 
-def open_stage(told: worker.Told, stage: Stage) -> None:
+def open_stage(told: worker.Told, stage: StagePayload) -> None:
     """On a worker: have a process for the windows of a stage, in place of the one before."""
     from distributed import get_worker
 
@@ -111,7 +111,7 @@ def close(run: str, dask_worker: Any = None) -> None:
 # -- in the process ---------------------------------------------------------------------------------------------------
 
 
-def _serve(link: Link, stage: Stage) -> None:
+def _serve(link: Link, stage: StagePayload) -> None:
     windows = Windows(stage)
     link.put("ready", None)
     while True:
@@ -122,7 +122,7 @@ class Windows:
     """Computes the windows of a stage: the Objective of the whole picture, of which only a piece is here at a time."""
 
     @nd_mode
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: StagePayload) -> None:
         recipe, device = stage.recipe, choose_device(stage.device)
         choose_precision(recipe.precision, device)  # not every processor has each
         parameters = stage.trunk.parameters(recipe.last_layer, recipe.activation_scale)
@@ -143,7 +143,7 @@ class Windows:
         """The number of the window that was computed last, whose features are still here."""
 
     @nd_mode
-    def compute(self, window: Window) -> list[np.ndarray]:
+    def compute(self, window: WindowTask) -> list[np.ndarray]:
         """The sums of a window, or its gradient alone in a list."""
         number = window.number
         if window.content_X is not None:

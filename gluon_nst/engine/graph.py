@@ -6,7 +6,7 @@ from typing import Any, Callable, NamedTuple, Sequence
 
 from mxnet import nd, sym
 
-from gluon_nst.engine.windows import Part, Window
+from gluon_nst.engine.windows import Part, Rectangle
 from gluon_nst.network.layers import smallest_side
 from gluon_nst.typing import NDArray, Symbol
 
@@ -121,7 +121,7 @@ class PartGraph(Graph):
         self._corners = nd.zeros((1, 1, height + 1, width + 1), ctx=self.context)
         return self.variable("corners", self._corners)
 
-    def load(self, window: Window) -> None:
+    def load(self, window: Rectangle) -> None:
         """Let the variables stand for what is in a `window`."""
         for buffer, whole, stride in self._covered:
             buffer[:] = sliced(whole, *(span.covered(stride) for span in window))
@@ -172,12 +172,12 @@ class Computed:
         """How many positions of what goes in the last layer makes one of, in each direction."""
         return smallest_side(self.part.layers[-1]) // self.part.stride
 
-    def _cores(self, window: Window) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    def _cores(self, window: Rectangle) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
         """Where a window's core is among the last layer's positions: in the window, and in the whole."""
         stride, (rows, columns) = self._shrinks, window
         return (rows.core(stride), columns.core(stride)), (rows.core_covered(stride), columns.core_covered(stride))
 
-    def sums_of(self, window: Window) -> list[NDArray]:
+    def sums_of(self, window: Rectangle) -> list[NDArray]:
         """Compute a window: its sums, and what goes on from there."""
         self.graph.load(window)
         return self._executor.forward(is_train=True)
@@ -224,7 +224,7 @@ Computing = Callable[[NDArray, NDArray], Any]
 """What makes of what goes in, and of its gradient, what does as a Computed, where that is not here."""
 
 
-def add_window(whole: NDArray, window: Window, gradient: NDArray) -> None:
+def add_window(whole: NDArray, window: Rectangle, gradient: NDArray) -> None:
     """Add what a window's gradient is to that of the whole."""
     covered = [span.covered(1) for span in window]
     whole[(..., *covered)] = sliced(whole, *covered) + gradient

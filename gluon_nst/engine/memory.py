@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Sequence
 
 from gluon_nst.engine.padding import canvas
 from gluon_nst.engine.windows import CUT, Part, cut, of_window, part, smallest_window, whole, work
-from gluon_nst.errors import NoRoom
+from gluon_nst.errors import DoesNotFit
 from gluon_nst.machine import address_space_is_limited, available_memory
 from gluon_nst.network.bfloat16 import widest
 from gluon_nst.network.layers import LAYERS, PIXELS, multiplications, outputs_per_pixel, shape_at, smallest_side
@@ -239,7 +239,7 @@ def allowed_memory(memory: float | None, device: Any) -> float:
 
 
 def check_memory(recipe: Recipe, inputs: Inputs, device: Any, memory: float | None) -> None:
-    """Raise NoRoom where a stage of `recipe` can't be computed, not even in windows, in the memory that it may take.
+    """Raise DoesNotFit if a stage of `recipe` needs more memory than the run may take, even in windows.
 
     Of several that can't it tells of the last: those of a ladder nobody has asked for.
     """
@@ -262,7 +262,7 @@ def check_memory(recipe: Recipe, inputs: Inputs, device: Any, memory: float | No
         advice = "no size fits, so {2}"
         if min(fitting) >= smallest_side(recipe.last_layer):
             advice = "choose a smaller size, such as {0}x{1}, or {2}"
-        raise NoRoom(
+        raise DoesNotFit(
             f"size {height}x{width}: needs at least {least:.1f} GB of memory"
             f"{', in windows' if smallest.windowed else ''}, and {there}; {advice.format(*fitting, more)}"
         )

@@ -44,7 +44,7 @@ class Span(NamedTuple):
         return slice(self.core_begin // stride, self.core_end // stride)
 
 
-class Window(NamedTuple):
+class Rectangle(NamedTuple):
     """A window of a picture, or of a feature map: its rows and its columns."""
 
     rows: Span
@@ -60,9 +60,9 @@ class Part(NamedTuple):
     columns: Sequence[Span]
 
     @property
-    def windows(self) -> Iterator[Window]:
+    def windows(self) -> Iterator[Rectangle]:
         """One after the other, row by row."""
-        return (Window(*spans) for spans in itertools.product(self.rows, self.columns))
+        return (Rectangle(*spans) for spans in itertools.product(self.rows, self.columns))
 
     @property
     def number(self) -> int:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from mxnet import MXNetError
 from PIL import Image
 
-from gluon_nst.errors import InputError, NoRoom, NSTError, reason
+from gluon_nst.errors import DoesNotFit, InputError, NSTError, reason
 from gluon_nst.machine.files import file_name, given
 from gluon_nst.pictures.decoding import Picture, open_picture, read_made
 from gluon_nst.recipes import INITS, paths
@@ -121,7 +121,7 @@ class Experiment:
             try:
                 prepared[name] = prepare(job, observer, self._open)
             except NSTError as error:
-                if isinstance(error, InputError) and not isinstance(error, NoRoom):
+                if isinstance(error, InputError) and not isinstance(error, DoesNotFit):
                     raise InputError(f"{name}: {error}" if len(jobs) > 1 else str(error)) from None
                 prepared[name] = error
         errors = [error for error in prepared.values() if isinstance(error, NSTError)]

@@ -92,7 +92,7 @@ _EVOLVES = ("from_x", "from_gradient", "direction", "from_loss", "scale", "slope
 """What evolves beside `x`, the remembered steps, and whether it has settled."""
 
 
-class LBFGS:
+class Minimiser:
     """Minimises by steps: evaluate the loss and its gradient at `x`, give them to `step`, let it `move` there; and
     again.
 

@@ -161,7 +161,7 @@ _FIRST_STEP = 0.06
 
 
 class LBFGS:
-    """L-BFGS (`lbfgs.LBFGS`), bounded where the recipe clips at each step. An epoch is one evaluation."""
+    """L-BFGS (`lbfgs.Minimiser`), bounded where the recipe clips at each step. An epoch is one evaluation."""
 
     scheduled = False
 
@@ -175,7 +175,7 @@ class LBFGS:
         self._recipe, self._device = recipe, device
         low_pass = recipe.preconditioner == "low-pass"
         preconditioner = LowPass(x.shape, recipe.preconditioner_power) if low_pass else None
-        self._minimiser = lbfgs.LBFGS(x, recipe.history_size, limits, first_step, preconditioner)
+        self._minimiser = lbfgs.Minimiser(x, recipe.history_size, limits, first_step, preconditioner)
         self.X = self._array(self._minimiser.x)
         self.X.attach_grad()
 

@@ -22,7 +22,7 @@ from gluon_nst.lab.web.limits import STUDENTS, Limits
 from gluon_nst.lab.web.news import News
 from gluon_nst.lab.web.server import Settings, address, own_addresses, workers_of
 from gluon_nst.lab.web.store import Store, new_id
-from gluon_nst.lab.web.tickets import Full, Picture, Student, Ticket
+from gluon_nst.lab.web.tickets import Full, StoredPicture, Student, Ticket
 from gluon_nst.lab.web.words import ENGLISH, PAGE, controls, words
 
 import pytest
@@ -361,7 +361,7 @@ def test_a_stream_that_has_nothing_to_say_sends_an_event_all_the_same(monkeypatc
 def test_what_is_kept_is_found_again_and_what_is_damaged_is_left_out(tmp_path):
     store = Store(tmp_path / "lab")
     student = Student("a1", "Anna", 5.0)
-    picture = Picture("b2", "x.png", 3, 4)
+    picture = StoredPicture("b2", "x.png", 3, 4)
     tickets = [
         Ticket(name, "a1", {"side": 64}, {}, since, 9.0) for name, since in (("c3", 2.0), ("d4", 1.0), ("e5", 3.0))
     ]
@@ -437,7 +437,7 @@ def test_where_the_lab_is_full_who_has_nothing_here_gives_way(tmp_path):
     async def come():
         lab = laboratory(tmp_path)
         first = lab.welcome("first")
-        first.pictures["a"] = Picture("a", "a", 20, 20)
+        first.pictures["a"] = StoredPicture("a", "a", 20, 20)
         second = lab.welcome("second")
         lab.welcome("looking").listening = 1
         for number in range(STUDENTS):
@@ -449,7 +449,7 @@ def test_where_the_lab_is_full_who_has_nothing_here_gives_way(tmp_path):
     assert {first.id, last.id, "looking"} <= lab.students.keys() and second.id not in lab.students
     assert lab.welcome("second", "Ben").name == "Ben" and lab.welcome("first") is first
     for student in lab.students.values():
-        student.pictures["a"] = Picture("a", "a", 20, 20)
+        student.pictures["a"] = StoredPicture("a", "a", 20, 20)
     with pytest.raises(Full, match="the lab is full; ask your teacher"):
         lab.welcome("new")
 
@@ -460,7 +460,7 @@ def test_a_class_that_starts_together_is_served_whatever_its_runs_take(tmp_path)
     async def start():
         lab = laboratory(tmp_path, minutes=0.2)
         await lab.workshop.end()  # so that nothing is really computed
-        lab.own = {name: Picture(name, name, 600, 900) for name in asked.pictures}
+        lab.own = {name: StoredPicture(name, name, 600, 900) for name in asked.pictures}
         first = lab.ask(lab.welcome("a"), asked)
         before = lab.workshop.forecasts()[first.id].left
         for _ in range(20):
@@ -497,7 +497,7 @@ def test_pictures_on_their_way_count_too(tmp_path):
     async def room(incoming):
         lab = laboratory(tmp_path, pictures=2)
         student = lab.welcome("a")
-        student.pictures["a"], student.incoming = Picture("a", "a", 20, 20), incoming
+        student.pictures["a"], student.incoming = StoredPicture("a", "a", 20, 20), incoming
         lab.room_for_a_picture(student)
 
     asyncio.run(room(0))

@@ -1,4 +1,4 @@
-from gluon_nst.optimisers.lbfgs import LBFGS
+from gluon_nst.optimisers.lbfgs import Minimiser
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 
 def minimise(function, x, evaluations, history_size=5, bounds=None, first_step=0.1):
     """The losses and the points of so many evaluations of `function`, which gives a loss and a gradient."""
-    optimizer, losses, points = LBFGS(np.array(x, np.float32), history_size, bounds, first_step), [], []
+    optimizer, losses, points = Minimiser(np.array(x, np.float32), history_size, bounds, first_step), [], []
     while len(losses) < evaluations and not optimizer.settled:
         points.append(optimizer.x.copy())
         loss, gradient = function(optimizer.x.astype(np.float64))
@@ -82,7 +82,7 @@ def test_a_gradient_that_is_noisy_does_not_stop_it():
 
 
 def test_what_is_reached_is_the_lowest_point_and_not_a_step_that_was_too_long():
-    optimizer = LBFGS(np.ones(4, np.float32), 5, first_step=100)
+    optimizer = Minimiser(np.ones(4, np.float32), 5, first_step=100)
     function, found = bowl(np.ones(4)), []
     for _ in range(6):
         loss, gradient = function(optimizer.x.astype(np.float64))

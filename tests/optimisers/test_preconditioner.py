@@ -1,7 +1,7 @@
 """Filters on the cosine transform: the preconditioner of L-BFGS, and enlargement without aliasing."""
 
 import gluon_nst as nst
-from gluon_nst.optimisers.lbfgs import LBFGS
+from gluon_nst.optimisers.lbfgs import Minimiser
 from gluon_nst.optimisers.preconditioner import TAPER, LowPass, enlarged
 
 import numpy as np
@@ -65,7 +65,7 @@ def quadratic(x):
 def lowest(power, bounds=None, evaluations=12):
     """The lowest loss of so many evaluations, and all points, for a filter of that power; None for none."""
     preconditioner = None if power is None else LowPass(SHAPE, power)
-    optimizer = LBFGS(noise(3), 5, bounds, 0.5, preconditioner)
+    optimizer = Minimiser(noise(3), 5, bounds, 0.5, preconditioner)
     losses, points = [], []
     for _ in range(evaluations):
         points.append(optimizer.x.copy())

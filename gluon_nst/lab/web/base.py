@@ -18,7 +18,7 @@ from gluon_nst.lab.web.body import Made
 from gluon_nst.lab.web.doors import Door, Slow
 from gluon_nst.lab.web.laboratory import Laboratory
 from gluon_nst.lab.web.store import new_id
-from gluon_nst.lab.web.tickets import Full, Missing, NoRoom, Student, TooLarge
+from gluon_nst.lab.web.tickets import DiskFull, Full, Missing, Student, TooLarge
 
 STUDENT, TEACHER, FORMS, VISIT = "student", "teacher", "forms", "visit"
 """The cookies: the student, the teacher, the token against forged requests, and a session before the password."""
@@ -186,7 +186,7 @@ class Answer(RequestHandler):
         if isinstance(error, NSTError):
             sentence = one_line(error)
             status = 500 if not isinstance(error, InputError) else 400
-            status = {Missing: 404, Full: 409, TooLarge: 413, Slow: 429, NoRoom: 507}.get(type(error), status)
+            status = {Missing: 404, Full: 409, TooLarge: 413, Slow: 429, DiskFull: 507}.get(type(error), status)
             self.set_status(status)
             if isinstance(error, Slow):
                 self.set_header("Retry-After", str(int(error.seconds) + 1))

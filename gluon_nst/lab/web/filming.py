@@ -12,7 +12,7 @@ from PIL import Image
 
 from gluon_nst.errors import NSTError
 from gluon_nst.lab.web.store import FILM, LOSSES, MOMENTS
-from gluon_nst.lab.web.tickets import NO_ROOM
+from gluon_nst.lab.web.tickets import DISK_FULL
 from gluon_nst.losses.records import Epoch, Losses
 from gluon_nst.observers.film import write_film
 from gluon_nst.pictures.decoding import open_picture
@@ -51,4 +51,4 @@ def main() -> None:
         write_film(folder / FILM, moments_of(folder, len(record)), record)
         print(json.dumps({"film": "made"}))
     except (NSTError, OSError):
-        print(json.dumps({"film": NO_ROOM}))
+        print(json.dumps({"film": DISK_FULL}))

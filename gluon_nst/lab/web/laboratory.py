@@ -17,15 +17,15 @@ from gluon_nst.lab.web.processes import answer
 from gluon_nst.lab.web.store import ORIGINAL, SHOWN, Store, new_id
 from gluon_nst.lab.web.tickets import (
     ACTIVE,
+    DISK_FULL,
     GOES_ON,
     MAKING,
-    NO_ROOM,
     WAITING,
     WORKING,
+    DiskFull,
     Full,
     Missing,
-    NoRoom,
-    Picture,
+    StoredPicture,
     Student,
     Ticket,
 )
@@ -42,7 +42,7 @@ def _on_disk() -> Iterator[None]:
     try:
         yield
     except (NSTError, OSError):
-        raise NoRoom(NO_ROOM) from None
+        raise DiskFull(DISK_FULL) from None
 
 
 def _numbered(label: str) -> Iterator[str]:
@@ -60,7 +60,7 @@ class Laboratory:
         """`of_jobs` are what the Job of every run has: `memory`, in bytes, and `weights`."""
         self.store, self.limits, self._of_jobs = store, limits, of_jobs
         self.students: dict[str, Student] = {}
-        self.own: dict[str, Picture] = {}
+        self.own: dict[str, StoredPicture] = {}
         self.changed: Callable[[], Any] = lambda: None
         self.workshop = Workshop(store, self._order_of, workers, threads, lambda: self.changed())
         self._looking = asyncio.Semaphore(max(2, workers))
@@ -134,7 +134,7 @@ class Laboratory:
 
     # -- pictures -----------------------------------------------------------------------------------------------------
 
-    def picture(self, student: Student, name: str) -> Picture:
+    def picture(self, student: Student, name: str) -> StoredPicture:
         """The picture of that name: the lab's own, or the student's. Raises Missing for any other."""
         found = self.own.get(name) or student.pictures.get(name)
         if found is None:
@@ -146,7 +146,7 @@ class Laboratory:
         if len(student.pictures) + student.incoming >= self.limits.pictures:
             raise Full(f"you have {self.limits.pictures} pictures, as many as are kept; remove one first")
 
-    async def take_in(self, student: Student, name: str, label: str) -> Picture:
+    async def take_in(self, student: Student, name: str, label: str) -> StoredPicture:
         """Look at a picture whose file has come into its folder. Raises InputError, with the file gone, for what is
         none."""
         folder = self.store.of_picture(student.id, name)
@@ -163,15 +163,15 @@ class Laboratory:
         student.pictures[name] = picture
         return picture
 
-    async def _look(self, name: str, label: str, path: Path, shown: Path) -> Picture:
+    async def _look(self, name: str, label: str, path: Path, shown: Path) -> StoredPicture:
         async with self._looking:
             found = await answer("web.looking.main", str(path), str(shown), str(self.limits.pixels), seconds=60) or {}
         if "height" not in found:
             line = found.get("error", "it could not be decoded; convert it to PNG or JPEG")
             if found.get("full"):
-                raise NoRoom(NO_ROOM)
+                raise DiskFull(DISK_FULL)
             raise InputError(f"{label}: {line}")
-        return Picture(name, label, found["height"], found["width"])
+        return StoredPicture(name, label, found["height"], found["width"])
 
     def drop_picture(self, student: Student, name: str) -> None:
         """Remove a student's picture. Raises InputError for one that a run has."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Iterator
 
 from gluon_nst.errors import InputError
-from gluon_nst.lab.web.tickets import MAKING, Picture, Student, Ticket
+from gluon_nst.lab.web.tickets import MAKING, StoredPicture, Student, Ticket
 from gluon_nst.machine.files import written_whole
 
 ORIGINAL, SHOWN = "original", "shown.jpg"
@@ -91,7 +91,7 @@ class Store:
         """Write who a student is."""
         self._write(self.of_student(student.id) / "student.json", {"name": student.name, "seen": student.seen})
 
-    def keep_picture(self, student: str, picture: Picture) -> None:
+    def keep_picture(self, student: str, picture: StoredPicture) -> None:
         """Write what a picture is; the file itself is there."""
         self._write(self.of_picture(student, picture.id) / "picture.json", dataclasses.asdict(picture))
 
@@ -112,7 +112,7 @@ class Store:
                 continue
             student = Student(folder.name, str(values.get("name", "")), float(values.get("seen", 0)))
             for path in sorted(folder.glob("pictures/*/picture.json")):
-                picture = _made(Picture, path)
+                picture = _made(StoredPicture, path)
                 if picture:
                     student.pictures[picture.id] = picture
             tickets = [_made(Ticket, path) for path in folder.glob("runs/*/ticket.json")]

@@ -22,11 +22,11 @@ GOES_ON = (*HALTS.values(), LOST)
 """The statuses of a run that can go on."""
 ACTIVE = (WAITING, WORKING)
 
-NO_ROOM = "there is no room on the lab's disk; tell your teacher"
+DISK_FULL = "there is no room on the lab's disk; tell your teacher"
 
 
 @dataclasses.dataclass
-class Picture:
+class StoredPicture:
     """A picture of a student's, or of the lab's own."""
 
     id: str
@@ -93,7 +93,7 @@ class Student:
     name: str = ""
     seen: float = dataclasses.field(default_factory=time.time)
     """When they were last here, in seconds since 1970."""
-    pictures: dict[str, Picture] = dataclasses.field(default_factory=dict)
+    pictures: dict[str, StoredPicture] = dataclasses.field(default_factory=dict)
     tickets: dict[str, Ticket] = dataclasses.field(default_factory=dict)
     incoming: int = 0
     """How many pictures are on their way in."""
@@ -116,7 +116,7 @@ class Missing(InputError):
     """What is asked for is not there, or not the student's."""
 
 
-class NoRoom(NSTError):
+class DiskFull(NSTError):
     """The disk is full."""
 
 

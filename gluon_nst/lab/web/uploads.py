@@ -13,7 +13,7 @@ from tornado.web import HTTPError, stream_request_body
 from gluon_nst.errors import InputError
 from gluon_nst.lab.web.base import NAME, Answer
 from gluon_nst.lab.web.store import ORIGINAL, SHOWN, new_id
-from gluon_nst.lab.web.tickets import NO_ROOM, NoRoom, TooLarge, label
+from gluon_nst.lab.web.tickets import DISK_FULL, DiskFull, TooLarge, label
 
 _THROWN_AWAY = 2_000_000_000
 """Bytes of a file that is too large which are waited for."""
@@ -66,7 +66,7 @@ class Pictures(Answer):
             self._refuse(error)
 
     def _refuse(self, error: Exception) -> None:
-        self._refusal = NoRoom(NO_ROOM) if isinstance(error, OSError) else error
+        self._refusal = DiskFull(DISK_FULL) if isinstance(error, OSError) else error
         self._close()
         if self._folder:
             self.lab.store.remove(self._folder)

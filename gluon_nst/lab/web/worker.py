@@ -24,7 +24,7 @@ from gluon_nst.errors import NSTError, one_line, reason
 from gluon_nst.lab.web.asked import Asked
 from gluon_nst.lab.web.publishing import Publisher
 from gluon_nst.lab.web.store import LOSSES, PICTURE, RECIPE, RECORD, STATE
-from gluon_nst.lab.web.tickets import GOES_ON, HALTS, LOST, NO_ROOM
+from gluon_nst.lab.web.tickets import DISK_FULL, GOES_ON, HALTS, LOST
 from gluon_nst.losses.records import FINISHED
 from gluon_nst.machine.files import lock, written_whole
 from gluon_nst.pictures.decoding import pixels_allowed
@@ -202,7 +202,7 @@ class Worker:
                 self._keep_result(result)
         except (NSTError, OSError):
             saved, status = False, LOST if status in FINISHED else status
-        self._end(status, note if saved else NO_ROOM)
+        self._end(status, note if saved else DISK_FULL)
 
     def _keep_result(self, result: Result) -> None:
         """Write the picture, its losses, its recipe and its record."""
