@@ -109,6 +109,8 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
         return importlib.import_module(f"gluon_nst.{_SUBMODULES[name]}")
+    if name in moved.MOVED:
+        return importlib.import_module(f"gluon_nst.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'gluon_nst' has no attribute {name!r}")
     return getattr(importlib.import_module(f"gluon_nst.{_HOME[name]}"), name)

@@ -103,7 +103,7 @@ def test_the_old_path_of_a_module_gives_the_module_and_a_warning(old):
     sys.modules.pop(f"gluon_nst.{old}", None)
     with pytest.warns(DeprecationWarning, match=f"gluon_nst.{old} is now gluon_nst.{MOVED[old]}"):
         module = importlib.import_module(f"gluon_nst.{old}")
-    assert module is importlib.import_module(f"gluon_nst.{MOVED[old]}")
+    assert module is importlib.import_module(f"gluon_nst.{MOVED[old]}") is getattr(nst, old)
     assert module.__spec__.name == module.__name__ == f"gluon_nst.{MOVED[old]}"
 
 

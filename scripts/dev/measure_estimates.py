@@ -58,7 +58,7 @@ def answer(program, recipe, options):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument(
         "runs", type=int, nargs="*", metavar="NUMBER", help="of the runs, from 1; by default all of them"
     )

@@ -14,6 +14,7 @@ from urllib.parse import urljoin
 
 import gluon_nst as nst
 from gluon_nst import recipes
+from gluon_nst.machine.files import shipped
 from gluon_nst.runs.loop import carry_out
 from gluon_nst.runs.run import prepare
 
@@ -80,7 +81,7 @@ def test_a_run_gives_a_picture_that_its_recipe_makes_again(student, lab, convert
     shown = student.get(f"runs/{run['id']}/program").json()["command"].split()
     environment, program, *words = shown
     names = {"mountains.jpg": "img/mountains.jpg", "autumn-oaks.jpg": "img/autumn-oaks.jpg"}
-    words = [str(nst.files.shipped(names[word])) if word in names else word for word in words]
+    words = [str(shipped(names[word])) if word in names else word for word in words]
     words = [*words, "--weights", str(converted), "--quiet"]
     command = [os.sys.executable, "-m", "gluon_nst", *words]
     threads = dict([environment.split("=")])
@@ -710,7 +711,7 @@ def test_a_picture_can_be_taken_home_as_it_came(student):
     answer = student.get(f"pictures/{name}/original")
     assert answer.content == png() and answer.headers["Content-Type"] == "application/octet-stream"
     assert answer.headers["Content-Disposition"] == "attachment; filename*=UTF-8''mine.png"
-    assert student.get("pictures/mountains/original").content == nst.files.shipped("img/mountains.jpg").read_bytes()
+    assert student.get("pictures/mountains/original").content == shipped("img/mountains.jpg").read_bytes()
 
 
 # -- bad beginnings ---------------------------------------------------------------------------------------------------

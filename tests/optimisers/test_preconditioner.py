@@ -1,8 +1,9 @@
 """Filters on the cosine transform: the preconditioner of L-BFGS, and enlargement without aliasing."""
 
-import gluon_nst as nst
 from gluon_nst.optimisers.lbfgs import Minimiser
 from gluon_nst.optimisers.preconditioner import TAPER, LowPass, enlarged
+from gluon_nst.runs.loop import carry_out
+from gluon_nst.runs.run import prepare
 
 import numpy as np
 import pytest
@@ -95,8 +96,8 @@ def test_preconditioned_steps_stay_within_bounds_and_lower_the_loss():
 def test_a_preconditioned_run_makes_smoother_changes(job):
     changes = {}
     for preconditioner in ("none", "low-pass"):
-        result = nst.loop.carry_out(
-            nst.run.prepare(job(optimizer="lbfgs", preconditioner=preconditioner, preconditioner_power=2.0, epochs=2))
+        result = carry_out(
+            prepare(job(optimizer="lbfgs", preconditioner=preconditioner, preconditioner_power=2.0, epochs=2))
         )
         changes[preconditioner] = np.asarray(result.image, np.float64)
     roughness = {name: np.abs(np.diff(pixels, axis=1)).mean() for name, pixels in changes.items()}
@@ -132,7 +133,7 @@ def test_a_constant_stays_at_any_shape():
 def test_upsampling_makes_a_different_picture_of_a_second_stage_alone(job):
     made = {}
     for upsampling in ("resize", "cosine"):
-        run = nst.run.prepare(job(upsampling=upsampling, sizes=[(32, 48), (48, 72)], epochs=[2, 2]))
-        made[upsampling] = nst.loop.carry_out(run).images
+        run = prepare(job(upsampling=upsampling, sizes=[(32, 48), (48, 72)], epochs=[2, 2]))
+        made[upsampling] = carry_out(run).images
     first, second = zip(*made.values())
     assert first[0].tobytes() == first[1].tobytes() and second[0].tobytes() != second[1].tobytes()
