@@ -29,7 +29,7 @@ def peak():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("recipe")
     parser.add_argument("size", type=size().parse, metavar="HEIGHTxWIDTH")
     parser.add_argument("--below", type=size().parse, metavar="HxW")

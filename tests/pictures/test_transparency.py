@@ -365,7 +365,7 @@ def test_a_change_is_carried_from_the_reference(job, content, blue):
     options = {**STYLE_COLORS, "sizes": [(30, 45), (60, 90)], "carry": "change", "content_weight": 1, "lr": 1e-6}
     *_, state = nst.steps(nst.Job.customised(content, blue, weights=job().weights, **options))
     second = next(epoch for epoch in state.record if epoch.stage == 2)
-    assert second.losses.content < 2e-3
+    assert second.losses.content < 0.02  # 5 if the change were to the content picture
 
 
 def test_the_colours_of_the_reference_are_those_of_all_styles_by_their_weights(job, content, blue):

@@ -321,6 +321,19 @@ def test_the_checkpoint_of_another_run_is_refused_and_stays(job, style, tmp_path
     assert [path.read_bytes() for path in states(tmp_path / "kept")] == before
 
 
+def test_a_checkpoint_of_another_version_is_refused_and_its_run_starts_over_where_nobody_asks(job, tmp_path):
+    run = prepare(job())
+    gone_on(tmp_path / "kept", run, epochs=2)
+    for path in states(tmp_path / "kept"):
+        tree = container.read(path)
+        del tree["state"]["lowest"]
+        container.write(path, tree)
+    with pytest.raises(nst.InputError, match=r"kept: the checkpoint is of another version .*with --fresh"):
+        gone_on(tmp_path / "kept", run)
+    result = carry_out_kept(run, None, tmp_path / "kept")
+    assert result.complete and result.losses[0].epoch == 0
+
+
 def test_of_several_styles_the_one_that_differs_is_named():
     one, two = {"sha256": "a", "weight": 1.0, "scale": None}, {"sha256": "b", "weight": 1.0, "scale": 0.5}
     kinds = [{"style_sha256": "a"}, {"styles": [one, two]}, {"styles": [one, {**two, "weight": 3.0}]}]

@@ -124,7 +124,10 @@ class Checkpoint(Observer):
             if all(each.startswith("change") for each in different):
                 goes_on = f"it was steered: gluon-nst resume {self.folder} goes on with it"
             raise Different(f"{self.folder}: a checkpoint of another run ({listed(different)}); {goes_on}")
-        state = trees.of_tree(found["state"], run)
+        try:
+            state = trees.of_tree(found["state"], run)
+        except InputError as error:  # of an earlier version
+            raise Different(f"{self.folder}: {error}; restart the run with --fresh") from None
         self._last = _progress(state)
         machines = other_machine(state.made or {}, run.provenance)
         if machines:

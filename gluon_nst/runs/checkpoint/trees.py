@@ -58,7 +58,7 @@ def of_tree(tree: Mapping[str, Any], run: Run) -> State:
             state.handed_on = moments_on(run.device, tree["handed_on"])
         state.plans = [Plan([_part(*part) for part in parts], *rest) for parts, *rest in tree["plans"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"the checkpoint holds no State of this version of gluon-nst ({error})") from None
+        raise InputError(f"the checkpoint is of another version of gluon-nst ({error})") from None
     return state
 
 
