@@ -15,7 +15,7 @@ import math
 import os
 import warnings
 from pathlib import Path
-from typing import Any, Iterator, NamedTuple, Sequence
+from typing import Any, Iterator, NamedTuple, Sequence, Union
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, TiffImagePlugin
@@ -23,6 +23,9 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, TiffImagePlugin
 from gluon_nst.errors import InputError, reason
 from gluon_nst.machine.files import given, reading
 from gluon_nst.typing import NDArray
+
+Source = Union[str, Path, Image.Image]
+"""A picture: a path, or a PIL image."""
 
 SMALLEST_SIDE = 16
 """Pictures with a shorter side, in pixels, are refused: there is nothing in them to transfer."""
@@ -503,3 +506,8 @@ def read_made(path: str | Path) -> tuple[Image.Image, dict[str, Any]] | None:
     except InputError:
         return None
     return None if said is None else (picture.convert("RGBA" if picture.mode == "RGBA" else "RGB"), said)
+
+
+def name_of(source: Source, otherwise: str) -> str:
+    """Return the path of a picture as text; `otherwise` for a PIL image, which has none."""
+    return otherwise if isinstance(source, Image.Image) else str(source)

@@ -10,17 +10,14 @@ epochs are left to it.
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from gluon_nst.errors import InputError
 from gluon_nst.pictures.colours import matched
-from gluon_nst.pictures.decoding import open_picture
-
-Source = Union[str, Path, Image.Image]
+from gluon_nst.pictures.decoding import Source, open_picture
 
 Pixels = np.ndarray
 """h × w × 3, uint8."""

@@ -21,8 +21,8 @@ from gluon_nst.optimisers.preconditioner import enlarged
 from gluon_nst.pictures.colours import blended, with_luminance_of
 from gluon_nst.pictures.decoding import Picture, check_shape, is_stretched, open_picture
 from gluon_nst.pictures.encoding import Encoding, check_bits
+from gluon_nst.pictures.masks import read_mask
 from gluon_nst.pictures.pixels import RESIZES, postprocess, preprocess, shown_range, to_pixels
-from gluon_nst.pictures.regions import read_mask
 from gluon_nst.recipes import INITS, Recipe, Stage, fit, follow_optimizer, read, style_shape
 from gluon_nst.runs.inputs import Open, StylePicture, open_styles, told, with_regions, with_style_colors, within
 from gluon_nst.runs.job import Job

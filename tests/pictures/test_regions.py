@@ -5,6 +5,7 @@ import warnings
 import gluon_nst as nst
 from gluon_nst.errors import NSTWarning
 from gluon_nst.pictures import regions
+from gluon_nst.pictures.masks import read_mask
 
 import numpy as np
 import pytest
@@ -426,7 +427,7 @@ def disc(mode="L", size=SIZE):
 
 
 def test_a_mask_is_1_where_it_is_white_and_0_where_it_is_black():
-    mask = regions.read_mask(disc(), SIZE)
+    mask = read_mask(disc(), SIZE)
     assert mask.dtype == np.float32 and mask.shape == SIZE and (mask.min(), mask.max()) == (0, 1)
     assert np.array_equal(mask, np.asarray(disc(), np.float32) / 255)  # greys between
 
@@ -434,7 +435,7 @@ def test_a_mask_is_1_where_it_is_white_and_0_where_it_is_black():
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
 def test_a_mask_may_have_any_mode(tmp_path, mode):
     picture = Image.fromarray(np.asarray(disc()).astype(np.uint16) * 257) if mode == "I;16" else disc(mode)
-    mask = regions.read_mask(save(tmp_path, picture, "mask.png"), SIZE)
+    mask = read_mask(save(tmp_path, picture, "mask.png"), SIZE)
     expected = np.asarray(picture.convert("RGB").convert("L")) if mode in ("1", "P") else np.asarray(disc())
     assert np.abs(mask - expected / 255.0).max() < 0.01
 
@@ -445,34 +446,34 @@ def test_a_drawing_on_a_transparent_layer_is_a_mask_by_its_transparency(colour):
     picture.putalpha(disc())
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        assert np.array_equal(regions.read_mask(picture, SIZE), np.asarray(disc(), np.float32) / 255)
+        assert np.array_equal(read_mask(picture, SIZE), np.asarray(disc(), np.float32) / 255)
     assert ["drawn in a dark colour" in str(each.message) for each in warned] == [True] * (colour != "white")
 
 
 def test_in_a_mask_of_black_and_white_what_is_transparent_is_black():
     picture = disc("RGBA")
     picture.paste((255, 255, 255, 0), (0, 0, 90, 120))
-    mask = regions.read_mask(picture, SIZE)
+    mask = read_mask(picture, SIZE)
     assert mask[:, :90].max() == 0 and np.array_equal(mask[:, 91:], np.asarray(disc(), np.float32)[:, 91:] / 255)
 
 
 def test_a_mask_that_is_transparent_everywhere_is_black():
     with pytest.raises(nst.InputError, match="black everywhere"):
-        regions.read_mask(Image.new("RGBA", (180, 120), (255, 255, 255, 0)), SIZE)
+        read_mask(Image.new("RGBA", (180, 120), (255, 255, 255, 0)), SIZE)
 
 
 @pytest.mark.parametrize("level", [100, 255])
 def test_a_mask_that_is_the_same_everywhere_is_reported(tmp_path, level):
     path = save(tmp_path, Image.new("L", (180, 120), level), "mask.png")
     with pytest.warns(NSTWarning, match=f"mask.png: the same everywhere .{level / 255:.0%} white., so no part"):
-        assert regions.read_mask(path, SIZE).min() == pytest.approx(level / 255)
+        assert read_mask(path, SIZE).min() == pytest.approx(level / 255)
 
 
 @pytest.mark.parametrize("size", [(30, 45), (240, 360)])
 def test_a_mask_is_scaled_with_antialiasing(size):
     fine = Image.fromarray((np.indices(SIZE).sum(axis=0) % 2 * 255).astype(np.uint8))  # a chessboard of single pixels
     for picture in (disc(), fine):
-        mask = regions.read_mask(picture, size)
+        mask = read_mask(picture, size)
         assert mask.shape == size and mask.mean() == pytest.approx(np.asarray(picture).mean() / 255, abs=0.005)
     if size < SIZE:
         assert np.ptp(mask[2:-2, 2:-2]) < 0.1  # evenly grey, where samples would be black or white
@@ -482,17 +483,17 @@ def test_a_mask_is_scaled_with_antialiasing(size):
 def test_a_mask_that_is_black_everywhere_is_refused(tmp_path, level, kept):
     path = save(tmp_path, Image.new("L", (180, 120), level), "mask.png")
     if kept:
-        assert regions.read_mask(path, SIZE).max() == pytest.approx(level / 255)
+        assert read_mask(path, SIZE).max() == pytest.approx(level / 255)
         return
     with pytest.raises(
         nst.InputError, match="mask.png: black everywhere, so nothing is to be stylised; paint in white"
     ):
-        regions.read_mask(path, SIZE)
+        read_mask(path, SIZE)
 
 
 def test_a_mask_of_another_shape_is_refused(tmp_path):
     path = save(tmp_path, disc(), "mask.png")
     with pytest.raises(nst.InputError, match="120 x 180 pixels are of another shape than the 90 x 120 of its picture"):
-        regions.read_mask(path, (90, 120))
+        read_mask(path, (90, 120))
     with pytest.raises(nst.InputError, match="the mask: 120 x 180 pixels"):
-        regions.read_mask(disc(), (120, 120))
+        read_mask(disc(), (120, 120))
