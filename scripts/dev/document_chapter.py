@@ -53,7 +53,7 @@ def main():
     for old in (ROOT / "img").glob("chapter-*.jpg"):
         old.unlink()
     for path, picture in pictures.items():
-        picture.convert("RGB").save(ROOT / path, quality=88, subsampling=0)
+        picture.convert("RGB").save(ROOT / path, quality=80, optimize=True)
     (ROOT / "docs" / "chapter.md").write_text(text, encoding="utf-8")
 
 

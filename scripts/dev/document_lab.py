@@ -64,7 +64,7 @@ def shoot(page: Page, path: Path, whole: bool = True) -> None:
     """Take a picture of the page."""
     page.wait_for_timeout(700)
     with Image.open(io.BytesIO(page.screenshot(full_page=whole))) as picture:
-        picture.convert("RGB").save(path, quality=88)
+        picture.convert("RGB").save(path, quality=80, optimize=True)
     print(path)
 
 
@@ -101,7 +101,7 @@ def main(folder: Path) -> None:
             ada.locator("#gallery").scroll_into_view_if_needed()
             ada.wait_for_timeout(700)
             with Image.open(io.BytesIO(ada.locator("#gallery").screenshot())) as picture:
-                picture.convert("RGB").save(folder / "lab-compare.jpg", quality=88)
+                picture.convert("RGB").save(folder / "lab-compare.jpg", quality=80, optimize=True)
             print(folder / "lab-compare.jpg")
             expect(ben.locator("#status")).to_contain_text("Done")
             page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")

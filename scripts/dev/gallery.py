@@ -24,7 +24,7 @@ IMG = HERE.parents[1] / "img"
 MOUNTAINS, OAKS = IMG / "mountains.jpg", IMG / "autumn-oaks.jpg"
 RECIPES = "fast,spst,stp-lbfgs.toml,fine"  # the third is beside this script
 LONGEST = 448  # of the pictures in the sheets, but for the first one
-WIDEST = 1600  # of the sheets
+WIDEST = 1280  # of the sheets
 
 SKY, LAND, WATER = (70, 130, 230), (200, 60, 40), (30, 160, 120)  # the colours of the maps
 
@@ -68,7 +68,7 @@ def publish(sheet):
     """Write a sheet into img/ as JPEG, at most as wide as a page shows it on a screen of high density."""
     picture = opened(sheet)
     picture.thumbnail((WIDEST, WIDEST), Image.LANCZOS)
-    picture.save(IMG / f"{sheet.stem}.jpg", quality=82, optimize=True)
+    picture.save(IMG / f"{sheet.stem}.jpg", quality=80, optimize=True)
 
 
 def styles(inputs, weights):
@@ -128,7 +128,7 @@ def colours(inputs, weights):
 
 def first(inputs, weights):
     """README's first picture, at 1024 pixels."""
-    nst.transfer(MOUNTAINS, OAKS, weights=weights, sizes=1024).save(IMG / "fine.jpg")
+    nst.transfer(MOUNTAINS, OAKS, weights=weights, sizes=1024, quality=85).save(IMG / "fine.jpg")
 
 
 SHEETS = {"pairs": pairs, "styles": styles, "regions": regions, "colours": colours, "first": first}
