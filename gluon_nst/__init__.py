@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from gluon_nst import machine, moved
@@ -87,7 +88,7 @@ _MODULES = {
     "runs.training": ("train",),
     "network.vgg": ("extract_features", "get_contents", "get_styles", "truncated_vgg19"),
 }
-# The modules that are used as `nst.NAME`.
+# The modules that are used as `nst.NAME`, a public name whatever the module is called.
 _SUBMODULES = {
     "apart": "runs.processes",
     "batch": "batch",
@@ -110,7 +111,9 @@ def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
         return importlib.import_module(f"gluon_nst.{_SUBMODULES[name]}")
     if name in moved.MOVED:
-        return importlib.import_module(f"gluon_nst.{name}")
+        new = f"gluon_nst.{moved.MOVED[name]}"
+        warnings.warn(f"gluon_nst.{name} is now {new}", DeprecationWarning, stacklevel=2)
+        return importlib.import_module(new)
     if name not in _HOME:
         raise AttributeError(f"module 'gluon_nst' has no attribute {name!r}")
     return getattr(importlib.import_module(f"gluon_nst.{_HOME[name]}"), name)

@@ -1,9 +1,8 @@
-"""The section Neural Style Transfer of Dive into Deep Learning (14.12), from top to bottom, in the book's own plain
-code.
+"""The section Neural Style Transfer of Dive into Deep Learning (14.12), from top to bottom, in the book's own code.
 
-`gluon-nst chapter --plain` runs this file. It needs MXNet and nothing else of this package: autograd differentiates the
-losses, and the Trainer steps. The rest of the package computes the same losses by one compiled graph, several times as
-fast; docs/book.md names the fast counterpart of each function, and a test holds the losses of both equal.
+`gluon-nst chapter --plain` runs this file. It imports MXNet alone, and the numbers of a recipe are passed in: autograd
+differentiates the losses, and the Trainer steps. The rest of the package computes the same losses by one compiled
+graph, several times as fast; docs/book.md names the fast counterparts, and a test holds the losses equal.
 """
 
 from __future__ import annotations
@@ -147,9 +146,13 @@ class EpochRecord(NamedTuple):
 
 def train(
     X: NDArray, contents_Y: Sequence[NDArray], styles_Y: Sequence[NDArray], net: nn.Sequential, device: Any,
-    recipe: Any, stage: Any, report: Callable[[EpochRecord], object],
+    recipe: Any, stage: Any, report: Callable[[EpochRecord, NDArray], object],
 ) -> NDArray:  # fmt: skip
-    """Train the composite that starts as `X` for the epochs of a `stage` of a `recipe`, and return it."""
+    """Train the composite that starts as `X`, and return it.
+
+    The book's lr, num_epochs and lr_decay_epoch are those of the `stage` of a `recipe`. Where the book prints, `report`
+    is called, with the record of each epoch and the composite.
+    """
     weights = Weights(recipe.content_weight, recipe.style_weight, recipe.tv_weight)
     X, styles_Y_gram, trainer = get_inits(X, device, stage.lr, styles_Y)
     for i in range(stage.epochs):
@@ -161,9 +164,11 @@ def train(
             )
         l.backward()
         trainer.step(1)
-        contents, styles = ([loss.asscalar() for loss in losses] for losses in (contents_l, styles_l))
+        contents, styles, (tv, total) = (
+            [float(loss.asscalar()) for loss in losses] for losses in (contents_l, styles_l, (tv_l, l))
+        )
         seconds = time.perf_counter() - start
-        report(EpochRecord(i, contents, styles, tv_l.asscalar(), l.asscalar(), trainer.learning_rate, seconds))
+        report(EpochRecord(i, contents, styles, tv, total, trainer.learning_rate, seconds), X)
         number = i + stage.lr_decay_from  # the second edition counts the epochs from 1
         if number != 0 and number % stage.lr_decay_epoch == 0:
             trainer.set_learning_rate(trainer.learning_rate * stage.lr_decay)
@@ -172,14 +177,14 @@ def train(
 
 def neural_style(
     content_img: NDArray, style_img: NDArray, net: nn.Sequential, device: Any, recipe: Any,
-    report: Callable[[int, EpochRecord], object],
+    report: Callable[[int, EpochRecord, NDArray], object],
 ) -> Iterator[NDArray]:  # fmt: skip
     """Yield the composite of each size of a `recipe` (h × w × 3, from 0 to 1), each of which starts from the one
     before.
 
     `content_img` and `style_img` are h × w × 3, uint8. `net` is VGG-19, truncated. Of the recipe, a Recipe of the
     book's (`d2l-2019` or `d2l-2023`), the sizes, epochs, learning rates, weights and layers count. `report` is called
-    with the number of the stage, from 1, and the EpochRecord of each epoch.
+    with the number of the stage, from 1, the EpochRecord of each epoch, and the composite.
     """
     output = None
     for number, stage in enumerate(recipe.stages, start=1):

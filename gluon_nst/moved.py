@@ -35,17 +35,24 @@ MOVED.update(_RENAMED)
 """The modules that were directly in gluon_nst, by their old names, with their new ones."""
 
 
+def _new(old: str) -> str | None:
+    """Return the new path of a module, also of one within a package that has moved; None if it has not moved."""
+    package, _, name = old.partition(".")
+    first, dot, rest = name.partition(".")
+    if package != "gluon_nst" or first not in MOVED or (dot and first != "checkpoint"):
+        return None
+    return f"gluon_nst.{MOVED[first]}{dot}{rest}"
+
+
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Import the module that has taken the place of an old one, under both names."""
+    """Import a moved module under its old name and its new one."""
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> importlib.machinery.ModuleSpec | None:
-        package, _, name = fullname.rpartition(".")
-        if package != "gluon_nst" or name not in MOVED:
-            return None
-        return importlib.machinery.ModuleSpec(fullname, self)
+        return importlib.machinery.ModuleSpec(fullname, self) if _new(fullname) else None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        new = f"gluon_nst.{MOVED[spec.name.rpartition('.')[2]]}"
+        new = _new(spec.name)
+        assert new is not None
         warnings.warn(f"{spec.name} is now {new}", DeprecationWarning, stacklevel=2)
         module = importlib.import_module(new)
         self._own = module.__spec__, module.__loader__
@@ -56,5 +63,5 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def keep_old_paths() -> None:
-    """Let old paths be imported, after everything else has been looked for."""
-    sys.meta_path.append(_Finder())
+    """Register the finder of old paths: before others, which would load a module in a moved package a second time."""
+    sys.meta_path.insert(0, _Finder())

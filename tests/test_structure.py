@@ -8,6 +8,7 @@ import pkgutil
 import subprocess
 import sys
 import typing
+import warnings
 from pathlib import Path
 
 import gluon_nst as nst
@@ -100,17 +101,33 @@ def test_the_parameters_of_public_functions_have_types():
 
 @pytest.mark.parametrize("old", sorted(MOVED))
 def test_the_old_path_of_a_module_gives_the_module_and_a_warning(old):
-    sys.modules.pop(f"gluon_nst.{old}", None)
-    with pytest.warns(DeprecationWarning, match=f"gluon_nst.{old} is now gluon_nst.{MOVED[old]}"):
-        module = importlib.import_module(f"gluon_nst.{old}")
-    assert module is importlib.import_module(f"gluon_nst.{MOVED[old]}") is getattr(nst, old)
-    assert module.__spec__.name == module.__name__ == f"gluon_nst.{MOVED[old]}"
+    new = f"gluon_nst.{MOVED[old]}"
+    for code in (f"import gluon_nst.{old} as module", f"import gluon_nst; module = gluon_nst.{old}"):
+        sys.modules.pop(f"gluon_nst.{old}", None)
+        vars(nst).pop(old, None)
+        found = {}
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            exec(compile(code, "theirs.py", "exec"), found)
+        assert found["module"] is importlib.import_module(new) and found["module"].__spec__.name == new
+        told = [each for each in warned if "is now" in str(each.message)]
+        if old in ("apart", "checkpoint", "estimates", "figures", "frames", "images", "layers", "rerunning"):
+            told = told or [None]  # public names
+        else:
+            assert [each.filename for each in told] == ["theirs.py"]
+            assert str(told[0].message) == f"gluon_nst.{old} is now {new}"
+
+
+def test_a_module_in_a_package_that_moved_is_the_same_by_both_paths():
+    old = importlib.import_module("gluon_nst.checkpoint.keeper")
+    assert old is importlib.import_module("gluon_nst.runs.checkpoint.keeper")
 
 
 def test_the_old_module_of_the_losses_gives_the_chapters_functions():
     from gluon_nst.losses import gram
+    from gluon_nst.optimisers import CLASSES
 
-    assert gram is nst.gram
+    assert gram is nst.gram and set(CLASSES) == {"adam", "lbfgs"}
 
 
 def test_the_package_is_typed():

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gluon_nst.batch.payloads import Parcel
+from gluon_nst.batch.payloads import Payload
 from gluon_nst.cluster import worker
 from gluon_nst.errors import DoesNotFit, InputError, NSTError, one_line, warnings_to
 from gluon_nst.machine import choose_device, choose_precision
@@ -42,7 +42,9 @@ class Made(NamedTuple):
     """A CSV."""
 
 
-def make(told: worker.Told, attempt: int, parcel: Parcel, checkpoint: bytes | None, pixels: int | None) -> None:
+def make(
+    told: worker.TaskContext, attempt: int, payload: Payload, checkpoint: bytes | None, pixels: int | None
+) -> None:
     """On a worker: carry out a job, from its `checkpoint` where there is one, and say what comes of it.
 
     What is said is (name, attempt, kind, value), of the kinds of `_make`; and `made` with a Made's two files, `halted`,
@@ -50,26 +52,28 @@ def make(told: worker.Told, attempt: int, parcel: Parcel, checkpoint: bytes | No
     """
     from distributed import get_worker
 
-    own, mouth, name = get_worker(), worker.Mouth(told), parcel.name
+    own, channel, name = get_worker(), worker.Channel(told), payload.name
     place = Path(tempfile.mkdtemp(dir=worker.folder(own)))
     try:
-        trunk = dataclasses.replace(parcel.trunk, path=worker.place(parcel.trunk.sha256, str(parcel.trunk.path), own))
-        job = dataclasses.replace(parcel.job, device=told.device(parcel.job.device), memory=_memory(parcel.job, own))
-        parcel = parcel._replace(trunk=trunk, job=job)
-        with Other(_make, parcel, place, checkpoint, pixels, threads=told.cores()) as other:
+        trunk = dataclasses.replace(
+            payload.trunk, path=worker.place(payload.trunk.sha256, str(payload.trunk.path), own)
+        )
+        job = dataclasses.replace(payload.job, device=told.device(payload.job.device), memory=_memory(payload.job, own))
+        payload = payload._replace(trunk=trunk, job=job)
+        with Other(_make, payload, place, checkpoint, pixels, threads=told.cores()) as other:
             for kind, value in iter(other.get, None):
                 if kind == "result":
                     break
-                mouth.say(name, attempt, kind, value)
-                if mouth.is_stopped():
+                channel.say(name, attempt, kind, value)
+                if channel.is_stopped():
                     other.stop()
         kind, value = ("made", tuple(value)) if value else ("halted", "")
-        mouth.say(name, attempt, kind, value)
+        channel.say(name, attempt, kind, value)
     except NSTError as error:
         kind = "no room" if isinstance(error, DoesNotFit) else "failed"
-        mouth.say(name, attempt, kind, one_line(parcel.in_words(str(error), place)))
+        channel.say(name, attempt, kind, one_line(payload.in_words(str(error), place)))
     finally:
-        mouth.close()
+        channel.close()
         shutil.rmtree(place, ignore_errors=True)
 
 
@@ -81,7 +85,7 @@ def _memory(job: Job, own: Any) -> float | None:
 # -- in the job's own process -----------------------------------------------------------------------------------------
 
 
-def _make(link: Link, parcel: Parcel, place: Path, checkpoint: bytes | None, pixels: int | None) -> Made | None:
+def _make(link: Link, payload: Payload, place: Path, checkpoint: bytes | None, pixels: int | None) -> Made | None:
     """The Made of a job, or None where it was asked to stop, and its checkpoint is sent.
 
     It says `note` with a line, `begun` and `epoch` with (stage, epochs done, total loss) and
@@ -93,8 +97,8 @@ def _make(link: Link, parcel: Parcel, place: Path, checkpoint: bytes | None, pix
         (folder / generations.first()).write_bytes(checkpoint)
     reporter = _Progress(link)
     with pixels_allowed(pixels), warnings_to(reporter.note):
-        job = parcel.unpacked(place)
-        run = prepare(_of_precision(job, folder), reporter, trunk=parcel.trunk)
+        job = payload.unpacked(place)
+        run = prepare(_of_precision(job, folder), reporter, trunk=payload.trunk)
     kept, sender = Checkpoint(folder, _EVERY, reporter.note), _Sender(folder, link)
     with kept:
         state = kept.load(run, replace=True)
@@ -105,9 +109,9 @@ def _make(link: Link, parcel: Parcel, place: Path, checkpoint: bytes | None, pix
     if not result.complete:
         raise NSTError(result.note)
     seconds = round(result.seconds, 2)
-    told = {"name": parcel.name, "sha256": parcel.asked, "loss": result.loss, "seconds": seconds}
+    told = {"name": payload.name, "sha256": payload.asked, "loss": result.loss, "seconds": seconds}
     # With the names of its files as they are where it was asked for.
-    made = json.loads(parcel.in_words(json.dumps(result.provenance), place))
+    made = json.loads(payload.in_words(json.dumps(result.provenance), place))
     result = dataclasses.replace(result, provenance={**made, "job": told})
     picture, losses = place / "picture.png", place / "losses.csv"
     result.save(picture)

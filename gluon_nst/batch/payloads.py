@@ -1,4 +1,4 @@
-"""Parcel: a job with all that it is made of, which can be sent to another machine. What is a file here travels by its
+"""Payload: a job with all that it is made of, which can be sent to another machine. What is a file here travels by its
 content."""
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FindTrunk = Callable[[str, str], Trunk]
 """The Trunk for a job's `weights`, and the source that its recipe prefers."""
 
 
-class Parcel(NamedTuple):
+class Payload(NamedTuple):
     """A job as it is sent: its pictures are named by their SHA-256, and `contents` has them by these names."""
 
     name: str
@@ -64,7 +64,7 @@ class Packed(NamedTuple):
     files: dict[str, Path]
     """Its files by these names."""
 
-    def parcel(self, start: Path | None = None) -> Parcel:
+    def payload(self, start: Path | None = None) -> Payload:
         """What is sent; `start` is the picture that it starts from in place of its recipe's."""
         job, files = self.job, self.files
         if start is not None:
@@ -75,7 +75,7 @@ class Packed(NamedTuple):
             with reading(path, "a picture"):
                 contents[name] = path.read_bytes()
         originals = {name: str(path) for name, path in files.items()}
-        return Parcel(self.entry.name, job, self.trunk, self.asked, contents, originals)
+        return Payload(self.entry.name, job, self.trunk, self.asked, contents, originals)
 
 
 def following(recipe: Recipe, start: str) -> Recipe:

@@ -168,7 +168,7 @@ class Batch:
             self._waiting.remove(task)
             packed = task.packed
             try:
-                parcel = packed.parcel(self._start(packed))
+                payload = packed.payload(self._start(packed))
             except (NSTError, OSError) as error:  # the disk may be full
                 yield self._end(packed.entry, None, reason(error), failed=True)
                 continue
@@ -176,7 +176,7 @@ class Batch:
                 crew.bring(worker, packed.trunk.sha256, str(packed.trunk.path))
                 kept = self.folder.checkpoint(packed)
                 task.attempt = next(self._attempts)
-                task.future = crew.start(worker, make, task.attempt, parcel, kept, pixels_limit())
+                task.future = crew.start(worker, make, task.attempt, payload, kept, pixels_limit())
                 task.worker = worker
                 self._tasks[packed.entry.name] = task
             except Lost:

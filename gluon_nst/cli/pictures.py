@@ -12,7 +12,7 @@ from typing import Any, Iterable
 from gluon_nst import recipes
 from gluon_nst.cli import plain
 from gluon_nst.cli.outputs import Attempts, check_distinct, check_writable_with, writing
-from gluon_nst.cli.session import Following
+from gluon_nst.cli.session import Session
 from gluon_nst.errors import InputError, warn
 from gluon_nst.machine.files import check_writable
 from gluon_nst.observers import Bar, Lines
@@ -29,7 +29,7 @@ def render(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     """gluon-nst render."""
     job = _job(arguments, options, recipes.DEFAULT, _styles(arguments))
     check_picture_writable(arguments.output, job.bits, job.quality)
-    follow = Following(arguments, arguments.output, job)
+    follow = Session(arguments, arguments.output, job)
     outputs = [arguments.output, *follow.outputs, *filter(None, [arguments.losses])]
     for path in outputs:
         check_writable(path)
@@ -52,19 +52,19 @@ def chapter(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
         raise InputError("--edition names a recipe as --recipe does; give one of them")
     # What chapter is not given it chooses later.
     job = _job(arguments, options, f"d2l-{arguments.edition or 2019}", arguments.style or "")
+    if arguments.plain:
+        _check_plain(arguments, job)
     out, losses = arguments.out, arguments.losses or arguments.out / "losses.csv"
     check_writable_with(out, [losses, out / "losses.png"])
     warn_of_quality("neural-style-1.png", job.quality)
     content, style = _chapter_pictures(arguments)
     job = dataclasses.replace(job, content=content, style=style)
-    follow = Following(arguments, out / "neural-style.png", job, [Lines()])
+    follow = Session(arguments, out / "neural-style.png", job, [Lines()])
     images = [out / f"neural-style-{number}.png" for number in range(1, len(follow.recipe.stages) + 1)]
     outputs = [*images, losses, out / "losses.png", *follow.outputs]
     check_writable_with(out, outputs)
     _check_inputs(arguments, job, [*outputs, *follow.kept])
-    if arguments.plain:
-        _check_plain(arguments, job, follow.recipe)
-    result = plain.carry_out(job, content, style, follow.bar) if arguments.plain else follow.carry_out(job)
+    result = plain.carry_out(job, follow.bar) if arguments.plain else follow.carry_out(job)
     if result is None:
         return _STATUS["interrupted"]
     with writing(out):
@@ -79,21 +79,31 @@ def chapter(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     return _STATUS.get(result.status, 1)
 
 
-_OF_STAGES = ("title", "source", "report_every", "content_weight", "style_weight", "tv_weight", "stages")
-"""Fields of a recipe that the chapter's own code takes; the others have to be the first edition's."""
+_TAKEN = ("title", "source", "report_every", "content_weight", "style_weight", "tv_weight", "stages", "side", "enlarge")
+"""Fields of a recipe that the book's own loop takes; the others have to be those of d2l-2019."""
 
 
-def _check_plain(arguments: argparse.Namespace, job: Job, recipe: recipes.Recipe) -> None:
-    """Refuse what the chapter's own code does not have."""
-    book = recipes.read("d2l-2019")
-    for name in (field.name for field in dataclasses.fields(recipe) if field.name not in _OF_STAGES):
-        if getattr(recipe, name) != getattr(book, name):
-            raise InputError(f"--plain has no {name.replace('_', '-')}; leave it out, or leave --plain out")
+def _check_plain(arguments: argparse.Namespace, job: Job) -> None:
+    """Refuse options that the book's own loop does not implement."""
+    recipe, book = (recipes.follow_optimizer(recipes.read(each)) for each in (job.recipe, "d2l-2019"))
+    for name in (field.name for field in dataclasses.fields(recipe) if field.name not in _TAKEN):
+        value, books = getattr(recipe, name), getattr(book, name)
+        if value != books and not (name == "precision" and value == "auto"):
+            if arguments.recipe:
+                raise InputError(
+                    f"--plain runs the book's own loop, which has the recipes d2l-2019 and d2l-2023, not"
+                    f" {arguments.recipe} (its {name.replace('_', '-')} differs); leave --plain out"
+                )
+            raise InputError(
+                f"--plain runs the book's own loop, whose {name.replace('_', '-')} is {books}, not {value}; leave one"
+                " of the two out"
+            )
     for name in ("checkpoint", "save_every", "animate", "show"):
         if getattr(arguments, name):
             raise InputError(f"--plain has no --{name.replace('_', '-')}; leave one of them out")
-    if job.mask is not None:
-        raise InputError("--plain has no --mask; leave one of them out")
+    for name, books in (("mask", None), ("bits", 8)):
+        if getattr(job, name) != books:
+            raise InputError(f"--plain has no --{name}; leave one of them out")
 
 
 def _job(arguments: argparse.Namespace, options: dict[str, Any], default: str, styles: Styles) -> Job:

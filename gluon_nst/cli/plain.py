@@ -1,52 +1,111 @@
-"""gluon-nst chapter --plain: the book's own loop, followed and recorded as other runs are."""
+"""gluon-nst chapter --plain: the book's own loop, with the progress bar, records and result of other runs."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import dataclasses
+import math
+from typing import Any
 
 import numpy as np
+from mxnet import MXNetError, nd
 from PIL import Image
 
 from gluon_nst import chapter
+from gluon_nst.errors import InputError, NSTError, reason
 from gluon_nst.losses.records import Epoch, Losses
+from gluon_nst.machine import is_out_of_memory
 from gluon_nst.network.layers import NAMES
 from gluon_nst.observers import Bar, Lines
-from gluon_nst.pictures.decoding import read_image
+from gluon_nst.pictures.decoding import Picture
 from gluon_nst.runs.job import Job
 from gluon_nst.runs.observer import Observers
 from gluon_nst.runs.result import Result
-from gluon_nst.runs.run import prepare
+from gluon_nst.runs.run import Run, prepare
 from gluon_nst.runs.state import State
 
 
-def carry_out(job: Job, content: Path, style: Path, bar: Bar) -> Result:
+def carry_out(job: Job, bar: Bar) -> Result:
     """Return the Result of a job with a recipe of the book's, computed by `chapter.neural_style`.
 
-    `content` and `style` are the job's pictures.
-
-    If it is interrupted, the result has the stages that are complete; raises KeyboardInterrupt if there is none.
+    A run that is interrupted has the composite as it is then. Raises InputError for pictures or sizes that the book's
+    own code does not handle, and NSTError if the loss diverged in the first stage.
     """
-    run, state, observer = prepare(job, bar), State(), Observers([bar, Lines()])
-    recipe = run.recipe
-    state.go_on(run.provenance, len(recipe.stages))
-
-    def report(stage: int, progress: chapter.EpochRecord) -> None:
-        terms = {f"content/{NAMES[layer]}": loss for layer, loss in zip(recipe.content_layers, progress.contents)}
-        terms.update({f"style/{NAMES[layer]}": loss for layer, loss in zip(recipe.style_layers, progress.styles)})
-        losses = Losses({**terms, "tv": progress.tv}, progress.total)
-        state.record.append(Epoch(stage, progress.epoch, losses, progress.lr, progress.seconds))
-        state.seconds += progress.seconds
-        observer.state(state)
-
-    observer.begin(run)
-    pictures = read_image(content), read_image(style)
+    run = prepare(job, bar)
+    _check(run)
+    run = dataclasses.replace(run, provenance={**run.provenance, "plain": True})
+    plain = _Plain(run, bar)
     with bar:
         try:
-            for output in chapter.neural_style(*pictures, run.net(), run.device, recipe, report):
-                state.images.append(Image.fromarray(np.rint(output.asnumpy() * 255).astype(np.uint8)))
+            plain.carry_out()
         except KeyboardInterrupt:
-            if not state.images:
+            if not plain.state.record:
                 raise
-        else:
-            state.status = "complete"
-    return Result.of(run, state)
+            plain.keep_unfinished()
+        except (MemoryError, MXNetError) as error:
+            if not plain.state.images:
+                raise
+            plain.state.status = "out of memory" if is_out_of_memory(error) else "failed"
+            plain.state.note = f"stage {len(plain.state.images) + 1}: the run failed: {reason(error)}"
+    return Result.of(run, plain.state)
+
+
+class _Plain:
+    """A run by the book's own code, and its State."""
+
+    def __init__(self, run: Run, bar: Bar) -> None:
+        self._run, self._observer = run, Observers([bar, Lines()])
+        self._X: Any = None
+        self.state = State()
+        self.state.go_on(run.provenance, len(run.recipe.stages))
+
+    def carry_out(self) -> None:
+        """Run all stages; raises NSTError if the loss of the first one diverges."""
+        run = self._run
+        self._observer.begin(run)
+        content, style = (nd.array(np.asarray(each.image), dtype="uint8") for each in (run.content, _style(run)))
+        try:
+            for output in chapter.neural_style(content, style, run.net(), run.device, run.recipe, self._report):
+                self._keep(output)
+            self.state.status = "complete"
+        except FloatingPointError as error:
+            if not self.state.images:
+                raise NSTError(str(error)) from None
+            self.state.diverge(str(error))
+
+    def _report(self, stage: int, epoch: chapter.EpochRecord, X: chapter.NDArray) -> None:
+        recipe, self._X = self._run.recipe, X
+        terms = {f"content/{NAMES[layer]}": loss for layer, loss in zip(recipe.content_layers, epoch.contents)}
+        terms.update({f"style/{NAMES[layer]}": loss for layer, loss in zip(recipe.style_layers, epoch.styles)})
+        if not math.isfinite(epoch.total):
+            raise FloatingPointError(
+                f"stage {stage}, epoch {epoch.epoch}: the loss is {epoch.total}; lower the learning rate or the weights"
+            )
+        losses = Losses({**terms, "tv": epoch.tv}, epoch.total)
+        self.state.record.append(Epoch(stage, epoch.epoch, losses, epoch.lr, epoch.seconds))
+        self.state.seconds += epoch.seconds
+        self._observer.state(self.state)
+
+    def keep_unfinished(self) -> None:
+        """Keep the composite of a stage that was interrupted after one of its epochs."""
+        if self.state.record[-1].stage > len(self.state.images):
+            self._keep(chapter.postprocess(self._X))
+
+    def _keep(self, output: chapter.NDArray) -> None:
+        self.state.images.append(Image.fromarray(np.rint(output.asnumpy() * 255).astype(np.uint8)))
+
+
+def _style(run: Run) -> Picture:
+    return run.styles[0].picture
+
+
+def _check(run: Run) -> None:
+    """Raise InputError for pictures and sizes that the book's own code does not handle."""
+    if len(run.styles) > 1:
+        raise InputError("--plain takes one style picture; leave the others, or --plain, out")
+    for what, picture in (("content", run.content), ("style", _style(run))):
+        if picture.visible is not None:
+            raise InputError(f"--plain: the {what} picture is transparent; use --flatten, or leave --plain out")
+    for stage in run.recipe.stages:
+        if run.plan(stage).windowed:
+            height, width = stage.shape
+            raise InputError(f"size {height}x{width}: too large for --plain, which has no windows; leave --plain out")

@@ -47,7 +47,7 @@ class Resumed(NamedTuple):
     """The folder that its State is in, where that is not the one that it is kept in."""
 
 
-class Following:
+class Session:
     """What follows a run: the bar, `others`, and what --save-every, --animate and --show ask for, beside `base`; and
     its checkpoint.
 

@@ -20,7 +20,7 @@ import warnings
 from typing import Any, Callable, Iterator, Sequence
 
 from gluon_nst.cluster import worker
-from gluon_nst.cluster.worker import Told
+from gluon_nst.cluster.worker import TaskContext
 from gluon_nst.errors import InputError, NSTError, reason
 from gluon_nst.machine import available_memory, physical_cores
 from gluon_nst.machine.system import ENDING
@@ -72,7 +72,7 @@ class Crew:
             self._stack.callback(logger.setLevel, logger.level)
             logger.setLevel(logging.CRITICAL)  # what Dask has to say of a worker that dies is said here, in one line
         try:
-            self.told = Told(self._channel, None, 0)
+            self.told = TaskContext(self._channel, None, 0)
             where = self._address or self._own()
             self._client = self._stack.enter_context(distributed.Client(where, timeout=_CONNECT, set_as_default=False))
             self._queue = distributed.Queue(self._channel, client=self._client)
@@ -107,7 +107,7 @@ class Crew:
         gpus, cores = mx.context.num_gpus(), physical_cores()
         free = available_memory()
         number = self._number or gpus or max(1, min(cores, int(free // _MEMORY_OF_A_WORKER)))
-        self.told = Told(self._channel, max(1, cores // number), gpus)
+        self.told = TaskContext(self._channel, max(1, cores // number), gpus)
         threads = {
             name: str(self.told.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         }

@@ -60,7 +60,7 @@ class WindowTask(NamedTuple):
     """The gradient of the sums, where that of the window is wanted, and not its sums."""
 
 
-def compute(told: worker.Told, run: str, stage: str, window: WindowTask) -> list[np.ndarray]:
+def compute(told: worker.TaskContext, run: str, stage: str, window: WindowTask) -> list[np.ndarray]:
     """On a worker: the sums of a window, or its gradient, by the process of a stage that was opened."""
     from distributed import get_worker
 
@@ -73,7 +73,7 @@ def compute(told: worker.Told, run: str, stage: str, window: WindowTask) -> list
         return process.get()[1]
 
 
-def open_stage(told: worker.Told, stage: StagePayload) -> None:
+def open_stage(told: worker.TaskContext, stage: StagePayload) -> None:
     """On a worker: have a process for the windows of a stage, in place of the one before."""
     from distributed import get_worker
 
@@ -86,14 +86,14 @@ def open_stage(told: worker.Told, stage: StagePayload) -> None:
     )
     process = Other(_serve, stage, threads=told.cores())
     setattr(own, _PROCESSES, {**getattr(own, _PROCESSES, {}), stage.run: (stage.name, process, threading.Lock())})
-    mouth = worker.Mouth(told)
+    channel = worker.Channel(told)
 
     def watch() -> None:
         while process in [each[1] for each in getattr(own, _PROCESSES, {}).values()]:
             time.sleep(_LOOKED_EVERY)
-            if mouth.is_stopped():
+            if channel.is_stopped():
                 close(stage.run, dask_worker=own)
-        mouth.close()
+        channel.close()
 
     threading.Thread(target=watch, daemon=True).start()
     process.get()  # it is ready

@@ -31,7 +31,7 @@ def hello() -> str:
     return __version__
 
 
-class Told(NamedTuple):
+class TaskContext(NamedTuple):
     """What a worker is told with each task."""
 
     channel: str
@@ -70,10 +70,10 @@ def memory_of(dask_worker: Any = None) -> float | None:
     return limit / dask_worker.state.nthreads if limit else None
 
 
-class Mouth:
+class Channel:
     """Says things to whoever gave the orders, by way of the scheduler, and hears whether to stop."""
 
-    def __init__(self, told: Told) -> None:
+    def __init__(self, told: TaskContext) -> None:
         from distributed import Queue, Variable
 
         self._queue, self._orders = Queue(told.channel), Variable(told.channel)

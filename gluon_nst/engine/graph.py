@@ -113,8 +113,8 @@ class PartGraph(Graph):
         return weights if core is None else weights * core
 
     def corners(self) -> Symbol | None:
-        """The variable for weights of pixels' corners, as `sums.TotalVariation` takes them: at its lower right each is
-        a pixel's own."""
+        """The variable for weights of pixels' corners, as `reductions.TotalVariation` takes them: at its lower
+        right each is a pixel's own."""
         if not self.windowed:
             return None
         height, width = self._part.shape

@@ -1,4 +1,4 @@
-"""Pictures: decoding, encoding, preprocessing, colours, masks and region maps, figures."""
+"""Pictures: decoding, encoding, preprocessing, colours, masks and region maps."""
 
 import importlib
 from typing import Any

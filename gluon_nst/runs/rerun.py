@@ -94,6 +94,8 @@ def again(
 
 def _check(record: Provenance) -> None:
     """Raise InputError, or a KeyError or TypeError, for a record whose values are not of their kind."""
+    if record.get("plain"):
+        raise InputError("made by chapter --plain; repeat that command")
     stages = record["recipe"]["stages"]
     integer(1, len(stages)).check(record["stage"], "stage")
     reached = [record.get("interrupted") or {}, {"stage": record["stage"], "epochs": record.get("epochs", 1)}]

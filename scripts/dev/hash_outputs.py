@@ -1,11 +1,13 @@
-"""Run a dozen commands on small pictures and print a hash of everything that each one writes and prints.
+"""Run some twenty commands on small pictures and print a hash of what each one writes and prints.
 
-    python scripts/dev/hash_outputs.py > before.txt          # and after a change: > after.txt; diff before.txt
-    after.txt
+    python scripts/dev/hash_outputs.py > before.txt
+    python scripts/dev/hash_outputs.py > after.txt           # after a change
+    diff before.txt after.txt
 
 A change that should not affect results leaves every line as it is, on the same machine with the same number of threads.
-Times, dates and paths are left out: of a PNG the pixels and the recipe in its metadata count, of a CSV all columns but
-the seconds. `--python` runs the commands with another interpreter, and so with another version of gluon-nst.
+Times, dates and paths are left out: of a picture the pixels count and not its metadata, of a CSV all columns but the
+seconds, of what is printed standard output. `--python` runs the commands with another interpreter, and so with another
+version of gluon-nst.
 """
 
 import argparse
@@ -28,6 +30,7 @@ CONTENT, STYLE = ROOT / "img/mountains.jpg", ROOT / "img/autumn-oaks.jpg"
 SMALL = "--sizes 32x48,48x64 --epochs 3,2"
 COMMANDS = {
     "chapter": "chapter --content c.jpg --style s.jpg --out . --sizes 32x48,48x64 --epochs 3,2",
+    "plain": "chapter --plain --content c.jpg --style s.jpg --out . --sizes 32x48,48x64 --epochs 3,2",
     "2019": f"render c.jpg s.jpg --output out.png --recipe d2l-2019 {SMALL} --losses losses.csv",
     "2023": f"render c.jpg s.jpg --output out.png --recipe d2l-2023 {SMALL} --losses losses.csv --init noise --seed 3",
     "fast": f"render c.jpg s.jpg --output out.png --recipe fast {SMALL} --losses losses.csv",

@@ -352,17 +352,17 @@ def test_all_that_makes_a_picture_another_one_counts_and_nothing_else(packed, pi
 
 def test_a_parcel_has_all_that_the_job_is_made_of_and_speaks_of_it_by_its_names_here(packed, pictures, tmp_path):
     mask = 'mask = "contents/c1.png"\ninit = "styles/s1.png"\nweights = "auto"'
-    parcel = packed(mask).parcel()
+    payload = packed(mask).payload()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    job = parcel.unpacked(elsewhere)
+    job = payload.unpacked(elsewhere)
     paths = [job.content, job.style[0].picture, job.mask, job.recipe.init]
     originals = ["contents/c0.png", "styles/s0.png", "contents/c1.png", "styles/s1.png"]
     for path, original in zip(map(str, paths), originals):
         assert path.startswith(str(elsewhere))
         with open(path, "rb") as there, open(pictures / original, "rb") as here:
             assert there.read() == here.read()
-        assert parcel.in_words(f"{path}: bad", elsewhere) == f"{pictures / original}: bad"
+        assert payload.in_words(f"{path}: bad", elsewhere) == f"{pictures / original}: bad"
 
 
 def test_a_picture_in_the_memory_is_not_sent(pictures, trunk):
@@ -431,13 +431,15 @@ class Crew:
     def bring(self, worker, sha256, path):
         pass
 
-    def start(self, worker, function, attempt, parcel, checkpoint, pixels):
-        self.given.append((worker, parcel.name, checkpoint))
-        self.attempts[parcel.name] = attempt
+    def start(self, worker, function, attempt, payload, checkpoint, pixels):
+        self.given.append((worker, payload.name, checkpoint))
+        self.attempts[payload.name] = attempt
         future = types.SimpleNamespace(
-            status="pending", done=lambda: future.status != "pending", cancel=lambda: self.cancelled.append(parcel.name)
+            status="pending",
+            done=lambda: future.status != "pending",
+            cancel=lambda: self.cancelled.append(payload.name),
         )
-        self.futures[parcel.name] = future
+        self.futures[payload.name] = future
         return future
 
     def say(self, name, kind, value, attempt=None):
