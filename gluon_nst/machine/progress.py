@@ -17,3 +17,13 @@ class Download(Protocol):
 
 Progress = Callable[[str, Optional[int]], Optional[Download]]
 """An Observer's `download`: gives what a download is reported to, of its description, and its size in bytes or None."""
+
+
+class Notifier(Protocol):
+    """What is told about a run before it begins: an Observer, for instance."""
+
+    def note(self, line: str) -> object:
+        """Take a line for people."""
+
+    def download(self, description: str, size: int | None) -> Download | None:
+        """Take the beginning of a download, of `size` bytes if that is known; return what it is reported to."""

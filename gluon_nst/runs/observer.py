@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Iterable
+from typing import Iterable
 
 from gluon_nst.errors import NSTError, reason
 from gluon_nst.machine.progress import Download
-
-if TYPE_CHECKING:
-    from gluon_nst.runs.result import Result
-    from gluon_nst.runs.run import Run
-    from gluon_nst.runs.state import State
+from gluon_nst.runs.result import Result
+from gluon_nst.runs.run import Run
+from gluon_nst.runs.state import State
 
 
 class Observer:

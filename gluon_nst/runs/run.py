@@ -15,6 +15,7 @@ from gluon_nst.engine.memory import Inputs, Plan, allowed_memory, check_memory, 
 from gluon_nst.engine.padding import Canvas, canvas, resized, sees
 from gluon_nst.errors import InputError, did_you_mean, warn
 from gluon_nst.machine import choose_device, choose_precision, nd_mode
+from gluon_nst.machine.progress import Notifier
 from gluon_nst.network.layers import NAMES, smallest_side
 from gluon_nst.network.vgg import truncated_vgg19
 from gluon_nst.optimisers.preconditioner import enlarged
@@ -26,7 +27,6 @@ from gluon_nst.pictures.pixels import RESIZES, postprocess, preprocess, shown_ra
 from gluon_nst.recipes import INITS, Recipe, Stage, fit, follow_optimizer, read, style_shape
 from gluon_nst.runs.inputs import Open, StylePicture, open_styles, told, with_regions, with_style_colors, within
 from gluon_nst.runs.job import Job
-from gluon_nst.runs.observer import Observer
 from gluon_nst.runs.provenance import Provenance, key, provenance
 from gluon_nst.typing import NDArray
 
@@ -262,7 +262,7 @@ def _check_start(recipe: Recipe, start: Picture | None, content: Picture) -> Non
 
 
 def prepare(
-    job: Job, observer: Observer | None = None, open: Open = open_picture, trunk: trunks.Trunk | None = None
+    job: Job, observer: Notifier | None = None, open: Open = open_picture, trunk: trunks.Trunk | None = None
 ) -> Run:
     """The Run of a job: all that can be wrong with its inputs is told here.
 
@@ -270,7 +270,8 @@ def prepare(
     found before. Raises InputError, and WeightsError where no parameters can be had.
     """
     check_bits(job.bits)
-    observer = observer or Observer()
+    note = observer.note if observer else trunks.print_nothing
+    progress = observer.download if observer else None
     recipe, original = read(job.recipe), open(job.content)
     content = original.flattened() if job.flatten else original
     if original.alpha is not None and not original.alpha.getbbox():
@@ -287,16 +288,14 @@ def prepare(
     mask = None if job.mask is None else read_mask(job.mask, content.size)
     regions, styles = with_regions(job, content, styles)
     check_memory(recipe, _inputs(recipe, content, styles, start, mask, regions), device, job.memory)
-    trunk = trunk or trunks.find(job.weights, preferred=recipe.trunk, notify=observer.note, progress=observer.download)
+    trunk = trunk or trunks.find(job.weights, preferred=recipe.trunk, notify=note, progress=progress)
     if recipe.activation_scale == "caffe" and not trunk.record["scales"]:
-        observer.note(
-            f"weights {trunk.source}: not of Caffe's scale, for which the recipe's weights of the losses were chosen"
-        )
+        note(f"weights {trunk.source}: not of Caffe's scale, for which the recipe's weights of the losses were chosen")
     found = {"source": trunk.source, "sha256": trunk.sha256}
     said = told(job, recipe, {"content": original, "init": start}, styles, open)
     made = provenance(recipe, said, found, job.seed, device)
     if job.keep_profile and not content.profile:
-        observer.note("--keep-profile: the content picture has no profile for RGB of its own; sRGB it is")
+        note("--keep-profile: the content picture has no profile for RGB of its own; sRGB it is")
     encoding = Encoding(job.bits, job.quality, job.dpi, content.profile if job.keep_profile else None)
     reference = content
     if recipe.content_colors == "style":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any, Callable, Tuple
+from typing import Any, Callable, Protocol, Tuple
 
 import numpy as np
 from mxnet import MXNetError
@@ -20,12 +20,26 @@ from gluon_nst.recipes import Recipe
 from gluon_nst.runs.provenance import Provenance, key
 from gluon_nst.typing import NDArray
 
-if TYPE_CHECKING:
-    from gluon_nst.runs.run import Run
-
-
 Develop = Callable[[NDArray, int], Tuple[NDArray, Image.Image]]
 """Of a composite (1 × 3 × h × w, standardised) of the stage of that number: what is in the frame, and its picture."""
+
+
+class Developer(Protocol):
+    """What makes pictures of composites: a Run."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the run."""
+
+    def develop(self, X: NDArray, number: int) -> tuple[NDArray, Image.Image]:
+        """Return what is in the frame of a composite of the stage of this `number`, and its picture."""
+
+    def in_frame(self, X: NDArray, number: int) -> NDArray:
+        """Return what is in the frame of a composite of the stage of this `number`."""
+
+    def pixels(self, X: NDArray, bits: int = 8) -> np.ndarray:
+        """Return the pixels of the picture of what is in the frame, `X`."""
+
 
 SETTLING = 10
 """Epochs over which a recipe's `tolerance` is measured."""
@@ -106,7 +120,7 @@ class State:
             X = self.average / self.averaged
         return from_unit(X, recipe.pixel_unit)
 
-    def picture(self, run: Run) -> Image.Image:
+    def picture(self, run: Developer) -> Image.Image:
         """The same as the PIL image that the `run` makes of it.
 
         Raises NSTError where there is none, as of a run that is in another process, and OutOfMemory.
@@ -123,7 +137,7 @@ class State:
         return self.images[-1]
 
     @nd_mode
-    def deep(self, run: Run) -> np.ndarray:
+    def deep(self, run: Developer) -> np.ndarray:
         """The pixels of the last picture in 16 bits, h × w × 3 or 4: of the stage at work where an epoch of it is
         done."""
         X = self.composite

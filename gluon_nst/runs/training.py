@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from typing import TYPE_CHECKING, Any, Callable, Iterator, NamedTuple, Sequence, cast
+from typing import Any, Callable, Iterator, NamedTuple, Sequence, cast
 
 from PIL import Image
 
@@ -18,11 +18,9 @@ from gluon_nst.optimisers.optimisers import CLASSES, Optimiser
 from gluon_nst.pictures.pixels import in_unit, to_picture
 from gluon_nst.recipes import Recipe, Stage, follow_optimizer, read
 from gluon_nst.runs.observer import Observer, Observers
+from gluon_nst.runs.run import Run
 from gluon_nst.runs.state import Develop, State
 from gluon_nst.typing import NDArray
-
-if TYPE_CHECKING:
-    from gluon_nst.runs.run import Run
 
 
 def optimiser_of(X: NDArray, recipe: Recipe, before: Any = None) -> Optimiser:
@@ -127,7 +125,7 @@ def train(  # noqa: PLR0913 (the chapter's own)
     )
     run = _Trained(dataclasses.replace(recipe, stages=(stage,)))
     followers, state, statistic = Observers.of(observer), State(), style_statistic(recipe)
-    followers.begin(cast("Run", run))
+    followers.begin(cast(Run, run))
     style_targets = [statistic.of(Y) for Y in styles_Y]
     state.begin(optimiser_of(X.as_in_context(device), recipe))
     assert state.optimiser is not None
