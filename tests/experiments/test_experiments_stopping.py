@@ -94,7 +94,7 @@ class Follower(nst.Observer):
 
 @pytest.mark.slow
 def test_runs_of_several_sizes_have_processes_of_their_own_and_give_the_same(
-    content, style, converted, tmp_path, processes
+    content, style, converted, tmp_path, started_processes
 ):
     options = {"epochs": 3, "weights": str(converted)}
     experiment = experiments.sweep(content, style, {"sizes": {"32": [(32, 48)], "48": [(48, 64)]}}, **options)
