@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from gluon_nst import machine, moved
@@ -111,9 +110,7 @@ def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
         return importlib.import_module(f"gluon_nst.{_SUBMODULES[name]}")
     if name in moved.MOVED:
-        new = f"gluon_nst.{moved.MOVED[name]}"
-        warnings.warn(f"gluon_nst.{name} is now {new}", DeprecationWarning, stacklevel=2)
-        return importlib.import_module(new)
+        return moved.import_moved(f"gluon_nst.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'gluon_nst' has no attribute {name!r}")
     return getattr(importlib.import_module(f"gluon_nst.{_HOME[name]}"), name)

@@ -8,7 +8,7 @@ import importlib.machinery
 import sys
 import warnings
 from types import ModuleType
-from typing import Any
+from typing import Any, Callable
 
 _PACKAGES = {
     "machine": "files scratch",
@@ -44,6 +44,28 @@ def _new(old: str) -> str | None:
     return f"gluon_nst.{MOVED[first]}{dot}{rest}"
 
 
+def import_moved(old: str) -> ModuleType:
+    """Import the module whose old path is `old`, and warn at the line of the caller's caller."""
+    new = _new(old)
+    assert new is not None
+    warnings.warn(f"{old} is now {new}", DeprecationWarning, stacklevel=3)
+    return importlib.import_module(new)
+
+
+def forward(package: str, module: str, *names: str) -> Callable[[str], Any]:
+    """Return a `__getattr__` for a `package` in the place of an old module: it has these `names` of a new `module`.
+
+    The new module is imported when a name is asked for: MXNet takes seconds to load.
+    """
+
+    def get(name: str) -> Any:
+        if name in names:
+            return getattr(importlib.import_module(module), name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return get
+
+
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Import a moved module under its old name and its new one."""
 
@@ -51,10 +73,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.machinery.ModuleSpec(fullname, self) if _new(fullname) else None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        new = _new(spec.name)
-        assert new is not None
-        warnings.warn(f"{spec.name} is now {new}", DeprecationWarning, stacklevel=2)
-        module = importlib.import_module(new)
+        module = import_moved(spec.name)
         self._own = module.__spec__, module.__loader__
         return module
 

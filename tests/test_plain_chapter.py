@@ -55,6 +55,7 @@ def test_the_books_own_code_imports_mxnet_alone():
         (["--recipe", "fine"], "which has the recipes d2l-2019 and d2l-2023, not fine (its trunk differs)"),
         (["--init", "noise"], "whose init is content, not noise"),
         (["--bits", "16"], "--plain has no --bits"),
+        (["--precision", "auto"], "whose precision is float32, not auto"),
         (["--save-every", "1"], "--plain has no --save-every"),
         (["--checkpoint", "kept"], "--plain has no --checkpoint"),
     ],

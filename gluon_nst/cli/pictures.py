@@ -53,7 +53,7 @@ def chapter(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     # What chapter is not given it chooses later.
     job = _job(arguments, options, f"d2l-{arguments.edition or 2019}", arguments.style or "")
     if arguments.plain:
-        _check_plain(arguments, job)
+        plain.check_options(arguments, job)
     out, losses = arguments.out, arguments.losses or arguments.out / "losses.csv"
     check_writable_with(out, [losses, out / "losses.png"])
     warn_of_quality("neural-style-1.png", job.quality)
@@ -64,7 +64,7 @@ def chapter(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     outputs = [*images, losses, out / "losses.png", *follow.outputs]
     check_writable_with(out, outputs)
     _check_inputs(arguments, job, [*outputs, *follow.kept])
-    result = plain.carry_out(job, follow.bar) if arguments.plain else follow.carry_out(job)
+    result = follow.carry_out(job, plain.carry_out if arguments.plain else None)
     if result is None:
         return _STATUS["interrupted"]
     with writing(out):
@@ -77,33 +77,6 @@ def chapter(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
         attempts.write(result.save_plot, follow.place(out / "losses.png", result))
         follow.end(result, picture, attempts)
     return _STATUS.get(result.status, 1)
-
-
-_TAKEN = ("title", "source", "report_every", "content_weight", "style_weight", "tv_weight", "stages", "side", "enlarge")
-"""Fields of a recipe that the book's own loop takes; the others have to be those of d2l-2019."""
-
-
-def _check_plain(arguments: argparse.Namespace, job: Job) -> None:
-    """Refuse options that the book's own loop does not implement."""
-    recipe, book = (recipes.follow_optimizer(recipes.read(each)) for each in (job.recipe, "d2l-2019"))
-    for name in (field.name for field in dataclasses.fields(recipe) if field.name not in _TAKEN):
-        value, books = getattr(recipe, name), getattr(book, name)
-        if value != books and not (name == "precision" and value == "auto"):
-            if arguments.recipe:
-                raise InputError(
-                    f"--plain runs the book's own loop, which has the recipes d2l-2019 and d2l-2023, not"
-                    f" {arguments.recipe} (its {name.replace('_', '-')} differs); leave --plain out"
-                )
-            raise InputError(
-                f"--plain runs the book's own loop, whose {name.replace('_', '-')} is {books}, not {value}; leave one"
-                " of the two out"
-            )
-    for name in ("checkpoint", "save_every", "animate", "show"):
-        if getattr(arguments, name):
-            raise InputError(f"--plain has no --{name.replace('_', '-')}; leave one of them out")
-    for name, books in (("mask", None), ("bits", 8)):
-        if getattr(job, name) != books:
-            raise InputError(f"--plain has no --{name}; leave one of them out")
 
 
 def _job(arguments: argparse.Namespace, options: dict[str, Any], default: str, styles: Styles) -> Job:

@@ -2,58 +2,82 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import math
 from typing import Any
 
 import numpy as np
 from mxnet import MXNetError, nd
-from PIL import Image
 
-from gluon_nst import chapter
+from gluon_nst import chapter, recipes
 from gluon_nst.errors import InputError, NSTError, reason
 from gluon_nst.losses.records import Epoch, Losses
 from gluon_nst.machine import is_out_of_memory
 from gluon_nst.network.layers import NAMES
-from gluon_nst.observers import Bar, Lines
 from gluon_nst.pictures.decoding import Picture
+from gluon_nst.pictures.pixels import to_picture
 from gluon_nst.runs.job import Job
-from gluon_nst.runs.observer import Observers
+from gluon_nst.runs.observer import Observer
 from gluon_nst.runs.result import Result
-from gluon_nst.runs.run import Run, prepare
+from gluon_nst.runs.run import Run
 from gluon_nst.runs.state import State
 
+_TAKEN = ("title", "source", "report_every", "content_weight", "style_weight", "tv_weight", "stages", "side", "enlarge")
+"""Fields of a recipe that the book's own loop takes; the others have to be those of d2l-2019."""
 
-def carry_out(job: Job, bar: Bar) -> Result:
-    """Return the Result of a job with a recipe of the book's, computed by `chapter.neural_style`.
+
+def check_options(arguments: argparse.Namespace, job: Job) -> None:
+    """Refuse options that the book's own loop does not implement."""
+    recipe, book = (recipes.follow_optimizer(recipes.read(each)) for each in (job.recipe, "d2l-2019"))
+    for name in (field.name for field in dataclasses.fields(recipe) if field.name not in _TAKEN):
+        value, books = getattr(recipe, name), getattr(book, name)
+        if value != books:
+            if arguments.recipe:
+                raise InputError(
+                    f"--plain runs the book's own loop, which has the recipes d2l-2019 and d2l-2023, not"
+                    f" {arguments.recipe} (its {name.replace('_', '-')} differs); leave --plain out"
+                )
+            raise InputError(
+                f"--plain runs the book's own loop, whose {name.replace('_', '-')} is {books}, not {value}; leave one"
+                " of the two out"
+            )
+    for name in ("checkpoint", "save_every", "animate", "show"):
+        if getattr(arguments, name):
+            raise InputError(f"--plain has no --{name.replace('_', '-')}; leave one of them out")
+    for name, books in (("mask", None), ("bits", 8)):
+        if getattr(job, name) != books:
+            raise InputError(f"--plain has no --{name}; leave one of them out")
+
+
+def carry_out(run: Run, observer: Observer) -> Result:
+    """Return the Result of a run with a recipe of the book's, computed by `chapter.neural_style`.
 
     A run that is interrupted has the composite as it is then. Raises InputError for pictures or sizes that the book's
     own code does not handle, and NSTError if the loss diverged in the first stage.
     """
-    run = prepare(job, bar)
     _check(run)
     run = dataclasses.replace(run, provenance={**run.provenance, "plain": True})
-    plain = _Plain(run, bar)
-    with bar:
-        try:
-            plain.carry_out()
-        except KeyboardInterrupt:
-            if not plain.state.record:
-                raise
-            plain.keep_unfinished()
-        except (MemoryError, MXNetError) as error:
-            if not plain.state.images:
-                raise
-            plain.state.status = "out of memory" if is_out_of_memory(error) else "failed"
-            plain.state.note = f"stage {len(plain.state.images) + 1}: the run failed: {reason(error)}"
+    plain = _Plain(run, observer)
+    try:
+        plain.carry_out()
+    except KeyboardInterrupt:
+        if not plain.state.record:
+            raise
+        plain.keep_unfinished()
+    except (MemoryError, MXNetError) as error:
+        if not plain.state.images:
+            raise
+        plain.state.status = "out of memory" if is_out_of_memory(error) else "failed"
+        plain.state.note = f"stage {len(plain.state.images) + 1}: the run failed: {reason(error)}"
     return Result.of(run, plain.state)
 
 
 class _Plain:
     """A run by the book's own code, and its State."""
 
-    def __init__(self, run: Run, bar: Bar) -> None:
-        self._run, self._observer = run, Observers([bar, Lines()])
+    def __init__(self, run: Run, observer: Observer) -> None:
+        self._run, self._observer = run, observer
         self._X: Any = None
         self.state = State()
         self.state.go_on(run.provenance, len(run.recipe.stages))
@@ -64,8 +88,8 @@ class _Plain:
         self._observer.begin(run)
         content, style = (nd.array(np.asarray(each.image), dtype="uint8") for each in (run.content, _style(run)))
         try:
-            for output in chapter.neural_style(content, style, run.net(), run.device, run.recipe, self._report):
-                self._keep(output)
+            for _ in chapter.neural_style(content, style, run.net(), run.device, run.recipe, self._report):
+                self._keep()
             self.state.status = "complete"
         except FloatingPointError as error:
             if not self.state.images:
@@ -74,12 +98,12 @@ class _Plain:
 
     def _report(self, stage: int, epoch: chapter.EpochRecord, X: chapter.NDArray) -> None:
         recipe, self._X = self._run.recipe, X
-        terms = {f"content/{NAMES[layer]}": loss for layer, loss in zip(recipe.content_layers, epoch.contents)}
-        terms.update({f"style/{NAMES[layer]}": loss for layer, loss in zip(recipe.style_layers, epoch.styles)})
         if not math.isfinite(epoch.total):
             raise FloatingPointError(
                 f"stage {stage}, epoch {epoch.epoch}: the loss is {epoch.total}; lower the learning rate or the weights"
             )
+        terms = {f"content/{NAMES[layer]}": loss for layer, loss in zip(recipe.content_layers, epoch.contents)}
+        terms.update({f"style/{NAMES[layer]}": loss for layer, loss in zip(recipe.style_layers, epoch.styles)})
         losses = Losses({**terms, "tv": epoch.tv}, epoch.total)
         self.state.record.append(Epoch(stage, epoch.epoch, losses, epoch.lr, epoch.seconds))
         self.state.seconds += epoch.seconds
@@ -88,10 +112,10 @@ class _Plain:
     def keep_unfinished(self) -> None:
         """Keep the composite of a stage that was interrupted after one of its epochs."""
         if self.state.record[-1].stage > len(self.state.images):
-            self._keep(chapter.postprocess(self._X))
+            self._keep()
 
-    def _keep(self, output: chapter.NDArray) -> None:
-        self.state.images.append(Image.fromarray(np.rint(output.asnumpy() * 255).astype(np.uint8)))
+    def _keep(self) -> None:
+        self.state.images.append(to_picture(self._X))
 
 
 def _style(run: Run) -> Picture:

@@ -8,7 +8,7 @@ import functools
 import os
 import shlex
 from pathlib import Path
-from typing import Any, Iterable, Iterator, Mapping, NamedTuple
+from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple
 
 from tqdm import tqdm
 
@@ -78,13 +78,18 @@ class Session:
         self.kept = [arguments.checkpoint / SO_FAR] if arguments.checkpoint else []
         """What is written into the checkpoint's folder for people."""
 
-    def carry_out(self, job: Job) -> Result | None:
+    def carry_out(self, job: Job, other: Callable[[Run, Observer], Result] | None = None) -> Result | None:
         """The Result of a job; where it was stopped, or could not go on, of as much of it as there is a picture of.
 
-        None where it was stopped and is kept in its checkpoint: that is told then.
+        None where it was stopped and is kept in its checkpoint: that is told then. `other` carries out the run in place
+        of the engine, while the observer follows.
         """
         run = prepare(job, self.bar)
-        result = self._kept(run) if self._arguments.checkpoint else self._carried_out(run)
+        if other is not None:
+            with self.bar:
+                result: Result | None = other(run, self._observer)
+        else:
+            result = self._kept(run) if self._arguments.checkpoint else self._carried_out(run)
         if result and result.note:
             self.bar.note(f"error: {result.note}")
         return result

@@ -1,11 +1,5 @@
 """The optimisers: Adam, as the chapter's Trainer has it, and L-BFGS."""
 
-import importlib
-from typing import Any
+from gluon_nst.moved import forward
 
-
-def __getattr__(name: str) -> Any:
-    # `gluon_nst.optimisers` was the module of these.
-    if name in ("Adam", "CLASSES", "LBFGS", "Moments", "Optimiser"):
-        return getattr(importlib.import_module("gluon_nst.optimisers.optimisers"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = forward(__name__, "gluon_nst.optimisers.optimisers", "Adam", "CLASSES", "LBFGS", "Moments", "Optimiser")
