@@ -13,17 +13,17 @@ from gluon_nst.cli.lab import lab
 from gluon_nst.cli.parser import build_parser
 from gluon_nst.errors import InputError
 from gluon_nst.lab.web import server
-from gluon_nst.lab.web.asked import Asked
-from gluon_nst.lab.web.base import Answer
+from gluon_nst.lab.web.authentication import Door, Slow
+from gluon_nst.lab.web.base_handler import Answer
 from gluon_nst.lab.web.connections import Connections
-from gluon_nst.lab.web.doors import Door, Slow
+from gluon_nst.lab.web.events import News
 from gluon_nst.lab.web.laboratory import Laboratory
 from gluon_nst.lab.web.limits import STUDENTS, Limits
-from gluon_nst.lab.web.news import News
+from gluon_nst.lab.web.models import Full, StoredPicture, Student, Ticket
+from gluon_nst.lab.web.request_bodies import Asked
 from gluon_nst.lab.web.server import Settings, address, own_addresses, workers_of
 from gluon_nst.lab.web.store import Store, new_id
-from gluon_nst.lab.web.tickets import Full, StoredPicture, Student, Ticket
-from gluon_nst.lab.web.words import ENGLISH, PAGE, controls, words
+from gluon_nst.lab.web.texts import ENGLISH, PAGE, controls, words
 
 import pytest
 from tornado.netutil import bind_sockets
@@ -347,7 +347,7 @@ def test_a_stream_that_has_nothing_to_say_sends_an_event_all_the_same(monkeypatc
         await server.close_all_connections()
         return told, again
 
-    monkeypatch.setattr("gluon_nst.lab.web.base.PULSE", 0.1)
+    monkeypatch.setattr("gluon_nst.lab.web.base_handler.PULSE", 0.1)
     told, again = asyncio.run(listen())
     assert b"X-Accel-Buffering: no" in told
     assert (

@@ -10,12 +10,9 @@ from pathlib import Path
 from typing import Any, Callable, Iterator
 
 from gluon_nst.errors import InputError, NSTError
-from gluon_nst.lab.web.asked import Asked
-from gluon_nst.lab.web.expectation import in_words
+from gluon_nst.lab.web.estimates import in_words
 from gluon_nst.lab.web.limits import SMALLEST, STUDENTS, Limits
-from gluon_nst.lab.web.processes import answer
-from gluon_nst.lab.web.store import ORIGINAL, SHOWN, Store, new_id
-from gluon_nst.lab.web.tickets import (
+from gluon_nst.lab.web.models import (
     ACTIVE,
     DISK_FULL,
     GOES_ON,
@@ -29,7 +26,10 @@ from gluon_nst.lab.web.tickets import (
     Student,
     Ticket,
 )
-from gluon_nst.lab.web.workshop import Workshop
+from gluon_nst.lab.web.processes import answer
+from gluon_nst.lab.web.request_bodies import Asked
+from gluon_nst.lab.web.scheduler import Workshop
+from gluon_nst.lab.web.store import ORIGINAL, SHOWN, Store, new_id
 from gluon_nst.machine.files import shipped
 
 OWN = {"mountains": "mountains.jpg", "autumn-oaks": "autumn-oaks.jpg"}
@@ -165,7 +165,9 @@ class Laboratory:
 
     async def _look(self, name: str, label: str, path: Path, shown: Path) -> StoredPicture:
         async with self._looking:
-            found = await answer("web.looking.main", str(path), str(shown), str(self.limits.pixels), seconds=60) or {}
+            found = (
+                await answer("web.picture_check.main", str(path), str(shown), str(self.limits.pixels), seconds=60) or {}
+            )
         if "height" not in found:
             line = found.get("error", "it could not be decoded; convert it to PNG or JPEG")
             if found.get("full"):
@@ -297,7 +299,7 @@ class Laboratory:
         made: dict[str, str] = {}
         try:
             async with self._filming:
-                made = await answer("web.filming.main", str(self.store.of_ticket(ticket)), seconds=300) or {}
+                made = await answer("web.film.main", str(self.store.of_ticket(ticket)), seconds=300) or {}
         except OSError:  # no process could be started
             pass
         finally:

@@ -17,16 +17,16 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RedirectHandler, StaticFileHandler
 
 from gluon_nst.errors import InputError
-from gluon_nst.lab.web import handlers, teaching, uploads
-from gluon_nst.lab.web.base import FORMS, STUDENT, TEACHER, VISIT, Answer
+from gluon_nst.lab.web import picture_handlers, student_handlers, teacher_handlers
+from gluon_nst.lab.web.authentication import Door
+from gluon_nst.lab.web.base_handler import FORMS, STUDENT, TEACHER, VISIT, Answer
 from gluon_nst.lab.web.connections import Connections, most_connections
-from gluon_nst.lab.web.doors import Door
+from gluon_nst.lab.web.events import News
 from gluon_nst.lab.web.laboratory import Laboratory
 from gluon_nst.lab.web.limits import Limits
-from gluon_nst.lab.web.news import News
 from gluon_nst.lab.web.processes import answer
 from gluon_nst.lab.web.store import Store
-from gluon_nst.lab.web.words import PAGE, controls, words
+from gluon_nst.lab.web.texts import PAGE, controls, words
 from gluon_nst.machine import available_memory, physical_cores
 from gluon_nst.machine.files import lock
 from gluon_nst.machine.system import read_text
@@ -40,7 +40,7 @@ _PATIENCE = 30
 _SWEEP = 600
 """Seconds between two looks for what is old."""
 
-_ROUTES = [*handlers.ROUTES, *uploads.ROUTES, *teaching.ROUTES]
+_ROUTES = [*student_handlers.ROUTES, *picture_handlers.ROUTES, *teacher_handlers.ROUTES]
 
 Say = Callable[[str], Any]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Iterator
 
 from gluon_nst.errors import InputError
-from gluon_nst.lab.web.tickets import MAKING, StoredPicture, Student, Ticket
+from gluon_nst.lab.web.models import MAKING, StoredPicture, Student, Ticket
 from gluon_nst.machine.files import written_whole
 
 ORIGINAL, SHOWN = "original", "shown.jpg"

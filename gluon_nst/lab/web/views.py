@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from gluon_nst.lab.web.tickets import GOES_ON, WAITING, WORKING, Ticket
-from gluon_nst.lab.web.workshop import Forecast
+from gluon_nst.lab.web.models import GOES_ON, WAITING, WORKING, Ticket
+from gluon_nst.lab.web.scheduler import Forecast
 
 _STEPS = ((20.0, 2.0), (float("inf"), 5.0))
 """Seconds up to which an estimate is shown, and to which it is then rounded: one that always changes can't be read."""

@@ -21,10 +21,10 @@ from filelock import Timeout
 
 from gluon_nst import recipes
 from gluon_nst.errors import NSTError, one_line, reason
-from gluon_nst.lab.web.asked import Asked
-from gluon_nst.lab.web.publishing import Publisher
+from gluon_nst.lab.web.models import DISK_FULL, GOES_ON, HALTS, LOST
+from gluon_nst.lab.web.publisher import Publisher
+from gluon_nst.lab.web.request_bodies import Asked
 from gluon_nst.lab.web.store import LOSSES, PICTURE, RECIPE, RECORD, STATE
-from gluon_nst.lab.web.tickets import DISK_FULL, GOES_ON, HALTS, LOST
 from gluon_nst.losses.records import FINISHED
 from gluon_nst.machine.files import lock, written_whole
 from gluon_nst.pictures.decoding import pixels_allowed

@@ -7,8 +7,8 @@ from typing import Any
 
 from gluon_nst import recipes
 from gluon_nst.errors import InputError
-from gluon_nst.lab.web.asked import MOST_STYLES, RECIPES, WEIGHTS, Asked
 from gluon_nst.lab.web.limits import SMALLEST, Limits
+from gluon_nst.lab.web.request_bodies import MOST_STYLES, RECIPES, WEIGHTS, Asked
 from gluon_nst.machine.files import reading
 from gluon_nst.recipes.files import tomllib
 

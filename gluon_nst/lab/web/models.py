@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from gluon_nst.errors import InputError, NSTError
-from gluon_nst.lab.web.asked import Asked
+from gluon_nst.lab.web.request_bodies import Asked
 from gluon_nst.machine.files import lettered
 
 WAITING, WORKING, PAUSED, LOST = "waiting", "working", "paused", "lost"

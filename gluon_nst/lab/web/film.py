@@ -11,8 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from gluon_nst.errors import NSTError
+from gluon_nst.lab.web.models import DISK_FULL
 from gluon_nst.lab.web.store import FILM, LOSSES, MOMENTS
-from gluon_nst.lab.web.tickets import DISK_FULL
 from gluon_nst.losses.records import Epoch, Losses
 from gluon_nst.observers.film import write_film
 from gluon_nst.pictures.decoding import open_picture

@@ -14,11 +14,11 @@ from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
 from gluon_nst.errors import InputError, NSTError, one_line
+from gluon_nst.lab.web.authentication import Door, Slow
 from gluon_nst.lab.web.body import Made
-from gluon_nst.lab.web.doors import Door, Slow
 from gluon_nst.lab.web.laboratory import Laboratory
+from gluon_nst.lab.web.models import DiskFull, Full, Missing, Student, TooLarge
 from gluon_nst.lab.web.store import new_id
-from gluon_nst.lab.web.tickets import DiskFull, Full, Missing, Student, TooLarge
 
 STUDENT, TEACHER, FORMS, VISIT = "student", "teacher", "forms", "visit"
 """The cookies: the student, the teacher, the token against forged requests, and a session before the password."""

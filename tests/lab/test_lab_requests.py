@@ -6,10 +6,10 @@ from gluon_nst import recipes
 from gluon_nst.cli.options import given_options
 from gluon_nst.cli.parser import build_parser
 from gluon_nst.errors import InputError
-from gluon_nst.lab.web.asked import RECIPES, Asked, is_id, program
-from gluon_nst.lab.web.expectation import Expectation
+from gluon_nst.lab.web.estimates import Expectation
 from gluon_nst.lab.web.limits import Limits
-from gluon_nst.lab.web.tickets import label
+from gluon_nst.lab.web.models import label
+from gluon_nst.lab.web.request_bodies import RECIPES, Asked, is_id, program
 from gluon_nst.runs.job import Job, Style
 
 import pytest

@@ -11,9 +11,9 @@ from urllib.parse import quote, unquote
 from tornado.web import HTTPError, stream_request_body
 
 from gluon_nst.errors import InputError
-from gluon_nst.lab.web.base import NAME, Answer
+from gluon_nst.lab.web.base_handler import NAME, Answer
+from gluon_nst.lab.web.models import DISK_FULL, DiskFull, TooLarge, label
 from gluon_nst.lab.web.store import ORIGINAL, SHOWN, new_id
-from gluon_nst.lab.web.tickets import DISK_FULL, DiskFull, TooLarge, label
 
 _THROWN_AWAY = 2_000_000_000
 """Bytes of a file that is too large which are waited for."""

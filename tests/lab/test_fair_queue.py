@@ -2,7 +2,7 @@
 
 import random
 
-from gluon_nst.lab.web.line import Line
+from gluon_nst.lab.web.fair_queue import Line
 
 
 def served(line):

@@ -9,10 +9,10 @@ from typing import Any
 
 from tornado.web import HTTPError
 
-from gluon_nst.lab.web.base import NAME, TEACHER, Answer
+from gluon_nst.lab.web.base_handler import NAME, TEACHER, Answer
 from gluon_nst.lab.web.body import Body
-from gluon_nst.lab.web.handlers import FILES
-from gluon_nst.lab.web.tickets import Missing, Student, Ticket
+from gluon_nst.lab.web.models import Missing, Student, Ticket
+from gluon_nst.lab.web.student_handlers import FILES
 from gluon_nst.lab.web.views import view
 from gluon_nst.machine import available_memory
 from gluon_nst.recipes import setting

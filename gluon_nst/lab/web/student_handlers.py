@@ -8,9 +8,10 @@ import time
 from typing import Any
 
 from gluon_nst.errors import InputError
-from gluon_nst.lab.web.asked import WEIGHTS, Asked, program
-from gluon_nst.lab.web.base import NAME, STUDENT, VISIT, Answer
+from gluon_nst.lab.web.base_handler import NAME, STUDENT, VISIT, Answer
 from gluon_nst.lab.web.body import Body
+from gluon_nst.lab.web.models import HALTS, Full, Missing, Student, Ticket
+from gluon_nst.lab.web.request_bodies import WEIGHTS, Asked, program
 from gluon_nst.lab.web.store import (
     CURVE,
     FILM,
@@ -22,7 +23,6 @@ from gluon_nst.lab.web.store import (
     RECORD,
     new_id,
 )
-from gluon_nst.lab.web.tickets import HALTS, Full, Missing, Student, Ticket
 from gluon_nst.lab.web.views import view
 from gluon_nst.recipes import setting
 from gluon_nst.recipes.rules import Rule, choice, number

@@ -8,11 +8,11 @@ import time
 from typing import Any, Callable, NamedTuple
 
 from gluon_nst.errors import NSTError, reason
-from gluon_nst.lab.web.expectation import Expectation
-from gluon_nst.lab.web.line import Line
+from gluon_nst.lab.web.estimates import Expectation
+from gluon_nst.lab.web.fair_queue import Line
+from gluon_nst.lab.web.models import HALTS, LOST, PAUSED, WAITING, WORKING, Ticket
 from gluon_nst.lab.web.processes import WorkerProcess
 from gluon_nst.lab.web.store import Store
-from gluon_nst.lab.web.tickets import HALTS, LOST, PAUSED, WAITING, WORKING, Ticket
 from gluon_nst.losses.records import FINISHED
 
 _PATIENCE = 60
