@@ -1,4 +1,4 @@
-"""The commands notebook, doctor, kit and lab: what a lab takes. All but kit load no MXNet."""
+"""The commands notebook, doctor, lab and kit. Only kit loads MXNet."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def notebook(arguments: argparse.Namespace) -> int:
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    """gluon-nst doctor: a line for each finding, as it is known; status 1 where the lab would fail."""
+    """gluon-nst doctor: print each finding as soon as it is known; return 1 if the lab would fail."""
     findings = []
     try:
         for finding in examination.examine():
@@ -46,11 +46,11 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 
 def lab(arguments: argparse.Namespace) -> int:
-    """gluon-nst lab: open until it is interrupted."""
+    """gluon-nst lab: run the server until it is interrupted."""
     from gluon_nst.lab.web.limits import Limits
     from gluon_nst.lab.web.server import Settings, serve
 
-    given = {field.name: getattr(arguments, f"max_{field.name}") for field in dataclasses.fields(Limits)}
+    limits = {field.name: getattr(arguments, f"max_{field.name}") for field in dataclasses.fields(Limits)}
     settings = Settings(
         arguments.dir or cache_folder("lab"),
         arguments.host,
@@ -62,14 +62,14 @@ def lab(arguments: argparse.Namespace) -> int:
         arguments.preload,
         arguments.texts,
         arguments.weights,
-        Limits(**{name: value for name, value in given.items() if value is not None}),
+        Limits(**{name: value for name, value in limits.items() if value is not None}),
     )
-    # Only for whoever sits here, and where there are windows: else a browser in the terminal would open.
+    # Only on a local desktop: without a display, webbrowser would open a browser in the terminal.
     wanted = settings.is_local and sys.stdout.isatty() and not arguments.no_browser
-    windows = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    opened = webbrowser.open if wanted and windows else str
-    left = asyncio.run(serve(settings, lambda line: print(line, flush=True), opened))
-    runs = f"{left} run{'s go' if left > 1 else ' goes'} on" if left else "everything is kept"
+    display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    on_open = webbrowser.open if wanted and display else str
+    resuming = asyncio.run(serve(settings, lambda line: print(line, flush=True), on_open))
+    runs = f"{resuming} run{'s go' if resuming > 1 else ' goes'} on" if resuming else "everything is kept"
     raise KeyboardInterrupt(f"{runs} when the same command opens the lab again")
 
 
@@ -79,7 +79,7 @@ def kit(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     from gluon_nst.observers import Bar
 
     with Bar() as bar:
-        made = make(arguments.folder, notify=bar.note, progress=bar.download, counting=bar.counting)
-    install = shlex.quote(f"{made.name}/install")
-    print(f"{made}: carry it to a machine without a network, and run there: bash {install}")
+        path = make(arguments.folder, notify=bar.note, progress=bar.download, counting=bar.counting)
+    install = shlex.quote(f"{path.name}/install")
+    print(f"{path}: carry it to a machine without a network, and run there: bash {install}")
     return 0

@@ -1,4 +1,4 @@
-"""What a student asks for is checked by the recipes' own schema, and can be made without the page."""
+"""Request bodies are validated by the schema of recipes, and the program of a run gives the same job."""
 
 import shlex
 
@@ -6,10 +6,9 @@ from gluon_nst import recipes
 from gluon_nst.cli.options import given_options
 from gluon_nst.cli.parser import build_parser
 from gluon_nst.errors import InputError
-from gluon_nst.lab.web.estimates import Expectation
 from gluon_nst.lab.web.limits import Limits
-from gluon_nst.lab.web.models import label
-from gluon_nst.lab.web.request_bodies import RECIPES, Asked, is_id, program
+from gluon_nst.lab.web.models import safe_label
+from gluon_nst.lab.web.request_bodies import RECIPES, RunRequest, equivalent_program, is_id
 from gluon_nst.runs.job import Job, Style
 
 import pytest
@@ -18,7 +17,7 @@ TWO = {"content": "mountains", "styles": [["autumn-oaks", 1]]}
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ({"content": "../../etc/passwd"}, "content: choose a picture of the page"),
         ({"content": 3}, "content: choose a picture"),
@@ -39,14 +38,14 @@ TWO = {"content": "mountains", "styles": [["autumn-oaks", 1]]}
         ({"weights": "/tmp/x"}, "weights: not a field of this request, which has the fields content, styles, recipe"),
     ],
 )
-def test_what_cannot_be_is_refused_in_a_line(values, told):
+def test_an_invalid_value_is_refused_in_one_line(values, message):
     with pytest.raises(InputError) as error:
-        Asked.of({**TWO, **values})
-    assert told in str(error.value) and "\n" not in str(error.value)
+        RunRequest.from_json({**TWO, **values})
+    assert message in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         (None, "the request is not a JSON object with the fields content, styles"),
         ([], "the request is not a JSON object"),
@@ -54,29 +53,29 @@ def test_what_cannot_be_is_refused_in_a_line(values, told):
         ({"content": "mountains"}, "styles: missing in this request"),
     ],
 )
-def test_what_is_no_request_is_refused(values, told):
-    with pytest.raises(InputError, match=told):
-        Asked.of(values)
+def test_an_invalid_body_is_refused(values, message):
+    with pytest.raises(InputError, match=message):
+        RunRequest.from_json(values)
 
 
-def test_sizes_are_the_recipes_own_scaled():
-    assert Asked.of({**TWO, "recipe": "d2l-2019", "side": 300}).sizes == [150, 300]
-    assert Asked.of({**TWO, "recipe": "fine", "side": 300}).sizes == [300]  # the end of its ladder
-    assert Asked.of({**TWO, "recipe": "udacity", "side": 300}).sizes == [300]
+def test_sizes_are_the_sizes_of_the_recipe_scaled():
+    assert RunRequest.from_json({**TWO, "recipe": "d2l-2019", "side": 300}).sizes == [150, 300]
+    assert RunRequest.from_json({**TWO, "recipe": "fine", "side": 300}).sizes == [300]  # the end of its ladder
+    assert RunRequest.from_json({**TWO, "recipe": "udacity", "side": 300}).sizes == [300]
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_can_be_asked_for_at_every_shape(name):
+def test_every_recipe_fits_every_shape(name):
     for size in ((1000, 1500), (1500, 1000), (640, 640)):
-        recipe = Asked.of({**TWO, "recipe": name, "side": 256}).fitted(size, Limits())
+        recipe = RunRequest.from_json({**TWO, "recipe": name, "side": 256}).fitted_recipe(size, Limits())
         assert max(recipe.stages[-1].shape) == 256
 
 
-def test_limits_are_limits():
+def test_requests_beyond_the_limits_are_refused():
     with pytest.raises(InputError, match="size: the lab allows 512 pixels"):
-        Asked.of({**TWO, "side": 640}).fitted((100, 100), Limits())
+        RunRequest.from_json({**TWO, "side": 640}).fitted_recipe((100, 100), Limits())
     with pytest.raises(InputError, match="epochs: the lab allows 2500 in all"):
-        Asked.of({**TWO, "recipe": "d2l-2019", "epochs": 3000}).fitted((100, 100), Limits())
+        RunRequest.from_json({**TWO, "recipe": "d2l-2019", "epochs": 3000}).fitted_recipe((100, 100), Limits())
     with pytest.raises(InputError, match="jobs: 0 is not an integer of at least 1"):
         Limits(jobs=0)
 
@@ -90,11 +89,11 @@ def test_limits_are_limits():
         {"styles": [["autumn-oaks", 2], ["mountains", 0.5]], "init": "style"},
     ],
 )
-def test_the_command_and_the_python_that_are_shown_are_the_same_job(values):
-    asked = Asked.of({**TWO, **values})
+def test_the_command_and_the_python_program_are_the_same_job(values):
+    request = RunRequest.from_json({**TWO, **values})
     paths = {"mountains": "my picture.jpg", "autumn-oaks": "oaks's.jpg"}
-    shown = program(asked, paths, 2, steered=False)
-    job = Job(paths[asked.content], asked.styles_of(paths), asked.customised(), seed=asked.seed)
+    shown = equivalent_program(request, paths, 2, steered=False)
+    job = Job(paths[request.content], request.job_styles(paths), request.customised_recipe(), seed=request.seed)
     environment, *words = shlex.split(shown["command"])
     assert environment == "OMP_NUM_THREADS=2" and words[0] == "gluon-nst"
     arguments = build_parser().parse_args(words[1:])
@@ -114,9 +113,12 @@ def test_the_command_and_the_python_that_are_shown_are_the_same_job(values):
     assert Job.customised(content, style, **options) == job
 
 
-def test_a_steered_run_is_made_by_its_recipe():
-    shown = program(
-        Asked.of({**TWO, "style_weight": 3, "seed": 2}), {"mountains": "a.jpg", "autumn-oaks": "b.jpg"}, 1, True
+def test_the_program_of_a_steered_run_uses_its_recipe():
+    shown = equivalent_program(
+        RunRequest.from_json({**TWO, "style_weight": 3, "seed": 2}),
+        {"mountains": "a.jpg", "autumn-oaks": "b.jpg"},
+        1,
+        True,
     )
     assert shown["command"].endswith("render a.jpg b.jpg --output picture.png --seed 2 --recipe recipe.toml")
     assert 'recipe="recipe.toml", seed=2)' in shown["python"]
@@ -133,52 +135,13 @@ def test_a_steered_run_is_made_by_its_recipe():
         ("की.png", "की.png"),
     ],
 )
-def test_a_files_name_is_shown_without_what_could_mean_anything(name, shown):
-    assert label(name, "picture") == shown
+def test_a_label_has_harmless_characters_only(name, shown):
+    assert safe_label(name, "picture") == shown
 
 
-def test_a_path_is_no_name():
+def test_a_path_is_not_an_id():
     assert is_id("mountains") and is_id("0a1b")
     assert not any(map(is_id, ["", "../a", "a/b", "a.b", "A", "a" * 41, None, 3, ["a"]]))
-
-
-def test_an_expectation_grows_with_what_is_computed():
-    expectation = Expectation()
-    expectation.measured({"fine": 1e-8})
-    small, large = (Asked.of({**TWO, "side": side}).fitted((600, 900), Limits()) for side in (128, 512))
-    assert 0 < expectation.seconds("fine", small) < expectation.seconds("fine", large)
-
-
-def test_runs_that_were_requested_together_teach_the_same_once():
-    expectation = Expectation()
-    for _ in range(30):  # all requested at the same moment, with the same estimate: each takes twice as long
-        expectation.learn(10, 20, 23)
-    assert expectation.corrected(10) == pytest.approx(23)
-
-
-def test_a_machine_that_slept_does_not_close_the_lab():
-    expectation = Expectation()
-    for _ in range(7):
-        expectation.learn(20.0, 20.0, 3600.0)
-    assert expectation.corrected(20.0) == 20 + 20
-    expectation.learn(0.0, 1.0, 2.0)  # nothing was estimated
-    assert expectation.factor == 1
-
-
-def test_an_odd_run_does_not_decide_and_old_runs_are_forgotten():
-    expectation = Expectation()
-    for computed in (11, 1000, 9, 10):  # somebody's laptop slept
-        expectation.learn(10, computed, computed + 3)
-    assert 9 <= expectation.corrected(10) - expectation.start <= 11
-    for computed, furthest in ((1000, 4), (0.1, 1 / 4)):
-        for _ in range(10):
-            expectation.learn(10, computed, computed)
-        assert expectation.corrected(10) == pytest.approx(10 * furthest)
-    for _ in range(10):
-        expectation.learn(10, 15, 15)
-    assert expectation.corrected(10) == pytest.approx(15)
-    expectation.measured({})  # other rates: what was learned from the old ones says nothing
-    assert expectation.factor == 1
 
 
 def test_recipes_have_the_weights_that_the_page_changes():

@@ -1,7 +1,11 @@
-"""The lab page: two pictures, some sliders, and the composite growing while a class looks.
+"""The lab page: two pictures, some sliders, and a composite that grows while a class watches.
 
-The server (`server`, `handlers`, `teaching`) is Tornado's, loads neither MXNet nor NumPy, and computes nothing. What a
-student asks for (`asked`) becomes a ticket (`tickets`), waits in a fair line (`line`), and is carried out by a process
-of its own (`worker`), which the one `Laboratory` starts and listens to. Pictures are decoded in processes of their own
-too (`looking`). All that must outlive the server lies in files (`store`).
+- The HTTP server is Tornado (`server`, `connections`). It loads neither MXNet nor NumPy and computes nothing.
+- The request handlers are in `student_handlers`, `picture_handlers` and `teacher_handlers`, on `base_handler`.
+- `request_bodies` validates what a browser sends, `authentication` the passwords, `limits` has the limits.
+- `Laboratory` holds the students, pictures and runs (`models`), which `store` keeps on disk.
+- `scheduler` starts a process (`worker`, `publisher`) for each run, in the order of `fair_queue`; `estimates` says how
+  long a run takes.
+- Uploaded pictures are decoded (`picture_check`) and films made (`film`) in subprocesses, too (`processes`).
+- `events` notifies the pages of changes; `texts` has the texts and the data of their controls.
 """

@@ -1,5 +1,4 @@
-"""What all answers of the lab's server have in common: who asks, what may be asked, the headers, and errors in one
-sentence."""
+"""The base class of all request handlers: cookies, request bodies, headers, event streams and error messages."""
 
 from __future__ import annotations
 
@@ -14,26 +13,26 @@ from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
 from gluon_nst.errors import InputError, NSTError, one_line
-from gluon_nst.lab.web.authentication import Door, Slow
-from gluon_nst.lab.web.body import Made
+from gluon_nst.lab.web.authentication import Authenticator, TooManyAttempts
 from gluon_nst.lab.web.laboratory import Laboratory
-from gluon_nst.lab.web.models import DiskFull, Full, Missing, Student, TooLarge
+from gluon_nst.lab.web.models import DiskFull, LimitReached, NotFound, Student, TooLarge
+from gluon_nst.lab.web.request_bodies import BodyType
 from gluon_nst.lab.web.store import new_id
 
-STUDENT, TEACHER, FORMS, VISIT = "student", "teacher", "forms", "visit"
-"""The cookies: the student, the teacher, the token against forged requests, and a session before the password."""
-PULSE = 10.0
-"""Seconds after which a stream of events sends one that says nothing; the page reconnects after 25 without any."""
+STUDENT_COOKIE, TEACHER_COOKIE, XSRF_COOKIE, SESSION_COOKIE = "student", "teacher", "forms", "visit"
+"""The cookies of a student, of the teacher, of the XSRF token, and of a session that is not signed in yet."""
+HEARTBEAT = 10.0
+"""Seconds after which an event stream sends an event without data; the page reconnects after 25 without any."""
 
-NAME = "([0-9a-z-]{1,40})"
-"""What a picture or a run is called, in an address."""
+ID_PATTERN = "([0-9a-z-]{1,40})"
+"""The id of a picture or a run in a URL."""
 
-# Nothing from elsewhere, and nothing that is written into the page itself.
+# No content from other servers, and no inline scripts or styles.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "media-src 'self' blob:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-_SENTENCES = {
+_MESSAGES = {
     400: "this address or form can't be read; go back to the lab's first page",
     401: "come in first: load the lab's page again",
     403: "this page is out of date, or not from here; load it again",
@@ -42,8 +41,8 @@ _SENTENCES = {
 }
 
 
-class Answer(RequestHandler):
-    """An answer to a request. What it has to do with is in the application's settings."""
+class BaseHandler(RequestHandler):
+    """A request handler; what it needs is in the settings of the application."""
 
     @property
     def lab(self) -> Laboratory:
@@ -51,9 +50,9 @@ class Answer(RequestHandler):
         return self.settings["lab"]
 
     @property
-    def door(self) -> Door:
-        """Where students come in."""
-        return self.settings["door"]
+    def authenticator(self) -> Authenticator:
+        """The authenticator of students."""
+        return self.settings["authenticator"]
 
     def set_default_headers(self) -> None:
         self.clear_header("Server")
@@ -65,116 +64,122 @@ class Answer(RequestHandler):
         self.set_header("Cache-Control", "no-store")
 
     @property
-    def first_page(self) -> str:
-        """The lab's first page, relative to the address of the request, so that a proxy may have it anywhere."""
+    def home_url(self) -> str:
+        """The URL of the lab's first page, relative to that of the request, so that a proxy can add a prefix."""
         base, path = self.settings["base_url"], self.request.path
         return ("../" * path[len(base) :].count("/") or "./") if path.startswith(base) else base
 
     def static_url(self, path: str, include_host: bool | None = None, **kwargs: Any) -> str:
-        """The relative address of a file of the page."""
-        return self.first_page + super().static_url(path, include_host, **kwargs)[len(self.settings["base_url"]) :]
+        """Return the relative URL of a static file."""
+        return self.home_url + super().static_url(path, include_host, **kwargs)[len(self.settings["base_url"]) :]
 
     def head(self, *parts: str) -> Any:
-        """HEAD: the headers that GET has."""
+        """HEAD: send the headers of GET."""
         return self.get(*parts)
 
     def prepare(self) -> Any:
         hosts = self.settings["hosts"]
-        if (
-            hosts is not None and self.request.host_name.strip("[]") not in hosts
-        ):  # a page from elsewhere that got our address
+        if hosts is not None and self.request.host_name.strip("[]") not in hosts:  # DNS rebinding
             raise HTTPError(403)
 
-    def student(self) -> Student:
-        """The student who asks. Raises HTTPError for nobody."""
-        found = self.student_or_none()
-        if found is None:
-            raise HTTPError(401)
-        return found
+    # -- cookies ------------------------------------------------------------------------------------------------------
 
-    def student_or_none(self) -> Student | None:
-        """The student who asks, or None."""
-        cookie = self.shown(STUDENT)
-        if cookie is None:
-            return None
-        student = self.lab.welcome(*cookie.split(":", 1))
-        student.seen = time.time()
+    def require_student(self) -> Student:
+        """Return the student who sent the request. Raises HTTPError if nobody is signed in."""
+        student = self.find_student()
+        if student is None:
+            raise HTTPError(401)
         return student
 
-    def admit(self, name: str) -> str:
-        """Let somebody new in; gives their name. Until the browser returns the cookie, nothing else is kept of them."""
+    def find_student(self) -> Student | None:
+        """Return the student who sent the request, or None if nobody is signed in."""
+        cookie = self.cookie(STUDENT_COOKIE)
+        if cookie is None:
+            return None
+        student = self.lab.get_or_add_student(*cookie.split(":", 1))
+        student.last_seen = time.time()
+        return student
+
+    def sign_in(self, name: str) -> str:
+        """Sign in a new student; return their cleaned name. The student is added when the cookie comes back."""
         # Without control characters, and without those that change how others are shown, such as the order of writing.
-        shown = (each for each in name if each.isspace() or unicodedata.category(each) not in ("Cc", "Cf"))
-        name = " ".join("".join(shown).split())[:40]
-        self.let_in(STUDENT, f"{new_id()}:{name}")
+        printable = (each for each in name if each.isspace() or unicodedata.category(each) not in ("Cc", "Cf"))
+        name = " ".join("".join(printable).split())[:40]
+        self.send_cookie(STUDENT_COOKIE, f"{new_id()}:{name}")
         return name
 
-    def let_in(self, cookie: str, value: str) -> None:
-        """Set a signed cookie that lets the browser in for a week."""
+    def send_cookie(self, cookie: str, value: str) -> None:
+        """Set a signed cookie that is valid for a week."""
         name, path = self.settings["cookies"][cookie], self.settings["base_url"]
         self.set_signed_cookie(name, value, expires_days=7, path=path, httponly=True, samesite="Lax")
 
-    def shown(self, cookie: str) -> str | None:
-        """The value of a signed cookie of the request, or None."""
+    def cookie(self, cookie: str) -> str | None:
+        """Return the value of a signed cookie of the request, or None."""
         value = self.get_signed_cookie(self.settings["cookies"][cookie], max_age_days=7)
         return value.decode() if value else None
 
-    def visit(self) -> tuple[str, float]:
-        """The browser's session before it is let in, and the seconds since it fetched the page; without one ("", 0)."""
-        session, _, since = (self.shown(VISIT) or "").partition(":")
+    def session(self) -> tuple[str, float]:
+        """Return the browser's session before signing in, and its age in seconds; ("", 0) if there is none."""
+        session, _, since = (self.cookie(SESSION_COOKIE) or "").partition(":")
         return session, max(time.time() - float(since), 0.0) if since else 0.0
 
-    def body(self, kind: type[Made]) -> Made:
-        """The body of the request, which is of that kind. Raises InputError for any other."""
+    # -- requests and responses ---------------------------------------------------------------------------------------
+
+    def parse_body(self, kind: type[BodyType]) -> BodyType:
+        """Return the body of the request. Raises InputError if it is not of that kind."""
         try:
             values = json.loads(self.request.body or b"{}")
         except (ValueError, RecursionError):
             raise InputError("the request is not JSON; load the page again") from None
-        return kind.of(values)
+        return kind.from_json(values)
 
-    def show(self, page: str, /, **values: Any) -> None:
-        """Answer with a page."""
-        self.render(page, text=self.settings["words"], **values)
+    def send_page(self, template: str, /, **values: Any) -> None:
+        """Send a page, rendered from a template with the texts and `values`."""
+        self.render(template, text=self.settings["texts"], **values)
 
-    def told(self, **values: Any) -> str:
-        """JSON that stands in a page, for its scripts: `values`, the page's words, and its token against forged
-        requests."""
-        told = {**values, "texts": self.settings["words"], "xsrf": self.xsrf_token.decode()}
-        return json.dumps(told).replace("<", "\\u003c")  # so that nothing in it can end the element
+    def page_data(self, **values: Any) -> str:
+        """Return the JSON that a page contains for its scripts: `values`, the texts, and the XSRF token."""
+        data = {**values, "texts": self.settings["texts"], "xsrf": self.xsrf_token.decode()}
+        return json.dumps(data).replace("<", "\\u003c")  # so that no text can close the script element
 
-    def file(self, path: Path, kind: str, download: str = "") -> None:
-        """Answer with a file of the lab's, of that kind, to be kept under the name `download` where there is one."""
+    def send_file(self, path: Path, content_type: str, download_name: str = "") -> None:
+        """Send a file; with a `download_name` browsers save it under that name."""
         try:
             content = path.read_bytes()
         except OSError:
-            raise Missing("this is not here; it may come yet") from None
-        self.set_header("Content-Type", kind)
-        if download:
-            self.set_header("Content-Disposition", f'attachment; filename="{download}"')
+            raise NotFound("this is not here; it may come yet") from None
+        self.set_header("Content-Type", content_type)
+        if download_name:
+            self.set_header("Content-Disposition", f'attachment; filename="{download_name}"')
         self.set_header("Cache-Control", "private, max-age=3600" if self.get_argument("v", "") else "no-store")
         self.finish(content)
 
-    async def stream(self, news: Callable[[], str]) -> None:
-        """Send events for as long as the browser listens: what `news` has, whenever something has changed."""
+    async def send_events(self, next_event: Callable[[], str]) -> None:
+        """Send server-sent events until the browser closes the connection.
+
+        After each change, `next_event` returns the data of an event, or "" for none.
+        """
         self.set_header("Content-Type", "text/event-stream")
-        self.set_header("X-Accel-Buffering", "no")  # nginx would keep them until it has some kilobytes
+        self.set_header("X-Accel-Buffering", "no")  # nginx would buffer some kilobytes
         if self.request.method == "HEAD":
             return
-        last = 0.0
+        notifier, last_time = self.settings["notifier"], 0.0
         try:
             self.write("retry: 2000\n\n")
             while True:
-                seen = self.settings["news"].number
-                text = news()
-                silent = time.monotonic() - last
-                if text or silent >= PULSE:
-                    # Not a comment: a page does not see those, and silence would look like a lost connection.
-                    self.write(f"data: {text}\n\n" if text else "event: here\ndata: here\n\n")
+                version = notifier.version
+                data = next_event()
+                silent_seconds = time.monotonic() - last_time
+                if data or silent_seconds >= HEARTBEAT:
+                    # Not a comment: scripts do not see those, and would take the connection for lost.
+                    self.write(f"data: {data}\n\n" if data else "event: here\ndata: here\n\n")
                     await self.flush()
-                    last, silent = time.monotonic(), 0.0
-                await self.settings["news"].wait(seen, PULSE - silent)
+                    last_time, silent_seconds = time.monotonic(), 0.0
+                await notifier.wait(version, HEARTBEAT - silent_seconds)
         except (StreamClosedError, asyncio.CancelledError):
             return
+
+    # -- errors -------------------------------------------------------------------------------------------------------
 
     def log_exception(self, kind: Any, error: Any, trace: Any) -> None:
         if not isinstance(error, (NSTError, HTTPError)):
@@ -182,15 +187,15 @@ class Answer(RequestHandler):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error, status = kwargs.get("exc_info", (None, None))[1], status_code
-        sentence = _SENTENCES.get(status, "something went wrong here; tell your teacher")
+        message = _MESSAGES.get(status, "something went wrong here; tell your teacher")
         if isinstance(error, NSTError):
-            sentence = one_line(error)
+            message = one_line(error)
             status = 500 if not isinstance(error, InputError) else 400
-            status = {Missing: 404, Full: 409, TooLarge: 413, Slow: 429, DiskFull: 507}.get(type(error), status)
-            self.set_status(status)
-            if isinstance(error, Slow):
+            statuses = {NotFound: 404, LimitReached: 409, TooLarge: 413, TooManyAttempts: 429, DiskFull: 507}
+            self.set_status(statuses.get(type(error), status))
+            if isinstance(error, TooManyAttempts):
                 self.set_header("Retry-After", str(int(error.seconds) + 1))
         if "text/html" in self.request.headers.get("Accept", ""):
-            self.show("error.html", sentence=sentence)
+            self.send_page("error.html", message=message)
         else:
-            self.finish({"error": sentence})
+            self.finish({"error": message})

@@ -1,4 +1,4 @@
-"""How long a run takes here: the measured seconds of a unit of work, corrected by what the last runs took."""
+"""Estimates of how long a run takes: the measured seconds of a unit of work, corrected by recent runs."""
 
 from __future__ import annotations
 
@@ -8,69 +8,70 @@ from collections import deque
 from gluon_nst.engine.windows import whole, work
 from gluon_nst.recipes import Recipe
 
-_START, _STAGE = 5.0, 0.7
-"""Seconds that a process needs beside its epochs, until that is measured, and each size before its first epoch."""
-_UNKNOWN = 1e-8
+_STARTUP, _STAGE_STARTUP = 5.0, 0.7
+"""Seconds that a process takes in addition to its epochs, until that is measured; seconds before the first epoch of a
+stage."""
+_DEFAULT_RATE = 1e-8
 """Seconds of a unit of work until they are measured."""
-_RUNS = 7
-"""How many runs are remembered; older ones ran under a different load."""
-_FURTHEST = 4.0
-"""The largest correction, up or down; and the longest start of a process, in first guesses."""
+_HISTORY = 7
+"""Number of runs in the median; older ones had a different load."""
+_MAX_CORRECTION = 4.0
+"""Largest correction, up or down; also the longest startup, as a multiple of _STARTUP."""
 
 
-def in_words(seconds: float) -> str:
-    """A time in words.
+def format_duration(seconds: float) -> str:
+    """Return a duration in words.
 
-    >>> in_words(40), in_words(200)
+    >>> format_duration(40), format_duration(200)
     ('40 seconds', '3 minutes')
     """
     return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
 
 
-class Expectation:
-    """Estimates of how long runs take.
+class DurationEstimator:
+    """Estimates the duration of runs.
 
-    An estimate of `seconds` is never corrected itself: the correction is applied when an estimate is shown, so that
-    runs which wait follow what was learned since, and that each run teaches the ratio of its duration to the measured
-    one, once.
+    `estimate` returns uncorrected seconds. The correction is applied when an estimate is shown, so that waiting runs
+    use the latest one, and so that each run contributes the ratio of its duration to the uncorrected estimate once.
 
-    `factor` is that correction, the median of the last runs; `start` the seconds that a process needs beside its
+    `correction` is the median ratio of recent runs; `startup` the seconds that a process takes in addition to its
     epochs.
     """
 
     def __init__(self) -> None:
         self._rates: dict[str, float] = {}
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
-        # The first guess counts as one run, so that a single odd run does not decide alone.
-        self._ratios: deque[float] = deque([1.0], maxlen=_RUNS)
-        self._starts: deque[float] = deque([_START], maxlen=_RUNS)
-        self._average()
+    def _reset(self) -> None:
+        # The first guess counts as one run, so that a single outlier does not decide alone.
+        self._ratios: deque[float] = deque([1.0], maxlen=_HISTORY)
+        self._startups: deque[float] = deque([_STARTUP], maxlen=_HISTORY)
+        self._take_medians()
 
-    def _average(self) -> None:
-        self.start = min(statistics.median(self._starts), _FURTHEST * _START)
-        self.factor = min(max(statistics.median(self._ratios), 1 / _FURTHEST), _FURTHEST)
+    def _take_medians(self) -> None:
+        self.startup = min(statistics.median(self._startups), _MAX_CORRECTION * _STARTUP)
+        self.correction = min(max(statistics.median(self._ratios), 1 / _MAX_CORRECTION), _MAX_CORRECTION)
 
-    def measured(self, rates: dict[str, float]) -> None:
-        """Set the seconds of a unit of work (`windows.work`) by recipe name, and forget what was learned."""
+    def set_rates(self, rates: dict[str, float]) -> None:
+        """Set the seconds of a unit of work (`windows.work`) by recipe name, and reset the correction."""
         self._rates = rates
-        self._forget()
+        self._reset()
 
-    def seconds(self, name: str, recipe: Recipe) -> float:
-        """The seconds that the epochs of a fitted recipe of that name take, uncorrected."""
-        rate = self._rates.get(name, _UNKNOWN)
+    def estimate(self, name: str, recipe: Recipe) -> float:
+        """Return the uncorrected seconds of the epochs of a fitted recipe; `name` is its name."""
+        rate = self._rates.get(name, _DEFAULT_RATE)
         return sum(
-            stage.epochs * rate * work(whole(recipe.last_layer, stage.shape)) + _STAGE for stage in recipe.stages
+            stage.epochs * rate * work(whole(recipe.last_layer, stage.shape)) + _STAGE_STARTUP
+            for stage in recipe.stages
         )
 
     def corrected(self, uncorrected: float) -> float:
-        """What a run takes whose epochs are estimated at `uncorrected` seconds, with the start of its process."""
-        return self.start + uncorrected * self.factor
+        """Return the seconds of a run, with its startup, whose epochs have an `uncorrected` estimate."""
+        return self.startup + uncorrected * self.correction
 
-    def learn(self, uncorrected: float, computed: float, took: float) -> None:
-        """Learn from a run: the estimate of its epochs, the seconds they took, and those of its process."""
+    def add_run(self, uncorrected: float, computed: float, total: float) -> None:
+        """Update the correction by a run: its uncorrected estimate, the seconds of its epochs and of its process."""
         if uncorrected > 0:
             self._ratios.append(computed / uncorrected)
-        self._starts.append(max(took - computed, 0.0))
-        self._average()
+        self._startups.append(max(total - computed, 0.0))
+        self._take_medians()

@@ -1,37 +1,79 @@
-"""News: whoever shows something hears when there is something new, and not more often than is of use."""
+"""Server-sent events: a notifier of changes, and the JSON description of a run that they carry."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Any
 
-_PULSE = 0.4
-"""Seconds between two of them at least."""
+from gluon_nst.lab.web.models import RESUMABLE, WAITING, WORKING, LabRun
+from gluon_nst.lab.web.scheduler import Forecast
+
+_INTERVAL = 0.4
+"""Minimum seconds between two notifications."""
+_ROUNDING = ((20.0, 2.0), (float("inf"), 5.0))
+"""(Maximum seconds, step): estimates are rounded to the step, because a number that changes all the time is hard to
+read."""
 
 
-class News:
-    """Counts what is new. Made in the event loop, where `pulse` has to run."""
+class ChangeNotifier:
+    """Wakes waiting event streams after a change, at most once in each interval.
+
+    `version` counts the notifications. Create it in the event loop, where `run` has to be a task.
+    """
 
     def __init__(self) -> None:
-        self.number = 0
-        self._told, self._event = False, asyncio.Event()
+        self.version = 0
+        self._changed, self._event = False, asyncio.Event()
 
-    def tell(self) -> None:
-        """Something is new."""
-        self._told = True
+    def notify(self) -> None:
+        """Record that something has changed."""
+        self._changed = True
 
-    async def pulse(self) -> None:
-        """Pass it on, for as long as this runs."""
+    async def run(self) -> None:
+        """Wake the waiting streams after changes, until cancelled."""
         while True:
-            await asyncio.sleep(_PULSE)
-            if self._told:
-                self._told = False
-                self.number += 1
+            await asyncio.sleep(_INTERVAL)
+            if self._changed:
+                self._changed = False
+                self.version += 1
                 self._event.set()
                 self._event = asyncio.Event()
 
-    async def wait(self, seen: int, seconds: float) -> None:
-        """Wait until there is more than what has been `seen`, for so many seconds at most."""
-        if self.number == seen:
+    async def wait(self, version: int, seconds: float) -> None:
+        """Wait until the version is newer than `version`, for at most `seconds`."""
+        if self.version == version:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._event.wait(), seconds)
+
+
+def run_as_json(run: LabRun, forecasts: dict[str, Forecast]) -> dict[str, Any]:
+    """Describe a run for the page; `forecasts` are those of `Scheduler.forecasts`."""
+    forecast = forecasts.get(run.id, Forecast(0, 0.0, 0.0))
+    return {
+        "id": run.id,
+        "asked": run.asked,
+        "labels": run.labels,
+        "since": run.since,
+        "status": run.status,
+        "note": run.note,
+        "epochs": run.epochs,
+        "done": run.done,
+        "shown": run.shown,
+        "share": round(run.share, 3),
+        "seconds": run.seconds,
+        "weights": dict(run.weights),
+        "steered": run.steered,
+        "turns": run.turns,
+        "pictured": run.pictured and run.status not in (WAITING, WORKING),
+        "film": run.film,
+        "goes_on": run.status in RESUMABLE,
+        "place": forecast.position,
+        "starts": _rounded(forecast.starts_in),
+        "left": _rounded(forecast.remaining),
+    }
+
+
+def _rounded(seconds: float) -> float:
+    step = next(step for maximum, step in _ROUNDING if seconds <= maximum)
+    return round(seconds / step) * step

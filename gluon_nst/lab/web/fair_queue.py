@@ -1,8 +1,9 @@
-"""The fair line: whoever asks for much waits behind whoever asks for little. Plain arithmetic.
+"""Fair queue of runs: a student who requests much waits behind one who requests little.
 
-Start-time fair queueing (Goyal, Vin and Cheng 1996): each ticket gets a begin, which is that of its student's next
-turn, and the least begin is served first. A student's second ticket begins where the first one ends, in seconds of
-computing; a newcomer begins at what is being served now. So it counts who asks, not how often.
+Start-time fair queueing (Goyal, Vin and Cheng 1996). Each run gets a start tag in virtual time, in seconds of
+computing, and the run with the smallest tag is served first. A student's second run starts where the first one
+finishes; a new student's first run starts at the tag that is being served. So each student gets the same share,
+however many runs they request.
 """
 
 from __future__ import annotations
@@ -11,76 +12,77 @@ import heapq
 from typing import Callable, NamedTuple, Sequence
 
 
-class Place(NamedTuple):
-    """A ticket in the line; the least of them is served first."""
+class Entry(NamedTuple):
+    """A run in the queue; the smallest entry is served first."""
 
-    begin: float
+    start_tag: float
     """In seconds of computing."""
     since: float
-    """When it came: of those that begin together the first."""
-    ticket: str
+    """When it was queued: it orders equal start tags."""
+    run: str
     student: str
     cost: float
-    """Seconds that it is expected to compute."""
+    """Estimated seconds of computing."""
 
 
-class Line:
-    """Those who wait, and how much every student has had."""
+class FairQueue:
+    """The waiting runs, and the virtual time at which each student's next run starts."""
 
     def __init__(self) -> None:
-        self._places: dict[str, Place] = {}
-        self._served: dict[str, Place] = {}
-        self._next: dict[str, float] = {}  # where each student's next ticket begins
-        self._now = 0.0
+        self._waiting: dict[str, Entry] = {}
+        self._served: dict[str, Entry] = {}
+        self._finish_tags: dict[str, float] = {}  # by student
+        self._virtual_time = 0.0
 
-    def join(self, ticket: str, student: str, cost: float, since: float) -> None:
-        """A ticket comes into the line."""
-        begin = max(self._now, self._next.get(student, 0.0))
-        self._places[ticket] = Place(begin, since, ticket, student, cost)
-        self._next[student] = begin + cost
+    def add(self, run: str, student: str, cost: float, since: float) -> None:
+        """Add a run."""
+        start_tag = max(self._virtual_time, self._finish_tags.get(student, 0.0))
+        self._waiting[run] = Entry(start_tag, since, run, student, cost)
+        self._finish_tags[student] = start_tag + cost
 
-    def leave(self, ticket: str) -> None:
-        """It is no longer wanted: its student's others move up."""
-        left = self._places.pop(ticket, None)
-        if left:
-            self._refund(left, 0)
-            for other in list(self._places.values()):
-                if other.student == left.student and other.begin > left.begin:
-                    begin = max(self._now, other.begin - left.cost)
-                    self._places[other.ticket] = other._replace(begin=begin)
+    def remove(self, run: str) -> None:
+        """Remove a waiting run; the student's later runs move up."""
+        removed = self._waiting.pop(run, None)
+        if removed:
+            self._refund(removed, 0)
+            for other in list(self._waiting.values()):
+                if other.student == removed.student and other.start_tag > removed.start_tag:
+                    start_tag = max(self._virtual_time, other.start_tag - removed.cost)
+                    self._waiting[other.run] = other._replace(start_tag=start_tag)
 
-    def ended(self, ticket: str, seconds: float) -> None:
-        """A ticket that was served has taken so many seconds, whatever it was expected to take when it joined."""
-        self._refund(self._served.pop(ticket), seconds)
+    def finish(self, run: str, seconds: float) -> None:
+        """Charge a served run with the seconds that it took in place of its estimated cost."""
+        self._refund(self._served.pop(run), seconds)
 
-    def _refund(self, place: Place, seconds: float) -> None:
-        self._next[place.student] = max(self._now, self._next.get(place.student, 0.0) - (place.cost - seconds))
+    def _refund(self, entry: Entry, seconds: float) -> None:
+        finish_tag = self._finish_tags.get(entry.student, 0.0) - (entry.cost - seconds)
+        self._finish_tags[entry.student] = max(self._virtual_time, finish_tag)
 
-    def serve(self) -> str | None:
-        """Take the ticket out whose turn it is."""
-        if not self._places:
+    def pop(self) -> str | None:
+        """Remove and return the next run; None if the queue is empty."""
+        if not self._waiting:
             return None
-        first = min(self._places.values())
-        self._now = max(self._now, first.begin)
-        self._served[first.ticket] = self._places.pop(first.ticket)
-        return first.ticket
+        first = min(self._waiting.values())
+        self._virtual_time = max(self._virtual_time, first.start_tag)
+        self._served[first.run] = self._waiting.pop(first.run)
+        return first.run
 
-    def expected(
+    def forecast(
         self, busy: Sequence[float], workers: int, cost: Callable[[str], float]
     ) -> dict[str, tuple[int, float]]:
-        """{ticket: (its place from 1, seconds until it is served)}.
+        """Return {run: (position from 1, seconds until it is served)}.
 
-        `busy` are the seconds that each of the `workers` still has to do; `cost` gives the present estimate of a
-        ticket.
+        `busy` are the remaining seconds of the workers that compute now, out of `workers`; `cost` returns the current
+        estimate of a run.
         """
-        free = sorted([*busy, *[0.0] * max(0, workers - len(busy))])[: max(workers, 1)]
-        heapq.heapify(free)
-        found = {}
-        for number, place in enumerate(sorted(self._places.values()), start=1):
-            begins = heapq.heappop(free)
-            heapq.heappush(free, begins + cost(place.ticket))
-            found[place.ticket] = (number, begins)
-        return found
+        free_at = sorted([*busy, *[0.0] * max(0, workers - len(busy))])[: max(workers, 1)]
+        heapq.heapify(free_at)
+        forecast = {}
+        for position, entry in enumerate(sorted(self._waiting.values()), start=1):
+            start = heapq.heappop(free_at)
+            heapq.heappush(free_at, start + cost(entry.run))
+            forecast[entry.run] = (position, start)
+        return forecast
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._waiting)

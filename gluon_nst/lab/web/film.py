@@ -1,4 +1,4 @@
-"""The film of a run of the lab, of the pictures along the way that are there, in a process of its own."""
+"""The film of a run, made of its snapshots in a subprocess."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from PIL import Image
 
 from gluon_nst.errors import NSTError
 from gluon_nst.lab.web.models import DISK_FULL
-from gluon_nst.lab.web.store import FILM, LOSSES, MOMENTS
+from gluon_nst.lab.web.store import FILM, LOSSES, SNAPSHOTS
 from gluon_nst.losses.records import Epoch, Losses
 from gluon_nst.observers.film import write_film
 from gluon_nst.pictures.decoding import open_picture
 
 
-def record_of(path: Path) -> list[Epoch]:
-    """The epochs in a file of losses, each with the sums of its losses."""
+def read_record(path: Path) -> list[Epoch]:
+    """Read the epochs of a losses file; the content losses are one sum, and so are the style losses."""
     with open(path, newline="", encoding="utf-8") as file:
         return [
             Epoch(
@@ -36,19 +36,19 @@ def record_of(path: Path) -> list[Epoch]:
         ]
 
 
-def moments_of(folder: Path, epochs: int) -> list[tuple[int, Image.Image]]:
-    """The pictures along the way, each with how many epochs were done, in their order."""
-    found = ((int(path.stem), path) for path in (folder / MOMENTS).glob("[0-9]*.jpg"))
-    return [(done, open_picture(path).image) for done, path in sorted(found) if done <= epochs]
+def read_snapshots(folder: Path, epochs: int) -> list[tuple[int, Image.Image]]:
+    """Return the snapshots of a run up to an epoch, each with its number of finished epochs, in order."""
+    paths = ((int(path.stem), path) for path in (folder / SNAPSHOTS).glob("[0-9]*.jpg"))
+    return [(done, open_picture(path).image) for done, path in sorted(paths) if done <= epochs]
 
 
 def main() -> None:
-    """Make the film of the run in the folder that the command names, and print what became of it as JSON."""
+    """Make the film of the run in the folder that the command line names; print its status as JSON."""
     folder = Path(sys.argv[1])
     os.nice(15)
     try:
-        record = record_of(folder / LOSSES)
-        write_film(folder / FILM, moments_of(folder, len(record)), record)
+        record = read_record(folder / LOSSES)
+        write_film(folder / FILM, read_snapshots(folder, len(record)), record)
         print(json.dumps({"film": "made"}))
     except (NSTError, OSError):
         print(json.dumps({"film": DISK_FULL}))

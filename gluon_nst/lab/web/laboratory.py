@@ -1,4 +1,4 @@
-"""The laboratory: its students, their pictures and their runs, and what each may do. It knows nothing of the web."""
+"""The laboratory: its students, pictures and runs, and the limits of what they may do. Independent of HTTP."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from pathlib import Path
 from typing import Any, Callable, Iterator
 
 from gluon_nst.errors import InputError, NSTError
-from gluon_nst.lab.web.estimates import in_words
-from gluon_nst.lab.web.limits import SMALLEST, STUDENTS, Limits
+from gluon_nst.lab.web.estimates import format_duration
+from gluon_nst.lab.web.limits import MAX_STUDENTS, MIN_SIDE, Limits
 from gluon_nst.lab.web.models import (
     ACTIVE,
     DISK_FULL,
-    GOES_ON,
-    MAKING,
+    FILM_IN_PROGRESS,
+    RESUMABLE,
     WAITING,
     WORKING,
     DiskFull,
-    Full,
-    Missing,
+    LabRun,
+    LimitReached,
+    NotFound,
     StoredPicture,
     Student,
-    Ticket,
 )
-from gluon_nst.lab.web.processes import answer
-from gluon_nst.lab.web.request_bodies import Asked
-from gluon_nst.lab.web.scheduler import Workshop
-from gluon_nst.lab.web.store import ORIGINAL, SHOWN, Store, new_id
+from gluon_nst.lab.web.processes import call_in_subprocess
+from gluon_nst.lab.web.request_bodies import RunRequest
+from gluon_nst.lab.web.scheduler import Scheduler
+from gluon_nst.lab.web.store import ORIGINAL, PREVIEW, Store, new_id
 from gluon_nst.machine.files import shipped
 
-OWN = {"mountains": "mountains.jpg", "autumn-oaks": "autumn-oaks.jpg"}
-"""The pictures that every student finds: the project's own."""
+BUNDLED = {"mountains": "mountains.jpg", "autumn-oaks": "autumn-oaks.jpg"}
+"""The files of the pictures that every student has, by id."""
 
 
 @contextlib.contextmanager
-def _on_disk() -> Iterator[None]:
-    """What can't be written in the block is told to a student, who can't do anything about the disk."""
+def _report_full_disk() -> Iterator[None]:
+    """Replace errors of writing by a message for a student, who can do nothing about the disk."""
     try:
         yield
     except (NSTError, OSError):
@@ -46,7 +46,7 @@ def _on_disk() -> Iterator[None]:
 
 
 def _numbered(label: str) -> Iterator[str]:
-    """A file's name, and the same with numbers: phones call all of them image.jpg."""
+    """Yield a file's name, then the name with numbers: phones call all pictures image.jpg."""
     stem, dot, ending = label.rpartition(".")
     yield label
     for number in itertools.count(2):
@@ -54,254 +54,261 @@ def _numbered(label: str) -> Iterator[str]:
 
 
 class Laboratory:
-    """All that happens, in one event loop. `changed` is called whenever something is another."""
+    """The state of the lab, in one event loop. `on_change` is called after every change."""
 
-    def __init__(self, store: Store, limits: Limits, workers: int, threads: int, **of_jobs: Any) -> None:
-        """`of_jobs` are what the Job of every run has: `memory`, in bytes, and `weights`."""
-        self.store, self.limits, self._of_jobs = store, limits, of_jobs
+    def __init__(self, store: Store, limits: Limits, workers: int, threads: int, **job_options: Any) -> None:
+        """`job_options` are arguments of every run's Job: `memory`, in bytes, and `weights`."""
+        self.store, self.limits, self._job_options = store, limits, job_options
         self.students: dict[str, Student] = {}
-        self.own: dict[str, StoredPicture] = {}
-        self.changed: Callable[[], Any] = lambda: None
-        self.workshop = Workshop(store, self._order_of, workers, threads, lambda: self.changed())
-        self._looking = asyncio.Semaphore(max(2, workers))
-        self._filming = asyncio.Semaphore(1)
+        self.bundled: dict[str, StoredPicture] = {}
+        self.on_change: Callable[[], Any] = lambda: None
+        self.scheduler = Scheduler(store, self._task_of, workers, threads, lambda: self.on_change())
+        self._checking_pictures = asyncio.Semaphore(max(2, workers))
+        self._making_films = asyncio.Semaphore(1)
 
-    # -- its beginning and its end ------------------------------------------------------------------------------------
+    # -- starting and closing -----------------------------------------------------------------------------------------
 
-    async def begin(self) -> None:
-        """Find what is in the folder: who waits or was at work comes into the line again."""
-        for name, file in OWN.items():
-            folder = self.store.folder / "own" / name
+    async def start(self) -> None:
+        """Load the folder, and queue the runs that were waiting or running when the lab was closed."""
+        for id, file in BUNDLED.items():
+            folder = self.store.bundled_folder(id)
             folder.mkdir(exist_ok=True)
-            self.own[name] = await self._look(name, file, shipped(f"img/{file}"), folder / SHOWN)
-        self.store.tidy()
-        for student in self.store.students():
+            self.bundled[id] = await self._check_picture(id, file, shipped(f"img/{file}"), folder / PREVIEW)
+        self.store.remove_incomplete()
+        for student in self.store.load_students():
             self.students[student.id] = student
-        again = [ticket for ticket in self.tickets() if ticket.status in ACTIVE]
-        # Who was at work had had their turn.
-        for ticket in sorted(again, key=lambda ticket: (ticket.status != WORKING, ticket.since)):
-            ticket.status = WAITING
-            self.workshop.join(ticket)
+        active = [run for run in self.runs() if run.status in ACTIVE]
+        # Those that were running come first.
+        for run in sorted(active, key=lambda run: (run.status != WORKING, run.since)):
+            run.status = WAITING
+            self.scheduler.enqueue(run)
 
-    async def measure(self) -> None:
-        """Time what the expectations are made of; it takes some ten seconds."""
-        self.workshop.expectation.measured(await answer("probe.rates", threads=self.workshop.threads) or {})
-        for ticket in self.tickets():
-            if ticket.status in ACTIVE:
+    async def measure_speed(self) -> None:
+        """Time a unit of work of each recipe for the estimates; it takes about ten seconds."""
+        rates = await call_in_subprocess("probe.rates", threads=self.scheduler.threads)
+        self.scheduler.estimator.set_rates(rates or {})
+        for run in self.runs():
+            if run.status in ACTIVE:
                 with contextlib.suppress(InputError):
-                    ticket.expected = self.expect(self.students[ticket.student], ticket.request)
-        self.changed()
+                    run.expected = self.estimate(self.students[run.student], run.request)
+        self.on_change()
 
-    async def end(self) -> int:
-        """Let every run save what it has come to; gives how many there are that will go on."""
-        await self.workshop.end()
+    async def close(self) -> int:
+        """Let all processes save their runs; return the number of runs that resume when the lab is opened again."""
+        await self.scheduler.close()
         for student in self.students.values():
-            if student.tickets or student.pictures:
+            if student.runs or student.pictures:
                 with contextlib.suppress(NSTError):
-                    self.store.keep_student(student)
-        return sum(ticket.status in ACTIVE for ticket in self.tickets())
+                    self.store.save_student(student)
+        return sum(run.status in ACTIVE for run in self.runs())
 
-    def tickets(self) -> list[Ticket]:
-        """Everybody's runs."""
-        return [ticket for student in self.students.values() for ticket in student.tickets.values()]
+    def runs(self) -> list[LabRun]:
+        """Return the runs of all students."""
+        return [run for student in self.students.values() for run in student.runs.values()]
 
     # -- students -----------------------------------------------------------------------------------------------------
 
-    def welcome(self, id: str, name: str = "") -> Student:
-        """The student of that id, who may be new.
+    def get_or_add_student(self, id: str, name: str = "") -> Student:
+        """Return the student with that id, who is added if new.
 
-        At the limit a new student replaces one without pictures, runs and an open page: the one who was last seen
-        longest ago, who loses nothing by it, and can come in again. Raises Full if there is none.
+        At the limit a new student replaces an idle one, without pictures, runs and an open page: the one with the
+        oldest request, who loses nothing and can sign in again. Raises LimitReached if nobody is idle.
         """
         if id not in self.students:
-            if len(self.students) >= STUDENTS:
-                idle = [each for each in self.students.values() if each.is_idle]
+            if len(self.students) >= MAX_STUDENTS:
+                idle = [student for student in self.students.values() if student.is_idle]
                 if not idle:
-                    raise Full("the lab is full; ask your teacher")
-                del self.students[min(idle, key=lambda each: each.seen).id]
+                    raise LimitReached("the lab is full; ask your teacher")
+                del self.students[min(idle, key=lambda student: student.last_seen).id]
             self.students[id] = Student(id, name)
         return self.students[id]
 
-    def sweep(self, hours: float) -> None:
-        """Forget who has not been here for so many hours, and has nothing to wait for; who has nothing here after
-        one."""
+    def remove_inactive(self, hours: float) -> None:
+        """Remove students without requests for that many hours, and idle ones after one hour, unless a run is active or
+        a page is open."""
         for student in list(self.students.values()):
-            waits = any(ticket.status in ACTIVE or ticket.film == MAKING for ticket in student.tickets.values())
-            hours_of = min(hours, 1) if student.is_idle else hours
-            if not (waits or student.incoming or student.listening) and time.time() - student.seen > hours_of * 3600:
-                self.store.remove(self.store.of_student(student.id))
+            is_busy = any(run.status in ACTIVE or run.film == FILM_IN_PROGRESS for run in student.runs.values())
+            is_busy = is_busy or bool(student.uploads or student.open_streams)
+            max_hours = min(hours, 1) if student.is_idle else hours
+            if not is_busy and time.time() - student.last_seen > max_hours * 3600:
+                self.store.remove(self.store.student_folder(student.id))
                 del self.students[student.id]
 
     # -- pictures -----------------------------------------------------------------------------------------------------
 
-    def picture(self, student: Student, name: str) -> StoredPicture:
-        """The picture of that name: the lab's own, or the student's. Raises Missing for any other."""
-        found = self.own.get(name) or student.pictures.get(name)
-        if found is None:
-            raise Missing("there is no such picture of yours; choose one of the page")
-        return found
+    def picture(self, student: Student, id: str) -> StoredPicture:
+        """Return a bundled picture, or one of the student. Raises NotFound for any other."""
+        picture = self.bundled.get(id) or student.pictures.get(id)
+        if picture is None:
+            raise NotFound("there is no such picture of yours; choose one of the page")
+        return picture
 
-    def room_for_a_picture(self, student: Student) -> None:
-        """Raise Full where a student has as many as are kept, with those that are coming in."""
-        if len(student.pictures) + student.incoming >= self.limits.pictures:
-            raise Full(f"you have {self.limits.pictures} pictures, as many as are kept; remove one first")
+    def check_picture_limit(self, student: Student) -> None:
+        """Raise LimitReached if the student has the maximum number of pictures, including uploads in progress."""
+        if len(student.pictures) + student.uploads >= self.limits.pictures:
+            raise LimitReached(f"you have {self.limits.pictures} pictures, as many as are kept; remove one first")
 
-    async def take_in(self, student: Student, name: str, label: str) -> StoredPicture:
-        """Look at a picture whose file has come into its folder. Raises InputError, with the file gone, for what is
-        none."""
-        folder = self.store.of_picture(student.id, name)
+    async def add_picture(self, student: Student, id: str, label: str) -> StoredPicture:
+        """Check an uploaded file in the folder of its picture, and add it.
+
+        Raises InputError, and removes the file, if it is not a picture.
+        """
+        folder = self.store.picture_folder(student.id, id)
         try:
-            picture = await self._look(name, label, folder / ORIGINAL, folder / SHOWN)
-            taken = [each.label for each in (*self.own.values(), *student.pictures.values())]
-            picture.label = next(name for name in _numbered(picture.label) if name not in taken)
-            with _on_disk():
-                self.store.keep_student(student)
-                self.store.keep_picture(student.id, picture)
+            picture = await self._check_picture(id, label, folder / ORIGINAL, folder / PREVIEW)
+            used = [each.label for each in (*self.bundled.values(), *student.pictures.values())]
+            picture.label = next(label for label in _numbered(picture.label) if label not in used)
+            with _report_full_disk():
+                self.store.save_student(student)
+                self.store.save_picture(student.id, picture)
         except BaseException:
             self.store.remove(folder)
             raise
-        student.pictures[name] = picture
+        student.pictures[id] = picture
         return picture
 
-    async def _look(self, name: str, label: str, path: Path, shown: Path) -> StoredPicture:
-        async with self._looking:
-            found = (
-                await answer("web.picture_check.main", str(path), str(shown), str(self.limits.pixels), seconds=60) or {}
-            )
-        if "height" not in found:
-            line = found.get("error", "it could not be decoded; convert it to PNG or JPEG")
-            if found.get("full"):
+    async def _check_picture(self, id: str, label: str, path: Path, preview: Path) -> StoredPicture:
+        async with self._checking_pictures:
+            arguments = str(path), str(preview), str(self.limits.pixels)
+            reply = await call_in_subprocess("web.picture_check.main", *arguments, timeout=60) or {}
+        if "height" not in reply:
+            if reply.get("disk_full"):
                 raise DiskFull(DISK_FULL)
-            raise InputError(f"{label}: {line}")
-        return StoredPicture(name, label, found["height"], found["width"])
+            raise InputError(f"{label}: {reply.get('error', 'it could not be decoded; convert it to PNG or JPEG')}")
+        return StoredPicture(id, label, reply["height"], reply["width"])
 
-    def drop_picture(self, student: Student, name: str) -> None:
-        """Remove a student's picture. Raises InputError for one that a run has."""
-        if name not in student.pictures:
-            raise Missing("there is no such picture of yours")
-        if any(name in ticket.request.pictures for ticket in student.tickets.values()):
+    def remove_picture(self, student: Student, id: str) -> None:
+        """Remove a student's picture. Raises InputError if a run uses it."""
+        if id not in student.pictures:
+            raise NotFound("there is no such picture of yours")
+        if any(id in run.request.picture_ids for run in student.runs.values()):
             raise InputError("a run of yours has this picture; remove that first")
-        del student.pictures[name]
-        self.store.remove(self.store.of_picture(student.id, name))
+        del student.pictures[id]
+        self.store.remove(self.store.picture_folder(student.id, id))
+
+    def original_path(self, student: str, id: str) -> Path:
+        """Return the path of a picture's original file."""
+        if id in BUNDLED:
+            return shipped(f"img/{BUNDLED[id]}")
+        return self.store.picture_folder(student, id) / ORIGINAL
 
     # -- runs ---------------------------------------------------------------------------------------------------------
 
-    def expect(self, student: Student, asked: Asked) -> float:
-        """Seconds that the epochs of a run take, uncorrected. Raises InputError beyond the limits."""
-        content, *_ = [self.picture(student, name) for name in asked.pictures]
-        recipe = asked.fitted((content.height, content.width), self.limits)
-        return self.workshop.expectation.seconds(asked.recipe, recipe)
+    def estimate(self, student: Student, request: RunRequest) -> float:
+        """Return the uncorrected seconds of a run's epochs. Raises InputError beyond the limits."""
+        content, *_ = [self.picture(student, id) for id in request.picture_ids]
+        recipe = request.fitted_recipe((content.height, content.width), self.limits)
+        return self.scheduler.estimator.estimate(request.recipe, recipe)
 
-    def allows(self, asked: Asked, seconds: float) -> bool:
+    def allows(self, request: RunRequest, seconds: float) -> bool:
         """Whether the lab allows a run of an estimated duration; the smallest size is always allowed."""
-        return asked.side <= SMALLEST or seconds <= self.limits.minutes * 60
+        return request.side <= MIN_SIDE or seconds <= self.limits.minutes * 60
 
-    def ask(self, student: Student, asked: Asked) -> Ticket:
-        """A student asks for a run, which comes into the line. Raises InputError for what can't be, Full beyond a
-        limit."""
-        expected = self.expect(student, asked)
-        seconds = self.workshop.expectation.corrected(expected)
-        if not self.allows(asked, seconds):
-            takes = in_words(seconds)
+    def submit(self, student: Student, request: RunRequest) -> LabRun:
+        """Queue a new run. Raises InputError for an invalid request, LimitReached at a limit of the student."""
+        uncorrected = self.estimate(student, request)
+        seconds = self.scheduler.estimator.corrected(uncorrected)
+        if not self.allows(request, seconds):
             raise InputError(
-                f"this would take about {takes} here, and the lab allows {self.limits.minutes:g} minutes;"
-                " choose a smaller size"
+                f"this would take about {format_duration(seconds)} here, and the lab allows"
+                f" {self.limits.minutes:g} minutes; choose a smaller size"
             )
-        self._room_for_a_run(student)
-        if len(student.tickets) >= self.limits.runs:
-            raise Full(f"you have {self.limits.runs} runs, as many as are kept; remove one first")
-        labels = {name: self.picture(student, name).label for name in asked.pictures}
-        ticket = Ticket(new_id(), student.id, asked.as_dict(), labels, time.time(), expected)
-        with _on_disk():  # what can't be kept is not begun
-            self.store.keep_student(student)
-            self.store.keep_ticket(ticket)
-        student.tickets[ticket.id] = ticket
-        self.workshop.join(ticket)
-        return ticket
+        self._check_active_limit(student)
+        if len(student.runs) >= self.limits.runs:
+            raise LimitReached(f"you have {self.limits.runs} runs, as many as are kept; remove one first")
+        labels = {id: self.picture(student, id).label for id in request.picture_ids}
+        run = LabRun(new_id(), student.id, request.as_dict(), labels, time.time(), uncorrected)
+        with _report_full_disk():  # a run that can't be saved is not started
+            self.store.save_student(student)
+            self.store.save_run(run)
+        student.runs[run.id] = run
+        self.scheduler.enqueue(run)
+        return run
 
-    def _room_for_a_run(self, student: Student) -> None:
-        if sum(ticket.status in ACTIVE for ticket in student.tickets.values()) >= self.limits.jobs:
-            raise Full(
+    def _check_active_limit(self, student: Student) -> None:
+        if sum(run.status in ACTIVE for run in student.runs.values()) >= self.limits.jobs:
+            raise LimitReached(
                 f"{self.limits.jobs} runs of yours wait or are at work, as many as you may have at once;"
                 " pause or stop one first"
             )
 
-    def _order_of(self, ticket: Ticket) -> dict[str, Any]:
-        """What the process of a run is told."""
-        paths = {name: str(self.path_of(ticket.student, name)) for name in ticket.request.pictures}
-        limits = {"pixels": self.limits.pixels, "minutes": self.limits.minutes}
-        told = {"asked": ticket.asked, "paths": paths, "labels": ticket.labels, "changed": dict(ticket.weights)}
-        return {**told, **limits, "job": self._of_jobs}
+    def _task_of(self, run: LabRun) -> dict[str, Any]:
+        """Return the task of a run's process (see `worker.Worker`)."""
+        return {
+            "request": run.asked,
+            "paths": {id: str(self.original_path(run.student, id)) for id in run.request.picture_ids},
+            "labels": run.labels,
+            "new_weights": dict(run.weights),
+            "max_pixels": self.limits.pixels,
+            "max_minutes": self.limits.minutes,
+            "job_options": self._job_options,
+        }
 
-    def path_of(self, student: str, name: str) -> Path:
-        """The file of a picture as it came."""
-        return shipped(f"img/{OWN[name]}") if name in OWN else self.store.of_picture(student, name) / ORIGINAL
-
-    def go_on(self, student: Student, name: str) -> None:
-        """A run that was stopped comes into the line again."""
-        ticket = student.ticket(name)
-        if ticket.status not in GOES_ON:
+    def resume(self, student: Student, id: str) -> None:
+        """Queue a halted run again."""
+        run = student.run(id)
+        if run.status not in RESUMABLE:
             raise InputError("this run does not wait for you to go on")
-        if ticket.seconds >= self.limits.minutes * 60:
+        if run.seconds >= self.limits.minutes * 60:
             raise InputError(f"this run has computed for {self.limits.minutes:g} minutes, as long as the lab allows")
-        self._not_filmed(ticket)
-        self._room_for_a_run(student)
-        ticket.since, ticket.film = time.time(), ""
-        self.workshop.put(ticket, WAITING)
-        self.workshop.join(ticket)
+        self._check_no_film_in_progress(run)
+        self._check_active_limit(student)
+        run.since, run.film = time.time(), ""
+        self.scheduler.set_status(run, WAITING)
+        self.scheduler.enqueue(run)
 
-    def halt(self, student: Student, name: str, how: str, note: str = "") -> None:
-        """A run is to `pause`, or to `stop`, as soon as its epoch is done."""
-        ticket = student.ticket(name)
-        if ticket.status not in ACTIVE:
+    def halt(self, student: Student, id: str, command: str, note: str = "") -> None:
+        """`pause` or `stop` a run after the current epoch."""
+        run = student.run(id)
+        if run.status not in ACTIVE:
             raise InputError("this run has stopped already")
-        self.workshop.halt(ticket, how, note)
+        self.scheduler.halt(run, command, note)
 
-    def steer(self, student: Student, name: str, weights: dict[str, float]) -> None:
-        """The losses of a run are to have other weights from its next epoch on."""
-        ticket = student.ticket(name)
-        if ticket.status not in (*ACTIVE, *GOES_ON):
+    def steer(self, student: Student, id: str, weights: dict[str, float]) -> None:
+        """Change weights of a run's losses from its next epoch on."""
+        run = student.run(id)
+        if run.status not in (*ACTIVE, *RESUMABLE):
             raise InputError("this run has ended; start another one with these weights")
-        asked = Asked.of({**ticket.asked, **ticket.steered_to, **weights})
-        asked.customised()  # which checks what goes together
-        if ticket.done or self.workshop.works_at(ticket):
-            ticket.steered_to.update(weights)
-            ticket.weights.update(weights)  # until its process says that it has them
-            self.workshop.tell(ticket, do="weights", weights=weights)
+        request = RunRequest.from_json({**run.asked, **run.steered_to, **weights})
+        request.customised_recipe()  # raises InputError for weights that contradict each other
+        if run.done or self.scheduler.is_running(run):
+            run.steered_to.update(weights)
+            run.weights.update(weights)  # until its process confirms them
+            self.scheduler.send(run, do="weights", weights=weights)
         else:
-            ticket.asked = asked.as_dict()
-        self.workshop.put(ticket, ticket.status, ticket.note)
+            run.asked = request.as_dict()
+        self.scheduler.set_status(run, run.status, run.note)
 
-    def drop(self, student: Student, name: str) -> None:
-        """Remove a run that is not at work."""
-        ticket = student.ticket(name)
-        if self.workshop.works_at(ticket):
+    def remove_run(self, student: Student, id: str) -> None:
+        """Remove a run. Raises InputError while it has a process."""
+        run = student.run(id)
+        if self.scheduler.is_running(run):
             raise InputError("this run is at work; stop it first")
-        self._not_filmed(ticket)
-        self.workshop.leave(ticket)
-        del student.tickets[name]
-        self.store.remove(self.store.of_ticket(ticket))
-        self.changed()
+        self._check_no_film_in_progress(run)
+        self.scheduler.dequeue(run)
+        del student.runs[id]
+        self.store.remove(self.store.run_folder(run))
+        self.on_change()
 
-    def _not_filmed(self, ticket: Ticket) -> None:
-        if ticket.film == MAKING:
+    def _check_no_film_in_progress(self, run: LabRun) -> None:
+        if run.film == FILM_IN_PROGRESS:
             raise InputError("its film is being made; wait a moment")
 
-    async def film(self, student: Student, name: str) -> None:
-        """Make the film of a run, which takes some seconds."""
-        ticket = student.ticket(name)
-        if ticket.status in ACTIVE or not ticket.pictured:
+    async def make_film(self, student: Student, id: str) -> None:
+        """Make the film of a halted or finished run, which takes some seconds."""
+        run = student.run(id)
+        if run.status in ACTIVE or not run.pictured:
             raise InputError("the film can be made when the run has stopped")
-        if ticket.film == MAKING:
+        if run.film == FILM_IN_PROGRESS:
             return
-        ticket.film = MAKING
-        self.changed()
-        made: dict[str, str] = {}
+        run.film = FILM_IN_PROGRESS
+        self.on_change()
+        reply: dict[str, str] = {}
         try:
-            async with self._filming:
-                made = await answer("web.film.main", str(self.store.of_ticket(ticket)), seconds=300) or {}
+            async with self._making_films:
+                reply = await call_in_subprocess("web.film.main", str(self.store.run_folder(run)), timeout=300) or {}
         except OSError:  # no process could be started
             pass
         finally:
-            ticket.film = made.get("film", "the film could not be made; try again a little later")
-        self.workshop.put(ticket, ticket.status, ticket.note)
+            run.film = reply.get("film", "the film could not be made; try again a little later")
+        self.scheduler.set_status(run, run.status, run.note)

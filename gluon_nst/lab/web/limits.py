@@ -1,5 +1,4 @@
-"""What a student of the lab may ask for: each limit once, with its rule and its words; the options `--max-…` are made
-from it."""
+"""The limits of the lab: each field, with its rule and help, is an option `--max-…` of the command."""
 
 from __future__ import annotations
 
@@ -10,13 +9,15 @@ from gluon_nst.recipes import setting
 from gluon_nst.recipes.rules import amount, integer, number
 from gluon_nst.recipes.schema import check_fields
 
-SMALLEST = 128
-"""The smallest side that the page offers, in pixels."""
+MIN_SIDE = 128
+"""The smallest longest side that the page offers, in pixels."""
+MAX_STUDENTS = 300
+"""Maximum number of students in a lab."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """The limits of a lab, for each student. Raises InputError for a value that a field can't have."""
+    """The limits for each student. Raises InputError for a value that breaks its rule."""
 
     # fmt: off
     jobs: int = setting(integer(1), "how many runs of a student wait, or are at work, at once", 2)
@@ -24,14 +25,10 @@ class Limits:
     pictures: int = setting(integer(1), "how many uploaded pictures of a student are kept", 20)
     upload: Any = setting(amount(), "how large an uploaded file may be", "30MB")
     pixels: int = setting(integer(1), "how many pixels a picture may have", 50_000_000)
-    side: int = setting(integer(SMALLEST), "the longest side of a composite, in pixels", 512)
+    side: int = setting(integer(MIN_SIDE), "the longest side of a composite, in pixels", 512)
     epochs: int = setting(integer(1), "how many epochs a run may have, at all of its sizes together", 2500)
     minutes: float = setting(number(above=0), "how long a run may compute", 20.0)
     # fmt: on
 
     def __post_init__(self) -> None:
         check_fields(self)
-
-
-STUDENTS = 300
-"""How many students a lab keeps; who comes after them is told that it is full."""

@@ -1,4 +1,4 @@
-"""Students, their pictures and their runs, as the lab keeps them: what outlives the server is in these fields."""
+"""Students, their pictures and their runs, and the errors of requests for them."""
 
 from __future__ import annotations
 
@@ -8,112 +8,115 @@ import time
 from typing import Any
 
 from gluon_nst.errors import InputError, NSTError
-from gluon_nst.lab.web.request_bodies import Asked
+from gluon_nst.lab.web.request_bodies import RunRequest
 from gluon_nst.machine.files import lettered
 
 WAITING, WORKING, PAUSED, LOST = "waiting", "working", "paused", "lost"
-"""In the line; at work; stopped by its student, to go on; its process was ended from outside."""
-
-MAKING = "making"
-"""A film that is not there yet."""
-HALTS = {"pause": PAUSED, "stop": "interrupted"}
-"""The commands that halt a run, and the statuses that it has then."""
-GOES_ON = (*HALTS.values(), LOST)
-"""The statuses of a run that can go on."""
+"""Statuses of a run: queued; computed now; paused by its student; its process was killed."""
 ACTIVE = (WAITING, WORKING)
+
+HALT_COMMANDS = {"pause": PAUSED, "stop": "interrupted"}
+"""The commands that halt a run, each with the status that follows."""
+RESUMABLE = (*HALT_COMMANDS.values(), LOST)
+"""Statuses of a run that can be resumed."""
+
+FILM_IN_PROGRESS = "making"
+"""`LabRun.film` while the film is being made."""
 
 DISK_FULL = "there is no room on the lab's disk; tell your teacher"
 
 
 @dataclasses.dataclass
 class StoredPicture:
-    """A picture of a student's, or of the lab's own."""
+    """A picture: a student's, or one that is bundled with the package."""
 
     id: str
     label: str
-    """What its file was called, in letters that are harmless anywhere."""
+    """The name of its file, with harmless characters only."""
     height: int
     width: int
 
 
 @dataclasses.dataclass
-class Ticket:
-    """A run that a student asked for."""
+class LabRun:
+    """A run that a student requested. Its fields are the keys of its file, which an older version may have written."""
 
     id: str
     student: str
+    """The student's id."""
     asked: dict[str, Any]
+    """The request, as `RunRequest.as_dict` gives it."""
     labels: dict[str, str]
-    """What its pictures are called, by their names."""
+    """The labels of its pictures, by picture id."""
     since: float
-    """When it was asked for, or came into the line again, in seconds since 1970."""
+    """When it was queued last, in seconds since 1970."""
     expected: float
-    """Seconds that its epochs were estimated to take, uncorrected (see Expectation)."""
+    """Estimated seconds of its epochs, uncorrected (see `DurationEstimator`)."""
     status: str = WAITING
     """One of the above, or that of its State: `complete`, `settled`, `interrupted`, `diverged`, `out of memory`,
     `failed`."""
     note: str = ""
     epochs: int = 0
-    """That it has in all, as far as that is known."""
+    """Number of its epochs; 0 until it is known."""
     done: int = 0
-    """That are done."""
+    """Number of finished epochs."""
     shown: int = 0
-    """How many were when the picture was made that the page shows."""
+    """Number of finished epochs of the picture that the page shows."""
     share: float = 0.0
-    """How much of its work is done, from 0 to 1: an epoch of a larger size is more of it."""
+    """Finished share of its work, from 0 to 1; epochs count by their pixels."""
     seconds: float = 0.0
-    """That it has computed."""
+    """Seconds of computing so far."""
     weights: dict[str, float] = dataclasses.field(default_factory=dict)
-    """Weights that were changed, and that it does not have yet."""
+    """Changed weights that its process has not confirmed yet."""
     steered_to: dict[str, float] = dataclasses.field(default_factory=dict)
-    """All weights that were changed on the way, as they were changed last."""
+    """The latest value of each weight that was changed after the start."""
     turns: int = 0
-    """How often weights were changed on the way."""
+    """Number of weight changes after the start."""
     pictured: bool = False
     """Whether its picture can be downloaded."""
     film: str = ""
-    """MAKING or `made`, where its student asked for one, or why there is none."""
+    """FILM_IN_PROGRESS, `made`, or the error; empty if none was requested."""
 
     @property
-    def request(self) -> Asked:
-        """What was asked for."""
-        return Asked.of(self.asked)
+    def request(self) -> RunRequest:
+        """The request."""
+        return RunRequest.from_json(self.asked)
 
     @property
     def steered(self) -> bool:
-        """Whether weights were changed on the way."""
+        """Whether weights were changed after the start."""
         return self.turns > 0
 
 
 @dataclasses.dataclass
 class Student:
-    """Somebody in the lab."""
+    """A student of the lab."""
 
     id: str
     name: str = ""
-    seen: float = dataclasses.field(default_factory=time.time)
-    """When they were last here, in seconds since 1970."""
+    last_seen: float = dataclasses.field(default_factory=time.time)
+    """Time of the last request, in seconds since 1970."""
     pictures: dict[str, StoredPicture] = dataclasses.field(default_factory=dict)
-    tickets: dict[str, Ticket] = dataclasses.field(default_factory=dict)
-    incoming: int = 0
-    """How many pictures are on their way in."""
-    listening: int = 0
-    """How many pages of theirs are told of news."""
+    runs: dict[str, LabRun] = dataclasses.field(default_factory=dict)
+    uploads: int = 0
+    """Number of pictures that are being uploaded."""
+    open_streams: int = 0
+    """Number of open event streams, one for each open page."""
 
     @property
     def is_idle(self) -> bool:
-        """Whether they have nothing here, and no page open."""
-        return not (self.tickets or self.pictures or self.incoming or self.listening)
+        """Whether the student has no pictures, no runs and no open page."""
+        return not (self.runs or self.pictures or self.uploads or self.open_streams)
 
-    def ticket(self, name: str) -> Ticket:
-        """Their run of that name. Raises Missing for any other."""
-        if name not in self.tickets:
-            raise Missing("there is no such run of yours")
-        return self.tickets[name]
+    def run(self, id: str) -> LabRun:
+        """Return the student's run with that id. Raises NotFound for any other."""
+        if id not in self.runs:
+            raise NotFound("there is no such run of yours")
+        return self.runs[id]
 
 
-class Missing(InputError):
-    """What is asked for is not there, or not the student's."""
+class NotFound(InputError):
+    """The object does not exist, or belongs to another student."""
 
 
 class DiskFull(NSTError):
@@ -121,19 +124,18 @@ class DiskFull(NSTError):
 
 
 class TooLarge(InputError):
-    """A file has more bytes than the lab allows."""
+    """An uploaded file exceeds the size limit."""
 
 
-class Full(InputError):
-    """A limit of the lab is reached."""
+class LimitReached(InputError):
+    """A limit on the number of students, pictures, runs or pages is reached."""
 
 
-def label(name: str, default: str) -> str:
-    """The name of an uploaded file as it is told to people: its last part, with nothing in it that means anything
-    anywhere.
+def safe_label(file_name: str, default: str) -> str:
+    """Return the last part of an uploaded file's name without characters that have a meaning in a path, URL or HTML.
 
-    >>> label("../../etc/pass<b>wd.png", "picture")
+    >>> safe_label("../../etc/pass<b>wd.png", "picture")
     'pass_b_wd.png'
     """
-    last = lettered(re.split(r"[/\\]", name)[-1], "_.-")
+    last = lettered(re.split(r"[/\\]", file_name)[-1], "_.-")
     return re.sub(" +", "_", last).strip("._-")[-60:] or default

@@ -1,5 +1,4 @@
-"""Looking at an uploaded picture, in a process of its own: it may be anything, and take as much memory or time as it
-likes."""
+"""Check of an uploaded picture, in a subprocess with limited memory and time, because its bytes are not trusted."""
 
 from __future__ import annotations
 
@@ -14,42 +13,41 @@ from gluon_nst.pictures.decoding import open_picture, pixels_allowed
 from gluon_nst.pictures.encoding import write_image
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-"""Those that come from cameras, screens and the web. Others call other programs, or their decoders are old."""
+"""Formats of cameras, screens and the web. Others run external programs, or have old decoders."""
+_FORMAT_NAMES = "PNG, JPEG, WebP, GIF or BMP"
 
-KINDS = "PNG, JPEG, WebP, GIF or BMP"
-
-_MEMORY, _SECONDS = 3_000_000_000, 30
-_LONGEST_SIDE = 1024
+_MAX_MEMORY, _MAX_SECONDS = 3_000_000_000, 30
+_PREVIEW_SIDE = 1024
 
 
-def look(path: Path, shown: Path, pixels: int) -> tuple[int, int]:
-    """(height, width) of the picture at `path`, of so many pixels at most; what the page shows of it goes to `shown`.
+def check_picture(path: Path, preview: Path, max_pixels: int) -> tuple[int, int]:
+    """Decode the picture at `path`, write its preview, and return its (height, width).
 
-    Raises InputError for what is no such picture.
+    Raises InputError for a file that is no such picture.
     """
-    with pixels_allowed(pixels):
+    with pixels_allowed(max_pixels):
         picture = open_picture(path, FORMATS)
     small = picture.flattened().image.copy()
-    small.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
-    write_image(small, shown)
+    small.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
+    write_image(small, preview)
     return picture.size
 
 
 def main() -> None:
-    """Look at the file that the command names, and print what it is, or why it is refused, as JSON."""
-    path, shown, pixels = sys.argv[1:]
+    """Check the file that the command line names; print its size, or the error, as JSON."""
+    path, preview, max_pixels = sys.argv[1:]
     os.nice(5)
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-    resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
+    resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY, _MAX_MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (_MAX_SECONDS, _MAX_SECONDS))
     try:
-        height, width = look(Path(path), Path(shown), int(pixels))
+        height, width = check_picture(Path(path), Path(preview), int(max_pixels))
         print(json.dumps({"height": height, "width": width}))
     except MemoryError:
         print(json.dumps({"error": "the picture takes too much memory; scale it down first"}))
     except NSTError as error:
         line = one_line(error).replace(f"{path}: ", "").replace(", or raise the limit with --max-pixels", "")
         line = line.replace(
-            "in a format that Pillow reads; convert it to PNG or JPEG", f"of a kind that is taken here: {KINDS}"
+            "in a format that Pillow reads; convert it to PNG or JPEG", f"of a kind that is taken here: {_FORMAT_NAMES}"
         )
-        full = not isinstance(error, InputError)
-        print(json.dumps({"error": line, "full": full}))
+        disk_full = not isinstance(error, InputError)
+        print(json.dumps({"error": line, "disk_full": disk_full}))

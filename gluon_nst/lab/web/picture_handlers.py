@@ -1,5 +1,4 @@
-"""The way of a picture into the lab: the bytes of a file, counted as they come, and thrown away where they are too
-many."""
+"""Handlers of a student's pictures, and of uploads, which are streamed to disk and discarded if too large."""
 
 from __future__ import annotations
 
@@ -11,62 +10,63 @@ from urllib.parse import quote, unquote
 from tornado.web import HTTPError, stream_request_body
 
 from gluon_nst.errors import InputError
-from gluon_nst.lab.web.base_handler import NAME, Answer
-from gluon_nst.lab.web.models import DISK_FULL, DiskFull, TooLarge, label
-from gluon_nst.lab.web.store import ORIGINAL, SHOWN, new_id
+from gluon_nst.lab.web.base_handler import ID_PATTERN, BaseHandler
+from gluon_nst.lab.web.models import DISK_FULL, DiskFull, TooLarge, safe_label
+from gluon_nst.lab.web.store import ORIGINAL, PREVIEW, new_id
 
-_THROWN_AWAY = 2_000_000_000
-"""Bytes of a file that is too large which are waited for."""
-_PATIENCE = 300
-"""Seconds that the bytes of a file may take to arrive."""
+_MAX_DISCARDED = 2_000_000_000
+"""Bytes of a refused upload that are received and discarded."""
+_BODY_TIMEOUT = 300
+"""Seconds that an upload may take."""
 
 
 @stream_request_body
-class Pictures(Answer):
-    """The student's pictures, and the way of a new one into the lab: the bytes of its file, counted as they come."""
+class PicturesHandler(BaseHandler):
+    """The student's pictures, and uploads of new ones."""
 
     _file: IO[bytes] | None = None
     _folder: Path | None = None
-    _refusal: Exception | None = None
-    _counted = False
+    _error: Exception | None = None
+    _is_counted = False
 
     def get(self) -> None:
         """GET /pictures."""
-        own, theirs = self.lab.own.values(), self.student().pictures.values()
-        self.finish({"pictures": [{**vars(each), "own": each in own} for each in (*own, *theirs)]})
+        bundled, uploaded = self.lab.bundled.values(), self.require_student().pictures.values()
+        pictures = [{**vars(picture), "own": picture in bundled} for picture in (*bundled, *uploaded)]
+        self.finish({"pictures": pictures})
 
     def check_xsrf_cookie(self) -> None:
         """Refuse a request without its token once its body has arrived; earlier, the connection might be reset."""
         try:
             super().check_xsrf_cookie()
         except HTTPError as error:
-            self._refusal = error
+            self._error = error
 
     def prepare(self) -> None:
         super().prepare()
-        if self.request.method != "POST" or self._refusal:
+        if self.request.method != "POST" or self._error:
             return
         try:
-            self._student = self.student()
+            self._student = self.require_student()
         except HTTPError as error:
-            self._refusal = error
+            self._error = error
             return
-        self._size, self._name = 0, new_id()
-        self._folder = self.lab.store.of_picture(self._student.id, self._name)
-        # What is refused is taken and thrown away: a browser that may not end its sentence does not hear the answer.
-        self.request.connection.set_max_body_size(_THROWN_AWAY)  # type: ignore[union-attr]
-        self.request.connection.set_body_timeout(_PATIENCE)  # type: ignore[union-attr]
+        self._size, self._id = 0, new_id()
+        self._folder = self.lab.store.picture_folder(self._student.id, self._id)
+        # The body of a refused upload is received and discarded: a browser reads the response only after its upload.
+        self.request.connection.set_max_body_size(_MAX_DISCARDED)  # type: ignore[union-attr]
+        self.request.connection.set_body_timeout(_BODY_TIMEOUT)  # type: ignore[union-attr]
         try:
-            self.lab.room_for_a_picture(self._student)
-            self._student.incoming += 1
-            self._counted = True
+            self.lab.check_picture_limit(self._student)
+            self._student.uploads += 1
+            self._is_counted = True
             self._folder.mkdir(parents=True)
-            self._file = open(self._folder / ORIGINAL, "wb")  # noqa: SIM115 (as long as the bytes come)
+            self._file = open(self._folder / ORIGINAL, "wb")  # noqa: SIM115 (closed when the body has arrived)
         except (InputError, OSError) as error:
             self._refuse(error)
 
     def _refuse(self, error: Exception) -> None:
-        self._refusal = DiskFull(DISK_FULL) if isinstance(error, OSError) else error
+        self._error = DiskFull(DISK_FULL) if isinstance(error, OSError) else error
         self._close()
         if self._folder:
             self.lab.store.remove(self._folder)
@@ -78,13 +78,13 @@ class Pictures(Answer):
         self._file = None
 
     def data_received(self, chunk: bytes) -> None:
-        """Some bytes of the file."""
+        """Write a part of the file."""
         if self._file is None:
             return
         self._size += len(chunk)
-        most = self.lab.limits.upload
-        if self._size > most:
-            self._refuse(TooLarge(f"the file has more than {most / 1e6:.0f} MB; scale the picture down first"))
+        limit = self.lab.limits.upload
+        if self._size > limit:
+            self._refuse(TooLarge(f"the file has more than {limit / 1e6:.0f} MB; scale the picture down first"))
             return
         try:
             self._file.write(chunk)
@@ -92,9 +92,9 @@ class Pictures(Answer):
             self._refuse(error)
 
     def on_finish(self) -> None:
-        if self._counted:
-            self._student.incoming -= 1
-            self._counted = False
+        if self._is_counted:
+            self._student.uploads -= 1
+            self._is_counted = False
 
     def on_connection_close(self) -> None:
         super().on_connection_close()
@@ -111,43 +111,43 @@ class Pictures(Answer):
         except OSError as error:
             self._refuse(error)
         self._close()
-        if self._refusal:
-            raise self._refusal
-        name = label(unquote(self.request.headers.get("X-Name", "")), "picture")
+        if self._error:
+            raise self._error
+        label = safe_label(unquote(self.request.headers.get("X-Name", "")), "picture")
         self.set_status(201)
-        self.finish(vars(await self.lab.take_in(self._student, self._name, name)))
+        self.finish(vars(await self.lab.add_picture(self._student, self._id, label)))
 
 
-class PictureOf(Answer):
-    """A picture of the student's."""
+class PictureHandler(BaseHandler):
+    """A picture of the student, or a bundled one."""
 
-    def get(self, name: str) -> None:
-        """GET /pictures/NAME: as the page shows it."""
-        student = self.student()
-        self.lab.picture(student, name)
-        self.file(self.lab.store.of_picture(student.id, name) / SHOWN, "image/jpeg")
+    def get(self, id: str) -> None:
+        """GET /pictures/ID: its preview."""
+        student = self.require_student()
+        self.lab.picture(student, id)
+        self.send_file(self.lab.store.picture_folder(student.id, id) / PREVIEW, "image/jpeg")
 
-    def delete(self, name: str) -> None:
-        """DELETE /pictures/NAME."""
-        self.lab.drop_picture(self.student(), name)
+    def delete(self, id: str) -> None:
+        """DELETE /pictures/ID."""
+        self.lab.remove_picture(self.require_student(), id)
         self.finish({})
 
 
-class OriginalOf(Answer):
-    """A picture as it came, to be kept: it makes the same composite elsewhere."""
+class OriginalHandler(BaseHandler):
+    """The original file of a picture: with it the same composite can be made elsewhere."""
 
-    def get(self, name: str) -> None:
-        """GET /pictures/NAME/original. As a download of no kind, so that no browser ever looks into it."""
-        student = self.student()
-        picture = self.lab.picture(student, name)
+    def get(self, id: str) -> None:
+        """GET /pictures/ID/original. A download without a type, so that no browser interprets it."""
+        student = self.require_student()
+        picture = self.lab.picture(student, id)
         quoted = quote(picture.label)
-        path = self.lab.path_of(student.id, name)
+        path = self.lab.original_path(student.id, id)
         self.set_header("Content-Disposition", f"attachment; filename*=UTF-8''{quoted}")
-        self.file(path, "application/octet-stream")
+        self.send_file(path, "application/octet-stream")
 
 
 ROUTES = [
-    ("/pictures", Pictures),
-    (f"/pictures/{NAME}", PictureOf),
-    (f"/pictures/{NAME}/original", OriginalOf),
+    ("/pictures", PicturesHandler),
+    (f"/pictures/{ID_PATTERN}", PictureHandler),
+    (f"/pictures/{ID_PATTERN}/original", OriginalHandler),
 ]

@@ -1,4 +1,4 @@
-"""The lab's other processes, as the server's event loop sees them: what they are told, and what they say."""
+"""Subprocesses of the server: the process of a run, and functions that are called in a subprocess."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any, AsyncIterator
 
 from gluon_nst.machine.system import other_python
 
-_LINE = 2**20
-"""The longest line that a process may say, in bytes."""
+_MAX_LINE = 2**20
+"""Maximum length of a message, in bytes."""
 
 
 def _environment(threads: int) -> dict[str, str]:
@@ -21,14 +21,14 @@ def _environment(threads: int) -> dict[str, str]:
 
 
 class WorkerProcess:
-    """The process of a run."""
+    """The process of a run, which exchanges JSON lines with the server (see the module `worker`)."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
     @classmethod
-    async def start(cls, folder: Path, order: dict[str, Any], threads: int) -> WorkerProcess:
-        """Start it in the `folder` of its run, with so many threads, and give it its `order` (see worker.Worker)."""
+    async def start(cls, folder: Path, task: dict[str, Any], threads: int) -> WorkerProcess:
+        """Start the process in the `folder` of its run, and send it its `task` (see `worker.Worker`)."""
         with open(folder / "errors.txt", "wb") as errors:
             process = await asyncio.create_subprocess_exec(
                 *other_python("gluon_nst.lab.web.worker", "main"),
@@ -37,48 +37,47 @@ class WorkerProcess:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=errors,
                 env=_environment(threads),
-                limit=_LINE,
-                start_new_session=True,  # Ctrl-C is the server's, which lets it save
+                limit=_MAX_LINE,
+                start_new_session=True,  # Ctrl-C is for the server, which lets the process save first
             )
         worker = cls(process)
-        worker.tell(**order)
+        worker.send(**task)
         return worker
 
-    def tell(self, **command: Any) -> None:
-        """Send a command; the process may have ended."""
+    def send(self, **message: Any) -> None:
+        """Send a message, if the process still runs."""
         assert self._process.stdin
         with contextlib.suppress(OSError, RuntimeError):
-            self._process.stdin.write(f"{json.dumps(command)}\n".encode())
+            self._process.stdin.write(f"{json.dumps(message)}\n".encode())
 
-    def let_go(self) -> None:
-        """Have it save what it has come to, and end."""
+    def request_shutdown(self) -> None:
+        """Close its input: the process saves the run and exits."""
         assert self._process.stdin
         with contextlib.suppress(OSError, RuntimeError):
             self._process.stdin.close()
 
-    async def said(self) -> AsyncIterator[dict[str, Any]]:
-        """What it says, until it ends."""
+    async def messages(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield its messages until it exits."""
         assert self._process.stdout
         async for line in self._process.stdout:
             with contextlib.suppress(ValueError):
                 yield json.loads(line)
 
-    async def end(self) -> str:
-        """Wait for its end, and say how that came."""
+    async def wait(self) -> str:
+        """Wait until it exits; return its exit status, in words."""
         status = await self._process.wait()
         return f"by signal {-status} ({signal.Signals(-status).name})" if status < 0 else f"with status {status}"
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill it."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
 
 
-async def answer(function: str, *arguments: str, threads: int = 1, seconds: float = 120) -> Any:
-    """The JSON that `function`, as `module.function` of the lab's, puts out in a process of its own; None where it puts
-    out none.
+async def call_in_subprocess(function: str, *arguments: str, threads: int = 1, timeout: float = 120) -> Any:
+    """Run a function of gluon_nst.lab, given as `module.function`, in a subprocess that is killed after the `timeout`.
 
-    It is ended after so many seconds.
+    Return the JSON that it prints, or None if it prints none.
     """
     module, _, name = function.rpartition(".")
     process = await asyncio.create_subprocess_exec(
@@ -91,8 +90,8 @@ async def answer(function: str, *arguments: str, threads: int = 1, seconds: floa
         start_new_session=True,
     )
     try:
-        said, _ = await asyncio.wait_for(process.communicate(), seconds)
-        return json.loads(said)
+        output, _ = await asyncio.wait_for(process.communicate(), timeout)
+        return json.loads(output)
     except (asyncio.TimeoutError, ValueError):
         return None
     finally:

@@ -1,5 +1,4 @@
-"""What the page sees of a run at work: its picture, its curve, the pictures along the way; an observer that writes them
-into files."""
+"""An observer that writes what the page shows of a run: the latest picture, the curves of the losses, snapshots."""
 
 from __future__ import annotations
 
@@ -13,105 +12,106 @@ from typing import Any
 from PIL import Image
 
 from gluon_nst.errors import NSTError, OutOfMemory
-from gluon_nst.lab.web.store import CURVE, LATEST, MOMENTS
+from gluon_nst.lab.web.store import CURVE, LATEST, SNAPSHOTS
 from gluon_nst.machine.files import written_whole
 from gluon_nst.pictures.encoding import write_image
 from gluon_nst.runs.observer import Observer
 from gluon_nst.runs.run import Run
 from gluon_nst.runs.state import State
 
-_SECONDS = 0.8
-"""Between two pictures, at least: a page that shows more of them shows nothing more."""
-_MOMENTS, _POINTS = 60, 500
-"""How many pictures along the way are kept, and how many points of a curve are told, at most about twice as many."""
-_MOMENT_SIDE = 480
+_INTERVAL = 0.8
+"""Minimum seconds between two pictures."""
+_SNAPSHOTS, _CURVE_POINTS = 60, 500
+"""Approximate maximum number of snapshots of a run; half the maximum number of points of a curve."""
+_SNAPSHOT_SIDE = 480
+_CURVES = ("content", "style", "tv", "total")
 
 
-def every(epochs: int, most: int) -> int:
-    """After how many epochs something happens that is to happen about so many times at `most`."""
-    return max(1, math.ceil(epochs / most))
+def interval(epochs: int, count: int) -> int:
+    """Return the epochs between two events, of which there are to be at most about `count`."""
+    return max(1, math.ceil(epochs / count))
 
 
 class Publisher(Observer):
-    """Writes what the page sees into the `folder` of a run; `shown` is how many epochs were done then.
+    """Writes what the page shows into the `folder` of a run.
 
-    A full disk ends that, and not the run: `missed` then says so.
+    `shown` is the number of finished epochs of the latest picture. A full disk does not stop the run: `error` reports
+    it.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.shown, self.missed = 0, ""
-        self._last = 0.0
+        self.shown, self.error = 0, ""
+        self._last_time = 0.0
 
     def begin(self, run: Run) -> None:
         self._run = run
         self.epochs = sum(stage.epochs for stage in run.recipe.stages)
-        with contextlib.suppress(OSError):  # of a full disk: the pictures themselves will say so
-            (self._folder / MOMENTS).mkdir(exist_ok=True)
+        with contextlib.suppress(OSError):  # of a full disk, which `publish` reports
+            (self._folder / SNAPSHOTS).mkdir(exist_ok=True)
 
-    def share(self, state: State) -> float:
-        """How much of the work is done, from 0 to 1, by pixels."""
-        stages, ended = self._run.recipe.stages, len(state.images)
+    def finished_share(self, state: State) -> float:
+        """Return the finished share of the work, from 0 to 1; epochs count by their pixels."""
+        stages, finished = self._run.recipe.stages, len(state.images)
         work = [math.prod(stage.shape) * stage.epochs for stage in stages]
-        at_work = math.prod(stages[ended].shape) * state.epoch if state.optimiser else 0
-        return (sum(work[:ended]) + at_work) / sum(work)
+        current = math.prod(stages[finished].shape) * state.epoch if state.optimiser else 0
+        return (sum(work[:finished]) + current) / sum(work)
 
     def state(self, state: State) -> None:
         done = len(state.record)
-        moment = (done - 1) % every(self.epochs, _MOMENTS) == 0
-        if moment or time.monotonic() - self._last > _SECONDS:
-            self.publish(state, moment)
+        snapshot = (done - 1) % interval(self.epochs, _SNAPSHOTS) == 0
+        if snapshot or time.monotonic() - self._last_time > _INTERVAL:
+            self.publish(state, snapshot)
 
-    def publish(self, state: State, moment: bool = True) -> None:
-        """Write what there is now."""
+    def publish(self, state: State, snapshot: bool = True) -> None:
+        """Write the current picture and curves, and the picture as a `snapshot`, too."""
         if not state.record:
             return
         try:
             picture = state.picture(self._run)
             write_image(picture, self._folder / LATEST)
-            if moment:
-                self._keep(picture, len(state.record))
+            if snapshot:
+                self._write_snapshot(picture, len(state.record))
             with written_whole(self._folder / CURVE, "w") as file:
                 json.dump(self._curve(state), file)
-            self.shown, self.missed = len(state.record), ""
+            self.shown, self.error = len(state.record), ""
         except OutOfMemory as error:
-            self.missed = str(error)
+            self.error = str(error)
         except (NSTError, OSError):
-            self.missed = "the lab's disk is full: pictures along the way are missing"
-        self._last = time.monotonic()
+            self.error = "the lab's disk is full: pictures along the way are missing"
+        self._last_time = time.monotonic()
 
-    def _keep(self, picture: Image.Image, done: int) -> None:
+    def _write_snapshot(self, picture: Image.Image, done: int) -> None:
         small = picture.copy()
-        small.thumbnail((_MOMENT_SIDE, _MOMENT_SIDE), Image.Resampling.LANCZOS)
-        write_image(small, self._folder / MOMENTS / f"{done}.jpg")
+        small.thumbnail((_SNAPSHOT_SIDE, _SNAPSHOT_SIDE), Image.Resampling.LANCZOS)
+        write_image(small, self._folder / SNAPSHOTS / f"{done}.jpg")
 
     def _curve(self, state: State) -> dict[str, Any]:
         recipe, record = self._run.recipe, state.record
-        step = every(len(record), _POINTS)
-        told = [at for at in range(len(record)) if at % step == 0 or at == len(record) - 1]
-        places = {(epoch.stage, epoch.epoch): at for at, epoch in enumerate(record)}
-        # The next epoch, which may be one that was changed just now.
-        places[len(state.images) + 1, state.epoch if state.optimiser else 0] = len(record)
-        kept = sorted(int(path.stem) for path in (self._folder / MOMENTS).glob("[0-9]*.jpg"))
+        step = interval(len(record), _CURVE_POINTS)
+        points = [index for index in range(len(record)) if index % step == 0 or index == len(record) - 1]
+        indices = {(epoch.stage, epoch.epoch): index for index, epoch in enumerate(record)}
+        # The next epoch, at which weights may have changed just now.
+        indices[len(state.images) + 1, state.epoch if state.optimiser else 0] = len(record)
+        snapshots = sorted(int(path.stem) for path in (self._folder / SNAPSHOTS).glob("[0-9]*.jpg"))
         return {
             "epochs": self.epochs,
             "stages": [
-                {"at": at, "size": recipe.stages[epoch.stage - 1].shape}
-                for at, epoch in enumerate(record)
+                {"at": index, "size": recipe.stages[epoch.stage - 1].shape}
+                for index, epoch in enumerate(record)
                 if epoch.epoch == 0
             ],
             "changes": [
-                {"at": places[change.stage, change.epoch], "weights": change.weights}
+                {"at": indices[change.stage, change.epoch], "weights": change.weights}
                 for change in recipe.changes
-                if (change.stage, change.epoch) in places
+                if (change.stage, change.epoch) in indices
             ],
             "losses": [
-                [at, *(_short(getattr(record[at].losses, name)) for name in ("content", "style", "tv", "total"))]
-                for at in told
+                [index, *(_rounded(getattr(record[index].losses, name)) for name in _CURVES)] for index in points
             ],
-            "moments": [done for done in kept if done <= len(record)],
+            "moments": [done for done in snapshots if done <= len(record)],
         }
 
 
-def _short(loss: float) -> float:
+def _rounded(loss: float) -> float:
     return float(f"{loss:.5g}")

@@ -1,4 +1,4 @@
-"""The workshop: the line of runs, and the processes that carry them out, as many at once as there are workers."""
+"""The scheduler: takes runs from the fair queue and starts a process for each, at most one for each worker."""
 
 from __future__ import annotations
 
@@ -8,199 +8,203 @@ import time
 from typing import Any, Callable, NamedTuple
 
 from gluon_nst.errors import NSTError, reason
-from gluon_nst.lab.web.estimates import Expectation
-from gluon_nst.lab.web.fair_queue import Line
-from gluon_nst.lab.web.models import HALTS, LOST, PAUSED, WAITING, WORKING, Ticket
+from gluon_nst.lab.web.estimates import DurationEstimator
+from gluon_nst.lab.web.fair_queue import FairQueue
+from gluon_nst.lab.web.models import HALT_COMMANDS, LOST, PAUSED, WAITING, WORKING, LabRun
 from gluon_nst.lab.web.processes import WorkerProcess
 from gluon_nst.lab.web.store import Store
 from gluon_nst.losses.records import FINISHED
 
-_PATIENCE = 60
-"""Seconds that the runs at work may take to save what they have come to, when the lab ends."""
-_ENOUGH = 0.1
-"""The share of its work after which a run's own speed says more than an estimate."""
+_SHUTDOWN_TIMEOUT = 60
+"""Seconds that processes may take to save their runs when the lab closes."""
+_MEASURABLE_SHARE = 0.1
+"""Finished share after which a run's own speed is a better estimate of the rest."""
+_REPORTED = ("epochs", "done", "share", "seconds", "shown", "turns", "pictured")
+"""Fields of `LabRun` that the messages of its process update."""
 
 
 class Forecast(NamedTuple):
-    """What is expected of a run that waits or is at work."""
+    """The forecast of an active run."""
 
-    place: int
-    """Its place in the line, from 1; 0 at work."""
-    starts: float
-    """Seconds until it is served."""
-    left: float
-    """Seconds that it takes from then on, or still takes."""
+    position: int
+    """Position in the queue, from 1; 0 for a run with a process."""
+    starts_in: float
+    """Seconds until its process is started."""
+    remaining: float
+    """Seconds from then on, or from now on for a run with a process."""
 
 
-class Workshop:
-    """Carries tickets out, in one event loop.
+class Scheduler:
+    """Executes runs in one event loop.
 
-    - `order_of` gives what the process of a ticket is told (see worker.Worker).
-    - `threads` are those of each process, of which there are `workers` at most.
-    - `changed` is called when there is something new.
+    - `task_of` returns the task that the process of a run gets (see `worker.Worker`).
+    - `workers` is the maximum number of processes, `threads` the number of threads of each.
+    - `on_change` is called after every change.
     """
 
     def __init__(
         self,
         store: Store,
-        order_of: Callable[[Ticket], dict[str, Any]],
+        task_of: Callable[[LabRun], dict[str, Any]],
         workers: int,
         threads: int,
-        changed: Callable[[], Any],
+        on_change: Callable[[], Any],
     ) -> None:
-        self._store, self._order_of, self._changed = store, order_of, changed
+        self._store, self._task_of, self._on_change = store, task_of, on_change
         self.workers, self.threads = workers, threads
-        self.expectation = Expectation()
-        self._line = Line()
-        self._waiting: dict[str, Ticket] = {}
-        self._at_work: dict[str, WorkerProcess] = {}
-        self._working: dict[str, Ticket] = {}
-        self._served_at: dict[str, float] = {}  # when a run at work was served, on the monotonic clock
-        self._halted: dict[str, str] = {}  # why somebody was told to halt
-        self._early: dict[str, list[dict[str, Any]]] = {}  # commands for processes that are still being started
+        self.estimator = DurationEstimator()
+        self._queue = FairQueue()
+        self._waiting: dict[str, LabRun] = {}
+        self._running: dict[str, LabRun] = {}
+        self._processes: dict[str, WorkerProcess] = {}
+        self._start_times: dict[str, float] = {}  # of running runs, on the monotonic clock
+        self._halt_notes: dict[str, str] = {}  # of runs with a halt command, by run
+        self._unsent: dict[str, list[dict[str, Any]]] = {}  # commands for processes that are being started
         self._tasks: set[asyncio.Task[Any]] = set()
         self._open = True
 
-    # -- the line -----------------------------------------------------------------------------------------------------
+    # -- the queue ----------------------------------------------------------------------------------------------------
 
-    def join(self, ticket: Ticket) -> None:
-        """A ticket comes into the line."""
-        self._waiting[ticket.id] = ticket
-        self._line.join(ticket.id, ticket.student, self._left(ticket), ticket.since)
-        self._serve()
+    def enqueue(self, run: LabRun) -> None:
+        """Add a run to the queue."""
+        self._waiting[run.id] = run
+        self._queue.add(run.id, run.student, self._remaining(run), run.since)
+        self._start_next()
 
-    def leave(self, ticket: Ticket) -> None:
-        """A ticket is no longer wanted."""
-        if self._waiting.pop(ticket.id, None):
-            self._line.leave(ticket.id)
-            self._changed()
+    def dequeue(self, run: LabRun) -> None:
+        """Remove a run from the queue, if it is there."""
+        if self._waiting.pop(run.id, None):
+            self._queue.remove(run.id)
+            self._on_change()
 
     @property
-    def waiting(self) -> int:
-        """How many tickets are in the line."""
-        return len(self._line)
+    def queue_length(self) -> int:
+        """The number of waiting runs."""
+        return len(self._queue)
 
     def forecasts(self) -> dict[str, Forecast]:
-        """What is expected of each run that waits or is at work, by its name."""
-        left = {name: self._left(ticket) for name, ticket in (*self._waiting.items(), *self._working.items())}
-        found = {name: Forecast(0, 0.0, left[name]) for name in self._working}
-        expected = self._line.expected([left[name] for name in self._working], self.workers, left.__getitem__)
-        return {**found, **{name: Forecast(*where, left[name]) for name, where in expected.items()}}
+        """Return the forecast of each active run, by id."""
+        remaining = {id: self._remaining(run) for id, run in (*self._waiting.items(), *self._running.items())}
+        running = {id: Forecast(0, 0.0, remaining[id]) for id in self._running}
+        queued = self._queue.forecast([remaining[id] for id in self._running], self.workers, remaining.__getitem__)
+        return {**running, **{id: Forecast(*forecast, remaining[id]) for id, forecast in queued.items()}}
 
-    def _left(self, ticket: Ticket) -> float:
-        """Seconds that a run still takes: for the start of its process, and for its epochs."""
+    def _remaining(self, run: LabRun) -> float:
+        """Return the remaining seconds of a run: of the startup of its process and of its epochs."""
         now = time.monotonic()
-        starting = max(self.expectation.start - (now - self._served_at.get(ticket.id, now)), 0.0)
-        if ticket.share > _ENOUGH:
-            return starting + ticket.seconds / ticket.share * (1 - ticket.share)
-        return starting + ticket.expected * self.expectation.factor * (1 - ticket.share)
+        startup = max(self.estimator.startup - (now - self._start_times.get(run.id, now)), 0.0)
+        if run.share > _MEASURABLE_SHARE:
+            return startup + run.seconds / run.share * (1 - run.share)
+        return startup + run.expected * self.estimator.correction * (1 - run.share)
 
-    def _serve(self) -> None:
-        """Serve as many of the line as there are workers free."""
+    def _start_next(self) -> None:
+        """Start as many waiting runs as there are free workers."""
         while self._open and len(self._tasks) < self.workers:
-            name = self._line.serve()
-            if name is None:
+            id = self._queue.pop()
+            if id is None:
                 break
-            ticket = self._working[name] = self._waiting.pop(name)
-            self._served_at[name] = time.monotonic()
-            task = asyncio.get_running_loop().create_task(self._carry_out(ticket))
+            run = self._running[id] = self._waiting.pop(id)
+            self._start_times[id] = time.monotonic()
+            task = asyncio.get_running_loop().create_task(self._execute(run))
             self._tasks.add(task)
-            task.add_done_callback(self._served)
-        self._changed()
+            task.add_done_callback(self._on_task_done)
+        self._on_change()
 
-    def _served(self, task: asyncio.Task[Any]) -> None:
+    def _on_task_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        self._serve()
+        self._start_next()
 
     # -- one run ------------------------------------------------------------------------------------------------------
 
-    async def _carry_out(self, ticket: Ticket) -> None:
-        before = ticket.seconds
-        self.put(ticket, WORKING)
-        ended: dict[str, Any] = {}
-        how, worker = "before it began", None
+    async def _execute(self, run: LabRun) -> None:
+        seconds_before = run.seconds
+        self.set_status(run, WORKING)
+        end_message: dict[str, Any] = {}
+        exit_status, process = "before it began", None
         try:
-            worker = await WorkerProcess.start(self._store.of_ticket(ticket), self._order_of(ticket), self.threads)
-            self._at_work[ticket.id] = worker
-            for command in self._early.pop(ticket.id, []):
-                worker.tell(**command)
-            if not self._open:  # the lab has closed meanwhile
-                worker.let_go()
-            async for said in worker.said():
-                self._hear(ticket, said)
-                ended = said if said["is"] == "ended" else ended
-            how = await worker.end()
+            process = await WorkerProcess.start(self._store.run_folder(run), self._task_of(run), self.threads)
+            self._processes[run.id] = process
+            for command in self._unsent.pop(run.id, []):
+                process.send(**command)
+            if not self._open:  # the lab was closed meanwhile
+                process.request_shutdown()
+            async for message in process.messages():
+                self._handle(run, message)
+                end_message = message if message["event"] == "ended" else end_message
+            exit_status = await process.wait()
         except OSError as error:
-            ended = {"status": LOST, "note": f"its process did not start ({error.strerror}); go on a little later"}
-        except Exception as error:  # whatever it is, the line goes on
-            ended = {"status": "failed", "note": f"its process did not start: {reason(error)}"}
+            note = f"its process did not start ({error.strerror}); go on a little later"
+            end_message = {"status": LOST, "note": note}
+        except Exception as error:  # the other runs must not be affected
+            end_message = {"status": "failed", "note": f"its process did not start: {reason(error)}"}
         finally:
-            if worker:
-                worker.kill()  # where it has not ended, nobody listens any more
-            self._at_work.pop(ticket.id, None)
-            self._early.pop(ticket.id, None)
-            del self._working[ticket.id]
-            took = time.monotonic() - self._served_at.pop(ticket.id)
-            halted = self._halted.pop(ticket.id, None)
-        self._line.ended(ticket.id, took)
-        if not ended:
-            self.put(ticket, LOST, f"the process of this run ended {how}; it can go on from where it was last saved")
-        elif self._open or ended["status"] != PAUSED or halted is not None:
-            self.put(ticket, ended["status"], ended["note"] or halted or "")
-        else:  # nobody has paused it: it goes on when the lab does
-            self.put(ticket, WORKING, ticket.note)
-        if ended.get("status") in FINISHED:
-            self._store.forget_state(ticket)
-        if before == 0 and ticket.share > _ENOUGH:  # also of a run that was stopped, or has settled early
-            self.expectation.learn(ticket.expected * ticket.share, ticket.seconds, took)
+            if process:
+                process.kill()  # if it still runs, nobody reads its messages any more
+            self._processes.pop(run.id, None)
+            self._unsent.pop(run.id, None)
+            del self._running[run.id]
+            total_seconds = time.monotonic() - self._start_times.pop(run.id)
+            halt_note = self._halt_notes.pop(run.id, None)
+        self._queue.finish(run.id, total_seconds)
+        if not end_message:
+            note = f"the process of this run ended {exit_status}; it can go on from where it was last saved"
+            self.set_status(run, LOST, note)
+        elif self._open or end_message["status"] != PAUSED or halt_note is not None:
+            self.set_status(run, end_message["status"], end_message["note"] or halt_note or "")
+        else:  # paused by the shutdown, not by its student: it resumes when the lab is opened again
+            self.set_status(run, WORKING, run.note)
+        if end_message.get("status") in FINISHED:
+            self._store.remove_checkpoint(run)
+        if seconds_before == 0 and run.share > _MEASURABLE_SHARE:  # also of a run that was stopped, or converged early
+            self.estimator.add_run(run.expected * run.share, run.seconds, total_seconds)
 
-    def _hear(self, ticket: Ticket, said: dict[str, Any]) -> None:
-        """What a process says of its run."""
-        for name in ("epochs", "done", "share", "seconds", "shown", "turns", "pictured"):
-            if name in said:
-                setattr(ticket, name, said[name])
-        taken = said.get("weights", {})
-        ticket.weights = {name: weight for name, weight in ticket.weights.items() if taken.get(name) != weight}
-        ticket.note = said.get("note", ticket.note)
-        if said["is"] in ("begun", "steered", "saved"):  # as much as the run goes on from is known of it then
-            self.put(ticket, ticket.status, ticket.note)
-        self._changed()
+    def _handle(self, run: LabRun, message: dict[str, Any]) -> None:
+        """Update a run by a message of its process."""
+        for name in _REPORTED:
+            if name in message:
+                setattr(run, name, message[name])
+        confirmed = message.get("weights", {})
+        run.weights = {name: weight for name, weight in run.weights.items() if confirmed.get(name) != weight}
+        run.note = message.get("note", run.note)
+        if message["event"] in ("started", "steered", "saved"):  # the checkpoint has changed
+            self.set_status(run, run.status, run.note)
+        self._on_change()
 
-    def put(self, ticket: Ticket, status: str, note: str = "") -> None:
-        """A ticket has another status, here and on disk; where the disk is full, here."""
-        ticket.status, ticket.note = status, note
+    def set_status(self, run: LabRun, status: str, note: str = "") -> None:
+        """Set the status of a run, in memory and, unless the disk is full, on disk."""
+        run.status, run.note = status, note
         with contextlib.suppress(NSTError, OSError):
-            self._store.keep_ticket(ticket)
-        self._changed()
+            self._store.save_run(run)
+        self._on_change()
 
-    # -- what is done to it -------------------------------------------------------------------------------------------
+    # -- commands -----------------------------------------------------------------------------------------------------
 
-    def works_at(self, ticket: Ticket) -> bool:
-        """Whether a ticket is being carried out."""
-        return ticket.id in self._working
+    def is_running(self, run: LabRun) -> bool:
+        """Whether a run has a process, or one is being started."""
+        return run.id in self._running
 
-    def halt(self, ticket: Ticket, how: str, note: str = "") -> None:
-        """A ticket is to `pause`, or to `stop`, as soon as its epoch is done."""
-        if ticket.status == WAITING and ticket.id in self._waiting:
-            self.leave(ticket)
-            self.put(ticket, HALTS[how], note)
+    def halt(self, run: LabRun, command: str, note: str = "") -> None:
+        """`pause` or `stop` a run after the current epoch."""
+        if run.status == WAITING and run.id in self._waiting:
+            self.dequeue(run)
+            self.set_status(run, HALT_COMMANDS[command], note)
         else:
-            self._halted[ticket.id] = note
-            self.tell(ticket, do=how)
+            self._halt_notes[run.id] = note
+            self.send(run, do=command)
 
-    def tell(self, ticket: Ticket, **command: Any) -> None:
-        """Send a command to the process of a ticket, where it has one."""
-        if ticket.id in self._at_work:
-            self._at_work[ticket.id].tell(**command)
-        elif ticket.id in self._working:
-            self._early.setdefault(ticket.id, []).append(command)
+    def send(self, run: LabRun, **command: Any) -> None:
+        """Send a command to the process of a run, if it has one."""
+        if run.id in self._processes:
+            self._processes[run.id].send(**command)
+        elif run.id in self._running:
+            self._unsent.setdefault(run.id, []).append(command)
 
-    async def end(self) -> None:
-        """Let every run save what it has come to."""
+    async def close(self) -> None:
+        """Let all processes save their runs and exit."""
         self._open = False
-        for worker in self._at_work.values():
-            worker.let_go()
+        for process in self._processes.values():
+            process.request_shutdown()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_PATIENCE)
-        for worker in self._at_work.values():
-            worker.kill()
+            await asyncio.wait(self._tasks, timeout=_SHUTDOWN_TIMEOUT)
+        for process in self._processes.values():
+            process.kill()

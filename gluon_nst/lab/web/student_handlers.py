@@ -1,4 +1,4 @@
-"""What the server answers to students."""
+"""Handlers of the page, of signing in, and of a student's runs."""
 
 from __future__ import annotations
 
@@ -8,26 +8,25 @@ import time
 from typing import Any
 
 from gluon_nst.errors import InputError
-from gluon_nst.lab.web.base_handler import NAME, STUDENT, VISIT, Answer
-from gluon_nst.lab.web.body import Body
-from gluon_nst.lab.web.models import HALTS, Full, Missing, Student, Ticket
-from gluon_nst.lab.web.request_bodies import WEIGHTS, Asked, program
+from gluon_nst.lab.web.base_handler import ID_PATTERN, SESSION_COOKIE, STUDENT_COOKIE, BaseHandler
+from gluon_nst.lab.web.events import run_as_json
+from gluon_nst.lab.web.models import HALT_COMMANDS, LimitReached, NotFound, Student
+from gluon_nst.lab.web.request_bodies import WEIGHTS, RequestBody, RunRequest, equivalent_program
 from gluon_nst.lab.web.store import (
     CURVE,
     FILM,
     LATEST,
     LOSSES,
-    MOMENTS,
     PICTURE,
     RECIPE,
     RECORD,
+    SNAPSHOTS,
     new_id,
 )
-from gluon_nst.lab.web.views import view
 from gluon_nst.recipes import setting
 from gluon_nst.recipes.rules import Rule, choice, number
 
-FILES = {
+RUN_FILES = {
     "latest.jpg": (LATEST, "image/jpeg", ""),
     "curve": (CURVE, "application/json", ""),
     "picture": (PICTURE, "image/png", "picture.png"),
@@ -36,113 +35,113 @@ FILES = {
     "losses": (LOSSES, "text/csv", "losses.csv"),
     "film": (FILM, "image/webp", "film.webp"),
 }
-"""What of a run can be had: the last part of its address, its file, its kind, and the name under which it is kept."""
+"""The files of a run, by the last part of their URL: name, content type, name of the download."""
+
+_MAX_STREAMS = 8
+"""Maximum number of event streams of a student, one for each open page."""
 
 
-_STREAMS = 8
-"""How many pages of one student are told of news at once."""
-
-
-class Home(Answer):
-    """The page; whoever is not in yet is asked to come in."""
+class HomeHandler(BaseHandler):
+    """The page; redirects to the form for signing in if a password is required."""
 
     def get(self) -> None:
         """GET /."""
-        student = self.student_or_none()
-        if student is None and not self.door.stands_open:
+        student = self.find_student()
+        if student is None and self.authenticator.requires_password:
             self.redirect(f"join?{self.request.query}" if self.request.query else "join")
             return
-        name = student.name if student else self.admit("")
-        self.show("lab.html", name=name, data=self.told(**self.settings["controls"]))
+        name = student.name if student else self.sign_in("")
+        self.send_page("lab.html", name=name, data=self.page_data(**self.settings["controls"]))
 
 
-class Join(Answer):
-    """The way in."""
+class JoinHandler(BaseHandler):
+    """The form for signing in."""
 
     def get(self) -> None:
         """GET /join."""
-        self._show(password=self.get_argument("token", "", strip=False))
+        self._send_form(password=self.get_argument("token", "", strip=False))
 
     async def post(self) -> None:
         """POST /join: name, password."""
         name, password = self.get_body_argument("name", ""), self.get_body_argument("password", "", strip=False)
-        (session, age), known = self.visit(), self.shown(STUDENT) is not None
-        if not await self.door.opens(password, self.request.remote_ip or "", session, known, age):
+        (session, age), known = self.session(), self.cookie(STUDENT_COOKIE) is not None
+        if not await self.authenticator.check(password, self.request.remote_ip or "", session, known, age):
             self.set_status(403)
-            self._show(name, wrong=self.settings["words"]["join_wrong"])
+            self._send_form(name, wrong=self.settings["texts"]["join_wrong"])
             return
-        self.admit(name)
+        self.sign_in(name)
         self.redirect("./")
 
-    def _show(self, name: str = "", password: str = "", wrong: str = "") -> None:
-        if self.shown(VISIT) is None:
-            self.let_in(VISIT, f"{new_id()}:{time.time():.3f}")
-        self.show("join.html", name=name, password=password, wrong=wrong, asked=not self.door.stands_open)
+    def _send_form(self, name: str = "", password: str = "", wrong: str = "") -> None:
+        if self.cookie(SESSION_COOKIE) is None:
+            self.send_cookie(SESSION_COOKIE, f"{new_id()}:{time.time():.3f}")
+        required = self.authenticator.requires_password
+        self.send_page("join.html", name=name, password=password, wrong=wrong, password_required=required)
 
 
-class Events(Answer):
-    """The runs of the student who asks, as they change."""
+class EventsHandler(BaseHandler):
+    """The event stream of a student's runs."""
 
-    _listener: Student | None = None
+    _streaming_to: Student | None = None
 
     async def get(self) -> None:
-        """GET /events: a stream of {"runs": those that are another, "gone": names, "all": whether that is all there
-        is}."""
-        student = self.student()
-        if student.listening >= _STREAMS:
-            raise Full("you have the lab open many times; close some of its pages")
-        told: dict[str, dict[str, Any]] = {}
+        """GET /events: a stream of {"runs": new or changed ones, "gone": removed ids, "all": whether these are all}."""
+        student = self.require_student()
+        if student.open_streams >= _MAX_STREAMS:
+            raise LimitReached("you have the lab open many times; close some of its pages")
+        sent: dict[str, dict[str, Any]] = {}
         first = True
 
-        def news() -> str:
+        def next_event() -> str:
             nonlocal first
-            student.seen = time.time()
-            forecasts = self.lab.workshop.forecasts()
-            now = {name: view(ticket, forecasts) for name, ticket in student.tickets.items()}
-            fresh = [each for name, each in now.items() if told.get(name) != each]
-            gone = [name for name in told if name not in now]
-            told.clear()
-            told.update(now)
-            text = json.dumps({"runs": fresh, "gone": gone, "all": first}) if fresh or gone or first else ""
+            student.last_seen = time.time()
+            forecasts = self.lab.scheduler.forecasts()
+            current = {id: run_as_json(run, forecasts) for id, run in student.runs.items()}
+            changed = [values for id, values in current.items() if sent.get(id) != values]
+            removed = [id for id in sent if id not in current]
+            sent.clear()
+            sent.update(current)
+            event = {"runs": changed, "gone": removed, "all": first}
+            data = json.dumps(event) if changed or removed or first else ""
             first = False
-            return text
+            return data
 
-        student.listening += 1
-        self._listener = student
+        student.open_streams += 1
+        self._streaming_to = student
         try:
-            await self.stream(news)
+            await self.send_events(next_event)
         finally:
             self.on_connection_close()
 
     def on_connection_close(self) -> None:
-        if self._listener:  # at once, and not when the next news can't be sent
-            self._listener.listening -= 1
-            self._listener = None
+        if self._streaming_to:  # at once, and not when the next event can't be sent
+            self._streaming_to.open_streams -= 1
+            self._streaming_to = None
 
 
 # -- runs -------------------------------------------------------------------------------------------------------------
 
 
-def _weights() -> Rule:
-    """Weights of losses by their names; None for none."""
-    each = number()
+def _weights_rule() -> Rule:
+    """Return the rule of weights by name, or None."""
+    weight_rule = number()
 
     def convert(values: Any) -> dict[str, float] | None:
         if values is None:
             return None
         if not isinstance(values, dict) or not values or not set(values) <= set(WEIGHTS):
             raise ValueError
-        return {name: each.check(value, name) for name, value in values.items()}
+        return {name: weight_rule.check(value, name) for name, value in values.items()}
 
-    return Rule(convert, f"any of {', '.join(WEIGHTS)}, each with {each.allowed}")
+    return Rule(convert, f"any of {', '.join(WEIGHTS)}, each with {weight_rule.allowed}")
 
 
 @dataclasses.dataclass(frozen=True)
-class StudentsCommand(Body):
-    """A student's command to a run; `weights` go with the command of that name."""
+class RunCommand(RequestBody):
+    """A student's command to a run; the command `weights` has `weights`."""
 
-    do: str = setting(choice(*HALTS, "go on", "weights"), "the command")
-    weights: dict[str, float] | None = setting(_weights(), "other weights of the losses", None)
+    do: str = setting(choice(*HALT_COMMANDS, "go on", "weights"), "the command")
+    weights: dict[str, float] | None = setting(_weights_rule(), "other weights of the losses", None)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -150,109 +149,106 @@ class StudentsCommand(Body):
             raise InputError("weights: missing, or not for this command")
 
 
-class Runs(Answer):
-    """A new run."""
+class RunsHandler(BaseHandler):
+    """New runs."""
 
     def post(self) -> None:
-        """POST /runs: what is asked for, as JSON."""
-        ticket = self.lab.ask(self.student(), self.body(Asked))
+        """POST /runs: a RunRequest."""
+        run = self.lab.submit(self.require_student(), self.parse_body(RunRequest))
         self.set_status(201)
-        self.finish(view(ticket, self.lab.workshop.forecasts()))
+        self.finish(run_as_json(run, self.lab.scheduler.forecasts()))
 
 
-class Expected(Answer):
-    """How long a run would take."""
+class EstimateHandler(BaseHandler):
+    """Estimates of how long a run would take."""
 
     def post(self) -> None:
-        """POST /expected: what would be asked for; gives the seconds at each size, or why it can't be."""
-        student, given = self.student(), self.body(Asked)
-        found: dict[str, Any] = {}
+        """POST /expected: a RunRequest; returns the seconds, or an error, for each size."""
+        student, body = self.require_student(), self.parse_body(RunRequest)
+        estimates: dict[str, Any] = {}
         for side in self.settings["controls"]["sides"]:
             try:
-                asked = dataclasses.replace(given, side=side)
-                seconds = self.lab.workshop.expectation.corrected(self.lab.expect(student, asked))
-                found[str(side)] = {"seconds": round(seconds), "allowed": self.lab.allows(asked, seconds)}
+                request = dataclasses.replace(body, side=side)
+                seconds = self.lab.scheduler.estimator.corrected(self.lab.estimate(student, request))
+                estimates[str(side)] = {"seconds": round(seconds), "allowed": self.lab.allows(request, seconds)}
             except InputError as error:
-                found[str(side)] = {"error": str(error), "allowed": False}
-        self.finish({"sides": found, "waiting": self.lab.workshop.waiting})
+                estimates[str(side)] = {"error": str(error), "allowed": False}
+        self.finish({"sides": estimates, "waiting": self.lab.scheduler.queue_length})
 
 
-class RunOf(Answer):
-    """A run of the student's."""
+class RunHandler(BaseHandler):
+    """A run of the student."""
 
-    def delete(self, name: str) -> None:
-        """DELETE /runs/NAME."""
-        self.lab.drop(self.student(), name)
+    def delete(self, id: str) -> None:
+        """DELETE /runs/ID."""
+        self.lab.remove_run(self.require_student(), id)
         self.finish({})
 
-    def post(self, name: str) -> None:
-        """POST /runs/NAME: {"do": "pause", "stop" or "go on"}, or {"do": "weights", "weights": {…}}."""
-        student, command = self.student(), self.body(StudentsCommand)
+    def post(self, id: str) -> None:
+        """POST /runs/ID: {"do": "pause", "stop" or "go on"}, or {"do": "weights", "weights": {…}}."""
+        student, command = self.require_student(), self.parse_body(RunCommand)
         if command.weights is not None:
-            self.lab.steer(student, name, command.weights)
+            self.lab.steer(student, id, command.weights)
         elif command.do == "go on":
-            self.lab.go_on(student, name)
+            self.lab.resume(student, id)
         else:
-            self.lab.halt(student, name, command.do)
+            self.lab.halt(student, id, command.do)
         self.finish({})
 
 
-class FileOf(Answer):
-    """What there is of a run."""
+class RunFileHandler(BaseHandler):
+    """A file of a run."""
 
-    def ticket(self, name: str) -> Ticket:
-        """The run of that name of whoever asks."""
-        return self.student().ticket(name)
-
-    def get(self, name: str, what: str) -> None:
-        """GET /runs/NAME/WHAT: one of FILES."""
-        if what not in FILES:
-            raise Missing("there is no such file of a run")
-        file, kind, download = FILES[what]
-        shown = download if self.get_argument("download", "") else ""
-        self.file(self.lab.store.of_ticket(self.ticket(name)) / file, kind, shown)
+    def get(self, id: str, name: str) -> None:
+        """GET /runs/ID/NAME: one of RUN_FILES."""
+        if name not in RUN_FILES:
+            raise NotFound("there is no such file of a run")
+        file, content_type, download_name = RUN_FILES[name]
+        folder = self.lab.store.run_folder(self.require_student().run(id))
+        self.send_file(folder / file, content_type, download_name if self.get_argument("download", "") else "")
 
 
-class MomentOf(FileOf):
-    """A picture along the way of a run."""
+class SnapshotHandler(BaseHandler):
+    """A snapshot of a run."""
 
-    def get(self, name: str, done: str) -> None:  # type: ignore[override]
-        """GET /runs/NAME/moments/EPOCHS."""
-        self.file(self.lab.store.of_ticket(self.ticket(name)) / MOMENTS / f"{int(done)}.jpg", "image/jpeg")
+    def get(self, id: str, done: str) -> None:
+        """GET /runs/ID/moments/EPOCHS."""
+        folder = self.lab.store.run_folder(self.require_student().run(id))
+        self.send_file(folder / SNAPSHOTS / f"{int(done)}.jpg", "image/jpeg")
 
 
-class FilmOf(FileOf):
+class FilmHandler(RunFileHandler):
     """The film of a run."""
 
-    def get(self, name: str) -> None:  # type: ignore[override]
-        """GET /runs/NAME/film."""
-        super().get(name, "film")
+    def get(self, id: str) -> None:  # type: ignore[override]
+        """GET /runs/ID/film."""
+        super().get(id, "film")
 
-    async def post(self, name: str) -> None:
-        """POST /runs/NAME/film: have it made."""
-        self.body(Body)
-        await self.lab.film(self.student(), name)
+    async def post(self, id: str) -> None:
+        """POST /runs/ID/film: make the film."""
+        self.parse_body(RequestBody)
+        await self.lab.make_film(self.require_student(), id)
         self.finish({})
 
 
-class ProgramOf(Answer):
-    """The program that makes the same picture."""
+class ProgramHandler(BaseHandler):
+    """The program that makes the same picture without the page."""
 
-    def get(self, name: str) -> None:
-        """GET /runs/NAME/program: {"command", "python"}."""
-        ticket = self.student().ticket(name)
-        self.finish(program(ticket.request, ticket.labels, self.lab.workshop.threads, ticket.steered))
+    def get(self, id: str) -> None:
+        """GET /runs/ID/program: {"command", "python"}."""
+        run = self.require_student().run(id)
+        self.finish(equivalent_program(run.request, run.labels, self.lab.scheduler.threads, run.steered))
 
 
 ROUTES: list[Any] = [
-    ("/", Home),
-    ("/join", Join),
-    ("/events", Events),
-    ("/expected", Expected),
-    ("/runs", Runs),
-    (f"/runs/{NAME}", RunOf),
-    (f"/runs/{NAME}/film", FilmOf),
-    (f"/runs/{NAME}/program", ProgramOf),
-    (f"/runs/{NAME}/moments/([0-9]{{1,9}})", MomentOf),
-    (f"/runs/{NAME}/([a-z.]+)", FileOf),
+    ("/", HomeHandler),
+    ("/join", JoinHandler),
+    ("/events", EventsHandler),
+    ("/expected", EstimateHandler),
+    ("/runs", RunsHandler),
+    (f"/runs/{ID_PATTERN}", RunHandler),
+    (f"/runs/{ID_PATTERN}/film", FilmHandler),
+    (f"/runs/{ID_PATTERN}/program", ProgramHandler),
+    (f"/runs/{ID_PATTERN}/moments/([0-9]{{1,9}})", SnapshotHandler),
+    (f"/runs/{ID_PATTERN}/([a-z.]+)", RunFileHandler),
 ]

@@ -1,4 +1,4 @@
-"""The teacher's view: who is here, who waits, what is at work; a run stopped; the class's latest pictures to show."""
+"""Handlers of the teacher's page: all students and their runs, the load of the machine, and stopping a run."""
 
 from __future__ import annotations
 
@@ -9,134 +9,135 @@ from typing import Any
 
 from tornado.web import HTTPError
 
-from gluon_nst.lab.web.base_handler import NAME, TEACHER, Answer
-from gluon_nst.lab.web.body import Body
-from gluon_nst.lab.web.models import Missing, Student, Ticket
-from gluon_nst.lab.web.student_handlers import FILES
-from gluon_nst.lab.web.views import view
+from gluon_nst.lab.web.base_handler import ID_PATTERN, TEACHER_COOKIE, BaseHandler
+from gluon_nst.lab.web.events import run_as_json
+from gluon_nst.lab.web.models import LabRun, NotFound, Student
+from gluon_nst.lab.web.request_bodies import RequestBody
+from gluon_nst.lab.web.student_handlers import RUN_FILES
 from gluon_nst.machine import available_memory
 from gluon_nst.recipes import setting
 from gluon_nst.recipes.rules import choice
 
 
-class ForTeachers(Answer):
-    """An answer to the teacher alone."""
+class TeacherBaseHandler(BaseHandler):
+    """A handler that answers the teacher only."""
 
     def is_teacher(self) -> bool:
-        """Whether the teacher asks."""
-        return self.shown(TEACHER) is not None
+        """Whether the teacher sent the request."""
+        return self.cookie(TEACHER_COOKIE) is not None
 
     def prepare(self) -> None:
         super().prepare()
         if not self.is_teacher():
             raise HTTPError(401)
 
-    def found(self, name: str) -> tuple[Student, Ticket]:
-        """The run of that name, whosever it is. Raises Missing where there is none."""
+    def find_run(self, id: str) -> tuple[Student, LabRun]:
+        """Return any student's run by id. Raises NotFound if there is none."""
         for student in self.lab.students.values():
-            if name in student.tickets:
-                return student, student.tickets[name]
-        raise Missing("there is no such run; it may have been removed")
+            if id in student.runs:
+                return student, student.runs[id]
+        raise NotFound("there is no such run; it may have been removed")
 
 
-class Teacher(ForTeachers):
-    """The teacher's page; whoever has not shown the teacher's token is asked for it."""
+class TeacherPageHandler(TeacherBaseHandler):
+    """The teacher's page, or a form for the teacher's token."""
 
     def prepare(self) -> None:
-        Answer.prepare(self)
+        BaseHandler.prepare(self)
 
     async def get(self) -> None:
         """GET /teacher."""
         token = self.get_argument("token", "", strip=False)
-        if token and await self._opens(token):
-            self.let_in(TEACHER, "teacher")
-            self.redirect("teacher")  # so that the token does not stand in the address, where a class can read it
+        if token and await self._check(token):
+            self.send_cookie(TEACHER_COOKIE, "teacher")
+            self.redirect("teacher")  # so that the token is not in the browser's address bar, where a class can read it
         elif not self.is_teacher():
-            self.show("teacher_in.html", wrong=self.settings["words"]["join_wrong"] if token else "")
+            self.send_page("teacher_in.html", wrong=self.settings["texts"]["join_wrong"] if token else "")
         else:
-            self.show("teacher.html", data=self.told())
+            self.send_page("teacher.html", data=self.page_data())
 
     async def post(self) -> None:
         """POST /teacher: token."""
-        if not await self._opens(self.get_body_argument("token", "", strip=False)):
+        if not await self._check(self.get_body_argument("token", "", strip=False)):
             self.set_status(403)
-            self.show("teacher_in.html", wrong=self.settings["words"]["join_wrong"])
+            self.send_page("teacher_in.html", wrong=self.settings["texts"]["join_wrong"])
             return
-        self.let_in(TEACHER, "teacher")
+        self.send_cookie(TEACHER_COOKIE, "teacher")
         self.redirect("teacher")
 
-    async def _opens(self, token: str) -> bool:
-        return await self.settings["teachers_door"].opens(token, self.request.remote_ip or "", session="")
+    async def _check(self, token: str) -> bool:
+        return await self.settings["teacher_authenticator"].check(token, self.request.remote_ip or "", session="")
 
 
-class TeachersEvents(ForTeachers):
-    """All that goes on, as it changes."""
+class TeacherEventsHandler(TeacherBaseHandler):
+    """The event stream of all students and their runs."""
 
     async def get(self) -> None:
         """GET /teacher/events: a stream of {"students", "load", "memory", "workers", "waiting"}."""
-        told = ""
+        sent = ""
 
-        def news() -> str:
-            nonlocal told
-            text = json.dumps(self._overview())
-            if text == told:
+        def next_event() -> str:
+            nonlocal sent
+            data = json.dumps(self._overview())
+            if data == sent:
                 return ""
-            told = text
-            return text
+            sent = data
+            return data
 
-        await self.stream(news)
+        await self.send_events(next_event)
 
     def _overview(self) -> dict[str, Any]:
         lab = self.lab
-        forecasts = lab.workshop.forecasts()
+        forecasts = lab.scheduler.forecasts()
         students = [
             {
                 "id": f"student-{number}",
-                "name": student.name or f"{self.settings['words']['guest']} {number}",
+                "name": student.name or f"{self.settings['texts']['guest']} {number}",
                 "pictures": len(student.pictures),
-                "runs": [view(ticket, forecasts) for ticket in student.tickets.values()],
+                "runs": [run_as_json(run, forecasts) for run in student.runs.values()],
             }
             for number, student in enumerate(lab.students.values(), start=1)
-            if student.name or student.tickets or student.pictures
+            if student.name or student.runs or student.pictures
         ]
         return {
             "students": students,
-            "workers": lab.workshop.workers,
-            "waiting": lab.workshop.waiting,
+            "workers": lab.scheduler.workers,
+            "waiting": lab.scheduler.queue_length,
             "load": round(os.getloadavg()[0], 1),
             "memory": round(available_memory() / 1e9, 1),
         }
 
 
 @dataclasses.dataclass(frozen=True)
-class TeachersCommand(Body):
+class TeacherCommand(RequestBody):
     """The teacher's command to a run."""
 
     do: str = setting(choice("stop"), "the command")
 
 
-class TeachersRun(ForTeachers):
-    """A run of anybody's."""
+class TeacherRunHandler(TeacherBaseHandler):
+    """Any student's run."""
 
-    def post(self, name: str) -> None:
-        """POST /teacher/runs/NAME: {"do": "stop"}."""
-        student, _ = self.found(name)
-        self.lab.halt(student, name, self.body(TeachersCommand).do, self.settings["words"]["stopped_by_teacher"])
+    def post(self, id: str) -> None:
+        """POST /teacher/runs/ID: {"do": "stop"}."""
+        student, _ = self.find_run(id)
+        command = self.parse_body(TeacherCommand).do
+        self.lab.halt(student, id, command, self.settings["texts"]["stopped_by_teacher"])
         self.finish({})
 
 
-class TeachersPicture(ForTeachers):
-    """The picture of a run of anybody's."""
+class TeacherPictureHandler(TeacherBaseHandler):
+    """The latest picture of any student's run."""
 
-    def get(self, name: str) -> None:
-        """GET /teacher/runs/NAME/latest.jpg."""
-        file, kind, _ = FILES["latest.jpg"]
-        self.file(self.lab.store.of_ticket(self.found(name)[1]) / file, kind)
+    def get(self, id: str) -> None:
+        """GET /teacher/runs/ID/latest.jpg."""
+        file, content_type, _ = RUN_FILES["latest.jpg"]
+        self.send_file(self.lab.store.run_folder(self.find_run(id)[1]) / file, content_type)
 
 
 ROUTES: list[Any] = [
-    ("/teacher", Teacher),
-    ("/teacher/events", TeachersEvents),
-    (f"/teacher/runs/{NAME}", TeachersRun),
-    (f"/teacher/runs/{NAME}/latest.jpg", TeachersPicture),
+    ("/teacher", TeacherPageHandler),
+    ("/teacher/events", TeacherEventsHandler),
+    (f"/teacher/runs/{ID_PATTERN}", TeacherRunHandler),
+    (f"/teacher/runs/{ID_PATTERN}/latest.jpg", TeacherPictureHandler),
 ]

@@ -1,4 +1,4 @@
-"""The words of the page, in one file, and what it knows of the recipes: its controls are made from their schema."""
+"""The texts of the page, and the data of its controls, which are derived from the schema of recipes."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from typing import Any
 
 from gluon_nst import recipes
 from gluon_nst.errors import InputError
-from gluon_nst.lab.web.limits import SMALLEST, Limits
-from gluon_nst.lab.web.request_bodies import MOST_STYLES, RECIPES, WEIGHTS, Asked
+from gluon_nst.lab.web.limits import MIN_SIDE, Limits
+from gluon_nst.lab.web.request_bodies import MAX_STYLES, RECIPES, WEIGHTS, RunRequest
 from gluon_nst.machine.files import reading
 from gluon_nst.recipes.files import tomllib
 
-PAGE = Path(__file__).parent / "page"
-"""Where the page's own files are."""
-ENGLISH = PAGE / "english.toml"
+PAGE_FOLDER = Path(__file__).parent / "page"
+"""The folder of templates, texts, scripts and style sheets."""
+ENGLISH = PAGE_FOLDER / "english.toml"
 
-_SIDES = (SMALLEST, 192, 256, 320, 384, 512, 640, 768, 1024)
+_SIDES = (MIN_SIDE, 192, 256, 320, 384, 512, 640, 768, 1024)
 
 
-def words(translation: Path | None = None) -> dict[str, str]:
-    """The texts of the page by their names; those that a `translation` has are its own.
+def load_texts(translation: Path | None = None) -> dict[str, str]:
+    """Return the texts of the page by name, from the file `translation` where it has them, else in English.
 
-    Raises InputError for a file that is none, or has texts that the page does not.
+    Raises InputError for a file that is not TOML, or with names that the page does not have.
     """
-    known = _texts(ENGLISH)
+    english = _read_texts(ENGLISH)
     if translation is None:
-        return known
-    given = _texts(translation)
-    for name in given:
-        if name not in known:
+        return english
+    translated = _read_texts(translation)
+    for name in translated:
+        if name not in english:
             raise InputError(f"{translation}: {name}: the page has no such text; see {ENGLISH}")
-    return {**known, **given}
+    return {**english, **translated}
 
 
-def _texts(path: Path) -> dict[str, str]:
+def _read_texts(path: Path) -> dict[str, str]:
     try:
         with reading(path, "the texts of a page"):
             texts = tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -46,26 +46,26 @@ def _texts(path: Path) -> dict[str, str]:
     return texts
 
 
-def controls(limits: Limits) -> dict[str, Any]:
-    """What the page makes its controls of: recipes with their weights and epochs, sizes, choices, words of help."""
-    settings = {setting.name: setting for setting in recipes.settings(Asked)}
-    chosen = {name: list(settings[name].rule.choices) for name in ("init", "preserve_colors")}
-    known = {}
+def page_controls(limits: Limits) -> dict[str, Any]:
+    """Return the data of the page's controls: recipes with their weights and epochs, sizes, choices, help texts."""
+    settings = {setting.name: setting for setting in recipes.settings(RunRequest)}
+    choices = {name: list(settings[name].rule.choices) for name in ("init", "preserve_colors")}
+    recipe_data = {}
     for name in RECIPES:
         recipe = recipes.read(name)
-        known[name] = {
+        recipe_data[name] = {
             "title": recipe.title,
             "weights": {weight: getattr(recipe, weight) for weight in WEIGHTS},
             "epochs": [stage.epochs for stage in recipe.stages],
-            **{field: getattr(recipe, field) for field in chosen},
+            **{field: getattr(recipe, field) for field in choices},
         }
     return {
-        "recipes": known,
+        "recipes": recipe_data,
         "default": recipes.DEFAULT,
         "weights": list(WEIGHTS),
-        "choices": chosen,
+        "choices": choices,
         "help": {name: setting.help for name, setting in settings.items()},
         "sides": [side for side in _SIDES if side <= limits.side],
         "upload": limits.upload,
-        "styles": MOST_STYLES,
+        "styles": MAX_STYLES,
     }

@@ -1,8 +1,8 @@
-"""The process of one run of the lab: it does what is in the run's folder, listens to the server, and hands its State
-over through files.
+"""The process of a run: computes it in the run's folder, and reports to the server.
 
-Commands come as JSON lines on standard input, `{"do": "pause"}`, `stop` or `weights`; the end of input, when the server
-is gone, is a pause. What happens goes out as JSON lines on standard output.
+The first line of standard input is the task, as JSON. Further lines are commands: `{"do": "pause"}`, `stop`, or
+`weights` with the new `weights`. The end of the input, when the server has exited, means `pause`. Messages go to
+standard output as JSON lines, each with its `event`: `started`, `progress`, `steered`, `saved`, `ended`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from filelock import Timeout
 
 from gluon_nst import recipes
 from gluon_nst.errors import NSTError, one_line, reason
-from gluon_nst.lab.web.models import DISK_FULL, GOES_ON, HALTS, LOST
+from gluon_nst.lab.web.models import DISK_FULL, HALT_COMMANDS, LOST, RESUMABLE
 from gluon_nst.lab.web.publisher import Publisher
-from gluon_nst.lab.web.request_bodies import Asked
+from gluon_nst.lab.web.request_bodies import RunRequest
 from gluon_nst.lab.web.store import LOSSES, PICTURE, RECIPE, RECORD, STATE
 from gluon_nst.losses.records import FINISHED
 from gluon_nst.machine.files import lock, written_whole
@@ -37,28 +37,30 @@ from gluon_nst.runs.run import Run, prepare
 from gluon_nst.runs.state import State
 from gluon_nst.runs.steering import steer, with_changes
 
-_SAVED_EVERY = 10.0
-"""Seconds between two States on disk: as much is lost of a process that is killed."""
-_PREDECESSOR = 60
-"""Seconds to wait for the process of the same run that a killed server has left: it sees that, and ends."""
+_CHECKPOINT_INTERVAL = 10.0
+"""Seconds between two checkpoints, the most that a killed process loses."""
+_PROGRESS_INTERVAL = 0.5
+"""Minimum seconds between two messages `progress`."""
+_LOCK_TIMEOUT = 60
+"""Seconds to wait for another process of the same run, which a killed server has left: it notices that and exits."""
 
 
 class Worker:
-    """The run in a `folder`. `order` says what it is.
+    """The run in a `folder`, as its `task` describes it.
 
-    It has `asked`; the `paths` and the `labels` of its pictures; weights that were `changed` while it did not work; the
-    limits `pixels` and `minutes`; and what its `job` has beside.
+    The task has the `request`; `paths` and `labels` of the pictures by id; `new_weights` that were changed while there
+    was no process; the limits `max_pixels` and `max_minutes`; and `job_options`, further arguments of the Job.
     """
 
-    def __init__(self, folder: Path, order: dict[str, Any], answers: TextIO) -> None:
-        self._folder, self._order, self._answers = folder, order, answers
+    def __init__(self, folder: Path, task: dict[str, Any], output: TextIO) -> None:
+        self._folder, self._task, self._output = folder, task, output
         self._commands: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._publisher = Publisher(folder)
-        self._state, self._saved, self._told = State(), time.monotonic(), 0.0
-        self._taken: dict[str, float] = {}
+        self._state, self._saved_at, self._reported_at = State(), time.monotonic(), 0.0
+        self._confirmed_weights: dict[str, float] = {}
 
     def listen(self, commands: TextIO) -> None:
-        """Take commands, in a thread of their own, until there are no more."""
+        """Read commands in a thread until the end of the input."""
 
         def read() -> None:
             for line in commands:
@@ -68,159 +70,157 @@ class Worker:
 
         threading.Thread(target=read, daemon=True).start()
 
-    def tell(self, kind: str, **values: Any) -> None:
-        """Let the server know; it may be gone."""
+    def send(self, event: str, **values: Any) -> None:
+        """Send a message to the server, if it still runs."""
         with contextlib.suppress(OSError, ValueError):
-            print(json.dumps({"is": kind, **values}), file=self._answers, flush=True)
+            print(json.dumps({"event": event, **values}), file=self._output, flush=True)
 
     # -- the run ------------------------------------------------------------------------------------------------------
 
-    def carry_out(self) -> None:
-        """Do the run, from where it is, until its end, or until it is told to stop."""
+    def execute(self) -> None:
+        """Start or resume the run, and compute until it finishes or a command halts it."""
         try:
-            run = self._prepared()
+            run = self._prepare()
             self._publisher.begin(run)
-            self.tell("begun", epochs=self._publisher.epochs, done=len(self._state.record), **self._turned(run))
-            run, status = self._steps(run)
+            epochs, done = self._publisher.epochs, len(self._state.record)
+            self.send("started", epochs=epochs, done=done, **self._weights_status(run))
+            run, status = self._compute(run)
             self._publisher.publish(self._state)
-            self._keep(run, status)
+            self._save_result(run, status)
         except NSTError as error:
-            self._end("failed", self._in_words(one_line(error)))
+            self._send_ended("failed", self._with_labels(one_line(error)))
         except Exception as error:  # MXNet's own
-            self._end("failed", self._in_words(reason(error)))
+            self._send_ended("failed", self._with_labels(reason(error)))
 
-    def _prepared(self) -> Run:
-        """The run as its student asked for it, or, where it has begun, as it was saved."""
-        asked, paths = Asked.of(self._order["asked"]), self._order["paths"]
-        recipe, weights = asked.customised(), self._order["changed"]
-        saved = self._folder / STATE
-        kept = container.read(saved) if saved.exists() else None
-        if weights and not kept:
+    def _prepare(self) -> Run:
+        """Prepare the run: from its checkpoint, or, if there is none, from the request."""
+        request, paths = RunRequest.from_json(self._task["request"]), self._task["paths"]
+        recipe, weights = request.customised_recipe(), self._task["new_weights"]
+        path = self._folder / STATE
+        checkpoint = container.read(path) if path.exists() else None
+        if weights and not checkpoint:
             recipe, weights = recipes.customise(recipe, **weights), {}
-        with pixels_allowed(self._order["pixels"]):
-            job = Job(paths[asked.content], asked.styles_of(paths), recipe, seed=asked.seed, **self._order["job"])
-            run = prepare(job)
-        if kept:
-            run = with_changes(run, tuple(recipes.Change(**change) for change in kept["changes"]))
-            self._state = trees.of_tree(kept["state"], run)
+        with pixels_allowed(self._task["max_pixels"]):
+            content, styles, options = paths[request.content], request.job_styles(paths), self._task["job_options"]
+            run = prepare(Job(content, styles, recipe, seed=request.seed, **options))
+        if checkpoint:
+            run = with_changes(run, tuple(recipes.Change(**change) for change in checkpoint["changes"]))
+            self._state = trees.of_tree(checkpoint["state"], run)
         if weights:
             run = steer(run, self._state, **weights)
-        if self._order["changed"]:
-            self._take(run, self._order["changed"])
+        if self._task["new_weights"]:
+            self._confirm_weights(run, self._task["new_weights"])
         return run
 
-    def _take(self, run: Run, weights: dict[str, float]) -> None:
-        """Save a run that has other weights now: only then the server may forget them."""
-        self._taken = weights if self._save_if_there_is_room(run) else {}
+    def _confirm_weights(self, run: Run, weights: dict[str, float]) -> None:
+        """Save a run with changed weights, and confirm them only then: the server forgets confirmed changes."""
+        self._confirmed_weights = weights if self._try_save(run) else {}
 
-    def _turned(self, run: Run) -> dict[str, Any]:
-        """What the server is told of the weights that a run has taken."""
-        return {"weights": self._taken, "turns": len(run.recipe.changes)}
+    def _weights_status(self, run: Run) -> dict[str, Any]:
+        """Return the values that confirm weights in a message."""
+        return {"weights": self._confirmed_weights, "turns": len(run.recipe.changes)}
 
-    def _steps(self, run: Run) -> tuple[Run, str]:
-        """Take the steps that are left; gives the run, as it was steered, and how it ended: PAUSED, or a Result's
-        status."""
+    def _compute(self, run: Run) -> tuple[Run, str]:
+        """Compute the remaining epochs; return the run, with its weight changes, and its status."""
         while True:
             steered = False
             for state in steps(run, self._state):
-                self._follow(run, state)
-                weights, halt = self._told_to()
+                self._report(run, state)
+                weights, halt_status = self._read_commands()
                 if weights and state.status == "running":
                     run, steered = steer(run, state, **weights), True
                     self._publisher.begin(run)
-                    self._publisher.publish(state, moment=False)
-                    self._take(run, weights)
-                    self.tell("steered", **self._turned(run))
-                if halt and state.status == "running":
-                    return run, halt
+                    self._publisher.publish(state, snapshot=False)
+                    self._confirm_weights(run, weights)
+                    self.send("steered", **self._weights_status(run))
+                if halt_status and state.status == "running":
+                    return run, halt_status
                 if steered:
                     break
-                if state.seconds > self._order["minutes"] * 60 and state.status == "running":
-                    state.note = (
-                        f"it has computed for {self._order['minutes']:g} minutes, which is as long as the lab allows"
-                    )
+                minutes = self._task["max_minutes"]
+                if state.seconds > minutes * 60 and state.status == "running":
+                    state.note = f"it has computed for {minutes:g} minutes, which is as long as the lab allows"
                     return run, "interrupted"
             if not steered:
                 return run, self._state.status
 
-    def _told_to(self) -> tuple[dict[str, float], str]:
-        """What the commands that have come ask for together: other weights, and how to halt, if so."""
+    def _read_commands(self) -> tuple[dict[str, float], str]:
+        """Return what the new commands ask for: changed weights, and the status of a halt, or ""."""
         weights: dict[str, float] = {}
-        halt = ""
+        halt_status = ""
         while True:
             try:
                 command = self._commands.get_nowait()
             except queue.Empty:
-                return weights, halt
+                return weights, halt_status
             if command.get("do") == "weights":
                 weights.update(command["weights"])
-            elif command.get("do") == "stop" or (command.get("do") == "pause" and not halt):
-                halt = HALTS[command["do"]]
+            elif command.get("do") == "stop" or (command.get("do") == "pause" and not halt_status):
+                halt_status = HALT_COMMANDS[command["do"]]
 
-    def _follow(self, run: Run, state: State) -> None:
+    def _report(self, run: Run, state: State) -> None:
         self._publisher.state(state)
         now = time.monotonic()
-        if now - self._told > 0.5 or state.status != "running":
-            self._told = now
-            self.tell(
-                "epoch",
+        if now - self._reported_at > _PROGRESS_INTERVAL or state.status != "running":
+            self._reported_at = now
+            self.send(
+                "progress",
                 done=len(state.record),
                 seconds=round(state.seconds, 1),
-                share=round(self._publisher.share(state), 4),
+                share=round(self._publisher.finished_share(state), 4),
                 shown=self._publisher.shown,
-                note=self._publisher.missed,
+                note=self._publisher.error,
             )
-        if now - self._saved > _SAVED_EVERY:
-            self._save_if_there_is_room(run)
+        if now - self._saved_at > _CHECKPOINT_INTERVAL:
+            self._try_save(run)
 
-    # -- what stays ---------------------------------------------------------------------------------------------------
+    # -- files --------------------------------------------------------------------------------------------------------
 
     def save(self, run: Run) -> None:
-        """Write what the run goes on from: its State, and how it was steered."""
+        """Write the checkpoint: the State and the weight changes."""
         changes = run.recipe.as_dict().get("changes", [])
         container.write(self._folder / STATE, {"state": trees.as_tree(self._state), "changes": changes})
-        self._saved = time.monotonic()
-        self.tell("saved")
+        self._saved_at = time.monotonic()
+        self.send("saved")
 
-    def _save_if_there_is_room(self, run: Run) -> bool:
-        """`save`, but on a full disk, where there will be another time; tells whether it is saved."""
+    def _try_save(self, run: Run) -> bool:
+        """Write the checkpoint; return False if the disk is full, to try again later."""
         try:
             self.save(run)
         except (NSTError, OSError):
-            self._saved = time.monotonic()
+            self._saved_at = time.monotonic()
             return False
         return True
 
-    def _keep(self, run: Run, status: str) -> None:
-        """Write what stays of the run, and say how it ended. Where there is no room it can go on from where it was last
-        saved."""
+    def _save_result(self, run: Run, status: str) -> None:
+        """Write the results, and send the final status. If the disk is full, the run can resume from its checkpoint."""
         note = self._state.note
         result = Result.of(run, self._state) if self._state.record else None
-        saved = status not in GOES_ON or self._save_if_there_is_room(run)
+        saved = status not in RESUMABLE or self._try_save(run)
         try:
             if result:
-                self._keep_result(result)
+                self._write_result(result)
         except (NSTError, OSError):
             saved, status = False, LOST if status in FINISHED else status
-        self._end(status, note if saved else DISK_FULL)
+        self._send_ended(status, note if saved else DISK_FULL)
 
-    def _keep_result(self, result: Result) -> None:
+    def _write_result(self, result: Result) -> None:
         """Write the picture, its losses, its recipe and its record."""
         result.save(self._folder / PICTURE)
         result.save_losses(self._folder / LOSSES)
         _write(self._folder / RECIPE, recipes.as_toml(result.recipe))
         _write(self._folder / RECORD, as_text(result.provenance))
 
-    def _end(self, status: str, note: str) -> None:
+    def _send_ended(self, status: str, note: str) -> None:
         done, seconds = len(self._state.record), round(self._state.seconds, 1)
         pictured = (self._folder / PICTURE).exists()
         shown = self._publisher.shown
-        self.tell("ended", status=status, note=note, done=done, seconds=seconds, pictured=pictured, shown=shown)
+        self.send("ended", status=status, note=note, done=done, seconds=seconds, pictured=pictured, shown=shown)
 
-    def _in_words(self, line: str) -> str:
-        """The line of an error with the pictures' names in it, and nothing of where the lab keeps them."""
-        for name, path in self._order["paths"].items():
-            line = line.replace(path, self._order["labels"].get(name, name))
+    def _with_labels(self, line: str) -> str:
+        """Return an error's line with the pictures' labels in place of the lab's paths."""
+        for id, path in self._task["paths"].items():
+            line = line.replace(path, self._task["labels"].get(id, id))
         return line.replace(f"{self._folder}/", "")
 
 
@@ -230,17 +230,17 @@ def _write(path: Path, text: str) -> None:
 
 
 def main() -> None:
-    """Do the run in the folder that the command names, as the first line of standard input orders it."""
+    """Execute the run in the folder that the command line names, as the task on standard input describes it."""
     folder = Path(sys.argv[1])
-    os.nice(10)  # whoever clicks is answered first
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what anything prints is not to come between the answers
-    worker = Worker(folder, json.loads(sys.stdin.readline()), answers)
+    os.nice(10)  # the server's answers to clicks come first
+    output = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # so that prints do not mix with the messages
+    worker = Worker(folder, json.loads(sys.stdin.readline()), output)
     try:
-        held = lock(folder / "lock", _PREDECESSOR)
+        run_lock = lock(folder / "lock", _LOCK_TIMEOUT)
         worker.listen(sys.stdin)
-        worker.carry_out()
-        held.release()
+        worker.execute()
+        run_lock.release()
     except Timeout:
-        worker.tell("ended", status="lost", note="another process is still at this run; go on a little later")
-    os._exit(0)  # where MXNet has failed, what it does at the end of a process may crash
+        worker.send("ended", status="lost", note="another process is still at this run; go on a little later")
+    os._exit(0)  # after a failure of MXNet, its cleanup at exit may crash
