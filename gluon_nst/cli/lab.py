@@ -31,7 +31,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     try:
         for finding in examination.examine():
             remedy = f"; {finding.remedy}" if finding.remedy else ""
-            print(f"{finding.level:<5}  {finding.name:<9}  {finding.found}{remedy}", flush=True)
+            print(f"{finding.level:<5}  {finding.name:<9}  {finding.detail}{remedy}", flush=True)
             findings.append(finding)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("not everything was looked at") from None

@@ -1,2 +1,10 @@
-"""The lab: the chapter's notebooks and the checks of their exercises; whether a machine is ready for them; a kit to
-carry."""
+"""Teaching material: notebooks, checks of exercises, tools for the machines of a class, and the lab page.
+
+- `notebooks` builds the notebooks from scripts/notebook_*.py.
+- `checks` has exercise_1 to exercise_9, which notebooks call: `run_checks` checks the results of runs,
+  `function_checks` functions that students write. Both use the class `Check` of `check`.
+- `doctor` reports whether a machine is ready; `probe` is its subprocess with MXNet, which also times the recipes for
+  the lab page.
+- `kit` builds a folder from which gluon-nst installs without a network.
+- `web` is the lab page.
+"""

@@ -1,5 +1,5 @@
-"""The checks of the exercises whose answers are functions written by hand: what they give is compared with NumPy's,
-from the book's equations."""
+"""Checks of the exercises whose answers are functions: their values are compared with NumPy, written from the book's
+equations."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import math
 
 import numpy as np
 
-from gluon_nst.lab.check import Answer, Check, as_array, exercise
+from gluon_nst.lab.check import Answer, Check, exercise, mxnet_array
 from gluon_nst.network.layers import BLOCKS
 
 
 @exercise(4)
 def exercise_4(check: Check, total_loss: Answer, style_weight_for: Answer) -> None:
-    """Weights by hand: the weighted sum, and the weight that gives the style a share of it."""
+    """Exercise 4: the weighted sum of losses, and the style weight for a share of it."""
     contents_l, styles_l, tv_l = [2.0, 0.5, 1.5], [0.004, 0.03, 0.001], 0.25
     nothing = [0.0]
     alone = "With the other losses at 0 it is"
@@ -25,25 +25,25 @@ def exercise_4(check: Check, total_loss: Answer, style_weight_for: Answer) -> No
             ("the total variation loss", (nothing, nothing, tv_l), tv, f"{alone} %s: it, times tv_weight"),
             ("all three", (contents_l, styles_l, tv_l), content + style + tv, "The three together are %s: their sum"),
         ):
-            value = check.value(total_loss, "total_loss", *losses, content_weight, style_weight, tv_weight)
-            found = check.number(value, "total_loss")
-            size = "too small" if found < expected else "too large"
-            check.require(math.isclose(found, expected, rel_tol=1e-6), f"{what}, weighted", hint % size)
-    check.praise("the weighted sum of all losses")
+            value = check.call(total_loss, "total_loss", *losses, content_weight, style_weight, tv_weight)
+            loss = check.number(value, "total_loss")
+            size = "too small" if loss < expected else "too large"
+            check.require(math.isclose(loss, expected, rel_tol=1e-6), f"{what}, weighted", hint % size)
+    check.passed("the weighted sum of all losses")
     for share, content, style, tv in ((0.5, 6.0, 0.02, 4.0), (0.9, 1.0, 0.5, 0.0), (0.2, 3.0, 0.01, 2.0)):
-        value = check.value(style_weight_for, "style_weight_for", share, content, style, tv)
+        value = check.call(style_weight_for, "style_weight_for", share, content, style, tv)
         weight = check.number(value, "style_weight_for")
         what = f"a share of {share:.0%} of the whole"
         check.require(weight > 0, what, "The weight that style_weight_for gives is not above 0")
-        found = weight * style / (weight * style + content + tv)
-        hint = f"With the weight that style_weight_for gives, the style would make up {found:.0%} of the whole"
-        check.expect(math.isclose(found, share, rel_tol=1e-6), what, hint)
+        actual = weight * style / (weight * style + content + tv)
+        hint = f"With the weight that style_weight_for gives, the style would make up {actual:.0%} of the whole"
+        check.expect(math.isclose(actual, share, rel_tol=1e-6), what, hint)
 
 
 @exercise(5)
 def exercise_5(check: Check, receptive_field: Answer) -> None:
-    """Layers by hand: how many pixels across a position of a layer sees."""
-    sees, apart = 1, 1
+    """Exercise 5: the receptive field of a layer, in pixels."""
+    field, spacing = 1, 1  # the receptive field, and the distance of two positions, in pixels
     hints = {
         1: "a convolution of 3 × 3 adds the position on either side",
         2: "a pooling of 2 × 2 adds the next position, and after it neighbours are twice as many pixels apart",
@@ -51,39 +51,39 @@ def exercise_5(check: Check, receptive_field: Answer) -> None:
     }
     for block, (convolutions, _) in enumerate(BLOCKS, start=1):
         for number in range(1, convolutions + 1):
-            sees += 2 * apart
+            field += 2 * spacing
             name = f"conv{block}_{number}"
-            found = check.number(check.value(receptive_field, "receptive_field", name), f"receptive_field({name!r})")
-            size = "too small" if found < sees else "too large"
-            check.require(found == sees, f"what {name} sees", f"{found:g} pixels are {size}: {hints[min(block, 3)]}")
-        check.praise(f"what the convolutions of block {block} see")
-        sees, apart = sees + apart, 2 * apart
+            value = check.number(check.call(receptive_field, "receptive_field", name), f"receptive_field({name!r})")
+            size = "too small" if value < field else "too large"
+            check.require(value == field, f"what {name} sees", f"{value:g} pixels are {size}: {hints[min(block, 3)]}")
+        check.passed(f"what the convolutions of block {block} see")
+        field, spacing = field + spacing, 2 * spacing
 
 
 @exercise(6)
 def exercise_6(check: Check, my_gram: Answer) -> None:
-    """The Gram matrix by hand."""
+    """Exercise 6: the Gram matrix."""
     name = "my_gram"
     values = np.random.default_rng(6).normal(0.5, 1, (1, 4, 3, 5)).astype(np.float32)
     rows = values[0].reshape(4, -1).astype(np.float64)
     expected = np.einsum("ip,jp->ij", rows, rows) / values.size
-    found = check.array(check.value(my_gram, name, as_array(values)), name, (4, 4))
-    check.expect(np.allclose(found, found.T), "it is symmetric", "G[i, j] and G[j, i] are the same sum")
-    ratios = (found / expected)[np.abs(expected) > 1e-3]
-    if found.any() and np.allclose(ratios, ratios[0], rtol=1e-3) and not np.isclose(ratios[0], 1, rtol=1e-3):
-        check.praise("it is the Gram matrix but for a factor")
+    actual = check.array(check.call(my_gram, name, mxnet_array(values)), name, (4, 4))
+    check.expect(np.allclose(actual, actual.T), "it is symmetric", "G[i, j] and G[j, i] are the same sum")
+    ratios = (actual / expected)[np.abs(expected) > 1e-3]
+    if actual.any() and np.allclose(ratios, ratios[0], rtol=1e-3) and not np.isclose(ratios[0], 1, rtol=1e-3):
+        check.passed("it is the Gram matrix but for a factor")
         hint = f"Each number is {ratios[0]:.4g} times what it should be, for c, h, w = 4, 3, 5: what is it divided by?"
         check.fail("the factor", hint)
     check.expect(
-        np.allclose(found, expected, rtol=1e-4, atol=1e-6),
+        np.allclose(actual, expected, rtol=1e-4, atol=1e-6),
         "the sums over the positions",
         "Other numbers: the matrix X has one row for each channel, with all of its h·w positions, as they are",
     )
     larger = np.random.default_rng(7).normal(0, 1, (1, 3, 8, 2)).astype(np.float32)
     rows = larger[0].reshape(3, -1).astype(np.float64)
-    found = check.array(check.value(my_gram, name, as_array(larger)), name, (3, 3))
+    actual = check.array(check.call(my_gram, name, mxnet_array(larger)), name, (3, 3))
     check.expect(
-        np.allclose(found, rows @ rows.T / larger.size, rtol=1e-4, atol=1e-6),
+        np.allclose(actual, rows @ rows.T / larger.size, rtol=1e-4, atol=1e-6),
         "at another size too",
         "Are c, h and w taken from X's own shape?",
     )
@@ -91,11 +91,11 @@ def exercise_6(check: Check, my_gram: Answer) -> None:
 
 @exercise(7)
 def exercise_7(check: Check, my_tv: Answer) -> None:
-    """The total variation loss by hand."""
+    """Exercise 7: the total variation loss."""
     name = "my_tv"
 
-    def found(values: np.ndarray) -> float:
-        return check.number(check.value(my_tv, name, as_array(values.astype(np.float32))), name)
+    def value_of(values: np.ndarray) -> float:
+        return check.number(check.call(my_tv, name, mxnet_array(values.astype(np.float32))), name)
 
     down = np.broadcast_to(np.arange(4.0).reshape(4, 1), (1, 3, 4, 6))
     across = np.broadcast_to(2 * np.arange(6.0), (1, 3, 4, 6))
@@ -106,13 +106,13 @@ def exercise_7(check: Check, my_tv: Answer) -> None:
         (across, 1.0, "steps across count"),
         (-across, 1.0, "steps down from bright to dark count as those up"),
     ):
-        value = found(values)
+        value = value_of(values)
         size = "too small" if value < expected else "too large"
         check.expect(math.isclose(value, expected, rel_tol=1e-5, abs_tol=1e-6), what, f"{value:.4g} is {size}: {hint}")
     noise = np.random.default_rng(7).normal(0, 1, (1, 3, 7, 5))
     expected = (np.abs(np.diff(noise, axis=2)).mean() + np.abs(np.diff(noise, axis=3)).mean()) / 2
     check.expect(
-        math.isclose(found(noise), expected, rel_tol=1e-4),
+        math.isclose(value_of(noise), expected, rel_tol=1e-4),
         "both together, on noise",
         "Each direction has a mean of its own: there are not as many pairs across as down",
     )

@@ -1,7 +1,6 @@
-"""The kit: a folder to carry to machines without a network, from which gluon-nst installs and runs its notebooks.
+"""The kit: a folder from which machines without a network install gluon-nst and its notebooks.
 
-It has the packages at the versions that are installed here as wheels; so it is for this Python and this kind of
-machine.
+It has wheels of the installed packages at their versions, so it is for this version of Python and this platform.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ from gluon_nst.weights import cache, downloads, pictures
 _EXTRA = "notebook"
 _ROOT = Path(__file__).parents[2]
 _SOURCES = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "gluon_nst", "scripts", "img")
-"""What the wheel of gluon-nst is built of, in a checkout."""
-_STUDENTS = ("chapter", "exercises")
-"""The notebooks in the kit: the answers are the teacher's."""
+"""The files of a checkout from which the wheel of gluon-nst is built."""
+_NOTEBOOKS = ("chapter", "exercises")
+"""The notebooks in the kit, without the answers."""
 
 
 def make(
@@ -39,11 +38,11 @@ def make(
     progress: weights.Progress | None = None,
     counting: weights.Progress | None = None,
 ) -> Path:
-    """Make a kit in `folder`, which must not be there yet, or be empty; gives its path.
+    """Create a kit in `folder`, which must be missing or empty; return its path.
 
-    What is in it is put in its place when it is whole. `notify` and `progress` are as in `weights.find`; `counting` is
-    like `progress`, for packages in place of bytes. Raises InputError for another folder and where this is no checkout,
-    NSTError where a package can't be had, and WeightsError.
+    Files are moved into the folder when all are complete. `notify` and `progress` are as in `weights.find`; `counting`
+    is like `progress`, for packages in place of bytes. Raises InputError for a folder with files and outside of a
+    checkout, NSTError if a package is not available, and WeightsError.
     """
     folder = given(folder).absolute()
     if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir() or any(folder.iterdir())):
@@ -58,9 +57,9 @@ def make(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as temporary:
-            made = Path(temporary)
-            _fill(made, packages, trunk, notify, counting)
-            for path in made.iterdir():
+            unfinished = Path(temporary)
+            _fill(unfinished, packages, trunk, notify, counting)
+            for path in unfinished.iterdir():
                 path.rename(folder / path.name)
     except OSError as error:
         raise NSTError(
@@ -73,33 +72,33 @@ def make(
 
 
 def _fill(
-    made: Path,
+    kit: Path,
     packages: list[tuple[str, str]],
     trunk: weights.Trunk,
     notify: weights.Notify,
     counting: weights.Progress | None,
 ) -> None:
     for name in ("wheels", "weights", "pictures"):
-        (made / name).mkdir()
-    requirements = made / "requirements.txt"
+        (kit / name).mkdir()
+    requirements = kit / "requirements.txt"
     others = [f"{name}=={version}\n" for name, version in packages if name != "gluon-nst"]
     requirements.write_text("".join(others))
     notify(f"{len(packages)} packages, as they are installed here, about 300 MB")
     bar = counting("packages", len(others)) if counting else None
     try:
-        downloads.wheels_of(["--requirement", str(requirements)], made / "wheels", bar)
-        _own_wheel(made / "wheels")
+        downloads.wheels_of(["--requirement", str(requirements)], kit / "wheels", bar)
+        _build_wheel(kit / "wheels")
     except downloads.Unavailable as error:
         raise NSTError(f"kit: {error}; it takes a package index, and 1 GB of disk") from None
     requirements.write_text("".join([*others, f"gluon-nst=={__version__}\n"]))
     for path in (trunk.path, trunk.path.with_suffix(".json")):
-        shutil.copyfile(path, made / "weights" / path.name)
+        shutil.copyfile(path, kit / "weights" / path.name)
     for path in pictures.own_pictures():
-        shutil.copyfile(path, made / "pictures" / path.name)
-    for name in _STUDENTS:
-        place_notebook(name, made / "notebooks")
-    python, libc = _floors(sorted((made / "wheels").glob("*.whl")))
-    facts = {
+        shutil.copyfile(path, kit / "pictures" / path.name)
+    for name in _NOTEBOOKS:
+        place_notebook(name, kit / "notebooks")
+    python, libc = _oldest_versions(sorted((kit / "wheels").glob("*.whl")))
+    substitutions = {
         "VERSION": __version__,
         "PYTHON": "{}.{}".format(*sys.version_info),
         "FIRST_PYTHON": ".".join(map(str, python)),
@@ -107,15 +106,15 @@ def _fill(
         "MACHINE": f"{platform.system()} {platform.machine()}",
     }
     for name, template in (("install", _INSTALL), ("README.txt", _README)):
-        (made / name).write_text(re.sub("@([A-Z_]+)@", lambda found: facts[found[1]], template))
-    (made / "install").chmod(0o755)
-    files = sorted(path for path in made.rglob("*") if path.is_file())
-    sums = [f"{cache.sha256_of(path)}  {path.relative_to(made)}\n" for path in files]
-    (made / "SHA256SUMS").write_text("".join(sums))
+        (kit / name).write_text(re.sub("@([A-Z_]+)@", lambda match: substitutions[match[1]], template))
+    (kit / "install").chmod(0o755)
+    files = sorted(path for path in kit.rglob("*") if path.is_file())
+    sums = [f"{cache.sha256_of(path)}  {path.relative_to(kit)}\n" for path in files]
+    (kit / "SHA256SUMS").write_text("".join(sums))
 
 
-def _floors(wheels: Sequence[Path]) -> tuple[tuple[int, ...], tuple[int, int]]:
-    """The oldest Python of this one's minor version, and the oldest C library, that all of the wheels install on."""
+def _oldest_versions(wheels: Sequence[Path]) -> tuple[tuple[int, ...], tuple[int, int]]:
+    """Return the oldest Python, of the same minor version, and the oldest glibc on which all of the wheels install."""
     from packaging.specifiers import SpecifierSet
     from packaging.utils import parse_wheel_filename
     from packaging.version import Version
@@ -124,44 +123,44 @@ def _floors(wheels: Sequence[Path]) -> tuple[tuple[int, ...], tuple[int, int]]:
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
             (name,) = (name for name in archive.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", name))
-            wanted = re.search(r"(?m)^Requires-Python: *(.+?)\r?$", archive.read(name).decode())
-        for specifier in SpecifierSet(wanted.group(1) if wanted else ""):
+            requirement = re.search(r"(?m)^Requires-Python: *(.+?)\r?$", archive.read(name).decode())
+        for specifier in SpecifierSet(requirement.group(1) if requirement else ""):
             if specifier.operator == ">=":
                 first = max(first, Version(specifier.version))
         *_, tags = parse_wheel_filename(wheel.name)
-        named = [re.match(r"manylinux_(\d+)_(\d+)_", tag.platform) for tag in tags]
-        versions = [(int(found[1]), int(found[2])) for found in named if found]
+        matches = [re.match(r"manylinux_(\d+)_(\d+)_", tag.platform) for tag in tags]
+        versions = [(int(match[1]), int(match[2])) for match in matches if match]
         if versions and not any(tag.platform.startswith(("manylinux1", "manylinux2", "any")) for tag in tags):
             libc = max(libc, min(versions))
     return first.release, libc
 
 
 def _closure(package: str, extra: str = "") -> dict[str, str]:
-    """{name: version} of an installed package and all that it needs here, with its `extra`."""
+    """Return {name: version} of an installed package and its requirements here, with those of its `extra`."""
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
-    found: dict[str, str] = {}
-    left, seen = [(package, extra)], set()
-    while left:
-        name, wanted = left.pop()
-        if (name, wanted) in seen:
+    versions: dict[str, str] = {}
+    pending, seen = [(package, extra)], set()
+    while pending:
+        name, extra = pending.pop()
+        if (name, extra) in seen:
             continue
-        seen.add((name, wanted))
+        seen.add((name, extra))
         try:
             distribution = importlib.metadata.distribution(name)
         except importlib.metadata.PackageNotFoundError:
             raise InputError(f"kit: {name} is not installed here; pip install 'gluon-nst[{_EXTRA}]' first") from None
-        found[canonicalize_name(name)] = distribution.version
+        versions[canonicalize_name(name)] = distribution.version
         for line in distribution.requires or []:
-            needed = Requirement(line)
-            if needed.marker is None or needed.marker.evaluate({"extra": wanted}):
-                left += [(canonicalize_name(needed.name), each) for each in ("", *needed.extras)]
-    return found
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+                pending += [(canonicalize_name(requirement.name), each) for each in ("", *requirement.extras)]
+    return versions
 
 
-def _own_wheel(folder: Path) -> None:
-    """Build gluon-nst's from a copy: setuptools leaves its work in the folder that it builds in."""
+def _build_wheel(folder: Path) -> None:
+    """Build the wheel of gluon-nst from a copy, because setuptools writes files into the folder in which it builds."""
     with tempfile.TemporaryDirectory() as temporary:
         for name in _SOURCES:
             source, copy = _ROOT / name, Path(temporary) / name

@@ -1,5 +1,4 @@
-"""The notebooks: made from scripts in percent format, and the student's copy of the exercises from the same source as
-the answers."""
+"""Notebooks, built from scripts in percent format; exercises and answers have the same source."""
 
 from __future__ import annotations
 
@@ -11,22 +10,22 @@ from gluon_nst.errors import InputError
 from gluon_nst.machine.files import check_folder, check_writable, given, shipped, written_whole
 
 NOTEBOOKS = {"chapter": "chapter", "exercises": "exercises", "answers": "exercises"}
-"""The notebooks, and the source of each: scripts/notebook_SOURCE.py."""
+"""{notebook: source}, for scripts/notebook_SOURCE.py."""
 
 _SOLUTION = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n.*?^[ \t]*### END SOLUTION$", re.MULTILINE | re.DOTALL)
-_PLACE = r"\1...  # your answer here"
+_PLACEHOLDER = r"\1...  # your answer here"
 
 
 def source_of(name: str) -> Path:
-    """The script that a notebook is made from, which can be run as it is."""
+    """Return the path of a notebook's source, which also runs as a script."""
     return shipped(f"scripts/notebook_{NOTEBOOKS[name]}.py")
 
 
 def notebook(name: str) -> str:
-    """A notebook, one of NOTEBOOKS, as JSON (nbformat 4.5); the same each time.
+    """Return a notebook, one of NOTEBOOKS, as JSON (nbformat 4.5); each call returns the same.
 
-    Cells of the exercises have nbgrader's metadata: answers are what it lets students write in, checks what it counts.
-    Raises InputError where jupytext is not installed.
+    Cells of the exercises have nbgrader's metadata for answers, which students write, and checks, which it grades.
+    Raises InputError if jupytext is not installed.
     """
     try:
         import jupytext
@@ -35,36 +34,36 @@ def notebook(name: str) -> str:
         raise InputError(
             f"notebook {name}: takes the package jupytext; install gluon-nst[notebook], or: pip install jupytext"
         ) from None
-    made = jupytext.read(source_of(name))
-    made.metadata = {
+    contents = jupytext.read(source_of(name))
+    contents.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
     exercise = 0
-    for number, cell in enumerate(made.cells, start=1):
+    for number, cell in enumerate(contents.cells, start=1):
         cell["id"] = f"{name}-{number}"
         tags = cell.metadata.pop("tags", [])
         exercise += "answer" in tags
         if tags:
             (kind,) = tags
-            cell.metadata["nbgrader"] = _graded(kind, exercise)
+            cell.metadata["nbgrader"] = _nbgrader_metadata(kind, exercise)
         if name == "exercises":
-            cell.source = _SOLUTION.sub(_PLACE, cell.source)
-    return nbformat.writes(made, version=4) + "\n"
+            cell.source = _SOLUTION.sub(_PLACEHOLDER, cell.source)
+    return nbformat.writes(contents, version=4) + "\n"
 
 
-def _graded(kind: str, exercise: int) -> dict[str, Any]:
-    """nbgrader's metadata of an `answer` or a `check`."""
-    check = kind == "check"
-    found = {"grade_id": f"{kind}-{exercise}", "schema_version": 3, "task": False}
-    found.update({"grade": check, "locked": check, "solution": not check})
-    return {**found, "points": 1} if check else found
+def _nbgrader_metadata(kind: str, exercise: int) -> dict[str, Any]:
+    """Return nbgrader's metadata of a cell of kind `answer` or `check`."""
+    is_check = kind == "check"
+    metadata = {"grade_id": f"{kind}-{exercise}", "schema_version": 3, "task": False}
+    metadata.update({"grade": is_check, "locked": is_check, "solution": not is_check})
+    return {**metadata, "points": 1} if is_check else metadata
 
 
 def place_notebook(name: str, folder: str | Path) -> Path:
-    """Write a notebook into a folder, which is made where there is none; gives its path.
+    """Write a notebook into a folder, which is created if missing; return its path.
 
-    Raises InputError where another file has its name there: it may be somebody's work.
+    Raises InputError if a different file has that name: it may have been edited.
     """
     folder = given(folder)
     check_folder(folder)

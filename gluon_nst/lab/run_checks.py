@@ -1,4 +1,4 @@
-"""The checks of the exercises whose answers are runs: what a run says of itself is looked at, and its picture."""
+"""Checks of the exercises whose answers are runs, by the record and the picture of each Result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from gluon_nst.errors import NSTError
-from gluon_nst.lab.check import Answer, Check, exercise, kind
+from gluon_nst.lab.check import Answer, Check, describe_type, exercise
 from gluon_nst.losses.chapter import tv_loss
 from gluon_nst.machine import choose_device, nd_mode
 from gluon_nst.network.layers import NAMES
@@ -29,20 +29,20 @@ SMALL: dict[str, Any] = {
     "tolerance": 0.0,
     "precision": "float32",
 }
-"""What the exercises' runs have in common: so small that each takes a second."""
+"""Settings of the exercises' runs, so small that each takes a second."""
 
 FROM_NOISE: dict[str, Any] = {**SMALL, "init": "noise", "epochs": 40, "style_weight": 0.0, "tv_weight": 0.0}
-"""Runs that begin as noise and have nothing but the content loss: what a layer still knows of the photograph."""
+"""Settings of runs from noise with the content loss alone: they show what a layer preserves of the photograph."""
 
 CONTENT_CHOICES = ("conv1_1", "conv2_1", "conv4_4")
 STYLE_CHOICES = {"conv1_1": 1e4, "conv3_1": 3e3, "conv5_1": 3e5}
-"""Layers, each with the style weight that makes up for how small or large its loss is: about 20 at the start."""
+"""Layers, each with a style weight that makes its weighted loss about 20 at the start."""
 
 
 def _photograph(size: tuple[int, int]) -> np.ndarray:
-    """The content picture at a size (height, width), as a run sees it, h × w × 3."""
+    """Return the content picture at a size (height, width), as a run uses it, h × w × 3."""
     height, width = size
-    return np.asarray(to_picture(preprocess(_own()[0].array, (width, height))), np.float64)
+    return np.asarray(to_picture(preprocess(_bundled_pictures()[0].array, (width, height))), np.float64)
 
 
 def _pixels(result: Result) -> np.ndarray:
@@ -50,73 +50,77 @@ def _pixels(result: Result) -> np.ndarray:
 
 
 def distance(result: Result) -> float:
-    """The mean squared difference of the picture of a run and the photograph, as the run sees it."""
+    """Return the mean squared difference of the picture of a run and the photograph at that size."""
     picture = _pixels(result)
     height, width = picture.shape[:2]
     return float(((picture - _photograph((height, width))) ** 2).mean())
 
 
 @nd_mode
-def _noise(result: Result) -> float:
-    """The total variation of a run's picture."""
+def _total_variation(result: Result) -> float:
+    """Return the total variation of a run's picture."""
     array = open_picture(result.image).array
     return float(tv_loss(preprocess(array, (result.image.width, result.image.height))).asscalar())
 
 
 @functools.lru_cache(maxsize=1)
-def _own() -> tuple[Picture, Picture]:
+def _bundled_pictures() -> tuple[Picture, Picture]:
     content, style = own_pictures()
     return open_picture(content), open_picture(style)
 
 
 def _recipe(**settings: Any) -> Recipe:
-    """The recipe of a run with these settings on the chapter's pictures."""
+    """Return the recipe of a run with these settings on the chapter's pictures."""
     job = Job.customised(*own_pictures(), **settings)
-    return fitted(read(job.recipe), _own()[0].size, choose_device())
+    return fitted(read(job.recipe), _bundled_pictures()[0].size, choose_device())
 
 
-def _named(check: Check, results: Answer, name: str, keys: Iterable[str]) -> dict[str, Result]:
-    """A dictionary of runs on the chapter's pictures, by these keys."""
-    found = f" with {', '.join(map(repr, results)) or 'nothing in it'}" if isinstance(results, Mapping) else ""
+def _runs_by_key(check: Check, results: Answer, name: str, keys: Iterable[str]) -> dict[str, Result]:
+    """Return a dictionary of runs on the chapter's pictures with these keys. Ends the check if it is none."""
+    content = f" with {', '.join(map(repr, results)) or 'nothing in it'}" if isinstance(results, Mapping) else ""
     holds = isinstance(results, Mapping) and set(results) == set(keys)
-    check.require(
-        holds, f"{name} has a Result for each of {', '.join(map(repr, keys))}", f"It is {kind(results)}{found}"
-    )
-    return {key: _run(check, results[key], f"{name}[{key!r}]") for key in keys}
+    hint = f"It is {describe_type(results)}{content}"
+    check.require(holds, f"{name} has a Result for each of {', '.join(map(repr, keys))}", hint)
+    return {key: _chapter_run(check, results[key], f"{name}[{key!r}]") for key in keys}
 
 
-def _run(check: Check, result: Answer, name: str) -> Result:
-    """A run on the chapter's pictures which came to its end."""
-    run = check.run(result, name)
-    said = run.provenance.get("content_sha256"), run.provenance.get("style_sha256")
+def _chapter_run(check: Check, result: Answer, name: str) -> Result:
+    """Return a complete run on the chapter's pictures. Ends the check if it is none."""
+    run = check.complete_run(result, name)
+    hashes = run.provenance.get("content_sha256"), run.provenance.get("style_sha256")
+    expected = tuple(picture.sha256 for picture in _bundled_pictures())
     hint = "It is of others: run nst.transfer(content, style, …)"
-    check.require(said == tuple(picture.sha256 for picture in _own()), f"{name} is of the chapter's two pictures", hint)
+    check.require(
+        hashes == expected,
+        f"{name} is of the chapter's two pictures",
+        hint,
+    )
     return run
 
 
-def _of_layers(check: Check, results: Answer, name: str, settings: Mapping[str, dict[str, Any]]) -> dict[str, Result]:
-    """The runs of the first exercise: one for each layer, with its settings."""
-    runs = _named(check, results, name, settings)
+def _layer_runs(check: Check, results: Answer, name: str, settings: Mapping[str, dict[str, Any]]) -> dict[str, Result]:
+    """Return the runs of exercise 1: one for each layer, with its settings. Ends the check if they are others."""
+    runs = _runs_by_key(check, results, name, settings)
     for layer, run in runs.items():
         expected = _recipe(**settings[layer])
         for field in ("content_layers", "style_layers"):
             used, wanted = ([NAMES[index] for index in getattr(recipe, field)] for recipe in (run.recipe, expected))
             hint = f"Its {field} are {used}: give it {wanted}"
             check.require(used == wanted, f"{name}[{layer!r}] has that layer alone", hint)
-        check.is_of(run, f"{name}[{layer!r}]", expected)
-    check.praise(f"{name} has a run for each layer, with nothing else changed")
+        check.has_recipe(run, f"{name}[{layer!r}]", expected)
+    check.passed(f"{name} has a run for each layer, with nothing else changed")
     return runs
 
 
 @exercise(1)
 def exercise_1(check: Check, by_content: Answer, by_style: Answer, nearest: Answer, farthest: Answer) -> None:
-    """Layers: runs with one content layer each, and with one style layer each; and what was seen in them."""
-    rebuilt = {layer: {**FROM_NOISE, "content_layers": [layer]} for layer in CONTENT_CHOICES}
-    styled = {
+    """Exercise 1: runs with one content layer each and with one style layer each, and what their pictures show."""
+    content_settings = {layer: {**FROM_NOISE, "content_layers": [layer]} for layer in CONTENT_CHOICES}
+    style_settings = {
         layer: {**SMALL, "style_layers": [layer], "style_weight": weight} for layer, weight in STYLE_CHOICES.items()
     }
-    contents = _of_layers(check, by_content, "by_content", rebuilt)
-    styles = _of_layers(check, by_style, "by_style", styled)
+    contents = _layer_runs(check, by_content, "by_content", content_settings)
+    styles = _layer_runs(check, by_style, "by_style", style_settings)
     for name, answer, runs, choose in (
         ("nearest", nearest, contents, min),
         ("farthest", farthest, styles, max),
@@ -135,13 +139,13 @@ def exercise_1(check: Check, by_content: Answer, by_style: Answer, nearest: Answ
 
 @exercise(2)
 def exercise_2(check: Check, results: Answer) -> None:
-    """Weights: a run as it is, one that keeps more of the content, and one with less noise."""
+    """Exercise 2: a run by default, one that keeps more of the content, and one with less noise."""
     names = ("as it is", "more content", "less noise")
-    runs = _named(check, results, "results", names)
+    runs = _runs_by_key(check, results, "results", names)
     for name, run in runs.items():
         free = () if name == names[0] else ("content_weight", "style_weight", "tv_weight")
-        check.is_of(run, f"results[{name!r}]", _recipe(**SMALL), free)
-    check.praise("three runs that differ in their weights alone")
+        check.has_recipe(run, f"results[{name!r}]", _recipe(**SMALL), free)
+    check.passed("three runs that differ in their weights alone")
     base, content, noise = runs.values()
     check.expect(
         distance(content) < 0.85 * distance(base),
@@ -149,32 +153,32 @@ def exercise_2(check: Check, results: Answer) -> None:
         "It is not, or hardly: which loss holds the composite to the photograph, and is its weight large enough?",
     )
     check.expect(
-        _noise(noise) < 0.85 * _noise(base),
+        _total_variation(noise) < 0.85 * _total_variation(base),
         "'less noise' has less total variation",
         "It has not, or hardly: which loss counts how much neighbours differ, and is its weight large enough?",
     )
     for name, run in (("more content", content), ("less noise", noise)):
-        first, kept = run.losses[0].losses.style, _kept(run)
+        first, final = run.losses[0].losses.style, _final_style_loss(run)
         check.expect(
-            0 < kept < 0.8 * first,
+            0 < final < 0.8 * first,
             f"{name!r} is still in the painting's style",
             "The style loss hardly falls: the weight of the style counts for too little beside the others",
         )
 
 
-def _kept(run: Result) -> float:
-    """The style loss of the picture that a run keeps, which is that of the lowest total loss."""
+def _final_style_loss(run: Result) -> float:
+    """Return the style loss of a run's picture, which is that of the lowest total loss."""
     return min((epoch.losses.total, epoch.losses.style) for epoch in run.losses)[1]
 
 
-def _glance(picture: Picture) -> np.ndarray:
-    """A picture so small that its copies, in another size or format, are alike."""
+def _thumbnail(picture: Picture) -> np.ndarray:
+    """Return a picture so small that its copies in other sizes or formats are about equal."""
     return np.asarray(picture.image.resize((16, 16), Image.Resampling.BOX), np.float64)
 
 
 @exercise(3)
 def exercise_3(check: Check, my_content: Answer, my_style: Answer, my_result: Answer) -> None:
-    """Other pictures: two of the student's own, and a run on them."""
+    """Exercise 3: two pictures of the student, and a run on them."""
     hashes = {}
     for name, picture in (("my_content", my_content), ("my_style", my_style)):
         check.require(picture is not None, f"{name} is given", "It is None: name a file, or paint a PIL image")
@@ -183,16 +187,16 @@ def exercise_3(check: Check, my_content: Answer, my_style: Answer, my_result: An
         except (NSTError, TypeError, AttributeError, ValueError) as error:
             check.fail(f"{name} is a picture", str(error))
         hashes[name] = opened.sha256
-        alike = min(np.abs(_glance(opened) - _glance(own)).mean() for own in _own())
-        check.expect(alike > 8, f"{name} is not one of the chapter's", "Take another picture")
+        difference = min(np.abs(_thumbnail(opened) - _thumbnail(each)).mean() for each in _bundled_pictures())
+        check.expect(difference > 8, f"{name} is not one of the chapter's", "Take another picture")
     check.expect(len(set(hashes.values())) == 2, "they are two pictures", "They are the same one: take a second")
-    run = check.run(my_result, "my_result")
-    said = run.provenance["content_sha256"], run.provenance["style_sha256"]
+    run = check.complete_run(my_result, "my_result")
+    run_hashes = run.provenance["content_sha256"], run.provenance["style_sha256"]
     check.expect(
-        said == (hashes["my_content"], hashes["my_style"]),
+        run_hashes == (hashes["my_content"], hashes["my_style"]),
         "my_result is of these two",
         "It is of the same two the other way round"
-        if said == (hashes["my_style"], hashes["my_content"])
+        if run_hashes == (hashes["my_style"], hashes["my_content"])
         else "It was made of others: run nst.transfer(my_content, my_style, …) again",
     )
     first, last = run.losses[0].losses.style, run.losses[-1].losses.style
@@ -205,45 +209,46 @@ def exercise_3(check: Check, my_content: Answer, my_style: Answer, my_result: An
 
 @exercise(8)
 def exercise_8(check: Check, adam: Answer, lbfgs: Answer, epochs_to_reach: Answer, speedup: Answer) -> None:
-    """L-BFGS against Adam: two runs, how many epochs it takes to a loss, and how many times fewer the one takes."""
-    runs = {"adam": _run(check, adam, "adam"), "lbfgs": _run(check, lbfgs, "lbfgs")}
+    """Exercise 8: a run by L-BFGS and one by Adam, the number of epochs to a loss, and their ratio."""
+    runs = {"adam": _chapter_run(check, adam, "adam"), "lbfgs": _chapter_run(check, lbfgs, "lbfgs")}
     for name, run in runs.items():
         hint = f"It is by {run.recipe.optimizer}: pass optimizer={name!r} to nst.transfer"
         check.expect(run.recipe.optimizer == name, f"{name} is a run by that optimiser", hint)
-        check.is_of(run, name, _recipe(**{**SMALL, "epochs": 60}, optimizer=name))
-    check.praise("60 epochs each, with nothing else changed")
+        check.has_recipe(run, name, _recipe(**{**SMALL, "epochs": 60}, optimizer=name))
+    check.passed("60 epochs each, with nothing else changed")
     for losses, loss, expected in (
         ([9.0, 4.0, 5.0, 2.0], 4.5, 2),
         ([9.0, 4.0, 5.0, 2.0], 2.0, 4),
         ([3.0, 1.0], 3.0, 1),
     ):
         name = "epochs_to_reach"
-        found = check.number(check.value(epochs_to_reach, name, losses, loss), name)
+        epochs = check.number(check.call(epochs_to_reach, name, losses, loss), name)
         check.expect(
-            found == expected,
+            epochs == expected,
             f"of the losses {losses} it takes {expected} to come to {loss} or below",
-            f"It gives {found:g}: the number of epochs, counted from 1, until a loss is for the first time no higher",
+            f"It gives {epochs:g}: the number of epochs, counted from 1, until a loss is for the first time no higher",
         )
     totals = {name: [epoch.losses.total for epoch in run.losses] for name, run in runs.items()}
     target = min(totals["adam"])
-    needed = {
-        name: next((i for i, loss in enumerate(of, 1) if loss <= target), math.inf) for name, of in totals.items()
+    epochs_needed = {
+        name: next((i for i, loss in enumerate(losses, 1) if loss <= target), math.inf)
+        for name, losses in totals.items()
     }
-    found = check.number(speedup, "speedup")
+    ratio = check.number(speedup, "speedup")
     check.expect(
-        math.isclose(found, needed["adam"] / needed["lbfgs"], rel_tol=1e-3),
+        math.isclose(ratio, epochs_needed["adam"] / epochs_needed["lbfgs"], rel_tol=1e-3),
         "speedup",
-        f"It is {found:.3g}, and your runs say otherwise: the epochs that Adam takes to its lowest loss, divided by "
+        f"It is {ratio:.3g}, and your runs say otherwise: the epochs that Adam takes to its lowest loss, divided by "
         "those that L-BFGS takes to that same loss",
     )
 
 
 @exercise(9)
 def exercise_9(check: Check, mask: Answer, result: Answer) -> None:
-    """A region: a mask that leaves the upper half of the photograph as it is, and the run that it is for."""
-    hint = f"It is {kind(mask)}: Image.new gives one, and mask.paste changes it where it is, and gives None"
+    """Exercise 9: a mask that keeps the upper half of the photograph, and a run with it."""
+    hint = f"It is {describe_type(mask)}: Image.new gives one, and mask.paste changes it where it is, and gives None"
     check.expect(isinstance(mask, Image.Image), "mask is a PIL image", hint)
-    size = _own()[0].image.size
+    size = _bundled_pictures()[0].image.size
     check.expect(
         mask.size == size,
         "it is as large as the photograph",
@@ -259,7 +264,7 @@ def exercise_9(check: Check, mask: Answer, result: Answer) -> None:
     check.expect(
         lower.mean() > 0.98, "its lower half is white", f"{lower.mean():.0%} of it is white, which is 255 in mode L"
     )
-    run = _run(check, result, "result")
+    run = _chapter_run(check, result, "result")
     check.expect("mask_sha256" in run.provenance, "the run had a mask", "It had none: pass mask=mask to nst.transfer")
     check.expect(
         run.provenance["mask_sha256"] == open_picture(mask).sha256, "it was this mask", "It was another: run it again"
