@@ -11,7 +11,7 @@ from gluon_nst.errors import NSTError
 from gluon_nst.observers import Bar
 from gluon_nst.pictures.decoding import read_record
 from gluon_nst.pictures.encoding import check_picture_writable
-from gluon_nst.runs.estimates import tell_if_long
+from gluon_nst.runs.estimates import note_if_long
 from gluon_nst.runs.rerun import again
 
 
@@ -29,7 +29,7 @@ def rerun(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     found = again(arguments.picture, arguments.inputs, bar, **given)
     check_picture_writable(arguments.output, found.run.encoding.bits)
     check_distinct([arguments.output], arguments.picture, *found.inputs, found.run.recipe.init)
-    tell_if_long([found.run], bar)
+    note_if_long([found.run], bar)
     with bar:
         result = found.carry_out(bar)
     if not result.complete:

@@ -23,7 +23,7 @@ from gluon_nst.observers import Bar, Film, Snapshots, Window, check_film, snapsh
 from gluon_nst.pictures.decoding import open_picture, read_made
 from gluon_nst.recipes import Change
 from gluon_nst.runs.checkpoint import Checkpoint
-from gluon_nst.runs.estimates import tell_if_long
+from gluon_nst.runs.estimates import note_if_long
 from gluon_nst.runs.job import Job
 from gluon_nst.runs.loop import carry_out
 from gluon_nst.runs.observer import Observer, Observers
@@ -98,7 +98,7 @@ class Session:
         state = State()
         with self._elsewhere() as elsewhere, self.bar:
             if elsewhere is None:
-                tell_if_long([run], self.bar)
+                note_if_long([run], self.bar)
             try:
                 return carry_out(run, self._observer, state, elsewhere=elsewhere)
             except KeyboardInterrupt:
@@ -130,7 +130,7 @@ class Session:
                 run = self._steered(run, state, resumed.weights)
                 self._tell_where(state)
                 if elsewhere is None:
-                    tell_if_long([run], self.bar, state)
+                    note_if_long([run], self.bar, state)
                 self._observer = Observers([*self._observers, checkpoint])
                 with self.bar, self._advising(checkpoint, state):
                     result = carry_out(run, self._observer, state, stop.is_asked, elsewhere)

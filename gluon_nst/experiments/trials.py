@@ -22,7 +22,7 @@ from gluon_nst.pictures.decoding import Picture, open_picture, read_made
 from gluon_nst.recipes import INITS, paths
 from gluon_nst.runs.checkpoint import carry_out_kept
 from gluon_nst.runs.checkpoint.generations import Generations
-from gluon_nst.runs.estimates import tell_if_long
+from gluon_nst.runs.estimates import note_if_long
 from gluon_nst.runs.figures import Cell, sheet
 from gluon_nst.runs.inputs import style_files
 from gluon_nst.runs.job import Job
@@ -148,7 +148,7 @@ class Experiment:
         for trial in self.trials:
             check_replaceable(trial.path(folder))
         runs = [(trial, run) for trial in self.trials for run in [prepared[trial.name]] if isinstance(run, Run)]
-        tell_if_long([run for trial, run in runs if not kept(trial.path(folder), run)], observer)
+        note_if_long([run for trial, run in runs if not kept(trial.path(folder), run)], observer)
         sizes = {run.sizes for _, run in runs}
         # Every size that MXNet has seen takes memory for good: where there are several, each run has a process of its
         # own.

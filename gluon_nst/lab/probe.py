@@ -21,7 +21,7 @@ from gluon_nst.machine.instructions import instructions
 from gluon_nst.network.layers import parameter_shapes
 from gluon_nst.network.vgg import truncated_vgg19
 from gluon_nst.recipes import Recipe
-from gluon_nst.runs.estimates import objective_on_noise, timed
+from gluon_nst.runs.estimates import objective_on_noise, time_objective
 from gluon_nst.runs.run import fitted
 
 PICTURE = (1000, 1500)
@@ -99,7 +99,7 @@ class SpeedMeasurement:
             device = machine.choose_device()
             net = truncated_vgg19(self._parameters, recipe.last_layer, device)
             parts = whole(recipe.last_layer, TIMED_SIZE)
-            seconds = timed(objective_on_noise(recipe, net, TIMED_SIZE, parts, device)).next
+            seconds = time_objective(objective_on_noise(recipe, net, TIMED_SIZE, parts, device)).next
             self._timings[key] = seconds, seconds / work(parts)
         return self._timings[key]
 

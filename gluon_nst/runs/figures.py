@@ -53,22 +53,22 @@ def save(figure: Figure, path: str | Path, provenance: str = "") -> None:
 # -- losses -----------------------------------------------------------------------------------------------------------
 
 
-def _floor(curves: Iterable[Sequence[float]]) -> float | None:
-    """Where a logarithmic axis for `curves` may begin, or None.
+def _axis_floor(curves: Iterable[Sequence[float]]) -> float | None:
+    """Return the lower limit of a logarithmic axis for `curves`, or None for a linear axis.
 
-    A start from the content picture has a content loss of next to nothing, which would flatten all the rest.
+    A start from the content picture has a content loss of almost 0, which would flatten the other curves.
     """
     medians = [sorted(curve)[len(curve) // 2] for curve in curves]
     return min((median / 5 for median in medians if median > 0), default=None)
 
 
 def _curves(record: Sequence[Epoch]) -> dict[str, list[float]]:
-    """The four losses of each epoch, by name."""
+    """Return the four losses of each epoch, by name."""
     return {name: [getattr(epoch.losses, name) for epoch in record] for name in _LINES}
 
 
 def _term_curves(record: Sequence[Epoch]) -> Iterator[tuple[str, list[float], str, str]]:
-    """(label, losses, colour, line style) of each content and style loss."""
+    """Yield (label, losses, colour, line style) of each content and style loss."""
     for kind, line in (("content", "--"), ("style", "-")):
         for number, name in enumerate(record[0].losses.of(kind)):
             curve = [epoch.losses[f"{kind}/{name}"] for epoch in record]
@@ -76,35 +76,35 @@ def _term_curves(record: Sequence[Epoch]) -> Iterator[tuple[str, list[float], st
 
 
 def plot_losses(record: Sequence[Epoch], recipe: Recipe) -> Figure:
-    """The losses over the epochs: above the sums, below those of each layer; dashed lines where a stage begins, dotted
-    red ones where the weights of the losses changed.
+    """Plot the losses over the epochs, in total and by layer; return a matplotlib Figure.
 
-    `record` has the epochs of a run by `recipe`. Gives a matplotlib Figure.
+    Dashed lines are the starts of stages, dotted red ones changes of the weights of the losses. `record` has the epochs
+    of a run by `recipe`.
     """
     figure = Figure(figsize=(8, 7), constrained_layout=True)
     sums, by_layer = figure.subplots(2, sharex=True)
-    starts = [(at, epoch.stage) for at, epoch in enumerate(record) if epoch.epoch == 0]
-    turns = [at for at, epoch in enumerate(record) if epoch.epoch in recipe.changed_in(epoch.stage)]
+    stage_starts = [(index, epoch.stage) for index, epoch in enumerate(record) if epoch.epoch == 0]
+    weight_changes = [index for index, epoch in enumerate(record) if epoch.epoch in recipe.changed_in(epoch.stage)]
     curves = _curves(record)
     for name, curve in curves.items():
         sums.plot(curve, **_LINES[name])
     terms = list(_term_curves(record))
     for label, curve, colour, line in terms:
         by_layer.plot(curve, line, label=label, color=colour, linewidth=1)
-    for axes, lowest in ((sums, curves.values()), (by_layer, [curve for _, curve, *_ in terms])):
-        for at, _ in starts:
-            axes.axvline(at, color="grey", linestyle="--", linewidth=0.8)
-        for at in turns:
-            axes.axvline(at, color="tab:red", linestyle=":", linewidth=1.2)
-        floor = _floor(lowest)
+    for axes, floor_curves in ((sums, curves.values()), (by_layer, [curve for _, curve, *_ in terms])):
+        for index, _ in stage_starts:
+            axes.axvline(index, color="grey", linestyle="--", linewidth=0.8)
+        for index in weight_changes:
+            axes.axvline(index, color="tab:red", linestyle=":", linewidth=1.2)
+        floor = _axis_floor(floor_curves)
         if floor:  # else nothing is above 0, and the axis stays linear
             axes.set(yscale="log")
             axes.set_ylim(bottom=floor)
         axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    for at, stage in starts:
+    for index, stage in stage_starts:
         height, width = recipe.stages[stage - 1].shape
         sums.annotate(
-            f"{height} × {width}", (at, 0), (3, 3), xycoords=("data", "axes fraction"),
+            f"{height} × {width}", (index, 0), (3, 3), xycoords=("data", "axes fraction"),
             textcoords="offset points", color="grey", fontsize=9,
         )  # fmt: skip
     sums.set_title(recipe.title, **_PLAIN)
@@ -117,7 +117,7 @@ def plot_losses(record: Sequence[Epoch], recipe: Recipe) -> Figure:
 
 
 class Cell(NamedTuple):
-    """A place in a sheet: a PIL image, or a note that says why there is none, under a title, right of a row's title."""
+    """A cell of a sheet: a PIL image, or a note if there is none, with a title above and a row title at the left."""
 
     picture: Image.Image | None
     title: str = ""
@@ -126,9 +126,9 @@ class Cell(NamedTuple):
 
 
 def sheet(rows: Sequence[Sequence[Cell | None]], *, title: str = "") -> Figure:
-    """A labelled contact sheet as a matplotlib Figure: `rows` are lists of Cells, or of None for an empty place.
+    """Draw a labelled contact sheet; return a matplotlib Figure. `rows` are lists of Cells, or None for an empty cell.
 
-    The pictures keep their shape, whatever the others' are.
+    Each picture keeps its aspect ratio.
     """
     cells = [cell for row in rows for cell in row if cell]
     shapes = [cell.picture.height / cell.picture.width for cell in cells if cell.picture]
@@ -159,9 +159,9 @@ def sheet(rows: Sequence[Sequence[Cell | None]], *, title: str = "") -> Figure:
 
 
 class Panel:
-    """The composite beside its loss curve, drawn anew for each moment of a run.
+    """The composite beside its loss curves, redrawn for each snapshot.
 
-    `figure` is a matplotlib Figure, `shape` (height, width) that of the composite, `num_epochs` those of the whole run.
+    `figure` is a matplotlib Figure, `shape` the (height, width) of the composite, `num_epochs` that of the whole run.
     """
 
     def __init__(self, figure: Figure, shape: tuple[int, int], num_epochs: int) -> None:
@@ -178,7 +178,7 @@ class Panel:
     def scale(self, record: Sequence[Epoch]) -> None:
         """Fit the axis to all of the losses in `record`."""
         curves = _curves(record).values()
-        bottom, top = _floor(curves), max(map(max, curves))
+        bottom, top = _axis_floor(curves), max(map(max, curves))
         if bottom and bottom < top:
             self._curve.set(yscale="log", ylim=(bottom, top * (top / bottom) ** 0.15))
 
@@ -193,17 +193,17 @@ class Panel:
             self._lines[name].set_data(range(len(record)), curve)
 
 
-def film(moments: Sequence[tuple[int, Image.Image]], record: Sequence[Epoch]) -> Iterator[Image.Image]:
-    """The frames of a film, PIL images of one even size: for each of `moments` the composite beside the losses so far.
+def film(snapshots: Sequence[tuple[int, Image.Image]], record: Sequence[Epoch]) -> Iterator[Image.Image]:
+    """Yield the frames of a film, PIL images of one even size: the composite of each snapshot beside the losses so far.
 
-    A moment is (number of epochs done, PIL image); `record` is that of the whole run.
+    A snapshot is (number of finished epochs, PIL image); `record` is that of the whole run.
     """
     figure = Figure(dpi=100)
     canvas = FigureCanvasAgg(figure)
-    _, last = moments[-1]
+    _, last = snapshots[-1]
     panel = Panel(figure, (last.height, last.width), len(record))
     panel.scale(record)
-    for done, picture in moments:
+    for done, picture in snapshots:
         panel.draw(picture, record[:done])
         canvas.draw()
         frame = np.asarray(canvas.buffer_rgba())[:, :, :3]

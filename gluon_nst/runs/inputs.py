@@ -1,4 +1,4 @@
-"""The pictures of a run, opened: styles and their shares, regions, and what the result will say of them."""
+"""Opens the pictures of a run: styles with their weights, regions, and the record of the inputs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Open = Callable[[Source], Picture]
 
 
 class StylePicture(NamedTuple):
-    """A style picture of a run: its share of the style, its own size where it has one, and where it counts."""
+    """A style picture of a run, with its weight, its scale if it has its own, and its regions."""
 
     picture: Picture
     weight: float
@@ -31,13 +31,13 @@ class StylePicture(NamedTuple):
     """The weights of its pixels in each region, R × h × w from 0 to 1; of a transparent style without regions R is
     1."""
 
-    def told(self) -> dict[str, Any]:
-        """What the result says of it."""
+    def as_record(self) -> dict[str, Any]:
+        """Return its fields in the record of the result."""
         return {"sha256": self.picture.sha256, "weight": self.weight, "scale": self.scale}
 
 
 def style_files(path: Source) -> list[Source]:
-    """The pictures that a `path` stands for: itself, or those in a folder, in natural order.
+    """Return the pictures of a `path`: itself, or the pictures in a folder, in natural order.
 
     Warns of files and folders in it that are left out.
     """
@@ -47,9 +47,9 @@ def style_files(path: Source) -> list[Source]:
     register_heif()
     endings = {ending for ending, name in Image.registered_extensions().items() if name in Image.OPEN}
     with reading(path, "a folder of pictures"):
-        inside = sorted((file for file in given(path).iterdir() if not file.name.startswith(".")), key=natural_order)
-    files = [file for file in inside if file.suffix.lower() in endings and not os.path.isdir(file)]
-    left_out = _left_out([file for file in inside if file not in set(files)])
+        entries = sorted((file for file in given(path).iterdir() if not file.name.startswith(".")), key=natural_order)
+    files = [file for file in entries if file.suffix.lower() in endings and not os.path.isdir(file)]
+    left_out = _left_out([file for file in entries if file not in set(files)])
     if not files:
         why = f" ({left_out})" if left_out else ""
         raise InputError(f"{path}: no pictures in this folder{why}; name one that has some, or a picture")
@@ -60,16 +60,16 @@ def style_files(path: Source) -> list[Source]:
 
 _HEIF = (".heic", ".heif", ".hif", ".avif")
 _RAW = (".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".raf", ".rw2", ".pef", ".srw")
-_NAMED = 5
-"""How many files are named that are left out for the same reason."""
+_MAX_NAMES = 5
+"""Maximum number of names of left-out files for each reason."""
 
 
 def _left_out(paths: Sequence[Path]) -> str:
-    """Which files are left out of a folder of pictures, and why."""
-    found: dict[str, list[str]] = {}
+    """Return the names of files that are left out of a folder of pictures, by reason, as one text."""
+    names_by_reason: dict[str, list[str]] = {}
     for path in paths:
         ending = path.suffix.lower()
-        why = (
+        reason = (
             "a folder"
             if os.path.isdir(path)
             else "install gluon-nst[heif]"
@@ -78,16 +78,16 @@ def _left_out(paths: Sequence[Path]) -> str:
             if ending in _RAW
             else "not a picture"
         )
-        found.setdefault(why, []).append(path.name)
-    shown = (
-        f"{', '.join(names[:_NAMED])}{f' and {len(names) - _NAMED} more' if len(names) > _NAMED else ''} ({why})"
-        for why, names in found.items()
-    )
-    return ", ".join(shown)
+        names_by_reason.setdefault(reason, []).append(path.name)
+    texts = []
+    for reason, names in names_by_reason.items():
+        more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+        texts.append(f"{', '.join(names[:_MAX_NAMES])}{more} ({reason})")
+    return ", ".join(texts)
 
 
 def expanded(styles: Sequence[Style]) -> Iterator[tuple[Source, Style, float]]:
-    """Each picture of the `styles`, the Style that it is of, and its weight: the pictures of a folder share theirs."""
+    """Yield each picture of the `styles` with its Style and its weight; the pictures of a folder share their weight."""
     for style in styles:
         files = style_files(style.picture)
         for file in files:
@@ -95,7 +95,7 @@ def expanded(styles: Sequence[Style]) -> Iterator[tuple[Source, Style, float]]:
 
 
 def open_styles(job: Job, content: Picture, recipe: Recipe, open: Open) -> tuple[StylePicture, ...]:
-    """The style pictures of a job, in the content's colours if the `recipe` has it so.
+    """Return the style pictures of a job, in the content's colours if the `recipe` says so.
 
     Transparent pixels are no part of a style.
     """
@@ -114,22 +114,22 @@ def open_styles(job: Job, content: Picture, recipe: Recipe, open: Open) -> tuple
 def with_regions(
     job: Job, content: Picture, styles: tuple[StylePicture, ...]
 ) -> tuple[np.ndarray | None, tuple[StylePicture, ...]]:
-    """The regions of the content picture, R × h × w, and the styles with theirs; None where there are none."""
+    """Return the regions of the content picture, R × h × w, or None, and the styles with their regions."""
     assert isinstance(job.style, tuple)
-    with_map = sum(style.regions is not None for style in job.style)
+    num_maps = sum(style.regions is not None for style in job.style)
     if job.regions is None:
-        if with_map:
+        if num_maps:
             raise InputError("--style-regions: the content has no map of regions; give it one with --regions")
         return None, styles
-    if with_map < len(job.style):
+    if num_maps < len(job.style):
         raise InputError(
-            f"--regions: {with_map} maps for {len(job.style)} style pictures; give each its own with --style-regions"
+            f"--regions: {num_maps} maps for {len(job.style)} style pictures; give each its own with --style-regions"
         )
     maps = [style.regions for _, style, _ in expanded(job.style) if style.regions is not None]
     regions = read_regions(job.regions, maps, content.size, [style.picture.size for style in styles])
     return regions.content, tuple(
-        style._replace(regions=own if style.regions is None else own * style.regions)
-        for style, own in zip(styles, regions.styles)
+        style._replace(regions=weights if style.regions is None else weights * style.regions)
+        for style, weights in zip(styles, regions.styles)
     )
 
 
@@ -141,14 +141,15 @@ def with_style_colors(
     Transparent pixels and those outside the mask do not count in its own mean and covariance. A region that no style
     has keeps its colours.
     """
-    visible, made = content.visible, content.image
+    visible, image = content.visible, content.image
     for number, region in enumerate([None] if regions is None else regions):
         target = _colors(styles, number)
         if target is not None:
             factors = [each for each in (visible, mask, region) if each is not None]
-            moved = transported(content.image, target, functools.reduce(np.multiply, factors) if factors else None)
-            made = moved if region is None else _blended(moved, made, region)
-    return content._replace(image=made)
+            weights = functools.reduce(np.multiply, factors) if factors else None
+            recolored = transported(content.image, target, weights)
+            image = recolored if region is None else _blended(recolored, image, region)
+    return content._replace(image=image)
 
 
 def within(mask: np.ndarray, above: Picture, below: Picture) -> Picture:
@@ -167,47 +168,47 @@ def _colors(styles: Sequence[StylePicture], number: int) -> tuple[np.ndarray, np
     for style in styles:
         region, share = None if style.regions is None else style.regions[number], style.weight / largest
         if region is None or region.any():
-            own, covariance = moments(style.picture.image, region)
-            total, mean = total + share, mean + share * own
-            products += share * (covariance + np.outer(own, own))
+            style_mean, covariance = moments(style.picture.image, region)
+            total, mean = total + share, mean + share * style_mean
+            products += share * (covariance + np.outer(style_mean, style_mean))
     if not total:
         return None
     mean = mean / total
     return mean, products / total - np.outer(mean, mean)
 
 
-def told(
+def inputs_record(
     job: Job, recipe: Recipe, pictures: dict[str, Picture | None], styles: Sequence[StylePicture], open: Open
 ) -> dict[str, Any]:
-    """What the result says of its inputs: the SHA-256 of each, by `content_sha256`, `style_sha256` and so on.
+    """Return the inputs in the record of the result: the SHA-256 of each as `content_sha256`, `style_sha256`, ….
 
-    `pictures` are the content and, where there is one, the start. Several styles, or one that is not as the recipe has
-    it, are told of one by one.
+    `pictures` are the content and the start, if there is one. Several styles, or one with its own scale, are listed
+    under `styles`.
     """
-    said: dict[str, Any] = {}
+    record: dict[str, Any] = {}
     for name, picture in pictures.items():
         if picture is not None and (name != "init" or recipe.init not in INITS):
-            said[f"{name}_sha256"] = picture.sha256
+            record[f"{name}_sha256"] = picture.sha256
     if len(styles) == 1 and styles[0].scale is None:
-        said["style_sha256"] = styles[0].picture.sha256
+        record["style_sha256"] = styles[0].picture.sha256
     else:
-        said["styles"] = [style.told() for style in styles]
+        record["styles"] = [style.as_record() for style in styles]
     assert isinstance(job.style, tuple)
     if job.mask is not None:
-        said["mask_sha256"] = open(job.mask).sha256
+        record["mask_sha256"] = open(job.mask).sha256
     if job.regions is not None:
         maps = [open(style.regions).sha256 for _, style, _ in expanded(job.style) if style.regions is not None]
-        said["regions_sha256"] = [open(job.regions).sha256, *maps]
+        record["regions_sha256"] = [open(job.regions).sha256, *maps]
     content = pictures["content"]
     if job.flatten and content is not None and content.alpha is not None:
-        said["flattened"] = True
+        record["flattened"] = True
     if job.file:
-        said["file"] = job.file
-    return said
+        record["file"] = job.file
+    return record
 
 
 def inputs(job: Job) -> list[Path]:
-    """The files that a job reads, but for its recipe's and its trunk's."""
+    """Return the files that a job reads, except those of its recipe and its trunk."""
     assert isinstance(job.style, tuple)
     sources = [job.content, job.mask, job.regions, *(style.regions for style in job.style)]
     sources += [file for file, _, _ in expanded(job.style)]

@@ -1,4 +1,4 @@
-"""Job: what is to be made."""
+"""Job: the pictures, the recipe and the settings of a run."""
 
 from __future__ import annotations
 
@@ -110,41 +110,40 @@ class Job:
 
     def __post_init__(self) -> None:
         _check_picture("content", self.content)
-        given: Sequence[Any] = self.style if isinstance(self.style, (list, tuple)) else [self.style]
-        if not given:
+        pictures: Sequence[Any] = self.style if isinstance(self.style, (list, tuple)) else [self.style]
+        if not pictures:
             raise InputError("style: at least one style picture is needed")
-        styles = tuple(style if isinstance(style, Style) else Style(style) for style in given)
+        styles = tuple(style if isinstance(style, Style) else Style(style) for style in pictures)
         object.__setattr__(self, "style", styles)
         object.__setattr__(self, "recipe", read(self.recipe))
         check_fields(self)
 
     @classmethod
     def customised(cls, content: Source, style: Styles, *, recipe: RecipeName = DEFAULT, **options: Any) -> Job:
-        """A Job whose `options` are those of its fields, and changes of its recipe, as `recipes.customise` takes
-        them."""
-        own, changes = split(options)
-        job = cls(content, style, customise(recipe, **changes), **own)
+        """Return a Job; `options` are its fields and changes of its recipe, as for `recipes.customise`."""
+        fields, changes = split(options)
+        job = cls(content, style, customise(recipe, **changes), **fields)
         known = {each.name: each for each in settings(cls)}
         assert isinstance(job.recipe, Recipe)
         warn_without_effect(
-            (name for name in own if name in known and getattr(job, name) != known[name].default), known, job.recipe
+            (name for name in fields if name in known and getattr(job, name) != known[name].default), known, job.recipe
         )
         return job
 
     @property
     def file(self) -> dict[str, Any]:
-        """How its picture is written, as far as that is not as usual."""
-        own = (each for each in settings(Job) if each.words)
-        return {each.name: getattr(self, each.name) for each in own if getattr(self, each.name) != each.default}
+        """The settings of the picture's file that differ from their defaults."""
+        fields = (each for each in settings(Job) if each.words)
+        return {each.name: getattr(self, each.name) for each in fields if getattr(self, each.name) != each.default}
 
 
 def split(options: Mapping[str, Any], also: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Those of the keywords of `Job.customised` that are a Job's, and those that change its recipe.
+    """Split keywords of `Job.customised` into fields of a Job and changes of its recipe.
 
-    `also` are keywords that the caller has besides. Raises TypeError for an unknown one.
+    `also` are further keywords of the caller. Raises TypeError for an unknown one.
     """
-    of_job = [field.name for field in dataclasses.fields(Job)]
-    of_recipe = [each.name for each in (*recipe_settings(), LONGEST_SIDE)]
-    check_keywords(options, [*of_job, *also, *of_recipe], "not a keyword of a job")
-    own = {name: value for name, value in options.items() if name in of_job}
-    return own, {name: value for name, value in options.items() if name in of_recipe}
+    job_names = [field.name for field in dataclasses.fields(Job)]
+    recipe_names = [each.name for each in (*recipe_settings(), LONGEST_SIDE)]
+    check_keywords(options, [*job_names, *also, *recipe_names], "not a keyword of a job")
+    job_options = {name: value for name, value in options.items() if name in job_names}
+    return job_options, {name: value for name, value in options.items() if name in recipe_names}

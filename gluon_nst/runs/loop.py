@@ -14,7 +14,7 @@ from gluon_nst.errors import InputError, NSTError, OutOfMemory, reason
 from gluon_nst.losses.style_statistics import style_statistic
 from gluon_nst.machine import is_out_of_memory, nd_mode_steps, release_memory
 from gluon_nst.recipes import DEFAULT, RecipeName, Stage
-from gluon_nst.runs.estimates import tell_if_long
+from gluon_nst.runs.estimates import note_if_long
 from gluon_nst.runs.job import Job, Source, Styles, split
 from gluon_nst.runs.observer import Observer, Observers
 from gluon_nst.runs.result import Result
@@ -180,7 +180,7 @@ def transfer(
     split(changes, also=("observers", "state"))  # raises TypeError for a misspelt one
     job = Job.customised(content, style, recipe=recipe, seed=seed, weights=weights, device=device, **changes)
     run = prepare(job, observer)
-    tell_if_long([run], observer, state)
+    note_if_long([run], observer, state)
     result = carry_out(run, observer, state)
     observer.end(result)
     return result

@@ -1,4 +1,4 @@
-"""Observer: the one protocol by which a run is followed, whether to show it, to film it or to keep pictures of it."""
+"""Observer: the protocol of progress bars, films, snapshots and checkpoints, which are notified of a run's progress."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from gluon_nst.runs.state import State
 
 
 class Observer:
-    """Hears of a run, and does nothing about it: subclasses do, for what they are interested in."""
+    """An observer that ignores all notifications; subclasses override the methods that they need."""
 
     def note(self, line: str) -> None:
-        """A line for people: of the weights, or of another observer."""
+        """Called with a line for the user, about the weights or from another observer."""
 
     def download(self, description: str, size: int | None) -> Download | None:
-        """A download begins, of so many bytes where that is known; gives what it is reported to."""
+        """Called when a download starts, with its size in bytes if known; returns its progress bar, or None."""
         return None
 
     def begin(self, run: Run) -> None:
-        """A run begins."""
+        """Called when a run starts."""
 
     def state(self, state: State) -> None:
-        """An epoch is done, the last one of the state's record; `state` is what the run has come to."""
+        """Called after each epoch, which is the last one in the record of `state`."""
 
     def end(self, result: Result) -> None:
-        """The run has ended with a result, and whoever asked for it has kept that."""
+        """Called after the end of a run, when the caller has saved its result."""
 
 
 _FAILURES = (NSTError, OSError, MemoryError)
@@ -37,16 +37,16 @@ _FAILURES = (NSTError, OSError, MemoryError)
 class Observers(Observer):
     """Several observers as one.
 
-    One that fails, for want of space on a disk say, is told of and let go for this run, and the run goes on.
+    If one fails, for example because the disk is full, it is removed with a note, and the run continues.
     """
 
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
         self._all = list(observers)
-        self._following = list(self._all)
+        self._active = list(self._all)
 
     @classmethod
     def of(cls, observer: Observer | None) -> Observers:
-        """One observer, or none, as several; several as they are."""
+        """Return an Observers of one observer, or of none; Observers are returned unchanged."""
         if isinstance(observer, Observers):
             return observer
         return cls([observer] if observer else [])
@@ -60,20 +60,20 @@ class Observers(Observer):
         return next((download for download in downloads if download is not None), None)
 
     def begin(self, run: Run) -> None:
-        self._following = list(self._all)
+        self._active = list(self._all)
         for observer in self._all:
             observer.begin(run)
 
     def state(self, state: State) -> None:
-        for observer in list(self._following):
+        for observer in list(self._active):
             try:
                 observer.state(state)
             except _FAILURES as error:
-                self._following.remove(observer)
+                self._active.remove(observer)
                 self.note(f"{reason(error)}; the run goes on without")
 
     def end(self, result: Result) -> None:
-        for observer in self._following:
+        for observer in self._active:
             try:
                 observer.end(result)
             except _FAILURES as error:

@@ -1,4 +1,4 @@
-"""What made a picture: written into it, and compared."""
+"""The record of how a picture was made: written into its file, and compared."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from gluon_nst.recipes import Recipe, settings
 from gluon_nst.version import __version__
 
 Provenance = Dict[str, Any]
-"""What can be written as JSON: recipe, hashes of the inputs and of the weights, versions, seed, sizes."""
+"""A record, as JSON values: recipe, hashes of the inputs and of the weights, versions, seed, sizes."""
 
 WORDS = tuple(each.name for each in settings(Recipe) if each.words)
-"""The fields of a recipe that are words for people: another title makes no other picture."""
+"""The descriptive fields of a recipe, which do not change the picture."""
 
 
 def provenance(recipe: Recipe, inputs: Provenance, weights: dict[str, str], seed: int, device: Any) -> Provenance:
-    """That of a run by `recipe`, as it is fitted to its pictures.
+    """Return the record of a run by `recipe`, fitted to its pictures.
 
-    - `inputs` are the SHA-256 of all pictures, and what else there is to say of them.
+    - `inputs` are the SHA-256 of all pictures and their settings (`inputs.inputs_record`).
     - `weights` are the source and the SHA-256 of VGG-19's parameters.
     - `seed` and `device` are those of the run.
     """
-    written = {
+    record = {
         "recipe": recipe.as_dict(),
         "weights": weights,
         "versions": {
@@ -42,44 +42,43 @@ def provenance(recipe: Recipe, inputs: Provenance, weights: dict[str, str], seed
         "seed": seed,
         "sizes": [stage.size for stage in recipe.stages],
     }
-    written.update(inputs)
+    record.update(inputs)
     if device.device_type == "cpu":
-        written["threads"], written["processor"] = threads(), processor()
+        record["threads"], record["processor"] = threads(), processor()
     if recipe.precision == "bfloat16":
-        written["instructions"] = bfloat16_by(device)
-    return written
+        record["instructions"] = bfloat16_by(device)
+    return record
 
 
-def as_text(written: Provenance) -> str:
-    """What is written into a picture."""
-    return json.dumps(written, sort_keys=True)
+def as_text(record: Provenance) -> str:
+    """Return a record as the text that is written into a picture."""
+    return json.dumps(record, sort_keys=True)
 
 
 _OF_THE_MACHINE = ("versions", "threads", "instructions", "processor", "memory")
-"""What does not say what is made, but by what: it counts in the last bits, and after many epochs in the picture."""
+"""Fields of the machine and its software: they change the last bits, and after many epochs the picture."""
 
 
 _OF_THE_FILE = ("file", "job")
-"""How its file was written, and for which job of a batch."""
+"""Fields of the file's encoding and of the batch job."""
 
 
-def key(written: Provenance) -> str:
-    """A SHA-256 of what a picture is made of: recipe, inputs, parameters, seed.
+def key(record: Provenance) -> str:
+    """Return the SHA-256 of the fields that determine a picture: recipe, inputs, parameters, seed.
 
-    Versions do not count, nor the words of a recipe, nor the machine, nor how the picture's file was written, and for
-    what.
+    Versions, the machine, the descriptive fields of a recipe, the file's encoding and the batch job do not count.
     """
-    return hashlib.sha256(as_text(_made_of(written)).encode()).hexdigest()
+    return hashlib.sha256(as_text(_determining_fields(record)).encode()).hexdigest()
 
 
-def _made_of(written: Provenance) -> Provenance:
-    recipe = {name: value for name, value in written.get("recipe", {}).items() if name not in WORDS}
-    if "init_sha256" in written:  # wherever that picture is
+def _determining_fields(record: Provenance) -> Provenance:
+    recipe = {name: value for name, value in record.get("recipe", {}).items() if name not in WORDS}
+    if "init_sha256" in record:  # wherever its file is
         recipe["init"] = "picture"
-    # The names that stand for nothing here were in the first pictures' keys.
-    nothing = {"versions": None, "threads": None, "instructions": None}
-    made = {name: value for name, value in written.items() if name not in (*_OF_THE_MACHINE, *_OF_THE_FILE)}
-    return {**made, **nothing, "recipe": recipe}
+    # The keys of the first pictures contained these names.
+    placeholders = {"versions": None, "threads": None, "instructions": None}
+    fields = {name: value for name, value in record.items() if name not in (*_OF_THE_MACHINE, *_OF_THE_FILE)}
+    return {**fields, **placeholders, "recipe": recipe}
 
 
 _INPUTS = {
@@ -97,66 +96,66 @@ def differences(there: Provenance, here: Provenance) -> list[str]:
 
     The list is empty if their keys are the same.
     """
-    made, other = (json.loads(as_text(_made_of(each))) for each in (there, here))
-    if "styles" in {**made, **other}:
-        for each in (made, other):
+    fields, other_fields = (json.loads(as_text(_determining_fields(each))) for each in (there, here))
+    if "styles" in {**fields, **other_fields}:
+        for each in (fields, other_fields):
             each.setdefault("styles", [{"sha256": each.pop("style_sha256", None), "weight": 1.0, "scale": None}])
-    for each in (made, other):
-        each.pop("sizes", None)  # which the recipe's stages say as well
-    recipes = made.pop("recipe"), other.pop("recipe")
-    return [_told(*each) for pair in (recipes, (made, other)) for each in _unlike(*pair)]
+    for each in (fields, other_fields):
+        each.pop("sizes", None)  # the recipe's stages have them, too
+    recipes = fields.pop("recipe"), other_fields.pop("recipe")
+    return [_description(*each) for pair in (recipes, (fields, other_fields)) for each in _differing_values(*pair)]
 
 
-_Place = Tuple[Union[str, int], ...]
+_Path = Tuple[Union[str, int], ...]
 
 
-def _unlike(one: Any, two: Any, place: _Place = ()) -> Iterator[tuple[_Place, Any, Any]]:
-    """The innermost places at which two trees of JSON differ, with the two values there."""
-    if one == two:
+def _differing_values(first: Any, second: Any, path: _Path = ()) -> Iterator[tuple[_Path, Any, Any]]:
+    """Yield the innermost paths at which two JSON trees differ, each with the two values."""
+    if first == second:
         return
-    if isinstance(one, dict) and isinstance(two, dict):
-        for name in sorted({*one, *two}):
-            yield from _unlike(one.get(name), two.get(name), (*place, name))
-    elif all(isinstance(each, list) and each and isinstance(each[0], dict) for each in (one, two)):
-        if len(one) != len(two):
-            yield place, len(one), len(two)
-        for number, (a, b) in enumerate(zip(one, two), start=1):
-            yield from _unlike(a, b, (*place, number))
+    if isinstance(first, dict) and isinstance(second, dict):
+        for name in sorted({*first, *second}):
+            yield from _differing_values(first.get(name), second.get(name), (*path, name))
+    elif all(isinstance(each, list) and each and isinstance(each[0], dict) for each in (first, second)):
+        if len(first) != len(second):
+            yield path, len(first), len(second)
+        for number, (a, b) in enumerate(zip(first, second), start=1):
+            yield from _differing_values(a, b, (*path, number))
     else:
-        yield place, one, two
+        yield path, first, second
 
 
-def _told(place: _Place, one: Any, two: Any) -> str:
-    name, *inside = place
+def _description(path: _Path, first: Any, second: Any) -> str:
+    name, *rest = path
     if name in _INPUTS:
         return f"{_INPUTS[str(name)]} is another"
-    if inside and isinstance(inside[0], int):  # of one of several: stages, changes, styles
-        name, inside = f"{str(name)[:-1]} {inside[0]}", inside[1:]
-    return f"{': '.join(map(str, [name, *inside]))}: {_text(one)} there, {_text(two)} here"
+    if rest and isinstance(rest[0], int):  # an element of stages, changes or styles
+        name, rest = f"{str(name)[:-1]} {rest[0]}", rest[1:]
+    return f"{': '.join(map(str, [name, *rest]))}: {_text(first)} there, {_text(second)} here"
 
 
 def _text(value: Any) -> str:
     return "nothing" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-_MOST = 8
+_MAX_LISTED = 8
 
 
-def listed(said: list[str]) -> str:
-    """Differences as one text: the first eight, and how many more there are."""
-    more = [f"and {len(said) - _MOST} more"] if len(said) > _MOST else []
-    return "; ".join([*said[:_MOST], *more])
+def listed(differences: list[str]) -> str:
+    """Join differences to one text: the first eight, and the number of the others."""
+    rest = [f"and {len(differences) - _MAX_LISTED} more"] if len(differences) > _MAX_LISTED else []
+    return "; ".join([*differences[:_MAX_LISTED], *rest])
 
 
 def other_machine(there: Provenance, here: Provenance) -> list[str]:
-    """In what the machines, and the versions of what is installed on them, differ: a few words for each."""
-    said = []
+    """List the differences between the machines of two records and between their installed versions."""
+    differences = []
     for name in _OF_THE_MACHINE:
-        one, two = there.get(name), here.get(name)
+        first, second = there.get(name), here.get(name)
         if name == "versions":
-            packages = sorted({*(one or {}), *(two or {})})
-            pairs = [(package, (one or {}).get(package), (two or {}).get(package)) for package in packages]
+            packages = sorted({*(first or {}), *(second or {})})
+            pairs = [(package, (first or {}).get(package), (second or {}).get(package)) for package in packages]
         else:
-            pairs = [(name, one, two)]
-        said += [f"{what} {a} there, {b} here" for what, a, b in pairs if a != b and a is not None]
-    return said
+            pairs = [(name, first, second)]
+        differences += [f"{what} {a} there, {b} here" for what, a, b in pairs if a != b and a is not None]
+    return differences

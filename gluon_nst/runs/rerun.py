@@ -1,4 +1,4 @@
-"""A picture made again from what it says of itself."""
+"""Reproduction of a picture from the record that it contains."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from gluon_nst.runs.run import Run, prepare
 from gluon_nst.runs.state import State
 
 _OF_THE_PICTURE = ("stage", "epochs", "status", "interrupted", "job")
-"""What a record says of one picture of the run, or of how the run ended."""
+"""Fields of a record that belong to one picture of the run, or to the end of the run."""
 
 
-class Again(NamedTuple):
-    """A run that makes a picture again: what that says of itself, the run, and the files that it is made of."""
+class Reproduction(NamedTuple):
+    """A run that reproduces a picture, with the picture's record and the input files."""
 
     record: Provenance
     run: Run
     inputs: list[Path]
 
     def carry_out(self, observer: Observer | None = None) -> Result:
-        """The Result, whose last image is the picture, and which says of itself what the picture said."""
-        state, number = State(), self.record["stage"]
+        """Return the Result, whose last image is the picture, with the picture's record."""
+        state, stage_number = State(), self.record["stage"]
         result = carry_out(self.run, observer, state, lambda: self._is_reached(state))
-        told = {name: self.record[name] for name in _OF_THE_PICTURE if name in self.record}
-        if len(result.images) < number:
-            return result  # which could not come so far
+        picture_fields = {name: self.record[name] for name in _OF_THE_PICTURE if name in self.record}
+        if len(result.images) < stage_number:
+            return result  # it ended before that stage
         status = "complete" if result.status == "interrupted" else result.status
-        return dataclasses.replace(result, status=status, provenance={**self.run.provenance, **told})
+        return dataclasses.replace(result, status=status, provenance={**self.run.provenance, **picture_fields})
 
     def _is_reached(self, state: State) -> bool:
-        """Whether a run has come to where the picture was taken: within a stage, or at its end."""
+        """Whether a run is at the epoch of the picture, within a stage or at its end."""
         epochs = self.record.get("epochs")
         interrupted = self.record.get("interrupted")
         if interrupted and interrupted["stage"] == self.record["stage"]:
@@ -58,13 +58,13 @@ class Again(NamedTuple):
 
 def again(
     picture: str | Path, folders: Iterable[str | Path] = (), observer: Observer | None = None, **options: Any
-) -> Again:
-    """The run that makes `picture` again, from what it says of itself.
+) -> Reproduction:
+    """Prepare the run that reproduces `picture` from its record.
 
-    Its inputs are looked for by their hashes in the `folders`, and beside the picture. `options` are those of a Job
-    that the picture says nothing of, such as `device`, or that are to be others: `weights`. `observer` hears of
-    versions, and of a processor, that are others. Raises InputError for a picture that says too little, or whose inputs
-    are not there any more, and the errors of `prepare`.
+    The inputs are searched by their hashes in the picture's folder and the `folders`. `options` are arguments of the
+    Job that the record does not have, such as `device`, or that replace its own: `weights`. `observer` is notified of
+    different versions and a different processor. Raises InputError for an incomplete record and missing inputs, and the
+    errors of `prepare`.
     """
     record, observer = read_record(picture), Observers.of(observer)
     if "recipe" not in record:
@@ -82,24 +82,24 @@ def again(
     except (KeyError, TypeError, AttributeError, ValueError):
         raise InputError(f"{picture}: does not say all of how it was made; it can't be made again") from None
     run = prepare(job, observer)
-    of_run = {name: value for name, value in record.items() if name not in _OF_THE_PICTURE}
-    different = differences(of_run, run.provenance)
+    run_record = {name: value for name, value in record.items() if name not in _OF_THE_PICTURE}
+    different = differences(run_record, run.provenance)
     if different:
         raise InputError(f"{picture}: would be another picture ({listed(different)})")
     machines = other_machine(record, run.provenance)
     if machines:
         observer.note(f"{picture}: was made on another machine ({'; '.join(machines)}); this one may differ a little")
-    return Again(record, run, inputs(job))
+    return Reproduction(record, run, inputs(job))
 
 
 def _check(record: Provenance) -> None:
-    """Raise InputError, or a KeyError or TypeError, for a record whose values are not of their kind."""
+    """Raise InputError, KeyError or TypeError for a record with values of other types."""
     if record.get("plain"):
         raise InputError("made by chapter --plain; repeat that command")
     stages = record["recipe"]["stages"]
     integer(1, len(stages)).check(record["stage"], "stage")
-    reached = [record.get("interrupted") or {}, {"stage": record["stage"], "epochs": record.get("epochs", 1)}]
-    for each in reached:
+    positions = [record.get("interrupted") or {}, {"stage": record["stage"], "epochs": record.get("epochs", 1)}]
+    for each in positions:
         if each:
             stage = integer(1, len(stages)).check(each["stage"], "stage")
             integer(1, stages[stage - 1]["epochs"]).check(each["epochs"], "epochs")
@@ -117,34 +117,40 @@ def _job(record: Provenance, picture: Path, folders: Iterable[str | Path], optio
     recipe = recipes.of_dict(record["recipe"], str(picture))
     styles = record.get("styles") or [{"sha256": record["style_sha256"], "weight": 1.0, "scale": None}]
     content_map, *style_maps = record.get("regions_sha256") or [None] * (1 + len(styles))
-    wanted = {"the content picture": record["content_sha256"], "the mask": record.get("mask_sha256")}
-    wanted.update({f"style picture {number}": each["sha256"] for number, each in enumerate(styles, start=1)})
-    wanted.update({f"map of regions {number}": sha256 for number, sha256 in enumerate([content_map, *style_maps])})
+    hashes = {"the content picture": record["content_sha256"], "the mask": record.get("mask_sha256")}
+    hashes.update({f"style picture {number}": each["sha256"] for number, each in enumerate(styles, start=1)})
+    hashes.update({f"map of regions {number}": sha256 for number, sha256 in enumerate([content_map, *style_maps])})
     if recipe.init not in INITS:
-        wanted["the picture that it starts from"] = record["init_sha256"]
-    found = _found({name: sha256 for name, sha256 in wanted.items() if sha256}, [picture.parent, *map(given, folders)])
+        hashes["the picture that it starts from"] = record["init_sha256"]
+    hashes = {name: sha256 for name, sha256 in hashes.items() if sha256}
+    paths = _find_files(hashes, [picture.parent, *map(given, folders)])
     if recipe.init not in INITS:
-        recipe = dataclasses.replace(recipe, init=str(found[record["init_sha256"]]))
+        recipe = dataclasses.replace(recipe, init=str(paths[record["init_sha256"]]))
     weights = record["weights"]["source"]
-    own = {"weights": weights if weights in SOURCES else "auto", "flatten": record.get("flattened", False)}
-    own.update(seed=record["seed"], memory=record.get("memory"), **record.get("file", {}))
+    values = {
+        "weights": weights if weights in SOURCES else "auto",
+        "flatten": record.get("flattened", False),
+    }
+    values.update(seed=record["seed"], memory=record.get("memory"), **record.get("file", {}))
     return Job(
-        found[record["content_sha256"]],
+        paths[record["content_sha256"]],
         [
-            Style(found[style["sha256"]], style["weight"], style["scale"], found.get(its_map))
+            Style(paths[style["sha256"]], style["weight"], style["scale"], paths.get(its_map))
             for style, its_map in zip(styles, style_maps)
         ],
         recipe,
-        mask=found.get(record.get("mask_sha256")),
-        regions=found.get(content_map),
-        **{**own, **options},
+        mask=paths.get(record.get("mask_sha256")),
+        regions=paths.get(content_map),
+        **{**values, **options},
     )
 
 
-def _found(wanted: dict[str, str], folders: list[Path]) -> dict[str | None, Path]:
-    """{SHA-256: path} of files in the folders; `wanted` are the hashes by what they are of. Raises InputError where one
-    is missing."""
-    missing, found = set(wanted.values()), {}
+def _find_files(hashes: dict[str, str], folders: list[Path]) -> dict[str | None, Path]:
+    """Return {SHA-256: path} of files in the folders; `hashes` maps descriptions to SHA-256.
+
+    Raises InputError if one is missing.
+    """
+    missing, paths = set(hashes.values()), {}
     for folder in folders:
         for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
             path = folder / name
@@ -152,12 +158,12 @@ def _found(wanted: dict[str, str], folders: list[Path]) -> dict[str | None, Path
                 sha256 = pooch.file_hash(str(path), alg="sha256")
                 if sha256 in missing:
                     missing.remove(sha256)
-                    found[sha256] = path
-    for what, sha256 in wanted.items():
+                    paths[sha256] = path
+    for what, sha256 in hashes.items():
         if sha256 in missing:
-            looked = ", ".join(map(str, folders))
+            searched = ", ".join(map(str, folders))
             raise InputError(
-                f"{what} (SHA-256 {sha256[:12]}…) is not in {looked}, or has been changed since;"
+                f"{what} (SHA-256 {sha256[:12]}…) is not in {searched}, or has been changed since;"
                 " name its folder with --inputs"
             )
-    return found
+    return paths

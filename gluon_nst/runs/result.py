@@ -1,4 +1,4 @@
-"""Result: the pictures of a run, how they came about, and what it took."""
+"""Result: the pictures of a run, its losses, its status and its provenance."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gluon_nst.runs.run import Run
 from gluon_nst.runs.state import State
 
 LOSSES = ("stage", "epoch", "content", "style", "tv", "total", "lr", "seconds")
-"""The columns of a file of losses."""
+"""The columns of a losses file."""
 
 
 def check_replaceable(picture: Path, with_losses: bool = True) -> None:
@@ -33,7 +33,7 @@ def check_replaceable(picture: Path, with_losses: bool = True) -> None:
     For names that the program chose: a file that the user named as an output may be replaced.
     """
     losses = picture.with_suffix(".csv")
-    marks = {picture: b"gluon-nst", losses: ",".join(LOSSES).encode()}  # of a picture, in a text before its pixels
+    marks = {picture: b"gluon-nst", losses: ",".join(LOSSES).encode()}  # in a picture it is in a text before the pixels
     for path in (picture, losses) if with_losses else (picture,):
         if os.path.lexists(path):
             with reading(path, "a file of gluon-nst's"), open(path, "rb") as file:
@@ -43,48 +43,48 @@ def check_replaceable(picture: Path, with_losses: bool = True) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a run gives, however it ended: the composite, how it came about, and what it took."""
+    """The result of a run with any status: the composites, the losses, the provenance."""
 
     images: tuple[Image.Image, ...]
-    """The composite of every stage of which an epoch was done; a stage whose loss diverged has none."""
+    """The composite of each stage with a finished epoch; a stage whose loss diverged has none."""
     losses: tuple[Epoch, ...]
-    """The record of every epoch, all stages in turn."""
+    """The records of all epochs, stage after stage."""
     recipe: Recipe
     seconds: float
     status: str
-    """That of the State: `complete`, `settled`, `diverged`, `out of memory` or `failed`; or `interrupted`."""
+    """The status of the State: `complete`, `settled`, `diverged`, `out of memory` or `failed`; or `interrupted`."""
     note: str
-    """Why it ended, where it could not go on."""
+    """The reason if the run could not continue."""
     provenance: Provenance
     """How the picture was made: recipe, inputs, weights, versions, seed, sizes."""
     encoding: Encoding = Encoding()
-    """How the picture is written."""
+    """The encoding of the picture's file."""
     deep: np.ndarray | None = None
-    """The pixels of the last picture in 16 bits, where the run was to have them: uint16, h × w × 3, or × 4 with
-    transparency."""
+    """The last picture in 16 bits, if the run's encoding has 16: uint16, h × w × 3, or × 4 with alpha."""
 
     @classmethod
     def of(cls, run: Run, state: State) -> Result:
-        """What `run` has come to in `state`. Raises NSTError where there is no picture yet."""
+        """Return the Result of a run in its current `state`. Raises NSTError if there is no picture yet."""
         if not state.record:
             raise NSTError("the run has not come to a picture yet")
-        images, status, made = list(state.images), state.status, run.provenance
+        images, status, provenance = list(state.images), state.status, run.provenance
         status = "interrupted" if status == "running" else status
-        if state.made is not None and key(state.made) != key(made):
+        if state.made is not None and key(state.made) != key(provenance):
             raise InputError("state: of another job than the run")
         if state.before:
-            made = {**made, "before": state.before}
+            provenance = {**provenance, "before": state.before}
         last = state.record[-1]
-        if state.optimiser and last.stage == state.stage:  # an epoch of it is done
+        if state.optimiser and last.stage == state.stage:  # it has a finished epoch
             with contextlib.suppress(OutOfMemory):
                 images.append(state.picture(run))
         if not images:
             raise NSTError(state.note or "there is no memory for a picture of the run")
         if status not in FINISHED:
-            made = {**made, "status": status, "interrupted": {"stage": last.stage, "epochs": last.epoch + 1}}
+            interrupted = {"stage": last.stage, "epochs": last.epoch + 1}
+            provenance = {**provenance, "status": status, "interrupted": interrupted}
         deep = state.deep(run) if run.encoding.bits == 16 else None
         record, recipe = tuple(state.record), run.recipe
-        return cls(tuple(images), record, recipe, state.seconds, status, state.note, made, run.encoding, deep)
+        return cls(tuple(images), record, recipe, state.seconds, status, state.note, provenance, run.encoding, deep)
 
     @property
     def image(self) -> Image.Image:
@@ -93,17 +93,16 @@ class Result:
 
     @property
     def loss(self) -> float:
-        """The total loss: the lowest, where the best composite is kept or the optimiser goes by it, else the last
-        recorded."""
+        """The total loss: the lowest if the best composite is kept or the optimiser is L-BFGS, else the last one."""
         stage = len(self.images)
-        since = max([0, *self.recipe.changed_in(stage)])  # before that the weights were others
-        last = [each.losses.total for each in self.losses if each.stage == stage and each.epoch >= since]
-        lowest = self.recipe.keep == "best" or (self.recipe.optimizer == "lbfgs" and self.recipe.keep == "last")
-        return min(last) if lowest else last[-1]
+        since = max([0, *self.recipe.changed_in(stage)])  # losses with other weights are not comparable
+        totals = [each.losses.total for each in self.losses if each.stage == stage and each.epoch >= since]
+        is_lowest = self.recipe.keep == "best" or (self.recipe.optimizer == "lbfgs" and self.recipe.keep == "last")
+        return min(totals) if is_lowest else totals[-1]
 
     @property
     def complete(self) -> bool:
-        """Whether the run came to its end."""
+        """Whether the run finished."""
         return self.status in FINISHED
 
     def save(self, path: str | Path, stage: int | None = None) -> None:
@@ -112,11 +111,11 @@ class Result:
         if number not in range(1, len(self.images) + 1):
             raise InputError(f"stage {number}: there are pictures of the stages 1 to {len(self.images)}")
         deep = self.deep if number == len(self.images) else None
-        picture, made = self.images[number - 1] if deep is None else deep, {**self.provenance, "stage": number}
-        if deep is None and self.encoding.bits == 16:  # of the stages before there are 8
-            others = {name: value for name, value in made.pop("file").items() if name != "bits"}
-            made.update({"file": others} if others else {})
-        write_image(picture, path, as_text(made), self.encoding, sync=True)
+        picture, record = self.images[number - 1] if deep is None else deep, {**self.provenance, "stage": number}
+        if deep is None and self.encoding.bits == 16:  # pictures of earlier stages have 8
+            other_settings = {name: value for name, value in record.pop("file").items() if name != "bits"}
+            record.update({"file": other_settings} if other_settings else {})
+        write_image(picture, path, as_text(record), self.encoding, sync=True)
 
     def save_losses(self, path: str | Path) -> None:
         """Write the record as CSV, one row an epoch."""
@@ -127,7 +126,7 @@ class Result:
                 rows.writerow([stage, epoch, losses.content, losses.style, losses.tv, losses.total, lr, seconds])
 
     def plot(self) -> Figure:
-        """The losses over the epochs, together and layer by layer, as a matplotlib Figure."""
+        """Plot the losses over the epochs, in total and by layer; return a matplotlib Figure."""
         return figures.plot_losses(self.losses, self.recipe)
 
     def save_plot(self, path: str | Path) -> None:
@@ -135,7 +134,7 @@ class Result:
         figures.save(self.plot(), path, as_text(self.provenance))
 
     def _repr_png_(self) -> bytes:
-        """What a notebook shows of it: its picture."""
+        """Return the picture as PNG, for notebooks."""
         file = io.BytesIO()
         self.image.save(file, format="PNG")
         return file.getvalue()

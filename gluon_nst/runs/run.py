@@ -1,4 +1,4 @@
-"""Run: a job whose inputs are here."""
+"""Run: a prepared job."""
 
 from __future__ import annotations
 
@@ -25,7 +25,15 @@ from gluon_nst.pictures.encoding import Encoding, check_bits
 from gluon_nst.pictures.masks import read_mask
 from gluon_nst.pictures.pixels import RESIZES, postprocess, preprocess, shown_range, to_pixels
 from gluon_nst.recipes import INITS, Recipe, Stage, fit, follow_optimizer, read, style_shape
-from gluon_nst.runs.inputs import Open, StylePicture, open_styles, told, with_regions, with_style_colors, within
+from gluon_nst.runs.inputs import (
+    Open,
+    StylePicture,
+    inputs_record,
+    open_styles,
+    with_regions,
+    with_style_colors,
+    within,
+)
 from gluon_nst.runs.job import Job
 from gluon_nst.runs.provenance import Provenance, key, provenance
 from gluon_nst.typing import NDArray
@@ -33,61 +41,60 @@ from gluon_nst.typing import NDArray
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A job that can start: its pictures are decoded, its recipe is fitted to them, its trunk is here. It can be
+    """A prepared job: its pictures are decoded, its recipe is fitted to them, its trunk is available. It can be
     pickled."""
 
     recipe: Recipe
-    """Every stage's size is known, and nothing is auto any more."""
+    """The recipe with the size of every stage and without `auto`."""
     content: Picture
     styles: tuple[StylePicture, ...]
     reference: Picture
     """Target of the content loss: the content picture, in the styles' colours with `content_colors = "style"`."""
     start: Picture | None
-    """What the first stage starts from, or None for noise."""
+    """The picture that the first stage starts from, or None for noise."""
     mask: np.ndarray | None
-    """Where the picture is stylised: h × w from 0 to 1, as large as the content picture."""
+    """The share of the composite at each pixel of the content picture: h × w, from 0 to 1."""
     regions: np.ndarray | None
-    """Which pixels of the content picture are of each region: R × h × w."""
+    """The weights of the content picture's pixels in each region: R × h × w, from 0 to 1."""
     seed: int
     trunk: trunks.Trunk
     device: Any
     memory: float | None
-    """Bytes that it may take at most, or None for what is free."""
+    """Maximum bytes of memory, or None for the free memory."""
     provenance: Provenance
-    """What the picture will say of how it was made."""
+    """The record that the picture will contain."""
     encoding: Encoding
-    """How the picture will be written."""
+    """The encoding of the picture's file."""
 
     @property
     def key(self) -> str:
-        """The key of what the run will make: that of two runs is the same where their recipes and their inputs are."""
+        """The key of the run's picture: two runs with the same recipe and inputs have the same key."""
         return key({**self.provenance, "stage": len(self.recipe.stages)})
 
     @property
     def sizes(self) -> tuple[tuple[tuple[int, int], ...], ...]:
-        """(height, width) of each stage's canvas, and of the style pictures in it: all the sizes that the network will
-        see."""
+        """(height, width) of each stage's padded canvas and of its style pictures: all sizes of the network's input."""
         return tuple(
             (self.canvas(stage).size, *(self.style_shape(style, stage) for style in self.styles))
             for stage in self.recipe.stages
         )
 
     def canvas(self, stage: Stage) -> Canvas:
-        """The canvas of a stage."""
+        """Return the padded canvas of a stage."""
         return canvas(stage.shape, self.recipe.margin)
 
     def style_shape(self, style: StylePicture, stage: Stage) -> tuple[int, int]:
-        """(height, width) of a style picture in a stage."""
+        """Return the (height, width) of a style picture in a stage."""
         return style_shape(self.recipe, stage.shape, style.picture.size, style.scale)
 
     def net(self) -> Any:
-        """The truncated network, a Sequential, with the trunk's parameters on the device."""
+        """Return the truncated network, a Sequential, with the trunk's parameters on the device."""
         recipe = self.recipe
         parameters = self.trunk.parameters(recipe.last_layer, recipe.activation_scale)
         return truncated_vgg19(parameters, recipe.last_layer, self.device, recipe.pooling, recipe.padding)
 
     def check_memory(self) -> None:
-        """Raise InputError where the run can't fit into the memory that this process can have."""
+        """Raise InputError if the run does not fit into the memory that this process can use."""
         check_memory(self.recipe, self._inputs, self.device, self.memory)
 
     @property
@@ -96,27 +103,27 @@ class Run:
 
     @property
     def allowed_memory(self) -> float:
-        """The bytes that it may take, of those that are free now."""
+        """The bytes that the run may use, at most those that are free now."""
         return allowed_memory(self.memory, self.device)
 
     def plan(self, stage: Stage) -> Plan:
-        """How a stage is computed in the memory that there is."""
-        # What is free may have become less since it was checked, by little: then the run is as small as can be.
-        wanted = self.recipe, stage.shape, self._inputs
-        return plan(*wanted, self.allowed_memory) or smallest_plan(*wanted)
+        """Return the Plan of a stage for the allowed memory."""
+        # The free memory may have shrunk a little since it was checked: then use the plan that needs the least.
+        arguments = self.recipe, stage.shape, self._inputs
+        return plan(*arguments, self.allowed_memory) or smallest_plan(*arguments)
 
     def check_seen(self) -> None:
-        """Raise InputError if in a stage the deepest style layer sees nothing.
+        """Raise InputError if no position of the deepest style layer has a weight in some stage.
 
-        The mask, the regions and the styles' transparency may leave too little.
+        The mask, the regions and the styles' transparency may leave too few pixels.
         """
-        restricted = [self.mask, self.regions, *(style.regions for style in self.styles)]
-        if not self.recipe.style_layers or all(each is None for each in restricted):
+        weights = [self.mask, self.regions, *(style.regions for style in self.styles)]
+        if not self.recipe.style_layers or all(each is None for each in weights):
             return
         regions = 1 if self.regions is None else len(self.regions)
-        layer = max(self.recipe.style_layers)  # those below see as much, or more
+        layer = max(self.recipe.style_layers)  # the layers below have as many positions, or more
         for stage in self.recipe.stages:
-            if not any(self._is_drawn(number, stage, layer) for number in range(regions)):
+            if not any(self._has_positions(number, stage, layer) for number in range(regions)):
                 height, width = stage.shape
                 raise InputError(
                     f"size {height}x{width}: {NAMES[layer]} sees nothing of what the mask and the regions leave, or of"
@@ -124,8 +131,7 @@ class Run:
                 )
 
     def warn_of_enlarged_styles(self) -> None:
-        """Warn of a style picture that is larger than its size of the style says, as the network sees nothing
-        smaller."""
+        """Warn of a style picture that is larger than its style size because the network needs a minimum size."""
         stage = self.recipe.stages[-1]
         for style in self.styles:
             scale = self.recipe.style_size if style.scale is None else style.scale
@@ -137,12 +143,12 @@ class Run:
                     f" the style picture has {height} × {width} of them"
                 )
 
-    def _is_drawn(self, number: int, stage: Stage, layer: int) -> bool:
-        """Whether a layer sees the region of this `number`, from 0, in the content and in a style."""
-        where = np.ones(stage.shape, np.float32) if self.mask is None else resized(self.mask, stage.shape)
+    def _has_positions(self, number: int, stage: Stage, layer: int) -> bool:
+        """Whether a region, by number from 0, has positions of a layer in the content and in a style."""
+        weights = np.ones(stage.shape, np.float32) if self.mask is None else resized(self.mask, stage.shape)
         if self.regions is not None:
-            where = where * resized(self.regions[number], stage.shape)
-        if not sees(layer, where, self.canvas(stage)):
+            weights = weights * resized(self.regions[number], stage.shape)
+        if not sees(layer, weights, self.canvas(stage)):
             return False
         shapes = [(style.regions, self.style_shape(style, stage)) for style in self.styles]
         return any(
@@ -151,9 +157,9 @@ class Run:
         )
 
     def start_of(self, number: int, content_X: NDArray, before: NDArray | None) -> NDArray:
-        """What the stage of this `number`, from 1, starts from: 1 × 3 × h × w on its canvas, on the run's device.
+        """Return the start of a stage, by number from 1: 1 × 3 × h × w on its canvas, on the run's device.
 
-        `content_X` is the run's reference on that canvas, `before` the composite that the stage before ended with.
+        `content_X` is the run's reference on that canvas, `before` the final composite of the stage before.
         """
         stage = self.recipe.stages[number - 1]
         (height, width), resize, place = stage.shape, self.recipe.resize, self.canvas(stage).place
@@ -172,7 +178,7 @@ class Run:
         return place(X).as_in_context(self.device)
 
     def _start(self, height: int, width: int) -> NDArray:
-        """What the first stage starts from: a picture, noise, or something between."""
+        """Return the start of the first stage: a picture, noise, or a mix of both."""
         share = 1.0 if self.start is None else self.recipe.noise
         random = np.random.default_rng(self.seed)
         noise = nd.array(random.standard_normal((1, 3, height, width), dtype=np.float32)) if share else None
@@ -183,21 +189,20 @@ class Run:
 
     @nd_mode
     def develop(self, X: NDArray, number: int) -> tuple[NDArray, Image.Image]:
-        """What is in the frame of a composite of the stage of this `number` (1 × 3 × h × w, standardised), and its
+        """Return the composite of a stage, by number from 1 (1 × 3 × h × w, standardised), without padding, and its
         picture."""
         X = self.in_frame(X, number)
         return X, Image.fromarray(self.pixels(X))
 
     def in_frame(self, X: NDArray, number: int) -> NDArray:
-        """What is in the frame of a composite of the stage of this `number`."""
+        """Return the composite of a stage, by number from 1, without padding."""
         return self.canvas(self.recipe.stages[number - 1]).crop(X)
 
     @nd_mode
     def pixels(self, X: NDArray, bits: int = 8) -> np.ndarray:
-        """The pixels of the picture of what is in the frame, `X`: h × w × 3 of so many `bits`, or × 4 with its
-        transparency.
+        """Return the pixels of a composite `X` without padding: h × w × 3 with `bits` per channel, or × 4 with alpha.
 
-        It has the content's colours, the content beyond the mask, and is transparent where that is.
+        They have the content's colours if the recipe preserves them, and its pixels outside the mask and its alpha.
         """
         pixels = to_pixels(X, bits)
         height, width, _ = pixels.shape
@@ -223,25 +228,24 @@ def _inputs(
     mask: np.ndarray | None,
     regions: np.ndarray | None,
 ) -> Inputs:
-    """What the memory of a run depends on, beside its recipe; the arguments are the Run's fields."""
+    """Return the sizes of the inputs for the memory plan; the arguments are fields of a Run."""
     pictures = [content, *(style.picture for style in styles), *([start] if start else [])]
     pixels = [math.prod(size) for size in {picture.sha256: picture.size for picture in pictures}.values()]
     arrays = [mask, regions, *(style.regions for style in styles)]
     if recipe.content_colors == "style":
         pixels.append(math.prod(content.size))
-    held = 4 * sum(pixels) + sum(array.nbytes for array in arrays if array is not None)
+    picture_bytes = 4 * sum(pixels) + sum(array.nbytes for array in arrays if array is not None)
     if RESIZES[recipe.resize] is None:
-        held += 9 * max(pixels)  # the whole picture as an array, on its way to MXNet
-    guides = 0.0
+        picture_bytes += 9 * max(pixels)  # the whole picture as an array, on its way to MXNet
+    guide_bytes = 0.0
     if mask is not None or regions is not None:
-        of_layers = sum(smallest_side(layer) ** -2 for layer in recipe.style_layers)
-        guides = 4 * (1 + of_layers) * (1 if regions is None else len(regions)) + 16
-    return Inputs([(style.picture.size, style.scale) for style in styles], held, guides)
+        positions_per_pixel = sum(smallest_side(layer) ** -2 for layer in recipe.style_layers)
+        guide_bytes = 4 * (1 + positions_per_pixel) * (1 if regions is None else len(regions)) + 16
+    return Inputs([(style.picture.size, style.scale) for style in styles], picture_bytes, guide_bytes)
 
 
 def fitted(recipe: Recipe, size: tuple[int, int], device: Any) -> Recipe:
-    """The recipe of a run on a content picture of a `size` (height, width) on a device: nothing in it is auto any
-    more."""
+    """Return a recipe for a content picture of a `size` (height, width) and a device, with a value for every `auto`."""
     recipe = follow_optimizer(fit(recipe, size))
     return dataclasses.replace(recipe, precision=choose_precision(recipe.precision, device))
 
@@ -264,10 +268,10 @@ def _check_start(recipe: Recipe, start: Picture | None, content: Picture) -> Non
 def prepare(
     job: Job, observer: Notifier | None = None, open: Open = open_picture, trunk: trunks.Trunk | None = None
 ) -> Run:
-    """The Run of a job: all that can be wrong with its inputs is told here.
+    """Prepare a job: open and check its inputs, and return its Run.
 
-    `observer` hears of the weights, and of their download; `open` decodes the pictures; `trunk` is there where it was
-    found before. Raises InputError, and WeightsError where no parameters can be had.
+    `observer` is notified of the weights and their download; `open` decodes the pictures; `trunk` is the result of an
+    earlier `weights.find`. Raises InputError, and WeightsError if no parameters are available.
     """
     check_bits(job.bits)
     note = observer.note if observer else trunks.print_nothing
@@ -277,9 +281,9 @@ def prepare(
     if original.alpha is not None and not original.alpha.getbbox():
         warn(f"content {job.content}: transparent everywhere; there is nothing to see in it")
     styles = open_styles(job, content, recipe, open)
-    own = {"content": content, "style": styles[0].picture, "noise": None}
+    start_pictures = {"content": content, "style": styles[0].picture, "noise": None}
     try:
-        start = own[recipe.init] if recipe.init in own else open(recipe.init)
+        start = start_pictures[recipe.init] if recipe.init in start_pictures else open(recipe.init)
     except InputError as error:
         raise InputError(f"{error}{did_you_mean(recipe.init, INITS)}") from None
     device = choose_device(job.device)
@@ -291,9 +295,9 @@ def prepare(
     trunk = trunk or trunks.find(job.weights, preferred=recipe.trunk, notify=note, progress=progress)
     if recipe.activation_scale == "caffe" and not trunk.record["scales"]:
         note(f"weights {trunk.source}: not of Caffe's scale, for which the recipe's weights of the losses were chosen")
-    found = {"source": trunk.source, "sha256": trunk.sha256}
-    said = told(job, recipe, {"content": original, "init": start}, styles, open)
-    made = provenance(recipe, said, found, job.seed, device)
+    weights_record = {"source": trunk.source, "sha256": trunk.sha256}
+    inputs_values = inputs_record(job, recipe, {"content": original, "init": start}, styles, open)
+    record = provenance(recipe, inputs_values, weights_record, job.seed, device)
     if job.keep_profile and not content.profile:
         note("--keep-profile: the content picture has no profile for RGB of its own; sRGB it is")
     encoding = Encoding(job.bits, job.quality, job.dpi, content.profile if job.keep_profile else None)
@@ -304,10 +308,10 @@ def prepare(
         # What the network sees of a masked composite is the content picture itself beyond the mask.
         reference = recolored if mask is None else within(mask, recolored, content)
     run = Run(
-        recipe, content, styles, reference, start, mask, regions, job.seed, trunk, device, job.memory, made, encoding
+        recipe, content, styles, reference, start, mask, regions, job.seed, trunk, device, job.memory, record, encoding
     )
     run.check_seen()
     run.warn_of_enlarged_styles()
     if job.memory is not None and any(run.plan(stage).windowed for stage in recipe.stages):
-        made["memory"] = job.memory  # other windows round other sums
+        record["memory"] = job.memory  # other windows round other sums
     return run

@@ -1,5 +1,4 @@
-"""What a stage is to come near: the content picture's features, the styles' statistics, and where in the picture they
-count."""
+"""The targets of a stage: the content picture's features, the styles' statistics, and the weights of positions."""
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ from gluon_nst.typing import NDArray
 
 
 class Targets(NamedTuple):
-    """The targets of a stage, as an Objective takes them; `content_X` is the run's reference on the stage's canvas."""
+    """The targets of a stage for an Objective; `content_X` is the run's reference on the stage's padded canvas."""
 
     content_X: NDArray
     contents_Y: list[Any]
@@ -36,9 +35,9 @@ class Targets(NamedTuple):
 def targets_of(
     run: Run, stage: Stage, net: Any, statistic: Statistic, plan: Plan | None = None, elsewhere: bool = False
 ) -> Targets:
-    """The Targets of a `stage` of `run`, which is computed by a `plan`, by default the run's own.
+    """Compute the Targets of a `stage` of `run` for a `plan`, by default the run's own.
 
-    Where that is `elsewhere` the content's features are Pieces: each is computed where it is used.
+    If remote workers compute the stage (`elsewhere`), the content's features are Pieces: each worker computes its own.
     """
     plan = plan or run.plan(stage)
     recipe, canvas, (height, width) = run.recipe, run.canvas(stage), stage.shape
@@ -47,41 +46,40 @@ def targets_of(
         contents_Y = [Piece(shape_at(layer, canvas.size), run.device) for layer in recipe.content_layers]
     else:
         contents_Y = _contents(content_X, net, recipe, plan)
-    styles_Y = _blended(run, stage, net, statistic, plan.style_window)
+    styles_Y = _mean_statistics(run, stage, net, statistic, plan.style_window)
     return Targets(content_X, contents_Y, styles_Y, _guides(run, canvas))
 
 
 def _contents(content_X: NDArray, net: Any, recipe: Recipe, plan: Plan) -> list[Any]:
-    """The content layers' features; on disk where the stage is computed in windows, which read them one by one."""
+    """Return the content layers' features; on disk if the stage is computed in windows, which read them one by one."""
     contents: dict[int, Any] = {}
-    for layer, Y, where in _features(content_X, net, recipe.content_layers, plan.style_window):
+    for layer, Y, slices in _features(content_X, net, recipe.content_layers, plan.style_window):
         if not plan.windowed:
             contents[layer] = Y
             continue
         if layer not in contents:
             contents[layer] = Scratch(shape_at(layer, content_X.shape[2:]))
-        contents[layer].write(Y.asnumpy(), *where)
+        contents[layer].write(Y.asnumpy(), *slices)
     return [contents[layer] for layer in recipe.content_layers]
 
 
 def _features(
-    X: NDArray, net: Any, layers: Collection[int], most: int
+    X: NDArray, net: Any, layers: Collection[int], window_side: int
 ) -> Iterator[tuple[int, NDArray, tuple[slice, slice]]]:
-    """(layer, features, where they are among its positions) of a picture `X`, in windows with sides of `most` pixels at
-    most.
+    """Yield (layer, features, their slices) of a picture `X`, in windows of at most `window_side` pixels a side.
 
-    Each large feature map can go as soon as the next is asked for.
+    Each feature map can be freed before the next one is computed.
     """
     if not layers:
         return
     below = range(max([0, *layers]) + 1)
-    for window in part(below, X.shape[2:], (most, most)).windows:
+    for window in part(below, X.shape[2:], (window_side, window_side)).windows:
         pixels = sliced(X, *(span.covered(1) for span in window))
         for layer, Y in outputs(pixels, net, layers):
             stride = smallest_side(layer)
-            core, where = zip(*((span.core(stride), span.core_covered(stride)) for span in window))
-            yield layer, sliced(Y, *core), where
-        nd.waitall()  # else the windows to come would be allocated while this one is computed
+            core, slices = zip(*((span.core(stride), span.core_covered(stride)) for span in window))
+            yield layer, sliced(Y, *core), slices
+        nd.waitall()  # else later windows would be allocated while this one is computed
 
 
 def _guides(run: Run, canvas: Canvas) -> Guides:
@@ -92,33 +90,35 @@ def _guides(run: Run, canvas: Canvas) -> Guides:
         height, width = canvas.shape
         content_X = canvas.place(run.content.preprocessed((width, height), run.recipe.resize))
         behind = in_unit(content_X.as_in_context(run.device), run.recipe.pixel_unit)
-    where = [mask] if mask is not None else []
+    regions = [mask] if mask is not None else []
     if run.regions is not None:
-        where = [canvas.place(_pixels(region, canvas.shape)).as_in_context(run.device) for region in run.regions]
-        where = [region if mask is None else region * mask for region in where]
-    if where:
-        styles = {layer: [at_layer(weights, layer) for weights in where] for layer in run.recipe.style_layers}
+        regions = [canvas.place(_pixels(region, canvas.shape)).as_in_context(run.device) for region in run.regions]
+        regions = [region if mask is None else region * mask for region in regions]
+    if regions:
+        styles = {layer: [at_layer(weights, layer) for weights in regions] for layer in run.recipe.style_layers}
     return Guides(styles, mask, behind)
 
 
 def _pixels(weights: np.ndarray, shape: tuple[int, int]) -> NDArray:
-    """Weights of a picture's pixels, h × w, at another shape: 1 × 1 × h × w."""
+    """Resize weights of pixels, h × w, to another shape: 1 × 1 × h × w."""
     return nd.array(resized(weights, shape)[None, None])
 
 
-def _blended(run: Run, stage: Stage, net: Any, statistic: Statistic, most: int) -> list[list[NDArray | None]]:
-    """The statistics of all styles together, for each style layer and each region: weighted means.
+def _mean_statistics(
+    run: Run, stage: Stage, net: Any, statistic: Statistic, window_side: int
+) -> list[list[NDArray | None]]:
+    """Return the weighted means of all styles' statistics for each style layer and region.
 
-    None where no style has the region at that layer: a few rows at the edge of a picture are lost to the poolings.
+    None if no style has the region at that layer: poolings drop a few rows at the edge of a picture.
     """
     regions = 1 if run.regions is None else len(run.regions)
     sums: dict[int, list[Any]] = {layer: [0] * regions for layer in run.recipe.style_layers}
     weights = {layer: [0.0] * regions for layer in run.recipe.style_layers}
-    largest = max(style.weight for style in run.styles)  # in shares of it, whatever they are, they can be added up
+    max_weight = max(style.weight for style in run.styles)  # sums of shares of it do not overflow
     for style in run.styles:
-        share = style.weight / largest
-        for (layer, number), each in _statistics(run, style, stage, net, statistic, most).items():
-            sums[layer][number] = sums[layer][number] + each * share
+        share = style.weight / max_weight
+        for (layer, number), sums_of_style in _statistics(run, style, stage, net, statistic, window_side).items():
+            sums[layer][number] = sums[layer][number] + sums_of_style * share
             weights[layer][number] += share
     return [
         [total / weight if weight else None for total, weight in zip(sums[layer], weights[layer])] for layer in sums
@@ -126,9 +126,9 @@ def _blended(run: Run, stage: Stage, net: Any, statistic: Statistic, most: int) 
 
 
 def _statistics(
-    run: Run, style: StylePicture, stage: Stage, net: Any, statistic: Statistic, most: int
+    run: Run, style: StylePicture, stage: Stage, net: Any, statistic: Statistic, window_side: int
 ) -> dict[tuple[int, int], NDArray]:
-    """{(layer, region): statistic} of one style picture, of the regions that it has at each style layer."""
+    """Return {(layer, region): statistic} of a style picture for the regions that it has at each style layer."""
     recipe, (height, width) = run.recipe, run.style_shape(style, stage)
     X = style.picture.preprocessed((width, height), recipe.resize).as_in_context(run.device)
     regions = (
@@ -138,14 +138,14 @@ def _statistics(
     )
     sums: dict[tuple[int, int], Any] = {}
     positions: dict[tuple[int, int], float] = {}
-    for layer, Y, where in _features(X, net, recipe.style_layers, most):
+    for layer, Y, slices in _features(X, net, recipe.style_layers, window_side):
         for number, region in enumerate([None] if regions is None else regions):
-            weights = None if region is None else sliced(at_layer(region, layer), *where)
-            counted = math.prod(Y.shape[2:]) if weights is None else float(weights.sum().asscalar())
-            if counted:
+            weights = None if region is None else sliced(at_layer(region, layer), *slices)
+            num_positions = math.prod(Y.shape[2:]) if weights is None else float(weights.sum().asscalar())
+            if num_positions:
                 key = layer, number
                 sums[key] = sums.get(key, 0) + statistic.sums(Y, weights)
-                positions[key] = positions.get(key, 0.0) + counted
+                positions[key] = positions.get(key, 0.0) + num_positions
     shapes = {layer: shape_at(layer, (height, width)) for layer in recipe.style_layers}
     return {
         (layer, number): statistic.normalised(

@@ -24,9 +24,9 @@ from gluon_nst.typing import NDArray
 
 
 def optimiser_of(X: NDArray, recipe: Recipe, before: Any = None) -> Optimiser:
-    """The recipe's optimiser for a composite that starts as `X` (1 × 3 × h × w, standardised).
+    """Create the recipe's optimiser for a composite that starts as `X` (1 × 3 × h × w, standardised).
 
-    `before` is what the optimiser of the stage before handed on.
+    `before` is the state that the optimiser of the stage before handed on.
     """
     return CLASSES[recipe.optimizer](in_unit(X, recipe.pixel_unit), recipe, before)
 
@@ -44,7 +44,7 @@ def epochs(
     """
     optimiser, last = state.optimiser, time.perf_counter()
     assert optimiser is not None
-    if state.epoch and _is_over(state, optimiser, recipe, stage):  # stopped just there, or goes on with fewer epochs
+    if state.epoch and _is_finished(state, optimiser, recipe, stage):  # resumed after the last epoch
         state.end(recipe, develop)
     elif not state.epoch and recipe.keep == "average" and state.average is None:
         state.take_into_average(optimiser.X, recipe.average_decay)
@@ -69,7 +69,7 @@ def epochs(
         epoch = Epoch(state.stage, number, losses, lr if optimiser.scheduled else 1.0, now - last)
         state.record.append(epoch)
         last = now
-        if _is_over(state, optimiser, recipe, stage):
+        if _is_finished(state, optimiser, recipe, stage):
             del objective  # the picture takes memory too
             state.end(recipe, develop)
         changes = state.optimiser and state.epoch in recipe.changed_in(state.stage)
@@ -78,13 +78,13 @@ def epochs(
             return
 
 
-def _is_over(state: State, optimiser: Optimiser, recipe: Recipe, stage: Stage) -> bool:
-    """Whether the epochs of the stage are done, or its loss has settled."""
+def _is_finished(state: State, optimiser: Optimiser, recipe: Recipe, stage: Stage) -> bool:
+    """Whether the stage has finished its epochs, or its loss has converged."""
     return state.epoch >= stage.epochs or optimiser.settled or state.settled(recipe.tolerance)
 
 
-class _Trained(NamedTuple):
-    """What `train` has of a Run: as much as observers that show its composites and its losses need."""
+class _TrainingRun(NamedTuple):
+    """The part of a Run that observers of `train` need to show its composites and losses."""
 
     recipe: Recipe
 
@@ -123,9 +123,9 @@ def train(  # noqa: PLR0913 (the chapter's own)
     stage = dataclasses.replace(
         recipe.stages[0], size=X.shape[2:], epochs=num_epochs, lr=lr, lr_decay_epoch=lr_decay_epoch
     )
-    run = _Trained(dataclasses.replace(recipe, stages=(stage,)))
-    followers, state, statistic = Observers.of(observer), State(), style_statistic(recipe)
-    followers.begin(cast(Run, run))
+    run = _TrainingRun(dataclasses.replace(recipe, stages=(stage,)))
+    observers, state, statistic = Observers.of(observer), State(), style_statistic(recipe)
+    observers.begin(cast(Run, run))
     style_targets = [statistic.of(Y) for Y in styles_Y]
     state.begin(optimiser_of(X.as_in_context(device), recipe))
     assert state.optimiser is not None
@@ -133,7 +133,7 @@ def train(  # noqa: PLR0913 (the chapter's own)
     for epoch in epochs(state, objective, recipe, stage, run.develop):
         if report:
             report(epoch)
-        followers.state(state)
+        observers.state(state)
     if state.status == "diverged":
         raise NSTError(state.note)
     return state.composite

@@ -6,7 +6,7 @@ import gluon_nst as nst
 from gluon_nst.engine.windows import work
 from gluon_nst.experiments import sweep
 from gluon_nst.runs import estimates
-from gluon_nst.runs.estimates import tell_if_long
+from gluon_nst.runs.estimates import note_if_long
 from gluon_nst.runs.run import prepare
 
 import pytest
@@ -36,7 +36,7 @@ def machine(monkeypatch):
         timed.append((size, sum(part.number for part in parts)))
         factor = WINDOWED if any(part.number > 1 for part in parts) else WHOLE
         seconds = FIXED + factor * work(parts)
-        return estimates.Timed(seconds + MAKING, seconds)
+        return estimates.Timing(seconds + MAKING, seconds)
 
     monkeypatch.setattr(estimates.Speed, "time", time)
     return timed
@@ -45,7 +45,7 @@ def machine(monkeypatch):
 @pytest.fixture
 def timing(monkeypatch):
     """Runs of any size are timed."""
-    monkeypatch.setattr(estimates, "NEVER_LONG", 0)
+    monkeypatch.setattr(estimates, "ALWAYS_SHORT", 0)
 
 
 def test_the_time_is_that_of_the_evaluations_of_every_stage_and_of_what_comes_before_them(job, machine):
@@ -82,7 +82,7 @@ def test_a_long_run_is_told_of_with_its_time_and_its_memory(job, machine, timing
     run = prepare(job(sizes=[(64, 96)], epochs=[6000]))
     seconds, memory = nst.estimate(run)[::-1]
     notes = Notes()
-    tell_if_long([run], notes)
+    note_if_long([run], notes)
     minutes = round(seconds / 60)
     assert minutes >= 25
     assert notes.lines == [f"this will take about {minutes} minutes, and up to {memory / 1e9:.1f} GB of memory"]
@@ -92,9 +92,9 @@ def test_several_runs_are_told_of_together(job, machine, timing):
     runs = [prepare(job(sizes=[(64, 96)], epochs=[epochs])) for epochs in (1000, 1500, 2000)]
     notes = Notes()
     for run in runs[:2]:
-        tell_if_long([run], notes)
+        note_if_long([run], notes)
     assert notes.lines == []
-    tell_if_long(runs, notes)
+    note_if_long(runs, notes)
     assert [line.split(" minutes")[0] for line in notes.lines] == [
         f"this will take about {sum(nst.estimate(run).seconds for run in runs) / 60:.0f}"
     ]
@@ -106,12 +106,12 @@ def test_where_timing_takes_long_a_first_guess_comes_before(job, machine, timing
     def slow(self, size, parts):
         now[0] += 1
         notes.lines.append(f"{now[0]:.0f} s of timing")
-        return estimates.Timed(1.0, 1.0)
+        return estimates.Timing(1.0, 1.0)
 
     monkeypatch.setattr(estimates.Speed, "time", slow)
     monkeypatch.setattr(estimates.time, "perf_counter", lambda: now[0])
     runs, notes = [prepare(job(epochs=[30000, 4], optimizer=name)) for name in ("adam", "lbfgs")], Notes()
-    tell_if_long(runs, notes)
+    note_if_long(runs, notes)
     first, guess, *_, last = notes.lines
     assert first == "1 s of timing" and guess.endswith(", by a first guess; it is being measured")
     assert guess.startswith("about ") and last.startswith("this will take about ")
@@ -119,19 +119,19 @@ def test_where_timing_takes_long_a_first_guess_comes_before(job, machine, timing
 
 def test_of_a_run_that_is_short_in_any_case_little_is_timed(job, machine, timing):
     notes = Notes()
-    tell_if_long([prepare(job(sizes=[(64, 96)], epochs=[300]))], notes)
+    note_if_long([prepare(job(sizes=[(64, 96)], epochs=[300]))], notes)
     assert notes.lines == [] and [size for size, _ in machine] == [(128, 128)]
 
 
 def test_of_a_tiny_run_nothing_is_timed(job, machine):
-    tell_if_long([prepare(job(sizes=[(64, 96)], epochs=[300]))], Notes())
+    note_if_long([prepare(job(sizes=[(64, 96)], epochs=[300]))], Notes())
     assert machine == []
 
 
 def test_of_many_tiny_runs_the_sum_counts(job, machine):
     run = prepare(job(sizes=[(64, 96)], epochs=[600]))
     notes = Notes()
-    tell_if_long([run] * 20, notes)
+    note_if_long([run] * 20, notes)
     assert len(notes.lines) == 1
 
 
@@ -154,7 +154,7 @@ def test_where_there_is_no_memory_to_time_anything_the_run_begins_untold(job, ti
 
     monkeypatch.setattr(estimates.Speed, "time", fail)
     notes = Notes()
-    tell_if_long([prepare(job(sizes=[(64, 96)], epochs=[3000]))], notes)
+    note_if_long([prepare(job(sizes=[(64, 96)], epochs=[3000]))], notes)
     assert notes.lines == []
 
 
@@ -170,7 +170,7 @@ def test_the_estimate_of_a_job_is_measured(job):
 
 @pytest.mark.parametrize("seconds, told", [(754, "13 minutes"), (5300, "88 minutes"), (9000, "2.5 hours")])
 def test_a_time_is_told_in_words(seconds, told):
-    assert estimates.in_words(seconds) == told
+    assert estimates.format_duration(seconds) == told
 
 
 # -- where it is told -------------------------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ def test_the_command_tells_it_once(render, long):
 
 def test_a_sweep_tells_it_once_of_the_cells_that_are_left(content, style, weights_file, tmp_path, monkeypatch):
     told = []
-    monkeypatch.setattr("gluon_nst.experiments.trials.tell_if_long", lambda runs, observer: told.append(len(runs)))
+    monkeypatch.setattr("gluon_nst.experiments.trials.note_if_long", lambda runs, observer: told.append(len(runs)))
     options = {
         "recipe": "d2l-2019", "weights": str(weights_file), "sizes": [(32, 48)], "epochs": [2],
         "content_layers": ["conv1_1"], "style_layers": ["conv1_1"],
