@@ -1,4 +1,4 @@
-"""Arguments of the command line: the parser's kind, and what reads their texts."""
+"""The argument parser, and functions that parse single arguments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gluon_nst.machine.files import given
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are the program's own; an option is never guessed from its beginning.
+    """A parser that raises InputError, and does not accept abbreviated options.
 
     An unknown option is reported before a missing argument, which may be the same one, misspelt; the help that the
     error names is that of the command.
@@ -28,18 +28,18 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> Any:
-        """What argparse's own returns, for a command line without unknown arguments; raises InputError for others."""
+        """Parse the command line like argparse; raise InputError for unknown arguments."""
         self._arguments = list(sys.argv[1:] if args is None else args)
-        found, unknown = super().parse_known_args(self._arguments, namespace)
+        parsed, unknown = super().parse_known_args(self._arguments, namespace)
         if unknown:
             self._refuse(unknown)
-        return found, unknown
+        return parsed, unknown
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("the following arguments are required"):
-            before = itertools.takewhile(lambda each: each != "--", self._arguments)
+            options = itertools.takewhile(lambda each: each != "--", self._arguments)
             known = self._option_string_actions
-            unknown = [each for each in before if _is_option(each) and each.partition("=")[0] not in known]
+            unknown = [each for each in options if _is_option(each) and each.partition("=")[0] not in known]
             if unknown:
                 self._refuse(unknown)
         raise InputError(f"{message}{' See' if message.endswith('?') else '; see'} {self.prog} --help")
@@ -62,27 +62,27 @@ def _is_option(text: str) -> bool:
 
 
 def path(text: str) -> Path:
-    """Read a path."""
+    """Parse a path."""
     try:
         return given(text)
-    except InputError as error:  # of which argparse would tell the function's name
+    except InputError as error:  # argparse would print the function's name
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def files(text: str) -> list[Path]:
-    """Read FILE,…"""
-    given_ones = text.split(",")
-    if not all(given_ones):
+    """Parse FILE,…"""
+    paths = text.split(",")
+    if not all(paths):
         raise argparse.ArgumentTypeError(f"{text!r} is not FILE,…")
-    return [path(name) for name in given_ones]
+    return [path(name) for name in paths]
 
 
-def whole_number(what: str, most: float = math.inf) -> Callable[[str], int]:
-    """What reads a whole number from 1 to `most`; `what` says in words what that is."""
+def whole_number(description: str, maximum: float = math.inf) -> Callable[[str], int]:
+    """Return a parser of an integer from 1 to `maximum`; `description` is its name in the error."""
 
     def parse(text: str) -> int:
-        if not text.isdecimal() or not 1 <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+        if not text.isdecimal() or not 1 <= int(text) <= maximum:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {description}")
         return int(text)
 
     return parse
@@ -94,22 +94,22 @@ port = whole_number("a port from 1 to 65535", 65535)
 
 
 def names(text: str) -> list[str]:
-    """Read NAME,…"""
-    given_ones = text.split(",")
-    if not all(given_ones):
+    """Parse NAME,…"""
+    items = text.split(",")
+    if not all(items):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME,… such as d2l-2019,udacity")
-    return given_ones
+    return items
 
 
 def base_url(text: str) -> str:
-    """Read the path of a web address; gives it with a slash at both ends."""
+    """Parse the path of a URL; return it with a slash at both ends."""
     if not re.fullmatch(r"/|/?([\w.~-]+/)*[\w.~-]+/?", text, re.ASCII) or {".", ".."} & set(text.split("/")):
         raise argparse.ArgumentTypeError(f"{text!r} is not a path such as /lab/")
     return f"/{text.strip('/')}/".replace("//", "/")
 
 
 def hours(text: str) -> float:
-    """Read a number of hours."""
+    """Parse a number of hours."""
     try:
         number = float(text)
     except ValueError:

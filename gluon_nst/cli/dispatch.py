@@ -1,4 +1,4 @@
-"""What the commands do, once their arguments are read; loads MXNet."""
+"""Calls the functions of the commands; loads MXNet."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mxnet import MXNetError
 
 from gluon_nst.cli import batch, info, lab, pictures, records, sheets, weights
 from gluon_nst.cli.options import given_options
-from gluon_nst.cli.resuming import as_begun
+from gluon_nst.cli.resuming import original_arguments
 from gluon_nst.errors import NSTError, reason
 from gluon_nst.pictures.decoding import pixels_allowed
 
@@ -30,11 +30,11 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, dict[str, Any]], int]] = {
 
 
 def run(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
-    """Do what `arguments` ask for, and give the exit status; `options` are those of them that `transfer` takes."""
+    """Run a command, and return its exit status; `options` are the keywords of `transfer` among the arguments."""
     try:
         with contextlib.ExitStack() as stack:
             if arguments.command == "resume":
-                arguments = stack.enter_context(as_begun(arguments))
+                arguments = stack.enter_context(original_arguments(arguments))
                 options = given_options(arguments)
             stack.enter_context(pixels_allowed(getattr(arguments, "max_pixels", None)))
             return _COMMANDS[arguments.command](arguments, options)

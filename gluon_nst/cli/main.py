@@ -18,14 +18,14 @@ from gluon_nst.errors import InputError, NSTError, one_line, reason, warnings_to
 
 
 class _Pipe:
-    """A standard stream whose reader may go away: what is written after that goes nowhere, and the command goes on.
+    """A standard stream whose reader may exit: later output is discarded, and the command continues.
 
-    `ends` are the errors that end it; a closed stream is None, and ends before it begins.
+    `errors` are the errors after which output is discarded; a closed stream is None.
     """
 
-    def __init__(self, stream: TextIO | None, ends: type[OSError]) -> None:
+    def __init__(self, stream: TextIO | None, errors: type[OSError]) -> None:
         self._stream = stream or open(os.devnull, "w")  # noqa: SIM115 (as long as the command runs)
-        self._ends = ends
+        self._errors = errors
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -39,7 +39,7 @@ class _Pipe:
     def _unless_broken(self, call: Any, *arguments: Any) -> Any:
         try:
             return call(*arguments)
-        except self._ends:
+        except self._errors:
             with open(os.devnull, "w") as nowhere:
                 os.dup2(nowhere.fileno(), self._stream.fileno())
 
@@ -75,8 +75,8 @@ def _run(argv: Sequence[str] | None) -> int:
     return dispatch.run(arguments, given_options(arguments))
 
 
-def _interrupted_again(ignored: Any) -> None:
-    """Have an interrupt that fell into a `__del__`, MXNet's for instance, where Python drops it, come once more."""
+def _repeat_interrupt(ignored: Any) -> None:
+    """Repeat an interrupt that Python ignored because it was raised in a `__del__`, of MXNet for instance."""
     if issubclass(ignored.exc_type, KeyboardInterrupt):
         threading.Timer(0.05, signal.raise_signal, [signal.SIGINT]).start()
     else:
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if threading.current_thread() is threading.main_thread():  # in another thread there are no signals
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop keeps as much as Ctrl-C does
     streams, hook = (sys.stdout, sys.stderr), sys.unraisablehook
-    sys.unraisablehook = _interrupted_again
+    sys.unraisablehook = _repeat_interrupt
     # A run is worth more than its progress bar, on whatever full disk that is logged.
     sys.stdout, sys.stderr = _Pipe(sys.stdout, BrokenPipeError), _Pipe(sys.stderr, OSError)  # type: ignore[assignment]
     try:
@@ -101,8 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NSTError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return error.status
-    except KeyboardInterrupt as stopped:
-        print(f"interrupted: {stopped.args[0] if stopped.args else 'nothing was written'}", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"interrupted: {error.args[0] if error.args else 'nothing was written'}", file=sys.stderr)
         return 130
     except (MemoryError, ImportError, OSError) as error:  # ImportError: no memory to load a library into
         print(f"error: the run failed: {reason(error)}", file=sys.stderr)

@@ -6,7 +6,14 @@ from typing import Sequence
 
 from gluon_nst import __doc__ as description
 from gluon_nst.cli.arguments import Parser, base_url, count, files, hours, interval_of_epochs, names, path, port
-from gluon_nst.cli.options import add_options, parser_of, reader, style_settings, variable, varied
+from gluon_nst.cli.options import (
+    add_options,
+    parse_variation,
+    rule_parser,
+    setting_parser,
+    style_settings,
+    variable_options,
+)
 from gluon_nst.lab.notebooks import NOTEBOOKS
 from gluon_nst.lab.web.limits import Limits
 from gluon_nst.machine.files import given
@@ -67,7 +74,7 @@ def _render(parser: Parser) -> None:
     styles = parser.add_argument_group("the styles (one value for each, or one for all)")
     for name, setting in style_settings().items():
         styles.add_argument(
-            f"--style-{name}", type=parser_of(setting), metavar=f"{setting.rule.metavar},...", help=setting.help
+            f"--style-{name}", type=setting_parser(setting), metavar=f"{setting.rule.metavar},...", help=setting.help
         )
     help = "their maps of regions, where --regions gives the content's"
     styles.add_argument("--style-regions", type=files, metavar="FILE,...", help=help)
@@ -77,7 +84,7 @@ def _render(parser: Parser) -> None:
 _WEIGHTS_OF_JOB = next(each for each in settings(Job) if each.name == "weights")
 
 WEIGHTS = ("content_weight", "style_weight", "tv_weight")
-"""What a run can be steered by, as a Change has it."""
+"""The weights that can be changed during a run."""
 
 
 def _resume(parser: Parser) -> None:
@@ -86,7 +93,7 @@ def _resume(parser: Parser) -> None:
     for setting in recipe_settings():
         if setting.name in WEIGHTS:
             name = setting.name.replace("_", "-")
-            add(f"--{name}", type=parser_of(setting), metavar="W", help=f"{setting.help}, from here on")
+            add(f"--{name}", type=setting_parser(setting), metavar="W", help=f"{setting.help}, from here on")
     add(
         "--output",
         type=path,
@@ -105,7 +112,7 @@ def _rerun(parser: Parser) -> None:
     add("--inputs", type=path, nargs="+", action="extend", default=[], metavar="DIR", help=help)
     add(
         "--weights",
-        type=parser_of(_WEIGHTS_OF_JOB),
+        type=setting_parser(_WEIGHTS_OF_JOB),
         metavar=_WEIGHTS_OF_JOB.rule.metavar,
         help="where the picture's parameters come from, if not from their source",
     )
@@ -131,7 +138,7 @@ def _add_watching(parser: Parser) -> None:
     help = "keep the run there, now and then; the same command, or gluon-nst resume DIR, goes on from it"
     add("--checkpoint", type=path, metavar="DIR", help=help)
     help = "between two checkpoints (default: 60, or more where writing one takes long)"
-    add("--checkpoint-every", type=reader(number(0)), metavar="SECONDS", help=help)
+    add("--checkpoint-every", type=rule_parser(number(0)), metavar="SECONDS", help=help)
     add("--fresh", action="store_true", help="begin anew, and let go of what is in the checkpoint")
     parser.set_defaults(resumed=None, scheduler=None)
 
@@ -141,11 +148,14 @@ def _add_watching(parser: Parser) -> None:
 
 def _sweep(parser: Parser) -> None:
     _add_pictures(parser)
+    options = ", ".join(variable_options())
     help = (
-        f"an option and its values, once for the columns and perhaps again for the rows: {', '.join(variable())}; "
+        f"an option and its values, once for the columns and perhaps again for the rows: {options}; "
         "a + inside a value stands for a comma: style-layers=conv1_1,conv1_1+conv2_1"
     )
-    parser.add_argument("--vary", type=varied, action="append", required=True, metavar="NAME=VALUE,...", help=help)
+    parser.add_argument(
+        "--vary", type=parse_variation, action="append", required=True, metavar="NAME=VALUE,...", help=help
+    )
     _add_sheet(parser, "sweep-CONTENT-STYLE")
 
 
@@ -160,7 +170,7 @@ def _reconstruct(parser: Parser) -> None:
     parser.add_argument("kind", choices=("content", "style"), metavar="content|style")
     parser.add_argument("content", type=path, metavar="IMAGE")
     help = "content: from each alone; style: from the first one, two, … (default: those of Gatys et al. 2016, figure 1)"
-    parser.add_argument("--layers", type=reader(layers()), metavar="NAME,...", help=help)
+    parser.add_argument("--layers", type=rule_parser(layers()), metavar="NAME,...", help=help)
     fixed = ["content-layers", "style-layers", "content-weight", "style-weight", "style-size"]
     _add_sheet(parser, "reconstruct-KIND-IMAGE", fixed)
 
@@ -237,11 +247,11 @@ def _lab(parser: Parser) -> None:
     add("--no-browser", action="store_true", help="open no browser here (none is opened for other machines either)")
     add("--texts", type=path, metavar="FILE.toml", help="the page's texts in another language")
     weights = _WEIGHTS_OF_JOB
-    add("--weights", type=parser_of(weights), default="auto", metavar=weights.rule.metavar, help=weights.help)
+    add("--weights", type=setting_parser(weights), default="auto", metavar=weights.rule.metavar, help=weights.help)
     limits = parser.add_argument_group("limits")
     for limit in settings(Limits):
-        said = f"{limit.help} (default: {limit.default})"
-        limits.add_argument(f"--max-{limit.name}", type=parser_of(limit), metavar=limit.rule.metavar, help=said)
+        help = f"{limit.help} (default: {limit.default})"
+        limits.add_argument(f"--max-{limit.name}", type=setting_parser(limit), metavar=limit.rule.metavar, help=help)
 
 
 def _recipes(parser: Parser) -> None:
@@ -253,9 +263,9 @@ def _weights(parser: Parser) -> None:
     actions.add_parser("list", help="the sources, and which of them are here")
     fetch = actions.add_parser("fetch", help="get a source's parameters into the cache")
     fetch.add_argument("source", choices=list(SOURCES), metavar="SOURCE")
-    carried = actions.add_parser(
+    import_file = actions.add_parser(
         "import", help="take a source's file that was carried here, on a machine with no network"
     )
-    carried.add_argument("file", type=path, metavar="FILE")
-    where = actions.add_parser("path", help="print where the parameters are")
-    where.add_argument("source", nargs="?", default="auto", choices=["auto", *SOURCES], metavar="SOURCE")
+    import_file.add_argument("file", type=path, metavar="FILE")
+    find = actions.add_parser("path", help="print where the parameters are")
+    find.add_argument("source", nargs="?", default="auto", choices=["auto", *SOURCES], metavar="SOURCE")

@@ -11,7 +11,7 @@ from typing import Any, Iterable
 
 from gluon_nst import recipes
 from gluon_nst.cli import plain
-from gluon_nst.cli.outputs import Attempts, check_distinct, check_writable_with, writing
+from gluon_nst.cli.outputs import OutputWriter, check_distinct, check_writable_with, writing
 from gluon_nst.cli.session import Session
 from gluon_nst.errors import InputError, warn
 from gluon_nst.machine.files import check_writable
@@ -22,27 +22,27 @@ from gluon_nst.runs.job import Job, Style, Styles
 from gluon_nst.weights.pictures import book_pictures, own_pictures
 
 _STATUS = {"complete": 0, "settled": 0, "interrupted": 130}
-"""What the command ends with; 1 for the others."""
+"""Exit statuses; 1 for the other statuses of a result."""
 
 
 def render(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     """gluon-nst render."""
     job = _job(arguments, options, recipes.DEFAULT, _styles(arguments))
     check_picture_writable(arguments.output, job.bits, job.quality)
-    follow = Session(arguments, arguments.output, job)
-    outputs = [arguments.output, *follow.outputs, *filter(None, [arguments.losses])]
+    session = Session(arguments, arguments.output, job)
+    outputs = [arguments.output, *session.outputs, *filter(None, [arguments.losses])]
     for path in outputs:
         check_writable(path)
-    _check_inputs(arguments, job, [*outputs, *follow.kept])
-    result = follow.carry_out(job)
+    _check_inputs(arguments, job, [*outputs, *session.checkpoint_files])
+    result = session.carry_out(job)
     if result is None:
         return _STATUS["interrupted"]
     with writing(arguments.output.parent):
-        attempts = Attempts(follow.bar.note)
-        picture = attempts.write(result.save, follow.place(arguments.output, result), elsewhere=True)
+        writer = OutputWriter(session.bar.note)
+        picture = writer.write(result.save, session.free_output_path(arguments.output, result), fallback=True)
         if arguments.losses:
-            attempts.write(result.save_losses, follow.place(arguments.losses, result))
-        follow.end(result, picture, attempts)
+            writer.write(result.save_losses, session.free_output_path(arguments.losses, result))
+        session.end(result, picture, writer)
     return _STATUS.get(result.status, 1)
 
 
@@ -50,7 +50,7 @@ def chapter(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     """gluon-nst chapter."""
     if arguments.recipe and arguments.edition:
         raise InputError("--edition names a recipe as --recipe does; give one of them")
-    # What chapter is not given it chooses later.
+    # Without --content and --style, the pictures are chosen below.
     job = _job(arguments, options, f"d2l-{arguments.edition or 2019}", arguments.style or "")
     if arguments.plain:
         plain.check_options(arguments, job)
@@ -59,23 +59,23 @@ def chapter(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     warn_of_quality("neural-style-1.png", job.quality)
     content, style = _chapter_pictures(arguments)
     job = dataclasses.replace(job, content=content, style=style)
-    follow = Session(arguments, out / "neural-style.png", job, [Lines()])
-    images = [out / f"neural-style-{number}.png" for number in range(1, len(follow.recipe.stages) + 1)]
-    outputs = [*images, losses, out / "losses.png", *follow.outputs]
+    session = Session(arguments, out / "neural-style.png", job, [Lines()])
+    images = [out / f"neural-style-{number}.png" for number in range(1, len(session.recipe.stages) + 1)]
+    outputs = [*images, losses, out / "losses.png", *session.outputs]
     check_writable_with(out, outputs)
-    _check_inputs(arguments, job, [*outputs, *follow.kept])
-    result = follow.carry_out(job, plain.carry_out if arguments.plain else None)
+    _check_inputs(arguments, job, [*outputs, *session.checkpoint_files])
+    result = session.carry_out(job, plain.carry_out if arguments.plain else None)
     if result is None:
         return _STATUS["interrupted"]
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-        attempts = Attempts(follow.bar.note)
+        writer = OutputWriter(session.bar.note)
         for number, path in enumerate(images[: len(result.images)], start=1):
             save = functools.partial(result.save, stage=number)
-            picture = attempts.write(save, follow.place(path, result), elsewhere=True)
-        attempts.write(result.save_losses, follow.place(losses, result))
-        attempts.write(result.save_plot, follow.place(out / "losses.png", result))
-        follow.end(result, picture, attempts)
+            picture = writer.write(save, session.free_output_path(path, result), fallback=True)
+        writer.write(result.save_losses, session.free_output_path(losses, result))
+        writer.write(result.save_plot, session.free_output_path(out / "losses.png", result))
+        session.end(result, picture, writer)
     return _STATUS.get(result.status, 1)
 
 
@@ -85,27 +85,29 @@ def _job(arguments: argparse.Namespace, options: dict[str, Any], default: str, s
 
 
 def _styles(arguments: argparse.Namespace) -> list[Style]:
-    """The styles of `render`, each with its own of what is given for them."""
+    """Return the styles of `render`, each with its values of the options."""
     pictures = arguments.style
     values: dict[str, Any] = {}
-    for name, given, option in (
+    for name, option_values, option in (
         ("weight", arguments.style_weights, "--style-weights"),
         ("scale", arguments.style_scale, "--style-scale"),
         ("regions", arguments.style_regions, "--style-regions"),
     ):
-        alike = name != "regions" and given is not None and len(given) == 1
-        if given is not None and len(given) != len(pictures) and not alike:
-            raise InputError(f"{option}: {len(given)} for {len(pictures)} styles; give one each")
-        if name == "weight" and given and len(pictures) == 1 and not os.path.isdir(str(pictures[0])):
+        is_shared = name != "regions" and option_values is not None and len(option_values) == 1
+        if option_values is not None and len(option_values) != len(pictures) and not is_shared:
+            raise InputError(f"{option}: {len(option_values)} for {len(pictures)} styles; give one each")
+        if name == "weight" and option_values and len(pictures) == 1 and not os.path.isdir(str(pictures[0])):
             warn("--style-weights has no effect on one style")
-        values[name] = (given * len(pictures) if alike else given) or []
-    each = [{name: value[number] for name, value in values.items() if value} for number in range(len(pictures))]
-    return [Style(picture, **own) for picture, own in zip(pictures, each)]
+        values[name] = (option_values * len(pictures) if is_shared else option_values) or []
+    return [
+        Style(picture, **{name: value[number] for name, value in values.items() if value})
+        for number, picture in enumerate(pictures)
+    ]
 
 
 def _check_inputs(arguments: argparse.Namespace, job: Job, outputs: Iterable[Path]) -> None:
-    read = recipes.paths(arguments.recipe) if arguments.recipe else []
-    check_distinct(outputs, *inputs(job), recipes.read(job.recipe).init, job.weights, *read)
+    recipe_files = recipes.paths(arguments.recipe) if arguments.recipe else []
+    check_distinct(outputs, *inputs(job), recipes.read(job.recipe).init, job.weights, *recipe_files)
 
 
 def _chapter_pictures(arguments: argparse.Namespace) -> tuple[Path, Path]:

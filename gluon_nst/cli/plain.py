@@ -23,30 +23,33 @@ from gluon_nst.runs.result import Result
 from gluon_nst.runs.run import Run
 from gluon_nst.runs.state import State
 
-_TAKEN = ("title", "source", "report_every", "content_weight", "style_weight", "tv_weight", "stages", "side", "enlarge")
-"""Fields of a recipe that the book's own loop takes; the others have to be those of d2l-2019."""
+_SUPPORTED_FIELDS = (
+    *("title", "source", "report_every", "stages", "side", "enlarge"),
+    *("content_weight", "style_weight", "tv_weight"),
+)
+"""Fields of a recipe that the book's own loop supports; the others must have the values of d2l-2019."""
 
 
 def check_options(arguments: argparse.Namespace, job: Job) -> None:
-    """Refuse options that the book's own loop does not implement."""
+    """Raise InputError for options that the book's own loop does not implement."""
     recipe, book = (recipes.follow_optimizer(recipes.read(each)) for each in (job.recipe, "d2l-2019"))
-    for name in (field.name for field in dataclasses.fields(recipe) if field.name not in _TAKEN):
-        value, books = getattr(recipe, name), getattr(book, name)
-        if value != books:
+    for name in (field.name for field in dataclasses.fields(recipe) if field.name not in _SUPPORTED_FIELDS):
+        value, book_value = getattr(recipe, name), getattr(book, name)
+        if value != book_value:
             if arguments.recipe:
                 raise InputError(
                     f"--plain runs the book's own loop, which has the recipes d2l-2019 and d2l-2023, not"
                     f" {arguments.recipe} (its {name.replace('_', '-')} differs); leave --plain out"
                 )
             raise InputError(
-                f"--plain runs the book's own loop, whose {name.replace('_', '-')} is {books}, not {value}; leave one"
-                " of the two out"
+                f"--plain runs the book's own loop, whose {name.replace('_', '-')} is {book_value}, not {value};"
+                " leave one of the two out"
             )
     for name in ("checkpoint", "save_every", "animate", "show"):
         if getattr(arguments, name):
             raise InputError(f"--plain has no --{name.replace('_', '-')}; leave one of them out")
-    for name, books in (("mask", None), ("bits", 8)):
-        if getattr(job, name) != books:
+    for name, book_value in (("mask", None), ("bits", 8)):
+        if getattr(job, name) != book_value:
             raise InputError(f"--plain has no --{name}; leave one of them out")
 
 
@@ -64,7 +67,7 @@ def carry_out(run: Run, observer: Observer) -> Result:
     except KeyboardInterrupt:
         if not plain.state.record:
             raise
-        plain.keep_unfinished()
+        plain.add_unfinished_image()
     except (MemoryError, MXNetError) as error:
         if not plain.state.images:
             raise
@@ -89,7 +92,7 @@ class _Plain:
         content, style = (nd.array(np.asarray(each.image), dtype="uint8") for each in (run.content, _style(run)))
         try:
             for _ in chapter.neural_style(content, style, run.net(), run.device, run.recipe, self._report):
-                self._keep()
+                self._add_image()
             self.state.status = "complete"
         except FloatingPointError as error:
             if not self.state.images:
@@ -109,12 +112,12 @@ class _Plain:
         self.state.seconds += epoch.seconds
         self._observer.state(self.state)
 
-    def keep_unfinished(self) -> None:
-        """Keep the composite of a stage that was interrupted after one of its epochs."""
+    def add_unfinished_image(self) -> None:
+        """Add the composite of a stage that was interrupted after one of its epochs."""
         if self.state.record[-1].stage > len(self.state.images):
-            self._keep()
+            self._add_image()
 
-    def _keep(self) -> None:
+    def _add_image(self) -> None:
         self.state.images.append(to_picture(self._X))
 
 
@@ -126,9 +129,9 @@ def _check(run: Run) -> None:
     """Raise InputError for pictures and sizes that the book's own code does not handle."""
     if len(run.styles) > 1:
         raise InputError("--plain takes one style picture; leave the others, or --plain, out")
-    for what, picture in (("content", run.content), ("style", _style(run))):
+    for kind, picture in (("content", run.content), ("style", _style(run))):
         if picture.visible is not None:
-            raise InputError(f"--plain: the {what} picture is transparent; use --flatten, or leave --plain out")
+            raise InputError(f"--plain: the {kind} picture is transparent; use --flatten, or leave --plain out")
     for stage in run.recipe.stages:
         if run.plan(stage).windowed:
             height, width = stage.shape

@@ -1,4 +1,4 @@
-"""The commands that go by what a picture says of itself: show and rerun."""
+"""The commands that read the record in a picture: show and rerun."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def rerun(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     """gluon-nst rerun."""
     check_picture_writable(arguments.output)
     bar = Bar(quiet=arguments.quiet)
-    given = {"device": arguments.device, **({"weights": arguments.weights} if arguments.weights else {})}
-    found = again(arguments.picture, arguments.inputs, bar, **given)
-    check_picture_writable(arguments.output, found.run.encoding.bits)
-    check_distinct([arguments.output], arguments.picture, *found.inputs, found.run.recipe.init)
-    note_if_long([found.run], bar)
+    job_options = {"device": arguments.device, **({"weights": arguments.weights} if arguments.weights else {})}
+    reproduction = again(arguments.picture, arguments.inputs, bar, **job_options)
+    check_picture_writable(arguments.output, reproduction.run.encoding.bits)
+    check_distinct([arguments.output], arguments.picture, *reproduction.inputs, reproduction.run.recipe.init)
+    note_if_long([reproduction.run], bar)
     with bar:
-        result = found.carry_out(bar)
+        result = reproduction.carry_out(bar)
     if not result.complete:
         raise NSTError(f"{arguments.picture}: could not be made again: {result.note}")
     with writing(arguments.output.parent):

@@ -1,4 +1,4 @@
-"""The command resume: goes on with what is in a checkpoint, as it was begun."""
+"""The command resume: runs the command of a checkpoint again, from its State."""
 
 from __future__ import annotations
 
@@ -14,74 +14,76 @@ from gluon_nst.cli.session import Resumed
 from gluon_nst.errors import InputError
 from gluon_nst.runs.checkpoint import command_of
 
-_KEPT = ("render", "chapter")
-"""The commands that keep checkpoints."""
+_COMMANDS = ("render", "chapter")
+"""The commands with checkpoints."""
 
 
 @contextlib.contextmanager
-def as_begun(arguments: argparse.Namespace) -> Iterator[argparse.Namespace]:
-    """The arguments of the command that a checkpoint is of, in the folder that it was given in; `arguments` are
-    resume's."""
+def original_arguments(arguments: argparse.Namespace) -> Iterator[argparse.Namespace]:
+    """Return the arguments of a checkpoint's command, and change to its working directory; `arguments` are resume's."""
     folder = Path(os.path.abspath(arguments.folder))
-    command, made = command_of(folder)  # what is damaged is told of when the run is read
-    beside = {name: os.path.abspath(path) for name, path in _others(arguments).items()}
+    command, provenance = command_of(folder)  # damage is reported when the run is loaded
+    new_paths = {name: os.path.abspath(path) for name, path in _new_paths(arguments).items()}
     try:
-        argv, begun_in = list(map(str, command["argv"])), str(command["folder"])
-        changes = tuple(recipes.Change(**each) for each in made["recipe"].get("changes", ()))
+        argv, original_directory = list(map(str, command["argv"])), str(command["folder"])
+        changes = tuple(recipes.Change(**each) for each in provenance["recipe"].get("changes", ()))
     except (KeyError, TypeError) as error:
         raise InputError(f"{folder}: it does not say how the run was begun ({error}); give its command again") from None
-    if argv[:1] not in [[name] for name in _KEPT]:
+    if argv[:1] not in [[name] for name in _COMMANDS]:
         raise InputError(f"{folder}: not of a command that can be gone on with; give that again")
     output = "--output" if argv[0] == "render" else "--out"
-    kept = beside.get("checkpoint", str(folder))
-    argv = _with(argv, "--checkpoint", kept)
-    argv = _with(argv, output, beside["output"]) if "output" in beside else argv
-    if kept != str(folder) and "output" not in beside:
+    checkpoint = new_paths.get("checkpoint", str(folder))
+    argv = _replace_option(argv, "--checkpoint", checkpoint)
+    argv = _replace_option(argv, output, new_paths["output"]) if "output" in new_paths else argv
+    if checkpoint != str(folder) and "output" not in new_paths:
         raise InputError("--checkpoint: a run that branches off takes a picture of its own; name it with --output")
     weights = {name: getattr(arguments, name) for name in WEIGHTS if getattr(arguments, name) is not None}
-    before = os.getcwd()
-    begun = build_parser().parse_args(argv)
-    begun.argv, begun.quiet = argv, begun.quiet or arguments.quiet
-    begun.resumed = Resumed(changes, weights, folder if kept != str(folder) else None)
-    base = _base(begun_in, folder, build_parser().parse_args(command["argv"]))
+    current_directory = os.getcwd()
+    original = build_parser().parse_args(argv)
+    original.argv, original.quiet = argv, original.quiet or arguments.quiet
+    original.resumed = Resumed(changes, weights, folder if checkpoint != str(folder) else None)
+    directory = _working_directory(original_directory, folder, build_parser().parse_args(command["argv"]))
     try:
-        os.chdir(base)
-        yield begun
+        os.chdir(directory)
+        yield original
     except InputError as error:
-        if base == before == begun_in:
+        if directory == current_directory == original_directory:
             raise
-        now = "" if base == begun_in else f"; now they are looked for in {base}"
-        moved = f"if its files were moved, give its command again with their new names and --checkpoint {folder}"
+        where = "" if directory == original_directory else f"; now they are looked for in {directory}"
+        hint = f"if its files were moved, give its command again with their new names and --checkpoint {folder}"
         raise InputError(
-            f"{error} (the run was begun in {begun_in}, where its names count from{now}; {moved})"
+            f"{error} (the run was begun in {original_directory}, where its names count from{where}; {hint})"
         ) from None
     finally:
-        os.chdir(before)
+        os.chdir(current_directory)
 
 
-def _base(begun_in: str, folder: Path, command: argparse.Namespace) -> str:
-    """The folder from which the names of a run's files count: where its content picture is found by its name.
+def _working_directory(original_directory: str, folder: Path, command: argparse.Namespace) -> str:
+    """Return the directory of a run's relative paths: the first candidate in which its content picture exists.
 
-    That is the folder that the `command` was given in, or where this was moved together with the checkpoint's `folder`,
-    or the current one.
+    Candidates are the original working directory, where it is if it was moved together with the checkpoint's `folder`,
+    and the current one.
     """
-    back = os.path.relpath(begun_in, os.path.join(begun_in, command.checkpoint))
-    places = [each for each in (begun_in, os.path.normpath(folder / back), os.getcwd()) if os.access(each, os.X_OK)]
-    there = (each for each in places if command.content is None or os.path.isfile(os.path.join(each, command.content)))
-    return next(there, places[0])
+    relative = os.path.relpath(original_directory, os.path.join(original_directory, command.checkpoint))
+    directories = (original_directory, os.path.normpath(folder / relative), os.getcwd())
+    candidates = [directory for directory in directories if os.access(directory, os.X_OK)]
+    for directory in candidates:
+        if command.content is None or os.path.isfile(os.path.join(directory, command.content)):
+            return directory
+    return candidates[0]
 
 
-def _with(argv: list[str], option: str, value: str) -> list[str]:
-    """The arguments of a command with another value of an option: it comes first, as what follows a -- is no option."""
+def _replace_option(argv: list[str], option: str, value: str) -> list[str]:
+    """Return the arguments with another value of an option, which comes first: after a -- there are no options."""
     end = argv.index("--") if "--" in argv else len(argv)
-    kept = [each for each in argv[1:end] if not each.startswith(f"{option}=")]
-    while option in kept:
-        place = kept.index(option)
-        del kept[place : place + 2]
-    return [argv[0], option, value, *kept, *argv[end:]]
+    others = [each for each in argv[1:end] if not each.startswith(f"{option}=")]
+    while option in others:
+        index = others.index(option)
+        del others[index : index + 2]
+    return [argv[0], option, value, *others, *argv[end:]]
 
 
-def _others(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Those of the paths that a branch is kept in, and written to, which were given."""
+def _new_paths(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the paths that the user gave for a branch: of its checkpoint and of its output."""
     paths = {"checkpoint": arguments.checkpoint, "output": arguments.output}
     return {name: path for name, path in paths.items() if path}

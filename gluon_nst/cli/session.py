@@ -1,4 +1,4 @@
-"""One run of a command: what follows it, where it is kept, how it is stopped and gone on with."""
+"""One run of a command: its observers, its checkpoint, interrupting and resuming it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple
 from tqdm import tqdm
 
 from gluon_nst import recipes
-from gluon_nst.cli.outputs import Attempts, place, tell_place
+from gluon_nst.cli.outputs import OutputWriter, free_output_path, report_path
 from gluon_nst.cli.stopping import Stop
 from gluon_nst.cluster import Crew, Spread
 from gluon_nst.errors import InputError, NSTError
 from gluon_nst.losses.records import FINISHED
-from gluon_nst.machine.files import check_folder, place_of
+from gluon_nst.machine.files import check_folder, free_path
 from gluon_nst.observers import Bar, Film, Snapshots, Window, check_film, snapshot_paths
 from gluon_nst.pictures.decoding import open_picture, read_made
 from gluon_nst.recipes import Change
@@ -33,34 +33,33 @@ from gluon_nst.runs.state import State
 from gluon_nst.runs.steering import steer, with_changes
 
 SO_FAR = "so-far.png"
-"""The picture of a run that was stopped, beside its checkpoint."""
+"""The picture of an interrupted run, in the folder of its checkpoint."""
 
 
 class Resumed(NamedTuple):
-    """How a run goes on that `gluon-nst resume` was asked for."""
+    """The settings of `gluon-nst resume`."""
 
     changes: tuple[Change, ...] = ()
-    """Those that it was steered by before."""
+    """Earlier weight changes."""
     weights: Mapping[str, float] = {}
-    """Those of the losses that are others from here on."""
+    """Changed weights of the losses from here on."""
     source: Path | None = None
-    """The folder that its State is in, where that is not the one that it is kept in."""
+    """The folder of the State, if it is not the one of the checkpoint."""
 
 
 class Session:
-    """What follows a run: the bar, `others`, and what --save-every, --animate and --show ask for, beside `base`; and
-    its checkpoint.
+    """The observers of a run, those of --save-every, --animate and --show included, and its checkpoint.
 
-    Their files are checked as it is made, before anything is begun; `outputs` are these, and `recipe` is the job's,
-    fitted to its content picture.
+    Snapshots are written next to `base`. The output files are checked when the session is created; `outputs` are their
+    paths, and `recipe` is the job's, fitted to its content picture.
     """
 
-    def __init__(self, arguments: argparse.Namespace, base: Path, job: Job, others: Iterable[Observer] = ()) -> None:
+    def __init__(self, arguments: argparse.Namespace, base: Path, job: Job, observers: Iterable[Observer] = ()) -> None:
         self._arguments = arguments
         self.bar = Bar(quiet=arguments.quiet)
         self.recipe = recipes.fit(recipes.read(job.recipe), open_picture(job.content).size)
         self.outputs: list[Path] = []
-        self._observers: list[Observer] = [self.bar, *others]
+        self._observers: list[Observer] = [self.bar, *observers]
         self._film = None
         if arguments.save_every:
             self.outputs += snapshot_paths(base, arguments.save_every, self.recipe).values()
@@ -69,34 +68,34 @@ class Session:
             check_film(arguments.animate)
             self.outputs.append(arguments.animate)
             frames = functools.partial(tqdm, desc=str(arguments.animate), disable=arguments.quiet, leave=False)
-            self._film = Film(arguments.animate, lambda made, total: frames(made, total=total))
+            self._film = Film(arguments.animate, lambda images, total: frames(images, total=total))
             self._observers.append(self._film)
         if arguments.show:
             self._observers.append(Window(self.bar.note))
         self._observer = Observers(self._observers)
         _check_checkpoint(arguments)
-        self.kept = [arguments.checkpoint / SO_FAR] if arguments.checkpoint else []
-        """What is written into the checkpoint's folder for people."""
+        self.checkpoint_files = [arguments.checkpoint / SO_FAR] if arguments.checkpoint else []
+        """The files for the user in the folder of the checkpoint."""
 
-    def carry_out(self, job: Job, other: Callable[[Run, Observer], Result] | None = None) -> Result | None:
-        """The Result of a job; where it was stopped, or could not go on, of as much of it as there is a picture of.
+    def carry_out(self, job: Job, compute: Callable[[Run, Observer], Result] | None = None) -> Result | None:
+        """Run a job; return its Result, also if it was interrupted or failed after its first picture.
 
-        None where it was stopped and is kept in its checkpoint: that is told then. `other` carries out the run in place
-        of the engine, while the observer follows.
+        Return None if it was interrupted and is saved in its checkpoint, which is reported. `compute` runs it in place
+        of the engine.
         """
         run = prepare(job, self.bar)
-        if other is not None:
+        if compute is not None:
             with self.bar:
-                result: Result | None = other(run, self._observer)
+                result: Result | None = compute(run, self._observer)
         else:
-            result = self._kept(run) if self._arguments.checkpoint else self._carried_out(run)
+            result = self._run_with_checkpoint(run) if self._arguments.checkpoint else self._run(run)
         if result and result.note:
             self.bar.note(f"error: {result.note}")
         return result
 
-    def _carried_out(self, run: Run) -> Result:
+    def _run(self, run: Run) -> Result:
         state = State()
-        with self._elsewhere() as elsewhere, self.bar:
+        with self._cluster() as elsewhere, self.bar:
             if elsewhere is None:
                 note_if_long([run], self.bar)
             try:
@@ -107,8 +106,8 @@ class Session:
                 return Result.of(run, state)
 
     @contextlib.contextmanager
-    def _elsewhere(self) -> Iterator[Spread | None]:
-        """The workers of a cluster, where --scheduler names one."""
+    def _cluster(self) -> Iterator[Spread | None]:
+        """Connect to the cluster that --scheduler names, if it does."""
         if self._arguments.scheduler is None:
             yield None
             return
@@ -117,7 +116,7 @@ class Session:
 
     # -- with a checkpoint --------------------------------------------------------------------------------------------
 
-    def _kept(self, run: Run) -> Result | None:
+    def _run_with_checkpoint(self, run: Run) -> Result | None:
         arguments, resumed = self._arguments, self._arguments.resumed or Resumed()
         if resumed.changes:
             run = with_changes(run, resumed.changes)
@@ -125,33 +124,33 @@ class Session:
             arguments.checkpoint, arguments.checkpoint_every, self.bar.note, command=_command(arguments)
         )
         try:
-            with self._elsewhere() as elsewhere, checkpoint, Stop() as stop:
+            with self._cluster() as elsewhere, checkpoint, Stop() as stop:
                 state = checkpoint.load(run, fresh=arguments.fresh, source=resumed.source)
-                run = self._steered(run, state, resumed.weights)
-                self._tell_where(state)
+                run = self._change_weights(run, state, resumed.weights)
+                self._report_start(state)
                 if elsewhere is None:
                     note_if_long([run], self.bar, state)
                 self._observer = Observers([*self._observers, checkpoint])
-                with self.bar, self._advising(checkpoint, state):
-                    result = carry_out(run, self._observer, state, stop.is_asked, elsewhere)
+                with self.bar, self._report_advice(checkpoint, state):
+                    result = carry_out(run, self._observer, state, stop.is_requested, elsewhere)
             if result.status != "interrupted":
                 return result
-            self._tell_halted(result, checkpoint)
+            self._report_interrupt(result, checkpoint)
         except KeyboardInterrupt:
             if checkpoint.is_empty:
                 raise
-            raise KeyboardInterrupt(f"the last checkpoint stays as it is; {_goes_on(checkpoint)}") from None
+            raise KeyboardInterrupt(f"the last checkpoint stays as it is; {_resume_hint(checkpoint)}") from None
         return None
 
-    def _steered(self, run: Run, state: State, weights: Mapping[str, float]) -> Run:
+    def _change_weights(self, run: Run, state: State, weights: Mapping[str, float]) -> Run:
         if not weights:
             return run
         if len(state.images) == len(run.recipe.stages):
-            kept = self._arguments.checkpoint
-            raise InputError(f"{kept}: the run is done, and there is nothing left to steer; leave the weights out")
+            folder = self._arguments.checkpoint
+            raise InputError(f"{folder}: the run is done, and there is nothing left to steer; leave the weights out")
         return steer(run, state, **weights)
 
-    def _tell_where(self, state: State) -> None:
+    def _report_start(self, state: State) -> None:
         if not state.record:
             return
         if state.status in FINISHED:
@@ -162,25 +161,25 @@ class Session:
             self.bar.note(f"{self._film.path}: the film begins here; of what was before there is none")
 
     @contextlib.contextmanager
-    def _advising(self, checkpoint: Checkpoint, state: State) -> Iterator[None]:
-        """Say, where the run ends in the block before its end, what is left to do."""
+    def _report_advice(self, checkpoint: Checkpoint, state: State) -> Iterator[None]:
+        """After the block, report how to continue a run that failed or diverged."""
         try:
             yield
         finally:
             if state.status in ("failed", "out of memory"):
-                self.bar.note(f"the last checkpoint stays as it is; {_goes_on(checkpoint)}")
+                self.bar.note(f"the last checkpoint stays as it is; {_resume_hint(checkpoint)}")
             elif state.status == "diverged":
                 self.bar.note(
                     f"the last State whose loss was finite stays in {checkpoint.folder}; with --style-weight W, or"
-                    f" another weight that is lower, {_goes_on(checkpoint)}"
+                    f" another weight that is lower, {_resume_hint(checkpoint)}"
                 )
 
-    def _tell_halted(self, result: Result, checkpoint: Checkpoint) -> None:
-        """Say how to go on with a run that was stopped, and write its picture."""
-        kept = "" if checkpoint.is_current else "it could not be written to the checkpoint, which is older; "
+    def _report_interrupt(self, result: Result, checkpoint: Checkpoint) -> None:
+        """Report how to resume an interrupted run, and write its picture."""
+        warning = "" if checkpoint.is_current else "it could not be written to the checkpoint, which is older; "
         path = checkpoint.folder / SO_FAR
-        path = path if read_made(path) else place_of(path, complete=False)  # never over a picture of the user's
-        self.bar.note(f"interrupted: {reached(result)}; {kept}{_goes_on(checkpoint)}")
+        path = path if read_made(path) else free_path(path, complete=False)  # never over a picture of the user's
+        self.bar.note(f"interrupted: {progress_text(result)}; {warning}{_resume_hint(checkpoint)}")
         try:
             result.save(path)
         except NSTError as error:
@@ -188,30 +187,32 @@ class Session:
         else:
             self.bar.note(f"{path}: the picture so far")
 
-    # -- what comes of it ---------------------------------------------------------------------------------------------
+    # -- the result ---------------------------------------------------------------------------------------------------
 
-    def place(self, path: Path, result: Result) -> Path:
-        """Where to write of `result` what was to be written to `path`."""
-        return place(path, result, self.bar.note)
+    def free_output_path(self, path: Path, result: Result) -> Path:
+        """Return the path for an output of `result` that the user named `path`."""
+        return free_output_path(path, result, self.bar.note)
 
-    def end(self, result: Result, written: Path | None, attempts: Attempts) -> None:
-        """The result is kept, its picture in `written`, as far as it could be: say so, and let the observers end."""
+    def end(self, result: Result, written: Path | None, writer: OutputWriter) -> None:
+        """Report the result, whose picture is in `written`, if it could be written, and finish the observers."""
         height, width = result.image.height, result.image.width
         if written:
             print(f"{written}: {height} x {width}, total loss {result.loss:.2f}, {result.seconds:.0f} s")
         if written and not result.complete:
-            self.bar.note(f"{result.status}: {reached(result)}; {written} is {_what_it_is(result)}")
+            self.bar.note(f"{result.status}: {progress_text(result)}; {written} is {_picture_description(result)}")
         self._observer.end(result)
-        kept = self._arguments.checkpoint
-        attempts.end(f"; the run is kept in {kept}: the same command writes its files" if kept else "")
-        made = read_made(kept / SO_FAR) if kept and result.complete else None
-        if made and "interrupted" in made[1]:  # which beside a run that is done would be taken for its picture
+        folder = self._arguments.checkpoint
+        writer.raise_errors(f"; the run is kept in {folder}: the same command writes its files" if folder else "")
+        partial_picture = read_made(folder / SO_FAR) if folder and result.complete else None
+        if (
+            partial_picture and "interrupted" in partial_picture[1]
+        ):  # next to a finished run it would be taken for its picture
             with contextlib.suppress(OSError):
-                (kept / SO_FAR).unlink()
+                (folder / SO_FAR).unlink()
         if self._film:
-            if self._film.written is None:  # the observers have said why
+            if self._film.written is None:  # an observer has reported the error
                 raise NSTError(f"{self._film.path}: there is no film")
-            tell_place(self._film.path, self._film.written, self.bar.note)
+            report_path(self._film.path, self._film.written, self.bar.note)
             print(f"{self._film.written}: the film of the run")
 
 
@@ -224,23 +225,22 @@ def _check_checkpoint(arguments: argparse.Namespace) -> None:
             raise InputError(f"--{name.replace('_', '-')}: there is no checkpoint; name its folder with --checkpoint")
 
 
-def _goes_on(checkpoint: Checkpoint) -> str:
+def _resume_hint(checkpoint: Checkpoint) -> str:
     return f"gluon-nst resume {shlex.quote(str(checkpoint.folder))} goes on from there"
 
 
 def _command(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What `gluon-nst resume` goes on by: the command, without what it was to forget, and the folder that it was given
-    in."""
+    """Return the command for `gluon-nst resume`: its arguments, without --fresh, and its working directory."""
     return {"argv": [each for each in arguments.argv if each != "--fresh"], "folder": os.getcwd()}
 
 
-def reached(result: Result) -> str:
-    """How far a run has come that did not come to its end."""
+def progress_text(result: Result) -> str:
+    """Return the current epoch of an unfinished run, in words."""
     last = result.losses[-1]
     return f"stage {last.stage}, {last.epoch + 1} of {result.recipe.stages[last.stage - 1].epochs} epochs"
 
 
-def _what_it_is(result: Result) -> str:
-    """What picture it has left."""
+def _picture_description(result: Result) -> str:
+    """Return which picture of an unfinished run was written, in words."""
     stage = len(result.images)
     return "what there was" if stage == result.losses[-1].stage else f"the picture of stage {stage}"

@@ -1,4 +1,4 @@
-"""The commands that make a sheet of many runs: sweep, compare and reconstruct."""
+"""The commands that draw a sheet of many runs: sweep, compare and reconstruct."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gluon_nst.cli.outputs import check_distinct, check_writable_with, writing
 from gluon_nst.cli.stopping import Stop
 from gluon_nst.errors import InputError, NSTError, one_line
 from gluon_nst.experiments import Experiment, Outcome, Prepared, Trial
-from gluon_nst.machine.files import check_ending, place_of
+from gluon_nst.machine.files import check_ending, free_path
 from gluon_nst.observers import Bar
 from gluon_nst.pictures.decoding import read_made
 from gluon_nst.pictures.encoding import warn_of_quality
@@ -54,7 +54,7 @@ def _with_recipe(arguments: argparse.Namespace, options: dict[str, Any]) -> dict
 
 
 def _carry_out(arguments: argparse.Namespace, experiment: Experiment, folder_name: str) -> int:
-    """Run what isn't finished of an experiment, and draw its sheet; gives the exit status."""
+    """Run the unfinished trials of an experiment, and draw its sheet; return the exit status."""
     folder = arguments.out or Path(folder_name)
     figure = arguments.figure or folder / "sheet.png"
     check_ending(figure, figures.ENDINGS)
@@ -65,54 +65,56 @@ def _carry_out(arguments: argparse.Namespace, experiment: Experiment, folder_nam
         check_replaceable(figure, with_losses=False)
     prepared = experiment.prepare(Bar(quiet=arguments.quiet))
     check_distinct(outputs, *experiment.inputs(prepared))
-    outcomes, stopped = _outcomes(experiment, prepared, folder, arguments.quiet)
-    whole = sum(outcome.picture is not None for outcome in outcomes)
-    if whole:
+    outcomes, interrupted = _outcomes(experiment, prepared, folder, arguments.quiet)
+    num_complete = sum(outcome.picture is not None for outcome in outcomes)
+    if num_complete:
         with writing(folder):
-            figure = _draw(experiment, outcomes, figure, whole)
-        print(f"{figure}: {whole} of {len(outcomes)} pictures; each with its losses in {folder}")
-    if stopped:
-        done = f"{whole} of {len(outcomes)} are done and kept in {folder}"
-        print(f"interrupted: {done}; the same command goes on from there", file=sys.stderr)
+            figure = _draw(experiment, outcomes, figure, num_complete)
+        print(f"{figure}: {num_complete} of {len(outcomes)} pictures; each with its losses in {folder}")
+    if interrupted:
+        progress = f"{num_complete} of {len(outcomes)} are done and kept in {folder}"
+        print(f"interrupted: {progress}; the same command goes on from there", file=sys.stderr)
         return 130
     return 1 if any(outcome.failed for outcome in outcomes) else 0
 
 
 def _outcomes(experiment: Experiment, prepared: Prepared, folder: Path, quiet: bool) -> tuple[list[Outcome], bool]:
-    """The Outcome of each trial, and whether the program was stopped before there was one of all."""
+    """Return the Outcome of each trial, and whether the experiment was interrupted."""
     to_run = {}
     for trial in experiment.trials:
         run = prepared[trial.name]
         if isinstance(run, NSTError):
-            _tell_error(trial, str(run))
+            _print_error(trial, str(run))
         elif not experiments.kept(trial.path(folder), run):
             to_run[trial.name] = run.recipe
     outcomes: list[Outcome] = []
     with Bar(to_run, quiet) as bar, Stop() as stop:
         try:
-            for outcome in experiment.run(folder, prepared, bar, stop.is_asked):
+            for outcome in experiment.run(folder, prepared, bar, stop.is_requested):
                 outcomes.append(outcome)
                 if not outcome.failed:
                     tqdm.write(f"{outcome.trial.name}: {outcome.note}")
-                elif outcome.trial.name in to_run:  # else it was told of before
-                    _tell_error(outcome.trial, outcome.note)
-            stopped = stop.is_asked() and any(outcome.picture is None and not outcome.failed for outcome in outcomes)
+                elif outcome.trial.name in to_run:  # others were reported before
+                    _print_error(outcome.trial, outcome.note)
+            stopped = stop.is_requested() and any(
+                outcome.picture is None and not outcome.failed for outcome in outcomes
+            )
             stopped = stopped or len(outcomes) < len(experiment.trials)
         except KeyboardInterrupt:
             stopped = True
-    left = experiment.trials[len(outcomes) :]
-    return [*outcomes, *(Outcome(trial, None, "not run yet") for trial in left)], stopped
+    remaining = experiment.trials[len(outcomes) :]
+    return [*outcomes, *(Outcome(trial, None, "not run yet") for trial in remaining)], stopped
 
 
-def _tell_error(trial: Trial, error: str) -> None:
+def _print_error(trial: Trial, error: str) -> None:
     tqdm.write(f"error: {one_line(f'{trial.name}: {error}')}", file=sys.stderr)
 
 
-def _draw(experiment: Experiment, outcomes: list[Outcome], figure: Path, whole: int) -> Path:
-    """Write the sheet, and give its path. One with holes takes the place of none but one that says it had no fewer."""
-    if whole < len(outcomes):
-        made = read_made(figure)
-        before = made[1].get("pictures", len(outcomes)) if made else len(outcomes)
-        figure = place_of(figure, complete=whole >= before)
-    figures.save(experiment.sheet(outcomes), figure, as_text({"pictures": whole}))
+def _draw(experiment: Experiment, outcomes: list[Outcome], figure: Path, num_complete: int) -> Path:
+    """Write the sheet; return its path. An incomplete one replaces only a sheet with at most as many pictures."""
+    if num_complete < len(outcomes):
+        existing = read_made(figure)
+        num_before = existing[1].get("pictures", len(outcomes)) if existing else len(outcomes)
+        figure = free_path(figure, complete=num_complete >= num_before)
+    figures.save(experiment.sheet(outcomes), figure, as_text({"pictures": num_complete}))
     return figure

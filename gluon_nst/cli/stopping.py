@@ -1,5 +1,4 @@
-"""Stopping a run that is kept in a checkpoint: when its epoch is done where that is asked once, at once where it is
-asked twice."""
+"""Stopping a run by signals: the first one stops it after the current epoch, the second one at once."""
 
 from __future__ import annotations
 
@@ -13,31 +12,30 @@ from gluon_nst.machine.system import ENDING
 
 
 class Stop:
-    """While it is open a signal asks for the end of the run when its epoch is done, and the next one ends it at
-    once."""
+    """In its block, the first signal requests a stop after the current epoch, and the second one interrupts at once."""
 
     def __init__(self) -> None:
-        self._before: dict[int, Any] = {}
-        self._asked = False
+        self._old_handlers: dict[int, Any] = {}
+        self._requested = False
 
     def __enter__(self) -> Stop:
         if threading.current_thread() is threading.main_thread():  # in another thread there are no signals
             for number in ENDING:
                 if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-                    self._before[number] = signal.signal(number, self._ask)
+                    self._old_handlers[number] = signal.signal(number, self._request)
         return self
 
     def __exit__(self, *_: Any) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._old_handlers.items():
             signal.signal(number, handler)
 
-    def _ask(self, number: int, frame: Any) -> None:
-        if self._asked:
+    def _request(self, number: int, frame: Any) -> None:
+        if self._requested:
             raise KeyboardInterrupt
-        self._asked = True
-        with contextlib.suppress(OSError):  # not by Python's stream, which may be in the midst of a line
+        self._requested = True
+        with contextlib.suppress(OSError):  # not to Python's stream, which may be in the middle of a line
             os.write(2, b"\nstopping when this epoch is done, to keep it; once more stops at once\n")
 
-    def is_asked(self) -> bool:
-        """Whether the end is asked for."""
-        return self._asked
+    def is_requested(self) -> bool:
+        """Whether a stop is requested."""
+        return self._requested

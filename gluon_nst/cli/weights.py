@@ -1,4 +1,4 @@
-"""The command weights: what is to be had of VGG-19's parameters, and what is here."""
+"""The command weights: lists, fetches, imports and finds VGG-19's parameters."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def weights(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
 
 
 def print_sources() -> None:
-    """List the sources, and which of them are here."""
+    """Print the sources, and which of them are in the cache."""
     for source in trunks.SOURCES.values():
-        here = trunks.cached(source.name)
+        cached = trunks.cached(source.name)
         print(
-            f"{source.name:<12} {source.size / 1e6:4.0f} MB  {'here' if here else '-':<5}"
+            f"{source.name:<12} {source.size / 1e6:4.0f} MB  {'here' if cached else '-':<5}"
             f" {source.title}, {source.licence}"
         )
         print(f"{'':<12} {source.best_for}")

@@ -282,14 +282,14 @@ def _has_flock(path: Path) -> bool:
     return True
 
 
-def place_of(path: str | Path, complete: bool) -> Path:
-    """Where to write what was to go to `path`: there, unless it is not `complete` and something is there already.
+def free_path(path: str | Path, complete: bool) -> Path:
+    """Return the path for an output: `path`, unless the output is not `complete` and `path` exists.
 
     Then it is the first free name of out-interrupted.png, out-interrupted-2.png, …
     """
-    taken, number = given(path), 1
-    free = taken
+    path, number = given(path), 1
+    free = path
     while not complete and os.path.lexists(free):
-        free = taken.with_name(f"{taken.stem}-interrupted{f'-{number}' if number > 1 else ''}{taken.suffix}")
+        free = path.with_name(f"{path.stem}-interrupted{f'-{number}' if number > 1 else ''}{path.suffix}")
         number += 1
     return free

@@ -11,7 +11,7 @@ from PIL import Image
 
 from gluon_nst.errors import InputError
 from gluon_nst.losses.records import Epoch
-from gluon_nst.machine.files import check_ending, given, place_of, placed_whole
+from gluon_nst.machine.files import check_ending, free_path, given, placed_whole
 from gluon_nst.runs import figures
 from gluon_nst.runs.observer import Observer
 from gluon_nst.runs.result import Result
@@ -71,7 +71,7 @@ class Film(Observer):
     def end(self, result: Result) -> None:
         if not self._moments or self._moments[-1][0] < len(result.losses):
             self._keep(len(result.losses), result.image)
-        path = place_of(self.path, result.complete)
+        path = free_path(self.path, result.complete)
         write_film(path, self._moments, result.losses, self._progress)
         self.written = path
 

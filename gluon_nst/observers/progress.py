@@ -14,26 +14,26 @@ from gluon_nst.runs.result import Result
 from gluon_nst.runs.run import Run
 from gluon_nst.runs.state import State
 
-Say = Callable[[str], object]
-"""What is given a line for people."""
+Notify = Callable[[str], object]
+"""Prints a line for the user."""
 
 
 def interval() -> float:
-    """Seconds between two signs of life."""
-    return 0.2 if sys.stderr.isatty() else 30  # a log needs no more than a sign of life
+    """Return the seconds between two updates of the bar."""
+    return 0.2 if sys.stderr.isatty() else 30  # fewer lines in a log
 
 
 class Bar(Observer):
     """A bar on standard error over one run or several, and lines and downloads above it.
 
-    `recipes` maps the names of the runs, in their order, to what they do; without, each run has a bar of its own.
-    The bar's unit is a multiplication, so that the estimate holds across the sizes and the recipes. Where it is `quiet`
-    there are only the lines.
+    `recipes` maps the names of several runs, in order, to their recipes; without it each run has a bar.
+    The bar's unit is a multiplication, so that the estimate holds for all sizes and recipes. If `quiet`, there are only
+    the lines.
     """
 
     def __init__(self, recipes: Mapping[str, Recipe] | None = None, quiet: bool = False) -> None:
-        self._recipes, self._quiet, self._one = dict(recipes or {}), quiet, not recipes
-        self._begun = -1
+        self._recipes, self._quiet, self._is_single = dict(recipes or {}), quiet, not recipes
+        self._current = -1
         self._bar: tqdm | None = None
 
     def note(self, line: str) -> None:
@@ -45,44 +45,44 @@ class Bar(Observer):
         return tqdm(desc=description, total=size, unit="B", unit_scale=True, mininterval=interval(), leave=False)
 
     def counting(self, description: str, count: int | None) -> Download | None:
-        """The same as `download` of things that are counted."""
+        """Like `download`, for a number of objects."""
         return None if self._quiet else tqdm(desc=description, total=count, mininterval=interval(), leave=False)
 
     def begin(self, run: Run) -> None:
-        if self._one:
+        if self._is_single:
             self.close()
-            self._recipes, self._begun, self._bar = {"": run.recipe}, -1, None
-        self._begun += 1
+            self._recipes, self._current, self._bar = {"": run.recipe}, -1, None
+        self._current += 1
         if len(self._recipes) > 1:
-            is_new = self._bar is None  # which tqdm shows by itself
-            bar = self._show(self._count, self._before, "")
+            is_new = self._bar is None  # tqdm shows a new bar itself
+            bar = self._show(self._numbering, self._units_before, "")
             if not is_new:
                 bar.refresh()
 
     @property
-    def _count(self) -> str:
-        """Which of the runs is at work, where there are several."""
+    def _numbering(self) -> str:
+        """The number and the name of the current run, if there are several."""
         names = list(self._recipes)
-        return f"{self._begun + 1}/{len(names)} {names[self._begun]} " if len(names) > 1 else ""
+        return f"{self._current + 1}/{len(names)} {names[self._current]} " if len(names) > 1 else ""
 
     @property
-    def _before(self) -> float:
-        """The units of the runs before, which count as whole, though a tolerance may have ended them early."""
-        return sum(map(units, list(self._recipes.values())[: self._begun]))
+    def _units_before(self) -> float:
+        """The units of the earlier runs, as if all of their epochs had been computed."""
+        return sum(map(units, list(self._recipes.values())[: self._current]))
 
     def state(self, state: State) -> None:
-        recipe, epoch = list(self._recipes.values())[self._begun], state.record[-1]
+        recipe, epoch = list(self._recipes.values())[self._current], state.record[-1]
         stage = recipe.stages[epoch.stage - 1]
         height, width = stage.shape
-        where = f"{self._count}{height}x{width} epoch {epoch.epoch + 1}/{stage.epochs}"
-        done = self._before + units(recipe, epoch.stage - 1)
+        description = f"{self._numbering}{height}x{width} epoch {epoch.epoch + 1}/{stage.epochs}"
+        done = self._units_before + units(recipe, epoch.stage - 1)
         done += (epoch.epoch + 1) * height * width * multiplications(recipe.last_layer)
-        self._show(where, done, f"loss {epoch.losses.total:.4g}")
+        self._show(description, done, f"loss {epoch.losses.total:.4g}")
 
-    def _show(self, where: str, done: float, loss: str) -> tqdm:
-        if self._bar is None:  # of one run only after its first epoch: the warm-up is not in the estimate
+    def _show(self, description: str, done: float, loss: str) -> tqdm:
+        if self._bar is None:  # for a single run after its first epoch: the warm-up is not in the estimate
             self._bar = tqdm(
-                desc=where,
+                desc=description,
                 total=sum(map(units, self._recipes.values())),
                 initial=done,
                 disable=self._quiet,
@@ -91,16 +91,16 @@ class Bar(Observer):
             )
         else:
             self._bar.update(done - self._bar.n)
-        self._bar.set_description_str(where, refresh=False)
+        self._bar.set_description_str(description, refresh=False)
         self._bar.set_postfix_str(loss, refresh=False)
         return self._bar
 
     def end(self, result: Result) -> None:
-        if self._one:
+        if self._is_single:
             self.close()
 
     def close(self) -> None:
-        """Leave the bar as it is, and write below it."""
+        """Close the bar, which stays on the screen."""
         if self._bar is not None:
             self._bar.close()
 
@@ -112,15 +112,15 @@ class Bar(Observer):
 
 
 def units(recipe: Recipe, stages: int | None = None) -> float:
-    """The multiplications of the first `stages` of a recipe, or of all of them."""
+    """Return the multiplications of the first `stages` of a recipe, by default of all."""
     pixels = sum(stage.epochs * stage.shape[0] * stage.shape[1] for stage in recipe.stages[:stages])
     return pixels * multiplications(recipe.last_layer)
 
 
 class Lines(Observer):
-    """Says what the chapter prints, every so many epochs as the recipe has it."""
+    """Prints the chapter's lines, every `report_every` epochs of the recipe."""
 
-    def __init__(self, say: Say = tqdm.write) -> None:
+    def __init__(self, say: Notify = tqdm.write) -> None:
         self._say = say
         self._lr: float | None = None
 
