@@ -21,19 +21,19 @@ class InputError(NSTError, ValueError):
 
 
 class DoesNotFit(InputError):
-    """This machine has not the memory that a run would take."""
+    """This machine does not have enough memory for a run."""
 
 
 class WeightsError(NSTError):
-    """VGG-19's parameters can't be had from any source that was tried."""
+    """VGG-19's parameters are not available from any source that was tried."""
 
 
 class OutOfMemory(NSTError):
-    """The memory ran out before a run came to a picture."""
+    """The memory ran out before a run had a picture."""
 
 
 class NSTWarning(UserWarning):
-    """What the caller gave has no effect, or not the one that it seems to have."""
+    """An argument has no effect, or an unexpected one."""
 
 
 def warn(line: str, *, stacklevel: int = 1) -> None:
@@ -44,13 +44,13 @@ def warn(line: str, *, stacklevel: int = 1) -> None:
 @contextlib.contextmanager
 def warnings_to(say: Callable[[str], object]) -> Iterator[None]:
     """In the block, pass the text of each NSTWarning to `say`, once; other warnings are shown as before."""
-    shown, said = warnings.showwarning, set()
+    original, shown = warnings.showwarning, set()
 
-    def show(message: Any, category: type[Warning], *place: Any, **others: Any) -> None:
+    def show(message: Any, category: type[Warning], *location: Any, **options: Any) -> None:
         if not issubclass(category, NSTWarning):
-            shown(message, category, *place, **others)
-        elif str(message) not in said:
-            said.add(str(message))
+            original(message, category, *location, **options)
+        elif str(message) not in shown:
+            shown.add(str(message))
             say(str(message))
 
     with warnings.catch_warnings():
@@ -60,40 +60,39 @@ def warnings_to(say: Callable[[str], object]) -> Iterator[None]:
 
 
 def one_line(text: object) -> str:
-    """A text as it can be printed in one line, whatever a file's name has in it: a line's end becomes \\n."""
+    """Return a text with escapes for characters that can't be printed: a line break becomes \\n."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in str(text))
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """The end of an error about an unknown `word`: the names closest to it among those `known`, or nothing.
+    """Return the end of an error about an unknown `word`, with the closest names among those `known`, or "".
 
     >>> did_you_mean("ouput", ["output", "losses"])
     '; did you mean output?'
     """
-    text, plain = _plain(str(word)), {_plain(name): name for name in known}
+    text, normalised = _normalised(str(word)), {_normalised(name): name for name in known}
     if not text:
         return ""
-    longer = [text] if text in plain else [name for name in plain if name.startswith(text)][:3]
-    close = longer or difflib.get_close_matches(text, plain, n=1, cutoff=0.7)
-    return f"; did you mean {' or '.join(plain[name] for name in close)}?" if close else ""
+    matches = [text] if text in normalised else [name for name in normalised if name.startswith(text)][:3]
+    suggestions = matches or difflib.get_close_matches(text, normalised, n=1, cutoff=0.7)
+    return f"; did you mean {' or '.join(normalised[name] for name in suggestions)}?" if suggestions else ""
 
 
 def check_keywords(given: Iterable[str], known: Iterable[str], complaint: str) -> None:
-    """Raise TypeError for the first keyword that is not `known`: it says the `complaint`, the known ones, and the
-    closest."""
+    """Raise TypeError for the first keyword that is not `known`; its message has the `complaint` and the known ones."""
     known = list(known)
     for name in given:
         if name not in known:
             raise TypeError(f"{name}: {complaint}; there are {', '.join(known)}{did_you_mean(name, known)}")
 
 
-def _plain(name: str) -> str:
-    """A name without what people mix up: dashes and underscores, capital letters."""
+def _normalised(name: str) -> str:
+    """Return a name in lower case, with dashes for underscores."""
     return name.lower().strip("-").replace("_", "-")
 
 
 def reason(error: BaseException) -> str:
-    """Why an error of a library happened, in one line.
+    """Return the last line of a library's error message, which states the reason.
 
     >>> reason(OSError("a trace\\nof many lines\\nNo space left on device"))
     'No space left on device'

@@ -74,11 +74,11 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         module = import_moved(spec.name)
-        self._own = module.__spec__, module.__loader__
+        self._spec_and_loader = module.__spec__, module.__loader__
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__, module.__loader__ = self._own  # not those of the old name
+        module.__spec__, module.__loader__ = self._spec_and_loader  # not those of the old name
 
 
 def keep_old_paths() -> None:

@@ -204,9 +204,8 @@ class Session:
         folder = self._arguments.checkpoint
         writer.raise_errors(f"; the run is kept in {folder}: the same command writes its files" if folder else "")
         partial_picture = read_made(folder / SO_FAR) if folder and result.complete else None
-        if (
-            partial_picture and "interrupted" in partial_picture[1]
-        ):  # next to a finished run it would be taken for its picture
+        # Next to a finished run it would be taken for its picture.
+        if partial_picture and "interrupted" in partial_picture[1]:
             with contextlib.suppress(OSError):
                 (folder / SO_FAR).unlink()
         if self._film:

@@ -1,4 +1,4 @@
-"""MXNet graphs in the making: variables that stand for arrays, whole, or for the part of them that a window covers."""
+"""MXNet graphs whose variables stand for arrays, or for the part of an array that a window covers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from gluon_nst.typing import NDArray, Symbol
 
 
 def sliced(X: Any, rows: slice, columns: slice) -> Any:
-    """A part of `X`, 1 × c × h × w, or all of it: of an NDArray by MXNet's operator, which reads oneDNN's layouts
-    too."""
+    """Return a part of `X`, 1 × c × h × w, or `X`; of an NDArray by MXNet's operator, which also reads oneDNN's
+    layouts."""
     if not isinstance(X, nd.NDArray):
         return X[:, :, rows, columns]
     _, channels, height, width = X.shape
@@ -23,7 +23,7 @@ def sliced(X: Any, rows: slice, columns: slice) -> Any:
 
 
 class Graph:
-    """A graph in the making: its variables stand for arrays, and some of them are to have gradients."""
+    """Builds a graph: its variables stand for arrays, some of which have gradients."""
 
     def __init__(self, context: Any) -> None:
         self.context = context
@@ -31,24 +31,23 @@ class Graph:
         self.gradients: dict[str, NDArray] = {}
 
     def variable(self, name: str, array: NDArray, gradient: NDArray | None = None) -> Symbol:
-        """The variable that stands for an `array`, whose gradient goes to `gradient`."""
+        """Return a variable for an `array`, whose gradient is written to `gradient`."""
         self._arrays[name] = array
         if gradient is not None:
             self.gradients[name] = gradient
         return sym.var(name, shape=array.shape, dtype=array.dtype)
 
     def with_gradient(self, name: str, array: NDArray) -> Symbol:
-        """The variable for what another graph puts out."""
+        """Return a variable with a gradient, for the output of another graph."""
         return self.variable(name, array, nd.zeros_like(array))
 
     def constant(self, name: str, array: Any) -> Symbol:
-        """The variable for what never changes, as MXNet's own operators read it: in oneDNN's layout it would be
-        converted in every epoch."""
+        """Return a variable for a constant, in MXNet's layout: oneDNN's would be converted in every epoch."""
         array = array.asnumpy() if isinstance(array, nd.NDArray) else array
         return self.variable(name, nd.array(array, ctx=self.context))
 
     def bind(self, outputs: Sequence[Symbol], others: dict[str, NDArray]) -> Any:
-        """An executor that computes the `outputs`; `others` are arrays that symbols from elsewhere stand for."""
+        """Return an executor that computes the `outputs`; `others` are the arrays of other symbols in them."""
         graph = sym.Group(outputs)
         arrays = {**self._arrays, **{name: others[name] for name in graph.list_arguments() if name in others}}
         requests = {name: "write" if name in self.gradients else "null" for name in arrays}
@@ -56,7 +55,7 @@ class Graph:
 
 
 class _Covered(NamedTuple):
-    """What a graph reads of an array of positions: `buffer` holds the part of the `whole` that a window covers."""
+    """An input of a graph: `buffer` holds the part of the `whole` that a window covers."""
 
     buffer: NDArray
     whole: Any
@@ -64,10 +63,10 @@ class _Covered(NamedTuple):
 
 
 class PartGraph(Graph):
-    """The graph of a part of the network, for one of its windows after the other; with one window it stands for whole
-    arrays.
+    """Builds the graph of a part of the network, which computes its windows one by one.
 
-    A `stride` is how many pixels of the picture a position covers in each direction.
+    With one window its variables stand for whole arrays. A `stride` is the number of pixels of the picture that a
+    position covers in each direction.
     """
 
     def __init__(self, context: Any, part: Part) -> None:
@@ -87,19 +86,19 @@ class PartGraph(Graph):
         return nd.zeros((1, channels, height, width), ctx=self.context)
 
     def covered(self, name: str, whole: Any, stride: int) -> Symbol:
-        """The variable for an array of the picture's positions, 1 × c × h × w, of which a window's part is read."""
+        """Return a variable for the window's part of an array of positions, 1 × c × h × w."""
         if not self.windowed:
             return self.constant(name, whole if isinstance(whole, nd.NDArray) else whole[:, :, :, :])
         return self.variable(name, self.input(whole, stride))
 
     def input(self, whole: Any, stride: int) -> NDArray:
-        """The array that a window's part of `whole` is read into."""
+        """Return the buffer for a window's part of `whole`."""
         buffer = self._buffer(whole.shape[1], stride)
         self._covered.append(_Covered(buffer, whole, stride // self._part.stride))
         return buffer
 
     def core(self, stride: int) -> Symbol | None:
-        """The variable that is 1 in a window's core, and 0 around it; None where the one window is all core."""
+        """Return a variable that is 1 in a window's core, and 0 around it; None for a single window."""
         if not self.windowed:
             return None
         if stride not in self._cores:
@@ -108,13 +107,13 @@ class PartGraph(Graph):
         return self._cores[stride][0]
 
     def weights(self, name: str, whole: NDArray, stride: int) -> Symbol:
-        """The variable for weights of positions, 1 × 1 × h × w; there are none around a window's core."""
+        """Return a variable for weights of positions, 1 × 1 × h × w, which are 0 around a window's core."""
         weights, core = self.covered(name, whole, stride), self.core(stride)
         return weights if core is None else weights * core
 
     def corners(self) -> Symbol | None:
-        """The variable for weights of pixels' corners, as `reductions.TotalVariation` takes them: at its lower
-        right each is a pixel's own."""
+        """Return a variable for weights of pixels' corners (see `reductions.TotalVariation`): a pixel's is its lower
+        right one."""
         if not self.windowed:
             return None
         height, width = self._part.shape
@@ -122,7 +121,7 @@ class PartGraph(Graph):
         return self.variable("corners", self._corners)
 
     def load(self, window: Rectangle) -> None:
-        """Let the variables stand for what is in a `window`."""
+        """Load the data of a `window` into the buffers."""
         for buffer, whole, stride in self._covered:
             buffer[:] = sliced(whole, *(span.covered(stride) for span in window))
         for stride, (_, array) in self._cores.items():
@@ -132,17 +131,16 @@ class PartGraph(Graph):
         if self._corners is not None:
             rows, columns = (span.core(1) for span in window)
             self._corners[:] = 0
-            # The corners along the picture's own upper and left edge are those pixels' too.
-            top, left = (own.start + (1 if own.start else 0) for own in (rows, columns))
+            # The corners at the picture's upper and left edge belong to the first pixels, too.
+            top, left = (core.start + (1 if core.start else 0) for core in (rows, columns))
             self._corners[:, :, top : rows.stop + 1, left : columns.stop + 1] = 1
 
 
 class Computed:
-    """A part of the network in the making and at work: sums over its windows' cores, what goes on from it, and the way
-    back.
+    """Evaluates a part of the network in its windows: sums over their cores, the output for the next part, gradients.
 
-    - `source` is what goes in, whole, and `gradient` where its gradient is added up.
-    - `onward`, where the network goes on from here, is where the last layer's output goes, and `back` its gradient.
+    - `source` is the whole input, and `gradient` accumulates its gradient.
+    - `onward` is the output of the last layer, if there is a next part, and `back` its gradient.
     """
 
     def __init__(self, part: Part, source: NDArray, gradient: NDArray) -> None:
@@ -157,38 +155,38 @@ class Computed:
         self.input = self.graph.variable("X", source, gradient)
 
     def bind(self, sums: list[Symbol], last: Symbol | None, parameters: dict[str, NDArray]) -> None:
-        """Make the executor of the `sums`, and of the `last` layer's output where the network goes on from there."""
+        """Create the executor of the `sums`, and of the `last` layer's output if there is a next part."""
         self._executor = self.graph.bind([*sums, *([] if last is None else [last])], parameters)
         if last is not None:
             *_, output = self._executor.outputs
-            height, width = (side // self._shrinks for side in self._whole_gradient.shape[2:])
+            height, width = (side // self._reduction for side in self._whole_gradient.shape[2:])
             self.onward = nd.zeros((1, output.shape[1], height, width), ctx=output.context)
             self.back, self._head = nd.zeros_like(self.onward), nd.zeros_like(output)
         outputs = self._executor.outputs[: len(sums)]
         self.sums = [nd.zeros_like(output) for output in outputs] if self.graph.windowed else outputs
 
     @property
-    def _shrinks(self) -> int:
-        """How many positions of what goes in the last layer makes one of, in each direction."""
+    def _reduction(self) -> int:
+        """Number of positions of the input for each position of the last layer, in each direction."""
         return smallest_side(self.part.layers[-1]) // self.part.stride
 
     def _cores(self, window: Rectangle) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-        """Where a window's core is among the last layer's positions: in the window, and in the whole."""
-        stride, (rows, columns) = self._shrinks, window
+        """Return the slices of a window's core in the last layer's output, of the window and of the whole picture."""
+        stride, (rows, columns) = self._reduction, window
         return (rows.core(stride), columns.core(stride)), (rows.core_covered(stride), columns.core_covered(stride))
 
     def sums_of(self, window: Rectangle) -> list[NDArray]:
-        """Compute a window: its sums, and what goes on from there."""
+        """Compute a window; return its sums and its output."""
         self.graph.load(window)
         return self._executor.forward(is_train=True)
 
     def gradient_of(self, heads: Sequence[NDArray]) -> NDArray:
-        """Of the window that was computed last, the gradient of what goes in; `heads` are those of what came out."""
+        """Return the gradient of the input of the latest window; `heads` are the gradients of its outputs."""
         self._executor.backward(list(heads))
         return self._gradient
 
     def forward(self) -> None:
-        """Compute the sums, and what goes on from here."""
+        """Compute the sums, and the output for the next part."""
         windowed = self.graph.windowed
         for number, window in enumerate(self.part.windows):
             outputs = self.sums_of(window)
@@ -196,24 +194,24 @@ class Computed:
                 for total, output in zip(self.sums, outputs):
                     total[:] = output if number == 0 else total + output
             if self.onward is not None:
-                own, core = self._cores(window)
-                self.onward[(..., *core)] = sliced(outputs[-1], *own)
+                window_core, core = self._cores(window)
+                self.onward[(..., *core)] = sliced(outputs[-1], *window_core)
 
-    def backward(self, of_sums: list[NDArray]) -> None:
-        """Take the sums' gradients, and that in `back`, to the whole of what goes in.
+    def backward(self, sum_gradients: list[NDArray]) -> None:
+        """Compute the gradient of the whole input from those of the sums and the one in `back`.
 
-        Of several windows the features are computed once more: those of all of them would have to be kept.
+        With several windows the features are computed again, because those of all windows would not fit into memory.
         """
         if self.graph.windowed:
             self._whole_gradient[:] = 0
         for window in self.part.windows:
-            heads = list(of_sums)
+            heads = list(sum_gradients)
             if self.graph.windowed:
                 self.sums_of(window)
             if self.onward is not None:
-                own, core = self._cores(window)
+                window_core, core = self._cores(window)
                 self._head[:] = 0
-                self._head[(..., *own)] = sliced(self.back, *core)
+                self._head[(..., *window_core)] = sliced(self.back, *core)
                 heads.append(self._head)
             gradient = self.gradient_of(heads)
             if self.graph.windowed:
@@ -221,18 +219,17 @@ class Computed:
 
 
 Computing = Callable[[NDArray, NDArray], Any]
-"""What makes of what goes in, and of its gradient, what does as a Computed, where that is not here."""
+"""Factory that takes the input and its gradient buffer and returns a `Computed` evaluated by remote workers."""
 
 
 def add_window(whole: NDArray, window: Rectangle, gradient: NDArray) -> None:
-    """Add what a window's gradient is to that of the whole."""
+    """Add a window's gradient to that of the whole input."""
     covered = [span.covered(1) for span in window]
     whole[(..., *covered)] = sliced(whole, *covered) + gradient
 
 
 class Piece:
-    """Stands for an array, 1 × c × h × w, of which only the piece in one window is `here` at a time; the whole is
-    elsewhere."""
+    """Stands for an array, 1 × c × h × w, of which only the part in one window is available, as `here`."""
 
     grad = None
 

@@ -29,7 +29,7 @@ from gluon_nst.typing import NDArray, Symbol
 
 
 class _Term(NamedTuple):
-    """One of the losses: sums over positions, in the first graph, and what makes the weighted loss of them, in the
+    """A loss: its sums over positions, in the first graph, and the function from them to the weighted loss, in the
     second."""
 
     name: str
@@ -38,7 +38,7 @@ class _Term(NamedTuple):
 
 
 class Guides(NamedTuple):
-    """Where in the picture the losses are taken, at each layer's own grid, and what the composite is mixed with.
+    """The weights of positions in the losses, on each layer's grid, and the background of the composite.
 
     - `styles` maps style layers to the weights of each region, one for each statistic in the layer's `styles_Y`.
     - `mask` (1 × 1 × h × w, in pixels) is the share of the composite in what the network sees, and `behind` (1 × 3 × h
@@ -103,20 +103,21 @@ class Objective:
         self._bind_distances(terms_of_parts)
 
     def _part(self, computed: Computed, net: Mapping[int, Any], parameters: dict[str, NDArray]) -> list[_Term]:
-        """The terms of the losses that a part of the network has the features of; it is bound to their sums."""
+        """Return the losses on features of a part of the network; bind it to their sums."""
         recipe, graph, layers = self._recipe, computed.graph, computed.part.layers
         composite = computed.input if layers.start else self._composite(computed.input, graph)
         X = composite if layers.start else self._standardised(composite, graph)
         wanted = {*recipe.content_layers, *recipe.style_layers}
-        onward = layers.stop <= recipe.last_layer
+        has_next = layers.stop <= recipe.last_layer
         chosen = {layer: net[layer] for layer in layers}
-        below = [] if layers.start else [PIXELS]
-        within = [*(layer for layer in (*below, *layers) if layer in wanted), *([layers[-1]] if onward else [])]
+        pixel_layers = [] if layers.start else [PIXELS]
+        wanted_here = [layer for layer in (*pixel_layers, *layers) if layer in wanted]
+        wanted_here += [layers[-1]] if has_next else []
         if recipe.precision == "bfloat16" and computed.part.shape[1] <= widest():
-            features, narrowed = narrow_features(X, chosen, within, parameters)
+            features, narrowed = narrow_features(X, chosen, wanted_here, parameters)
             parameters = {**parameters, **narrowed}
         else:
-            features = features_of(X, chosen, within)
+            features = features_of(X, chosen, wanted_here)
         styles = [self._style_term(layer, features[layer], graph) for layer in recipe.style_layers if layer in features]
         contents = [
             self._content_term(layer, features[layer], graph) for layer in recipe.content_layers if layer in layers
@@ -126,28 +127,28 @@ class Objective:
         # memory.
         terms = [*variation, *styles, *contents]
         computed.bind(
-            [each for term in terms for each in term.sums], features[layers[-1]] if onward else None, parameters
+            [each for term in terms for each in term.sums], features[layers[-1]] if has_next else None, parameters
         )
         return terms
 
     def _bind_distances(self, terms_of_parts: list[list[_Term]]) -> None:
-        """Make the graph of the losses of all sums."""
+        """Bind the graph that computes the losses from all sums."""
         distances, losses = self._distances, {}
-        self._of_sums = []
+        self._sum_gradients = []
         for computed, terms in zip(self.parts, terms_of_parts):
-            sums, before = iter(computed.sums), len(distances.gradients)
+            sums, num_before = iter(computed.sums), len(distances.gradients)
             for term in terms:
                 variables = [
                     distances.with_gradient(f"{term.name}/{number}", next(sums)) for number in range(len(term.sums))
                 ]
                 losses[term.name] = term.loss(*variables)
-            self._of_sums.append(list(distances.gradients.values())[before:])
+            self._sum_gradients.append(list(distances.gradients.values())[num_before:])
         contents = [f"content/{NAMES[layer]}" for layer in self._contents]
         styles = [f"style/{NAMES[layer]}" for layer in self._styles]
         self._names = [*contents, *styles, "tv"]
         total = add_up([losses[name] for name in contents], [losses[name] for name in styles], losses["tv"])
-        told = sym.concat(*(losses[name] for name in self._names), total, dim=0)
-        self._losses = distances.bind([total, sym.BlockGrad(told)], {})
+        values = sym.concat(*(losses[name] for name in self._names), total, dim=0)
+        self._losses = distances.bind([total, sym.BlockGrad(values)], {})
         context = self.X.context
         self._out_grads = [nd.ones(1, ctx=context), nd.zeros(len(self._names) + 1, ctx=context)]
 
@@ -175,7 +176,7 @@ class Objective:
         return _Term(name, [sums], lambda sums: difference.loss(sums, shape) * weight)
 
     def _style_term(self, layer: int, Y_hat: Symbol, graph: PartGraph) -> _Term:
-        """That of all regions together, each by its share of the picture."""
+        """Return the style loss of a layer, the mean of its regions by their shares of the picture."""
         weight, name = self._recipe.style_weight * self._recipe.style_layers[layer], f"style/{NAMES[layer]}"
         statistic, shape, stride = self._statistic, shape_at(layer, self._size), smallest_side(layer)
         Y = self._styles[layer]
@@ -188,31 +189,31 @@ class Objective:
         ]
         if layer not in self._guides.styles:
             (target,) = targets
-            everywhere = statistic.sums(Y_hat, graph.core(stride))
+            sums_of_all = statistic.sums(Y_hat, graph.core(stride))
             return _Term(
                 name,
-                [everywhere],
+                [sums_of_all],
                 lambda sums: statistic.distance(statistic.normalised(sums, shape), target, shape) * weight,
             )
-        # A region that the mask hides, or that a few rows at the edge are, has no statistic.
-        seen = [
+        # A region outside the mask, or of a few rows at the edge, has no statistic.
+        visible = [
             (graph.weights(f"{name}/{number}/weights", weights, stride), positions, target)
             for number, (weights, target) in enumerate(zip(self._guides.styles[layer], targets))
             for positions in [float(weights.asnumpy().sum(dtype="float64"))]
             if positions and target
         ]
-        if not seen:
+        if not visible:
             raise InputError(f"{NAMES[layer]} sees nothing of what the mask and the regions leave; make them larger")
-        all_positions = sum(positions for _, positions, _ in seen)
+        total_positions = sum(positions for _, positions, _ in visible)
 
         def loss(*sums: Symbol) -> Symbol:
             distances = []
-            for each, (_, positions, target) in zip(sums, seen):
+            for each, (_, positions, target) in zip(sums, visible):
                 distance = statistic.distance(statistic.normalised(each, shape, positions), target, shape)
-                distances.append(distance * (weight * positions / all_positions))
+                distances.append(distance * (weight * positions / total_positions))
             return sym.add_n(*distances)
 
-        return _Term(name, [statistic.sums(Y_hat, weights) for weights, _, _ in seen], loss)
+        return _Term(name, [statistic.sums(Y_hat, weights) for weights, _, _ in visible], loss)
 
     def _variation_term(self, composite: Symbol, standardised: Symbol, graph: PartGraph) -> _Term:
         shape, weight = self.X.shape, self._recipe.tv_weight
@@ -227,16 +228,16 @@ class Objective:
         return _Term("tv", sums, lambda *sums: variation.loss(sums, shape) * weight)
 
     def __call__(self) -> Losses:
-        """Compute the gradient into `X.grad`, and give the weighted losses.
+        """Compute the gradient into `X.grad`, and return the weighted losses.
 
-        It returns when the losses are known, while MXNet goes on with the gradient.
+        It returns when the losses are known; MXNet may still compute the gradient.
         """
         for computed in self.parts:
             computed.forward()
         _, losses = self._losses.forward(is_train=True)
         self._losses.backward(self._out_grads)
-        for computed, of_sums in zip(reversed(self.parts), reversed(self._of_sums)):
-            computed.backward(of_sums)
-        self.X._fresh_grad = True  # as autograd's backward would have told the Trainer
+        for computed, gradients in zip(reversed(self.parts), reversed(self._sum_gradients)):
+            computed.backward(gradients)
+        self.X._fresh_grad = True  # as autograd's backward sets it for the Trainer
         *terms, total = losses.asnumpy().tolist()
         return Losses(dict(zip(self._names, terms)), total)

@@ -30,8 +30,8 @@ class Canvas(NamedTuple):
         if self.size == self.shape:
             return X
         (height, width), (rows, columns) = self.shape, self.size
-        down, across = (self.top, rows - height - self.top), (self.left, columns - width - self.left)
-        mirrored = np.pad(X.asnumpy(), ((0, 0), (0, 0), down, across), mode="symmetric")
+        vertical, horizontal = (self.top, rows - height - self.top), (self.left, columns - width - self.left)
+        mirrored = np.pad(X.asnumpy(), ((0, 0), (0, 0), vertical, horizontal), mode="symmetric")
         return nd.array(mirrored, ctx=X.context)
 
     def crop(self, X: NDArray) -> NDArray:

@@ -1,4 +1,4 @@
-"""Windows: the parts of a picture that are computed one after the other. Plain arithmetic, without MXNet.
+"""Windows: parts of a picture that are computed one after the other. Plain arithmetic, without MXNet.
 
 A feature depends on the pixels that its layer reaches. So the features of a window's core are those of the whole
 picture, where a halo of that reach lies around it, or the picture's own border. Every position is in the core of one
@@ -23,8 +23,7 @@ CUT = LAYERS["pool2"]
 
 
 class Span(NamedTuple):
-    """What a window covers of one side, and its core, which is in no other window's; both on the grid, or up to the
-    side's end."""
+    """The range of a window along one side, and its core, which no other window contains; both are on the grid."""
 
     begin: int
     end: int
@@ -32,15 +31,15 @@ class Span(NamedTuple):
     core_end: int
 
     def core(self, stride: int) -> slice:
-        """The core among the positions of a layer, in the window; a position covers `stride` of the side."""
+        """Return the core as a slice of the window's positions of a layer with that `stride`."""
         return slice((self.core_begin - self.begin) // stride, (self.core_end - self.begin) // stride)
 
     def covered(self, stride: int) -> slice:
-        """What the window covers, among the positions of a layer in the whole picture."""
+        """Return the window as a slice of the picture's positions of a layer with that `stride`."""
         return slice(self.begin // stride, self.end // stride)
 
     def core_covered(self, stride: int) -> slice:
-        """The core among these."""
+        """Return the core as a slice of the picture's positions of a layer with that `stride`."""
         return slice(self.core_begin // stride, self.core_end // stride)
 
 
@@ -52,8 +51,7 @@ class Rectangle(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Consecutive layers of the network, and the windows of the first one's input in which they are computed, all of
-    one shape."""
+    """Consecutive layers of the network, and the windows of the first one's input, which all have the same shape."""
 
     layers: range
     rows: Sequence[Span]
@@ -61,17 +59,17 @@ class Part(NamedTuple):
 
     @property
     def windows(self) -> Iterator[Rectangle]:
-        """One after the other, row by row."""
+        """The windows, row by row."""
         return (Rectangle(*spans) for spans in itertools.product(self.rows, self.columns))
 
     @property
     def number(self) -> int:
-        """How many windows there are."""
+        """The number of windows."""
         return len(self.rows) * len(self.columns)
 
     @property
     def stride(self) -> int:
-        """How many pixels of the picture a position of its input covers in each direction."""
+        """The number of pixels that a position of its input covers in each direction."""
         return stride_before(self.layers)
 
     @property
@@ -81,14 +79,13 @@ class Part(NamedTuple):
 
 
 def stride_before(layers: range) -> int:
-    """How many pixels a position of the input of `layers` covers in each direction."""
+    """Return the number of pixels that a position of the input of `layers` covers in each direction."""
     return smallest_side(layers.start - 1)
 
 
 @functools.lru_cache(maxsize=None)
 def halo_of(layers: range) -> tuple[int, int]:
-    """How far the features of `layers` reach into their input around a position, and the grid that windows of it begin
-    on.
+    """Return the halo of `layers`, the reach of their features around a position of the input, and the grid of windows.
 
     >>> halo_of(range(29)), halo_of(range(10))
     ((80, 16), (8, 4))
@@ -103,36 +100,36 @@ def halo_of(layers: range) -> tuple[int, int]:
 
 
 def smallest_window(layers: range) -> int:
-    """The least side of a window of `layers` that has a core wherever it lies."""
+    """Return the smallest side of a window of `layers` that has a core at any place."""
     halo, grid = halo_of(layers)
     return 2 * halo + 2 * grid
 
 
-def spans(side: int, most: int, layers: range) -> list[Span]:
+def spans(side: int, max_side: int, layers: range) -> list[Span]:
     """The windows along a `side` of the input of `layers`, of one length, which is `most` at most where it can be.
 
     >>> spans(100, 68, range(10))
     [Span(begin=0, end=60, core_begin=0, core_end=48), Span(begin=40, end=100, core_begin=48, core_end=100)]
     """
-    if side <= most:
+    if side <= max_side:
         return [Span(0, side, 0, side)]
     halo, grid = halo_of(layers)
-    number = max(2, (side - 2 * halo) // max(most - 2 * halo, 1))
+    number = max(2, (side - 2 * halo) // max(max_side - 2 * halo, 1))
     while True:
         step = (side - 2 * halo) // (number * grid) * grid
         length = side - (number - 1) * step
-        if step <= 0:  # so small are no windows
-            return spans(side, most + grid, layers)
-        if length <= most:
+        if step <= 0:  # windows can't be that small
+            return spans(side, max_side + grid, layers)
+        if length <= max_side:
             break
         number += 1
     cores = [0, *(begin * step + halo for begin in range(1, number)), side]
     return [Span(place * step, place * step + length, cores[place], cores[place + 1]) for place in range(number)]
 
 
-def part(layers: range, size: tuple[int, int], most: tuple[int, int]) -> Part:
+def part(layers: range, size: tuple[int, int], max_size: tuple[int, int]) -> Part:
     """The part of these `layers` whose input is of a `size` (height, width), in windows of `most` at most."""
-    rows, columns = (spans(side, limit, layers) for side, limit in zip(size, most))
+    rows, columns = (spans(side, limit, layers) for side, limit in zip(size, max_size))
     return Part(layers, rows, columns)
 
 
@@ -156,17 +153,19 @@ def cut(last: int, size: tuple[int, int], below: tuple[int, int], above: tuple[i
 
 
 _MULTIPLICATIONS_PER_OUTPUT = 600
-"""That take as long as to put one number out."""
+"""Number of multiplications that take as long as writing one value."""
 
 
 def of_window(part: Part, per_pixel: Callable[[int], float]) -> float:
-    """A sum over the layers of a part for one window; `per_pixel` gives it for all up to one of them."""
+    """Return a sum over the layers of a part for one window; `per_pixel` returns the sum up to a layer."""
     return math.prod(part.shape) * part.stride**2 * (per_pixel(part.layers[-1]) - per_pixel(part.layers.start - 1))
 
 
 def work(parts: Sequence[Part]) -> float:
-    """How long an evaluation takes, in arbitrary units: the numbers that the layers put out and their multiplications,
-    which take about as long; in several windows all are computed once more."""
+    """Return the duration of an evaluation in arbitrary units, from the outputs of layers and their multiplications.
+
+    In several windows the forward pass is computed twice.
+    """
     return sum(
         part.number
         * (of_window(part, outputs_per_pixel) + of_window(part, multiplications) / _MULTIPLICATIONS_PER_OUTPUT)

@@ -1,4 +1,4 @@
-"""The experiments that there are: sweeps, comparisons of recipes, and reconstructions."""
+"""The experiments: sweeps, comparisons of recipes, and reconstructions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VARIABLE = (
 
 
 def sweep(content: Pathlike, style: Pathlike, vary: Mapping[str, Any], **options: Any) -> Experiment:
-    """The Experiment that varies one thing, or two, of a run.
+    """Return the Experiment that varies one or two options of a run.
 
     `vary` maps one or two options of `transfer` to lists of values, or to dictionaries of them whose keys are the
     labels. The first is drawn across, the second down. `options` are those that stay; the recipe is the chapter's
@@ -37,15 +37,15 @@ def sweep(content: Pathlike, style: Pathlike, vary: Mapping[str, Any], **options
         options = {"recipe": CHAPTER, **options}
     if len(vary) not in (1, 2):
         raise InputError(f"vary: {len(vary)} things; one or two can be varied at once")
-    labelled = {name: v if isinstance(v, dict) else {str(value): value for value in v} for name, v in vary.items()}
-    for name, values in labelled.items():
+    varied = {name: v if isinstance(v, dict) else {str(value): value for value in v} for name, v in vary.items()}
+    for name, values in varied.items():
         if name not in VARIABLE:
             raise InputError(f"vary: {name}: not one of {', '.join(VARIABLE)}{did_you_mean(name, VARIABLE)}")
         if not values:
             raise InputError(f"vary: {name}: at least one value is needed")
         if name in options:
             raise InputError(f"{name}: both varied and given; leave one of them out")
-    axes = [[(name, label, value) for label, value in values.items()] for name, values in labelled.items()]
+    axes = [[(name, label, value) for label, value in values.items()] for name, values in varied.items()]
     if len(axes) == 1:
         rows: tuple[tuple[Trial, ...], ...] = (tuple(_trial(setting) for setting in axes[0]),)
         return Experiment(_title(content, style), given(content), given(style), rows, options)
@@ -56,7 +56,7 @@ def sweep(content: Pathlike, style: Pathlike, vary: Mapping[str, Any], **options
 
 
 def _trial(*settings: tuple[str, str, Any]) -> Trial:
-    """The Trial of one setting or two: (option, label, value) each."""
+    """Return the Trial of one or two settings (option, label, value)."""
     name = ",".join(f"{name.replace('_', '-')}={label}" for name, label, _ in settings)
     return Trial(name, {name: value for name, _, value in settings})
 
@@ -64,7 +64,7 @@ def _trial(*settings: tuple[str, str, Any]) -> Trial:
 def compare(
     content: Pathlike, style: Pathlike, recipe_names: Sequence[RecipeName] = PUBLISHED, **options: Any
 ) -> Experiment:
-    """The Experiment that runs several recipes, by name or path, on the same two pictures."""
+    """Return the Experiment that runs several recipes, by name or path, on the same two pictures."""
     rows = (tuple(Trial(str(name), {"recipe": name}) for name in recipe_names),)
     return Experiment(_title(content, style), given(content), given(style), rows, options)
 
@@ -81,7 +81,7 @@ def reconstruct(
     recipe: RecipeName = "reconstruction",
     **options: Any,
 ) -> Experiment:
-    """The Experiment that finds, from noise, what a picture's `content` or `style` is in several layers.
+    """Return the Experiment that reconstructs a picture's `content` or `style` from noise in several layers.
 
     Content: from the features of each of `layers` alone. Style: from the Gram matrices of the first one, of the first
     two, and so on (Gatys et al. 2016, figure 1, whose layers are the default). A mapping of layers gives each a weight.
@@ -89,21 +89,21 @@ def reconstruct(
     """
     if kind not in FIGURE_1:
         raise InputError(f"reconstruct {kind}: not one of {', '.join(FIGURE_1)}{did_you_mean(kind, FIGURE_1)}")
-    own, changes = split(options)
+    job_options, changes = split(options)
     layers = FIGURE_1[kind] if layers is None else layers
     rules.layers().check(layers, "layers")
     weighted = layers if isinstance(layers, dict) else dict.fromkeys(layers, 1.0)
-    other = {"content": "style", "style": "content"}[kind]
-    without = {f"{other}_weight": 0.0, f"{other}_layers": {}}
-    recipe = customise(recipe, **{**changes, **without})
+    other_kind = {"content": "style", "style": "content"}[kind]
+    disabled = {f"{other_kind}_weight": 0.0, f"{other_kind}_layers": {}}
+    recipe = customise(recipe, **{**changes, **disabled})
     trials = []
     for count in range(1, len(weighted) + 1):
-        chosen = list(weighted.items())[count - 1 if kind == "content" else 0 : count]
-        customised = customise(recipe, **{f"{kind}_layers": dict(chosen)})
-        first, *_, last = [_layer_name(layer) for layer, _ in chosen] * 2
-        trials.append(Trial(last if len(chosen) == 1 else f"{first} to {last}", {"recipe": customised}))
+        chosen_layers = list(weighted.items())[count - 1 if kind == "content" else 0 : count]
+        customised = customise(recipe, **{f"{kind}_layers": dict(chosen_layers)})
+        first, *_, last = [_layer_name(layer) for layer, _ in chosen_layers] * 2
+        trials.append(Trial(last if len(chosen_layers) == 1 else f"{first} to {last}", {"recipe": customised}))
     title = f"{given(picture).name}: {kind} reconstructed from noise"
-    return Experiment(title, given(picture), given(picture), (tuple(trials),), own)
+    return Experiment(title, given(picture), given(picture), (tuple(trials),), job_options)
 
 
 def _layer_name(layer: str | int) -> str:

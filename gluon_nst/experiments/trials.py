@@ -46,7 +46,7 @@ class Trial:
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def path(self, folder: Pathlike, ending: str = ".png") -> Path:
-        """Its file in `folder`: the picture, or with the ending .csv the losses."""
+        """Return its file in `folder`: the picture, or with the ending .csv the losses."""
         return given(folder) / f"{self.file_name}{ending}"
 
     @property
@@ -56,7 +56,7 @@ class Trial:
 
 
 class Outcome(NamedTuple):
-    """What became of a trial: its picture, or the reason why there is none."""
+    """The outcome of a trial: its picture, or the reason why there is none."""
 
     trial: Trial
     picture: Image.Image | None
@@ -66,8 +66,7 @@ class Outcome(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """Trials on two pictures, all of them with the same `options` of `transfer` otherwise; how they stand in a
-    sheet."""
+    """Trials on two pictures, with common `options` of `transfer`, and their rows in a sheet."""
 
     title: str
     content: Path
@@ -87,7 +86,7 @@ class Experiment:
 
     @functools.cached_property
     def _open(self) -> Callable[..., Picture]:
-        """`open_picture`, which decodes and holds each picture once for all of the trials and the sheet."""
+        """`open_picture` with a cache, so that each picture is decoded once for all trials and the sheet."""
         return functools.lru_cache(maxsize=None)(open_picture)
 
     @property
@@ -96,23 +95,23 @@ class Experiment:
         return [trial for row in self.rows for trial in row]
 
     def inputs(self, prepared: Prepared) -> set[str]:
-        """The files that its runs read, as far as they are known from what was prepared."""
+        """Return the input files of its runs, as far as they are known from the prepared ones."""
         options = [self.options, *(trial.options for trial in self.trials)]
-        named = [option.get(name) for option in options for name in ("weights", "mask", "regions")]
-        named += [run.recipe.init for run in prepared.values() if isinstance(run, Run) and run.recipe.init not in INITS]
-        named += [path for option in options if "recipe" in option for path in paths(option["recipe"])]
-        named += style_files(self.style)
-        return {str(self.content), *(str(path) for path in named if isinstance(path, (str, Path)))}
+        files = [option.get(name) for option in options for name in ("weights", "mask", "regions")]
+        files += [run.recipe.init for run in prepared.values() if isinstance(run, Run) and run.recipe.init not in INITS]
+        files += [path for option in options if "recipe" in option for path in paths(option["recipe"])]
+        files += style_files(self.style)
+        return {str(self.content), *(str(path) for path in files if isinstance(path, (str, Path)))}
 
     def paths(self, folder: Pathlike) -> list[Path]:
-        """The files that the experiment writes into `folder`: a picture and its losses for each trial."""
+        """Return the files that the experiment writes into `folder`: a picture and its losses for each trial."""
         return [trial.path(folder, ending) for trial in self.trials for ending in (".png", ".csv")]
 
     def prepare(self, observer: Observer | None = None) -> Prepared:
-        """{trial: Run, or the error that there is no memory, or that there are no parameters, for it}.
+        """Return {trial: Run, or the error of missing memory or parameters}.
 
-        Raises the error where no trial can be run, and InputError where the input of any is bad: of all of them the
-        recipes and the values are checked first.
+        Raises the error if no trial can run, and InputError for a bad input of any trial; recipes and values of all
+        trials are checked first.
         """
         prepared: Prepared = {}
         pictures = str(self.content), str(self.style)
@@ -150,25 +149,27 @@ class Experiment:
         runs = [(trial, run) for trial in self.trials for run in [prepared[trial.name]] if isinstance(run, Run)]
         note_if_long([run for trial, run in runs if not kept(trial.path(folder), run)], observer)
         sizes = {run.sizes for _, run in runs}
-        # Every size that MXNet has seen takes memory for good: where there are several, each run has a process of its
-        # own.
-        take = carry_out_apart if len(sizes) > 1 else carry_out_kept
+        # MXNet never frees the memory of a size that it has computed: with several sizes, each run is a subprocess.
+        carry_out_run = carry_out_apart if len(sizes) > 1 else carry_out_kept
 
-        def take_kept(run: Run, checkpoint: Path) -> Result:
-            return take(run, observer, checkpoint, halt)
+        def carry_out_trial(run: Run, checkpoint: Path) -> Result:
+            return carry_out_run(run, observer, checkpoint, halt)
 
         for trial in self.trials:
             if halt():
                 return
-            yield _outcome(trial, prepared[trial.name], folder, take_kept, observer)
+            yield _outcome(trial, prepared[trial.name], folder, carry_out_trial, observer)
 
     def sheet(self, outcomes: Iterable[Outcome]) -> Figure:
-        """The outcomes as a labelled contact sheet, with the two pictures before them: a matplotlib Figure."""
-        named = {outcome.trial.name: outcome for outcome in outcomes}
+        """Draw the outcomes as a labelled contact sheet after the two input pictures; return a matplotlib Figure."""
+        outcomes_by_name = {outcome.trial.name: outcome for outcome in outcomes}
         style, *others = style_files(self.style)
         inputs = [
             Cell(self._open(str(self.content)).flattened().image, "content"),
-            Cell(self._open(str(style)).flattened().image, f"style, 1 of {len(others) + 1}" if others else "style"),
+            Cell(
+                self._open(str(style)).flattened().image,
+                f"style, 1 of {len(others) + 1}" if others else "style",
+            ),
         ]
         if self.style == self.content:
             inputs = [inputs[0]._replace(title="original")]
@@ -177,7 +178,7 @@ class Experiment:
         for number, trials in enumerate(self.rows):
             row: list[Cell | None] = []
             for column, trial in enumerate(trials):
-                _, picture, note, failed = named[trial.name]
+                _, picture, note, failed = outcomes_by_name[trial.name]
                 title = titles[column] if number == 0 else ""
                 side = self.row_titles[number] if self.row_titles and column == 0 else ""
                 row.append(Cell(picture, title, f"failed: {note}" if failed else note, side))
@@ -185,48 +186,48 @@ class Experiment:
         if len(rows) == 1:
             rows = _wrapped([*inputs, *rows[0]])
         else:
-            rows = [[before, *row] for before, row in zip([*inputs, *[None] * len(rows)], rows)]
+            rows = [[input_cell, *row] for input_cell, row in zip([*inputs, *[None] * len(rows)], rows)]
         return sheet(rows, title=self.title)
 
 
 def _wrapped(cells: Sequence[Cell | None], longest: int = 5) -> list[list[Cell | None]]:
-    """A row of cells as several of about equal length, where it is too long for a page."""
+    """Split a row of cells that is too long for a page into rows of about equal length."""
     rows = -(-len(cells) // longest)
     columns = -(-len(cells) // rows)
     return [list(cells[start : start + columns]) for start in range(0, len(cells), columns)]
 
 
 def kept(path: Path, run: Run) -> Image.Image | None:
-    """The picture at `path` where it, and the losses beside it, are what `run` would make, or None."""
-    made = read_made(path)
-    if not made or "interrupted" in made[1] or not path.with_suffix(".csv").is_file():
+    """Return the picture at `path` if `run` would make the same one and its losses exist; else None."""
+    existing = read_made(path)
+    if not existing or "interrupted" in existing[1] or not path.with_suffix(".csv").is_file():
         return None
-    picture, provenance = made
-    as_wanted = key(provenance) == run.key and provenance.get("file") == run.provenance.get("file")
-    return picture if as_wanted else None
+    picture, provenance = existing
+    matches = key(provenance) == run.key and provenance.get("file") == run.provenance.get("file")
+    return picture if matches else None
 
 
 def _outcome(
-    trial: Trial, run: Run | NSTError, folder: Path, take: Callable[[Run, Path], Result], observer: Observer
+    trial: Trial, run: Run | NSTError, folder: Path, carry_out_trial: Callable[[Run, Path], Result], observer: Observer
 ) -> Outcome:
-    """What becomes of a trial. A cell is whole or not there: of a run that did not end nothing is kept."""
+    """Run a trial, unless its files exist; return its Outcome. An unfinished run leaves no files but its checkpoint."""
     if isinstance(run, NSTError):
         return Outcome(trial, None, str(run), failed=True)
     path = trial.path(folder)
     picture = kept(path, run)
     checkpoint = path.with_name(f".{trial.file_name}.checkpoint")
     if picture:
-        Generations(checkpoint, observer.note).remove(folder=True)  # in case the last call was killed before it could
+        Generations(checkpoint, observer.note).remove(folder=True)  # in case the last call was killed before that
         return Outcome(trial, picture, "kept from before")
     try:
-        result = take(run, checkpoint)
+        result = carry_out_trial(run, checkpoint)
         if result.status == "interrupted":
             return Outcome(trial, None, "not done yet")
         if not result.complete:
             return Outcome(trial, None, result.note, failed=True)
         losses = path.with_suffix(".csv")
         with contextlib.suppress(FileNotFoundError):
-            losses.unlink()  # else, stopped here, they would stand beside a picture that is not theirs
+            losses.unlink()  # else an interrupt would leave them next to another picture
         result.save(path)
         result.save_losses(losses)
         observer.end(result)

@@ -94,7 +94,7 @@ def _jupyter() -> Finding:
 
 def _threads() -> Finding:
     cores, threads = physical_cores(), os.environ.get("OMP_NUM_THREADS", "")
-    if instructions.came_too_late:
+    if instructions.mxnet_imported_first:
         remedy = "import gluon_nst before mxnet, everywhere: in scripts, in sitecustomize.py, in the first cell"
         return Finding(SLOW, "threads", f"mxnet was imported before gluon_nst, and takes half of {cores} cores", remedy)
     if threads != str(cores):
@@ -157,7 +157,7 @@ def _writable_bytes(path: Path) -> float:
 def _run_probe() -> dict[str, Any]:
     """Return the measurements of the subprocess; if it did not finish, `failed` has the reason."""
     # If mxnet was imported first here, import it first there, too: the times are to be those of this process.
-    first = "import mxnet; " if instructions.came_too_late else ""
+    first = "import mxnet; " if instructions.mxnet_imported_first else ""
     code = f"{first}from gluon_nst.lab import probe; probe.main()"
     command = [sys.executable, "-W", "ignore", "-c", code]
     report: dict[str, Any] = {}

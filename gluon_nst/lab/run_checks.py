@@ -90,11 +90,7 @@ def _chapter_run(check: Check, result: Answer, name: str) -> Result:
     hashes = run.provenance.get("content_sha256"), run.provenance.get("style_sha256")
     expected = tuple(picture.sha256 for picture in _bundled_pictures())
     hint = "It is of others: run nst.transfer(content, style, …)"
-    check.require(
-        hashes == expected,
-        f"{name} is of the chapter's two pictures",
-        hint,
-    )
+    check.require(hashes == expected, f"{name} is of the chapter's two pictures", hint)
     return run
 
 

@@ -43,8 +43,8 @@ def physical_cores(root: str | os.PathLike[str] = "/") -> int:
 
 def threads() -> int:
     """The number of threads that MXNet computes with on the CPU."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    return int(given) if given.isdecimal() else max(1, len(_usable_cpus()) // 2)
+    value = os.environ.get("OMP_NUM_THREADS", "")
+    return int(value) if value.isdecimal() else max(1, len(_usable_cpus()) // 2)
 
 
 def set_threads() -> None:
@@ -59,10 +59,10 @@ def set_threads() -> None:
     if "mxnet" not in sys.modules:
         os.environ["OMP_NUM_THREADS"] = str(cores)
         return
-    taken = threads()
-    if taken < cores:
+    current = threads()
+    if current < cores:
         warnings.warn(
-            f"mxnet was imported before gluon_nst and runs on {taken} of {cores} cores: import gluon_nst first, "
+            f"mxnet was imported before gluon_nst and runs on {current} of {cores} cores: import gluon_nst first, "
             f"or set OMP_NUM_THREADS={cores} in the environment",
             stacklevel=4,  # whoever imports gluon_nst, which calls prepare_mxnet
         )

@@ -28,10 +28,10 @@ def choose_device(name: str = "auto") -> mxnet.Context:
         return mx.cpu()
     if kind != "gpu" or not re.fullmatch("[0-9]*", number):
         raise InputError(f"device {name}: not auto, cpu, gpu or gpu:N")
-    index, found = int(number or 0), mx.context.num_gpus()
-    if index >= found:
+    index, num_gpus = int(number or 0), mx.context.num_gpus()
+    if index >= num_gpus:
         raise InputError(
-            f"device {name}: MXNet sees {found} GPUs here; use --device cpu, or install a GPU build of MXNet"
+            f"device {name}: MXNet sees {num_gpus} GPUs here; use --device cpu, or install a GPU build of MXNet"
         )
     return mx.gpu(index)
 
@@ -55,8 +55,8 @@ def choose_precision(name: str, device: mxnet.Context) -> str:
     """
     kind = bfloat16_by(device)
     if name == "auto":
-        wins = kind == "AMX" or (kind == "AVX512_BF16" and processor_vendor() == "AuthenticAMD")
-        return "bfloat16" if wins else "float32"
+        is_faster = kind == "AMX" or (kind == "AVX512_BF16" and processor_vendor() == "AuthenticAMD")
+        return "bfloat16" if is_faster else "float32"
     if name == "bfloat16" and not kind:
         raise InputError("precision bfloat16: MXNet has it only on processors with AVX-512; use --precision float32")
     return name

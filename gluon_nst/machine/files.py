@@ -23,19 +23,18 @@ from gluon_nst.errors import InputError, NSTError, WeightsError, warn
 
 
 def given(path: str | Path) -> Path:
-    """The Path that a caller's `path` names. A ~ at its beginning is the home folder, which shells don't expand after a
-    =.
+    """Return the Path of a caller's `path`, with ~ expanded: shells don't expand it after a =.
 
-    Raises InputError for an empty name, which would be the folder at hand, and every picture in it, and for a URL.
+    Raises InputError for an empty name, which would be the working directory, and for a URL.
     """
     if not str(path):
         raise InputError("'': an empty name; name a file, or see why the variable that it comes from is empty")
     if is_url(path):
-        url = re.sub("^([^/]*:)/+", r"\1//", str(path))  # of which a Path drops a slash
+        url = re.sub("^([^/]*:)/+", r"\1//", str(path))  # a Path drops a slash
         raise InputError(f"{url}: a URL, which is not fetched; download it, and name a file")
     try:
         return Path(path).expanduser()
-    except RuntimeError:  # no such user: as in a shell it is a name like any other
+    except RuntimeError:  # no such user: a name like any other, as in a shell
         return Path(path)
 
 
@@ -48,28 +47,27 @@ def is_url(path: str | Path) -> bool:
     return bool(re.match("[A-Za-z][A-Za-z0-9+.-]+://|(https?|ftp|s3|gs|file):/", str(path)))
 
 
-_LONGEST_NAME = 100  # bytes; systems allow 255, endings and all
+_MAX_NAME = 100  # bytes; systems allow 255, endings and all
 
 
 def file_name(name: str) -> str:
-    """A name, of whatever people call things, as that of a file without its ending.
+    """Return a name as a valid file name, without ending.
 
     Letters of any script stay, with the marks that belong to them, in Unicode's composed form (NFC).
 
     >>> file_name("style-weight=1e3,size 300/450")
     'style-weight=1e3,size_300_450'
     """
-    kept = lettered(name, "_.+=,-").replace(" ", "_")
-    encoded = kept.encode(errors="replace")
-    if len(encoded) > _LONGEST_NAME:
-        start = encoded[:_LONGEST_NAME].decode(errors="ignore")
-        kept = f"{start}-{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:8]}"
-    return kept
+    result = replace_symbols(name, "_.+=,-").replace(" ", "_")
+    encoded = result.encode(errors="replace")
+    if len(encoded) > _MAX_NAME:
+        start = encoded[:_MAX_NAME].decode(errors="ignore")
+        result = f"{start}-{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:8]}"
+    return result
 
 
-def lettered(text: str, also: str) -> str:
-    """A text in which each character is a space that is no letter, mark or digit of any script, and not in `also`; in
-    NFC."""
+def replace_symbols(text: str, also: str) -> str:
+    """Replace all characters but letters, marks and digits, of any script, and those in `also`, by spaces; in NFC."""
     return "".join(
         each if each.isalnum() or each in also or unicodedata.category(each)[0] == "M" else " "
         for each in unicodedata.normalize("NFC", text)
@@ -77,7 +75,7 @@ def lettered(text: str, also: str) -> str:
 
 
 def natural_order(path: Path) -> tuple[Any, ...]:
-    """The key that sorts files as people count them: frame2 before frame10.
+    """Return the sort key of natural order: frame2 before frame10.
 
     >>> sorted(map(Path, ["frame10.png", "Frame2.png", "frame1.png"]), key=natural_order)[1].name
     'Frame2.png'
@@ -86,16 +84,16 @@ def natural_order(path: Path) -> tuple[Any, ...]:
     return ([(int(part), "") if part.isdecimal() else (-1, part) for part in parts if part], path.name)
 
 
-# -- in ---------------------------------------------------------------------------------------------------------------
+# -- reading ----------------------------------------------------------------------------------------------------------
 
 _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
 
 @contextlib.contextmanager
 def reading(path: str | Path, what: str) -> Iterator[None]:
-    """Read the file at `path`, which should be `what`, in the block; raise InputError where it can't be read.
+    """Read the file at `path`, described by `what`, in the block; raise InputError if it can't be read.
 
-    What is no regular file is refused before it is opened: a pipe would be waited for without an end.
+    A file that is not regular is refused before it is opened: reading a pipe could block forever.
     """
     try:
         mode = os.stat(path).st_mode
@@ -113,13 +111,13 @@ def reading(path: str | Path, what: str) -> Iterator[None]:
     except PermissionError:
         raise InputError(f"{path}: no permission to read it; check its mode and owner") from None
     except OSError as error:
-        if error.errno is None:  # a library's own complaint about what is in the file
+        if error.errno is None:  # a library's error about the content of the file
             raise
         raise InputError(f"{path}: can't read it ({error.strerror}); check the path") from None
 
 
 def cache_folder(name: str = "weights") -> Path:
-    """The folder `name` in gluon-nst's cache: $GLUON_NST_CACHE, or the user's cache folder by the system's rules."""
+    """Return the folder `name` in gluon-nst's cache: in $GLUON_NST_CACHE, or in the user's cache folder."""
     try:
         return Path(os.environ.get("GLUON_NST_CACHE") or platformdirs.user_cache_dir("gluon-nst")).expanduser() / name
     except RuntimeError:
@@ -127,16 +125,15 @@ def cache_folder(name: str = "weights") -> Path:
 
 
 def shipped(path: str) -> Path:
-    """The path of a file of the project's beside the package: `img/…` or `scripts/…`. Raises InputError where it is not
-    installed."""
-    # In a checkout it is in its place; setup.cfg installs it below share/ for everyone else.
+    """Return the path of a data file, `img/…` or `scripts/…`. Raises InputError if it is not installed."""
+    # In a checkout, or where setup.cfg installs it.
     for folder in (Path(__file__).parents[2], Path(sysconfig.get_path("data")) / "share/gluon-nst"):
         if (folder / path).is_file():
             return folder / path
     raise InputError(f"{path}: the project's own file is not installed; install gluon-nst anew")
 
 
-# -- out --------------------------------------------------------------------------------------------------------------
+# -- writing ----------------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -148,7 +145,7 @@ def placed_whole(path: str | Path, sync: bool = False) -> Iterator[str]:
     """
     path = given(path)
     try:
-        with _placed_whole(path, sync) as temporary:
+        with _replaced_file(path, sync) as temporary:
             yield temporary
     except OSError as error:
         raise NSTError(
@@ -157,8 +154,8 @@ def placed_whole(path: str | Path, sync: bool = False) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _placed_whole(path: Path, sync: bool) -> Iterator[str]:
-    # The name ends as that of `path` does: some writers go by it.
+def _replaced_file(path: Path, sync: bool) -> Iterator[str]:
+    # With the ending of `path`, from which some writers choose the format.
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
     os.close(descriptor)
     try:
@@ -178,7 +175,7 @@ def _placed_whole(path: Path, sync: bool) -> Iterator[str]:
 
 
 def _sync(path: str | Path) -> None:
-    """Have what was written to a file, or the names in a folder, on the disk."""
+    """Flush a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -262,12 +259,12 @@ def lock(path: Path, timeout: float = 0) -> BaseFileLock:
     if os.path.lexists(path) and (os.path.isdir(path) or os.path.getsize(path)):
         raise InputError(f"{path}: not a lock file of gluon-nst; move it, or name another folder")
     if _has_flock(path):
-        found: BaseFileLock = FileLock(path)
+        file_lock: BaseFileLock = FileLock(path)
     else:
         warn("this file system has no flock; lock files are used instead, which a killed process leaves behind")
-        found = SoftFileLock(f"{path}.soft")
-    found.acquire(timeout=timeout)
-    return found
+        file_lock = SoftFileLock(f"{path}.soft")
+    file_lock.acquire(timeout=timeout)
+    return file_lock
 
 
 def _has_flock(path: Path) -> bool:

@@ -1,7 +1,7 @@
-"""Which instructions MXNet's oneDNN may use, and how MXNet is told of this machine as it loads.
+"""The instruction sets that MXNet's oneDNN may use, and the settings with which MXNet is loaded.
 
-MXNet reads its thread count as it loads, and its oneDNN the instructions that it may use at its first operator; so
-importing gluon_nst, which imports no MXNet, arranges for both to be told when MXNet is loaded, by whomever
+MXNet reads its thread count when it is loaded, and its oneDNN the allowed instruction sets at its first operator. So
+importing gluon_nst, which does not import MXNet, installs a finder that sets both when MXNet is imported
 (`prepare_mxnet`).
 """
 
@@ -25,18 +25,18 @@ from gluon_nst.machine.system import read_text
 
 
 def processor_flags(root: str | os.PathLike[str] = "/") -> set[str]:
-    """The instruction sets of the processor, as Linux names them: `avx512bw`, `avx512_bf16`, …"""
+    """Return the instruction sets of the processor, as Linux names them: `avx512bw`, `avx512_bf16`, …"""
     flags = re.search(r"^flags\s*:(.*)", read_text(f"{root}/proc/cpuinfo"), re.MULTILINE)
     return set(flags.group(1).split()) if flags else set()
 
 
 def processor_vendor(root: str | os.PathLike[str] = "/") -> str:
-    """Who made the processor, as it says itself: `GenuineIntel`, `AuthenticAMD`, …"""
+    """Return the vendor of the processor: `GenuineIntel`, `AuthenticAMD`, …"""
     vendor = re.search(r"^vendor_id\s*:\s*(\S+)", read_text(f"{root}/proc/cpuinfo"), re.MULTILINE)
     return vendor.group(1) if vendor else ""
 
 
-# What oneDNN may use at the most (its variable DNNL_MAX_CPU_ISA), least first, and the flags that each level adds.
+# Values of oneDNN's variable DNNL_MAX_CPU_ISA in ascending order, each with the flags that it adds.
 _LEVELS = {
     "SSE41": {"sse4_1"},
     "AVX": {"avx"},
@@ -46,7 +46,7 @@ _LEVELS = {
     "AVX512_CORE_BF16": {"avx512_bf16"},
     "AVX512_CORE_AMX": {"amx_tile", "amx_bf16"},
 }
-_VARIABLE = "DNNL_MAX_CPU_ISA"
+_ISA_VARIABLE = "DNNL_MAX_CPU_ISA"
 
 
 def amx_permitted() -> bool:
@@ -60,81 +60,78 @@ def amx_permitted() -> bool:
 
 
 class Instructions:
-    """Which instructions MXNet's oneDNN may use. It is asked once, before its first operator, and keeps to the answer.
+    """The instruction sets that MXNet's oneDNN may use, which it reads once, before its first operator.
 
-    oneDNN 2.4 has kernels for AMX and leaves them off unless its variable lets them in. The variable is in the
-    environment only while oneDNN reads it: other programs that are started from this one have no permission for AMX,
-    and those with an oneDNN of that age would die of it.
+    oneDNN 2.4 has kernels for AMX, which its variable has to enable. The variable is in the environment only while
+    oneDNN reads it: child processes have no permission for AMX, and those with an oneDNN of that age would crash.
     """
 
     def __init__(self) -> None:
         self.amx = "MXNet is not loaded"
-        """`used`, or why AMX is not."""
-        self.came_too_late = False
-        """Whether MXNet was imported before gluon_nst, which could not tell it anything then."""
+        """`used`, or the reason why AMX is not used."""
+        self.mxnet_imported_first = False
+        """Whether MXNet was imported before gluon_nst, so that its settings had no effect."""
         self.highest = "AVX512_CORE_BF16"
-        """The level that oneDNN keeps to: one of _LEVELS."""
+        """The highest level that oneDNN uses, one of _LEVELS."""
 
     def decide(self) -> str | None:
-        """The value that the variable is to have while oneDNN reads it, or None to leave it as it is; asks for AMX."""
-        wanted = os.environ.get(_VARIABLE, "").strip().upper()
-        if wanted in _LEVELS:
-            self.highest = wanted
+        """Request AMX; return the value of the variable while oneDNN reads it, or None to leave it unchanged."""
+        user_value = os.environ.get(_ISA_VARIABLE, "").strip().upper()
+        if user_value in _LEVELS:
+            self.highest = user_value
         if not processor_flags() >= _LEVELS["AVX512_CORE_AMX"]:
             self.amx = "the processor has none"
-        elif wanted and wanted != "AVX512_CORE_AMX":  # so do ALL and DEFAULT
-            self.amx = f"{_VARIABLE}={wanted} keeps it off"
+        elif user_value and user_value != "AVX512_CORE_AMX":  # also ALL and DEFAULT
+            self.amx = f"{_ISA_VARIABLE}={user_value} keeps it off"
         elif not amx_permitted():
             self.amx, self.highest = "the system does not permit it", "AVX512_CORE_BF16"
-            return self.highest if wanted else None  # with what the user has set oneDNN would end the process
+            return self.highest if user_value else None  # with the user's value oneDNN would crash
         else:
             self.amx, self.highest = "used", "AVX512_CORE_AMX"
             return self.highest
         return None
 
-    def mxnet_came_first(self) -> None:
-        """MXNet was imported before gluon_nst, so it may have asked already: it has AMX only where the user let it
-        in."""
+    def handle_early_import(self) -> None:
+        """Record that MXNet was imported before gluon_nst: it uses AMX only if the user's variable enables it."""
         self.decide()
-        self.came_too_late = True
-        if self.amx == "used" and _VARIABLE not in os.environ:
+        self.mxnet_imported_first = True
+        if self.amx == "used" and _ISA_VARIABLE not in os.environ:
             self.amx, self.highest = "mxnet was imported before gluon_nst", "AVX512_CORE_BF16"
 
     @contextlib.contextmanager
-    def told(self) -> Iterator[bool]:
-        """Have MXNet run its first operator in the block; gives whether that is needed."""
-        value, before = self.decide(), os.environ.get(_VARIABLE)
+    def isa_variable_set(self) -> Iterator[bool]:
+        """Set the variable in the block, in which MXNet has to run its first operator; yield whether that is needed."""
+        value, before = self.decide(), os.environ.get(_ISA_VARIABLE)
         if value is None:
             yield False
             return
-        os.environ[_VARIABLE] = value
+        os.environ[_ISA_VARIABLE] = value
         try:
             yield True
         finally:
-            os.environ.pop(_VARIABLE)
+            os.environ.pop(_ISA_VARIABLE)
             if before is not None:
-                os.environ[_VARIABLE] = before
+                os.environ[_ISA_VARIABLE] = before
 
     def flags(self) -> set[str]:
-        """The flags of the processor that oneDNN makes use of."""
+        """Return the flags of the processor that oneDNN uses."""
         levels = list(_LEVELS)
-        beyond: set[str] = set().union(*(_LEVELS[level] for level in levels[levels.index(self.highest) + 1 :]))
-        return processor_flags() - beyond
+        disabled: set[str] = set().union(*(_LEVELS[level] for level in levels[levels.index(self.highest) + 1 :]))
+        return processor_flags() - disabled
 
 
 instructions = Instructions()
-"""Those of this process."""
+"""The instruction sets of this process."""
 
 
 def processor() -> str:
-    """Who made the processor, and the highest level of instructions that oneDNN uses of it: `GenuineIntel
-    AVX512_CORE_AMX`."""
+    """Return the vendor of the processor and the highest level that oneDNN uses: `GenuineIntel AVX512_CORE_AMX`."""
     levels = [level for level, flags in _LEVELS.items() if flags <= instructions.flags()]
     return " ".join([processor_vendor() or "unknown", *levels[-1:]])
 
 
-class _Loading(importlib.abc.MetaPathFinder):
-    """Stands in the way of the first import of mxnet, to tell it of this machine."""
+class _MXNetFinder(importlib.abc.MetaPathFinder):
+    """A finder for the first import of mxnet, which sets what MXNet reads while it is loaded."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -157,7 +154,7 @@ class _Loading(importlib.abc.MetaPathFinder):
     def _load(self, load: Callable[[ModuleType], None], module: Any) -> None:
         instructions.decide()  # before MXNet's threads start
         load(module)
-        with instructions.told() as needed:
+        with instructions.isa_variable_set() as needed:
             if needed:
                 one = module.nd.ones((1, 1))
                 module.nd.FullyConnected(one, one, no_bias=True, num_hidden=1).wait_to_read()
@@ -165,7 +162,7 @@ class _Loading(importlib.abc.MetaPathFinder):
 
 
 def prepare_mxnet() -> None:
-    """Set what MXNet reads from the environment, or have it set when it is loaded; what the user has set wins."""
+    """Set the environment variables of MXNet, some of them when it is imported; the user's values take precedence."""
     set_threads()
     # Don't announce on standard error that graphs are fused.
     os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
@@ -176,6 +173,6 @@ def prepare_mxnet() -> None:
     os.environ.setdefault("DNNL_PRIMITIVE_CACHE_CAPACITY", "256")
     os.environ.setdefault("MXNET_CPU_TEMP_COPY", "1")
     if "mxnet" in sys.modules:
-        instructions.mxnet_came_first()
+        instructions.handle_early_import()
     else:
-        sys.meta_path.insert(0, _Loading())
+        sys.meta_path.insert(0, _MXNetFinder())

@@ -1,5 +1,4 @@
-"""What Linux tells of itself in /proc and /sys; a `root` other than / is for a tree like them elsewhere. And another
-Python."""
+"""Reads /proc and /sys, below a `root` for tests, and builds commands of Python subprocesses."""
 
 from __future__ import annotations
 
@@ -10,12 +9,11 @@ from pathlib import Path
 from typing import Iterator
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Signals that ask for the end: Ctrl-C, a scheduler's stop, the end of a session. They often go to all processes of a
-command."""
+"""Signals of termination: Ctrl-C, a scheduler's stop, the end of a session. All processes of a command may get them."""
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    """The text of a file, without the white space around it; nothing where the file can't be read."""
+    """Return the text of a file without surrounding white space, or "" if it can't be read."""
     try:
         return Path(path).read_text().strip()
     except OSError:
@@ -23,15 +21,14 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
 
 def cgroup_folders(controller: str, root: str | os.PathLike[str] = "/") -> Iterator[Path]:
-    """The folders of the process's control group and of those above it, for a `controller` (cpu, memory)."""
+    """Yield the folders of the process's control group and its parents, for a `controller` (cpu, memory)."""
     for line in read_text(f"{root}/proc/self/cgroup").splitlines():
         _, controllers, group = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
         base = Path(f"{root}/sys/fs/cgroup/{controllers}")
         folder = base / group.strip("/")
-        # A limit on any group above binds too, and in a container the path may be the host's: the
-        # folders that are not there are skipped on the way up to the mount.
+        # Limits of parent groups apply, too. In a container the path may be the host's: missing folders are skipped.
         for level in (folder, *folder.parents):
             yield level
             if level == base:
@@ -39,9 +36,9 @@ def cgroup_folders(controller: str, root: str | os.PathLike[str] = "/") -> Itera
 
 
 def other_python(module: str, function: str) -> list[str]:
-    """The command that calls a function of a module of the package in another process, with the same path as here.
+    """Return the command that calls a function of a module in a subprocess, with the sys.path of this process.
 
-    So without the working folder, which may hold a random.py of the user's.
+    So the working directory is not searched, which may have a file random.py.
     """
     code = f"import sys; sys.path[:] = {sys.path!r}; from {module} import {function}; {function}()"
     return [sys.executable, "-W", "ignore", "-c", code]

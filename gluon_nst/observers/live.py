@@ -1,4 +1,4 @@
-"""A run in a notebook: one output, drawn anew as the composite and its losses evolve."""
+"""A run in a notebook: one output, redrawn as the composite and its losses evolve."""
 
 from __future__ import annotations
 
@@ -21,30 +21,29 @@ from gluon_nst.runs.state import State
 class Live(Observer):
     """Shows the composite beside its losses in the output of a notebook's cell, and redraws that one output.
 
-    It is drawn anew after `seconds` at the earliest, and at the end. Where no notebook is at the other end (a script, a
-    terminal) nothing is shown.
+    It is redrawn after `seconds` at the earliest, and at the end. Outside of a notebook nothing is shown.
     """
 
     def __init__(self, seconds: float = 1.0) -> None:
         self._seconds = seconds
 
     def begin(self, run: Run) -> None:
-        from IPython import get_ipython  # here, as it takes a moment that the command line has no need of
+        from IPython import get_ipython  # here, because it takes a moment that the command line can save
 
-        self._run, self._drawn, self._epochs_drawn = run, 0.0, 0
+        self._run, self._drawn_at, self._epochs_drawn = run, 0.0, 0
         self._num_epochs = sum(stage.epochs for stage in run.recipe.stages)
-        self._shown = hasattr(get_ipython(), "kernel")
+        self._in_notebook = hasattr(get_ipython(), "kernel")
         self._figure: Any = None
         self._output: Any = None
 
     def state(self, state: State) -> None:
-        # Not by the epochs: its loss may have settled before they were done.
+        # Not by the number of epochs: the loss may converge earlier.
         last = len(state.images) == len(self._run.recipe.stages)
-        if self._shown and (last or time.monotonic() - self._drawn > self._seconds):
+        if self._in_notebook and (last or time.monotonic() - self._drawn_at > self._seconds):
             self._draw(state.picture(self._run), state.record)
 
     def end(self, result: Result) -> None:
-        if self._shown and len(result.losses) > self._epochs_drawn:
+        if self._in_notebook and len(result.losses) > self._epochs_drawn:
             self._draw(result.image, list(result.losses))
 
     def _draw(self, picture: Image.Image, record: list[Epoch]) -> None:
@@ -63,4 +62,4 @@ class Live(Observer):
             self._output = display.display(drawing, display_id=True)
         else:
             self._output.update(drawing)
-        self._drawn, self._epochs_drawn = time.monotonic(), len(record)
+        self._drawn_at, self._epochs_drawn = time.monotonic(), len(record)

@@ -1,4 +1,4 @@
-"""Pictures of a run that are kept along the way."""
+"""Writes pictures of a run after some of its epochs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from gluon_nst.runs.provenance import as_text
 from gluon_nst.runs.run import Run
 from gluon_nst.runs.state import State
 
-_MOST = 10_000
+_MAX_PICTURES = 10_000
 
 
 def snapshot_paths(path: str | Path, every: int, recipe: Recipe) -> dict[tuple[int, int], Path]:
-    """{(stage, epochs done): path} of the pictures that Snapshots writes: out-stage-1-epoch-050.png, …"""
+    """Return {(stage, finished epochs): path} of the pictures that Snapshots writes: out-stage-1-epoch-050.png, …"""
     path, count = given(path), sum(stage.epochs // every for stage in recipe.stages)
-    if count > _MOST:
+    if count > _MAX_PICTURES:
         raise InputError(f"save every {every}: would keep {count} pictures; choose a larger number of epochs")
     return {
         (number, done): path.with_name(
@@ -31,7 +31,7 @@ def snapshot_paths(path: str | Path, every: int, recipe: Recipe) -> dict[tuple[i
 
 
 class Snapshots(Observer):
-    """Writes the composite after `every` so many epochs of each stage, beside `path`."""
+    """Writes the composite after every `every` epochs of each stage, next to `path`."""
 
     def __init__(self, path: str | Path, every: int) -> None:
         self._path, self._every = path, every
@@ -44,6 +44,6 @@ class Snapshots(Observer):
         path = self._paths.get((epoch.stage, epoch.epoch + 1))
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
-            made = {**self._run.provenance, "stage": epoch.stage, "epochs": epoch.epoch + 1}
+            record = {**self._run.provenance, "stage": epoch.stage, "epochs": epoch.epoch + 1}
             picture = state.picture(self._run) if self._run.encoding.bits == 8 else state.deep(self._run)
-            write_image(picture, path, as_text(made), self._run.encoding)
+            write_image(picture, path, as_text(record), self._run.encoding)

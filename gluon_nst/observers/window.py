@@ -1,4 +1,4 @@
-"""A window that shows a run, where there is a screen."""
+"""A window that shows a run."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from gluon_nst.runs.result import Result
 from gluon_nst.runs.run import Run
 from gluon_nst.runs.state import State
 
-_SECONDS_BETWEEN_TWO_DRAWINGS = 1
+_INTERVAL = 1
 
 
 class Window(Observer):
-    """Shows the composite and its losses as they evolve, and stays until it is closed; `say` is told where there is no
-    screen."""
+    """Shows the composite and its losses as they evolve, until it is closed; `say` reports a missing screen."""
 
     def __init__(self, say: Callable[[str], object]) -> None:
-        self._say, self._drawn = say, 0.0
+        self._say, self._drawn_at = say, 0.0
         self._figure: Any = None
         self._panel: figures.Panel | None = None
 
@@ -46,9 +45,9 @@ class Window(Observer):
             self._say("no screen: --show shows nothing here")
 
     def state(self, state: State) -> None:
-        if self.opened and time.monotonic() - self._drawn > _SECONDS_BETWEEN_TWO_DRAWINGS:
+        if self.opened and time.monotonic() - self._drawn_at > _INTERVAL:
             self._draw(state.picture(self._run), state.record)
-            self._drawn = time.monotonic()
+            self._drawn_at = time.monotonic()
 
     def _draw(self, picture: Image.Image, record: list[Epoch]) -> None:
         if not self._pyplot.fignum_exists(self._figure.number):  # closed by the user: the run goes on

@@ -1,4 +1,4 @@
-"""A recipe with other values, and a recipe as it runs on given pictures."""
+"""Changes of recipes, and recipes with the sizes of given pictures."""
 
 from __future__ import annotations
 
@@ -28,49 +28,49 @@ def customise(recipe: RecipeName, **changes: Any) -> Recipe:
     [9, 9]
     """
     recipe = read(recipe)
-    known = {each.name: each for each in (*recipe_settings(), LONGEST_SIDE)}
-    check_keywords(changes, known, "not a setting of a recipe")
-    given = {name: value for name, value in changes.items() if value is not None}
+    settings_by_name = {each.name: each for each in (*recipe_settings(), LONGEST_SIDE)}
+    check_keywords(changes, settings_by_name, "not a setting of a recipe")
+    values_by_name = {name: value for name, value in changes.items() if value is not None}
     stages, sizes = recipe.stages, []
-    ways = [known[name] for name in ("sizes", "longest_side") if name in given]
-    if len(ways) > 1:
+    size_settings = [settings_by_name[name] for name in ("sizes", "longest_side") if name in values_by_name]
+    if len(size_settings) > 1:
         raise InputError("sizes, longest_side: both say how large the stages are; leave one of them out")
-    for way in ways:
-        sizes = _sizes(given.pop(way.name), way)
-        if given.get("size_factor", recipe.size_factor) != 1 and len(sizes) == 1:  # a ladder's end
+    for size_setting in size_settings:
+        sizes = _sizes(values_by_name.pop(size_setting.name), size_setting)
+        if values_by_name.get("size_factor", recipe.size_factor) != 1 and len(sizes) == 1:  # a ladder's end
             stages = (*stages[:-1], *_resized(stages[-1:], sizes))
         else:
             stages = _resized(stages, sizes)
-            given = {"size_factor": 1.0, **given}
+            values_by_name = {"size_factor": 1.0, **values_by_name}
         if not all(
             isinstance(stage.size, tuple) for stage in stages
         ):  # the longest sides, whatever the recipe's own rule
-            given = {"side": "longest", "enlarge": True, **given}
-    for name in [name for name in given if known[name].staged]:
-        values = _one_for_each(given.pop(name), len(stages), known[name])
+            values_by_name = {"side": "longest", "enlarge": True, **values_by_name}
+    for name in [name for name in values_by_name if settings_by_name[name].staged]:
+        values = _one_for_each(values_by_name.pop(name), len(stages), settings_by_name[name])
         stages = tuple(dataclasses.replace(stage, **{name: value}) for stage, value in zip(stages, values))
-    made = dataclasses.replace(recipe, stages=stages, **given)
-    warn_without_effect((name for name, value in changes.items() if value is not None), known, made)
-    if made.size_factor != 1 and len(sizes) > 1:  # all but the last would be ignored
+    customised = dataclasses.replace(recipe, stages=stages, **values_by_name)
+    warn_without_effect((name for name, value in changes.items() if value is not None), settings_by_name, customised)
+    if customised.size_factor != 1 and len(sizes) > 1:  # all but the last would be ignored
         raise InputError(
             f"size_factor: a ladder climbs to one size, and {len(sizes)} are given;"
             " give the last one alone, or no factor"
         )
-    return made
+    return customised
 
 
-def _sizes(given: Any, way: Setting) -> list[Any]:
-    """The size of each stage, checked; `way` is the setting by which they are given."""
-    if way is not LONGEST_SIDE and isinstance(given, tuple) and len(given) == 2 and all(map(_is_integer, given)):
-        first, second = map(int, given)
+def _sizes(value: Any, setting: Setting) -> list[Any]:
+    """Return the size of each stage, checked by the rule of its `setting`."""
+    if setting is not LONGEST_SIDE and isinstance(value, tuple) and len(value) == 2 and all(map(_is_integer, value)):
+        first, second = map(int, value)
         raise InputError(
-            f"{way.name}: ({first}, {second}) is either one size or two; write [[{first}, {second}]] for height and"
+            f"{setting.name}: ({first}, {second}) is either one size or two; write [[{first}, {second}]] for height and"
             f" width, or longest_side = [{first}, {second}] for two stages"
         )
-    sizes = list(given) if isinstance(given, (list, tuple)) else [given]
+    sizes = list(value) if isinstance(value, (list, tuple)) else [value]
     if not sizes:
-        raise InputError(f"{way.name}: at least one is needed")
-    return [way.rule.check(size, way.name) for size in sizes]
+        raise InputError(f"{setting.name}: at least one is needed")
+    return [setting.rule.check(size, setting.name) for size in sizes]
 
 
 def _is_integer(value: Any) -> bool:
@@ -78,12 +78,12 @@ def _is_integer(value: Any) -> bool:
 
 
 def _resized(stages: tuple[Stage, ...], sizes: list[Any]) -> tuple[Stage, ...]:
-    before = [stages[min(number, len(stages) - 1)] for number in range(len(sizes))]
-    return tuple(dataclasses.replace(stage, size=size) for stage, size in zip(before, sizes))
+    templates = [stages[min(number, len(stages) - 1)] for number in range(len(sizes))]
+    return tuple(dataclasses.replace(stage, size=size) for stage, size in zip(templates, sizes))
 
 
-def _one_for_each(given: Any, count: int, setting: Setting) -> list[Any]:
-    values = list(given) if isinstance(given, (list, tuple)) else [given]
+def _one_for_each(value: Any, count: int, setting: Setting) -> list[Any]:
+    values = list(value) if isinstance(value, (list, tuple)) else [value]
     if len(values) not in (1, count):
         raise InputError(f"{setting.name}: {len(values)} numbers for {count} sizes; give one each, or one for all")
     values = [setting.rule.check(value, setting.name) for value in values]
@@ -91,7 +91,7 @@ def _one_for_each(given: Any, count: int, setting: Setting) -> list[Any]:
 
 
 def follow_optimizer(recipe: Recipe) -> Recipe:
-    """`recipe` with what `auto` stands for in `clip_at` and `keep`: what suits its optimizer."""
+    """Return the recipe with values for `auto` in `clip_at` and `keep` that suit its optimizer."""
     facts = OPTIMIZERS[recipe.optimizer]
     return dataclasses.replace(
         recipe,
@@ -101,7 +101,7 @@ def follow_optimizer(recipe: Recipe) -> Recipe:
 
 
 def fit(recipe: Recipe, picture_size: tuple[int, int]) -> Recipe:
-    """`recipe` with the height and width of every stage, for a content picture of `picture_size` (height, width).
+    """Return the recipe with the height and width of every stage, for a content picture of that (height, width).
 
     >>> fit(customise("d2l-2019", sizes=[450]), (600, 900)).stages[0].size
     (300, 450)
@@ -115,7 +115,7 @@ def fit(recipe: Recipe, picture_size: tuple[int, int]) -> Recipe:
 
 
 def _fitted(recipe: Recipe, size: int | str | tuple[int, int], picture_size: tuple[int, int]) -> tuple[int, int]:
-    """The height and width that a `size` of `recipe` is for a picture."""
+    """Return the height and width of a `size` of `recipe` for a picture."""
     shortest, longest = min(picture_size), max(picture_size)
     if isinstance(size, tuple):
         return size
@@ -129,17 +129,17 @@ def _fitted(recipe: Recipe, size: int | str | tuple[int, int], picture_size: tup
 
 
 def _ladder(recipe: Recipe, picture_size: tuple[int, int]) -> list[Stage]:
-    """The stages of a recipe's ladder: sizes up to its last stage's. All else they take from its stages in turn.
+    """Return the stages of a recipe's ladder: sizes up to that of its last stage, other values from its stages in turn.
 
-    A size that the network can't see is left out.
+    Sizes that are too small for the network are left out.
     """
     end = _fitted(recipe, recipe.stages[-1].size, picture_size)
-    length, least = max(end) if recipe.side == "longest" else min(end), smallest_side(recipe.last_layer)
+    length, min_side = max(end) if recipe.side == "longest" else min(end), smallest_side(recipe.last_layer)
     sizes = [end]
     while True:
-        rung = round(length / recipe.size_factor ** len(sizes))
-        height, width = (max(1, round(side * rung / length)) for side in end)
-        if rung < recipe.smallest_size or min(height, width) < max(2, least):  # a total variation takes two
+        longest = round(length / recipe.size_factor ** len(sizes))
+        height, width = (max(1, round(side * longest / length)) for side in end)
+        if longest < recipe.smallest_size or min(height, width) < max(2, min_side):  # a total variation takes two
             break
         sizes.insert(0, (height, width))
     templates = (recipe.stages[min(number, len(recipe.stages) - 1)] for number in range(len(sizes)))
@@ -149,16 +149,16 @@ def _ladder(recipe: Recipe, picture_size: tuple[int, int]) -> list[Stage]:
 def style_shape(
     recipe: Recipe, composite: tuple[int, int], picture_size: tuple[int, int], scale: float | None = None
 ) -> tuple[int, int]:
-    """(height, width) of a style picture of `picture_size` beside a `composite` of that height and width.
+    """Return (height, width) of a style picture of `picture_size` for a `composite` of that height and width.
 
-    `scale` is the picture's own style size, where it has one. In its own shape it is enlarged where its short side
-    would be less than the network needs.
+    `scale` is the picture's own style size, or None. A picture whose short side is less than the network needs is
+    enlarged.
     """
     style_size = recipe.style_size if scale is None else scale
     if not isinstance(style_size, float):
         return composite
     factor = style_size * max(composite) / max(picture_size)
-    least = smallest_side(recipe.last_layer)
-    factor = max(factor if recipe.enlarge_style else min(factor, 1.0), least / min(picture_size))
+    min_side = smallest_side(recipe.last_layer)
+    factor = max(factor if recipe.enlarge_style else min(factor, 1.0), min_side / min(picture_size))
     height, width = picture_size
-    return max(least, round(height * factor)), max(least, round(width * factor))
+    return max(min_side, round(height * factor)), max(min_side, round(width * factor))

@@ -12,7 +12,7 @@ class Needs(NamedTuple):
 
     words: str
     holds: Callable[[Any], bool]
-    """Whether a Recipe is so."""
+    """Whether a Recipe meets the requirement."""
 
 
 ADAM = Needs("optimizer adam", lambda recipe: recipe.optimizer == "adam")
@@ -42,8 +42,7 @@ def _counts(recipe: Any, weight: str) -> bool:
 
 
 def warn_without_effect(given: Iterable[str], known: Mapping[str, Any], recipe: Any) -> None:
-    """Warn of each of the settings that the caller has `given`, out of those that are `known`, that a recipe
-    ignores."""
+    """Warn of each setting of the caller that a recipe ignores; `known` are all settings by name."""
     for name in given:
         needs = known[name].needs if name in known else None
         if needs and not needs.holds(recipe):

@@ -1,4 +1,4 @@
-"""Recipes from .toml files: the package's own, one for each published program, and a user's."""
+"""Reads recipes from .toml files: those of the package, one for each published program, and a user's."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ FOLDER = Path(__file__).parent
 """Where the package's own recipes are."""
 
 DEFAULT = "fine"
-"""The recipe of a run that is not told another."""
+"""The default recipe of a run."""
 CHAPTER = "d2l-2019"
-"""The recipe of the book's first edition: what its exercises are made with, and what a recipe is that says nothing."""
+"""The recipe of the book's first edition: of its exercises, and of the fields that a recipe file does not have."""
 PUBLISHED = ("d2l-2019", "udacity", "poster", "tensorflow", "gatys-2016")
-"""The four documents' recipes and the paper's: what `compare` takes unless it is told otherwise."""
+"""The recipes of the four documents and of the paper: the default of `compare`."""
 
 RENAMED = {
     "activations": "activation_scale",
@@ -34,14 +34,14 @@ RENAMED = {
     "pixels": "pixel_unit",
     "rescaled": "activation_scale",
 }
-"""Names that fields had before, which may stand in users' files."""
+"""Old names of fields, which users' files may have."""
 
 RecipeName = Union[Recipe, str, Path]
 """A recipe, the name of one of the package's, or the path of a .toml file."""
 
 
 def names() -> list[str]:
-    """The names of the package's recipes, in alphabetical order."""
+    """Return the names of the package's recipes, in alphabetical order."""
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
@@ -56,7 +56,7 @@ def _path(recipe: str | Path) -> Path:
 
 
 def text(recipe: str | Path) -> str:
-    """The TOML text of a recipe, by name or path, ready to be saved and edited."""
+    """Return the TOML text of a recipe, by name or path."""
     return _text(_path(recipe), "a recipe")
 
 
@@ -69,7 +69,7 @@ def _text(path: Path, what: str) -> str:
 
 
 def table_of(path: Path, what: str) -> dict[str, Any]:
-    """The table in a TOML file, which should be `what`. Raises InputError where it can't be read, or is none."""
+    """Return the table of a TOML file, described by `what`. Raises InputError if it can't be read, or is not TOML."""
     try:
         return tomllib.loads(_text(path, what))
     except InputError:
@@ -79,7 +79,7 @@ def table_of(path: Path, what: str) -> dict[str, Any]:
 
 
 def read(recipe: RecipeName) -> Recipe:
-    """The Recipe of that name, or in that .toml file; a Recipe is returned as it is.
+    """Return the Recipe of that name, or in that .toml file; a Recipe is returned unchanged.
 
     >>> read("udacity").stages[0].epochs
     2000
@@ -94,25 +94,25 @@ def read(recipe: RecipeName) -> Recipe:
 
 
 def paths(recipe: RecipeName) -> list[Path]:
-    """The files that `read` reads for a recipe: its own, and those that it extends."""
+    """Return the files that `read` reads for a recipe: its own, and those that it extends."""
     return [] if isinstance(recipe, Recipe) else [path for path, _ in _chain(_path(recipe))]
 
 
 def _chain(path: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """The file at `path`, what it extends, and so on: the path of each, and its table but for what it extends."""
-    found: list[tuple[Path, dict[str, Any]]] = []
+    """Return the path and table of the file at `path`, of the one that it extends, and so on."""
+    chain: list[tuple[Path, dict[str, Any]]] = []
     while True:
-        if path.resolve() in [other.resolve() for other, _ in found]:
+        if path.resolve() in [other.resolve() for other, _ in chain]:
             raise InputError(f"{path}: extends: the recipe extends itself")
         table = table_of(path, "a recipe")
-        found.append((path, table))
+        chain.append((path, table))
         if "extends" not in table:
-            return found
+            return chain
         path = _extended(path, table.pop("extends"))
 
 
 def _values(path: Path) -> dict[str, Any]:
-    """The values of Recipe's fields in the file at `path`, over those of the recipes that it extends."""
+    """Return the values of Recipe's fields from the file at `path` and the recipes that it extends."""
     values: dict[str, Any] = {}
     for file, table in reversed(_chain(path)):
         values.update(_values_of(file, table))
@@ -120,37 +120,35 @@ def _values(path: Path) -> dict[str, Any]:
 
 
 def of_dict(values: dict[str, Any], where: str) -> Recipe:
-    """The Recipe whose `as_dict` gave these values; `where` they stand is told in the InputError of one that is not
-    allowed."""
+    """Return the Recipe with these values of `as_dict`; `where` is their origin in an InputError."""
     if not isinstance(values, dict):
         raise InputError(f"{where}: there is no recipe")
     return Recipe(**_values_of(Path(where), dict(values)))
 
 
 def _values_of(path: Path, table: dict[str, Any]) -> dict[str, Any]:
-    """The values of Recipe's fields in the `table` of one file."""
+    """Return the values of Recipe's fields in the `table` of one file."""
     tables = {key: _tables(path, key, table) for key in _TABLES if key in table}
     return {**_checked(Recipe, table, f"{path}"), **tables}
 
 
 _TABLES = {"stages": (Stage, NO_STAGES, 1), "changes": (Change, NO_CHANGES, 0)}
-"""The keys that hold tables of their own: what each of them is, what to say where it is none, and how many there are at
-least."""
+"""Keys of arrays of tables: the class of each table, the error if there are none, and their minimum number."""
 
 
 def _tables(path: Path, key: str, table: dict[str, Any]) -> tuple[Any, ...]:
-    """What the tables `[[key]]` of a file say; they are taken out of its `table`."""
-    kind, complaint, least = _TABLES[key]
-    given = table.pop(key)
-    if not isinstance(given, list) or len(given) < least or not all(isinstance(each, dict) for each in given):
+    """Return the objects of the tables `[[key]]` of a file, and remove them from its `table`."""
+    kind, complaint, min_count = _TABLES[key]
+    tables = table.pop(key)
+    if not isinstance(tables, list) or len(tables) < min_count or not all(isinstance(each, dict) for each in tables):
         raise InputError(f"{path}: {complaint}")
     name = kind.__name__.lower()
-    where = [f"{path}: {name} {number}" for number in range(1, len(given) + 1)]
-    return tuple(kind(**_checked(kind, each, at)) for each, at in zip(given, where))
+    where = [f"{path}: {name} {number}" for number in range(1, len(tables) + 1)]
+    return tuple(kind(**_checked(kind, each, at)) for each, at in zip(tables, where))
 
 
 def _extended(path: Path, recipe: Any) -> Path:
-    """The path of the `recipe` that the file at `path` extends: one of the package's, or one beside it."""
+    """Return the path of the `recipe` that the file at `path` extends: the package's, or relative to that file."""
     rule = dataclasses.replace(line(), allowed="a recipe's name or the path of a .toml file")
     recipe = rule.check(recipe, f"{path}: extends")
     if recipe in names():
@@ -164,7 +162,7 @@ def _extended(path: Path, recipe: Any) -> Path:
 
 
 def _checked(kind: type, table: dict[str, Any], where: str) -> dict[str, Any]:
-    """The values of a TOML `table` for the fields of `kind`, Recipe, Stage or Change, every one checked."""
+    """Return the checked values of a TOML `table` for the fields of `kind`: Recipe, Stage or Change."""
     fields = {field.name: field for field in dataclasses.fields(kind) if "rule" in field.metadata}
     for name in table:
         if name in RENAMED:

@@ -9,7 +9,7 @@ from gluon_nst.recipes.schema import Change, Recipe, Setting, Stage, settings
 from gluon_nst.recipes.written import toml_value
 
 BEGIN, END = "<!-- settings, made by scripts/dev/document_recipes.py -->", "<!-- end of settings -->"
-"""The lines of a page between which it stands."""
+"""The lines before and after it in a page."""
 
 
 def _default(setting: Setting) -> str:
@@ -19,7 +19,7 @@ def _default(setting: Setting) -> str:
 
 
 def _default_text(value: Any) -> str:
-    """A default as a .toml file has it, as people write it."""
+    """Format a default like in a .toml file."""
     if value is None:
         return "as before"
     return f"{value:g}" if isinstance(value, float) else toml_value(value)
@@ -33,7 +33,7 @@ def _row(setting: Setting, optional: bool) -> str:
 
 
 def reference() -> str:
-    """The tables of a recipe's own settings, of those of each stage, and of the changes."""
+    """Return the tables of the settings of a recipe, of a stage and of a change."""
     lines: list[str] = []
     kinds = ("Of a recipe", Recipe), ("Of each of its `[[stages]]`", Stage), ("Of each of its `[[changes]]`", Change)
     for title, kind in kinds:
@@ -43,7 +43,7 @@ def reference() -> str:
 
 
 def with_reference(page: str) -> str:
-    """The text of a `page` with what stands between BEGIN and END made anew."""
+    """Return the text of a `page` with a new reference between BEGIN and END."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{reference()}\n{END}{after}"

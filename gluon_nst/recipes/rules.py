@@ -1,5 +1,4 @@
-"""What a value may be. A rule checks it, says in words what is allowed, and reads it from the text of a command
-line."""
+"""Rules of values: a rule validates a value, describes what is allowed, and parses an argument of the command line."""
 
 from __future__ import annotations
 
@@ -17,15 +16,15 @@ from gluon_nst.network.layers import LAYERS, PIXELS
 class Rule:
     """A rule for one value.
 
-    - `convert` gives the value in its type, or raises ValueError, TypeError, KeyError or OverflowError.
-    - `allowed` says in words what may stand there: "a number above 0".
-    - `parse` reads a text, as it stands on a command line, or raises ValueError; what it gives is still to be checked.
-    - `metavar` stands for the value in a line of help.
-    - `choices` are all that is allowed, where that can be listed.
-    - `several` tells that the text is a list, with commas.
-    - `is_flag` tells that the option stands for true by itself.
-    - `written` says in words what a text has to be, where that is not what `allowed` says.
-    - `names` are the words that may stand in the value: an error suggests the one closest to a misspelt word.
+    - `convert` returns the value in its type, or raises ValueError, TypeError, KeyError or OverflowError.
+    - `allowed` describes the allowed values: "a number above 0".
+    - `parse` parses an argument of the command line, or raises ValueError; its value is not checked yet.
+    - `metavar` is the placeholder of the value in the help.
+    - `choices` are all allowed values, if there is a list of them.
+    - `several`: the argument is a list with commas.
+    - `is_flag`: the option has no argument, and means true.
+    - `written` describes a valid argument, if that differs from `allowed`.
+    - `names` are the words that a value may contain: an error suggests the one closest to a misspelt word.
     """
 
     convert: Callable[[Any], Any]
@@ -39,7 +38,7 @@ class Rule:
     names: tuple[str, ...] = ()
 
     def check(self, value: Any, where: str) -> Any:
-        """The value in its type; raises InputError, which names `where` it stands, for one that is not allowed.
+        """Return the value in its type; raise InputError, with its name `where`, if it is not allowed.
 
         >>> number(above=0).check(2, "lr")
         2.0
@@ -53,24 +52,23 @@ class Rule:
             raise InputError(f"{where}: {self.complaint(value)}" if where else self.complaint(value)) from None
 
     def complaint(self, value: Any, allowed: str = "") -> str:
-        """What an error says of a `value` that is not allowed: the value, what is `allowed`, the word that may be
-        meant."""
-        shown = repr(value) if len(repr(value)) <= 100 else f"{repr(value)[:99]}…"
-        words = value if isinstance(value, (list, tuple, dict)) else [value]
-        unknown = next((word for word in words if isinstance(word, str) and word not in self.names), "")
-        return f"{shown} is not {allowed or self.allowed}{did_you_mean(unknown, self.names)}"
+        """Return the error for a `value` that is not allowed: the value, what is `allowed`, and a suggestion."""
+        text = repr(value) if len(repr(value)) <= 100 else f"{repr(value)[:99]}…"
+        candidates = value if isinstance(value, (list, tuple, dict)) else [value]
+        unknown = next((word for word in candidates if isinstance(word, str) and word not in self.names), "")
+        return f"{text} is not {allowed or self.allowed}{did_you_mean(unknown, self.names)}"
 
 
-def integer(low: int, most: float = math.inf) -> Rule:
-    """An integer of at least `low`; `most` is the largest."""
+def integer(low: int, maximum: float = math.inf) -> Rule:
+    """Return the rule of an integer from `low` to `maximum`."""
 
     def convert(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not low <= int(value) <= most:
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not low <= int(value) <= maximum:
             raise ValueError
         return int(value)  # NumPy's are integers too
 
     allowed = f"an integer of at least {low}"
-    return Rule(convert, allowed if most == math.inf else f"{allowed}, {most} at the most", int, "N")
+    return Rule(convert, allowed if maximum == math.inf else f"{allowed}, {maximum} at the most", int, "N")
 
 
 def one_of(*allowed: int) -> Rule:
@@ -139,16 +137,16 @@ def amount() -> Rule:
 
 def memory() -> Rule:
     """An amount of memory; or None for what is free, which stands as `auto`."""
-    of_bytes = amount()
+    bytes_rule = amount()
 
     def convert(value: Any) -> float | None:
-        return None if value is None or is_auto(value) else of_bytes.convert(value)
+        return None if value is None or is_auto(value) else bytes_rule.convert(value)
 
     def is_auto(value: Any) -> bool:
         return isinstance(value, str) and value.lower() == "auto"
 
     def parse(text: str) -> float | str:
-        return "auto" if is_auto(text) else of_bytes.parse(text)
+        return "auto" if is_auto(text) else bytes_rule.parse(text)
 
     allowed, written = (
         "a number of bytes above 0, an amount such as 4GB, or auto",
@@ -258,7 +256,7 @@ def layers(*, pixels: bool = False) -> Rule:
 
 
 OWN, LADDER = "own", "ladder"
-"""Sizes by a word: the content picture's own, and what a recipe's ladder gives a stage."""
+"""Sizes by name: that of the content picture, and that of a recipe's ladder."""
 
 
 def size() -> Rule:

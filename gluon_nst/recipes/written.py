@@ -1,4 +1,4 @@
-"""A recipe as the text of a .toml file, which `files.read` reads back to the same recipe."""
+"""Formats a recipe as TOML; `files.read` reads the same recipe back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gluon_nst.recipes.schema import Change, Recipe, Stage
 
 
 def toml_value(value: Any) -> str:
-    """A value as a .toml file has it.
+    """Format a value as TOML.
 
     >>> toml_value({"conv1_1": 1.0}), toml_value((300, 450)), toml_value(False)
     ('{conv1_1 = 1.0}', '[300, 450]', 'false')
@@ -25,7 +25,7 @@ def toml_value(value: Any) -> str:
 
 
 def as_toml(recipe: Recipe) -> str:
-    """The text of a .toml file that says all of a recipe."""
+    """Format all fields of a recipe as TOML."""
     values = recipe.as_dict()
     tables = {name: values.pop(name, []) for name in ("stages", "changes")}
     lines = [_line(field.name, values) for field in dataclasses.fields(Recipe) if field.name in values]

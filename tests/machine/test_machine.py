@@ -142,7 +142,7 @@ def test_the_users_own_thread_count_wins():
 
 @pytest.mark.slow
 @pytest.mark.skipif(machine.physical_cores() < 2, reason="on one core MXNet takes all there is")
-def test_one_warning_where_mxnet_came_first():
+def test_one_warning_where_handle_early_import():
     run = python("import mxnet, gluon_nst; import gluon_nst.runs.job")
     if machine.physical_cores() > max(1, len(os.sched_getaffinity(0)) // 2):
         assert run.stderr.count("UserWarning: mxnet was imported before gluon_nst") == 1
@@ -152,7 +152,7 @@ def test_one_warning_where_mxnet_came_first():
 
 
 @pytest.mark.slow
-def test_no_warning_where_mxnet_came_first_with_all_the_cores():
+def test_no_warning_where_handle_early_import_with_all_the_cores():
     run = python("import mxnet, gluon_nst", OMP_NUM_THREADS="2")
     assert "mxnet was imported before" not in run.stderr
 
@@ -293,19 +293,19 @@ def test_the_variable_for_amx_is_there_only_while_it_is_read(
     instructions = processor(flags, permitted=permitted)
     if wanted:
         monkeypatch.setenv("DNNL_MAX_CPU_ISA", wanted)
-    with instructions.told():
+    with instructions.isa_variable_set():
         assert os.environ.get("DNNL_MAX_CPU_ISA") == while_it_reads
     assert os.environ.get("DNNL_MAX_CPU_ISA") == wanted and instructions.amx == amx
 
 
-def test_where_mxnet_came_first_amx_is_not_counted_on(processor, monkeypatch):
+def test_where_handle_early_import_amx_is_not_counted_on(processor, monkeypatch):
     instructions = processor(AMX)
-    instructions.mxnet_came_first()
+    instructions.handle_early_import()
     assert instructions.amx == "mxnet was imported before gluon_nst"
     assert machine.choose_precision("auto", mx.cpu()) == "float32"
     instructions = processor(AMX)
     monkeypatch.setenv("DNNL_MAX_CPU_ISA", "AVX512_CORE_AMX")  # the user's own: MXNet may have read it
-    instructions.mxnet_came_first()
+    instructions.handle_early_import()
     assert instructions.amx == "used" and machine.choose_precision("auto", mx.cpu()) == "bfloat16"
 
 
@@ -396,7 +396,7 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
     ],
 )
 def test_auto_is_bfloat16_only_where_it_is_the_faster_one(processor, flags, vendor, permitted, precision, by):
-    with processor(flags, vendor, permitted).told():
+    with processor(flags, vendor, permitted).isa_variable_set():
         pass
     assert machine.choose_precision("auto", mx.cpu()) == precision and machine.bfloat16_by(mx.cpu()) == by
     assert machine.choose_precision("float32", mx.cpu()) == machine.choose_precision("auto", mx.gpu()) == "float32"

@@ -9,7 +9,7 @@ from typing import Any
 
 from gluon_nst.errors import InputError, NSTError
 from gluon_nst.lab.web.request_bodies import RunRequest
-from gluon_nst.machine.files import lettered
+from gluon_nst.machine.files import replace_symbols
 
 WAITING, WORKING, PAUSED, LOST = "waiting", "working", "paused", "lost"
 """Statuses of a run: queued; computed now; paused by its student; its process was killed."""
@@ -137,5 +137,5 @@ def safe_label(file_name: str, default: str) -> str:
     >>> safe_label("../../etc/pass<b>wd.png", "picture")
     'pass_b_wd.png'
     """
-    last = lettered(re.split(r"[/\\]", file_name)[-1], "_.-")
+    last = replace_symbols(re.split(r"[/\\]", file_name)[-1], "_.-")
     return re.sub(" +", "_", last).strip("._-")[-60:] or default
