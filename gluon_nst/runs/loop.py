@@ -1,4 +1,4 @@
-"""steps: the run of a job, epoch by epoch, from coarse to fine; and transfer, which takes them all."""
+"""`steps` runs a job epoch by epoch, from coarse to fine; `transfer` runs all of them."""
 
 from __future__ import annotations
 
@@ -25,27 +25,26 @@ from gluon_nst.runs.training import epochs, optimiser_of
 
 
 class Elsewhere(Protocol):
-    """Other machines, which compute the windows of large pictures: `cluster.spread.Spread`."""
+    """Remote workers that compute the windows of large pictures: `cluster.spread.Spread`."""
 
     def plan(self, run: Run, stage: Stage) -> Plan | None:
-        """How a stage is computed by them, in one part; None where it is small enough for this one."""
+        """Return the plan of a stage for the workers, in one part; None if it is small enough for this machine."""
 
     def parts(self, run: Run, stage: Stage, plan: Plan, targets: Targets) -> list[Computing]:
-        """What computes a stage by a plan."""
+        """Return the factories that evaluate a stage by a plan."""
 
 
 @nd_mode_steps
 def steps(
     job: Job | Run, state: State | None = None, elsewhere: Elsewhere | None = None
 ) -> Generator[State, None, None]:
-    """Give the State of a job after each of its epochs. Whoever stops taking them stops the run, which can go on from
-    there.
+    """Yield the State of a job after each epoch. The run stops when the caller stops iterating, and can be resumed.
 
-    `job` is a Job, or the Run that was prepared of it. With a `state` the run goes on from that; it is one State,
-    changed in place. Its status says how the run ended: where the loss is not finite any more, the memory runs out, or
-    MXNet fails, what was reached before is in the state. `elsewhere` are machines that compute large stages in place of
-    this one. Raises the errors of `prepare`, InputError for the state of another job, and NSTError or OutOfMemory where
-    nothing was reached.
+    `job` is a Job, or the Run that `prepare` returned for it. With a `state` the run resumes from it; there is one
+    State, which is changed in place. After the end its status says why the run ended: if the loss is not finite, the
+    memory runs out, or MXNet fails, it still has the results so far. `elsewhere` are remote workers for large stages.
+    Raises the errors of `prepare`, InputError for the state of a different job, and NSTError or OutOfMemory if there is
+    no result.
     """
     run = job if isinstance(job, Run) else prepare(job)
     state = State() if state is None else state
@@ -53,7 +52,7 @@ def steps(
     stage = stages[0]
     state.go_on(run.provenance, len(stages))
     state.plans = state.plans or [_plan(run, stage, elsewhere) for stage in stages]
-    begun = time.perf_counter() - state.seconds
+    start = time.perf_counter() - state.seconds
     try:
         net = run.net()
         while len(state.images) < len(stages) and state.status == "running":
@@ -61,11 +60,11 @@ def steps(
             for epoch in epochs(state, _objective(run, state, stage, net, elsewhere), run.recipe, stage, run.develop):
                 if len(state.images) == len(stages):
                     state.status = "complete" if epoch.epoch + 1 >= stage.epochs else "settled"
-                state.seconds = time.perf_counter() - begun
+                state.seconds = time.perf_counter() - start
                 yield state
-        if state.status == "running":  # it was stopped between its last epoch and its end
+        if state.status == "running":  # it was stopped after its last epoch
             state.status = "complete"
-    except (MemoryError, MXNetError, OSError, NSTError) as error:  # an OSError is the disk's, where temporary files lie
+    except (MemoryError, MXNetError, OSError, NSTError) as error:  # OSError: of temporary files on disk
         if not is_out_of_memory(error):
             if isinstance(error, OSError) and not state.record:
                 raise NSTError(f"the run failed: {reason(error)}") from None
@@ -87,23 +86,23 @@ def _plan(run: Run, stage: Stage, elsewhere: Elsewhere | None) -> Plan:
 
 
 def _objective(run: Run, state: State, stage: Stage, net: Any, elsewhere: Elsewhere | None) -> Objective:
-    """The Objective of a stage, bound to the composite in `state`, where the stage begins unless it has begun.
+    """Return the Objective of the current stage, bound to the composite in `state`; start the stage if necessary.
 
-    Its weights are those of the next epoch.
+    It has the weights of the next epoch.
     """
     number, epoch = len(state.images) + 1, state.epoch if state.optimiser else 0
     recipe, statistic = run.recipe.at(number, epoch), style_statistic(run.recipe)
-    release_memory()  # of the stage before
+    release_memory()  # of the previous stage
     plan = state.plans[number - 1]
     if elsewhere is not None and not plan.in_one_part:
         plan = _plan(run, stage, elsewhere)
-    elif elsewhere is None and plan.needed > run.allowed_memory:  # others have taken some of it meanwhile
+    elif elsewhere is None and plan.needed > run.allowed_memory:  # less memory is free than before
         plan = run.plan(stage)
     targets = targets_of(run, stage, net, statistic, plan, elsewhere is not None and plan.in_one_part)
     parts: Sequence[Any] = plan.parts
     if elsewhere is not None and plan.in_one_part:
         parts = elsewhere.parts(run, stage, plan, targets)
-    release_memory()  # what the features of whole pictures took
+    release_memory()  # of the features of whole pictures
     if state.optimiser is None:
         start = run.start_of(number, targets.content_X, state.composite)
         state.begin(optimiser_of(start, recipe, state.handed_on))
@@ -111,18 +110,18 @@ def _objective(run: Run, state: State, stage: Stage, net: Any, elsewhere: Elsewh
         state.turn()
     assert state.optimiser is not None
     if state.optimiser.X.shape != targets.content_X.shape:
-        of_state, of_job = ("{2}x{3}".format(*X.shape) for X in (state.optimiser.X, targets.content_X))
-        raise InputError(f"state: its composite is {of_state}, and the job's {of_job}; go on with its own job")
-    known = targets.contents_Y, targets.styles_Y
-    return Objective(net, state.optimiser.X, *known, recipe, statistic, targets.guides, parts)
+        state_shape, job_shape = ("{2}x{3}".format(*X.shape) for X in (state.optimiser.X, targets.content_X))
+        raise InputError(f"state: its composite is {state_shape}, and the job's {job_shape}; go on with its own job")
+    targets_Y = targets.contents_Y, targets.styles_Y
+    return Objective(net, state.optimiser.X, *targets_Y, recipe, statistic, targets.guides, parts)
 
 
 Halt = Callable[[], bool]
-"""Whether a run is to stop now, between two epochs."""
+"""Returns whether to stop the run after the current epoch."""
 
 
 def never() -> bool:
-    """The Halt of a run that is to come to its end."""
+    """Return False: the run is not stopped."""
     return False
 
 
@@ -133,11 +132,10 @@ def carry_out(
     halt: Halt = never,
     elsewhere: Elsewhere | None = None,
 ) -> Result:
-    """Take all the steps of a run, or those that are left to do in `state`, while an observer follows; gives its
-    Result.
+    """Run all steps, or those after `state`, notify the observer of each, and return the Result.
 
-    Where `halt` says so after an epoch, the run stops there. The observer's `end` is left to the caller, who may have
-    to keep the result first. `elsewhere` is as in `steps`.
+    The run stops after an epoch if `halt` returns true. The caller calls the observer's `end`, after saving the result.
+    `elsewhere` is as in `steps`.
     """
     state, observer = State() if state is None else state, Observers.of(observer)
     observer.begin(run)

@@ -1,7 +1,7 @@
-"""Other processes of the program's own: a function that one carries out, and a run in one.
+"""Subprocesses that call a function, or carry out a run.
 
-MXNet keeps what it has made for every size that it has computed, and never lets it go: 33 MB for a new size at 128
-pixels, 80 to 100 MB at 300. A process that ends gives it all back.
+MXNet never frees the buffers and code of a size that it has computed: 33 MB for a new size at 128 pixels, 80 to 100 MB
+at 300. When a subprocess exits, the system frees all of it.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from gluon_nst.runs.state import State
 
 
 class Other:
-    """Another process, which calls `function(link, *arguments)`, of which all can be pickled; the `link` is its Link.
+    """A subprocess that calls `function(link, *arguments)`, which can be pickled; the `link` is its Link.
 
-    It has `threads`, where that is given, and ends with the block that this is the context manager of, and with this
-    process.
+    It computes with `threads`, by default those of this process. It is killed at the end of the block of this context
+    manager, and when this process exits.
     """
 
     def __init__(self, function: Callable[..., Any], *arguments: Any, threads: int | None = None) -> None:
@@ -43,16 +43,16 @@ class Other:
         self.put((function, arguments))
 
     def put(self, value: Any) -> None:
-        """Send it something, which its link gives. Raises NSTError where it has ended."""
+        """Send a value to its link. Raises NSTError if it has exited."""
         try:
             _dump(value, self._process.stdin)
         except OSError:
             raise self._ended() from None
 
     def get(self) -> tuple[str, Any]:
-        """(kind, value) of what it says next: `result` with what the function gave, or a kind of its own.
+        """Return its next message (kind, value): `result` and the function's return value, or one that the function sends.
 
-        Raises the function's NSTError, and NSTError where the process has ended.
+        Raises the function's NSTError, and NSTError if the process has exited.
         """
         try:
             kind, value = pickle.load(self._process.stdout)  # type: ignore[arg-type]
@@ -64,11 +64,11 @@ class Other:
 
     def _ended(self) -> NSTError:
         status = self._process.wait()
-        ended = f"by signal {-status}; was there memory enough?" if status < 0 else f"with status {status}"
-        return NSTError(f"the process of this run ended {ended}")
+        ending = f"by signal {-status}; was there memory enough?" if status < 0 else f"with status {status}"
+        return NSTError(f"the process of this run ended {ending}")
 
     def stop(self) -> None:
-        """Ask it to stop, as its link says then."""
+        """Request a stop, which its link reports."""
         if not self._stopped:
             self._stopped = True
             self._process.terminate()
@@ -91,55 +91,54 @@ def _dump(value: Any, file: IO[bytes] | None) -> None:
 
 
 class Link:
-    """The other process's end: what it is sent, what it says, and whether it is asked to stop. It ends where nobody
-    listens any more."""
+    """The connection of a subprocess to its parent, whose exit kills it."""
 
-    def __init__(self, received: IO[bytes], said: IO[bytes]) -> None:
+    def __init__(self, stdin: IO[bytes], stdout: IO[bytes]) -> None:
         self._received: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._received.put(pickle.load(received))  # by the main thread, in which MXNet is loaded so
-        self._said, self._asked = said, threading.Event()
-        # A worker, whose child this may be, lets none through while it begins.
+        self._received.put(pickle.load(stdin))  # in the main thread, so that MXNet is loaded there
+        self._output, self._stop_requested = stdout, threading.Event()
+        # A Dask worker, which may be the parent, blocks them while it starts.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
-        signal.signal(signal.SIGTERM, lambda number, frame: self._asked.set())
-        threading.Thread(target=self._listen, args=(received,), daemon=True).start()
+        signal.signal(signal.SIGTERM, lambda number, frame: self._stop_requested.set())
+        threading.Thread(target=self._listen, args=(stdin,), daemon=True).start()
 
-    def _listen(self, received: IO[bytes]) -> None:
+    def _listen(self, stdin: IO[bytes]) -> None:
         try:
             while True:
-                self._received.put(pickle.load(received))
+                self._received.put(pickle.load(stdin))
         except (EOFError, OSError, pickle.UnpicklingError):
-            # Whoever wanted this is gone, killed perhaps: nothing that is still made here would be taken.
+            # The parent has exited, or was killed: nobody would receive the result.
             os.kill(os.getpid(), signal.SIGKILL)
 
     def get(self) -> Any:
-        """What was sent next; it waits for it."""
+        """Wait for the next value from the parent, and return it."""
         return self._received.get()
 
     def put(self, kind: str, value: Any) -> None:
-        """Say something."""
-        _dump((kind, value), self._said)
+        """Send a message to the parent."""
+        _dump((kind, value), self._output)
 
     def is_asked(self) -> bool:
-        """Whether it is asked to stop."""
-        return self._asked.is_set()
+        """Whether the parent has requested a stop."""
+        return self._stop_requested.is_set()
 
 
 def answer() -> None:
-    """In the other process: call the function that comes in on standard input, and put what it says, and its result, on
+    """The main function of a subprocess: call the function from standard input, and send its messages and its result to
     standard output."""
-    said = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what anything prints is not to come between them
+    output = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # so that prints do not mix with the messages
     try:
-        link = Link(sys.stdin.buffer, said)
-    except (EOFError, pickle.UnpicklingError):  # whoever asked was gone before all was said
+        link = Link(sys.stdin.buffer, output)
+    except (EOFError, pickle.UnpicklingError):  # the parent has exited
         return
     try:
         function, arguments = link.get()
         link.put("result", function(link, *arguments))
     except Exception as error:
-        told = type(error)(str(error)) if isinstance(error, NSTError) else NSTError(reason(error))  # MXNet's own
-        with contextlib.suppress(OSError):  # nobody may be there any more, nor what the function was at
-            link.put("error", told)
+        plain_error = type(error)(str(error)) if isinstance(error, NSTError) else NSTError(reason(error))  # MXNet's own
+        with contextlib.suppress(OSError):  # the parent may have exited
+            link.put("error", plain_error)
 
 
 # -- a run ------------------------------------------------------------------------------------------------------------
@@ -148,11 +147,10 @@ def answer() -> None:
 def carry_out_apart(
     run: Run, observer: Observer | None = None, folder: str | Path | None = None, halt: Halt = never
 ) -> Result:
-    """`loop.carry_out` in another process. Errors are as there, and NSTError where the process was ended.
+    """Call `loop.carry_out` in a subprocess. Raises its errors, and NSTError if the process was killed.
 
-    The `observer` hears of its epochs; the pictures along the way stay in the other process. Whatever ends this
-    function ends that process. What it was at is kept where there is a `folder` for its checkpoint, from which it goes
-    on.
+    The `observer` is notified of each epoch, but has no pictures before the end. The subprocess exits with this
+    function. With a `folder` for its checkpoint it resumes from there.
     """
     state, observer = State(), Observers.of(observer)
     observer.begin(run)
@@ -166,19 +164,19 @@ def carry_out_apart(
             state.record.append(value)
             observer.state(state)
             if halt():
-                other.stop()  # it ends when its epoch is done
+                other.stop()  # after the current epoch
     return value
 
 
 def _carry_out(link: Link, run: Run, folder: str | Path | None) -> Result:
-    run.check_memory()  # anew: what the other process has this one can't have
+    run.check_memory()  # again: the parent uses memory, too
     if folder:
         return carry_out_kept(run, Reporter(link), folder, link.is_asked)
     return carry_out(run, Reporter(link), halt=link.is_asked)
 
 
 class Reporter(Observer):
-    """Lets the process that asked know of each epoch."""
+    """Reports each epoch to the parent process."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
