@@ -50,7 +50,7 @@ class Other:
             raise self._ended() from None
 
     def get(self) -> tuple[str, Any]:
-        """Return its next message (kind, value): `result` and the function's return value, or one that the function sends.
+        """Return its next message (kind, value): `result` with the function's return value, or one of the function.
 
         Raises the function's NSTError, and NSTError if the process has exited.
         """
