@@ -61,8 +61,8 @@ def original_arguments(arguments: argparse.Namespace) -> Iterator[argparse.Names
 def _working_directory(original_directory: str, folder: Path, command: argparse.Namespace) -> str:
     """Return the directory of a run's relative paths: the first candidate in which its content picture exists.
 
-    Candidates are the original working directory, where it is if it was moved together with the checkpoint's `folder`,
-    and the current one.
+    Candidates are the original working directory, its place after a move together with the checkpoint's `folder`, and
+    the current one.
     """
     relative = os.path.relpath(original_directory, os.path.join(original_directory, command.checkpoint))
     directories = (original_directory, os.path.normpath(folder / relative), os.getcwd())

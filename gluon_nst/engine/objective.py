@@ -60,7 +60,7 @@ class Objective:
       for one that no style has there.
     - `recipe` says which layers these are, what they weigh, and in what precision the convolutions are computed: in
       float32 all the same where a part is too wide for bfloat16 (`bfloat16.widest`).
-    - `statistic` is what `styles_Y` are, where it is not what the recipe has.
+    - `statistic` is that of `styles_Y`, by default the recipe's.
     - `guides` say where the losses are taken.
     - `parts` are those of the network, each in its windows, or what computes one elsewhere; without, it is computed
       whole.

@@ -19,7 +19,7 @@ from typing import Callable, Iterator, NamedTuple, Sequence
 from gluon_nst.network.layers import LAYERS, NAMES, multiplications, outputs_per_pixel, smallest_side
 
 CUT = LAYERS["pool2"]
-"""The last layer of the network's first part, where it is computed in two."""
+"""The last layer of the first part of the network, if it is computed in two parts."""
 
 
 class Span(NamedTuple):

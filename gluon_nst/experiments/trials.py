@@ -1,4 +1,4 @@
-"""Experiment: a number of trials, each a transfer of its own, as a sheet of labelled pictures.
+"""Experiment: several trials, each a transfer, as a sheet of labelled pictures.
 
 A trial's picture and losses are written into the experiment's folder as soon as it is done, and what is there already
 is not run again.

@@ -1,4 +1,4 @@
-"""Cores, memory, instructions, device and array mode: what the machine has, and how MXNet is told of it."""
+"""The machine's cores, memory, instruction sets and devices, the settings of MXNet, and its array modes."""
 
 from gluon_nst.machine.arrays import nd_mode, nd_mode_steps
 from gluon_nst.machine.cores import check_threads, physical_cores, set_threads, threads

@@ -1,4 +1,4 @@
-"""The cores that this process may use, and the number of threads that MXNet is told of."""
+"""The cores that this process may use, and the number of MXNet's threads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gluon_nst.machine.system import cgroup_folders, read_text
 
 
 def _cgroup_limit(root: str | os.PathLike[str]) -> float | None:
-    """CPUs that the process's control group allows it, or None where there is no limit."""
+    """Return the number of CPUs that the process's control group allows, or None without a limit."""
     limits = []
     for folder in cgroup_folders("cpu", root):
         quota, _, period = read_text(folder / "cpu.max").partition(" ")  # version 2
@@ -24,16 +24,16 @@ def _cgroup_limit(root: str | os.PathLike[str]) -> float | None:
 
 
 def _usable_cpus() -> set[int]:
-    """The CPUs of the process's affinity, or all where the system has no such thing."""
+    """Return the CPUs of the process's affinity, or all if the system does not have one."""
     if hasattr(os, "sched_getaffinity"):
         return os.sched_getaffinity(0)
     return set(range(os.cpu_count() or 1))
 
 
 def physical_cores(root: str | os.PathLike[str] = "/") -> int:
-    """Physical cores that this process may use: its CPU affinity, hyper-threads counted once, its cgroup's limit.
+    """Return the physical cores that this process may use, by its CPU affinity and its cgroup's limit.
 
-    (joblib and psutil count two hyper-threads of one core as two where the affinity is narrower than the machine.)
+    Hyper-threads of a core count once. (joblib and psutil count both if the affinity is narrower than the machine.)
     """
     topology = f"{root}/sys/devices/system/cpu/cpu%d/topology"
     cores = {read_text(f"{topology % cpu}/thread_siblings_list") or cpu for cpu in _usable_cpus()}
@@ -42,16 +42,16 @@ def physical_cores(root: str | os.PathLike[str] = "/") -> int:
 
 
 def threads() -> int:
-    """The number of threads that MXNet computes with on the CPU."""
+    """Return the number of threads with which MXNet computes on the CPU."""
     value = os.environ.get("OMP_NUM_THREADS", "")
     return int(value) if value.isdecimal() else max(1, len(_usable_cpus()) // 2)
 
 
 def set_threads() -> None:
-    """Let MXNet use every physical core; OMP_NUM_THREADS, where the user has set it, wins.
+    """Let MXNet use every physical core, unless the user has set OMP_NUM_THREADS.
 
-    As it comes, MXNet 1.9.1 takes half of the CPUs it finds (src/engine/openmp.cc), which halves the speed wherever
-    they are not hyper-threads. Nothing but the variable, set before MXNet loads, changes that.
+    By default MXNet 1.9.1 uses half of the CPUs (src/engine/openmp.cc), which halves the speed if they are not
+    hyper-threads. Only the variable, set before MXNet is loaded, changes that.
     """
     if "OMP_NUM_THREADS" in os.environ:
         return
@@ -64,13 +64,12 @@ def set_threads() -> None:
         warnings.warn(
             f"mxnet was imported before gluon_nst and runs on {current} of {cores} cores: import gluon_nst first, "
             f"or set OMP_NUM_THREADS={cores} in the environment",
-            stacklevel=4,  # whoever imports gluon_nst, which calls prepare_mxnet
+            stacklevel=4,  # the import of gluon_nst, which calls prepare_mxnet
         )
 
 
 def check_threads() -> None:
-    """Raise InputError for a number of threads that would end the process as MXNet reads it, or be taken for
-    another."""
+    """Raise InputError for a number of threads with which MXNet would crash, or that it would misread."""
     variables = ("OMP_NUM_THREADS", "MXNET_OMP_MAX_THREADS", "MXNET_CPU_WORKER_NTHREADS", "MXNET_CPU_PRIORITY_NTHREADS")
     for name in variables:
         threads = os.environ.get(name, "1")

@@ -1,4 +1,4 @@
-"""The device that a run computes on, and the precision that is the fastest there."""
+"""The device of a run, and its fastest precision."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def choose_device(name: str = "auto") -> mxnet.Context:
-    """The MXNet context for `auto` (d2l.try_gpu(): the first GPU, else the CPU), `cpu`, `gpu` or `gpu:N`.
+    """Return the MXNet context for `auto` (d2l.try_gpu(): the first GPU, else the CPU), `cpu`, `gpu` or `gpu:N`.
 
     Raises InputError for another name, and for a GPU that MXNet doesn't see.
     """
@@ -47,7 +47,7 @@ def bfloat16_by(device: mxnet.Context) -> str:
 
 
 def choose_precision(name: str, device: mxnet.Context) -> str:
-    """The precision of a run on `device` for `auto`, `float32` or `bfloat16`.
+    """Return the precision of a run on `device` for `auto`, `float32` or `bfloat16`.
 
     `auto` is what is fastest, measured by scripts/benchmark.py: bfloat16 with AMX, and with AVX512_BF16 on AMD's
     processors (Zen 4 and 5: 1.7 times as fast as float32), not on Intel's (0.7 times). Raises InputError for bfloat16

@@ -16,7 +16,7 @@ class Download(Protocol):
 
 
 Progress = Callable[[str, Optional[int]], Optional[Download]]
-"""An Observer's `download`: gives what a download is reported to, of its description, and its size in bytes or None."""
+"""An Observer's `download`: takes a description and the size in bytes or None, and returns a progress bar or None."""
 
 
 class Notifier(Protocol):

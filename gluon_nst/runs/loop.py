@@ -165,8 +165,8 @@ def transfer(
     - `seed` (for the start from noise), `weights` and `device` are as on the command line; so are `mask`, `regions` and
       `flatten`, among the changes.
     - `observers` follow the run.
-    - `state` is what the run goes on from. An empty one holds what was reached where the run is stopped, by Ctrl-C for
-      instance: the same call goes on then.
+    - `state` is the State from which the run resumes. If the run is interrupted, by Ctrl-C for instance, it has the
+      results so far, and the same call resumes.
     - `changes` are those that `recipes.customise` takes: longest_side, sizes, epochs, lr, init, content_weight and so
       on.
 

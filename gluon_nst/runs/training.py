@@ -34,13 +34,14 @@ def optimiser_of(X: NDArray, recipe: Recipe, before: Any = None) -> Optimiser:
 def epochs(
     state: State, objective: Callable[[], Losses], recipe: Recipe, stage: Stage, develop: Develop
 ) -> Iterator[Epoch]:
-    """Go on with the `stage` that has begun in `state`, and give each epoch's record when it is in there.
+    """Train the current `stage` of `state`; yield each epoch's record after it was added to the state.
 
-    It ends where the recipe changes the weights of the losses: `objective` is of those that there are up to then.
+    The iteration ends at an epoch where the recipe changes the weights of the losses, because `objective` has the
+    weights before.
 
-    The stage ends, and its picture is there with its last epoch, when its epochs are done or its loss has settled. If
-    the loss or its gradient is not finite, the status of the state becomes `diverged`, and there is no picture.
-    `develop` makes the picture.
+    The stage ends after its last epoch, or when its loss has converged; `develop` then makes its picture, before the
+    last record is yielded. If the loss or its gradient is not finite, the status of the state becomes `diverged`, and
+    there is no picture.
     """
     optimiser, last = state.optimiser, time.perf_counter()
     assert optimiser is not None
