@@ -17,13 +17,13 @@ from PIL import Image
 from commands import chapter, converted, experiment, refuses, render, started  # noqa: F401
 from painting import paint
 from weights_fixtures import (  # noqa: F401
-    hashes,
     originals,
     parameter_arrays,
     picture,
     published,
     server,
     small_pictures,
+    table,
     trunk_cache,
     weights_folder,
 )

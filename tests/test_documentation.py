@@ -185,10 +185,12 @@ def place(trunk_cache, tmp_path, monkeypatch):
 def book(place, monkeypatch):
     """A server that has two small pictures in place of the book's."""
     server = Server()
-    originals = dict(zip(pictures.BOOK_SHA256, (place / "my.jpg", place / "painting.jpg")))
+    originals = dict(zip(pictures.BOOK_HASHES, (place / "my.jpg", place / "painting.jpg")))
     server.files.update({f"/{file}": path.read_bytes() for file, path in originals.items()})
     monkeypatch.setattr(pictures, "BOOK", server.url)
-    monkeypatch.setattr(pictures, "BOOK_SHA256", {file: trunks.sha256_of(path) for file, path in originals.items()})
+    monkeypatch.setattr(
+        pictures, "BOOK_HASHES", {file: f"sha256:{trunks.sha256_of(path)}" for file, path in originals.items()}
+    )
     yield server
     server.close()
 

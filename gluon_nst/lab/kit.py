@@ -20,6 +20,7 @@ from gluon_nst import weights
 from gluon_nst.errors import InputError, NSTError
 from gluon_nst.lab.notebooks import place_notebook
 from gluon_nst.machine.files import check_folder, given
+from gluon_nst.machine.progress import Download
 from gluon_nst.version import __version__
 from gluon_nst.weights import cache, downloads, pictures
 
@@ -86,10 +87,13 @@ def _fill(
     notify(f"{len(packages)} packages, as they are installed here, about 300 MB")
     bar = counting("packages", len(others)) if counting else None
     try:
-        downloads.wheels_of(["--requirement", str(requirements)], kit / "wheels", bar)
+        _make_wheels([f"--requirement={requirements}"], kit / "wheels", bar)
         _build_wheel(kit / "wheels")
     except downloads.Unavailable as error:
         raise NSTError(f"kit: {error}; it takes a package index, and 1 GB of disk") from None
+    finally:
+        if bar:
+            bar.close()
     requirements.write_text("".join([*others, f"gluon-nst=={__version__}\n"]))
     for path in (trunk.path, trunk.path.with_suffix(".json")):
         shutil.copyfile(path, kit / "weights" / path.name)
@@ -111,6 +115,16 @@ def _fill(
     files = sorted(path for path in kit.rglob("*") if path.is_file())
     sums = [f"{cache.sha256_of(path)}  {path.relative_to(kit)}\n" for path in files]
     (kit / "SHA256SUMS").write_text("".join(sums))
+
+
+def _make_wheels(packages: list[str], folder: Path, bar: Download | None = None) -> None:
+    """Have pip put wheels of the `packages`, and of nothing they require, into a folder; `bar` counts them."""
+
+    def count(line: str) -> None:
+        if bar and line.startswith("Collecting "):
+            bar.update(1)
+
+    downloads.pip("wheel", *packages, "--no-deps", f"--wheel-dir={folder}", "--progress-bar=off", on_line=count)
 
 
 def _oldest_versions(wheels: Sequence[Path]) -> tuple[tuple[int, ...], tuple[int, int]]:
@@ -168,7 +182,7 @@ def _build_wheel(folder: Path) -> None:
                 shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
             else:
                 shutil.copyfile(source, copy)
-        downloads.wheels_of([temporary], folder)
+        _make_wheels([temporary], folder)
 
 
 _README = """gluon-nst @VERSION@: a kit for a lab without a network

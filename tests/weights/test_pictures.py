@@ -14,11 +14,11 @@ from weights_servers import Server, dead_url
 def book(content, style, tmp_path, monkeypatch):
     """A server that has two small pictures in place of the book's; the cache is empty."""
     files = {"rainier.jpg": content.read_bytes(), "autumn-oak.jpg": style.read_bytes()}
-    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    hashes = {name: f"sha256:{hashlib.sha256(data).hexdigest()}" for name, data in files.items()}
     server = Server()
     server.files.update({f"/{name}": data for name, data in files.items()})
     monkeypatch.setattr(pictures, "BOOK", server.url)
-    monkeypatch.setattr(pictures, "BOOK_SHA256", hashes)
+    monkeypatch.setattr(pictures, "BOOK_HASHES", hashes)
     monkeypatch.setenv("GLUON_NST_CACHE", str(tmp_path / "cache"))
     yield server
     server.close()

@@ -159,10 +159,11 @@ def test_a_cache_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, origi
 
 
 @pytest.mark.slow
-def test_two_processes_at_once_download_once(server, hashes, weights_folder):
+def test_two_processes_at_once_download_once(server, table, weights_folder):
     program = (
-        "import sys; import gluon_nst; from gluon_nst import weights; from gluon_nst.weights import sources\n"
-        f"sources.PUBLISHED = {hashes!r}\n"
+        "import dataclasses; from gluon_nst import weights\n"
+        "source = weights.SOURCES['model-zoo']\n"
+        f"weights.SOURCES['model-zoo'] = dataclasses.replace(source, hashes={table['model-zoo'].hashes!r})\n"
         "print(weights.fetch('model-zoo', notify=lambda line: print(line, flush=True)).sha256)"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}

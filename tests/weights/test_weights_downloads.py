@@ -88,10 +88,10 @@ def test_a_file_of_a_known_hash_is_fetched_once_and_whole(server, tmp_path):
     server.files["/picture.jpg"] = b"the picture"
     path, url, right = tmp_path / "new" / "picture.jpg", f"{server.url}/picture.jpg", hashlib.sha256(b"the picture")
     with pytest.raises(WeightsError, match="picture.jpg has SHA256 .*, not the published 000"):
-        downloads.verified_url(url, "0" * 64, path)
+        downloads.verified(url, "sha256:" + "0" * 64, path)
     assert list(path.parent.iterdir()) == []
     for _ in range(2):
-        downloads.verified_url(url, right.hexdigest(), path)
+        downloads.verified(url, f"sha256:{right.hexdigest()}", path)
     assert path.read_bytes() == b"the picture" and server.gets["/picture.jpg"] == 2
 
 
@@ -110,5 +110,5 @@ def test_a_server_with_many_silent_addresses_costs_seconds(server, monkeypatch, 
     monkeypatch.setattr(socket, "socket", Silent)
     start = time.monotonic()
     with pytest.raises(downloads.Unavailable, match="no answer within 2 s"):
-        downloads.from_url(server.url + path, tmp_path / "x", None, "")
+        downloads.fetch(server.url + path, tmp_path)
     assert time.monotonic() - start < 5
