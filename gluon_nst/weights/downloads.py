@@ -187,7 +187,7 @@ def _from_hub(url: str, on_hub: re.Match[str], bar_class: Any) -> Path:
         # The library tries an unreachable hub again and again for up to a minute, so the first try is ours. It
         # follows the redirection to where the bytes are kept, which a firewall may block though it lets the hub pass.
         if not _is_there(url, TIMEOUT):
-            huggingface_hub.get_hf_file_metadata(url, timeout=TIMEOUT)  # raises an error that says why
+            pooch.HTTPDownloader(timeout=TIMEOUT)(url, os.devnull, None)  # raises an error with the server's status
         return Path(huggingface_hub.hf_hub_download(model, name, **options))
     except Exception as error:  # by version requests', httpx's or its successor's, the hub's own, Xet's RuntimeError
         raise Unavailable(f"{url} failed ({_reason(error)})") from None
