@@ -15,16 +15,20 @@ from gluon_nst.errors import InputError
 
 Array = np.ndarray
 
-# sRGB's primaries and D65 (IEC 61966-2-1). Each row is divided by white's X, Y or Z, which L*a*b* does first of all,
-# and which here makes the a* and b* of a grey 0 to the last bit that counts.
+# All numbers of sRGB with white D65 (IEC 61966-2-1) and of CIE 1976 L*a*b*. Not from scikit-image's `color`, whose
+# primaries have six digits, which gives other bytes, and which clips what sRGB can't show, as `_shown` has to see.
 _XYZ = np.array(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
 )
 _TO_XYZ = _XYZ / _XYZ.sum(axis=1, keepdims=True)
+"""Divided by white's X, Y and Z, as L*a*b* asks; a* and b* of a grey become 0 to the last bit that counts."""
 _FROM_XYZ = np.linalg.inv(_TO_XYZ)
 
-# L*, a*, b* from the cube roots of X, Y, Z, but for the 16 that is taken from L*.
+_KNEE, _LINE, _OFFSET, _GAMMA = 0.04045, 12.92, 0.055, 2.4
+"""sRGB's curve: a line up to the knee, and a power above it."""
+
 _TO_LAB = np.array([[0, 116, 0], [500, -500, 0], [0, 200, -200]])
+"""L*, a*, b* from the cube roots of X, Y, Z, but for the 16 that is taken from L*."""
 _FROM_LAB = np.linalg.inv(_TO_LAB)
 
 _BEND, _SLOPE = 216 / 24389, 24389 / 27
@@ -50,13 +54,14 @@ and the noise of a grey photograph does not become colour."""
 
 def _linear(rgb: Array) -> Array:
     """sRGB without its curve: light. Below 0 its straight piece goes on, so that it can be undone there too."""
-    return np.where(rgb > 0.04045, ((np.maximum(rgb, 0.04045) + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+    return np.where(rgb > _KNEE, ((np.maximum(rgb, _KNEE) + _OFFSET) / (1 + _OFFSET)) ** _GAMMA, rgb / _LINE)
 
 
 def _curved(linear: Array) -> Array:
     """sRGB's curve, `_linear` undone."""
-    bend = 0.04045 / 12.92
-    return np.where(linear > bend, 1.055 * np.maximum(linear, bend) ** (1 / 2.4) - 0.055, linear * 12.92)
+    knee = _KNEE / _LINE
+    powers = (1 + _OFFSET) * np.maximum(linear, knee) ** (1 / _GAMMA) - _OFFSET
+    return np.where(linear > knee, powers, linear * _LINE)
 
 
 def _times(matrix: Array, colours: Array) -> Array:

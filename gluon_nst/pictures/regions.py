@@ -1,4 +1,4 @@
-"""Regions: label maps that say which part of the content is drawn from which part of a style, and masks.
+"""Regions: label maps that say which part of the content is drawn from which part of a style.
 
 Gatys, Ecker, Bethge, Hertzmann and Shechtman 2017, "Controlling Perceptual Factors in Neural Style Transfer", section
 4: each region has a guidance channel, which weighs the positions in the sums over a feature map.
@@ -422,6 +422,3 @@ def _advice(colour: Array, styles: Sequence[_Map]) -> str:
         if distances.min() <= TOLERANCE**2:
             return f"{advice}; {_hex(style.colours[distances.argmin()])} in {style.name} is near, but not the same"
     return advice
-
-
-# -- masks ------------------------------------------------------------------------------------------------------------

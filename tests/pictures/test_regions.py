@@ -171,6 +171,21 @@ def test_near_colours_of_a_jpeg_are_regions_of_their_own_and_it_says_what_it_fou
     assert note.startswith(f"{path}: 2 regions (#") and "nearest region" in note and "merged" not in note
 
 
+def test_colours_of_a_jpeg_that_are_both_frequent_and_flat_are_never_merged(tmp_path):
+    """Even nearer than what the compression changes."""
+    pixels = np.repeat(np.array([(120,) * 3, (123,) * 3], np.uint8)[None], 96, axis=1).repeat(120, axis=0)
+    path, size = save(tmp_path, Image.fromarray(pixels), "map.jpg", quality=95), pixels.shape[:2]
+    found = regions.read_regions(path, [path], size, [size])
+    assert near(found.colours, [(120,) * 3, (123,) * 3], within=1)
+
+
+def test_greys_of_8_bits_and_the_same_widened_to_16_are_one_region(tmp_path):
+    values = np.repeat(np.array([7, 26])[None], 30, axis=1).repeat(60, axis=0)
+    wide = save(tmp_path, Image.fromarray((values * 257).astype(np.uint16)), "map.png")
+    found = regions.read_regions(Image.fromarray(values.astype(np.uint8)), [wide], (60, 60), [(60, 60)])
+    assert np.array_equal(found.content, found.styles[0])
+
+
 def test_colours_that_merge_are_named():
     picture = painted([(RED, (10, 10, 90, 70)), ((225, 25, 35), (120, 80, 124, 110))])  # too thin to be sure of
     with pytest.warns(NSTWarning, match="#e11923 is merged into #e6141e"):
