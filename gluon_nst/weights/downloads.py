@@ -28,7 +28,6 @@ TIMEOUT = 8
 _QUICK = 3
 """Seconds to wait for the answer to a quick question."""
 
-
 _HUB = re.compile(r"(https?://.+)/([^/]+/[^/]+)/resolve/main/(.+)")
 """The address of a file on a Hugging Face hub: the hub, the model and the file's name."""
 

