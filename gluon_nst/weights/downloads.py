@@ -209,14 +209,10 @@ def pip(*arguments: str, on_line: Callable[[str], object]) -> None:
 
     Raises Unavailable, with pip's own error, if it fails.
     """
-    command = [sys.executable, "-m", "pip", *arguments, "--no-input", f"--timeout={TIMEOUT}"]
+    command = [sys.executable, "-m", "pip", *arguments, f"--timeout={TIMEOUT}", "--no-input"]
+    command += ["--disable-pip-version-check"]
     said = ["no output"]
-    with subprocess.Popen(
-        [*command, "--disable-pip-version-check"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        universal_newlines=True,
-    ) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
             for line in process.stdout or ():
                 on_line(line)
