@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from gluon_nst.batch.payloads import Payload
 from gluon_nst.cluster import worker
 from gluon_nst.errors import DoesNotFit, InputError, NSTError, one_line, warnings_to
+from gluon_nst.losses.records import Status
 from gluon_nst.machine import choose_device, choose_precision
 from gluon_nst.pictures.decoding import pixels_allowed
 from gluon_nst.recipes import Recipe
@@ -103,7 +104,7 @@ def _make(link: Link, payload: Payload, place: Path, checkpoint: bytes | None, p
     with kept:
         state = kept.load(run, replace=True)
         result = carry_out(run, Observers([reporter, kept, sender]), state, link.is_asked)
-    if result.status == "interrupted":
+    if result.status == Status.INTERRUPTED:
         sender.send()
         return None
     if not result.complete:

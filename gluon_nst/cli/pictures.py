@@ -14,6 +14,7 @@ from gluon_nst.cli import plain
 from gluon_nst.cli.outputs import OutputWriter, check_distinct, check_writable_with, writing
 from gluon_nst.cli.session import Session
 from gluon_nst.errors import InputError, warn
+from gluon_nst.losses.records import Status
 from gluon_nst.machine.files import check_writable
 from gluon_nst.observers import Bar, Lines
 from gluon_nst.pictures.encoding import check_picture_writable, warn_of_quality
@@ -21,7 +22,7 @@ from gluon_nst.runs.inputs import inputs
 from gluon_nst.runs.job import Job, Style, Styles
 from gluon_nst.weights.pictures import book_pictures, own_pictures
 
-_STATUS = {"complete": 0, "settled": 0, "interrupted": 130}
+_STATUS = {Status.COMPLETE: 0, Status.SETTLED: 0, Status.INTERRUPTED: 130}
 """Exit statuses; 1 for the other statuses of a result."""
 
 
@@ -36,7 +37,7 @@ def render(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     _check_inputs(arguments, job, [*outputs, *session.checkpoint_files])
     result = session.carry_out(job)
     if result is None:
-        return _STATUS["interrupted"]
+        return _STATUS[Status.INTERRUPTED]
     with writing(arguments.output.parent):
         writer = OutputWriter(session.bar.note)
         picture = writer.write(result.save, session.free_output_path(arguments.output, result), fallback=True)
@@ -66,7 +67,7 @@ def chapter(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     _check_inputs(arguments, job, [*outputs, *session.checkpoint_files])
     result = session.carry_out(job, plain.carry_out if arguments.plain else None)
     if result is None:
-        return _STATUS["interrupted"]
+        return _STATUS[Status.INTERRUPTED]
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         writer = OutputWriter(session.bar.note)

@@ -12,7 +12,7 @@ from mxnet import MXNetError, nd
 
 from gluon_nst import chapter, recipes
 from gluon_nst.errors import InputError, NSTError, reason
-from gluon_nst.losses.records import Epoch, Losses
+from gluon_nst.losses.records import Epoch, Losses, Status
 from gluon_nst.machine import is_out_of_memory
 from gluon_nst.network.layers import NAMES
 from gluon_nst.pictures.decoding import Picture
@@ -71,7 +71,7 @@ def carry_out(run: Run, observer: Observer) -> Result:
     except (MemoryError, MXNetError) as error:
         if not plain.state.images:
             raise
-        plain.state.status = "out of memory" if is_out_of_memory(error) else "failed"
+        plain.state.status = Status.OUT_OF_MEMORY if is_out_of_memory(error) else Status.FAILED
         plain.state.note = f"stage {len(plain.state.images) + 1}: the run failed: {reason(error)}"
     return Result.of(run, plain.state)
 
@@ -93,7 +93,7 @@ class _Plain:
         try:
             for _ in chapter.neural_style(content, style, run.net(), run.device, run.recipe, self._report):
                 self._add_image()
-            self.state.status = "complete"
+            self.state.status = Status.COMPLETE
         except FloatingPointError as error:
             if not self.state.images:
                 raise NSTError(str(error)) from None

@@ -17,7 +17,7 @@ from gluon_nst.cli.outputs import OutputWriter, free_output_path, report_path
 from gluon_nst.cli.stopping import Stop
 from gluon_nst.cluster import Crew, Spread
 from gluon_nst.errors import InputError, NSTError
-from gluon_nst.losses.records import FINISHED
+from gluon_nst.losses.records import FINISHED, Status
 from gluon_nst.machine.files import check_folder, free_path
 from gluon_nst.observers import Bar, Film, Snapshots, Window, check_film, snapshot_paths
 from gluon_nst.pictures.decoding import open_picture, read_made
@@ -133,7 +133,7 @@ class Session:
                 self._observer = Observers([*self._observers, checkpoint])
                 with self.bar, self._report_advice(checkpoint, state):
                     result = carry_out(run, self._observer, state, stop.is_requested, elsewhere)
-            if result.status != "interrupted":
+            if result.status != Status.INTERRUPTED:
                 return result
             self._report_interrupt(result, checkpoint)
         except KeyboardInterrupt:
@@ -166,9 +166,9 @@ class Session:
         try:
             yield
         finally:
-            if state.status in ("failed", "out of memory"):
+            if state.status in (Status.FAILED, Status.OUT_OF_MEMORY):
                 self.bar.note(f"the last checkpoint stays as it is; {_resume_hint(checkpoint)}")
-            elif state.status == "diverged":
+            elif state.status == Status.DIVERGED:
                 self.bar.note(
                     f"the last State whose loss was finite stays in {checkpoint.folder}; with --style-weight W, or"
                     f" another weight that is lower, {_resume_hint(checkpoint)}"

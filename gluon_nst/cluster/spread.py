@@ -22,6 +22,7 @@ from gluon_nst.engine.graph import Computing, PartGraph, add_window, sliced
 from gluon_nst.engine.memory import Plan, spread_plan
 from gluon_nst.engine.windows import Part
 from gluon_nst.errors import NSTError
+from gluon_nst.machine.trees import as_numpy
 from gluon_nst.recipes import Stage
 from gluon_nst.runs.run import Run
 from gluon_nst.runs.targets import Targets
@@ -73,8 +74,8 @@ class Spread:
             run.trunk,
             part,
             targets.content_X.shape,
-            windows.plain(targets.styles_Y),
-            windows.plain(tuple(targets.guides)),
+            as_numpy(targets.styles_Y),
+            as_numpy(targets.guides),
             device,
         )
         return [lambda source, gradient: _Part(self._crew, sent, targets.content_X, source, gradient, self._say)]

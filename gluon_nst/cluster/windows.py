@@ -17,6 +17,7 @@ from gluon_nst.engine.windows import Part
 from gluon_nst.errors import NSTError
 from gluon_nst.losses.style_statistics import style_statistic
 from gluon_nst.machine import choose_device, choose_precision, nd_mode
+from gluon_nst.machine.trees import on_device
 from gluon_nst.network.layers import shape_at
 from gluon_nst.network.vgg import outputs, truncated_vgg19
 from gluon_nst.recipes import Recipe
@@ -44,7 +45,7 @@ class StagePayload(NamedTuple):
     """That of the composite on its canvas, 1 × 3 × h × w."""
     styles_Y: Any
     """As an Objective takes it."""
-    guides: Any
+    guides: Guides
     device: str
 
 
@@ -130,11 +131,9 @@ class Windows:
         self._layers, self._device = tuple(recipe.content_layers), device
         self._X = Piece(stage.shape, device)
         self._contents = [Piece(shape_at(layer, stage.shape[2:]), device) for layer in self._layers]
-        styles_Y, guides = (_on(device, each) for each in (stage.styles_Y, stage.guides))
+        styles_Y, guides = on_device((stage.styles_Y, stage.guides), device)
         statistic = style_statistic(recipe)
-        objective = Objective(
-            self._net, self._X, self._contents, styles_Y, recipe, statistic, Guides(*guides), [stage.part]
-        )
+        objective = Objective(self._net, self._X, self._contents, styles_Y, recipe, statistic, guides, [stage.part])
         (self._computed,) = objective.parts
         self._windows = list(stage.part.windows)
         self._Xs: dict[int, Any] = {}
@@ -167,21 +166,3 @@ class Windows:
         found = dict(outputs(Y, self._net, self._layers))
         nd.waitall()
         return [found[layer] for layer in self._layers]
-
-
-def plain(tree: Any) -> Any:
-    """A tree of arrays as NumPy's."""
-    if isinstance(tree, nd.NDArray):
-        return tree.asnumpy()
-    if isinstance(tree, dict):
-        return {name: plain(each) for name, each in tree.items()}
-    return [plain(each) for each in tree] if isinstance(tree, (list, tuple)) else tree
-
-
-def _on(device: Any, tree: Any) -> Any:
-    """The same tree on a device."""
-    if isinstance(tree, np.ndarray):
-        return nd.array(tree, ctx=device)
-    if isinstance(tree, dict):
-        return {name: _on(device, each) for name, each in tree.items()}
-    return [_on(device, each) for each in tree] if isinstance(tree, (list, tuple)) else tree

@@ -17,6 +17,7 @@ from mxnet import MXNetError
 from PIL import Image
 
 from gluon_nst.errors import DoesNotFit, InputError, NSTError, reason
+from gluon_nst.losses.records import Status
 from gluon_nst.machine.files import file_name, given
 from gluon_nst.pictures.decoding import Picture, open_picture, read_made
 from gluon_nst.recipes import INITS, paths
@@ -221,7 +222,7 @@ def _outcome(
         return Outcome(trial, picture, "kept from before")
     try:
         result = carry_out_trial(run, checkpoint)
-        if result.status == "interrupted":
+        if result.status == Status.INTERRUPTED:
             return Outcome(trial, None, "not done yet")
         if not result.complete:
             return Outcome(trial, None, result.note, failed=True)

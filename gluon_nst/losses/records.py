@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
+from enum import Enum
 from typing import Iterator, Mapping, NamedTuple
 
-FINISHED = ("complete", "settled")
+
+class Status(str, Enum):
+    """How a run stands, or how it ended; equal to its text, and printed as that.
+
+    >>> Status.COMPLETE == "complete", f"{Status.OUT_OF_MEMORY}", Status.SETTLED
+    (True, 'out of memory', 'settled')
+    """
+
+    RUNNING = "running"
+    """There is more to do."""
+    COMPLETE = "complete"
+    SETTLED = "settled"
+    """The last stage ended before its epochs did, as its loss had converged."""
+    INTERRUPTED = "interrupted"
+    """Of a Result: its run was stopped between two epochs."""
+    DIVERGED = "diverged"
+    """The loss is not finite any more."""
+    OUT_OF_MEMORY = "out of memory"
+    FAILED = "failed"
+    """MXNet, or the disk, failed."""
+
+    __str__ = str.__str__
+    __repr__ = str.__repr__
+
+
+FINISHED = (Status.COMPLETE, Status.SETTLED)
 """The statuses of a run that came to its end."""
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class Losses(Mapping[str, float]):
     """The weighted losses of a composite by name: `content/conv4_4`, `style/conv1_1`, `tv`.
 
@@ -20,21 +48,20 @@ class Losses(Mapping[str, float]):
     {'conv1_1': 2.0, 'conv2_1': 3.0}
     """
 
-    def __init__(self, terms: Mapping[str, float], total: float) -> None:
-        self._terms = dict(terms)
-        self.total = total
+    terms: Mapping[str, float]
+    total: float
 
     def __getitem__(self, name: str) -> float:
-        return self._terms[name]
+        return self.terms[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._terms)
+        return iter(self.terms)
 
     def __len__(self) -> int:
-        return len(self._terms)
+        return len(self.terms)
 
     def __repr__(self) -> str:
-        return f"Losses({self._terms}, total={self.total})"
+        return f"Losses({self.terms}, total={self.total})"
 
     def of(self, kind: str) -> dict[str, float]:
         """The losses of a `kind`, content or style, by what follows it in their names."""
@@ -53,7 +80,7 @@ class Losses(Mapping[str, float]):
     @property
     def tv(self) -> float:
         """The total variation loss."""
-        return self._terms.get("tv", 0.0)
+        return self.terms.get("tv", 0.0)
 
 
 class Epoch(NamedTuple):

@@ -5,20 +5,16 @@ from __future__ import annotations
 import functools
 from typing import Any, Callable, Generator, TypeVar, cast
 
+from gluon_nst.machine.trees import walk
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def _converted(value: Any, kind: type, convert: Callable[[Any], Any]) -> Any:
-    """`value` with each array of `kind` converted, also those in lists, tuples and dictionaries."""
-    if isinstance(value, kind):
-        return convert(value)
-    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
-        return type(value)(_converted(item, kind, convert) for item in value)
-    if isinstance(value, dict):
-        return {key: _converted(item, kind, convert) for key, item in value.items()}
-    return value
+def _converted(values: Any, kind: type, convert: Callable[[Any], Any]) -> Any:
+    """`values` with each array of `kind` converted, also those in lists, tuples and dictionaries."""
+    return walk(values, lambda value: convert(value) if isinstance(value, kind) else value, node=None)
 
 
 def _as_nd(values: Any) -> Any:

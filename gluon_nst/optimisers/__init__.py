@@ -1,5 +1,7 @@
 """The optimisers: Adam, as the chapter's Trainer has it, and L-BFGS."""
 
-from gluon_nst.moved import forward
+from gluon_nst.optimisers.adam import Adam, Moments
+from gluon_nst.optimisers.lbfgs import LBFGS
+from gluon_nst.optimisers.optimiser import CLASSES, Optimiser, OptimiserState, resumed
 
-__getattr__ = forward(__name__, "gluon_nst.optimisers.optimisers", "Adam", "CLASSES", "LBFGS", "Moments", "Optimiser")
+__all__ = ["CLASSES", "LBFGS", "Adam", "Moments", "Optimiser", "OptimiserState", "resumed"]

@@ -1,5 +1,5 @@
 """L-BFGS (Nocedal and Wright 2006, algorithm 7.4) for pictures: bounds on the pixels, and as good as one evaluation a
-step.
+step. `LBFGS` is the optimiser of a run, `Minimiser` its method, in NumPy.
 
 SciPy's L-BFGS-B works in double precision and one thread, 40 ms an evaluation at 300 × 450, which is more than the
 gradient takes on some processors; this takes 8, and no more evaluations.
@@ -7,12 +7,19 @@ gradient takes on some processors; this takes 8, and no more evaluations.
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from typing import Any, Iterator, Mapping, NamedTuple
+from typing import Any, Callable, Iterator, NamedTuple
 
 import numpy as np
+from mxnet import nd
 
+from gluon_nst.losses.records import Losses
+from gluon_nst.machine.trees import as_ndarray, on_device
 from gluon_nst.optimisers.preconditioner import LowPass
+from gluon_nst.pictures.pixels import shown_range, standardisation
+from gluon_nst.recipes import Recipe
+from gluon_nst.typing import NDArray
 
 Array = np.ndarray
 
@@ -33,13 +40,13 @@ def _product(a: Array, b: Array) -> float:
     return sum(float(np.einsum("i,i->", a[piece], b[piece])) for piece in _pieces(a.size))
 
 
-class _Narrow:
+@dataclasses.dataclass
+class BFloat16:
     """Values in bfloat16, the upper half of a float32: half the memory, and exact enough for the steps that are
     remembered."""
 
-    def __init__(self, halves: Array) -> None:
-        self.halves = halves
-        """uint16."""
+    halves: Array
+    """uint16."""
 
     def write(self, a: Array, b: Array) -> None:
         """Keep `a - b`, rounded to the nearest even."""
@@ -70,13 +77,56 @@ class _Narrow:
             values[piece] += own
 
 
-class _Remembered(NamedTuple):
+class Pair(NamedTuple):
     """A step difference s, its gradient difference y, 1 / sᵀy, and yᵀPy, where P is the preconditioner."""
 
-    step: _Narrow
-    change: _Narrow
+    step: BFloat16
+    change: BFloat16
     inverse: float
     square: float
+
+
+@dataclasses.dataclass
+class LBFGSState:
+    """All that evolves in L-BFGS. The arrays are those that it computes with: they change with each step."""
+
+    X: Array
+    """The point at which the loss and its gradient are wanted next; float32."""
+    from_X: Array
+    """Where the current step began, the gradient there, and the direction of the step."""
+    from_gradient: Array
+    direction: Array
+    from_loss: float | None = None
+    """The loss where the current step began; None before the first evaluation. It and the gradient are scaled."""
+    scale: float = 1.0
+    slope: float = 0.0
+    """The product of the direction and the gradient."""
+    length: float = 1.0
+    """The share of the direction by which X is away from `from_X`."""
+    shortenings: int = 0
+    """How often the current step was shortened."""
+    pairs: list[Pair] = dataclasses.field(default_factory=list)
+    """The steps that are remembered, the oldest first."""
+    settled: bool = False
+    """Whether it has converged: not even a short step straight downhill lowers the loss."""
+
+    @classmethod
+    def start(cls, X: Array) -> LBFGSState:
+        """Return the state before the first evaluation, which is at `X`: an array that will change in place."""
+        return cls(X, np.zeros_like(X), np.zeros_like(X), np.zeros_like(X))
+
+    @property
+    def lowest(self) -> Array:
+        """The point of the lowest loss so far, apart from the noise of the losses: where the current step began."""
+        return self.X if self.from_loss is None else self.from_X
+
+    @property
+    def reached(self) -> NDArray:
+        """The same as an NDArray on the CPU, in the same memory: the last composite may be a step that was too long."""
+        return as_ndarray(self.lowest)
+
+    def hand_on(self) -> None:
+        """Return nothing for the next size, at which the loss has a different curvature."""
 
 
 def _scale(gradient: Array) -> float:
@@ -88,17 +138,13 @@ def _scale(gradient: Array) -> float:
     return 2.0 ** -min(max(math.frexp(largest)[1], -120), 120) if 0 < largest < math.inf else 1.0
 
 
-_EVOLVES = ("from_x", "from_gradient", "direction", "from_loss", "scale", "slope", "length", "shortenings")
-"""What evolves beside `x`, the remembered steps, and whether it has settled."""
-
-
 class Minimiser:
-    """Minimises by steps: evaluate the loss and its gradient at `x`, give them to `step`, let it `move` there; and
-    again.
+    """Minimises by steps: evaluate the loss and its gradient at `state.X`, give them to `step`, let it `move` there;
+    and again.
 
-    - `x` is a float32 array of any shape, contiguous, which is changed in place.
+    - `state` is changed in place. Its `X` is of any shape, contiguous.
     - `history_size` is how many steps are remembered.
-    - `bounds`, where there are any, are the least and the largest value, arrays that broadcast to the shape of `x`. A
+    - `bounds`, where there are any, are the least and the largest value, arrays that broadcast to the shape of `X`. A
       pixel that is at its bound, and would have to pass it to lower the loss, is left out of the step (Kim, Sra and
       Dhillon 2010).
     - `first_step` is the root mean square of the first step's changes, when nothing is known of the loss but its
@@ -107,12 +153,12 @@ class Minimiser:
       a low-pass filter the steps are smoother, above all in a run of few steps. The multiple is sᵀy / yᵀPy
       (equation 7.20, for P).
 
-    For each value of `x` it keeps 12 bytes, and 4 for each step that it remembers.
+    For each value of `X` it keeps 12 bytes, and 4 for each step that it remembers.
     """
 
     def __init__(
         self,
-        x: Array,
+        state: LBFGSState,
         history_size: int,
         bounds: tuple[Array, Array] | None = None,
         first_step: float = 0.02,
@@ -120,133 +166,107 @@ class Minimiser:
     ) -> None:
         self._history_size, self._bounds, self._first_step = history_size, bounds, first_step
         self._preconditioner = preconditioner
-        self._pairs: list[_Remembered] = []
-        # Where the step at work set out from, the gradient there, and where to.
-        self._from_x, self._from_gradient, self._direction = (np.zeros_like(x) for _ in range(3))
-        self._from_loss: float | None = None
-        self._scale, self._slope, self._length, self._shortenings = 1.0, 0.0, 1.0, 0
-        self.settled = False
-        """Whether nothing is left to gain: not even a short step straight downhill lowers the loss."""
-        self.x = x
+        self.state = state
         self._bound()
 
-    @property
-    def reached(self) -> Array:
-        """The point of the lowest loss so far, but for what the noise of the losses hides: where the step at work set
-        out from."""
-        return self.x if self._from_loss is None else self._from_x
-
     def step(self, loss: float, gradient: Array) -> None:
-        """Take the `loss` and the `gradient` at `x`, and decide where they are wanted next.
+        """Take the `loss` and the `gradient` at `X`, and decide where they are wanted next.
 
         The gradient is scaled in place. Raises FloatingPointError if it is not finite.
         """
-        before = self._from_loss
+        state, before = self.state, self.state.from_loss
         if before is None:
-            self._scale = _scale(gradient)
-        loss *= self._scale
-        gradient *= np.float32(self._scale)
+            state.scale = _scale(gradient)
+        loss *= state.scale
+        gradient *= np.float32(state.scale)
         if before is None:
             self._set_out(loss, gradient)
-        elif loss > before + _DECREASE * self._length * self._slope:
+        elif loss > before + _DECREASE * state.length * state.slope:
             self._shorten(loss, before)
         else:
             self._remember(gradient)
             self._set_out(loss, gradient)
 
     def move(self) -> None:
-        """Move `x` to where the last step decided that it goes."""
-        if self._from_loss is not None:
-            np.multiply(self._direction, np.float32(self._length), out=self.x)
-            self.x += self._from_x
+        """Move `X` to where the last step decided that it goes."""
+        state = self.state
+        if state.from_loss is not None:
+            np.multiply(state.direction, np.float32(state.length), out=state.X)
+            state.X += state.from_X
             self._bound()
 
     def begin_anew(self) -> None:
-        """Go on from the point reached, and forget the rest: the loss is another one from now on."""
-        self.x[...] = self.reached
-        self._pairs, self._from_loss, self.settled = [], None, False
-
-    def as_tree(self) -> dict[str, Any]:
-        """All that evolves: numbers, and the arrays themselves."""
-        pairs = [{**pair._asdict(), "step": pair.step.halves, "change": pair.change.halves} for pair in self._pairs]
-        return {
-            "x": self.x,
-            "pairs": pairs,
-            **{name: getattr(self, f"_{name}") for name in _EVOLVES},
-            "settled": self.settled,
-        }
-
-    def restore(self, tree: Mapping[str, Any]) -> None:
-        """Go on from what `as_tree` of one with the same settings gave, at the same `x`."""
-        for name in _EVOLVES:
-            setattr(self, f"_{name}", tree[name])
-        self.settled = tree["settled"]
-        self._pairs = [
-            _Remembered(**{**pair, "step": _Narrow(pair["step"]), "change": _Narrow(pair["change"])})
-            for pair in tree["pairs"]
-        ]
+        """Restart from the lowest point, and forget the rest: the loss is a different one from now on."""
+        state = self.state
+        state.X[...] = state.lowest
+        state.pairs, state.from_loss, state.settled = [], None, False
 
     def _shorten(self, loss: float, before: float) -> None:
         """Go back to the minimum of the parabola through what is known of the step; after some of them, begin anew."""
-        self._shortenings += 1
-        if self._shortenings > _MOST_SHORTENINGS:
-            self.settled = not self._pairs
-            self._pairs = []
-            self.x[...] = self._from_x
-            self._set_out(before, self._from_gradient)
+        state = self.state
+        state.shortenings += 1
+        if state.shortenings > _MOST_SHORTENINGS:
+            state.settled = not state.pairs
+            state.pairs = []
+            state.X[...] = state.from_X
+            self._set_out(before, state.from_gradient)
             return
-        minimum = -self._slope * self._length**2 / (2 * (loss - before - self._length * self._slope))
-        self._length = min(max(minimum, 0.1 * self._length), 0.5 * self._length)
+        minimum = -state.slope * state.length**2 / (2 * (loss - before - state.length * state.slope))
+        state.length = min(max(minimum, 0.1 * state.length), 0.5 * state.length)
 
     def _set_out(self, loss: float, gradient: Array) -> None:
-        """Set out from `x`."""
-        self._from_x[...], self._from_gradient[...], self._from_loss = self.x, gradient, loss
+        """Set out from `X`."""
+        state = self.state
+        state.from_X[...], state.from_gradient[...], state.from_loss = state.X, gradient, loss
         held = self._held()
         self._downhill(held)
         self._newton(held)
-        flat, of_gradient = self._direction.reshape(-1), self._from_gradient.reshape(-1)
-        self._slope = _product(flat, of_gradient)
-        if self._slope >= 0:  # the remembered steps say nothing here
-            self._pairs = []
+        flat, of_gradient = state.direction.reshape(-1), state.from_gradient.reshape(-1)
+        state.slope = _product(flat, of_gradient)
+        if state.slope >= 0:  # the remembered steps say nothing here
+            state.pairs = []
             self._downhill(held)
             self._newton(held)
-            self._slope = _product(flat, of_gradient)
-        if not math.isfinite(self._slope):
+            state.slope = _product(flat, of_gradient)
+        if not math.isfinite(state.slope):
             raise FloatingPointError("the gradient is not finite; lower the weights")
-        self._length, self._shortenings = 1.0, 0
-        if not self._pairs:
+        state.length, state.shortenings = 1.0, 0
+        if not state.pairs:
             size = float(np.sqrt(_product(flat, flat) / flat.size))
-            self.settled = self.settled or size == 0
-            self._length = self._first_step / (size or 1)
+            state.settled = state.settled or size == 0
+            state.length = self._first_step / (size or 1)
 
     def _downhill(self, held: Array | None) -> None:
         """Let the direction be straight downhill, but where a bound holds the pixel."""
-        np.negative(self._from_gradient, out=self._direction)
+        state = self.state
+        np.negative(state.from_gradient, out=state.direction)
         if held is not None:
-            self._direction[held] = 0
+            state.direction[held] = 0
 
     def _remember(self, gradient: Array) -> None:
         """Remember the step that was made, in the place of the oldest."""
-        places = self._pairs.pop(0)[:2] if len(self._pairs) == self._history_size else None
-        step, change = places or (_Narrow(np.empty(self.x.size, np.uint16)), _Narrow(np.empty(self.x.size, np.uint16)))
-        step.write(self.x.reshape(-1), self._from_x.reshape(-1))
-        change.write(gradient.reshape(-1), self._from_gradient.reshape(-1))
+        state = self.state
+        places = state.pairs.pop(0)[:2] if len(state.pairs) == self._history_size else None
+        step, change = places or (BFloat16(np.empty(state.X.size, np.uint16)) for _ in range(2))
+        step.write(state.X.reshape(-1), state.from_X.reshape(-1))
+        change.write(gradient.reshape(-1), state.from_gradient.reshape(-1))
         curvature = sum(
             float(np.einsum("i,i->", of_step, of_change))
             for (_, of_step), (_, of_change) in zip(step.pieces(), change.pieces())
         )
         square = self._square(change)
         if curvature > 1e-10 * square:
-            self._pairs.append(_Remembered(step, change, 1 / curvature, square))
+            state.pairs.append(Pair(step, change, 1 / curvature, square))
 
-    def _square(self, change: _Narrow) -> float:
+    def _square(self, change: BFloat16) -> float:
         """Return yᵀPy of a gradient difference y, for the preconditioner P."""
         if self._preconditioner is None:
             return sum(float(np.einsum("i,i->", own, own)) for _, own in change.pieces())
-        plane = math.prod(self.x.shape[-2:])
+        X = self.state.X
+        plane = math.prod(X.shape[-2:])
         return sum(
             self._preconditioner.product(change.values(slice(first, first + plane)))
-            for first in range(0, self.x.size, plane)
+            for first in range(0, X.size, plane)
         )
 
     def _newton(self, held: Array | None) -> None:
@@ -254,30 +274,76 @@ class Minimiser:
 
         The pixels of the active set, `held`, are left out: the inverse Hessian is restricted to the others.
         """
-        direction = self._direction.reshape(-1)
+        state = self.state
+        direction = state.direction.reshape(-1)
         projections: list[float] = []
-        for step, change, inverse, _ in reversed(self._pairs):
+        for step, change, inverse, _ in reversed(state.pairs):
             projections.append(inverse * step.product(direction))
             change.add_to(direction, -projections[-1])
         if self._preconditioner is not None:
-            self._preconditioner.apply(self._direction)
-        if self._pairs:
-            last = self._pairs[-1]
+            self._preconditioner.apply(state.direction)
+        if state.pairs:
+            last = state.pairs[-1]
             direction *= np.float32(1 / (last.inverse * last.square))
-        for (step, change, inverse, _), projection in zip(self._pairs, reversed(projections)):
+        for (step, change, inverse, _), projection in zip(state.pairs, reversed(projections)):
             step.add_to(direction, projection - inverse * change.product(direction))
         if held is not None:
-            self._direction[held] = 0
+            state.direction[held] = 0
 
     def _bound(self) -> None:
         if self._bounds is not None:
-            np.clip(self.x, *self._bounds, out=self.x)
+            np.clip(self.state.X, *self._bounds, out=self.state.X)
 
     def _held(self) -> Array | None:
         """Where a step downhill would leave the bounds."""
         if self._bounds is None:
             return None
         least, largest = self._bounds
-        held = (self.x <= least) & (self._from_gradient > 0)
-        held |= (self.x >= largest) & (self._from_gradient < 0)
+        x, gradient = self.state.X, self.state.from_gradient
+        held = (x <= least) & (gradient > 0)
+        held |= (x >= largest) & (gradient < 0)
         return held
+
+
+_FIRST_STEP = 0.06
+"""The root mean square of the changes in the first step, in the network's standardised pixels."""
+
+
+class LBFGS:
+    """L-BFGS on the composite of a `state`, bounded where the recipe clips at each step. An epoch is one evaluation."""
+
+    scheduled = False
+
+    def __init__(self, state: LBFGSState, recipe: Recipe, device: Any) -> None:
+        limits = shown_range(recipe.pixel_unit) if recipe.clip_at == "step" else None
+        scale, _ = standardisation(recipe.pixel_unit)
+        first_step = _FIRST_STEP / float(np.mean(scale))
+        low_pass = recipe.preconditioner == "low-pass"
+        preconditioner = LowPass(state.X.shape, recipe.preconditioner_power) if low_pass else None
+        self.state, self._is_on_cpu = state, device.device_type == "cpu"
+        self._minimiser = Minimiser(state, recipe.history_size, limits, first_step, preconditioner)
+        self.X = as_ndarray(state.X) if self._is_on_cpu else on_device(state.X, device)
+        self.X.attach_grad()
+
+    @classmethod
+    def start(cls, X: NDArray, recipe: Recipe, before: Any = None) -> LBFGS:
+        """Return the optimiser of a composite that starts as `X`; `before`, of another size, is not used."""
+        return cls(LBFGSState.start(X.asnumpy()), recipe, X.context)
+
+    def evaluate(self, objective: Callable[[], Losses]) -> Losses:
+        """Return the losses at the composite that the step before decided on."""
+        nd.waitall()  # MXNet does not know that its array changes
+        self._minimiser.move()
+        if not self._is_on_cpu:
+            self.X[:] = self.state.X
+        return objective()
+
+    def step(self, losses: Losses, lr: float) -> None:
+        """Take one step of the quasi-Newton method, or of its line search; `lr` is not used."""
+        nd.waitall()
+        self._minimiser.step(losses.total, self.X.grad.asnumpy())
+
+    def turn(self) -> None:
+        """Restart from the lowest point: the steps that are remembered have the curvature of a different loss."""
+        nd.waitall()
+        self._minimiser.begin_anew()

@@ -33,7 +33,7 @@ OPTIMIZERS = {
     "adam": OptimizerFacts("end", "last", 60),
     "lbfgs": OptimizerFacts("step", "best", 60, 12),  # 12: two pictures in bfloat16
 }
-"""Their classes are in optimisers.optimisers.CLASSES."""
+"""Their classes are in optimisers.CLASSES."""
 
 PRECONDITIONERS = ("none", "low-pass")
 """Initial inverse Hessians of L-BFGS: a multiple of the identity, or of a low-pass filter."""

@@ -11,8 +11,10 @@ from gluon_nst.engine.graph import Computing
 from gluon_nst.engine.memory import Plan, more_memory
 from gluon_nst.engine.objective import Objective
 from gluon_nst.errors import InputError, NSTError, OutOfMemory, reason
+from gluon_nst.losses.records import Status
 from gluon_nst.losses.style_statistics import style_statistic
 from gluon_nst.machine import is_out_of_memory, nd_mode_steps, release_memory
+from gluon_nst.optimisers import Optimiser, resumed
 from gluon_nst.recipes import DEFAULT, RecipeName, Stage
 from gluon_nst.runs.estimates import note_if_long
 from gluon_nst.runs.job import Job, Source, Styles, split
@@ -51,33 +53,35 @@ def steps(
     stages = run.recipe.stages
     stage = stages[0]
     state.go_on(run.provenance, len(stages))
+    state.move_to(run.device)
     state.plans = state.plans or [_plan(run, stage, elsewhere) for stage in stages]
     start = time.perf_counter() - state.seconds
     try:
         net = run.net()
-        while len(state.images) < len(stages) and state.status == "running":
+        while len(state.images) < len(stages) and state.status == Status.RUNNING:
             stage = stages[len(state.images)]
-            for epoch in epochs(state, _objective(run, state, stage, net, elsewhere), run.recipe, stage, run.develop):
+            # The objective is in no variable here: it is released before the picture is made.
+            for epoch in epochs(state, *_optimiser_and_objective(run, state, stage, net, elsewhere), run, stage):
                 if len(state.images) == len(stages):
-                    state.status = "complete" if epoch.epoch + 1 >= stage.epochs else "settled"
+                    state.status = Status.COMPLETE if epoch.epoch + 1 >= stage.epochs else Status.SETTLED
                 state.seconds = time.perf_counter() - start
                 yield state
-        if state.status == "running":  # it was stopped after its last epoch
-            state.status = "complete"
+        if state.status == Status.RUNNING:  # it was stopped after its last epoch
+            state.status = Status.COMPLETE
     except (MemoryError, MXNetError, OSError, NSTError) as error:  # OSError: of temporary files on disk
         if not is_out_of_memory(error):
             if isinstance(error, OSError) and not state.record:
                 raise NSTError(f"the run failed: {reason(error)}") from None
             if isinstance(error, InputError) or not state.record:
                 raise
-            state.status, state.note = "failed", f"the run failed: {reason(error)}"
+            state.status, state.note = Status.FAILED, f"the run failed: {reason(error)}"
             return
         height, width = stage.shape
         note = f"size {height}x{width}: the memory ran out; choose a smaller size, or {more_memory()}"
         if not state.record:
             raise OutOfMemory(note) from None
-        state.status, state.note = "out of memory", note
-    if state.status == "diverged" and not state.images:
+        state.status, state.note = Status.OUT_OF_MEMORY, note
+    if state.status == Status.DIVERGED and not state.images:
         raise NSTError(state.note)
 
 
@@ -85,10 +89,11 @@ def _plan(run: Run, stage: Stage, elsewhere: Elsewhere | None) -> Plan:
     return (elsewhere and elsewhere.plan(run, stage)) or run.plan(stage)
 
 
-def _objective(run: Run, state: State, stage: Stage, net: Any, elsewhere: Elsewhere | None) -> Objective:
-    """Return the Objective of the current stage, bound to the composite in `state`; start the stage if necessary.
-
-    It has the weights of the next epoch.
+def _optimiser_and_objective(
+    run: Run, state: State, stage: Stage, net: Any, elsewhere: Elsewhere | None
+) -> tuple[Optimiser, Objective]:
+    """Return the optimiser of a stage, on its state in `state`, and the Objective that it minimises; start the stage
+    if necessary. The Objective has the weights of the next epoch.
     """
     number, epoch = len(state.images) + 1, state.epoch if state.optimiser else 0
     recipe, statistic = run.recipe.at(number, epoch), style_statistic(run.recipe)
@@ -105,15 +110,18 @@ def _objective(run: Run, state: State, stage: Stage, net: Any, elsewhere: Elsewh
     release_memory()  # of the features of whole pictures
     if state.optimiser is None:
         start = run.start_of(number, targets.content_X, state.composite)
-        state.begin(optimiser_of(start, recipe, state.handed_on))
-    elif epoch in run.recipe.changed_in(number):
-        state.turn()
-    assert state.optimiser is not None
-    if state.optimiser.X.shape != targets.content_X.shape:
-        state_shape, job_shape = ("{2}x{3}".format(*X.shape) for X in (state.optimiser.X, targets.content_X))
+        optimiser = optimiser_of(start, recipe, state.handed_on)
+        state.begin(optimiser.state)
+    else:
+        optimiser = resumed(state.optimiser, recipe, run.device)
+        if epoch in run.recipe.changed_in(number):
+            optimiser.turn()
+            state.turn()
+    if optimiser.X.shape != targets.content_X.shape:
+        state_shape, job_shape = ("{2}x{3}".format(*X.shape) for X in (optimiser.X, targets.content_X))
         raise InputError(f"state: its composite is {state_shape}, and the job's {job_shape}; go on with its own job")
     targets_Y = targets.contents_Y, targets.styles_Y
-    return Objective(net, state.optimiser.X, *targets_Y, recipe, statistic, targets.guides, parts)
+    return optimiser, Objective(net, optimiser.X, *targets_Y, recipe, statistic, targets.guides, parts)
 
 
 Halt = Callable[[], bool]

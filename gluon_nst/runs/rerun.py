@@ -11,6 +11,7 @@ import pooch
 
 from gluon_nst import recipes
 from gluon_nst.errors import InputError
+from gluon_nst.losses.records import Status
 from gluon_nst.machine.files import given
 from gluon_nst.pictures.decoding import read_record
 from gluon_nst.recipes import INITS, SOURCES, settings
@@ -42,7 +43,7 @@ class Reproduction(NamedTuple):
         picture_fields = {name: self.record[name] for name in _OF_THE_PICTURE if name in self.record}
         if len(result.images) < stage_number:
             return result  # it ended before that stage
-        status = "complete" if result.status == "interrupted" else result.status
+        status = Status.COMPLETE if result.status == Status.INTERRUPTED else result.status
         return dataclasses.replace(result, status=status, provenance={**self.run.provenance, **picture_fields})
 
     def _is_reached(self, state: State) -> bool:

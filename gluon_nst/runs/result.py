@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from gluon_nst.errors import InputError, NSTError, OutOfMemory
-from gluon_nst.losses.records import FINISHED, Epoch
+from gluon_nst.losses.records import FINISHED, Epoch, Status
 from gluon_nst.machine.files import reading, written_whole
 from gluon_nst.pictures.encoding import Encoding, write_image
 from gluon_nst.recipes import Recipe
@@ -51,7 +51,7 @@ class Result:
     """The records of all epochs, stage after stage."""
     recipe: Recipe
     seconds: float
-    status: str
+    status: Status
     """The status of the State: `complete`, `settled`, `diverged`, `out of memory` or `failed`; or `interrupted`."""
     note: str
     """The reason if the run could not continue."""
@@ -68,7 +68,7 @@ class Result:
         if not state.record:
             raise NSTError("the run has not come to a picture yet")
         images, status, provenance = list(state.images), state.status, run.provenance
-        status = "interrupted" if status == "running" else status
+        status = Status.INTERRUPTED if status == Status.RUNNING else status
         if state.made is not None and key(state.made) != key(provenance):
             raise InputError("state: of another job than the run")
         if state.before:

@@ -195,8 +195,8 @@ class Run:
         return X, Image.fromarray(self.pixels(X))
 
     def in_frame(self, X: NDArray, number: int) -> NDArray:
-        """Return the composite of a stage, by number from 1, without padding."""
-        return self.canvas(self.recipe.stages[number - 1]).crop(X)
+        """Return the composite of the stage of this number, without padding."""
+        return self.canvas(self.recipe.stages[number - 1]).crop(X.as_in_context(self.device))
 
     @nd_mode
     def pixels(self, X: NDArray, bits: int = 8) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Callable, Protocol, Tuple
+from typing import Any, Protocol
 
 import numpy as np
 from mxnet import MXNetError
@@ -12,16 +12,14 @@ from PIL import Image
 
 from gluon_nst.engine.memory import Plan
 from gluon_nst.errors import InputError, NSTError, OutOfMemory
-from gluon_nst.losses.records import Epoch
+from gluon_nst.losses.records import Epoch, Status
 from gluon_nst.machine import is_out_of_memory, nd_mode
-from gluon_nst.optimisers.optimisers import Optimiser
+from gluon_nst.machine.trees import as_ndarray, as_numpy, on_device
+from gluon_nst.optimisers import Moments, OptimiserState
 from gluon_nst.pictures.pixels import from_unit
 from gluon_nst.recipes import Recipe
 from gluon_nst.runs.provenance import Provenance, key
 from gluon_nst.typing import NDArray
-
-Develop = Callable[[NDArray, int], Tuple[NDArray, Image.Image]]
-"""Of a composite (1 × 3 × h × w, standardised) of the stage of that number: what is in the frame, and its picture."""
 
 
 class Developer(Protocol):
@@ -50,7 +48,8 @@ class State:
     """All that evolves in a run, whole between two epochs: what `steps` gives, takes to go on from, and changes in
     place.
 
-    It can be pickled, and gone on from in another process, to the same picture.
+    A tree of arrays and values. It can be pickled, and resumed in another process, to the same picture: what was
+    pickled, or read from a checkpoint, has NumPy's arrays until it is resumed.
     """
 
     images: list[Image.Image] = dataclasses.field(default_factory=list)
@@ -59,13 +58,12 @@ class State:
     """One for each epoch, all stages in turn."""
     seconds: float = 0.0
     """How long the run has taken so far."""
-    status: str = "running"
-    """`running` while there is more to do; then `complete`, `settled` (the last stage ended before its epochs did, as
-    its loss had settled), `diverged` (the loss is not finite any more), `out of memory`, or `failed` (MXNet did)."""
+    status: Status = Status.RUNNING
+    """`running` while there is more to do; then any other Status but `interrupted`, which is a Result's."""
     note: str = ""
     """Why it ended, in one line, where it could not go on."""
-    optimiser: Optimiser | None = None
-    """That of the stage that has begun, with its composite; None between two stages."""
+    optimiser: OptimiserState | None = None
+    """The state of the optimiser of the stage that has begun, with its composite; None between two stages."""
     composite: NDArray | None = None
     """The composite that the stage before ended with, 1 × 3 × h × w, standardised."""
     best: NDArray | None = None
@@ -74,7 +72,7 @@ class State:
     """The sum of the stage's composites, each weighted by how late it came, where the recipe keeps their average."""
     averaged: float = 0.0
     """The sum of these weights."""
-    handed_on: Any = None
+    handed_on: Moments | None = None
     """What the optimiser of the stage before handed on: kept through a stage, which begins anew where it diverged."""
     lowest: float = math.inf
     """The lowest loss of this stage, since the weights of the losses are what they are."""
@@ -88,6 +86,15 @@ class State:
     """What the run says of itself that the state is of."""
     before: list[Provenance] = dataclasses.field(default_factory=list)
     """The same of runs that handed the state over."""
+
+    def __post_init__(self) -> None:
+        self.status = Status(self.status)
+
+    @nd_mode
+    def __getstate__(self) -> dict[str, Any]:
+        # MXNet pickles its arrays such that they can't be read in the other of its two array modes.
+        state: dict[str, Any] = as_numpy(vars(self))
+        return state
 
     @property
     def stage(self) -> int:
@@ -112,13 +119,13 @@ class State:
         """What the stage that is at work has come to, 1 × 3 × h × w, standardised: the array itself, which goes on to
         change."""
         if self.optimiser is None:
-            return self.composite
+            return None if self.composite is None else as_ndarray(self.composite)
         X = self.optimiser.reached
         if recipe.keep == "best" and self.best is not None:
             X = self.best
         elif recipe.keep == "average" and self.average is not None:
             X = self.average / self.averaged
-        return from_unit(X, recipe.pixel_unit)
+        return from_unit(as_ndarray(X), recipe.pixel_unit)
 
     def picture(self, run: Developer) -> Image.Image:
         """The same as the PIL image that the `run` makes of it.
@@ -140,9 +147,10 @@ class State:
     def deep(self, run: Developer) -> np.ndarray:
         """The pixels of the last picture in 16 bits, h × w × 3 or 4: of the stage at work where an epoch of it is
         done."""
-        X = self.composite
         if self.optimiser and self.epoch:
             X = run.in_frame(self.reached(run.recipe), self.stage)
+        else:
+            X = as_ndarray(self.composite)
         return run.pixels(X, 16)
 
     def go_on(self, made: Provenance, stages: int) -> None:
@@ -155,25 +163,28 @@ class State:
             raise InputError("state: of another job; go on with its own, or call the state's `hand_over` first")
         self.made = made
         if len(self.images) < stages:
-            self.status, self.note = "running", ""
+            self.status, self.note = Status.RUNNING, ""
         if self.optimiser is None:  # a stage that diverged begins anew
             self.record = [epoch for epoch in self.record if epoch.stage <= len(self.images)]
+
+    def move_to(self, device: Any) -> None:
+        """Move what the stage keeps to a device; the optimiser's own arrays are moved when it is made."""
+        kept = self.composite, self.best, self.average
+        self.composite, self.best, self.average = on_device(kept, device)
 
     def hand_over(self) -> None:
         """Let another job go on from here; its picture will say of both how it was made."""
         if self.made is not None:
             self.before, self.made, self.plans = [*self.before, self.made], None, []
 
-    def begin(self, optimiser: Optimiser) -> None:
+    def begin(self, optimiser: OptimiserState) -> None:
         """A stage begins."""
         self.optimiser, self.best, self.lowest, self.turned = optimiser, None, math.inf, len(self.record)
         self.average, self.averaged = None, 0.0
 
     def turn(self) -> None:
         """The losses have other weights from the next epoch on: what was the best so far was so by others."""
-        assert self.optimiser is not None
         self.best, self.lowest, self.turned = None, math.inf, len(self.record)
-        self.optimiser.turn()
 
     def see(self, X: NDArray, total: float) -> None:
         """Keep a copy of the composite `X` where its loss is the lowest so far."""
@@ -205,13 +216,13 @@ class State:
 
     def diverge(self, note: str) -> None:
         """The loss is not finite any more: what the stage has come to is of no use."""
-        self.status, self.note, self.optimiser, self.best, self.average = "diverged", note, None, None, None
+        self.status, self.note, self.optimiser, self.best, self.average = Status.DIVERGED, note, None, None, None
 
-    def end(self, recipe: Recipe, develop: Develop) -> None:
+    def end(self, run: Developer) -> None:
         """The stage is done: its picture is kept, and its composite is what the next one starts from."""
         assert self.optimiser is not None
-        composite, picture = develop(self.reached(recipe), self.stage)
-        self.handed_on = self.optimiser.hand_on() if recipe.carry_moments else None
+        composite, picture = run.develop(self.reached(run.recipe), self.stage)
+        self.handed_on = self.optimiser.hand_on() if run.recipe.carry_moments else None
         # All at once: whatever stops the run before finds the stage at work, and after it finds it done.
         self.optimiser, self.best, self.average, self.composite = None, None, None, composite
         self.images.append(picture)

@@ -11,42 +11,41 @@ from PIL import Image
 
 from gluon_nst.engine.objective import Objective
 from gluon_nst.errors import NSTError
-from gluon_nst.losses.records import Epoch, Losses
+from gluon_nst.losses.records import Epoch, Losses, Status
 from gluon_nst.losses.style_statistics import style_statistic
 from gluon_nst.machine import choose_precision, nd_mode
-from gluon_nst.optimisers.optimisers import CLASSES, Optimiser
+from gluon_nst.optimisers import CLASSES, Moments, Optimiser
 from gluon_nst.pictures.pixels import in_unit, to_picture
 from gluon_nst.recipes import Recipe, Stage, follow_optimizer, read
 from gluon_nst.runs.observer import Observer, Observers
 from gluon_nst.runs.run import Run
-from gluon_nst.runs.state import Develop, State
+from gluon_nst.runs.state import Developer, State
 from gluon_nst.typing import NDArray
 
 
-def optimiser_of(X: NDArray, recipe: Recipe, before: Any = None) -> Optimiser:
+def optimiser_of(X: NDArray, recipe: Recipe, before: Moments | None = None) -> Optimiser:
     """Create the recipe's optimiser for a composite that starts as `X` (1 × 3 × h × w, standardised).
 
     `before` is the state that the optimiser of the stage before handed on.
     """
-    return CLASSES[recipe.optimizer](in_unit(X, recipe.pixel_unit), recipe, before)
+    return CLASSES[recipe.optimizer].start(in_unit(X, recipe.pixel_unit), recipe, before)
 
 
 def epochs(
-    state: State, objective: Callable[[], Losses], recipe: Recipe, stage: Stage, develop: Develop
+    state: State, optimiser: Optimiser, objective: Callable[[], Losses], run: Developer, stage: Stage
 ) -> Iterator[Epoch]:
     """Train the current `stage` of `state`; yield each epoch's record after it was added to the state.
 
     The iteration ends at an epoch where the recipe changes the weights of the losses, because `objective` has the
-    weights before.
+    weights before. The `optimiser` works on the state's own arrays.
 
-    The stage ends after its last epoch, or when its loss has converged; `develop` then makes its picture, before the
-    last record is yielded. If the loss or its gradient is not finite, the status of the state becomes `diverged`, and
-    there is no picture.
+    The stage ends after its last epoch, or when its loss has converged; its picture is made before the last record is
+    yielded. If the loss or its gradient is not finite, the status of the state becomes `diverged`, and there is no
+    picture.
     """
-    optimiser, last = state.optimiser, time.perf_counter()
-    assert optimiser is not None
-    if state.epoch and _is_finished(state, optimiser, recipe, stage):  # resumed after the last epoch
-        state.end(recipe, develop)
+    recipe, last = run.recipe, time.perf_counter()
+    if state.epoch and _is_finished(state, recipe, stage):  # resumed after the last epoch
+        state.end(run)
     elif not state.epoch and recipe.keep == "average" and state.average is None:
         state.take_into_average(optimiser.X, recipe.average_decay)
     while state.optimiser:
@@ -66,30 +65,34 @@ def epochs(
             state.diverge(f"{where}: {error}")
             return
         if recipe.keep == "average":
-            state.take_into_average(optimiser.reached, recipe.average_decay)
+            reached = state.optimiser.reached.as_in_context(optimiser.X.context)
+            state.take_into_average(reached, recipe.average_decay)
         epoch = Epoch(state.stage, number, losses, lr if optimiser.scheduled else 1.0, now - last)
         state.record.append(epoch)
         last = now
-        if _is_finished(state, optimiser, recipe, stage):
+        if _is_finished(state, recipe, stage):
             del objective  # the picture takes memory too
-            state.end(recipe, develop)
+            state.end(run)
         changes = state.optimiser and state.epoch in recipe.changed_in(state.stage)
         yield epoch
         if changes:
             return
 
 
-def _is_finished(state: State, optimiser: Optimiser, recipe: Recipe, stage: Stage) -> bool:
+def _is_finished(state: State, recipe: Recipe, stage: Stage) -> bool:
     """Whether the stage has finished its epochs, or its loss has converged."""
-    return state.epoch >= stage.epochs or optimiser.settled or state.settled(recipe.tolerance)
+    assert state.optimiser is not None
+    return state.epoch >= stage.epochs or state.optimiser.settled or state.settled(recipe.tolerance)
 
 
 class _TrainingRun(NamedTuple):
     """The part of a Run that observers of `train` need to show its composites and losses."""
 
     recipe: Recipe
+    device: Any
 
     def develop(self, X: NDArray, number: int) -> tuple[NDArray, Image.Image]:
+        X = X.as_in_context(self.device)
         return X, to_picture(X)
 
 
@@ -124,17 +127,17 @@ def train(  # noqa: PLR0913 (the chapter's own)
     stage = dataclasses.replace(
         recipe.stages[0], size=X.shape[2:], epochs=num_epochs, lr=lr, lr_decay_epoch=lr_decay_epoch
     )
-    run = _TrainingRun(dataclasses.replace(recipe, stages=(stage,)))
+    run = cast(Run, _TrainingRun(dataclasses.replace(recipe, stages=(stage,)), device))
     observers, state, statistic = Observers.of(observer), State(), style_statistic(recipe)
-    observers.begin(cast(Run, run))
+    observers.begin(run)
     style_targets = [statistic.of(Y) for Y in styles_Y]
-    state.begin(optimiser_of(X.as_in_context(device), recipe))
-    assert state.optimiser is not None
-    objective = Objective(net, state.optimiser.X, contents_Y, style_targets, recipe)
-    for epoch in epochs(state, objective, recipe, stage, run.develop):
+    optimiser = optimiser_of(X.as_in_context(device), recipe)
+    state.begin(optimiser.state)
+    objective = Objective(net, optimiser.X, contents_Y, style_targets, recipe)
+    for epoch in epochs(state, optimiser, objective, run, stage):
         if report:
             report(epoch)
         observers.state(state)
-    if state.status == "diverged":
+    if state.status == Status.DIVERGED:
         raise NSTError(state.note)
     return state.composite

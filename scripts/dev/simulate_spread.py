@@ -17,6 +17,7 @@ from gluon_nst.cluster import windows
 from gluon_nst.engine.memory import spread_plan
 from gluon_nst.engine.windows import part
 from gluon_nst.losses.style_statistics import style_statistic
+from gluon_nst.machine.trees import as_numpy
 from gluon_nst.runs.run import prepare
 from gluon_nst.runs.targets import targets_of
 from gluon_nst.weights import pictures
@@ -46,8 +47,8 @@ def timed(side):
         run.trunk,
         one,
         shape,
-        windows.plain(targets.styles_Y),
-        windows.plain(tuple(targets.guides)),
+        as_numpy(targets.styles_Y),
+        as_numpy(targets.guides),
         "auto",
     )
     computed = windows.Windows(of_stage)

@@ -9,7 +9,7 @@ from gluon_nst.losses.reductions import weighted
 from gluon_nst.losses.style_statistics import Gram, Statistic
 from gluon_nst.network import bfloat16
 from gluon_nst.network.operators import operators
-from gluon_nst.optimisers.optimisers import Adam
+from gluon_nst.optimisers import Adam
 
 import mxnet as mx
 import numpy as np
@@ -100,7 +100,7 @@ class Moments(Statistic):
 def test_another_statistic_trains_as_the_gram_matrix_does(net, inputs, statistic):
     content_X, contents_Y, styles_Y = inputs
     chosen = recipe(content_weight=0, tv_weight=0, style_weight=1, lr=0.05)
-    adam = Adam(content_X, chosen)
+    adam = Adam.start(content_X, chosen)
     objective = Objective(net, adam.X, contents_Y, [statistic.of(Y) for Y in styles_Y], chosen, statistic)
     totals = []
     for _ in range(8):

@@ -1,4 +1,4 @@
-from gluon_nst.optimisers.lbfgs import Minimiser
+from gluon_nst.optimisers.lbfgs import LBFGSState, Minimiser
 
 import numpy as np
 import pytest
@@ -6,10 +6,14 @@ import pytest
 
 def minimise(function, x, evaluations, history_size=5, bounds=None, first_step=0.1):
     """The losses and the points of so many evaluations of `function`, which gives a loss and a gradient."""
-    optimizer, losses, points = Minimiser(np.array(x, np.float32), history_size, bounds, first_step), [], []
-    while len(losses) < evaluations and not optimizer.settled:
-        points.append(optimizer.x.copy())
-        loss, gradient = function(optimizer.x.astype(np.float64))
+    optimizer, losses, points = (
+        Minimiser(LBFGSState.start(np.array(x, np.float32)), history_size, bounds, first_step),
+        [],
+        [],
+    )
+    while len(losses) < evaluations and not optimizer.state.settled:
+        points.append(optimizer.state.X.copy())
+        loss, gradient = function(optimizer.state.X.astype(np.float64))
         losses.append(loss)
         optimizer.step(loss, np.asarray(gradient, dtype=np.float32))
         optimizer.move()
@@ -82,14 +86,14 @@ def test_a_gradient_that_is_noisy_does_not_stop_it():
 
 
 def test_what_is_reached_is_the_lowest_point_and_not_a_step_that_was_too_long():
-    optimizer = Minimiser(np.ones(4, np.float32), 5, first_step=100)
+    optimizer = Minimiser(LBFGSState.start(np.ones(4, np.float32)), 5, first_step=100)
     function, found = bowl(np.ones(4)), []
     for _ in range(6):
-        loss, gradient = function(optimizer.x.astype(np.float64))
-        found.append((loss, optimizer.x.copy()))
+        loss, gradient = function(optimizer.state.X.astype(np.float64))
+        found.append((loss, optimizer.state.X.copy()))
         optimizer.step(loss, np.asarray(gradient, dtype=np.float32))
         lowest, point = min(found, key=lambda each: each[0])
-        assert np.array_equal(optimizer.reached, point)
+        assert np.array_equal(optimizer.state.lowest, point)
         optimizer.move()
     assert found[1][0] > found[0][0]
 

@@ -1,6 +1,6 @@
 """Filters on the cosine transform: the preconditioner of L-BFGS, and enlargement without aliasing."""
 
-from gluon_nst.optimisers.lbfgs import Minimiser
+from gluon_nst.optimisers.lbfgs import LBFGSState, Minimiser
 from gluon_nst.optimisers.preconditioner import TAPER, LowPass, enlarged
 from gluon_nst.runs.loop import carry_out
 from gluon_nst.runs.run import prepare
@@ -66,11 +66,11 @@ def quadratic(x):
 def lowest(power, bounds=None, evaluations=12):
     """The lowest loss of so many evaluations, and all points, for a filter of that power; None for none."""
     preconditioner = None if power is None else LowPass(SHAPE, power)
-    optimizer = Minimiser(noise(3), 5, bounds, 0.5, preconditioner)
+    optimizer = Minimiser(LBFGSState.start(noise(3)), 5, bounds, 0.5, preconditioner)
     losses, points = [], []
     for _ in range(evaluations):
-        points.append(optimizer.x.copy())
-        loss, gradient = quadratic(optimizer.x.astype(np.float64))
+        points.append(optimizer.state.X.copy())
+        loss, gradient = quadratic(optimizer.state.X.astype(np.float64))
         losses.append(loss)
         optimizer.step(loss, gradient.astype(np.float32))
         optimizer.move()

@@ -5,13 +5,17 @@ import dataclasses
 import errno
 import fcntl
 import hashlib
+import io
+import json
 import os
+import pickle
 import random
 import time
+import zipfile
 
 import gluon_nst as nst
 from gluon_nst.errors import warnings_to
-from gluon_nst.runs.checkpoint import Checkpoint, carry_out_kept, container, trees
+from gluon_nst.runs.checkpoint import Checkpoint, carry_out_kept, container
 from gluon_nst.runs.loop import carry_out
 from gluon_nst.runs.observer import Observers
 from gluon_nst.runs.provenance import differences
@@ -107,14 +111,75 @@ def test_a_file_with_bits_that_are_flipped_is_refused(tmp_path):
             assert bytes(damaged) == whole or container.read(path)
 
 
+def sealed(path, members):
+    """Write a zip archive with the checksum of a checkpoint."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.comment = bytes(64)
+        for name, content in members.items():
+            archive.writestr(name, content)
+    content = file.getvalue()[:-64]
+    path.write_bytes(content + hashlib.sha256(content).hexdigest().encode())
+
+
+def saved(descr, shape, content=b""):
+    """The bytes of a .npy file."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
+    return file.getvalue() + content
+
+
 @pytest.mark.parametrize(
-    "header", ["[]", '{"tree": {"$array": ["float32", [1000000000, 9]]}}', '{"tree": {"$array": ["object", [1]]}}']
+    "header, array",
+    [
+        ("[]", b""),
+        ("{", b""),
+        ('{"format": 2}', b""),
+        ('{"format": 2, "tree": {"$array": "1"}}', b""),
+        ('{"format": 2, "tree": {"$array": "0"}}', saved("<f4", (1000000000, 9))),
+        ('{"format": 2, "tree": {"$array": "0"}}', saved("<f4", (2,), b"1234")),
+        ('{"format": 2, "tree": {"$array": "0"}}', saved("|O", (1,), pickle.dumps([print]))),
+    ],
 )
-def test_a_file_that_is_none_is_refused_though_its_checksum_is_right(tmp_path, header):
-    content = b"gluon-nst checkpoint 1\n" + header.encode() + b"\n"
-    (tmp_path / "tree").write_bytes(content + hashlib.sha256(content).hexdigest().encode())
+def test_a_file_that_is_none_is_refused_though_its_checksum_is_right(tmp_path, header, array):
+    sealed(tmp_path / "tree", {"gluon-nst.json": header, "0.npy": array})
     with pytest.raises(nst.InputError, match="not a checkpoint of gluon-nst's"):
         container.read(tmp_path / "tree")
+
+
+def test_numpy_reads_a_checkpoint_without_pickle(tmp_path):
+    container.write(tmp_path / "tree", TREE)
+    with np.load(tmp_path / "tree", allow_pickle=False) as found:
+        tree = json.loads(found["gluon-nst.json"])["tree"]
+        assert np.array_equal(found[tree["halves"]["$array"]], TREE["halves"])
+        assert np.array_equal(found[tree["nested"]["picture"]["$array"]], TREE["nested"]["picture"])
+
+
+def old_checkpoint(path):
+    """Write a checkpoint of format 1."""
+    content = b"gluon-nst checkpoint 1\n" + b'{"gluon-nst": "0.14", "tree": {"state": {}, "command": []}}\n'
+    path.write_bytes(content + hashlib.sha256(content).hexdigest().encode())
+
+
+def of_another_format(path):
+    sealed(path, {"gluon-nst.json": '{"format": 3, "tree": 1}'})
+
+
+@pytest.mark.parametrize("write", [old_checkpoint, of_another_format])
+def test_a_checkpoint_of_another_format_is_refused_and_makes_room_for_a_new_run(job, tmp_path, write):
+    (tmp_path / "kept").mkdir()
+    path, run = tmp_path / "kept" / "state-00000005.checkpoint", prepare(job())
+    write(path)
+    said = "state-00000005.checkpoint: a checkpoint of another version of gluon-nst, .* restart it with --fresh$"
+    with pytest.raises(nst.InputError, match=said):
+        gone_on(tmp_path / "kept", run)
+    with kept(tmp_path / "kept", run, every=0) as checkpoint:
+        result = carry_out(run, checkpoint, checkpoint.load(run, fresh=True))
+    assert result.complete and path not in states(tmp_path / "kept")
+    for each in states(tmp_path / "kept"):
+        each.unlink()
+    write(path)
+    assert carry_out_kept(run, None, tmp_path / "kept").complete and path not in states(tmp_path / "kept")
 
 
 def test_a_file_is_on_the_disk_before_it_has_its_name_and_so_has_the_name(tmp_path, monkeypatch):
@@ -152,23 +217,32 @@ def test_a_run_that_is_stopped_after_every_epoch_ends_as_one_that_was_not(job, t
     assert result.provenance == whole.provenance
 
 
-def test_all_of_a_state_is_kept(job):
-    known = {
-        "seconds",
-        "status",
-        "note",
-        "averaged",
-        "lowest",
-        "turned",
-        "made",
-        "before",
-        "composite",
-        "best",
-        "average",
-    }
-    fields = {field for field in vars(nst.State()) if field not in known}
-    assert fields == {"images", "record", "optimiser", "handed_on", "plans"}
-    assert set(trees.as_tree(nst.State())) == known | fields
+@pytest.mark.parametrize("options", [{"keep": "average", "carry_moments": True}, {"optimizer": "lbfgs"}])
+def test_all_of_a_state_comes_back_with_its_types(job, tmp_path, options):
+    run, state = prepare(job(**options, epochs=(2, 5))), nst.State()
+    for _ in nst.steps(run, state):
+        if len(state.record) == 4:
+            break
+    container.write(tmp_path / "tree", {"state": state})
+    found = container.restored(container.read(tmp_path / "tree")["state"])
+    assert type(found) is nst.State and type(found.status) is type(state.status)
+    for one, other in zip(*(vars(each).items() for each in (found, state))):
+        assert one[0] == other[0] and alike(one[1], other[1]), one[0]
+
+
+def alike(one, other):
+    """Whether two trees are of the same types and values, with NumPy's arrays in the first one."""
+    if hasattr(other, "asnumpy"):
+        other = other.asnumpy()
+    if type(one) is not type(other) and {type(one), type(other)} != {list, tuple}:
+        return False
+    if isinstance(one, np.ndarray):
+        return one.dtype == other.dtype and np.array_equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(alike(one[name], other[name]) for name in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(alike, one, other))
+    return alike(vars(one), vars(other)) if dataclasses.is_dataclass(one) else one == other
 
 
 def test_a_run_that_is_done_is_there_at_once(job, tmp_path):
@@ -197,10 +271,13 @@ def test_a_checkpoint_comes_when_it_is_due(job, tmp_path, monkeypatch):
 
     with kept(tmp_path / "kept", run) as checkpoint:
         state = checkpoint.load(run)
-        write = trees.as_tree
-        monkeypatch.setattr(
-            "gluon_nst.runs.checkpoint.trees.as_tree", lambda s: written.append(len(s.record)) or write(s)
-        )
+        write = container.write
+
+        def noted(path, tree):
+            written.append(len(tree["state"].record))
+            write(path, tree)
+
+        monkeypatch.setattr("gluon_nst.runs.checkpoint.container.write", noted)
         monkeypatch.setattr(time, "monotonic", lambda: now[0])
         carry_out(run, Observers([Clock(), checkpoint]), state)
     assert written == [0, 3, 6, 7]  # at its beginning, each 75 seconds, at its end
@@ -213,15 +290,15 @@ def test_where_writing_takes_long_it_comes_less_often(job, tmp_path, monkeypatch
         def state(self, state):
             now[0] += 100
 
-    def slow(state):
-        written.append(len(state.record))
+    def slow(path, tree):
+        written.append(len(tree["state"].record))
         now[0] += 10
-        return write(state)
+        write(path, tree)
 
-    write = trees.as_tree
+    write = container.write
     with kept(tmp_path / "kept", run) as checkpoint:
         state = checkpoint.load(run)
-        monkeypatch.setattr("gluon_nst.runs.checkpoint.trees.as_tree", slow)
+        monkeypatch.setattr("gluon_nst.runs.checkpoint.container.write", slow)
         monkeypatch.setattr(time, "monotonic", lambda: now[0])
         carry_out(run, Observers([Clock(), checkpoint]), state)
     assert written == [0, 5, 10, 15, 20, 25, 30, 31]
@@ -372,7 +449,7 @@ def test_on_a_full_disk_the_run_goes_on_says_so_once_and_tries_again(job, tmp_pa
     write = container.write
 
     def full(path, tree):
-        tried.append(len(tree["state"]["record"]))
+        tried.append(len(tree["state"].record))
         if 2 <= tried[-1] <= 5:
             raise nst.NSTError(f"{path}: can't write it (No space left on device); free some space")
         write(path, tree)

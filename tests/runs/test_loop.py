@@ -3,7 +3,7 @@ import subprocess
 import sys
 
 import gluon_nst as nst
-from gluon_nst.optimisers.optimisers import Adam
+from gluon_nst.optimisers.adam import AdamState
 from gluon_nst.runs import loop
 from gluon_nst.runs.loop import carry_out
 from gluon_nst.runs.run import prepare
@@ -133,6 +133,20 @@ def test_a_state_can_be_pickled_in_np_mode(job, optimizer, np_mode):
     *_, whole = nst.steps(job(optimizer=optimizer))
     state = pickle.loads(pickle.dumps(take(nst.steps(job(optimizer=optimizer)), 2)))
     *_, state = nst.steps(job(optimizer=optimizer), state)
+    assert state.images[-1].tobytes() == whole.images[-1].tobytes()
+
+
+@pytest.mark.parametrize("in_np_mode", [True, False])
+def test_a_state_that_was_pickled_in_one_array_mode_is_resumed_in_the_other(job, in_np_mode):
+    options = {"keep": "best", "carry": "change"}
+    *_, whole = nst.steps(job(**options))
+    state = take(nst.steps(job(**options)), 6)
+    with mx.util.np_shape(in_np_mode), mx.util.np_array(in_np_mode):
+        pickled = pickle.dumps(state)
+    with mx.util.np_shape(not in_np_mode), mx.util.np_array(not in_np_mode):
+        state, run = pickle.loads(pickled), prepare(job(**options))
+        assert state.picture(run).size == (64, 48) and nst.Result.of(run, state).status == "interrupted"
+        *_, state = nst.steps(run, state)
     assert state.images[-1].tobytes() == whole.images[-1].tobytes()
 
 
@@ -423,7 +437,7 @@ def test_a_stop_as_a_stage_hands_over_loses_nothing_and_goes_on_to_the_same_pict
 
     state = nst.State()
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(Adam, "hand_on", stop)
+        patched.setattr(AdamState, "hand_on", stop)
         for _ in nst.steps(job(**options), state):
             pass
     assert state.images == [] and state.stage == 1
@@ -435,6 +449,6 @@ def test_a_disk_that_fails_in_a_later_stage_leaves_what_was_reached(job, monkeyp
     def fail(self):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(Adam, "hand_on", fail)
+    monkeypatch.setattr(AdamState, "hand_on", fail)
     *_, state = nst.steps(job(carry_moments=True))
     assert state.status == "failed" and "No space left on device" in state.note and len(state.record) > 0

@@ -3,6 +3,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import pickle
 
 import gluon_nst as nst
 from gluon_nst.runs.run import prepare
@@ -74,3 +75,10 @@ def test_a_notebook_shows_the_picture_of_a_result(run):
     formats, _ = DisplayFormatter().format(result)
     shown = Image.open(io.BytesIO(formats["image/png"]))
     assert shown.tobytes() == result.image.tobytes()
+
+
+def test_a_status_is_its_text(run):
+    status = run(epochs=1).status
+    assert status == "complete" and {"complete": 0}[status] == 0 and status in ("complete", "settled")
+    assert (str(status), repr(status), f"{status:>9}") == ("complete", "'complete'", " complete")
+    assert json.dumps(status) == '"complete"' and pickle.loads(pickle.dumps(status)) is status

@@ -9,13 +9,14 @@ from typing import Any
 
 from gluon_nst.errors import InputError, NSTError
 from gluon_nst.lab.web.request_bodies import RunRequest
+from gluon_nst.losses.records import Status
 from gluon_nst.machine.files import replace_symbols
 
 WAITING, WORKING, PAUSED, LOST = "waiting", "working", "paused", "lost"
 """Statuses of a run: queued; computed now; paused by its student; its process was killed."""
 ACTIVE = (WAITING, WORKING)
 
-HALT_COMMANDS = {"pause": PAUSED, "stop": "interrupted"}
+HALT_COMMANDS = {"pause": PAUSED, "stop": Status.INTERRUPTED}
 """The commands that halt a run, each with the status that follows."""
 RESUMABLE = (*HALT_COMMANDS.values(), LOST)
 """Statuses of a run that can be resumed."""

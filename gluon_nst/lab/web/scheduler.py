@@ -13,7 +13,7 @@ from gluon_nst.lab.web.fair_queue import FairQueue
 from gluon_nst.lab.web.models import HALT_COMMANDS, LOST, PAUSED, WAITING, WORKING, LabRun
 from gluon_nst.lab.web.processes import WorkerProcess
 from gluon_nst.lab.web.store import Store
-from gluon_nst.losses.records import FINISHED
+from gluon_nst.losses.records import FINISHED, Status
 
 _SHUTDOWN_TIMEOUT = 60
 """Seconds that processes may take to save their runs when the lab closes."""
@@ -136,7 +136,7 @@ class Scheduler:
             note = f"its process did not start ({error.strerror}); go on a little later"
             end_message = {"status": LOST, "note": note}
         except Exception as error:  # the other runs must not be affected
-            end_message = {"status": "failed", "note": f"its process did not start: {reason(error)}"}
+            end_message = {"status": Status.FAILED, "note": f"its process did not start: {reason(error)}"}
         finally:
             if process:
                 process.kill()  # if it still runs, nobody reads its messages any more

@@ -25,10 +25,10 @@ from gluon_nst.lab.web.models import DISK_FULL, HALT_COMMANDS, LOST, RESUMABLE
 from gluon_nst.lab.web.publisher import Publisher
 from gluon_nst.lab.web.request_bodies import RunRequest
 from gluon_nst.lab.web.store import LOSSES, PICTURE, RECIPE, RECORD, STATE
-from gluon_nst.losses.records import FINISHED
+from gluon_nst.losses.records import FINISHED, Status
 from gluon_nst.machine.files import lock, written_whole
 from gluon_nst.pictures.decoding import pixels_allowed
-from gluon_nst.runs.checkpoint import container, trees
+from gluon_nst.runs.checkpoint import container
 from gluon_nst.runs.job import Job
 from gluon_nst.runs.loop import steps
 from gluon_nst.runs.provenance import as_text
@@ -88,9 +88,9 @@ class Worker:
             self._publisher.publish(self._state)
             self._save_result(run, status)
         except NSTError as error:
-            self._send_ended("failed", self._with_labels(one_line(error)))
+            self._send_ended(Status.FAILED, self._with_labels(one_line(error)))
         except Exception as error:  # MXNet's own
-            self._send_ended("failed", self._with_labels(reason(error)))
+            self._send_ended(Status.FAILED, self._with_labels(reason(error)))
 
     def _prepare(self) -> Run:
         """Prepare the run: from its checkpoint, or, if there is none, from the request."""
@@ -105,7 +105,7 @@ class Worker:
             run = prepare(Job(content, styles, recipe, seed=request.seed, **options))
         if checkpoint:
             run = with_changes(run, tuple(recipes.Change(**change) for change in checkpoint["changes"]))
-            self._state = trees.of_tree(checkpoint["state"], run)
+            self._state = container.restored(checkpoint["state"])
         if weights:
             run = steer(run, self._state, **weights)
         if self._task["new_weights"]:
@@ -127,20 +127,20 @@ class Worker:
             for state in steps(run, self._state):
                 self._report(run, state)
                 weights, halt_status = self._read_commands()
-                if weights and state.status == "running":
+                if weights and state.status == Status.RUNNING:
                     run, steered = steer(run, state, **weights), True
                     self._publisher.begin(run)
                     self._publisher.publish(state, snapshot=False)
                     self._confirm_weights(run, weights)
                     self.send("steered", **self._weights_status(run))
-                if halt_status and state.status == "running":
+                if halt_status and state.status == Status.RUNNING:
                     return run, halt_status
                 if steered:
                     break
                 minutes = self._task["max_minutes"]
-                if state.seconds > minutes * 60 and state.status == "running":
+                if state.seconds > minutes * 60 and state.status == Status.RUNNING:
                     state.note = f"it has computed for {minutes:g} minutes, which is as long as the lab allows"
-                    return run, "interrupted"
+                    return run, Status.INTERRUPTED
             if not steered:
                 return run, self._state.status
 
@@ -161,7 +161,7 @@ class Worker:
     def _report(self, run: Run, state: State) -> None:
         self._publisher.state(state)
         now = time.monotonic()
-        if now - self._reported_at > _PROGRESS_INTERVAL or state.status != "running":
+        if now - self._reported_at > _PROGRESS_INTERVAL or state.status != Status.RUNNING:
             self._reported_at = now
             self.send(
                 "progress",
@@ -179,7 +179,7 @@ class Worker:
     def save(self, run: Run) -> None:
         """Write the checkpoint: the State and the weight changes."""
         changes = run.recipe.as_dict().get("changes", [])
-        container.write(self._folder / STATE, {"state": trees.as_tree(self._state), "changes": changes})
+        container.write(self._folder / STATE, {"state": self._state, "changes": changes})
         self._saved_at = time.monotonic()
         self.send("saved")
 

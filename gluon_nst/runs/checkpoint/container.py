@@ -1,8 +1,8 @@
-"""A file that holds a tree of plain values and arrays, and a checksum of all of it.
+"""A file that holds a tree of arrays and values: NumPy's format .npz without pickle, JSON beside it, and a checksum.
 
-A line that says what it is; the tree as JSON in another one, in which `{"$array": [type, shape]}` stands for each
-array; the arrays' bytes in that order; and the SHA-256 of what comes before it, in hexadecimal. No code is ever run of
-it, as it would be of a pickle.
+It is a zip archive. Its first member, gluon-nst.json, is the tree, in which `{"$array": NAME}` stands for the array in
+the member NAME.npy, and `{"$type": "State", …}` for a State. `numpy.load` reads it. The checksums of a zip archive
+leave out its own headers; so the archive ends with a comment, the SHA-256 of all before it, in hexadecimal.
 """
 
 from __future__ import annotations
@@ -10,21 +10,40 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
+import zipfile
 from pathlib import Path
 from typing import IO, Any, Iterator
 
 import numpy as np
 from mxnet import nd
+from numpy.lib import format as npy
+from PIL import Image
 
+from gluon_nst.engine.memory import Plan
+from gluon_nst.engine.windows import Part, Span
 from gluon_nst.errors import InputError
+from gluon_nst.losses.records import Epoch, Losses
 from gluon_nst.machine import nd_mode
 from gluon_nst.machine.files import placed_whole, reading
+from gluon_nst.machine.trees import walk
+from gluon_nst.optimisers.adam import AdamState, Moments
+from gluon_nst.optimisers.lbfgs import BFloat16, LBFGSState, Pair
+from gluon_nst.runs.state import State
 from gluon_nst.version import __version__
 
-_BEGINNING = b"gluon-nst checkpoint 1\n"
-_ARRAY = "$array"
-_TYPES = ("float32", "uint16", "uint8")
+FORMAT = 2
+"""Format 1 was no zip archive."""
+_BEGINNING_OF_1 = b"gluon-nst checkpoint 1\n"
+_TREE = "gluon-nst.json"
+_MARKS = {0: b"PK\3\4", 30: b"gluon-nst"}
+"""What the file begins with, by its place: the header of a zip archive's first member, and the name in it."""
+_ARRAY, _TYPE = "$array", "$type"
+_DTYPES = ("float32", "uint16", "uint8")
+_KINDS: dict[str, Any] = {
+    kind.__name__: kind
+    for kind in (State, AdamState, Moments, LBFGSState, Pair, BFloat16, Epoch, Losses, Plan, Part, Span)
+}
+"""The types that a tree may hold beside plain values, arrays, images and ranges."""
 _DIGEST = hashlib.sha256().digest_size * 2
 _PIECE = 2**24
 """Bytes that are read at a time."""
@@ -32,6 +51,13 @@ _PIECE = 2**24
 
 class Damaged(InputError):
     """A file that is no checkpoint any more."""
+
+
+class OtherFormat(InputError):
+    """A checkpoint in the format of another version of gluon-nst."""
+
+
+# -- arrays -----------------------------------------------------------------------------------------------------------
 
 
 def _pieces(array: Any) -> Iterator[np.ndarray]:
@@ -43,93 +69,155 @@ def _pieces(array: Any) -> Iterator[np.ndarray]:
         yield np.ascontiguousarray(array)
 
 
+@nd_mode
 def is_finite(array: Any) -> bool:
     """Whether all values of an array, NumPy's or MXNet's, are finite."""
     return all(np.isfinite(piece).all() for piece in _pieces(array))
 
 
-def _without_arrays(tree: Any, arrays: list[Any]) -> Any:
-    """The tree with what stands for each array in its place; the arrays go into the list."""
-    if isinstance(tree, dict):
-        return {name: _without_arrays(value, arrays) for name, value in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return [_without_arrays(value, arrays) for value in tree]
-    if isinstance(tree, (np.ndarray, nd.NDArray)):
-        arrays.append(tree)
-        return {_ARRAY: [np.dtype(tree.dtype).name, list(tree.shape)]}
-    return tree
+def _write_array(file: IO[bytes], array: Any) -> None:
+    """Write an array as `numpy.save` does, piece by piece: a picture of MXNet's is never copied whole."""
+    descr = npy.dtype_to_descr(np.dtype(array.dtype))
+    npy.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": tuple(array.shape)})
+    for piece in _pieces(array):
+        file.write(piece.data.cast("B"))
+
+
+def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """Read the array NAME.npy. Raises ValueError for one that is larger than its member, or of another type."""
+    member = archive.getinfo(f"{name}.npy")
+    with archive.open(member) as file:
+        npy.read_magic(file)
+        shape, _, dtype = npy.read_array_header_1_0(file)
+        if dtype.name not in _DTYPES or math.prod(shape) * dtype.itemsize > member.file_size:
+            raise ValueError(name)
+        file.seek(0)
+        array: np.ndarray = npy.read_array(file, allow_pickle=False)
+        return array
+
+
+# -- the tree ---------------------------------------------------------------------------------------------------------
+
+
+def _encoded(tree: Any, arrays: dict[str, Any]) -> Any:
+    """The tree in JSON's types, with a mark in place of each array; the arrays are added to `arrays` by their names."""
+
+    def leaf(value: Any) -> Any:
+        if isinstance(value, (np.ndarray, nd.NDArray)):
+            name = str(len(arrays))
+            arrays[name] = value
+            return {_ARRAY: name}
+        if isinstance(value, Image.Image):
+            return {_TYPE: "Image", "pixels": leaf(np.asarray(value))}
+        if isinstance(value, range):
+            return {_TYPE: "range", "start": value.start, "stop": value.stop}
+        return value
+
+    def node(kind: type, fields: dict[Any, Any]) -> Any:
+        return fields if kind is dict else {_TYPE: kind.__name__, **fields}
+
+    return walk(tree, leaf, node)
+
+
+def restored(tree: Any) -> Any:
+    """The tree that `read` gave, with the types that it was written with. Raises InputError for an unknown one."""
+
+    def node(kind: type, fields: dict[Any, Any]) -> Any:
+        name = fields.pop(_TYPE, None)
+        if name is None:
+            return fields
+        if name == "Image":
+            return Image.fromarray(fields["pixels"])
+        if name == "range":
+            return range(fields["start"], fields["stop"])
+        if fields.keys() != _KINDS[name].__annotations__.keys():
+            raise ValueError(f"other fields of {name}")
+        return _KINDS[name](**fields)
+
+    try:
+        return walk(tree, lambda value: value, node)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"the checkpoint is of another version of gluon-nst ({error})") from None
+
+
+# -- the file ---------------------------------------------------------------------------------------------------------
+
+
+def is_one(path: Path) -> bool:
+    """Whether a file is a checkpoint of gluon-nst's, of any format, by its beginning, which may be cut short."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(100)
+    except OSError:
+        return False
+    return _BEGINNING_OF_1.startswith(start[: len(_BEGINNING_OF_1)]) or all(
+        mark.startswith(start[place : place + len(mark)]) for place, mark in _MARKS.items()
+    )
 
 
 @nd_mode
-def is_one(path: Path) -> bool:
-    """Whether a file is a checkpoint of gluon-nst's by its beginning, which may be cut short."""
-    try:
-        with open(path, "rb") as file:
-            return _BEGINNING.startswith(file.read(len(_BEGINNING)))
-    except OSError:
-        return False
-
-
 def write(path: str | Path, tree: Any) -> None:
     """Write a tree to `path`: whole or not at all, and on the disk when this returns. Raises NSTError where it can't
     be."""
-    arrays: list[Any] = []
-    header = json.dumps({"gluon-nst": __version__, "tree": _without_arrays(tree, arrays)}, allow_nan=True)
-    with placed_whole(path, sync=True) as temporary, open(temporary, "wb") as file:
-        digest = hashlib.sha256()
-
-        def put(piece: Any) -> None:
-            file.write(piece)
-            digest.update(piece)
-
-        put(_BEGINNING)
-        put(f"{header}\n".encode())
-        for array in arrays:
-            for piece in _pieces(array):
-                put(piece.data.cast("B"))
-        file.write(digest.hexdigest().encode())
+    arrays: dict[str, Any] = {}
+    header = {"format": FORMAT, "gluon-nst": __version__, "tree": _encoded(tree, arrays)}
+    with placed_whole(path, sync=True) as temporary, open(temporary, "w+b") as file:
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.comment = bytes(_DIGEST)
+            archive.writestr(zipfile.ZipInfo(_TREE), json.dumps(header, allow_nan=True))
+            for name, array in arrays.items():
+                with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                    _write_array(member, array)
+        digest = _digest(file)
+        file.seek(-_DIGEST, 2)
+        file.write(digest)
 
 
 def read(path: str | Path) -> Any:
-    """The tree in the file at `path`, with NumPy's arrays. Raises InputError where it is damaged, or none."""
+    """The tree in the file at `path`, in plain values and NumPy's arrays; `restored` gives it its types again.
+
+    Raises Damaged where the file is damaged, or no checkpoint, and OtherFormat where this version does not read it.
+    """
     with reading(path, "a checkpoint"), open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size - _DIGEST
-        if file.read(len(_BEGINNING)) != _BEGINNING:
-            raise Damaged(f"{path}: no checkpoint of this version of gluon-nst")
-        file.seek(0)
-        if size < len(_BEGINNING) or not _is_whole(file, size):
+        start = file.read(100)
+        if start.startswith(_BEGINNING_OF_1):
+            raise _other_format(path)
+        if any(not mark.startswith(start[place : place + len(mark)]) for place, mark in _MARKS.items()):
+            raise Damaged(f"{path}: no checkpoint of gluon-nst")
+        if _digest(file) != file.read():
             raise Damaged(f"{path}: the checkpoint is damaged: its checksum is another")
-        file.seek(len(_BEGINNING))
         try:
-            header = json.loads(file.readline())["tree"]
-            return _with_arrays(header, file, size)
-        except (ValueError, KeyError, TypeError, RecursionError):
+            with zipfile.ZipFile(file) as archive:
+                header = json.loads(archive.read(_TREE))
+                if header["format"] == FORMAT:
+                    return _with_arrays(header["tree"], archive)
+        except (ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile):
             raise Damaged(f"{path}: not a checkpoint of gluon-nst's, though its checksum is right") from None
+        raise _other_format(path)
 
 
-def _is_whole(file: IO[bytes], size: int) -> bool:
-    """Whether the first `size` bytes of a file have the checksum that comes after them."""
-    digest = hashlib.sha256()
-    while size:
-        piece = file.read(min(size, _PIECE))
+def _other_format(path: str | Path) -> OtherFormat:
+    return OtherFormat(
+        f"{path}: a checkpoint of another version of gluon-nst, in a format that this one does not read;"
+        " resume its run with that version, or restart it with --fresh"
+    )
+
+
+def _digest(file: IO[bytes]) -> bytes:
+    """The SHA-256 of a file up to the one that ends it, which is next to be read."""
+    digest, left = hashlib.sha256(), max(file.seek(0, 2) - _DIGEST, 0)
+    file.seek(0)
+    while left:
+        piece = file.read(min(left, _PIECE))
         if not piece:
-            return False
+            break
         digest.update(piece)
-        size -= len(piece)
-    return file.read() == digest.hexdigest().encode()
+        left -= len(piece)
+    return digest.hexdigest().encode()
 
 
-def _with_arrays(tree: Any, file: IO[bytes], end: int) -> Any:
-    """The tree with its arrays, which the file holds up to its byte `end`, in their places."""
-    if isinstance(tree, list):
-        return [_with_arrays(value, file, end) for value in tree]
-    if not isinstance(tree, dict):
-        return tree
-    if _ARRAY not in tree:
-        return {name: _with_arrays(value, file, end) for name, value in tree.items()}
-    kind, shape = tree[_ARRAY]
-    if kind not in _TYPES or math.prod(shape) * np.dtype(kind).itemsize > end - file.tell():
-        raise ValueError(kind)
-    array = np.empty(shape, kind)
-    file.readinto(array.data.cast("B"))  # type: ignore[attr-defined]
-    return array
+def _with_arrays(tree: Any, archive: zipfile.ZipFile) -> Any:
+    def node(kind: type, fields: dict[Any, Any]) -> Any:
+        return _read_array(archive, fields[_ARRAY]) if _ARRAY in fields else fields
+
+    return walk(tree, lambda value: value, node)

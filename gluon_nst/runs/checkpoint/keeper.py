@@ -9,10 +9,9 @@ from typing import Any, Callable
 from mxnet import MXNetError, nd
 
 from gluon_nst.errors import InputError, NSTError, reason
-from gluon_nst.losses.records import FINISHED
+from gluon_nst.losses.records import FINISHED, Status
 from gluon_nst.machine import is_out_of_memory
-from gluon_nst.runs.checkpoint import trees
-from gluon_nst.runs.checkpoint.container import Damaged, is_finite
+from gluon_nst.runs.checkpoint.container import Damaged, OtherFormat, is_finite, restored
 from gluon_nst.runs.checkpoint.generations import Generations
 from gluon_nst.runs.loop import Halt, carry_out, never
 from gluon_nst.runs.observer import Observer, Observers
@@ -67,9 +66,9 @@ class Checkpoint(Observer):
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         state = self._state
         try:
-            if state and state.status == "diverged":
+            if state and state.status == Status.DIVERGED:
                 self._take_back(state)
-            elif state and state.status in ("running", *FINISHED) and not error and not self.is_current:
+            elif state and state.status in (Status.RUNNING, *FINISHED) and not error and not self.is_current:
                 self.save(state)  # whoever took the steps has stopped between two of them; one that failed is not whole
         finally:
             self._generations.close()
@@ -109,7 +108,7 @@ class Checkpoint(Observer):
             if found:
                 self._state = self._of(found, run)
                 self._on_disk = None if source else (self._state.made, found["command"])
-        except (Damaged, Different):
+        except (Damaged, OtherFormat, Different):
             if not replace:
                 raise
         return self._state
@@ -125,7 +124,7 @@ class Checkpoint(Observer):
                 goes_on = f"it was steered: gluon-nst resume {self.folder} goes on with it"
             raise Different(f"{self.folder}: a checkpoint of another run ({listed(different)}); {goes_on}")
         try:
-            state = trees.of_tree(found["state"], run)
+            state: State = restored(found["state"])
         except InputError as error:  # of an earlier version
             raise Different(f"{self.folder}: {error}; restart the run with --fresh") from None
         self._last = _progress(state)
@@ -150,7 +149,7 @@ class Checkpoint(Observer):
 
     def state(self, state: State) -> None:
         every = max(EVERY, self._cost / _LARGEST_SHARE) if self._every is None else self._every
-        if state.status != "running" or time.monotonic() - self._written_at >= every:
+        if state.status != Status.RUNNING or time.monotonic() - self._written_at >= every:
             self.save(state)
 
     def save(self, state: State) -> bool:
@@ -164,7 +163,7 @@ class Checkpoint(Observer):
         try:
             if state.optimiser and not is_finite(state.optimiser.X):
                 return False  # the next loss won't be finite: what was written before is the last good State
-            self._generations.write({"state": trees.as_tree(state), "command": self._command})
+            self._generations.write({"state": state, "command": self._command})
         except (NSTError, OSError, MemoryError) as error:
             self._fail(error)
             return False
@@ -214,5 +213,5 @@ def carry_out_kept(run: Run, observer: Observer | None, folder: str | Path, halt
         try:
             return carry_out(run, Observers([observers, checkpoint]), state, halt)
         finally:
-            if state.status == "diverged":
+            if state.status == Status.DIVERGED:
                 checkpoint.remove()
