@@ -21,8 +21,8 @@ def main(film, style, folder, out, **options):
         Image.frombytes("RGB", about["size"], pixels).save(frames / f"{number:06}.png")
     entries = batch.sequence(frames, style, **{"sizes": 512, **options})
     with batch.OverviewBar() as view, batch.Batch(entries, painted, view) as jobs:
-        with cluster.Crew(workers=1) as crew:  # each frame waits for the one before it: it has all the cores
-            list(jobs.run(crew))
+        with cluster.Pool(workers=1) as pool:  # each frame waits for the one before it: it has all the cores
+            list(jobs.run(pool))
         outcomes = [jobs.outcomes[entry.name] for entry in entries]
     if not all(outcome.path for outcome in outcomes):
         sys.exit("some frames could not be painted; repeat the command to resume")

@@ -13,8 +13,8 @@ def main(contents, styles, folder, scheduler=None, workers=None, **options):
     entries = batch.pairs(contents, styles, **{"sizes": 1024, **options})
     with batch.OverviewBar() as view, batch.Batch(entries, folder, view) as jobs:
         if jobs.left:
-            with cluster.Crew(scheduler, workers) as crew:
-                for _ in jobs.run(crew):
+            with cluster.Pool(scheduler, workers) as pool:
+                for _ in jobs.run(pool):
                     batch.write_report(jobs)  # to look at it while the others are at work
         print(f"look at {batch.write_report(jobs)}")
 

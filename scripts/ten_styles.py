@@ -12,8 +12,8 @@ def main(content, styles, folder, columns=5, workers=None, **options):
     entries = batch.pairs(content, styles, **{"sizes": 512, **options})
     with batch.OverviewBar() as view, batch.Batch(entries, folder, view) as jobs:
         if jobs.left:
-            with cluster.Crew(workers=workers) as crew:
-                list(jobs.run(crew))
+            with cluster.Pool(workers=workers) as pool:
+                list(jobs.run(pool))
         cells = [figures.Cell(images.open_picture(content).flattened().image, "content")]
         for entry in entries:
             outcome = jobs.outcomes[entry.name]

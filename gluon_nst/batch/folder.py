@@ -24,13 +24,13 @@ COLUMNS = ("name", "status", "picture", "content", "style")
 
 
 class Folder:
-    """Where the pictures of a batch go. `say` is given a line for people.
+    """Where the pictures of a batch go. `notify` is called with lines for people.
 
     A context manager: while it is open no other process can have the folder.
     """
 
-    def __init__(self, path: str | Path, say: Callable[[str], object]) -> None:
-        self.path, self._say = given(path), say
+    def __init__(self, path: str | Path, notify: Callable[[str], object]) -> None:
+        self.path, self._notify = given(path), notify
         self._lock: BaseFileLock | None = None
 
     def __enter__(self) -> Folder:
@@ -113,7 +113,7 @@ class Folder:
     # -- checkpoints --------------------------------------------------------------------------------------------------
 
     def _kept(self, packed: Packed) -> Generations:
-        return Generations(self.path / f".{packed.entry.file_name}.checkpoint", self._say)
+        return Generations(self.path / f".{packed.entry.file_name}.checkpoint", self._notify)
 
     def checkpoint(self, packed: Packed) -> bytes | None:
         """The newest checkpoint of a job that is whole, where there is one."""
@@ -128,4 +128,4 @@ class Folder:
             kept.folder.mkdir(exist_ok=True)
             kept.keep(checkpoint)
         except (NSTError, OSError) as error:
-            self._say(f"{packed.entry.name}: no checkpoint: {reason(error)}; the job goes on")
+            self._notify(f"{packed.entry.name}: no checkpoint: {reason(error)}; the job goes on")

@@ -1,4 +1,4 @@
-"""A job on a worker: a process that ends with it, what that says on the way, and its picture."""
+"""A job on a worker: a process that ends with it, its messages on the way, and its files."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import contextlib
 import dataclasses
 import json
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gluon_nst.batch.payloads import Payload
-from gluon_nst.cluster import worker
-from gluon_nst.errors import DoesNotFit, InputError, NSTError, one_line, warnings_to
+from gluon_nst.cluster.worker import StopRequest, TaskContext, memory_limit, uploaded
+from gluon_nst.errors import InputError, NSTError, one_line, warnings_to
 from gluon_nst.losses.records import Status
 from gluon_nst.machine import choose_device, choose_precision
 from gluon_nst.pictures.decoding import pixels_allowed
@@ -25,17 +24,14 @@ from gluon_nst.runs.processes import Link, Other, Reporter
 from gluon_nst.runs.run import Run, prepare
 from gluon_nst.runs.state import State
 
-_EVERY = 45.0
-"""Seconds between two checkpoints that are sent: with the way there, and an epoch, no more than a minute's work is
-lost."""
-
-
+_CHECKPOINT_EVERY = 45.0
+"""Seconds between two checkpoints that are sent: with the transfer, and an epoch, at most a minute's work is lost."""
 _MOST_SENT = 1.9e9
 """Bytes of a checkpoint: what Dask packs has 2 GiB at the most."""
 
 
-class Made(NamedTuple):
-    """What comes of a job."""
+class JobFiles(NamedTuple):
+    """The files of a job that is done."""
 
     picture: bytes
     """A PNG."""
@@ -43,54 +39,58 @@ class Made(NamedTuple):
     """A CSV."""
 
 
-def make(
-    told: worker.TaskContext, attempt: int, payload: Payload, checkpoint: bytes | None, pixels: int | None
-) -> None:
-    """On a worker: carry out a job, from its `checkpoint` where there is one, and say what comes of it.
+def run_job(context: TaskContext, payload: Payload, checkpoint: bytes | None, pixels: int | None) -> JobFiles | None:
+    """On a worker: run a job, from its `checkpoint` if there is one, and return its files.
 
-    What is said is (name, attempt, kind, value), of the kinds of `_make`; and `made` with a Made's two files, `halted`,
-    `no room` or `failed` with a line. `pixels` is how many a picture may have.
+    Returns None if the job was stopped, or if Dask repeats the task because its first worker was lost: it resumes, in
+    a new task, from the newest checkpoint. The trunk is uploaded already; a picture has at most so many `pixels`.
+    Messages to the pool's Queue are (name, kind, value), of the kinds of `_run`, and `started` with the worker's
+    address. Raises DoesNotFit if this worker has too little memory, and other NSTErrors.
     """
-    from distributed import get_worker
+    from distributed import Event, Queue, get_worker
 
-    own, channel, name = get_worker(), worker.Channel(told), payload.name
-    place = Path(tempfile.mkdtemp(dir=worker.folder(own)))
+    own, name = get_worker(), payload.name
+    key = own.get_current_task()
+    messages, stop, repeated = Queue(context.name), StopRequest(context), Event(key)
+    folder = Path(own.local_directory) / str(key)
     try:
-        trunk = dataclasses.replace(
-            payload.trunk, path=worker.place(payload.trunk.sha256, str(payload.trunk.path), own)
-        )
-        job = dataclasses.replace(payload.job, device=told.device(payload.job.device), memory=_memory(payload.job, own))
+        if stop.is_set() or repeated.is_set():
+            return None
+        repeated.set()
+        messages.put((name, "started", own.address))
+        folder.mkdir()
+        device, memory = context.device(payload.job.device), _memory(payload.job, memory_limit(own))
+        job = dataclasses.replace(payload.job, device=device, memory=memory)
+        trunk = dataclasses.replace(payload.trunk, path=uploaded(payload.trunk.sha256, own))
         payload = payload._replace(trunk=trunk, job=job)
-        with Other(_make, payload, place, checkpoint, pixels, threads=told.cores()) as other:
-            for kind, value in iter(other.get, None):
+        with Other(_run, payload, folder, checkpoint, pixels, threads=context.cores()) as process:
+            for kind, value in iter(process.get, None):
                 if kind == "result":
                     break
-                channel.say(name, attempt, kind, value)
-                if channel.is_stopped():
-                    other.stop()
-        kind, value = ("made", tuple(value)) if value else ("halted", "")
-        channel.say(name, attempt, kind, value)
+                messages.put((name, kind, value))
+                if stop.is_set():
+                    process.stop()
+        return value
     except NSTError as error:
-        kind = "no room" if isinstance(error, DoesNotFit) else "failed"
-        channel.say(name, attempt, kind, one_line(payload.in_words(str(error), place)))
+        raise type(error)(one_line(payload.in_words(str(error), folder))) from None
     finally:
-        channel.close()
-        shutil.rmtree(place, ignore_errors=True)
+        with contextlib.suppress(Exception):  # of Dask's own kinds: the scheduler is gone
+            messages.close()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _memory(job: Job, own: Any) -> float | None:
-    limits = [limit for limit in (job.memory, worker.memory_of(own)) if limit is not None]
-    return min(limits, default=None)
+def _memory(job: Job, limit: float | None) -> float | None:
+    return min((each for each in (job.memory, limit) if each is not None), default=None)
 
 
 # -- in the job's own process -----------------------------------------------------------------------------------------
 
 
-def _make(link: Link, payload: Payload, place: Path, checkpoint: bytes | None, pixels: int | None) -> Made | None:
-    """The Made of a job, or None where it was asked to stop, and its checkpoint is sent.
+def _run(link: Link, payload: Payload, place: Path, checkpoint: bytes | None, pixels: int | None) -> JobFiles | None:
+    """Return the files of a job, or None if it was asked to stop; its checkpoint is sent then.
 
-    It says `note` with a line, `begun` and `epoch` with (stage, epochs done, total loss) and
-    `checkpoint` with a checkpoint's bytes.
+    Its messages are `note` with a line, `epoch` with (stage, epochs done, total loss), and `checkpoint` with a
+    checkpoint's bytes.
     """
     folder = place / "checkpoint"
     if checkpoint:
@@ -100,7 +100,7 @@ def _make(link: Link, payload: Payload, place: Path, checkpoint: bytes | None, p
     with pixels_allowed(pixels), warnings_to(reporter.note):
         job = payload.unpacked(place)
         run = prepare(_of_precision(job, folder), reporter, trunk=payload.trunk)
-    kept, sender = Checkpoint(folder, _EVERY, reporter.note), _Sender(folder, link)
+    kept, sender = Checkpoint(folder, _CHECKPOINT_EVERY, reporter.note), _Sender(folder, link)
     with kept:
         state = kept.load(run, replace=True)
         result = carry_out(run, Observers([reporter, kept, sender]), state, link.is_asked)
@@ -110,19 +110,18 @@ def _make(link: Link, payload: Payload, place: Path, checkpoint: bytes | None, p
     if not result.complete:
         raise NSTError(result.note)
     seconds = round(result.seconds, 2)
-    told = {"name": payload.name, "sha256": payload.asked, "loss": result.loss, "seconds": seconds}
-    # With the names of its files as they are where it was asked for.
+    record = {"name": payload.name, "sha256": payload.asked, "loss": result.loss, "seconds": seconds}
+    # With the names that its files have where the command was given.
     made = json.loads(payload.in_words(json.dumps(result.provenance), place))
-    result = dataclasses.replace(result, provenance={**made, "job": told})
+    result = dataclasses.replace(result, provenance={**made, "job": record})
     picture, losses = place / "picture.png", place / "losses.csv"
     result.save(picture)
     result.save_losses(losses)
-    return Made(picture.read_bytes(), losses.read_bytes())
+    return JobFiles(picture.read_bytes(), losses.read_bytes())
 
 
 def _of_precision(job: Job, folder: Path) -> Job:
-    """The job in the precision that its checkpoint was begun in, on another kind of processor, as far as there is one
-    here."""
+    """Return the job in the precision of its checkpoint, which another kind of processor chose, if this one has it."""
     assert isinstance(job.recipe, Recipe)
     if job.recipe.precision == "auto":
         with contextlib.suppress(InputError, KeyError, TypeError):
@@ -134,10 +133,10 @@ def _of_precision(job: Job, folder: Path) -> Job:
 
 
 class _Progress(Reporter):
-    """Says how far the run has come."""
+    """Sends how far the run has come."""
 
     def begin(self, run: Run) -> None:
-        self._link.put("begun", (1, 0, None))
+        self._link.put("epoch", (1, 0, None))
 
     def state(self, state: State) -> None:
         last = state.record[-1]

@@ -1,10 +1,9 @@
-"""A batch carried out: which of its jobs are left, who of the crew does which, and what becomes of each."""
+"""Batch: which jobs are left to do, what is submitted to Dask and when, and the outcome of each job."""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
-import itertools
 import os
 import time
 from pathlib import Path
@@ -13,43 +12,43 @@ from typing import Any, Iterator, Sequence
 from gluon_nst import weights
 from gluon_nst.batch.entries import Entry
 from gluon_nst.batch.folder import Folder
-from gluon_nst.batch.job_process import make
+from gluon_nst.batch.job_process import run_job
 from gluon_nst.batch.overview import Outcome, Overview
 from gluon_nst.batch.payloads import Packed, pack
-from gluon_nst.cluster.pool import Crew, Gone, Lost
-from gluon_nst.errors import InputError, NSTError, reason
+from gluon_nst.cluster.pool import Pool
+from gluon_nst.errors import DoesNotFit, InputError, NSTError, reason
 from gluon_nst.pictures import optical_flow
 from gluon_nst.pictures.decoding import pixels_limit, read_record
 from gluon_nst.runs.loop import Halt, never
 
 _WAIT = 0.2
-"""Seconds between two looks at what the workers have said."""
+"""Seconds between two looks at the messages of the tasks."""
 _PATIENCE = 10.0
-"""Seconds without a worker before that is told."""
-_LOSSES = 3
-"""How many workers a job may lose, one after the other, without coming to another checkpoint."""
+"""Seconds without a worker before that is reported."""
+_MOST_LOST = 3
+"""Workers that a job may lose, one after the other, without reaching another checkpoint."""
 
 
 @dataclasses.dataclass
 class _Task:
-    """A job that waits, or is at a worker."""
+    """A job that waits, or is a task of Dask's."""
 
     packed: Packed
-    worker: str = ""
     future: Any = None
-    attempt: int = 0
-    """What tells what is said of it from what a worker says that was thought to be lost."""
-    begun: bool = False
+    allowed: frozenset[str] = frozenset()
+    """The workers that Dask chooses from."""
+    worker: str = ""
+    """The worker on which it has started."""
     lost: int = 0
-    """How many workers it has lost since its last checkpoint."""
-    refused: tuple[str, ...] = ()
-    """The workers that have no room for it."""
+    """Workers that it has lost since its last checkpoint."""
+    refused: frozenset[str] = frozenset()
+    """The workers that have too little memory for it, or no room on the disk."""
     why: str = ""
-    """What they say."""
+    """Their error."""
 
-    def again(self, **changes: Any) -> _Task:
-        """The same, waiting."""
-        return dataclasses.replace(self, worker="", future=None, begun=False, **changes)
+    def waiting(self, **changes: Any) -> _Task:
+        """Return the same job, waiting."""
+        return dataclasses.replace(self, future=None, worker="", **changes)
 
 
 class Batch:
@@ -66,8 +65,8 @@ class Batch:
         self._trunks: dict[tuple[str, str], Any] = {}
         self.jobs: dict[str, Packed] = {}
         self._waiting: collections.deque[_Task] = collections.deque()
-        self._tasks: dict[str, _Task] = {}
-        self._attempts = itertools.count(1)
+        self._running: dict[str, _Task] = {}
+        self._stopping = False
 
     def __enter__(self) -> Batch:
         self.folder.__enter__()
@@ -115,79 +114,68 @@ class Batch:
 
     def _trunk(self, spec: str, preferred: str) -> Any:
         if (spec, preferred) not in self._trunks:
-            hear = self._overview
-            found = weights.find(spec, preferred=preferred, notify=hear.note, progress=hear.download)
-            self._trunks[spec, preferred] = found
+            notify, progress = self._overview.note, self._overview.download
+            self._trunks[spec, preferred] = weights.find(spec, preferred=preferred, notify=notify, progress=progress)
         return self._trunks[spec, preferred]
 
     # -- the work -----------------------------------------------------------------------------------------------------
 
-    def run(self, crew: Crew, halt: Halt = never) -> Iterator[Outcome]:
-        """Have the crew carry out what is left; gives an Outcome for each job as it ends.
+    def run(self, pool: Pool, halt: Halt = never) -> Iterator[Outcome]:
+        """Have the pool carry out what is left; gives an Outcome for each job as it ends.
 
-        Where `halt` says so the jobs are stopped when their epochs are done; they go on from there another time, as
-        they do where a worker is lost. Raises NSTError where the scheduler is.
+        When `halt` returns True, the jobs are stopped when their epochs are done; another time they resume from there,
+        as they do if a worker is lost. Raises NSTError if the scheduler is lost.
         """
         self._waiting = collections.deque(_Task(self.jobs[name]) for name in self.left)
-        stopping, told = False, time.monotonic()
-        while self._waiting or self._tasks:
-            stopping = stopping or halt()
-            if stopping:
-                crew.ask_to_stop()
-                for task in [task for task in self._tasks.values() if not task.begun]:
-                    task.future.cancel()  # it may wait behind somebody else's
-                    del self._tasks[task.packed.entry.name]
-                if not self._tasks:
-                    return
-            workers = crew.workers()
+        self._stopping = False
+        trunks = {task.packed.trunk.sha256: task.packed.trunk.path for task in self._waiting}
+        reported = time.monotonic()
+        while self._waiting or self._running:
+            if not self._stopping and halt():
+                self._stopping = True
+                pool.stop()
+            workers = pool.workers()
+            for sha256, path in trunks.items():
+                workers = pool.upload(path, sha256, workers)
             if workers:
-                told = time.monotonic()
-            elif time.monotonic() - told > _PATIENCE:
-                told = time.monotonic()
+                reported = time.monotonic()
+            elif time.monotonic() - reported > _PATIENCE:
+                reported = time.monotonic()
                 self._overview.note("no worker is there; waiting for one")
-            if not stopping:
-                yield from self._refuse(workers)
-                yield from self._hand_out(crew, workers)
-            yield from self._follow(crew, workers)
-            time.sleep(_WAIT)
+            for name, task in list(self._running.items()):
+                may_end = task.worker in workers if self._stopping else task.allowed.intersection(workers)
+                if not may_end:
+                    task.future.cancel()
+                    yield from self._lose(self._running.pop(name))
+            if not self._stopping:
+                yield from self._submit(pool, workers)
+            elif not self._running:
+                return
+            yield from self._follow(pool)
 
-    def _refuse(self, workers: list[str]) -> Iterator[Outcome]:
-        """Let go of what none of the workers has room for."""
-        for task in [task for task in self._waiting if workers and set(workers) <= set(task.refused)]:
-            self._waiting.remove(task)
-            yield self._end(task.packed.entry, None, task.why, failed=True)
+    def _submit(self, pool: Pool, workers: list[str]) -> Iterator[Outcome]:
+        """Give Dask as many jobs as there are workers, so that none of their pictures are sent too early.
 
-    def _hand_out(self, crew: Crew, workers: list[str]) -> Iterator[Outcome]:
-        """Give each worker that has nothing to do a job, the first that is ready and that it may have room for."""
-        busy = {task.worker for task in self._tasks.values()}
-        for worker in workers:
-            ready = (task for task in self._waiting if self._is_ready(task) and worker not in task.refused)
-            task = None if worker in busy else next(ready, None)
-            if task is None:
+        A job that some workers have refused waits at Dask for one of the others, and does not count.
+        """
+        for task in list(self._waiting) if workers else []:
+            packed, task.allowed = task.packed, frozenset(workers) - task.refused
+            counted = sum(not each.refused for each in self._running.values())
+            if not self._is_ready(packed.entry) or (counted >= len(workers) and not task.refused):
                 continue
             self._waiting.remove(task)
-            packed = task.packed
             try:
-                payload = packed.payload(self._start(packed))
+                if not task.allowed:
+                    raise NSTError(task.why)
+                payload, checkpoint = packed.payload(self._start(packed)), self.folder.checkpoint(packed)
             except (NSTError, OSError) as error:  # the disk may be full
                 yield self._end(packed.entry, None, reason(error), failed=True)
                 continue
-            try:
-                crew.bring(worker, packed.trunk.sha256, str(packed.trunk.path))
-                kept = self.folder.checkpoint(packed)
-                task.attempt = next(self._attempts)
-                task.future = crew.start(worker, make, task.attempt, payload, kept, pixels_limit())
-                task.worker = worker
-                self._tasks[packed.entry.name] = task
-            except Lost:
-                self._waiting.appendleft(task)
-            except Gone:
-                raise
-            except (NSTError, OSError) as error:  # the worker's disk, perhaps
-                self._waiting.append(task.again(refused=(*task.refused, worker), why=reason(error)))
+            task.future = pool.submit(run_job, pool.context, payload, checkpoint, pixels_limit(), workers=task.allowed)
+            self._running[packed.entry.name] = task
 
-    def _is_ready(self, task: _Task) -> bool:
-        return task.packed.entry.after is None or task.packed.entry.after in self.outcomes
+    def _is_ready(self, entry: Entry) -> bool:
+        return entry.after is None or entry.after in self.outcomes
 
     def _start(self, packed: Packed) -> Path | None:
         """What a frame of a sequence starts from: the result before it, as things have moved since; None for the first
@@ -201,40 +189,40 @@ class Batch:
         optical_flow.start(earlier.content, job.content, result, packed.recipe.stages[-1].shape).save(path)
         return path
 
-    def _follow(self, crew: Crew, workers: list[str]) -> Iterator[Outcome]:
-        """Hear what the workers say, and see which of them are gone."""
-        ended = [name for name, task in self._tasks.items() if task.future.done()]  # before what it said last is heard
-        for name, attempt, kind, value in crew.heard():
-            if name in self._tasks and attempt == self._tasks[name].attempt:
-                self._tasks[name].begun = True
-                yield from self._hear(name, kind, value)
-        for name in ended:
-            if name in self._tasks:  # there was no last word
-                future = self._tasks[name].future
-                error = future.exception() if future.status == "error" else NSTError("it came to nothing")
-                yield self._end(self._tasks.pop(name).packed.entry, None, reason(error), failed=True)
-        for name in [name for name, task in self._tasks.items() if task.worker not in workers]:
-            yield from self._lose(self._tasks.pop(name))
+    def _follow(self, pool: Pool) -> Iterator[Outcome]:
+        """Read the tasks' messages, and then take the results that are there."""
+        done = pool.done([task.future for task in self._running.values()], _WAIT)  # before their last messages are read
+        for name, kind, value in pool.messages():
+            task = self._running.get(name)
+            if task is None:
+                continue
+            if kind == "started":
+                task.worker = value
+            elif kind == "note":
+                self._overview.note(f"{name}: {value}")
+            elif kind == "epoch":
+                self._overview.progress(name, *value)
+            elif kind == "checkpoint":
+                task.lost = 0
+                self.folder.keep(task.packed, value)
+        for name, task in list(self._running.items()):
+            if task.future in done:
+                yield from self._take(self._running.pop(name))
 
-    def _hear(self, name: str, kind: str, value: Any) -> Iterator[Outcome]:
-        task = self._tasks[name]
-        if kind in ("halted", "no room", "failed", "made"):
-            del self._tasks[name]
-        if kind == "note":
-            self._overview.note(f"{name}: {value}")
-        elif kind in ("begun", "epoch"):
-            self._overview.progress(name, *value)
-        elif kind == "checkpoint":
-            task.lost = 0
-            self.folder.keep(task.packed, value)
-        elif kind == "halted":
-            self._waiting.append(task.again())
-        elif kind == "no room":
-            self._waiting.append(task.again(refused=(*task.refused, task.worker), why=value))
-        elif kind == "failed":
-            yield self._end(task.packed.entry, None, value, failed=True)
-        elif kind == "made":
-            yield self._made(task.packed, *value)
+    def _take(self, task: _Task) -> Iterator[Outcome]:
+        """Take what a task has come to."""
+        import distributed
+
+        error = task.future.exception() if task.future.status == "error" else None
+        made = task.future.result() if task.future.status == "finished" else None
+        if made:
+            yield self._made(task.packed, *made)
+        elif error is None or isinstance(error, distributed.KilledWorker):
+            yield from self._lose(task)
+        elif isinstance(error, (DoesNotFit, OSError)):  # an OSError is of the worker's disk
+            self._waiting.append(task.waiting(refused=task.refused | {task.worker}, why=reason(error)))
+        else:
+            yield self._end(task.packed.entry, None, reason(error), failed=True)
 
     def _made(self, packed: Packed, picture: bytes, losses: bytes) -> Outcome:
         try:
@@ -245,11 +233,14 @@ class Batch:
         return self._end(packed.entry, path, f"total loss {job['loss']:.4g}, {job['seconds']:.0f} s")
 
     def _lose(self, task: _Task) -> Iterator[Outcome]:
-        """A job's worker is gone: another goes on with it, unless the job is what brings them down."""
-        entry, lost = task.packed.entry, task.lost + 1
-        if lost >= _LOSSES:
+        """Have a job whose worker is lost resume on another one, unless it is the job that kills them, or all stop."""
+        if self._stopping:
+            return
+        entry, lost = task.packed.entry, task.lost + bool(task.worker)
+        if lost >= _MOST_LOST:
             why = f"{lost} workers were lost over it, one after the other; have they memory enough?"
             yield self._end(entry, None, why, failed=True)
             return
-        self._overview.note(f"{entry.name}: worker {task.worker} is lost; another goes on from its last checkpoint")
-        self._waiting.appendleft(task.again(lost=lost))
+        if task.worker:
+            self._overview.note(f"{entry.name}: worker {task.worker} is lost; another goes on from its last checkpoint")
+        self._waiting.appendleft(task.waiting(lost=lost))

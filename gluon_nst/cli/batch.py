@@ -12,7 +12,7 @@ from gluon_nst import recipes
 from gluon_nst.batch import Batch, Entry, OverviewBar, entries, write_report
 from gluon_nst.cli.outputs import writing
 from gluon_nst.cli.stopping import Stop
-from gluon_nst.cluster import Crew
+from gluon_nst.cluster import Pool
 from gluon_nst.errors import InputError, NSTError
 from gluon_nst.machine.files import reading
 from gluon_nst.pictures.encoding import warn_of_quality
@@ -29,9 +29,9 @@ def batch(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     with OverviewBar(arguments.quiet) as bar, Batch(job_list, arguments.out, bar) as jobs:
         try:
             if jobs.left:
-                with Stop() as stop, Crew(arguments.scheduler, arguments.workers, bar.note) as crew:
+                with Stop() as stop, Pool(arguments.scheduler, arguments.workers, bar.note) as pool:
                     last_report = time.monotonic()
-                    for _ in jobs.run(crew, stop.is_requested):
+                    for _ in jobs.run(pool, stop.is_requested):
                         if time.monotonic() - last_report > _REPORT_EVERY:
                             with contextlib.suppress(NSTError):  # the final report raises it
                                 write_report(jobs)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from gluon_nst import recipes
 from gluon_nst.cli.outputs import OutputWriter, free_output_path, report_path
 from gluon_nst.cli.stopping import Stop
-from gluon_nst.cluster import Crew, Spread
+from gluon_nst.cluster import Pool, Spread
 from gluon_nst.errors import InputError, NSTError
 from gluon_nst.losses.records import FINISHED, Status
 from gluon_nst.machine.files import check_folder, free_path
@@ -111,7 +111,7 @@ class Session:
         if self._arguments.scheduler is None:
             yield None
             return
-        with Crew(self._arguments.scheduler, say=self.bar.note) as crew, Spread(crew, self.bar.note) as spread:
+        with Pool(self._arguments.scheduler, notify=self.bar.note) as pool, Spread(pool, self.bar.note) as spread:
             yield spread
 
     # -- with a checkpoint --------------------------------------------------------------------------------------------

@@ -1,20 +1,20 @@
-"""The windows of a picture on a worker: a process that computes them, one after the other, as long as the stage is at
-work."""
+"""The windows of a picture on a worker: a process that computes them, one after the other, as long as the stage
+lasts."""
 
 from __future__ import annotations
 
+import dataclasses
 import threading
-import time
 from typing import Any, NamedTuple
 
 import numpy as np
 from mxnet import nd
 
-from gluon_nst.cluster import worker
+from gluon_nst.cluster.worker import TaskContext, uploaded
 from gluon_nst.engine.graph import Piece
 from gluon_nst.engine.objective import Guides, Objective
 from gluon_nst.engine.windows import Part
-from gluon_nst.errors import NSTError
+from gluon_nst.errors import NSTError, reason
 from gluon_nst.losses.style_statistics import style_statistic
 from gluon_nst.machine import choose_device, choose_precision, nd_mode
 from gluon_nst.machine.trees import on_device
@@ -24,25 +24,18 @@ from gluon_nst.recipes import Recipe
 from gluon_nst.runs.processes import Link, Other
 from gluon_nst.weights.cache import Trunk
 
-_LOOKED_EVERY = 5.0
-"""Seconds between two looks whether anybody still wants the windows."""
-_PROCESSES = "gluon_nst_windows"
-"""What a Dask worker has them under, by the runs that they are of: the stage's name, the process, and a lock."""
-
 
 class StagePayload(NamedTuple):
     """What the windows of a stage have in common, as it is sent; arrays are NumPy's."""
 
-    run: str
-    """No other's."""
     name: str
-    """No other stage's of the run."""
+    """A unique one."""
     recipe: Recipe
     trunk: Trunk
-    """Whose file the worker holds."""
+    """Whose file is uploaded before."""
     part: Part
     shape: tuple[int, int, int, int]
-    """That of the composite on its canvas, 1 × 3 × h × w."""
+    """That of the padded composite, 1 × 3 × h × w."""
     styles_Y: Any
     """As an Objective takes it."""
     guides: Guides
@@ -53,60 +46,65 @@ class WindowTask(NamedTuple):
     """One window to be computed, as it is sent."""
 
     number: int
-    X: np.ndarray | None
-    """The composite in it, 1 × 3 × h × w; None for a gradient of what the worker has computed last of it."""
+    evaluation: int
+    """The number of the composite, which is another one each time."""
+    X: np.ndarray
+    """The composite in the window, 1 × 3 × h × w."""
     content_X: np.ndarray | None
-    """The content picture in it, where the worker does not have that yet."""
+    """The content picture in it; None if the process has it."""
     of_sums: list[np.ndarray] | None
-    """The gradient of the sums, where that of the window is wanted, and not its sums."""
+    """The gradient of the sums, if that of the window is wanted, and not its sums."""
 
 
-def compute(told: worker.TaskContext, run: str, stage: str, window: WindowTask) -> list[np.ndarray]:
-    """On a worker: the sums of a window, or its gradient, by the process of a stage that was opened."""
-    from distributed import get_worker
-
-    found = getattr(get_worker(), _PROCESSES, {}).get(run)
-    if found is None or found[0] != stage:
-        raise NSTError("the process of the windows is gone")
-    _, process, lock = found
-    with lock:  # a worker of several threads has several windows at a time
-        process.put(window)
-        return process.get()[1]
+class WorkerFailed(NSTError):
+    """A worker, whose address is the first argument, can't compute a window; the second is the reason."""
 
 
-def open_stage(told: worker.TaskContext, stage: StagePayload) -> None:
-    """On a worker: have a process for the windows of a stage, in place of the one before."""
+class WindowProcess:
+    """A process for the windows of a stage. A Dask actor: it ends when the client releases it, or is gone."""
+
+    def __init__(self, context: TaskContext, stage: StagePayload) -> None:
+        from distributed import get_worker
+
+        trunk = dataclasses.replace(stage.trunk, path=uploaded(stage.trunk.sha256, get_worker()))
+        stage = stage._replace(trunk=trunk, device=context.device(stage.device))
+        self._lock = threading.Lock()
+        self._contents: set[int] = set()
+        """The windows whose content the process has."""
+        self._process = Other(_serve, stage, threads=context.cores())
+        self._process.get()  # it is ready
+
+    def compute(self, window: WindowTask) -> list[np.ndarray]:
+        """Return the sums of a window, or its gradient alone in a list."""
+        with self._lock:  # a worker of several threads has several windows at a time
+            if window.number in self._contents:
+                window = window._replace(content_X=None)
+            self._contents.add(window.number)
+            self._process.put(window)
+            return self._process.get()[1]
+
+    def __del__(self) -> None:
+        if hasattr(self, "_process"):
+            self._process.__exit__()
+
+
+def process_key(stage: str, address: str) -> str:
+    """Return the Dask key of the WindowProcess of a stage on the worker at an address."""
+    return f"{stage}-{address}"
+
+
+def compute(
+    stage: str, number: int, evaluation: int, X: np.ndarray, content_X: np.ndarray, of_sums: list[np.ndarray] | None
+) -> list[np.ndarray]:
+    """On a worker: return the sums of a window, or its gradient, computed by the worker's process for the stage."""
     from distributed import get_worker
 
     own = get_worker()
-    close(stage.run, dask_worker=own)
-    trunk = stage.trunk
-    path = worker.place(trunk.sha256, str(trunk.path), own)
-    stage = stage._replace(
-        trunk=Trunk(trunk.source, path, trunk.sha256, trunk.record), device=told.device(stage.device)
-    )
-    process = Other(_serve, stage, threads=told.cores())
-    setattr(own, _PROCESSES, {**getattr(own, _PROCESSES, {}), stage.run: (stage.name, process, threading.Lock())})
-    channel = worker.Channel(told)
-
-    def watch() -> None:
-        while process in [each[1] for each in getattr(own, _PROCESSES, {}).values()]:
-            time.sleep(_LOOKED_EVERY)
-            if channel.is_stopped():
-                close(stage.run, dask_worker=own)
-        channel.close()
-
-    threading.Thread(target=watch, daemon=True).start()
-    process.get()  # it is ready
-
-
-def close(run: str, dask_worker: Any = None) -> None:
-    """End the process of a run's windows that a worker has, if it has one. Dask gives `dask_worker`."""
-    processes = dict(getattr(dask_worker, _PROCESSES, {}))
-    found = processes.pop(run, None)
-    setattr(dask_worker, _PROCESSES, processes)
-    if found:
-        found[1].__exit__()
+    try:
+        process: Any = own.state.actors[process_key(stage, own.address)]
+        return process.compute(WindowTask(number, evaluation, X, content_X, of_sums))
+    except (NSTError, KeyError) as error:
+        raise WorkerFailed(own.address, reason(error)) from None
 
 
 # -- in the process ---------------------------------------------------------------------------------------------------
@@ -136,27 +134,25 @@ class Windows:
         objective = Objective(self._net, self._X, self._contents, styles_Y, recipe, statistic, guides, [stage.part])
         (self._computed,) = objective.parts
         self._windows = list(stage.part.windows)
-        self._Xs: dict[int, Any] = {}
         self._features: dict[int, list[Any]] = {}
-        self._last: int | None = None
-        """The number of the window that was computed last, whose features are still here."""
+        """The content's features in each window."""
+        self._last: tuple[int, int] | None = None
+        """The number and the evaluation of the window that was computed last, whose features are still here."""
 
     @nd_mode
     def compute(self, window: WindowTask) -> list[np.ndarray]:
-        """The sums of a window, or its gradient alone in a list."""
-        number = window.number
+        """Return the sums of a window, or its gradient alone in a list."""
+        number, this = window.number, (window.number, window.evaluation)
         if window.content_X is not None:
             self._features[number] = self._content(nd.array(window.content_X, ctx=self._device))
-        if window.X is not None:
-            self._Xs[number], self._last = nd.array(window.X, ctx=self._device), None
-        self._X.here = self._Xs[number]
+        self._X.here = nd.array(window.X, ctx=self._device)
         for piece, features in zip(self._contents, self._features[number]):
             piece.here = features
         if window.of_sums is None:
             sums = self._computed.sums_of(self._windows[number])
-            self._last = number
+            self._last = this
             return [each.asnumpy() for each in sums]
-        if self._last != number:
+        if self._last != this:
             self._computed.sums_of(self._windows[number])
         self._last = None
         return [self._computed.gradient_of([nd.array(each, ctx=self._device) for each in window.of_sums]).asnumpy()]

@@ -1,9 +1,7 @@
-"""What is called on a worker of the cluster, in its process: who it is, what it holds, and how whoever gives the orders
-is heard."""
+"""Functions that run on a Dask worker: its share of the machine, its files, and whether a task should stop."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import time
@@ -13,131 +11,86 @@ from typing import Any, NamedTuple
 from gluon_nst.machine import physical_cores
 from gluon_nst.machine.files import written_whole
 from gluon_nst.machine.system import ENDING
-from gluon_nst.version import __version__
 
-_HEARD_EVERY, _LOST = 2.0, 60.0
-"""Seconds between two looks at the orders, and those without a sign of life after which whoever gave them is gone."""
+_STOP_CHECKED_EVERY = 2.0
+"""Seconds between two questions to the scheduler whether to stop."""
 
 
 def dask_setup(worker: Any) -> None:
-    """Called by Dask as a worker of this machine's own begins: signals are for who began it, and lets the jobs be
-    kept."""
+    """Ignore the signals that stop a command: its own workers, preloaded with this, first finish their epochs."""
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
 
 
-def hello() -> str:
-    """The version of the program that the worker has."""
-    return __version__
+def memory_limit(dask_worker: Any = None) -> float | None:
+    """Return the bytes that one of a worker's tasks may take, if they are limited. Dask passes `dask_worker`."""
+    limit = dask_worker.memory_manager.memory_limit
+    return limit / dask_worker.state.nthreads if limit else None
+
+
+def uploaded(sha256: str, dask_worker: Any) -> Path:
+    """Return where a worker keeps a file that the pool uploaded: in its own folder, which Dask removes with it."""
+    return Path(dask_worker.local_directory) / sha256
+
+
+def keep(sha256: str, content: bytes, dask_worker: Any = None) -> None:
+    """Keep a file that the pool uploads. Dask passes `dask_worker`."""
+    with written_whole(uploaded(sha256, dask_worker)) as file:
+        file.write(content)
 
 
 class TaskContext(NamedTuple):
-    """What a worker is told with each task."""
+    """What a task needs to know of the pool that submitted it."""
 
-    channel: str
-    """The name under which the scheduler has what is said to and fro."""
+    name: str
+    """The name of the pool's Dask Queue of messages, and of the Dask Event that stops its tasks."""
     threads: int | None
-    """Those of each of its processes, or None where that is for it to find."""
+    """Threads of each task's process; None if the worker determines them."""
     gpus: int
-    """How many GPUs the machine's own workers share."""
+    """Number of GPUs that the machine's own workers share."""
 
-    def device(self, asked: str) -> str:
-        """The device of a process of this worker: of several workers with GPUs each has its own."""
+    def device(self, requested: str) -> str:
+        """Return the device of a process of this worker: of several workers with GPUs, each has its own."""
         from distributed import get_worker
 
         name = str(get_worker().name)
-        return f"gpu:{int(name) % self.gpus}" if asked == "auto" and self.gpus and name.isdecimal() else asked
+        return f"gpu:{int(name) % self.gpus}" if requested == "auto" and self.gpus and name.isdecimal() else requested
 
     def cores(self) -> int:
-        """The threads of a process of this worker.
+        """Return the threads of a process of this worker: its share of the cores, or OMP_NUM_THREADS.
 
-        A worker of others' has its share of the machine's cores. Dask sets OMP_NUM_THREADS to 1 there unless somebody
-        has said another number.
+        Dask sets OMP_NUM_THREADS to 1 on a worker unless the user has set it, so that 1 says nothing.
         """
         from distributed import get_worker
 
         if self.threads is not None:
             return self.threads
-        given = os.environ.get("OMP_NUM_THREADS", "1")
-        if given.isdecimal() and int(given) > 1:
-            return int(given)
+        setting = os.environ.get("OMP_NUM_THREADS", "1")
+        if setting.isdecimal() and int(setting) > 1:
+            return int(setting)
         return max(1, physical_cores() // get_worker().state.nthreads)
 
 
-def memory_of(dask_worker: Any = None) -> float | None:
-    """The bytes that a process of a worker may take, where that is known. Dask gives `dask_worker`."""
-    limit = dask_worker.memory_manager.memory_limit
-    return limit / dask_worker.state.nthreads if limit else None
+class StopRequest:
+    """Whether the task in this thread should stop: the pool asks for it, or Dask has cancelled the task.
 
-
-class Channel:
-    """Says things to whoever gave the orders, by way of the scheduler, and hears whether to stop."""
-
-    def __init__(self, told: TaskContext) -> None:
-        from distributed import Queue, Variable
-
-        self._queue, self._orders = Queue(told.channel), Variable(told.channel)
-        self._heard = self._alive = time.monotonic()
-        self._last: Any = None
-        self._stop = False
-
-    def say(self, *message: Any) -> None:
-        """Put a message of plain values on its way; it is with the scheduler when this returns."""
-        self._queue.put(message)
-
-    def close(self) -> None:
-        """Let the scheduler know that nothing more is said."""
-        with contextlib.suppress(Exception):  # of Dask's own kinds, where it is gone
-            self._queue.close()
-
-    def is_stopped(self) -> bool:
-        """Whether to stop: that was asked for, or nobody is there any more."""
-        now = time.monotonic()
-        if not self._stop and now - self._heard > _HEARD_EVERY:
-            self._heard = now
-            try:
-                orders: dict[str, Any] | None = self._orders.get(timeout=5)
-            except Exception:  # of Dask's own kinds, where there are no orders any more
-                orders = None
-            if orders and orders != self._last:
-                self._last, self._alive = orders, now
-            self._stop = bool(orders and orders["stop"]) or now - self._alive > _LOST
-        return self._stop
-
-
-# -- what comes by its content ----------------------------------------------------------------------------------------
-
-
-def folder(dask_worker: Any) -> Path:
-    """A worker's own folder for what it is sent; Dask removes it with the worker."""
-    made = Path(dask_worker.local_directory) / "gluon-nst"
-    made.mkdir(parents=True, exist_ok=True)
-    return made
-
-
-def held(sha256: str, path: str, dask_worker: Any = None) -> bool:
-    """Whether the worker has a file of this SHA-256: sent before, or, on the same machine, at the `path` where it was
-    found.
-
-    Dask gives `dask_worker`.
+    Dask cancels a task whose client is gone.
     """
-    from gluon_nst.weights.cache import sha256_of  # loads MXNet, without which a worker begins sooner
 
-    if (folder(dask_worker) / sha256).is_file():
-        return True
-    try:
-        return sha256_of(Path(path)) == sha256
-    except OSError:
-        return False
+    def __init__(self, context: TaskContext) -> None:
+        from distributed import Event, get_worker
 
+        self._event, self._worker = Event(context.name), get_worker()
+        self._key = self._worker.get_current_task()
+        self._checked, self._is_set = float("-inf"), False
 
-def keep(sha256: str, content: bytes, dask_worker: Any = None) -> None:
-    """Keep a file that was sent."""
-    with written_whole(folder(dask_worker) / sha256) as file:
-        file.write(content)
-
-
-def place(sha256: str, path: str, dask_worker: Any) -> Path:
-    """Where the worker has a file that it holds."""
-    kept = folder(dask_worker) / sha256
-    return kept if kept.is_file() else Path(path)
+    def is_set(self) -> bool:
+        """Return whether to stop."""
+        if not self._is_set and time.monotonic() - self._checked > _STOP_CHECKED_EVERY:
+            self._checked = time.monotonic()
+            task = self._worker.state.tasks.get(self._key)
+            try:
+                self._is_set = task is None or task.state == "cancelled" or self._event.is_set()
+            except Exception:  # of Dask's own kinds: the scheduler is gone
+                self._is_set = True
+        return self._is_set

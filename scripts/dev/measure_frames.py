@@ -35,8 +35,8 @@ def painted(entries, folder, workers):
     """The paths of the results, in their order."""
     with batch.OverviewBar() as view, batch.Batch(entries, folder, view) as jobs:
         if jobs.left:
-            with cluster.Crew(workers=workers) as crew:
-                list(jobs.run(crew))
+            with cluster.Pool(workers=workers) as pool:
+                list(jobs.run(pool))
         return [jobs.outcomes[entry.name].path for entry in entries]
 
 

@@ -42,7 +42,6 @@ def timed(side):
     shape = targets.content_X.shape
     of_stage = windows.StagePayload(
         "",
-        "",
         run.recipe,
         run.trunk,
         one,
@@ -54,15 +53,15 @@ def timed(side):
     computed = windows.Windows(of_stage)
     rows, columns = (span.covered(1) for span in next(one.windows))
     X = targets.content_X[:, :, rows, columns].asnumpy()
-    sums = computed.compute(windows.WindowTask(0, X, X, None))
+    sums = computed.compute(windows.WindowTask(0, 0, X, X, None))
     found = {name: [] for name in ("sums", "after", "alone")}
-    for _ in range(3):
+    for evaluation in range(3):
         begun = time.perf_counter()
-        computed.compute(windows.WindowTask(0, X, None, None))
+        computed.compute(windows.WindowTask(0, evaluation, X, None, None))
         between = time.perf_counter()
-        computed.compute(windows.WindowTask(0, None, None, sums))
+        computed.compute(windows.WindowTask(0, evaluation, X, None, sums))
         after = time.perf_counter()
-        computed.compute(windows.WindowTask(0, None, None, sums))
+        computed.compute(windows.WindowTask(0, evaluation, X, None, sums))
         found["sums"].append(between - begun)
         found["after"].append(after - between)
         found["alone"].append(time.perf_counter() - after)

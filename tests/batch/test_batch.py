@@ -1,16 +1,23 @@
 """Batches: what lists of jobs say, what makes a picture another one, who gets which job, and the report."""
 
 import collections
+import contextlib
 import csv
+import os
 import shutil
-import types
+import signal
+import threading
+import time
 from pathlib import Path
 
 import gluon_nst as nst
-from gluon_nst import batch
+from gluon_nst import batch, cluster
+from gluon_nst.batch import job_process
 from gluon_nst.batch.folder import Folder
+from gluon_nst.batch.job_process import run_job
 from gluon_nst.batch.payloads import pack
-from gluon_nst.errors import NSTWarning
+from gluon_nst.cluster import Pool
+from gluon_nst.errors import DoesNotFit, NSTWarning
 from gluon_nst.machine.files import file_name, natural_order
 from gluon_nst.runs.checkpoint import Checkpoint
 from gluon_nst.runs.checkpoint.generations import Generations
@@ -19,6 +26,7 @@ from gluon_nst.runs.loop import carry_out, never
 from gluon_nst.runs.run import prepare
 
 import pytest
+from distributed import LocalCluster, get_worker
 from PIL import Image
 
 from commands import ended
@@ -418,141 +426,167 @@ def test_a_batch_killed_after_a_picture_was_written_leaves_no_checkpoint_to_the_
 # -- who gets which job -----------------------------------------------------------------------------------------------
 
 
-class Crew:
-    """A crew whose workers do what a test has them say."""
+class Process:
+    """Stands for the process of a job: what the job of each name does there, a generator of messages, is in `acts`."""
 
-    def __init__(self, *names):
-        self.names, self.said, self.given = list(names), collections.deque(), []
-        self.futures, self.asked, self.attempts, self.cancelled = {}, False, {}, []
+    acts, started = {}, []
 
-    def workers(self):
-        return list(self.names)
+    def __init__(self, function, payload, folder, checkpoint, pixels, threads):
+        self.worker, self.checkpoint, self.is_stopped = get_worker(), checkpoint, False
+        self.started.append((payload.name, self.worker.address))
+        self.messages = self.acts[payload.name](self)
 
-    def bring(self, worker, sha256, path):
+    def get(self):
+        return next(self.messages)
+
+    def stop(self):
+        self.is_stopped = True
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
         pass
-
-    def start(self, worker, function, attempt, payload, checkpoint, pixels):
-        self.given.append((worker, payload.name, checkpoint))
-        self.attempts[payload.name] = attempt
-        future = types.SimpleNamespace(
-            status="pending",
-            done=lambda: future.status != "pending",
-            cancel=lambda: self.cancelled.append(payload.name),
-        )
-        self.futures[payload.name] = future
-        return future
-
-    def say(self, name, kind, value, attempt=None):
-        self.said.append((name, self.attempts[name] if attempt is None else attempt, kind, value))
-
-    def heard(self):
-        while self.said:
-            yield self.said.popleft()
-
-    def ask_to_stop(self):
-        self.asked = True
 
 
 @pytest.fixture
-def stepped(listed, tmp_path, monkeypatch):
-    """Carry out jobs of these names, and call `step(crew, number)` at each look; gives the crew, the Batch and its
+def workers(monkeypatch):
+    """The address of a scheduler that has so many workers, in threads of this process."""
+    monkeypatch.setattr("gluon_nst.batch.job_process.Other", Process)
+    monkeypatch.setattr(Process, "acts", {})
+    monkeypatch.setattr(Process, "started", [])
+    with contextlib.ExitStack() as stack:
+
+        def make(number):
+            options = {"threads_per_worker": 1, "processes": False, "protocol": "tcp", "dashboard_address": None}
+            return stack.enter_context(LocalCluster(n_workers=number, **options)).scheduler_address
+
+        yield make
+
+
+@pytest.fixture
+def carried(listed, tmp_path):
+    """Carry out jobs of these names, each an act of a Process, by the workers of a scheduler; gives the Batch and its
     notes."""
 
-    def carry(names, crew, step, halt=never):
-        entries = listed("".join(f'[[job]]\nname = "{name}"\n{ONE}seed = {n}\n' for n, name in enumerate(names)))
-        looks, notes = iter(range(50)), []
-
-        def look(seconds):
-            step(crew, next(looks))
-
-        monkeypatch.setattr("gluon_nst.batch.scheduler.time.sleep", look)
-        overview = batch.Overview()
+    def carry(address, halt=never, **acts):
+        Process.acts.update(acts)
+        entries = listed("".join(f'[[job]]\nname = "{name}"\n{ONE}seed = {n}\n' for n, name in enumerate(acts)))
+        notes, overview = [], batch.Overview()
         overview.note = notes.append
-        with batch.Batch(entries, tmp_path / "out", overview) as jobs:
-            list(jobs.run(crew, halt))
+        with batch.Batch(entries, tmp_path / "out", overview) as jobs, Pool(address) as pool:
+            list(jobs.run(pool, halt))
         return jobs, notes
 
     return carry
 
 
-def test_each_worker_has_one_job_at_a_time(stepped):
-    at_work, ended = [], []
+def test_each_worker_has_one_job_at_a_time(workers, carried):
+    at_work, most = collections.Counter(), []
 
-    def step(crew, number):
-        busy = [worker for worker, name, _ in crew.given if name not in ended]
-        assert len(busy) == len(set(busy))
-        at_work.append(len(busy))
-        if number < 4:
-            ended.append("abcd"[number])
-            crew.say(ended[-1], "failed", "as it should")
+    def act(process):
+        at_work[process.worker.address] += 1
+        most.append((at_work[process.worker.address], sum(at_work.values())))
+        time.sleep(0.3)
+        at_work[process.worker.address] -= 1
+        raise nst.NSTError("as it should")
+        yield
 
-    jobs, _ = stepped(list("abcd"), Crew("one", "two"), step)
+    jobs, _ = carried(workers(2), **dict.fromkeys("abcd", act))
     assert {name: outcome.note for name, outcome in jobs.outcomes.items()} == dict.fromkeys("abcd", "as it should")
-    assert max(at_work) == 2
+    assert max(most) == (1, 2)
 
 
-def test_what_one_worker_has_no_room_for_another_gets_and_what_none_has_is_told(stepped):
-    def step(crew, number):
-        for worker, name, _ in crew.given[step.seen :]:
-            crew.say(name, "no room" if name == "big" or worker == "small" else "failed", f"too little at {worker}")
-        step.seen = len(crew.given)
+def test_what_one_worker_has_no_room_for_another_gets_and_what_none_has_is_told(workers, carried):
+    def act(process):
+        raise DoesNotFit("too little here")
+        yield
 
-    step.seen = 0
-    crew = Crew("small", "other")
-    jobs, _ = stepped(["big", "mid"], crew, step)
-    assert [worker for worker, name, _ in crew.given if name == "big"] in (["small", "other"], ["other", "small"])
-    assert [worker for worker, name, _ in crew.given if name == "mid"][-1] == "other"
-    assert jobs.outcomes["big"].failed and "too little at" in jobs.outcomes["big"].note
+    def other(process):
+        if len([name for name, _ in Process.started if name == "mid"]) == 1:
+            raise DoesNotFit("too little here")
+        raise nst.NSTError("as it should")
+        yield
 
-
-def test_a_job_whose_worker_is_lost_goes_on_elsewhere_but_not_for_ever(stepped):
-    def step(crew, number):
-        crew.names = [f"worker {number}"]
-
-    crew = Crew("worker")
-    jobs, notes = stepped(["fatal"], crew, step)
-    assert len(crew.given) == 3 and len({worker for worker, _, _ in crew.given}) == 3
-    assert jobs.outcomes["fatal"].failed and "3 workers were lost over it" in jobs.outcomes["fatal"].note
-    assert any("is lost; another goes on from its last checkpoint" in note for note in notes)
+    jobs, _ = carried(workers(2), big=act, mid=other)
+    for name, note in (("big", "too little here"), ("mid", "as it should")):
+        assert len({worker for each, worker in Process.started if each == name}) == 2
+        assert jobs.outcomes[name].failed and jobs.outcomes[name].note == note
 
 
-def test_a_task_that_ends_without_a_word_is_a_failure(stepped):
-    def step(crew, number):
-        crew.futures["a"].status, crew.futures["a"].exception = "error", lambda: ValueError("no gluon_nst here")
+@pytest.mark.slow
+def test_a_job_whose_worker_is_lost_goes_on_elsewhere_but_not_for_ever(listed, tmp_path, monkeypatch):
+    def kill(*arguments, **options):
+        os.kill(os.getpid(), signal.SIGKILL)
 
-    jobs, _ = stepped(["a"], Crew("one"), step)
+    def run(*arguments):
+        job_process.Other = kill
+        return run_job(*arguments)
+
+    monkeypatch.setattr("gluon_nst.batch.scheduler.run_job", run)  # sent by its code to worker processes
+    notes, overview = [], batch.Overview()
+    overview.note = notes.append
+    entries = listed(f"[[job]]\n{ONE}")
+    with batch.Batch(entries, tmp_path / "out", overview) as jobs, Pool(workers=2) as pool:
+        list(jobs.run(pool))
+    assert jobs.outcomes["c0-s0"].failed and "3 workers were lost over it" in jobs.outcomes["c0-s0"].note
+    lost = [note for note in notes if "is lost; another goes on from its last checkpoint" in note]
+    assert len(set(lost)) == len(lost) == 2
+
+
+def test_a_task_that_fails_in_another_way_is_a_failure(workers, carried):
+    def act(process):
+        raise ValueError("no gluon_nst here")
+        yield
+
+    jobs, _ = carried(workers(1), a=act)
     assert jobs.outcomes["a"].note == "no gluon_nst here"
 
 
-def test_a_batch_that_is_stopped_leaves_its_jobs_for_another_time(stepped):
-    asked = []
+def test_a_batch_that_is_stopped_leaves_its_jobs_for_another_time(workers, carried):
+    def act(process):
+        while not process.is_stopped:
+            time.sleep(0.1)
+            yield "epoch", (1, 1, 2.0)
+        yield "result", None
 
-    def step(crew, number):
-        if number == 0:
-            crew.say("a", "begun", (1, 0, None))
-        else:
-            asked.append(True)
-        if crew.asked:
-            crew.say("a", "halted", "")
-
-    crew = Crew("one", "two")
-    jobs, _ = stepped(["a", "b", "c"], crew, step, halt=lambda: bool(asked))
-    assert not jobs.outcomes and jobs.left == ["a", "b", "c"]
-    assert crew.cancelled == ["b"]  # which may have waited behind what others do there
+    jobs, notes = carried(workers(1), lambda: bool(Process.started), a=act, b=act, c=act)
+    assert not jobs.outcomes and jobs.left == ["a", "b", "c"] and not notes
+    assert [name for name, _ in Process.started] == ["a"]
 
 
-def test_what_a_worker_says_that_was_thought_to_be_lost_is_not_taken_for_the_next_ones(stepped):
-    def step(crew, number):
-        if number == 0:
-            crew.names = ["other"]
-        elif number == 2:
-            crew.say("a", "failed", "late", attempt=1)
-        elif number == 4:
-            crew.say("a", "failed", "in time")
+def test_a_job_stops_when_the_process_that_gave_it_is_gone(workers, packed, trunk):
+    stopped = threading.Event()
 
-    crew = Crew("one")
-    jobs, _ = stepped(["a"], crew, step)
-    assert [worker for worker, _, _ in crew.given] == ["one", "other"] and jobs.outcomes["a"].note == "in time"
+    def act(process):
+        while not process.is_stopped:
+            time.sleep(0.1)
+            yield "epoch", (1, 1, 2.0)
+        stopped.set()
+        yield "result", None
+
+    one = packed()
+    Process.acts["c0-s0"] = act
+    with Pool(workers(1)) as pool:
+        ready = pool.upload(trunk.path, trunk.sha256, pool.workers())
+        future = pool.submit(run_job, pool.context, one.payload(), None, None, workers=ready)
+        while not Process.started:
+            assert future.status == "pending", future.exception()
+            time.sleep(0.1)
+    assert stopped.wait(20)
+
+
+def test_the_old_name_of_a_pool_still_works():
+    with pytest.warns(DeprecationWarning, match="Crew is now gluon_nst.cluster.Pool"):
+        assert cluster.Crew is Pool
+
+
+def test_a_worker_of_another_version_is_left_out(workers, monkeypatch):
+    monkeypatch.setattr("gluon_nst.cluster.pool.__version__", "0.1")
+    notes = []
+    with Pool(workers(1), notify=notes.append) as pool:
+        assert pool.workers() == [] == pool.workers()
+    assert len(notes) == 1 and f"left out, it has gluon-nst {nst.__version__}, and this is 0.1" in notes[0]
 
 
 def test_a_picture_that_would_overwrite_an_input_is_refused(pictures, weights_file):
