@@ -13,11 +13,15 @@ from gluon_nst.batch.entries import Entry
 from gluon_nst.errors import InputError
 from gluon_nst.machine.files import given, reading, written_whole
 from gluon_nst.pictures.decoding import picture_size
-from gluon_nst.recipes import INITS, Recipe, fit
+from gluon_nst.recipes import INITS, Recipe, fit, settings
 from gluon_nst.runs.inputs import expanded
 from gluon_nst.runs.job import Job, Style
 from gluon_nst.runs.provenance import WORDS
 from gluon_nst.weights.cache import Trunk, sha256_of
+
+_OTHERS = [each.name for each in settings(Job) if not each.words and each.name not in ("weights", "memory")]
+"""The fields of a Job that its picture depends on, beside content, style and recipe. Of `weights` the parameters count,
+and `memory` changes nothing but rounding."""
 
 FindTrunk = Callable[[str, str], Trunk]
 """The Trunk for a job's `weights`, and the source that its recipe prefers."""
@@ -108,7 +112,7 @@ def pack(entry: Entry, find: FindTrunk, before: Packed | None = None) -> Packed:
         "content": sent.content,
         "styles": [[style.picture, style.weight, style.scale, style.regions] for style in sent.style],
         "recipe": {name: value for name, value in sent.recipe.as_dict().items() if name not in WORDS},
-        "others": [sent.mask, sent.regions, sent.flatten, sent.seed, sent.file, trunk.sha256],
+        "others": [*(getattr(sent, name) for name in _OTHERS), sent.file, trunk.sha256],
         "before": before.asked if before else None,
     }
     asked = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()

@@ -6,7 +6,7 @@ A statistic is summed over positions (`sums`); then it is normalised, blended wi
 from __future__ import annotations
 
 import math
-from typing import Sequence
+from typing import Callable, Sequence
 
 import numpy as np
 from mxnet import nd
@@ -178,8 +178,9 @@ class Wasserstein(_Moments):
 
 def style_statistic(recipe: Recipe) -> Statistic:
     """The statistic that is a style to `recipe`, and its distance."""
-    if recipe.style_statistic == "wasserstein":
-        return Wasserstein()
-    if recipe.style_statistic == "gram-mean-std":
-        return GramMeanStd(recipe.style_reduction, recipe.moments_weight)
-    return Gram(recipe.gram_divisor, recipe.style_reduction)
+    create: dict[str, Callable[[], Statistic]] = {
+        "gram": lambda: Gram(recipe.gram_divisor, recipe.style_reduction),
+        "gram-mean-std": lambda: GramMeanStd(recipe.style_reduction, recipe.moments_weight),
+        "wasserstein": Wasserstein,
+    }
+    return create[recipe.style_statistic]()

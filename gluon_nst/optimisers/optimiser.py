@@ -42,4 +42,8 @@ CLASSES: Mapping[str, type[Adam] | type[LBFGS]] = {"adam": Adam, "lbfgs": LBFGS}
 
 def resumed(state: OptimiserState, recipe: Recipe, device: Any) -> Optimiser:
     """Return the optimiser that continues from a state."""
-    return Adam(state, recipe, device) if isinstance(state, AdamState) else LBFGS(state, recipe, device)
+    if isinstance(state, AdamState):
+        return Adam(state, recipe, device)
+    if isinstance(state, LBFGSState):
+        return LBFGS(state, recipe, device)
+    raise TypeError(f"{type(state).__name__} is the state of no optimiser")

@@ -127,8 +127,10 @@ def _write_shallow(picture: Image.Image, path: str, kind: str, provenance: str, 
         )
     elif kind == "TIFF":
         options.update(compression="tiff_adobe_deflate", description=provenance)
-    else:
+    elif kind == "WEBP":
         options.update(quality=encoding.quality, exif=_exif(provenance, encoding.dpi))
+    else:
+        raise ValueError(f"{kind}: no options to write it with")
     picture.save(path, format=kind, **options)
 
 
