@@ -186,7 +186,7 @@ def neural_style(
     book's (`d2l-2019` or `d2l-2023`), the sizes, epochs, learning rates, weights and layers count. `report` is called
     with the number of the stage, from 1, the EpochRecord of each epoch, and the composite.
     """
-    output = None
+    output: NDArray | None = None
     for number, stage in enumerate(recipe.stages, start=1):
         image_shape = stage.size[1], stage.size[0]
         content_X = preprocess(content_img, image_shape).copyto(device)

@@ -248,6 +248,7 @@ def picture_size(source: str | Path | Image.Image) -> tuple[int, int]:
     does."""
     if isinstance(source, Image.Image):
         picture = ImageOps.exif_transpose(source) if _is_turned(source) else source  # the caller's stays as it is
+        assert picture is not None  # older Pillows type it so
         return picture.height, picture.width
     with _opening(source) as (picture, _):
         if _is_turned(picture):  # formats differ in whether Pillow has turned the size before it decodes

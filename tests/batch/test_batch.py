@@ -348,8 +348,9 @@ def trunk(weights_file):
 
 def test_all_that_makes_a_picture_another_one_counts_and_nothing_else(packed, pictures):
     plain = packed("epochs = 3").asked
-    others = [packed(said).asked for said in ("epochs = 4", *(f"epochs = 3\n{each}" for each in ("seed = 2", "bits = 16", "flatten = true")))]
-    assert len({plain, *others}) == 5
+    changes = ("seed = 2", "bits = 16", "flatten = true", 'mask = "contents/c1.png"')
+    others = [packed("epochs = 4").asked, *(packed(f"epochs = 3\n{change}").asked for change in changes)]
+    assert len({plain, *others}) == 6
     assert packed('epochs = 3\nname = "other"\ndevice = "cpu"\nmemory = "4GB"').asked == plain
     (pictures / "styles/s0.png").rename(pictures / "styles/renamed.png")
     shutil.copy(pictures / "styles/renamed.png", pictures / "styles/s0.png")

@@ -123,6 +123,10 @@ class BaseHandler(RequestHandler):
         session, _, since = (self.cookie(SESSION_COOKIE) or "").partition(":")
         return session, max(time.time() - float(since), 0.0) if since else 0.0
 
+    def body_text(self, name: str, strip: bool = True) -> str:
+        """Return a field of a form that was sent, or an empty text."""
+        return self.get_body_argument(name, "", strip=strip) or ""
+
     # -- requests and responses ---------------------------------------------------------------------------------------
 
     def parse_body(self, kind: type[BodyType]) -> BodyType:

@@ -122,8 +122,9 @@ class Store:
                 picture = _load(StoredPicture, path)
                 if picture:
                     student.pictures[picture.id] = picture
-            runs = [_load(LabRun, path) for path in folder.glob("runs/*/ticket.json")]
-            for run in sorted(filter(None, runs), key=lambda run: run.since):
+            loaded = (_load(LabRun, path) for path in folder.glob("runs/*/ticket.json"))
+            runs: list[LabRun] = [run for run in loaded if run]
+            for run in sorted(runs, key=lambda run: run.since):
                 student.runs[run.id] = run
                 if run.film == FILM_IN_PROGRESS:
                     run.film = ""

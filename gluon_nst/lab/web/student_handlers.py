@@ -63,7 +63,7 @@ class JoinHandler(BaseHandler):
 
     async def post(self) -> None:
         """POST /join: name, password."""
-        name, password = self.get_body_argument("name", ""), self.get_body_argument("password", "", strip=False)
+        name, password = self.body_text("name"), self.body_text("password", strip=False)
         (session, age), known = self.session(), self.cookie(STUDENT_COOKIE) is not None
         if not await self.authenticator.check(password, self.request.remote_ip or "", session, known, age):
             self.set_status(403)

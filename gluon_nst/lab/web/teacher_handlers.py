@@ -58,7 +58,7 @@ class TeacherPageHandler(TeacherBaseHandler):
 
     async def post(self) -> None:
         """POST /teacher: token."""
-        if not await self._check(self.get_body_argument("token", "", strip=False)):
+        if not await self._check(self.body_text("token", strip=False)):
             self.set_status(403)
             self.send_page("teacher_in.html", wrong=self.settings["texts"]["join_wrong"])
             return
