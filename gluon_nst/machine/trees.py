@@ -1,4 +1,4 @@
-"""Trees of arrays and values: dicts, lists, tuples, NamedTuples and dataclasses, one in the other."""
+"""Trees of arrays and values: nested dicts, lists, tuples, NamedTuples and dataclasses."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def on_device(tree: Any, device: Any) -> Any:
 
     def moved(value: Any) -> Any:
         if isinstance(value, np.ndarray):
-            return nd.array(value, ctx=device)
+            return nd.array(value, ctx=device, dtype=value.dtype)
         return value.as_in_context(device) if isinstance(value, nd.NDArray) else value
 
     return walk(tree, moved)

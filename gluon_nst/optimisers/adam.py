@@ -39,7 +39,7 @@ class AdamState:
         """The composite itself."""
         return as_ndarray(self.X)
 
-    def hand_on(self) -> Moments:
+    def carried_moments(self) -> Moments:
         """Return the moments, with which Adam may start at the next size."""
         return self.moments
 
@@ -84,7 +84,7 @@ class Adam:
             nd.broadcast_maximum(self.X, least, out=self.X)
             nd.broadcast_minimum(self.X, largest, out=self.X)
 
-    def turn(self) -> None:
+    def change_weights(self) -> None:
         """Nothing: the moments follow within some steps."""
 
 

@@ -125,7 +125,7 @@ class LBFGSState:
         """The same as an NDArray on the CPU, in the same memory: the last composite may be a step that was too long."""
         return as_ndarray(self.lowest)
 
-    def hand_on(self) -> None:
+    def carried_moments(self) -> None:
         """Return nothing for the next size, at which the loss has a different curvature."""
 
 
@@ -167,6 +167,7 @@ class Minimiser:
         self._history_size, self._bounds, self._first_step = history_size, bounds, first_step
         self._preconditioner = preconditioner
         self.state = state
+        del state.pairs[: max(len(state.pairs) - history_size, 0)]  # of a state that another recipe has begun
         self._bound()
 
     def step(self, loss: float, gradient: Array) -> None:
@@ -343,7 +344,7 @@ class LBFGS:
         nd.waitall()
         self._minimiser.step(losses.total, self.X.grad.asnumpy())
 
-    def turn(self) -> None:
+    def change_weights(self) -> None:
         """Restart from the lowest point: the steps that are remembered have the curvature of a different loss."""
         nd.waitall()
         self._minimiser.begin_anew()

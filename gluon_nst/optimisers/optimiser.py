@@ -32,7 +32,7 @@ class Optimiser(Protocol):
     def step(self, losses: Losses, lr: float) -> None:
         """Take the losses, and decide on the next composite by them and their gradient."""
 
-    def turn(self) -> None:
+    def change_weights(self) -> None:
         """Adapt to a weight change: the losses have other weights from the next evaluation on."""
 
 

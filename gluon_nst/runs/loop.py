@@ -53,10 +53,10 @@ def steps(
     stages = run.recipe.stages
     stage = stages[0]
     state.go_on(run.provenance, len(stages))
-    state.move_to(run.device)
     state.plans = state.plans or [_plan(run, stage, elsewhere) for stage in stages]
     start = time.perf_counter() - state.seconds
     try:
+        state.move_to(run.device)
         net = run.net()
         while len(state.images) < len(stages) and state.status == Status.RUNNING:
             stage = stages[len(state.images)]
@@ -110,13 +110,13 @@ def _optimiser_and_objective(
     release_memory()  # of the features of whole pictures
     if state.optimiser is None:
         start = run.start_of(number, targets.content_X, state.composite)
-        optimiser = optimiser_of(start, recipe, state.handed_on)
+        optimiser = optimiser_of(start, recipe, state.carried_moments)
         state.begin(optimiser.state)
     else:
         optimiser = resumed(state.optimiser, recipe, run.device)
         if epoch in run.recipe.changed_in(number):
-            optimiser.turn()
-            state.turn()
+            optimiser.change_weights()
+            state.change_weights()
     if optimiser.X.shape != targets.content_X.shape:
         state_shape, job_shape = ("{2}x{3}".format(*X.shape) for X in (optimiser.X, targets.content_X))
         raise InputError(f"state: its composite is {state_shape}, and the job's {job_shape}; go on with its own job")

@@ -70,13 +70,13 @@ class State:
     """What the optimiser's composite was when the loss of this stage was the lowest, where the recipe keeps that."""
     average: NDArray | None = None
     """The sum of the stage's composites, each weighted by how late it came, where the recipe keeps their average."""
-    averaged: float = 0.0
+    average_weight: float = 0.0
     """The sum of these weights."""
-    handed_on: Moments | None = None
+    carried_moments: Moments | None = None
     """What the optimiser of the stage before handed on: kept through a stage, which begins anew where it diverged."""
     lowest: float = math.inf
     """The lowest loss of this stage, since the weights of the losses are what they are."""
-    turned: int = 0
+    comparable_from: int = 0
     """How long the record was when the stage began, or the weights of its losses changed: losses before that are
     others."""
     plans: list[Plan] = dataclasses.field(default_factory=list)
@@ -112,7 +112,7 @@ class State:
     @property
     def totals(self) -> list[float]:
         """The total losses of that stage's epochs, since the weights of the losses are what they are."""
-        return [epoch.losses.total for epoch in self.record[max(self.turned, len(self.record) - self.epoch) :]]
+        return [epoch.losses.total for epoch in self.record[max(self.comparable_from, len(self.record) - self.epoch) :]]
 
     @nd_mode
     def reached(self, recipe: Recipe) -> NDArray:
@@ -124,7 +124,7 @@ class State:
         if recipe.keep == "best" and self.best is not None:
             X = self.best
         elif recipe.keep == "average" and self.average is not None:
-            X = self.average / self.averaged
+            X = self.average / self.average_weight
         return from_unit(as_ndarray(X), recipe.pixel_unit)
 
     def picture(self, run: Developer) -> Image.Image:
@@ -179,12 +179,12 @@ class State:
 
     def begin(self, optimiser: OptimiserState) -> None:
         """A stage begins."""
-        self.optimiser, self.best, self.lowest, self.turned = optimiser, None, math.inf, len(self.record)
-        self.average, self.averaged = None, 0.0
+        self.optimiser, self.best, self.lowest, self.comparable_from = optimiser, None, math.inf, len(self.record)
+        self.average, self.average_weight = None, 0.0
 
-    def turn(self) -> None:
+    def change_weights(self) -> None:
         """The losses have other weights from the next epoch on: what was the best so far was so by others."""
-        self.best, self.lowest, self.turned = None, math.inf, len(self.record)
+        self.best, self.lowest, self.comparable_from = None, math.inf, len(self.record)
 
     def see(self, X: NDArray, total: float) -> None:
         """Keep a copy of the composite `X` where its loss is the lowest so far."""
@@ -204,7 +204,7 @@ class State:
         else:
             self.average *= decay
             self.average += now
-        self.averaged = self.averaged * decay + (1 - decay)
+        self.average_weight = self.average_weight * decay + (1 - decay)
 
     def settled(self, tolerance: float) -> bool:
         """Whether the lowest loss of the stage has fallen by less than this share of it over the last ten epochs."""
@@ -222,7 +222,7 @@ class State:
         """The stage is done: its picture is kept, and its composite is what the next one starts from."""
         assert self.optimiser is not None
         composite, picture = run.develop(self.reached(run.recipe), self.stage)
-        self.handed_on = self.optimiser.hand_on() if run.recipe.carry_moments else None
+        self.carried_moments = self.optimiser.carried_moments() if run.recipe.carry_moments else None
         # All at once: whatever stops the run before finds the stage at work, and after it finds it done.
         self.optimiser, self.best, self.average, self.composite = None, None, None, composite
         self.images.append(picture)

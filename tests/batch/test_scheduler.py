@@ -73,7 +73,10 @@ def test_the_first_step_at_the_next_size_goes_by_the_moments_and_the_count_of_th
     before, start = Adam.start(mx.nd.zeros((1, 3, 12, 16)), chosen), mx.nd.zeros((1, 3, 24, 32))
     slopes = [np.full((1, 3, 12, 16), value, np.float32) for value in (1.0, -0.5, 3.0)]
     climb(before, slopes)
-    after, gradient = Adam.start(start, chosen, before.state.hand_on()), np.full((1, 3, 24, 32), -2, np.float32)
+    after, gradient = (
+        Adam.start(start, chosen, before.state.carried_moments()),
+        np.full((1, 3, 24, 32), -2, np.float32),
+    )
     climb(after, [gradient])
     mean, square = (each[0, 0, 0, 0] for each in moments(slopes, beta2))
     expected = steps_of(mean, square, gradient, 4, beta2)
@@ -85,7 +88,10 @@ def test_moments_are_resized_as_pictures_are():
     chosen = recipe(carry_moments=True)
     before = Adam.start(mx.nd.zeros((1, 3, 24, 32)), chosen)
     climb(before, [smooth(24, 32, 1)] * 3)
-    after, gradient = Adam.start(mx.nd.zeros((1, 3, 48, 64)), chosen, before.state.hand_on()), smooth(48, 64, 2)
+    after, gradient = (
+        Adam.start(mx.nd.zeros((1, 3, 48, 64)), chosen, before.state.carried_moments()),
+        smooth(48, 64, 2),
+    )
     climb(after, [gradient])
     mean, square = moments([smooth(48, 64, 1)] * 3, 0.999)  # what they would have been at this size
     expected = steps_of(mean, square, gradient, 4, 0.999)
@@ -98,7 +104,7 @@ def test_squares_of_gradients_stay_squares_where_a_filter_would_go_below_0():
     before, gradient = Adam.start(mx.nd.zeros((1, 3, 16, 16)), chosen), np.zeros((1, 3, 16, 16), np.float32)
     gradient[..., 8, 8] = 1e3
     climb(before, [gradient] * 2)
-    after = Adam.start(mx.nd.zeros((1, 3, 45, 45)), chosen, before.state.hand_on())
+    after = Adam.start(mx.nd.zeros((1, 3, 45, 45)), chosen, before.state.carried_moments())
     climb(after, [np.ones((1, 3, 45, 45), np.float32)])
     assert np.isfinite(after.X.asnumpy()).all()
 
@@ -108,7 +114,7 @@ def test_moments_are_left_where_the_recipe_does_not_carry_them():
     before = Adam.start(mx.nd.zeros((1, 3, 12, 16)), plain)
     climb(before, [np.ones((1, 3, 12, 16), np.float32)] * 3)
     after, gradient = (
-        Adam.start(mx.nd.zeros((1, 3, 24, 32)), plain, before.state.hand_on()),
+        Adam.start(mx.nd.zeros((1, 3, 24, 32)), plain, before.state.carried_moments()),
         np.full((1, 3, 24, 32), -2, np.float32),
     )
     climb(after, [gradient])

@@ -111,10 +111,10 @@ def test_a_file_with_bits_that_are_flipped_is_refused(tmp_path):
             assert bytes(damaged) == whole or container.read(path)
 
 
-def sealed(path, members):
+def sealed(path, members, compression=zipfile.ZIP_STORED):
     """Write a zip archive with the checksum of a checkpoint."""
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
+    with zipfile.ZipFile(file, "w", compression) as archive:
         archive.comment = bytes(64)
         for name, content in members.items():
             archive.writestr(name, content)
@@ -138,13 +138,32 @@ def saved(descr, shape, content=b""):
         ('{"format": 2, "tree": {"$array": "1"}}', b""),
         ('{"format": 2, "tree": {"$array": "0"}}', saved("<f4", (1000000000, 9))),
         ('{"format": 2, "tree": {"$array": "0"}}', saved("<f4", (2,), b"1234")),
+        ('{"format": 2, "tree": [{"$array": "0"}, {"$array": "0"}]}', saved("<f4", (2,), bytes(8))),
         ('{"format": 2, "tree": {"$array": "0"}}', saved("|O", (1,), pickle.dumps([print]))),
+        ('{"format": 2, "tree": {"$array": "0"}}', b"\x93NUMPY\1\0\x40\0" + b"(" * 64),
     ],
 )
-def test_a_file_that_is_none_is_refused_though_its_checksum_is_right(tmp_path, header, array):
+def test_a_file_that_is_no_checkpoint_is_refused_although_its_checksum_is_right(tmp_path, header, array):
     sealed(tmp_path / "tree", {"gluon-nst.json": header, "0.npy": array})
-    with pytest.raises(nst.InputError, match="not a checkpoint of gluon-nst's"):
+    with pytest.raises(nst.InputError, match="not a checkpoint of gluon-nst, although"):
         container.read(tmp_path / "tree")
+
+
+def test_compressed_members_are_refused_as_they_may_be_of_any_size(tmp_path):
+    header = '{"format": 2, "tree": {"$array": "0"}}'
+    members = {"gluon-nst.json": header, "0.npy": saved("<f4", (1000000,), bytes(4000000))}
+    sealed(tmp_path / "tree", members, zipfile.ZIP_DEFLATED)
+    with pytest.raises(nst.InputError, match="not a checkpoint of gluon-nst, although"):
+        container.read(tmp_path / "tree")
+
+
+def test_a_checkpoint_whose_tree_has_no_state_is_refused(job, tmp_path):
+    run = prepare(job())
+    made = {"made": run.provenance}
+    (tmp_path / "kept").mkdir()
+    container.write(tmp_path / "kept" / "state-00000001.checkpoint", {"state": made, "command": []})
+    with pytest.raises(nst.InputError, match="it has no State"):
+        gone_on(tmp_path / "kept", run)
 
 
 def test_numpy_reads_a_checkpoint_without_pickle(tmp_path):
@@ -170,7 +189,7 @@ def test_a_checkpoint_of_another_format_is_refused_and_makes_room_for_a_new_run(
     (tmp_path / "kept").mkdir()
     path, run = tmp_path / "kept" / "state-00000005.checkpoint", prepare(job())
     write(path)
-    said = "state-00000005.checkpoint: a checkpoint of another version of gluon-nst, .* restart it with --fresh$"
+    said = "00005.checkpoint: a checkpoint of another version of gluon-nst, .* give the run's command again with --fresh$"
     with pytest.raises(nst.InputError, match=said):
         gone_on(tmp_path / "kept", run)
     with kept(tmp_path / "kept", run, every=0) as checkpoint:
@@ -224,7 +243,7 @@ def test_all_of_a_state_comes_back_with_its_types(job, tmp_path, options):
         if len(state.record) == 4:
             break
     container.write(tmp_path / "tree", {"state": state})
-    found = container.restored(container.read(tmp_path / "tree")["state"])
+    found = container.restored(container.read(tmp_path / "tree")["state"], nst.State)
     assert type(found) is nst.State and type(found.status) is type(state.status)
     for one, other in zip(*(vars(each).items() for each in (found, state))):
         assert one[0] == other[0] and alike(one[1], other[1]), one[0]

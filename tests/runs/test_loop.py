@@ -437,7 +437,7 @@ def test_a_stop_as_a_stage_hands_over_loses_nothing_and_goes_on_to_the_same_pict
 
     state = nst.State()
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(AdamState, "hand_on", stop)
+        patched.setattr(AdamState, "carried_moments", stop)
         for _ in nst.steps(job(**options), state):
             pass
     assert state.images == [] and state.stage == 1
@@ -449,6 +449,6 @@ def test_a_disk_that_fails_in_a_later_stage_leaves_what_was_reached(job, monkeyp
     def fail(self):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(AdamState, "hand_on", fail)
+    monkeypatch.setattr(AdamState, "carried_moments", fail)
     *_, state = nst.steps(job(carry_moments=True))
     assert state.status == "failed" and "No space left on device" in state.note and len(state.record) > 0

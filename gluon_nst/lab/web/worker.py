@@ -20,7 +20,7 @@ from typing import Any, TextIO
 from filelock import Timeout
 
 from gluon_nst import recipes
-from gluon_nst.errors import NSTError, one_line, reason
+from gluon_nst.errors import InputError, NSTError, one_line, reason
 from gluon_nst.lab.web.models import DISK_FULL, HALT_COMMANDS, LOST, RESUMABLE
 from gluon_nst.lab.web.publisher import Publisher
 from gluon_nst.lab.web.request_bodies import RunRequest
@@ -97,7 +97,10 @@ class Worker:
         request, paths = RunRequest.from_json(self._task["request"]), self._task["paths"]
         recipe, weights = request.customised_recipe(), self._task["new_weights"]
         path = self._folder / STATE
-        checkpoint = container.read(path) if path.exists() else None
+        try:
+            checkpoint = container.read(path) if path.exists() else None
+        except container.OtherFormat:
+            raise InputError("saved by another version of gluon-nst, it can't be resumed; start it again") from None
         if weights and not checkpoint:
             recipe, weights = recipes.customise(recipe, **weights), {}
         with pixels_allowed(self._task["max_pixels"]):
@@ -105,7 +108,7 @@ class Worker:
             run = prepare(Job(content, styles, recipe, seed=request.seed, **options))
         if checkpoint:
             run = with_changes(run, tuple(recipes.Change(**change) for change in checkpoint["changes"]))
-            self._state = container.restored(checkpoint["state"])
+            self._state = container.restored(checkpoint["state"], State)
         if weights:
             run = steer(run, self._state, **weights)
         if self._task["new_weights"]:
@@ -242,5 +245,5 @@ def main() -> None:
         worker.execute()
         run_lock.release()
     except Timeout:
-        worker.send("ended", status="lost", note="another process is still at this run; go on a little later")
+        worker.send("ended", status=LOST, note="another process is still at this run; go on a little later")
     os._exit(0)  # after a failure of MXNet, its cleanup at exit may crash

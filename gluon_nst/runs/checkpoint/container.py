@@ -10,7 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import struct
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 from typing import IO, Any, Iterator
 
@@ -32,10 +36,10 @@ from gluon_nst.runs.state import State
 from gluon_nst.version import __version__
 
 FORMAT = 2
-"""Format 1 was no zip archive."""
-_BEGINNING_OF_1 = b"gluon-nst checkpoint 1\n"
+"""The version of the file format; a file of version 1 was not a zip archive."""
+_FORMAT_1_SIGNATURE = b"gluon-nst checkpoint 1\n"
 _TREE = "gluon-nst.json"
-_MARKS = {0: b"PK\3\4", 30: b"gluon-nst"}
+_SIGNATURES = {0: b"PK\3\4", 30: b"gluon-nst"}
 """What the file begins with, by its place: the header of a zip archive's first member, and the name in it."""
 _ARRAY, _TYPE = "$array", "$type"
 _DTYPES = ("float32", "uint16", "uint8")
@@ -43,14 +47,16 @@ _KINDS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (State, AdamState, Moments, LBFGSState, Pair, BFloat16, Epoch, Losses, Plan, Part, Span)
 }
-"""The types that a tree may hold beside plain values, arrays, images and ranges."""
-_DIGEST = hashlib.sha256().digest_size * 2
-_PIECE = 2**24
+"""The dataclasses and NamedTuples that a tree may contain, beside plain values, arrays, images and ranges."""
+_DIGEST_LENGTH = hashlib.sha256().digest_size * 2
+_CHUNK_SIZE = 2**24
 """Bytes that are read at a time."""
+_MALFORMED = (struct.error, tokenize.TokenError, zlib.error, zipfile.BadZipFile)
+"""Errors of the libraries for a malformed archive or array."""
 
 
 class Damaged(InputError):
-    """A file that is no checkpoint any more."""
+    """The file is damaged, or is not a checkpoint."""
 
 
 class OtherFormat(InputError):
@@ -61,8 +67,7 @@ class OtherFormat(InputError):
 
 
 def _pieces(array: Any) -> Iterator[np.ndarray]:
-    """An array in pieces that lie together in the memory: of MXNet's, which has to be copied, one channel after the
-    other."""
+    """Yield the contiguous pieces of an array; an NDArray is copied channel by channel."""
     if isinstance(array, nd.NDArray):
         yield from (channel.asnumpy() for channel in array.reshape((-1, *array.shape[-2:])))
     else:
@@ -119,8 +124,11 @@ def _encoded(tree: Any, arrays: dict[str, Any]) -> Any:
     return walk(tree, leaf, node)
 
 
-def restored(tree: Any) -> Any:
-    """The tree that `read` gave, with the types that it was written with. Raises InputError for an unknown one."""
+def restored(tree: Any, kind: type) -> Any:
+    """Return a tree of `read` with its dataclasses, NamedTuples, images and ranges.
+
+    Raises InputError if it is not of type `kind`, or contains a type or a field that this version does not have.
+    """
 
     def node(kind: type, fields: dict[Any, Any]) -> Any:
         name = fields.pop(_TYPE, None)
@@ -135,7 +143,10 @@ def restored(tree: Any) -> Any:
         return _KINDS[name](**fields)
 
     try:
-        return walk(tree, lambda value: value, node)
+        value = walk(tree, lambda value: value, node)
+        if not isinstance(value, kind):
+            raise ValueError(f"it has no {kind.__name__}")
+        return value
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"the checkpoint is of another version of gluon-nst ({error})") from None
 
@@ -143,15 +154,15 @@ def restored(tree: Any) -> Any:
 # -- the file ---------------------------------------------------------------------------------------------------------
 
 
-def is_one(path: Path) -> bool:
+def is_checkpoint(path: Path) -> bool:
     """Whether a file is a checkpoint of gluon-nst's, of any format, by its beginning, which may be cut short."""
     try:
         with open(path, "rb") as file:
             start = file.read(100)
     except OSError:
         return False
-    return _BEGINNING_OF_1.startswith(start[: len(_BEGINNING_OF_1)]) or all(
-        mark.startswith(start[place : place + len(mark)]) for place, mark in _MARKS.items()
+    return _FORMAT_1_SIGNATURE.startswith(start[: len(_FORMAT_1_SIGNATURE)]) or all(
+        mark.startswith(start[place : place + len(mark)]) for place, mark in _SIGNATURES.items()
     )
 
 
@@ -163,52 +174,53 @@ def write(path: str | Path, tree: Any) -> None:
     header = {"format": FORMAT, "gluon-nst": __version__, "tree": _encoded(tree, arrays)}
     with placed_whole(path, sync=True) as temporary, open(temporary, "w+b") as file:
         with zipfile.ZipFile(file, "w") as archive:
-            archive.comment = bytes(_DIGEST)
+            archive.comment = bytes(_DIGEST_LENGTH)
             archive.writestr(zipfile.ZipInfo(_TREE), json.dumps(header, allow_nan=True))
             for name, array in arrays.items():
                 with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
                     _write_array(member, array)
         digest = _digest(file)
-        file.seek(-_DIGEST, 2)
+        file.seek(-_DIGEST_LENGTH, 2)
         file.write(digest)
 
 
 def read(path: str | Path) -> Any:
-    """The tree in the file at `path`, in plain values and NumPy's arrays; `restored` gives it its types again.
+    """Return the tree in the file at `path`: JSON values and NumPy arrays; `restored` creates its types.
 
-    Raises Damaged where the file is damaged, or no checkpoint, and OtherFormat where this version does not read it.
+    Raises Damaged if the file is damaged or not a checkpoint, and OtherFormat if this version cannot read its format.
     """
     with reading(path, "a checkpoint"), open(path, "rb") as file:
         start = file.read(100)
-        if start.startswith(_BEGINNING_OF_1):
+        if start.startswith(_FORMAT_1_SIGNATURE):
             raise _other_format(path)
-        if any(not mark.startswith(start[place : place + len(mark)]) for place, mark in _MARKS.items()):
-            raise Damaged(f"{path}: no checkpoint of gluon-nst")
+        if any(not mark.startswith(start[place : place + len(mark)]) for place, mark in _SIGNATURES.items()):
+            raise Damaged(f"{path}: not a checkpoint of gluon-nst")
         if _digest(file) != file.read():
-            raise Damaged(f"{path}: the checkpoint is damaged: its checksum is another")
+            raise Damaged(f"{path}: the checkpoint is damaged: its SHA-256 does not match")
         try:
             with zipfile.ZipFile(file) as archive:
+                _check_size(archive, os.fstat(file.fileno()).st_size)
                 header = json.loads(archive.read(_TREE))
                 if header["format"] == FORMAT:
                     return _with_arrays(header["tree"], archive)
-        except (ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile):
-            raise Damaged(f"{path}: not a checkpoint of gluon-nst's, though its checksum is right") from None
+        except (ValueError, KeyError, TypeError, EOFError, RuntimeError, *_MALFORMED):
+            raise Damaged(f"{path}: not a checkpoint of gluon-nst, although its SHA-256 matches") from None
         raise _other_format(path)
 
 
 def _other_format(path: str | Path) -> OtherFormat:
     return OtherFormat(
         f"{path}: a checkpoint of another version of gluon-nst, in a format that this one does not read;"
-        " resume its run with that version, or restart it with --fresh"
+        " resume its run with that version, or give the run's command again with --fresh"
     )
 
 
 def _digest(file: IO[bytes]) -> bytes:
-    """The SHA-256 of a file up to the one that ends it, which is next to be read."""
-    digest, left = hashlib.sha256(), max(file.seek(0, 2) - _DIGEST, 0)
+    """Return the SHA-256 of a file without its last 64 bytes, and leave the file at those bytes."""
+    digest, left = hashlib.sha256(), max(file.seek(0, 2) - _DIGEST_LENGTH, 0)
     file.seek(0)
     while left:
-        piece = file.read(min(left, _PIECE))
+        piece = file.read(min(left, _CHUNK_SIZE))
         if not piece:
             break
         digest.update(piece)
@@ -216,8 +228,22 @@ def _digest(file: IO[bytes]) -> bytes:
     return digest.hexdigest().encode()
 
 
+def _check_size(archive: zipfile.ZipFile, size: int) -> None:
+    """Raise ValueError for members that are compressed, or larger together than the file: reading is bounded by it."""
+    members = archive.infolist()
+    compressed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
+    if compressed or sum(member.file_size for member in members) > size:
+        raise ValueError("its members are larger than the file")
+
+
 def _with_arrays(tree: Any, archive: zipfile.ZipFile) -> Any:
+    """Return the tree with its arrays, each of which it names once. Raises KeyError for another one."""
+    unread = set(archive.namelist())
+
     def node(kind: type, fields: dict[Any, Any]) -> Any:
-        return _read_array(archive, fields[_ARRAY]) if _ARRAY in fields else fields
+        if _ARRAY not in fields:
+            return fields
+        unread.remove(f"{fields[_ARRAY]}.npy")
+        return _read_array(archive, fields[_ARRAY])
 
     return walk(tree, lambda value: value, node)

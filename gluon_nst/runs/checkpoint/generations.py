@@ -63,7 +63,7 @@ class Generations:
         with contextlib.suppress(OSError):
             self._remove_unfinished()
             for _, path in self._numbered():
-                if container.is_one(path):
+                if container.is_checkpoint(path):
                     path.unlink()
             lock = self.folder / _LOCK
             if lock.is_file() and not lock.stat().st_size:
@@ -135,7 +135,7 @@ class Generations:
         write(path)
         self._good = [path, *self._good][:KEPT]
         for _, other in numbered:
-            if other not in self._good and container.is_one(other):
+            if other not in self._good and container.is_checkpoint(other):
                 with contextlib.suppress(OSError):
                     other.unlink()
 

@@ -1,4 +1,4 @@
-"""Checkpoint: keeps the State of a run in a folder, from which it goes on after whatever has stopped it."""
+"""Checkpoint: saves the State of a run in a folder, from which an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Checkpoint(Observer):
             if state and state.status == Status.DIVERGED:
                 self._take_back(state)
             elif state and state.status in (Status.RUNNING, *FINISHED) and not error and not self.is_current:
-                self.save(state)  # whoever took the steps has stopped between two of them; one that failed is not whole
+                self.save(state)  # stopped between two epochs; the state of a failed run is incomplete
         finally:
             self._generations.close()
 
@@ -79,7 +79,7 @@ class Checkpoint(Observer):
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing in the folder to go on from."""
+        """Whether the folder has no checkpoint."""
         return self._generations.is_empty
 
     @property
@@ -108,9 +108,11 @@ class Checkpoint(Observer):
             if found:
                 self._state = self._of(found, run)
                 self._on_disk = None if source else (self._state.made, found["command"])
-        except (Damaged, OtherFormat, Different):
+        except (Damaged, OtherFormat, Different) as error:
             if not replace:
                 raise
+            if isinstance(error, OtherFormat):
+                self._say(f"{self.folder}: the checkpoint is of another version of gluon-nst; the run restarts")
         return self._state
 
     def _of(self, found: Any, run: Run) -> State:
@@ -124,7 +126,7 @@ class Checkpoint(Observer):
                 goes_on = f"it was steered: gluon-nst resume {self.folder} goes on with it"
             raise Different(f"{self.folder}: a checkpoint of another run ({listed(different)}); {goes_on}")
         try:
-            state: State = restored(found["state"])
+            state: State = restored(found["state"], State)
         except InputError as error:  # of an earlier version
             raise Different(f"{self.folder}: {error}; restart the run with --fresh") from None
         self._last = _progress(state)
