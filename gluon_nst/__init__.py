@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # what a type checker and an editor see; __getattr__ below gi
     from gluon_nst.engine.composite import GeneratedImage, get_inits
     from gluon_nst.errors import InputError, NSTError, OutOfMemory, WeightsError
     from gluon_nst.losses.chapter import compute_loss, content_loss, gram, style_loss, tv_loss
-    from gluon_nst.losses.records import Epoch, Losses
+    from gluon_nst.losses.records import Epoch, Losses, Status
     from gluon_nst.network.vgg import extract_features, get_contents, get_styles, truncated_vgg19
     from gluon_nst.pictures.decoding import read_image
     from gluon_nst.pictures.pixels import postprocess, preprocess
@@ -44,6 +44,7 @@ __all__ = [
     "Result",
     "Stage",
     "State",
+    "Status",
     "Style",
     "WeightsError",
     "__version__",
@@ -80,7 +81,7 @@ _MODULES = {
     "losses.chapter": ("compute_loss", "content_loss", "gram", "style_loss", "tv_loss"),
     "runs.observer": ("Observer",),
     "recipes": ("Change", "Recipe", "Stage"),
-    "losses.records": ("Epoch", "Losses"),
+    "losses.records": ("Epoch", "Losses", "Status"),
     "runs.result": ("Result",),
     "runs.state": ("State",),
     "runs.steering": ("steer",),

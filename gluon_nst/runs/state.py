@@ -49,7 +49,7 @@ class State:
     place.
 
     A tree of arrays and values. It can be pickled, and resumed in another process, to the same picture: what was
-    pickled, or read from a checkpoint, has NumPy's arrays until it is resumed.
+    pickled, or read from a checkpoint, has NumPy's arrays until it is resumed (`carried_moments` until the next stage).
     """
 
     images: list[Image.Image] = dataclasses.field(default_factory=list)

@@ -124,3 +124,18 @@ def test_the_scale_of_the_loss_makes_no_difference(factor):
 def test_a_gradient_that_is_not_finite_is_an_error(value):
     with pytest.raises(FloatingPointError, match="the gradient is not finite"):
         minimise(lambda x: (1.0, np.array([value, 1, 1])), np.ones(3, np.float32), 5)
+
+
+def test_a_state_with_a_longer_history_than_the_recipe_allows_drops_the_oldest_steps():
+    state = LBFGSState.start(np.full((2, 3), -1.2, np.float32))
+
+    def climb(history_size):
+        optimizer = Minimiser(state, history_size, first_step=0.1)
+        for _ in range(12):
+            loss, gradient = rosenbrock(state.X.astype(np.float64))
+            optimizer.step(loss, gradient.astype(np.float32))
+            optimizer.move()
+        return len(state.pairs)
+
+    assert climb(6) == 6
+    assert climb(2) == 2

@@ -189,7 +189,7 @@ def test_a_checkpoint_of_another_format_is_refused_and_makes_room_for_a_new_run(
     (tmp_path / "kept").mkdir()
     path, run = tmp_path / "kept" / "state-00000005.checkpoint", prepare(job())
     write(path)
-    said = "00005.checkpoint: a checkpoint of another version of gluon-nst, .* give the run's command again with --fresh$"
+    said = "00005.checkpoint: a checkpoint of another version of gluon-nst, .* command again with --fresh$"
     with pytest.raises(nst.InputError, match=said):
         gone_on(tmp_path / "kept", run)
     with kept(tmp_path / "kept", run, every=0) as checkpoint:

@@ -194,7 +194,7 @@ def read(path: str | Path) -> Any:
         if start.startswith(_FORMAT_1_SIGNATURE):
             raise _other_format(path)
         if any(not mark.startswith(start[place : place + len(mark)]) for place, mark in _SIGNATURES.items()):
-            raise Damaged(f"{path}: not a checkpoint of gluon-nst")
+            raise Damaged(f"{path}: no checkpoint of gluon-nst")
         if _digest(file) != file.read():
             raise Damaged(f"{path}: the checkpoint is damaged: its SHA-256 does not match")
         try:
