@@ -11,6 +11,7 @@ import sys
 import time
 
 import gluon_nst as nst
+from gluon_nst.runs.checkpoint import container
 
 import numpy as np
 import psutil
@@ -130,7 +131,7 @@ def test_a_batch_that_is_stopped_goes_on_from_there_to_the_pictures_of_one_that_
     status, out, err = ended(process)
     assert status == 130 and "0 of 1 are done and kept in out; the same command goes on from there" in err
     assert not list(kept.parent.glob("*-s.png")) and "not done yet" in (pictures / "out/report.html").read_text()
-    done = json.loads(max(kept.glob("state-*")).read_bytes().split(b"\n")[1])["tree"]["state"]["record"]
+    done = container.read(max(kept.glob("state-*")))["state"]["record"]
     assert 0 < len(done) < 240
     assert ended(start(pictures, *command))[0] == 0
     cores = {"OMP_NUM_THREADS": str(nst.machine.physical_cores())}
