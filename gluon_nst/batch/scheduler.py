@@ -85,7 +85,7 @@ class Batch:
         """The names of the jobs that nothing has become of yet."""
         return [entry.name for entry in self.entries if entry.name not in self.outcomes]
 
-    def _end(self, entry: Entry, path: Path | None, note: str, failed: bool = False) -> Outcome:
+    def _record_outcome(self, entry: Entry, path: Path | None, note: str, failed: bool = False) -> Outcome:
         outcome = self.outcomes[entry.name] = Outcome(entry, path, note, failed)
         self._overview.outcome(outcome)
         return outcome
@@ -100,16 +100,16 @@ class Batch:
                 packed = self.jobs[entry.name] = pack(entry, self._trunk, self.jobs.get(entry.after or ""))
                 inputs |= {os.path.realpath(path) for path in packed.files.values()}
             except NSTError as error:
-                self._end(entry, None, str(error), failed=True)
+                self._record_outcome(entry, None, str(error), failed=True)
         for packed in self.jobs.values():
             try:
                 self.folder.check(packed.entry, inputs)
             except InputError as error:
-                self._end(packed.entry, None, str(error), failed=True)
+                self._record_outcome(packed.entry, None, str(error), failed=True)
             else:
                 if self.folder.is_made(packed):
                     self.folder.clean(packed)  # in case the last batch was killed before it could
-                    self._end(packed.entry, self.folder.picture(packed.entry), "kept from before")
+                    self._record_outcome(packed.entry, self.folder.picture(packed.entry), "kept from before")
         self._overview.planned({name: self.jobs[name] for name in self.left})
 
     def _trunk(self, spec: str, preferred: str) -> Any:
@@ -146,12 +146,12 @@ class Batch:
                 may_end = task.worker in workers if self._stopping else task.allowed.intersection(workers)
                 if not may_end:
                     task.future.cancel()
-                    yield from self._lose(self._running.pop(name))
+                    yield from self._requeue(self._running.pop(name))
             if not self._stopping:
                 yield from self._submit(pool, workers)
             elif not self._running:
                 return
-            yield from self._follow(pool)
+            yield from self._read_messages(pool)
 
     def _submit(self, pool: Pool, workers: list[str]) -> Iterator[Outcome]:
         """Give Dask as many jobs as there are workers, so that none of their pictures are sent too early.
@@ -169,7 +169,7 @@ class Batch:
                     raise NSTError(task.why)
                 payload, checkpoint = packed.payload(self._start(packed)), self.folder.checkpoint(packed)
             except (NSTError, OSError) as error:  # the disk may be full
-                yield self._end(packed.entry, None, reason(error), failed=True)
+                yield self._record_outcome(packed.entry, None, reason(error), failed=True)
                 continue
             task.future = pool.submit(run_job, pool.context, payload, checkpoint, pixels_limit(), workers=task.allowed)
             self._running[packed.entry.name] = task
@@ -189,7 +189,7 @@ class Batch:
         optical_flow.start(earlier.content, job.content, result, packed.recipe.stages[-1].shape).save(path)
         return path
 
-    def _follow(self, pool: Pool) -> Iterator[Outcome]:
+    def _read_messages(self, pool: Pool) -> Iterator[Outcome]:
         """Read the tasks' messages, and then take the results that are there."""
         done = pool.done([task.future for task in self._running.values()], _WAIT)  # before their last messages are read
         for name, kind, value in pool.messages():
@@ -207,39 +207,39 @@ class Batch:
                 self.folder.keep(task.packed, value)
         for name, task in list(self._running.items()):
             if task.future in done:
-                yield from self._take(self._running.pop(name))
+                yield from self._handle_result(self._running.pop(name))
 
-    def _take(self, task: _Task) -> Iterator[Outcome]:
+    def _handle_result(self, task: _Task) -> Iterator[Outcome]:
         """Take what a task has come to."""
         import distributed
 
         error = task.future.exception() if task.future.status == "error" else None
         made = task.future.result() if task.future.status == "finished" else None
         if made:
-            yield self._made(task.packed, *made)
+            yield self._save_result(task.packed, *made)
         elif error is None or isinstance(error, distributed.KilledWorker):
-            yield from self._lose(task)
+            yield from self._requeue(task)
         elif isinstance(error, (DoesNotFit, OSError)):  # an OSError is of the worker's disk
             self._waiting.append(task.waiting(refused=task.refused | {task.worker}, why=reason(error)))
         else:
-            yield self._end(task.packed.entry, None, reason(error), failed=True)
+            yield self._record_outcome(task.packed.entry, None, reason(error), failed=True)
 
-    def _made(self, packed: Packed, picture: bytes, losses: bytes) -> Outcome:
+    def _save_result(self, packed: Packed, picture: bytes, losses: bytes) -> Outcome:
         try:
             path = self.folder.place(packed, picture, losses)
         except NSTError as error:
-            return self._end(packed.entry, None, str(error), failed=True)
+            return self._record_outcome(packed.entry, None, str(error), failed=True)
         job = read_record(path)["job"]
-        return self._end(packed.entry, path, f"total loss {job['loss']:.4g}, {job['seconds']:.0f} s")
+        return self._record_outcome(packed.entry, path, f"total loss {job['loss']:.4g}, {job['seconds']:.0f} s")
 
-    def _lose(self, task: _Task) -> Iterator[Outcome]:
+    def _requeue(self, task: _Task) -> Iterator[Outcome]:
         """Have a job whose worker is lost resume on another one, unless it is the job that kills them, or all stop."""
         if self._stopping:
             return
         entry, lost = task.packed.entry, task.lost + bool(task.worker)
         if lost >= _MOST_LOST:
             why = f"{lost} workers were lost over it, one after the other; have they memory enough?"
-            yield self._end(entry, None, why, failed=True)
+            yield self._record_outcome(entry, None, why, failed=True)
             return
         if task.worker:
             self._overview.note(f"{entry.name}: worker {task.worker} is lost; another goes on from its last checkpoint")

@@ -32,7 +32,7 @@ SMALL = 640 * 640
 """Pixels of a stage that is computed here: sending its windows would take longer."""
 _WAIT = 0.5
 """Seconds between two looks at which workers are there."""
-_PATIENCE, _OF_FAILED = 600.0, 30.0
+_PATIENCE, _PATIENCE_IF_FAILED = 600.0, 30.0
 """Seconds to wait for a worker if there is none any more, and if those that there are can't do it."""
 
 
@@ -201,7 +201,7 @@ class _Processes:
             for address, actor in list(self._actors.items()):
                 if actor.status == "error":
                     self._lose(address, reason(actor.exception()))
-            if not self._actors and time.monotonic() - began > (_OF_FAILED if self._failed else _PATIENCE):
+            if not self._actors and time.monotonic() - began > (_PATIENCE_IF_FAILED if self._failed else _PATIENCE):
                 why = "; ".join(dict.fromkeys(self._failed.values())) or "all are gone"
                 raise NSTError(f"there is no worker for the windows ({why}); start some, and give the command again")
 
