@@ -145,7 +145,7 @@ class Batch:
             for name, task in list(self._running.items()):
                 may_end = task.worker in workers if self._stopping else task.allowed.intersection(workers)
                 if not may_end:
-                    task.future.cancel()
+                    pool.cancel(task.future)
                     yield from self._requeue(self._running.pop(name))
             if not self._stopping:
                 yield from self._submit(pool, workers)

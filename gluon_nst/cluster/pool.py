@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import importlib.util
 import logging
@@ -170,6 +171,11 @@ class Pool:
         with self._answered():
             return self._client.submit(function, *arguments, workers=list(workers), pure=False, **options)
 
+    def cancel(self, future: Any) -> None:
+        """Cancel the task of a future."""
+        with self._answered():
+            future.cancel()
+
     def send(self, value: Any, *near: Any) -> Any:
         """Return the Dask Future of a value: Dask moves it to the workers that need it, and restores it if they die.
 
@@ -205,9 +211,14 @@ class Pool:
 
     @contextlib.contextmanager
     def _answered(self) -> Iterator[None]:
+        """Raise NSTError instead of the errors that Dask raises in the block if the scheduler is lost."""
+        lost = (OSError, RuntimeError, concurrent.futures.CancelledError, asyncio.CancelledError, asyncio.TimeoutError)
         try:
             yield
-        except OSError as error:
+        except (Exception, asyncio.CancelledError) as error:
+            # A closed client has an exception of its own, whose class depends on Dask's version.
+            if not isinstance(error, lost) and self._client.status == "running":
+                raise
             raise NSTError(
                 f"the scheduler is gone ({reason(error)}); what is done is kept,"
                 " and the same command goes on from there"

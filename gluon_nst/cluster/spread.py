@@ -8,6 +8,7 @@ its content is, unless another worker has nothing to do.
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from typing import Any, Callable, Iterable, Iterator
@@ -145,9 +146,10 @@ class _Processes:
         """The reasons of the workers that can't do it."""
 
     def close(self) -> None:
-        """End the processes."""
-        for actor in self._actors.values():
-            actor.cancel()
+        """End the processes. They end without it if the scheduler is gone."""
+        with contextlib.suppress(NSTError):
+            for actor in self._actors.values():
+                self.pool.cancel(actor)
         self._actors.clear()
 
     def compute(self, tasks: dict[int, tuple[Any, ...]]) -> list[list[np.ndarray]]:
@@ -176,7 +178,7 @@ class _Processes:
                     elif error is not None and not isinstance(error, KilledWorker):
                         raise NSTError(reason(error))
             for future in futures:
-                future.cancel()
+                self.pool.cancel(future)
         return [found[number] for number in sorted(found)]
 
     def _ready(self) -> list[str]:

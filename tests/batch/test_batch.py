@@ -451,8 +451,8 @@ class Process:
 
 
 @pytest.fixture
-def workers(monkeypatch):
-    """The address of a scheduler that has so many workers, in threads of this process."""
+def clusters(monkeypatch):
+    """Start a LocalCluster of so many workers, in threads of this process."""
     monkeypatch.setattr("gluon_nst.batch.job_process.Other", Process)
     monkeypatch.setattr(Process, "acts", {})
     monkeypatch.setattr(Process, "started", [])
@@ -460,9 +460,15 @@ def workers(monkeypatch):
 
         def make(number):
             options = {"threads_per_worker": 1, "processes": False, "protocol": "tcp", "dashboard_address": None}
-            return stack.enter_context(LocalCluster(n_workers=number, **options)).scheduler_address
+            return stack.enter_context(LocalCluster(n_workers=number, **options))
 
         yield make
+
+
+@pytest.fixture
+def workers(clusters):
+    """The address of a scheduler that has so many workers, in threads of this process."""
+    return lambda number: clusters(number).scheduler_address
 
 
 @pytest.fixture
@@ -554,6 +560,35 @@ def test_a_batch_that_is_stopped_leaves_its_jobs_for_another_time(workers, carri
     jobs, notes = carried(workers(1), lambda: bool(Process.started), a=act, b=act, c=act)
     assert not jobs.outcomes and jobs.left == ["a", "b", "c"] and not notes
     assert [name for name, _ in Process.started] == ["a"]
+
+
+def test_a_lost_scheduler_ends_a_batch_with_one_line(clusters, carried, monkeypatch):
+    monkeypatch.setattr("gluon_nst.cluster.pool._CONNECT_TIMEOUT", 1)
+    ended, cluster = threading.Event(), clusters(1)
+
+    def act(process):
+        ended.wait(20)
+        yield "result", None
+
+    def halt():
+        if Process.started:
+            ended.set()
+            cluster.close()
+        return bool(Process.started)  # the pool is asked to stop the jobs after the scheduler is closed
+
+    with pytest.raises(nst.NSTError, match=r"the scheduler is gone \(.*\); what is done is kept"):
+        carried(cluster.scheduler_address, halt, a=act)
+
+
+def test_a_scheduler_that_is_lost_while_a_pool_waits_is_one_line(clusters, monkeypatch):
+    monkeypatch.setattr("gluon_nst.cluster.pool._CONNECT_TIMEOUT", 1)
+    cluster = clusters(1)
+    with Pool(cluster.scheduler_address) as pool:
+        future = pool.submit(time.sleep, 1, workers=pool.workers())
+        threading.Timer(0.3, cluster.close).start()
+        with pytest.raises(nst.NSTError, match="the scheduler is gone"):
+            while True:
+                pool.done([future], 5)
 
 
 def test_a_job_stops_when_the_process_that_gave_it_is_gone(workers, packed, trunk):
