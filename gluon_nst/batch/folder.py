@@ -116,10 +116,12 @@ class Folder:
         return Generations(self.path / f".{packed.entry.file_name}.checkpoint", self._notify)
 
     def checkpoint(self, packed: Packed) -> bytes | None:
-        """The newest checkpoint of a job that is whole, where there is one."""
-        with contextlib.suppress(InputError):
+        """Return the newest checkpoint of a job that is whole, if there is one; reports those that can't be read."""
+        try:
             return self._kept(packed).content()
-        return None
+        except InputError as error:
+            self._notify(f"{packed.entry.name}: {str(error).partition('; ')[0]}; the job restarts")
+            return None
 
     def keep(self, packed: Packed, checkpoint: bytes) -> None:
         """Keep a checkpoint of a job; where it can't be, that is told, and the job goes on."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gluon_nst.batch.payloads import Payload
-from gluon_nst.cluster.worker import StopRequest, TaskContext, memory_limit, uploaded
+from gluon_nst.cluster.worker import StopRequest, TaskContext, memory_limit
 from gluon_nst.errors import InputError, NSTError, one_line, warnings_to
 from gluon_nst.losses.records import Status
 from gluon_nst.machine import choose_device, choose_precision
@@ -44,12 +44,13 @@ def run_job(context: TaskContext, payload: Payload, checkpoint: bytes | None, pi
 
     Returns None if the job was stopped, or if Dask repeats the task because its first worker was lost: it resumes, in
     a new task, from the newest checkpoint. The trunk is uploaded already; a picture has at most so many `pixels`.
-    Messages to the pool's Queue are (name, kind, value), of the kinds of `_run`, and `started` with the worker's
-    address. Raises DoesNotFit if this worker has too little memory, and other NSTErrors.
+    Messages to the pool's Queue are (key, kind, value) with the task's Dask key; the kinds are those of `_run`, and
+    `started` with the worker's address. A cancelled task sends none: nobody would read them. Raises DoesNotFit if this
+    worker has too little memory, and other NSTErrors.
     """
     from distributed import Event, Queue, get_worker
 
-    own, name = get_worker(), payload.name
+    own = get_worker()
     key = own.get_current_task()
     messages, stop, repeated = Queue(context.name), StopRequest(context), Event(key)
     folder = Path(own.local_directory) / str(key)
@@ -57,17 +58,18 @@ def run_job(context: TaskContext, payload: Payload, checkpoint: bytes | None, pi
         if stop.is_set() or repeated.is_set():
             return None
         repeated.set()
-        messages.put((name, "started", own.address))
+        messages.put((key, "started", own.address))
         folder.mkdir()
         device, memory = context.device(payload.job.device), _memory(payload.job, memory_limit(own))
         job = dataclasses.replace(payload.job, device=device, memory=memory)
-        trunk = dataclasses.replace(payload.trunk, path=uploaded(payload.trunk.sha256, own))
+        trunk = dataclasses.replace(payload.trunk, path=context.file(payload.trunk.path, payload.trunk.sha256))
         payload = payload._replace(trunk=trunk, job=job)
         with Other(_run, payload, folder, checkpoint, pixels, threads=context.cores()) as process:
             for kind, value in iter(process.get, None):
                 if kind == "result":
                     break
-                messages.put((name, kind, value))
+                if not stop.is_cancelled():
+                    messages.put((key, kind, value))
                 if stop.is_set():
                     process.stop()
         return value

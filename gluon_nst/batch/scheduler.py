@@ -171,7 +171,8 @@ class Batch:
             except (NSTError, OSError) as error:  # the disk may be full
                 yield self._record_outcome(packed.entry, None, reason(error), failed=True)
                 continue
-            task.future = pool.submit(run_job, pool.context, payload, checkpoint, pixels_limit(), workers=task.allowed)
+            arguments = pool.context, payload, checkpoint, pixels_limit()
+            task.future = pool.submit(run_job, *arguments, workers=task.allowed, once=True)
             self._running[packed.entry.name] = task
 
     def _is_ready(self, entry: Entry) -> bool:
@@ -192,10 +193,12 @@ class Batch:
     def _read_messages(self, pool: Pool) -> Iterator[Outcome]:
         """Read the tasks' messages, and then take the results that are there."""
         done = pool.done([task.future for task in self._running.values()], _WAIT)  # before their last messages are read
-        for name, kind, value in pool.messages():
-            task = self._running.get(name)
-            if task is None:
-                continue
+        running = {task.future.key: task for task in self._running.values()}
+        for key, kind, value in pool.messages():
+            if key not in running:
+                continue  # of a task that was taken away from its worker, whose checkpoints may be older by now
+            task = running[key]
+            name = task.packed.entry.name
             if kind == "started":
                 task.worker = value
             elif kind == "note":
@@ -207,19 +210,19 @@ class Batch:
                 self.folder.keep(task.packed, value)
         for name, task in list(self._running.items()):
             if task.future in done:
-                yield from self._handle_result(self._running.pop(name))
+                yield from self._handle_result(pool, self._running.pop(name))
 
-    def _handle_result(self, task: _Task) -> Iterator[Outcome]:
-        """Take what a task has come to."""
+    def _handle_result(self, pool: Pool, task: _Task) -> Iterator[Outcome]:
+        """Save the files of a task that is done; else let its job wait again, or record why it failed."""
         import distributed
 
         error = task.future.exception() if task.future.status == "error" else None
-        made = task.future.result() if task.future.status == "finished" else None
+        made = pool.result(task.future) if task.future.status == "finished" else None
         if made:
             yield self._save_result(task.packed, *made)
         elif error is None or isinstance(error, distributed.KilledWorker):
             yield from self._requeue(task)
-        elif isinstance(error, (DoesNotFit, OSError)):  # an OSError is of the worker's disk
+        elif isinstance(error, (DoesNotFit, OSError)) and task.worker:  # an OSError is of the worker's disk
             self._waiting.append(task.waiting(refused=task.refused | {task.worker}, why=reason(error)))
         else:
             yield self._record_outcome(task.packed.entry, None, reason(error), failed=True)
@@ -233,14 +236,14 @@ class Batch:
         return self._record_outcome(packed.entry, path, f"total loss {job['loss']:.4g}, {job['seconds']:.0f} s")
 
     def _requeue(self, task: _Task) -> Iterator[Outcome]:
-        """Have a job whose worker is lost resume on another one, unless it is the job that kills them, or all stop."""
+        """Let a job whose worker is lost wait for another one, unless the job kills them, or the batch is stopping."""
         if self._stopping:
             return
-        entry, lost = task.packed.entry, task.lost + bool(task.worker)
+        entry, lost = task.packed.entry, task.lost + 1  # also if it had not started: it may have killed the worker
         if lost >= _MOST_LOST:
             why = f"{lost} workers were lost over it, one after the other; have they memory enough?"
             yield self._record_outcome(entry, None, why, failed=True)
             return
-        if task.worker:
-            self._overview.note(f"{entry.name}: worker {task.worker} is lost; another goes on from its last checkpoint")
+        worker = f"worker {task.worker}" if task.worker else "its worker"
+        self._overview.note(f"{entry.name}: {worker} is lost; another goes on from its last checkpoint")
         self._waiting.appendleft(task.waiting(lost=lost))

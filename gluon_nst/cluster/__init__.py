@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Callable
 
 from gluon_nst.cluster.pool import Pool
 from gluon_nst.cluster.spread import Spread
@@ -10,8 +11,21 @@ from gluon_nst.cluster.spread import Spread
 __all__ = ["Pool", "Spread"]
 
 
+class _Crew(Pool):
+    """Pool under its old name, whose `notify` was called `say`."""
+
+    def __init__(
+        self,
+        address: str | None = None,
+        workers: int | None = None,
+        say: Callable[[str], object] = str,
+        notify: Callable[[str], object] | None = None,
+    ) -> None:
+        super().__init__(address, workers, notify or say)
+
+
 def __getattr__(name: str) -> type[Pool]:
     if name == "Crew":
         warnings.warn("gluon_nst.cluster.Crew is now gluon_nst.cluster.Pool", DeprecationWarning, stacklevel=2)
-        return Pool
+        return _Crew
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -25,6 +25,8 @@ from gluon_nst.version import __version__
 
 _CONNECT_TIMEOUT = 10
 """Seconds in which a scheduler has to answer."""
+_RESULT_TIMEOUT = 60
+"""Seconds in which the result of a task has to arrive."""
 _MEMORY_OF_A_WORKER = 2e9
 """Bytes that each of this machine's own workers should have: there are no more of them than that allows."""
 
@@ -48,12 +50,14 @@ class Pool:
             raise InputError("--workers: those of --scheduler are there already; leave one of the two out")
         self._address, self._number, self._notify = address, workers, notify
         self._stack = contextlib.ExitStack()
-        self.context = TaskContext(f"gluon-nst-{uuid.uuid4().hex}", None, 0)
-        self._seen: set[str] = set()
-        """The addresses of the workers that were asked for their version."""
+        self.context = TaskContext(f"gluon-nst-{uuid.uuid4().hex}", None, 0, keeps_files=address is not None)
+        self._seen: dict[str, str] = {}
+        """The folders of the workers that were asked for their version, by their addresses."""
         self._left_out: set[str] = set()
         self._uploaded: set[tuple[str, str]] = set()
         """The (address, SHA-256) of the files that workers keep."""
+        self._events: list[Any] = []
+        """The Dask Events that tasks submitted with `once` set."""
 
     def __enter__(self) -> Pool:
         import distributed
@@ -91,6 +95,8 @@ class Pool:
         with contextlib.suppress(Exception):  # the scheduler may be gone
             self._messages.close()
             self._stop.clear()
+            for event in self._events:
+                event.clear()  # else a scheduler that goes on has it for good
 
     def _local_cluster(self) -> Any:
         import dask
@@ -126,15 +132,24 @@ class Pool:
 
             return __version__
 
-        with self._answered():
-            present = list(self._client.nthreads())
+        present = self._present()
+        # A worker that was started again at the same address has another folder, an empty one.
+        self._seen = {address: folder for address, folder in self._seen.items() if present.get(address) == folder}
+        self._left_out.intersection_update(self._seen)
+        self._uploaded = {each for each in self._uploaded if each[0] in self._seen}
         for address, found in self.run(version, workers=[each for each in present if each not in self._seen]).items():
-            self._seen.add(address)
+            self._seen[address] = present[address]
             if isinstance(found, Exception):
                 self._leave_out(address, reason(found))
             elif found != __version__:
                 self._leave_out(address, f"it has gluon-nst {found}, and this is {__version__}")
         return [address for address in present if address in self._seen and address not in self._left_out]
+
+    def _present(self) -> dict[str, str]:
+        """Return the folders of the workers that are there now, by their addresses."""
+        with self._answered():
+            workers = self._client.sync(self._client.scheduler.identity)["workers"]
+        return {address: worker["local_directory"] for address, worker in workers.items()}
 
     def _leave_out(self, address: str, why: str) -> None:
         self._left_out.add(address)
@@ -143,8 +158,11 @@ class Pool:
     def upload(self, path: Path, sha256: str, workers: list[str]) -> list[str]:
         """Return those of the workers that keep a file, after uploading it, once, to each of them.
 
+        This machine's own workers read it in place.
         Dask's own `upload_file` would leave it with the scheduler for good. Raises InputError if it can't be read.
         """
+        if not self.context.keeps_files:
+            return workers
         new = [address for address in workers if (address, sha256) not in self._uploaded]
         if new:
             with reading(path, "parameters"):
@@ -164,12 +182,32 @@ class Pool:
             return {}
         with self._answered():
             results = self._client.run(function, *arguments, workers=workers, on_error="return")
-        return {address: result for address, result in results.items() if not isinstance(result, CommClosedError)}
+        present = self._present()  # a worker that has died is no worker that can't do it
+        return {
+            address: result
+            for address, result in results.items()
+            if address in present and not isinstance(result, CommClosedError)
+        }
 
-    def submit(self, function: Callable[..., Any], *arguments: Any, workers: Iterable[str], **options: Any) -> Any:
-        """Return the Dask Future of a task that runs on one of the `workers`. `options` are those of Client.submit."""
+    def submit(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        workers: Iterable[str],
+        once: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Return the Dask Future of a task that runs on one of the `workers`. `options` are those of Client.submit.
+
+        With `once` the task sets the Dask Event of its key, which tells it that Dask repeats it.
+        """
+        import distributed
+
         with self._answered():
-            return self._client.submit(function, *arguments, workers=list(workers), pure=False, **options)
+            future = self._client.submit(function, *arguments, workers=list(workers), pure=False, **options)
+            if once:
+                self._events.append(distributed.Event(future.key, client=self._client))
+        return future
 
     def cancel(self, future: Any) -> None:
         """Cancel the task of a future."""
@@ -179,14 +217,14 @@ class Pool:
     def send(self, value: Any, *near: Any) -> Any:
         """Return the Dask Future of a value: Dask moves it to the workers that need it, and restores it if they die.
 
-        It goes to where the futures `near` are.
+        It goes to where the futures `near` are, and to no worker that was left out while there is another one.
         """
 
         def received(value: Any, *near: Any) -> Any:  # sent by its code, so that any worker can run it
             return value
 
-        with self._answered():
-            return self._client.submit(received, value, *near, pure=False)
+        workers = [address for address in self._seen if address not in self._left_out]
+        return self.submit(received, value, *near, workers=workers, allow_other_workers=True)
 
     def done(self, futures: Sequence[Any], seconds: float) -> list[Any]:
         """Return those of the futures that are done, after waiting at most so many seconds for the first."""
@@ -198,6 +236,18 @@ class Pool:
             else:
                 time.sleep(seconds)
         return [future for future in futures if future.done()]
+
+    def result(self, future: Any) -> Any:
+        """Return the result of a future that is done; None if its worker is lost before the result has arrived."""
+        with self._answered():
+            try:
+                return future.result(timeout=_RESULT_TIMEOUT)
+            except (TimeoutError, asyncio.TimeoutError):
+                return None
+            except Exception:
+                if future.status == "error":  # Dask has repeated the task, which failed
+                    return None
+                raise
 
     def messages(self) -> Iterator[Any]:
         """Give the messages that tasks have put into the pool's Queue since the last call."""

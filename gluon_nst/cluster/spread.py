@@ -174,7 +174,9 @@ class _Processes:
                     if isinstance(error, WorkerFailed):
                         self._lose(*error.args)
                     elif future.status == "finished":
-                        found[number] = future.result()
+                        result = self.pool.result(future)
+                        if result is not None:
+                            found[number] = result
                     elif error is not None and not isinstance(error, KilledWorker):
                         raise NSTError(reason(error))
             for future in futures:

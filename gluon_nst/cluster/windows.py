@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from mxnet import nd
 
-from gluon_nst.cluster.worker import TaskContext, uploaded
+from gluon_nst.cluster.worker import TaskContext
 from gluon_nst.engine.graph import Piece
 from gluon_nst.engine.objective import Guides, Objective
 from gluon_nst.engine.windows import Part
@@ -64,9 +64,7 @@ class WindowProcess:
     """A process for the windows of a stage. A Dask actor: it ends when the client releases it, or is gone."""
 
     def __init__(self, context: TaskContext, stage: StagePayload) -> None:
-        from distributed import get_worker
-
-        trunk = dataclasses.replace(stage.trunk, path=uploaded(stage.trunk.sha256, get_worker()))
+        trunk = dataclasses.replace(stage.trunk, path=context.file(stage.trunk.path, stage.trunk.sha256))
         stage = stage._replace(trunk=trunk, device=context.device(stage.device))
         self._lock = threading.Lock()
         self._contents: set[int] = set()

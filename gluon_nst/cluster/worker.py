@@ -48,6 +48,14 @@ class TaskContext(NamedTuple):
     """Threads of each task's process; None if the worker determines them."""
     gpus: int
     """Number of GPUs that the machine's own workers share."""
+    keeps_files: bool
+    """Whether the workers keep the files that the pool uploads; this machine's own read them in place."""
+
+    def file(self, path: Path, sha256: str) -> Path:
+        """Return where this worker has a file that is at `path` on the pool's machine."""
+        from distributed import get_worker
+
+        return uploaded(sha256, get_worker()) if self.keeps_files else path
 
     def device(self, requested: str) -> str:
         """Return the device of a process of this worker: of several workers with GPUs, each has its own."""
@@ -84,13 +92,17 @@ class StopRequest:
         self._key = self._worker.get_current_task()
         self._checked, self._is_set = float("-inf"), False
 
+    def is_cancelled(self) -> bool:
+        """Return whether Dask has cancelled the task."""
+        task = self._worker.state.tasks.get(self._key)
+        return task is None or task.state == "cancelled"
+
     def is_set(self) -> bool:
         """Return whether to stop."""
         if not self._is_set and time.monotonic() - self._checked > _STOP_CHECKED_EVERY:
             self._checked = time.monotonic()
-            task = self._worker.state.tasks.get(self._key)
             try:
-                self._is_set = task is None or task.state == "cancelled" or self._event.is_set()
+                self._is_set = self.is_cancelled() or self._event.is_set()
             except Exception:  # of Dask's own kinds: the scheduler is gone
                 self._is_set = True
         return self._is_set

@@ -8,6 +8,7 @@ import shutil
 import signal
 import threading
 import time
+import types
 from pathlib import Path
 
 import gluon_nst as nst
@@ -17,6 +18,7 @@ from gluon_nst.batch.folder import Folder
 from gluon_nst.batch.job_process import run_job
 from gluon_nst.batch.payloads import pack
 from gluon_nst.cluster import Pool
+from gluon_nst.cluster.worker import uploaded
 from gluon_nst.errors import DoesNotFit, NSTWarning
 from gluon_nst.machine.files import file_name, natural_order
 from gluon_nst.runs.checkpoint import Checkpoint
@@ -25,8 +27,9 @@ from gluon_nst.runs.inputs import style_files
 from gluon_nst.runs.loop import carry_out, never
 from gluon_nst.runs.run import prepare
 
+import dask
 import pytest
-from distributed import LocalCluster, get_worker
+from distributed import Client, Event, KilledWorker, LocalCluster, Worker, get_worker
 from PIL import Image
 
 from commands import ended
@@ -412,6 +415,10 @@ def test_checkpoints_from_elsewhere_are_kept_and_the_newest_that_is_whole_is_giv
         assert len(list(newest.parent.iterdir())) == 2
         newest.write_bytes(b"damaged")
         assert folder.checkpoint(one) == sent[-2] and "is taken instead" in said[0]
+        for path in newest.parent.iterdir():
+            path.write_bytes(b"damaged")
+        assert folder.checkpoint(one) is None
+        assert said[1:] == [f"c0-s0: {newest}: not a checkpoint of gluon-nst; the job restarts"]
 
 
 def test_a_batch_killed_after_a_picture_was_written_leaves_no_checkpoint_to_the_next(listed, tmp_path, monkeypatch):
@@ -472,7 +479,7 @@ def workers(clusters):
 
 
 @pytest.fixture
-def carried(listed, tmp_path):
+def carried(listed, trunk, tmp_path):
     """Carry out jobs of these names, each an act of a Process, by the workers of a scheduler; gives the Batch and its
     notes."""
 
@@ -541,6 +548,15 @@ def test_a_job_whose_worker_is_lost_goes_on_elsewhere_but_not_for_ever(listed, t
     assert len(set(lost)) == len(lost) == 2
 
 
+def test_a_job_that_kills_its_workers_before_it_has_started_is_not_repeated_for_ever(workers, carried, monkeypatch):
+    def run(*arguments):
+        raise KilledWorker("a", types.SimpleNamespace(address="tcp://gone"), 0)
+
+    monkeypatch.setattr("gluon_nst.batch.scheduler.run_job", run)
+    jobs, _ = carried(workers(1), a=None)
+    assert "3 workers were lost over it" in jobs.outcomes["a"].note
+
+
 def test_a_task_that_fails_in_another_way_is_a_failure(workers, carried):
     def act(process):
         raise ValueError("no gluon_nst here")
@@ -560,6 +576,33 @@ def test_a_batch_that_is_stopped_leaves_its_jobs_for_another_time(workers, carri
     jobs, notes = carried(workers(1), lambda: bool(Process.started), a=act, b=act, c=act)
     assert not jobs.outcomes and jobs.left == ["a", "b", "c"] and not notes
     assert [name for name, _ in Process.started] == ["a"]
+
+
+def test_messages_of_a_worker_that_was_thought_to_be_lost_are_not_taken_for_the_next_ones(
+    workers, carried, monkeypatch, tmp_path
+):
+    said, present = threading.Event(), Pool.workers
+
+    def act(process):
+        if len(Process.started) == 1:
+            while len(Process.started) == 1:
+                time.sleep(0.1)
+            yield "note", "late"
+            yield "checkpoint", b"late"
+            said.set()
+            yield "result", None
+        said.wait(20)
+        yield "note", "in time"
+        kept.extend(tmp_path.glob("out/.a.checkpoint/*"))
+        raise nst.NSTError("as it should")
+
+    kept = []
+    # The scheduler drops the first worker, which does not notice.
+    monkeypatch.setattr(Pool, "workers", lambda pool: [sorted(present(pool))[bool(Process.started)]])
+    monkeypatch.setattr("gluon_nst.cluster.worker.StopRequest.is_cancelled", lambda stop: False)
+    jobs, notes = carried(workers(2), a=act)
+    assert len(set(Process.started)) == 2 and jobs.outcomes["a"].note == "as it should" and not kept
+    assert len(notes) == 2 and "is lost; another goes on" in notes[0] and notes[1] == "a: in time"
 
 
 def test_a_lost_scheduler_ends_a_batch_with_one_line(clusters, carried, monkeypatch):
@@ -614,7 +657,9 @@ def test_a_job_stops_when_the_process_that_gave_it_is_gone(workers, packed, trun
 
 def test_the_old_name_of_a_pool_still_works():
     with pytest.warns(DeprecationWarning, match="Crew is now gluon_nst.cluster.Pool"):
-        assert cluster.Crew is Pool
+        assert issubclass(cluster.Crew, Pool)
+    with pytest.warns(DeprecationWarning):
+        assert isinstance(cluster.Crew(say=print), Pool)
 
 
 def test_a_worker_of_another_version_is_left_out(workers, monkeypatch):
@@ -623,6 +668,41 @@ def test_a_worker_of_another_version_is_left_out(workers, monkeypatch):
     with Pool(workers(1), notify=notes.append) as pool:
         assert pool.workers() == [] == pool.workers()
     assert len(notes) == 1 and f"left out, it has gluon-nst {nst.__version__}, and this is 0.1" in notes[0]
+
+
+def test_a_worker_that_is_started_again_at_its_address_is_sent_the_files_again(clusters, trunk):
+    cluster = clusters(1)
+    port = cluster.workers[0].port
+
+    async def restart():
+        await cluster.workers[0].close()
+        cluster.workers[1] = await Worker(cluster.scheduler_address, host="127.0.0.1", port=port, nthreads=1)
+
+    def content(dask_worker):
+        return uploaded(trunk.sha256, dask_worker).read_bytes()
+
+    with Pool(cluster.scheduler_address) as pool:
+        (address,) = pool.upload(trunk.path, trunk.sha256, pool.workers())
+        cluster.sync(restart)
+        assert pool.upload(trunk.path, trunk.sha256, pool.workers()) == [address]
+        assert pool.run(content, workers=[address]) == {address: trunk.path.read_bytes()}
+
+
+def test_a_worker_that_has_died_is_not_one_that_fails(workers):
+    with Pool(workers(1)) as pool, dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
+        assert pool.run(int, workers=["tcp://127.0.0.1:1"]) == {}
+
+
+def test_a_scheduler_keeps_no_events_of_a_pool_that_has_ended(workers, carried):
+    def act(process):
+        keys.append(process.worker.get_current_task())
+        raise nst.NSTError("as it should")
+        yield
+
+    address, keys = workers(1), []
+    carried(address, a=act)
+    with Client(address, set_as_default=False) as client:
+        assert len(keys) == 1 and not Event(keys[0], client=client).is_set()
 
 
 def test_a_picture_that_would_overwrite_an_input_is_refused(pictures, weights_file):
