@@ -14,12 +14,12 @@ class Server:
     Counts the GET requests for each path in `gets`, and those for the rest of a file in `resumed`.
 
     A path in `cut` breaks off half-way as many times as its number there says; one in `silent` is never answered, one
-    in `broken` with an error, one in `slow` in two seconds.
+    in `broken` with an error, one in `slow` in two seconds, one in `closed` only if the request has a token.
     """
 
     def __init__(self):
         self.files, self.gets, self.resumed = {}, {}, 0
-        self.cut, self.silent, self.broken, self.slow = {}, set(), set(), set()
+        self.cut, self.silent, self.broken, self.slow, self.closed = {}, set(), set(), set(), set()
         self.stop = threading.Event()
         handler = type("Handler", (_Handler,), {"owner": self})
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -63,6 +63,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         content = owner.files.get(self.path)
         if content is None or self.path in owner.broken:
             self.send_error(404 if content is None else 503)
+            return
+        if self.path in owner.closed and not self.headers.get("Authorization"):
+            self.send_error(401)
             return
         content = content.read_bytes() if isinstance(content, Path) else content
         start = re.match(r"bytes=(\d+)-", self.headers.get("Range") or "")

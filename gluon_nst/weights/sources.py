@@ -66,7 +66,7 @@ class Source:
 
     def download(self, folder: Path, progress: Progress | None = None) -> Path:
         """Fetch what is published into `folder`; returns its path. Raises Unavailable."""
-        return downloads.fetch(self.url, folder, progress, f"VGG-19 from {self.name}")
+        return downloads.fetch(self.url, folder, progress, self.title)
 
     def answers(self) -> bool:
         """Return whether it could be fetched now, as far as a quick question tells."""

@@ -44,6 +44,17 @@ def test_a_broken_hub_costs_seconds(server):
     assert time.monotonic() - start < 5
 
 
+def test_a_hub_that_asks_for_a_token_gets_it_and_sends_nothing_without(server, monkeypatch):
+    url = URLS["torchvision"]
+    server.closed.add(url)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with pytest.raises(WeightsError, match="torchvision: "):
+        weights.fetch("torchvision")
+    assert url not in server.gets
+    monkeypatch.setenv("HF_TOKEN", "hf_token")
+    assert weights.fetch("torchvision").source == "torchvision"
+
+
 def test_a_file_that_is_not_there_is_one_line(server):
     server.files.clear()
     for name in weights.SOURCES:
