@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import typing
 import warnings
-from typing import Callable
 
 from gluon_nst.cluster.pool import Pool
 from gluon_nst.cluster.spread import Spread
@@ -18,8 +18,8 @@ class _Crew(Pool):
         self,
         address: str | None = None,
         workers: int | None = None,
-        say: Callable[[str], object] = str,
-        notify: Callable[[str], object] | None = None,
+        say: typing.Callable[[str], object] = str,
+        notify: typing.Callable[[str], object] | None = None,
     ) -> None:
         super().__init__(address, workers, notify or say)
 
