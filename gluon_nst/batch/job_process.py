@@ -20,7 +20,7 @@ from gluon_nst.runs.checkpoint import Checkpoint, generations
 from gluon_nst.runs.job import Job
 from gluon_nst.runs.loop import carry_out
 from gluon_nst.runs.observer import Observer, Observers
-from gluon_nst.runs.processes import Link, Other, Reporter
+from gluon_nst.runs.processes import Parent, Reporter, Subprocess
 from gluon_nst.runs.run import Run, prepare
 from gluon_nst.runs.state import State
 
@@ -64,7 +64,7 @@ def run_job(context: TaskContext, payload: Payload, checkpoint: bytes | None, pi
         job = dataclasses.replace(payload.job, device=device, memory=memory)
         trunk = dataclasses.replace(payload.trunk, path=context.file(payload.trunk.path, payload.trunk.sha256))
         payload = payload._replace(trunk=trunk, job=job)
-        with Other(_run, payload, folder, checkpoint, pixels, threads=context.cores()) as process:
+        with Subprocess(_run, payload, folder, checkpoint, pixels, threads=context.cores()) as process:
             for kind, value in iter(process.get, None):
                 if kind == "result":
                     break
@@ -88,7 +88,9 @@ def _memory(job: Job, limit: float | None) -> float | None:
 # -- in the job's own process -----------------------------------------------------------------------------------------
 
 
-def _run(link: Link, payload: Payload, place: Path, checkpoint: bytes | None, pixels: int | None) -> JobFiles | None:
+def _run(
+    parent: Parent, payload: Payload, place: Path, checkpoint: bytes | None, pixels: int | None
+) -> JobFiles | None:
     """Return the files of a job, or None if it was asked to stop; its checkpoint is sent then.
 
     Its messages are `note` with a line, `epoch` with (stage, epochs done, total loss), and `checkpoint` with a
@@ -98,14 +100,14 @@ def _run(link: Link, payload: Payload, place: Path, checkpoint: bytes | None, pi
     if checkpoint:
         folder.mkdir()
         (folder / generations.first()).write_bytes(checkpoint)
-    reporter = _Progress(link)
+    reporter = _Progress(parent)
     with pixels_allowed(pixels), warnings_to(reporter.note):
         job = payload.unpacked(place)
         run = prepare(_of_precision(job, folder), reporter, trunk=payload.trunk)
-    kept, sender = Checkpoint(folder, _CHECKPOINT_EVERY, reporter.note), _Sender(folder, link)
+    kept, sender = Checkpoint(folder, _CHECKPOINT_EVERY, reporter.note), _Sender(folder, parent)
     with kept:
         state = kept.load(run, replace=True)
-        result = carry_out(run, Observers([reporter, kept, sender]), state, link.is_asked)
+        result = carry_out(run, Observers([reporter, kept, sender]), state, parent.is_stop_requested)
     if result.status == Status.INTERRUPTED:
         sender.send()
         return None
@@ -138,18 +140,18 @@ class _Progress(Reporter):
     """Sends how far the run has come."""
 
     def begin(self, run: Run) -> None:
-        self._link.put("epoch", (1, 0, None))
+        self._parent.put("epoch", (1, 0, None))
 
     def state(self, state: State) -> None:
         last = state.record[-1]
-        self._link.put("epoch", (last.stage, last.epoch + 1, last.losses.total))
+        self._parent.put("epoch", (last.stage, last.epoch + 1, last.losses.total))
 
 
 class _Sender(Observer):
     """Sends each checkpoint that is written."""
 
-    def __init__(self, folder: Path, link: Link) -> None:
-        self._folder, self._link = folder, link
+    def __init__(self, folder: Path, parent: Parent) -> None:
+        self._folder, self._parent = folder, parent
         self._sent: Any = None
 
     def state(self, state: State) -> None:
@@ -162,9 +164,9 @@ class _Sender(Observer):
             return
         if newest.stat().st_size > _MOST_SENT:
             if self._sent is None:
-                self._link.put(
+                self._parent.put(
                     "note", "its checkpoints are too large to be sent; where its worker is lost it begins anew"
                 )
         else:
-            self._link.put("checkpoint", newest.read_bytes())
+            self._parent.put("checkpoint", newest.read_bytes())
         self._sent = newest

@@ -21,7 +21,7 @@ from gluon_nst.machine.trees import on_device
 from gluon_nst.network.layers import shape_at
 from gluon_nst.network.vgg import outputs, truncated_vgg19
 from gluon_nst.recipes import Recipe
-from gluon_nst.runs.processes import Link, Other
+from gluon_nst.runs.processes import Parent, Subprocess
 from gluon_nst.weights.cache import Trunk
 
 
@@ -69,7 +69,7 @@ class WindowProcess:
         self._lock = threading.Lock()
         self._contents: set[int] = set()
         """The windows whose content the process has."""
-        self._process = Other(_serve, stage, threads=context.cores())
+        self._process = Subprocess(_serve, stage, threads=context.cores())
         self._process.get()  # it is ready
 
     def compute(self, window: WindowTask) -> list[np.ndarray]:
@@ -108,11 +108,11 @@ def compute(
 # -- in the process ---------------------------------------------------------------------------------------------------
 
 
-def _serve(link: Link, stage: StagePayload) -> None:
+def _serve(parent: Parent, stage: StagePayload) -> None:
     windows = Windows(stage)
-    link.put("ready", None)
+    parent.put("ready", None)
     while True:
-        link.put("computed", windows.compute(link.get()))
+        parent.put("computed", windows.compute(parent.get()))
 
 
 class Windows:

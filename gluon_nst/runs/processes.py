@@ -27,8 +27,9 @@ from gluon_nst.runs.run import Run
 from gluon_nst.runs.state import State
 
 
-class Other:
-    """A subprocess that calls `function(link, *arguments)`, which can be pickled; the `link` is its Link.
+class Subprocess:
+    """A subprocess that calls `function(parent, *arguments)`, which can be pickled; `parent` is its connection to
+    this process.
 
     It computes with `threads`, by default those of this process. It is killed at the end of the block of this context
     manager, and when this process exits.
@@ -43,7 +44,7 @@ class Other:
         self.put((function, arguments))
 
     def put(self, value: Any) -> None:
-        """Send a value to its link. Raises NSTError if it has exited."""
+        """Send a value to it. Raises NSTError if it has exited."""
         try:
             _dump(value, self._process.stdin)
         except OSError:
@@ -68,12 +69,12 @@ class Other:
         return NSTError(f"the process of this run ended {ending}")
 
     def stop(self) -> None:
-        """Request a stop, which its link reports."""
+        """Request a stop."""
         if not self._stopped:
             self._stopped = True
             self._process.terminate()
 
-    def __enter__(self) -> Other:
+    def __enter__(self) -> Subprocess:
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -90,7 +91,7 @@ def _dump(value: Any, file: IO[bytes] | None) -> None:
     file.flush()
 
 
-class Link:
+class Parent:
     """The connection of a subprocess to its parent, whose exit kills it."""
 
     def __init__(self, stdin: IO[bytes], stdout: IO[bytes]) -> None:
@@ -118,7 +119,7 @@ class Link:
         """Send a message to the parent."""
         _dump((kind, value), self._output)
 
-    def is_asked(self) -> bool:
+    def is_stop_requested(self) -> bool:
         """Whether the parent has requested a stop."""
         return self._stop_requested.is_set()
 
@@ -129,16 +130,16 @@ def answer() -> None:
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # so that prints do not mix with the messages
     try:
-        link = Link(sys.stdin.buffer, output)
+        parent = Parent(sys.stdin.buffer, output)
     except (EOFError, pickle.UnpicklingError):  # the parent has exited
         return
     try:
-        function, arguments = link.get()
-        link.put("result", function(link, *arguments))
+        function, arguments = parent.get()
+        parent.put("result", function(parent, *arguments))
     except Exception as error:
         plain_error = type(error)(str(error)) if isinstance(error, NSTError) else NSTError(reason(error))  # MXNet's own
         with contextlib.suppress(OSError):  # the parent may have exited
-            link.put("error", plain_error)
+            parent.put("error", plain_error)
 
 
 # -- a run ------------------------------------------------------------------------------------------------------------
@@ -154,8 +155,8 @@ def carry_out_apart(
     """
     state, observer = State(), Observers.of(observer)
     observer.begin(run)
-    with Other(_carry_out, run, folder) as other:
-        for kind, value in iter(other.get, None):
+    with Subprocess(_carry_out, run, folder) as process:
+        for kind, value in iter(process.get, None):
             if kind == "result":
                 break
             if kind == "note":
@@ -164,25 +165,25 @@ def carry_out_apart(
             state.record.append(value)
             observer.state(state)
             if halt():
-                other.stop()  # after the current epoch
+                process.stop()  # after the current epoch
     return value
 
 
-def _carry_out(link: Link, run: Run, folder: str | Path | None) -> Result:
+def _carry_out(parent: Parent, run: Run, folder: str | Path | None) -> Result:
     run.check_memory()  # again: the parent uses memory, too
     if folder:
-        return carry_out_kept(run, Reporter(link), folder, link.is_asked)
-    return carry_out(run, Reporter(link), halt=link.is_asked)
+        return carry_out_kept(run, Reporter(parent), folder, parent.is_stop_requested)
+    return carry_out(run, Reporter(parent), halt=parent.is_stop_requested)
 
 
 class Reporter(Observer):
     """Reports each epoch to the parent process."""
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    def __init__(self, parent: Parent) -> None:
+        self._parent = parent
 
     def note(self, line: str) -> None:
-        self._link.put("note", line)
+        self._parent.put("note", line)
 
     def state(self, state: State) -> None:
-        self._link.put("epoch", state.record[-1])
+        self._parent.put("epoch", state.record[-1])

@@ -460,7 +460,7 @@ class Process:
 @pytest.fixture
 def clusters(monkeypatch):
     """Start a LocalCluster of so many workers, in threads of this process."""
-    monkeypatch.setattr("gluon_nst.batch.job_process.Other", Process)
+    monkeypatch.setattr("gluon_nst.batch.job_process.Subprocess", Process)
     monkeypatch.setattr(Process, "acts", {})
     monkeypatch.setattr(Process, "started", [])
     with contextlib.ExitStack() as stack:
@@ -534,7 +534,7 @@ def test_a_job_whose_worker_is_lost_goes_on_elsewhere_but_not_for_ever(listed, t
         os.kill(os.getpid(), signal.SIGKILL)
 
     def run(*arguments):
-        job_process.Other = kill
+        job_process.Subprocess = kill
         return run_job(*arguments)
 
     monkeypatch.setattr("gluon_nst.batch.scheduler.run_job", run)  # sent by its code to worker processes
