@@ -143,7 +143,11 @@ class Pool:
                 self._leave_out(address, reason(found))
             elif found != __version__:
                 self._leave_out(address, f"it has gluon-nst {found}, and this is {__version__}")
-        return [address for address in present if address in self._seen and address not in self._left_out]
+        return self._accepted()
+
+    def _accepted(self) -> list[str]:
+        """Return the addresses of the workers that had this version at the last look, without those left out."""
+        return [address for address in self._seen if address not in self._left_out]
 
     def _present(self) -> dict[str, str]:
         """Return the folders of the workers that are there now, by their addresses."""
@@ -158,8 +162,8 @@ class Pool:
     def upload(self, path: Path, sha256: str, workers: list[str]) -> list[str]:
         """Return those of the workers that keep a file, after uploading it, once, to each of them.
 
-        This machine's own workers read it in place.
-        Dask's own `upload_file` would leave it with the scheduler for good. Raises InputError if it can't be read.
+        This machine's own workers read it in place. Dask's own `upload_file` would leave a copy with the scheduler.
+        Raises InputError if it can't be read.
         """
         if not self.context.keeps_files:
             return workers
@@ -223,8 +227,7 @@ class Pool:
         def received(value: Any, *near: Any) -> Any:  # sent by its code, so that any worker can run it
             return value
 
-        workers = [address for address in self._seen if address not in self._left_out]
-        return self.submit(received, value, *near, workers=workers, allow_other_workers=True)
+        return self.submit(received, value, *near, workers=self._accepted(), allow_other_workers=True)
 
     def done(self, futures: Sequence[Any], seconds: float) -> list[Any]:
         """Return those of the futures that are done, after waiting at most so many seconds for the first."""

@@ -213,13 +213,17 @@ def in_hub_cache(url: str) -> Path | None:
 # -- package indices --------------------------------------------------------------------------------------------------
 
 
+def _pip_command(*arguments: str, timeout: int) -> list[str]:
+    options = [f"--timeout={timeout}", "--no-input", "--disable-pip-version-check"]
+    return [sys.executable, "-m", "pip", *arguments, *options]
+
+
 def pip(*arguments: str, on_line: Callable[[str], object]) -> None:
     """Run pip with the user's own configuration; `on_line` is called with each line that it prints.
 
     Raises Unavailable, with pip's own error, if it fails.
     """
-    command = [sys.executable, "-m", "pip", *arguments, f"--timeout={TIMEOUT}", "--no-input"]
-    command += ["--disable-pip-version-check"]
+    command = _pip_command(*arguments, timeout=TIMEOUT)
     said = ["no output"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
@@ -258,6 +262,5 @@ def _from_package_index(url: str, folder: Path, bar_class: Any) -> Path:
 
 def _package_index_has(url: str) -> bool:
     package = url[len(_PYPI) :].partition("==")[0]
-    command = [sys.executable, "-m", "pip", "index", "versions", package, "--python-version=3.11", "--no-input"]
-    command += [f"--timeout={_QUICK}", "--retries=0", "--disable-pip-version-check"]
+    command = _pip_command("index", "versions", package, "--python-version=3.11", "--retries=0", timeout=_QUICK)
     return subprocess.run(command, capture_output=True, timeout=3 * _QUICK).returncode == 0

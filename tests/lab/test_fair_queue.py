@@ -4,6 +4,8 @@ import random
 
 from gluon_nst.lab.web.fair_queue import FairQueue
 
+import pytest
+
 
 def served(queue):
     """Return all runs in the order in which they are served."""
@@ -15,10 +17,16 @@ def served(queue):
         order.append(run)
 
 
-def test_a_student_with_many_runs_waits_behind_students_with_few():
+@pytest.fixture
+def queue():
+    """A queue with three runs of one student."""
     queue = FairQueue()
     for number in range(3):
         queue.add(f"anna {number}", "anna", 60, number)
+    return queue
+
+
+def test_a_student_with_many_runs_waits_behind_students_with_few(queue):
     queue.add("ben", "ben", 60, 10)
     queue.add("cleo", "cleo", 60, 11)
     assert served(queue) == ["anna 0", "ben", "cleo", "anna 1", "anna 2"]
@@ -62,10 +70,7 @@ def test_long_runs_count_for_more_than_short_ones():
     assert served(queue) == ["long 0", "short 0", "short 1", "short 2", "long 1"]
 
 
-def test_removing_a_run_moves_up_the_others_of_the_student():
-    queue = FairQueue()
-    for number in range(3):
-        queue.add(f"anna {number}", "anna", 60, number)
+def test_removing_a_run_moves_up_the_others_of_the_student(queue):
     queue.add("ben 0", "ben", 60, 10)
     queue.add("ben 1", "ben", 60, 11)
     queue.remove("anna 0")

@@ -129,7 +129,7 @@ class TooLarge(InputError):
 
 
 class LimitReached(InputError):
-    """A limit on the number of students, pictures, runs or pages is reached."""
+    """The lab has its maximum number of students, pictures, runs or open pages."""
 
 
 def safe_label(file_name: str, default: str) -> str:

@@ -61,9 +61,10 @@ class RequestBody:
 
 
 def _optional_setting(name: str, *choices: str) -> Any:
-    """Return a field that is None for the recipe's own value, with the rule and help of the recipe's field.
+    """Return an optional field with the rule and the help text of the recipe's field `name`.
 
-    `choices` replace that rule where it also allows a path, which a request must not name.
+    Its default, None, keeps the value of the recipe. `choices` replace a rule that also accepts a path, which a request
+    must not contain.
     """
     recipe_field = next(each for each in recipe_settings() if each.name == name)
     rule = choice(*choices) if choices else recipe_field.rule
