@@ -62,7 +62,8 @@ def refuses(render, tmp_path):
     def check(message, *options, **changed):
         before = names(tmp_path)
         status, out, err = render(*options, **changed)
-        assert status == 2 and out == ""
+        assert status == 2
+        assert out == ""
         assert_one_line(err)
         assert message in err
         assert names(tmp_path) == before
@@ -152,4 +153,6 @@ def names(folder):
 
 def assert_one_line(err):
     """Standard error holds one line, which tells an error."""
-    assert err.startswith("error: ") and err.endswith("\n") and err.count("\n") == 1
+    assert err.startswith("error: ")
+    assert err.endswith("\n")
+    assert err.count("\n") == 1

@@ -103,7 +103,8 @@ def test_one_hot_pixel_is_a_speck(smooth, style):
     assert specks(smooth, style, ROWS)[0] == 0
     smooth[30, 40] = 255
     count, ratio = specks(smooth, style, ROWS)
-    assert count == 1 and ratio > 1
+    assert count == 1
+    assert ratio > 1
 
 
 def test_a_speck_on_the_ground_is_not_counted(smooth, style):
@@ -113,7 +114,8 @@ def test_a_speck_on_the_ground_is_not_counted(smooth, style):
 
 def test_what_the_style_itself_does_is_no_speck(style):
     count, ratio = specks(style, style, len(style))
-    assert count <= 1 + style[..., 0].size // 10_000 and ratio < 1.5
+    assert count <= 1 + style[..., 0].size // 10_000
+    assert ratio < 1.5
 
 
 def test_the_median_is_over_five_by_five_pixels_mirrored_at_the_sides():
@@ -125,7 +127,8 @@ def test_the_median_is_over_five_by_five_pixels_mirrored_at_the_sides():
 
 def test_the_flat_sky_has_no_texture_and_its_ground_has(flat_sky, style):
     rows = sky_rows(len(flat_sky))
-    assert flat_share(flat_sky, style, rows) == 1 and specks(flat_sky, style, rows)[0] == 0
+    assert flat_share(flat_sky, style, rows) == 1
+    assert specks(flat_sky, style, rows)[0] == 0
     assert (flat_sky[:rows] == flat_sky[:rows, :1]).all()
     assert flat_share(flat_sky[rows + 60 :], style, len(flat_sky)) < 0.3
 
@@ -165,7 +168,8 @@ def test_the_power_of_a_spectrum_is_the_variance():
 def test_a_grating_is_in_the_band_of_its_frequency(frequency, band):
     power, _, _, f = spectrum(grating(0.6 * frequency, 0.8 * frequency))
     shares = band_shares(power, f)
-    assert shares.pop(band) > 0.95 and max(shares.values()) < 0.05
+    assert shares.pop(band) > 0.95
+    assert max(shares.values()) < 0.05
 
 
 def test_white_noise_has_the_share_of_each_bands_area():
@@ -249,10 +253,13 @@ def test_the_command_measures_results_against_the_painting_and_the_content(files
     measure_pictures.main([*words, "--json"])
     table = json.loads(capsys.readouterr().out)[files["result"]]
     assert table["coherence"]["result"] == table["coherence"]["content"]
-    assert table["drawing fine"]["result"] == 1 and table["palette"]["painting"] == 0
+    assert table["drawing fine"]["result"] == 1
+    assert table["palette"]["painting"] == 0
     measure_pictures.main([*words, "--sky", "72"])
     out = capsys.readouterr().out
-    assert out.startswith(files["result"]) and "painting   content" in out and len(out.splitlines()) == 16
+    assert out.startswith(files["result"])
+    assert "painting   content" in out
+    assert len(out.splitlines()) == 16
 
 
 def test_the_command_does_without_a_content_and_refuses_another_results(files, capsys, tmp_path):
@@ -273,7 +280,8 @@ def test_a_contact_sheet_has_every_pixel_of_its_pictures(files, tmp_path, capsys
     top = contact_sheet.GAP * 2 + height + 2 * contact_sheet.TEXT
     assert (page[top : top + 140, contact_sheet.GAP : contact_sheet.GAP + 180] == style).all()
     label = page[top + 140 : top + 140 + 2 * contact_sheet.TEXT]
-    assert label.min() < 50 and page.shape[1] == width + 2 * contact_sheet.GAP
+    assert label.min() < 50
+    assert page.shape[1] == width + 2 * contact_sheet.GAP
     with pytest.raises(SystemExit):
         contact_sheet.main([str(tmp_path / "sheet.gif"), files["result"]])
     assert "sheet.gif" in capsys.readouterr().err

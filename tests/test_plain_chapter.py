@@ -31,7 +31,8 @@ def test_the_engine_has_the_losses_of_the_books_own_loop_at_both_sizes(chapter, 
     of_plain, of_engine = losses(tmp_path / "plain"), losses(tmp_path / "engine")
     assert of_plain.shape == of_engine.shape == (16, 5)
     assert np.allclose(of_plain, of_engine, rtol=1e-4, atol=1e-6 * of_engine[:, 3].max())
-    assert len(set(of_plain[:, 3])) == 16 and len(set(of_plain[:, 4])) == 3
+    assert len(set(of_plain[:, 3])) == 16
+    assert len(set(of_plain[:, 4])) == 3
     for number in (1, 2):
         pictures = (tmp_path / folder / f"neural-style-{number}.png" for folder in ("plain", "engine"))
         first, second = (np.asarray(Image.open(path)).astype(int) for path in pictures)
@@ -62,7 +63,10 @@ def test_the_books_own_code_imports_mxnet_alone():
 )
 def test_what_the_book_has_not_is_refused(chapter, tmp_path, options, message):
     status, out, err = chapter("--plain", *options)
-    assert status == 2 and out == "" and err.count("\n") == 1 and message in err
+    assert status == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert message in err
     assert not (tmp_path / "out").exists()
 
 
@@ -72,13 +76,15 @@ def test_a_transparent_picture_is_refused_unless_it_is_flattened(chapter, conten
     clear.save(tmp_path / "clear.png")
     own = ("--content", tmp_path / "clear.png", "--style", style)
     status, _, err = chapter("--plain", own=own)
-    assert status == 2 and "--plain: the content picture is transparent; use --flatten" in err
+    assert status == 2
+    assert "--plain: the content picture is transparent; use --flatten" in err
     assert chapter("--plain", "--flatten", own=own)[0] == 0
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(chapter, tmp_path):
     status, out, err = chapter("--plain", "--lr", "1e30")
-    assert status == 1 and "the loss is nan; lower the learning rate or the weights" in err
+    assert status == 1
+    assert "the loss is nan; lower the learning rate or the weights" in err
     assert not (tmp_path / "out").exists()
 
 
@@ -100,4 +106,5 @@ def test_an_interrupted_run_keeps_its_composite_and_its_losses(chapter, tmp_path
 def test_rerun_refuses_a_picture_of_the_plain_loop(chapter, tmp_path, capfd):
     assert chapter("--plain")[0] == 0
     status, _, err = ended(capfd, "rerun", tmp_path / "out/neural-style-2.png", "--output", tmp_path / "again.png")
-    assert status == 2 and "made by chapter --plain; repeat that command" in err
+    assert status == 2
+    assert "made by chapter --plain; repeat that command" in err

@@ -42,7 +42,8 @@ def test_a_script_is_short_and_on_public_names(script):
     assert len(text.splitlines()) < 40
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "gluon_nst":
-            assert node.module == "gluon_nst" and all(alias.name in dir(nst) for alias in node.names)
+            assert node.module == "gluon_nst"
+            assert all(alias.name in dir(nst) for alias in node.names)
         assert not (isinstance(node, ast.Attribute) and node.attr.startswith("_"))
 
 
@@ -63,7 +64,8 @@ def test_one_content_in_several_styles_as_a_sheet(content, styles, tmp_path, opt
     (styles / "damaged.png").write_bytes(b"no picture")
     ten_styles.main(content, styles, tmp_path / "out", columns=2, workers=1, sizes=40, **options)
     out, err = capsys.readouterr()
-    assert err.count("error: content-damaged: ") == 1 and f"look at {tmp_path / 'out/sheet.png'}" in out
+    assert err.count("error: content-damaged: ") == 1
+    assert f"look at {tmp_path / 'out/sheet.png'}" in out
     assert min(Image.open(tmp_path / "out/sheet.png").size) > 300
 
 
@@ -78,7 +80,9 @@ def test_a_film_becomes_a_film(tmp_path, style, options):
     film.main(path, style, tmp_path / "kept", tmp_path / "out.mp4", **{**options, "sizes": 64})
     reader = imageio_ffmpeg.read_frames(str(tmp_path / "out.mp4"))
     about = next(reader)
-    assert about["size"] == size and about["fps"] == 10 and len(list(reader)) == 3
+    assert about["size"] == size
+    assert about["fps"] == 10
+    assert len(list(reader)) == 3
     assert not list((tmp_path / "kept").glob("painted-*/.*start*"))
 
 
@@ -90,5 +94,6 @@ def test_an_environment_of_the_users_is_not_deleted(tmp_path, user_environment):
     environment = {name: value for name, value in user_environment.items() if name != "CI"}
     command = ["bash", "-c", f"source {shlex.quote(str(tmp_path / 'scripts/environment'))}"]
     ended = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert ended.returncode == 1 and f"{tmp_path}/.venv is not of these scripts" in ended.stderr
+    assert ended.returncode == 1
+    assert f"{tmp_path}/.venv is not of these scripts" in ended.stderr
     assert (tmp_path / ".venv/notes").read_text() == "mine"

@@ -53,7 +53,8 @@ def test_only_one_module_opens_picture_files():
 
 
 def test_all_public_names_are_listed_and_can_be_had():
-    assert set(nst.__all__) <= set(dir(nst)) and sorted(nst.__all__) == nst.__all__
+    assert set(nst.__all__) <= set(dir(nst))
+    assert sorted(nst.__all__) == nst.__all__
     listed = {name for name in nst.__all__ if name != "__version__"}
     # What a type checker sees is what __getattr__ gives.
     seen = {
@@ -113,7 +114,8 @@ def test_the_old_path_of_a_module_gives_the_module_and_a_warning(old):
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
             exec(compile(code, "theirs.py", "exec"), found)
-        assert found["module"] is importlib.import_module(new) and found["module"].__spec__.name == new
+        assert found["module"] is importlib.import_module(new)
+        assert found["module"].__spec__.name == new
         told = [each for each in warned if "is now" in str(each.message)]
         if code.startswith("import gluon_nst;") and old in PUBLIC:
             assert not told
@@ -132,7 +134,8 @@ def test_the_old_module_of_the_losses_gives_the_chapters_functions():
     from gluon_nst.losses import gram
     from gluon_nst.optimisers import CLASSES
 
-    assert gram is nst.gram and set(CLASSES) == {"adam", "lbfgs"}
+    assert gram is nst.gram
+    assert set(CLASSES) == {"adam", "lbfgs"}
 
 
 def test_the_package_is_typed():

@@ -80,9 +80,11 @@ def test_what_stands_above_the_tables_holds_for_all_jobs_that_do_not_say_otherwi
         seed = 5
     """
     first, large = (entry.job for entry in listed(text, tv_weight=7.0))
-    assert [stage.size for stage in first.recipe.stages] == [60] and first.content == str(pictures / "contents/c0.png")
+    assert [stage.size for stage in first.recipe.stages] == [60]
+    assert first.content == str(pictures / "contents/c0.png")
     assert [(stage.size, stage.epochs) for stage in large.recipe.stages] == [(40, 2), (80, 1)]
-    assert [style.weight for style in large.style] == [3, 1] and large.seed == 5
+    assert [style.weight for style in large.style] == [3, 1]
+    assert large.seed == 5
     assert first.recipe.tv_weight == large.recipe.tv_weight == 7
 
 
@@ -97,7 +99,8 @@ def test_sizes_take_the_place_of_those_that_hold_for_all_in_whatever_way_they_ar
         {ONE}
     """
     first, own = (entry.job.recipe for entry in listed(text, recipe="d2l-2019", longest_side=80))
-    assert [stage.size for stage in first.stages] == [(32, 48)] and [stage.size for stage in own.stages] == [40]
+    assert [stage.size for stage in first.stages] == [(32, 48)]
+    assert [stage.size for stage in own.stages] == [40]
 
 
 def test_a_misspelt_keyword_is_refused_for_all_jobs_at_once(pictures):
@@ -113,10 +116,12 @@ def test_a_table_of_comma_separated_values_says_it_as_the_command_line_does(list
         "\n"
     )
     a, b = listed(text, "jobs.csv")
-    assert [style.weight for style in a.job.style] == [3, 1] and a.job.flatten
+    assert [style.weight for style in a.job.style] == [3, 1]
+    assert a.job.flatten
     assert [(stage.size, stage.epochs) for stage in a.job.recipe.stages] == [((32, 48), 4), ((48, 64), 3)]
     assert a.job.recipe.style_layers == {0: 0.5, 5: 1.0}
-    assert len(b.job.style) == 1 and not b.error  # a folder, whose pictures are all meant
+    assert len(b.job.style) == 1
+    assert not b.error
 
 
 @pytest.mark.parametrize(
@@ -144,7 +149,9 @@ def test_a_table_of_comma_separated_values_says_it_as_the_command_line_does(list
 )
 def test_a_job_that_can_not_be_one_says_why_and_the_others_are_there(listed, said, error):
     bad, good = listed(f"[[job]]\n{said}\n[[job]]\n{ONE}")
-    assert bad.job is None and error in bad.error and good.job is not None
+    assert bad.job is None
+    assert error in bad.error
+    assert good.job is not None
 
 
 @pytest.mark.parametrize(
@@ -183,7 +190,9 @@ def test_a_list_that_can_not_be_read_is_refused(listed, name, text, error):
 ])  # fmt: skip
 def test_a_list_is_read_as_spreadsheets_write_it(listed, pictures, text):
     (entry,) = listed(text, "jobs.csv")
-    assert entry.error == "" and entry.job.seed == 3 and entry.name == "c0-s0"
+    assert entry.error == ""
+    assert entry.job.seed == 3
+    assert entry.name == "c0-s0"
     assert (entry.job.content, entry.job.style[0].picture) == (
         str(pictures / "contents/c0.png"), str(pictures / "styles/s0.png"),
     )  # fmt: skip
@@ -193,40 +202,45 @@ def test_a_list_may_be_a_spreadsheets_unicode_text(pictures, weights_file):
     text = "content\tstyle\tseed\r\ncontents/c0.png\tstyles/s0.png\t3\r\n"
     (pictures / "jobs.csv").write_bytes(text.encode("utf-16"))
     (entry,) = batch.read(pictures / "jobs.csv", weights=str(weights_file))
-    assert entry.error == "" and entry.job.seed == 3
+    assert entry.error == ""
+    assert entry.job.seed == 3
 
 
 def test_several_styles_of_a_list_with_semicolons_are_quoted(listed):
     (entry,) = listed('content;style\ncontents/c0.png;"styles/s0.png;styles/s1.png"\n', "jobs.csv")
-    assert entry.error == "" and len(entry.job.style) == 2
+    assert entry.error == ""
+    assert len(entry.job.style) == 2
 
 
 def test_a_folder_that_is_not_there_is_told_of_once_and_begins_nothing(pictures, capfd):
     for arguments in (["contents", "nowhere"], ["nowhere", "styles"]):
         paths = [pictures / each for each in arguments]
         status, out, err = ended(capfd, "batch", *paths, "--out", pictures / "out")
-        assert (status, out) == (2, "") and not (pictures / "out").exists()
+        assert (status, out) == (2, "")
+        assert not (pictures / "out").exists()
         assert err == f"error: {pictures / 'nowhere'}: no such file; check the path\n"
 
 
 def test_the_error_of_a_job_is_told_once(pictures, weights_file, capfd):
     (pictures / "jobs.toml").write_text(f"[[job]]\n{ONE}epochs = 0\n")
     status, out, err = ended(capfd, "batch", pictures / "jobs.toml", "--out", pictures / "out")
-    assert (
-        status == 1 and err == "error: c0-s0: epochs: 0 is not an integer of at least 1\n" and "0 of 1 pictures" in out
-    )
+    assert status == 1
+    assert err == "error: c0-s0: epochs: 0 is not an integer of at least 1\n"
+    assert "0 of 1 pictures" in out
 
 
 def test_a_row_with_too_many_cells_is_a_job_that_can_not_be_one(listed):
     (bad,) = listed("content,style\ncontents/c0.png,styles/s0.png,3\n", "jobs.csv")
-    assert bad.job is None and bad.error == "3 cells for 2 names"
+    assert bad.job is None
+    assert bad.error == "3 cells for 2 names"
 
 
 def test_jobs_on_the_same_pictures_are_called_by_their_own_settings(listed):
     text = f"epochs = 3\n[[job]]\n{ONE}\n[[job]]\n{ONE}style-weight = 1e4\n[[job]]\n{ONE}style-weight = 1e4\n"
     first, second, third = listed(text)
     assert [first.name, second.name] == ["c0-s0", "c0-s0,style-weight=10000"]
-    assert third.job is None and "another job is called c0-s0,style-weight=10000 already" in third.error
+    assert third.job is None
+    assert "another job is called c0-s0,style-weight=10000 already" in third.error
     assert len({entry.file_name for entry in (first, second, third)}) == 3
 
 
@@ -286,7 +300,8 @@ def test_each_picture_has_a_file_of_its_own_whatever_its_name(frames, pictures, 
         assert [entry.error for entry in entries] == ["", ""]
         assert len({entry.file_name.casefold() for entry in entries}) == 2
         assert entries[1].after in (None, entries[0].name)
-    assert file_name("कि") != file_name("की") and file_name("é") == file_name("e\u0301") == "é"
+    assert file_name("कि") != file_name("की")
+    assert file_name("é") == file_name("e\u0301") == "é"
 
 
 def test_what_is_left_out_of_a_folder_is_reported_with_the_reason(pictures, monkeypatch):
@@ -410,11 +425,13 @@ def test_checkpoints_from_elsewhere_are_kept_and_the_newest_that_is_whole_is_giv
         assert folder.checkpoint(one) is None
         for each in sent * 2:
             folder.keep(one, each)
-        assert folder.checkpoint(one) == sent[-1] and not said
+        assert folder.checkpoint(one) == sent[-1]
+        assert not said
         newest = max(tmp_path.glob("out/.c0-s0.checkpoint/state-*"))
         assert len(list(newest.parent.iterdir())) == 2
         newest.write_bytes(b"damaged")
-        assert folder.checkpoint(one) == sent[-2] and "is taken instead" in said[0]
+        assert folder.checkpoint(one) == sent[-2]
+        assert "is taken instead" in said[0]
         for path in newest.parent.iterdir():
             path.write_bytes(b"damaged")
         assert folder.checkpoint(one) is None
@@ -525,7 +542,8 @@ def test_what_one_worker_has_no_room_for_another_gets_and_what_none_has_is_told(
     jobs, _ = carried(workers(2), big=act, mid=other)
     for name, note in (("big", "too little here"), ("mid", "as it should")):
         assert len({worker for each, worker in Process.started if each == name}) == 2
-        assert jobs.outcomes[name].failed and jobs.outcomes[name].note == note
+        assert jobs.outcomes[name].failed
+        assert jobs.outcomes[name].note == note
 
 
 @pytest.mark.slow
@@ -543,7 +561,8 @@ def test_a_job_whose_worker_is_lost_goes_on_elsewhere_but_not_for_ever(listed, t
     entries = listed(f"[[job]]\n{ONE}")
     with batch.Batch(entries, tmp_path / "out", overview) as jobs, Pool(workers=2) as pool:
         list(jobs.run(pool))
-    assert jobs.outcomes["c0-s0"].failed and "3 workers were lost over it" in jobs.outcomes["c0-s0"].note
+    assert jobs.outcomes["c0-s0"].failed
+    assert "3 workers were lost over it" in jobs.outcomes["c0-s0"].note
     lost = [note for note in notes if "is lost; another goes on from its last checkpoint" in note]
     assert len(set(lost)) == len(lost) == 2
 
@@ -574,7 +593,9 @@ def test_a_batch_that_is_stopped_leaves_its_jobs_for_another_time(workers, carri
         yield "result", None
 
     jobs, notes = carried(workers(1), lambda: bool(Process.started), a=act, b=act, c=act)
-    assert not jobs.outcomes and jobs.left == ["a", "b", "c"] and not notes
+    assert not jobs.outcomes
+    assert jobs.left == ["a", "b", "c"]
+    assert not notes
     assert [name for name, _ in Process.started] == ["a"]
 
 
@@ -601,8 +622,12 @@ def test_messages_of_a_worker_that_was_thought_to_be_lost_are_not_taken_for_the_
     monkeypatch.setattr(Pool, "workers", lambda pool: [sorted(present(pool))[bool(Process.started)]])
     monkeypatch.setattr("gluon_nst.cluster.worker.StopRequest.is_cancelled", lambda stop: False)
     jobs, notes = carried(workers(2), a=act)
-    assert len(set(Process.started)) == 2 and jobs.outcomes["a"].note == "as it should" and not kept
-    assert len(notes) == 2 and "is lost; another goes on" in notes[0] and notes[1] == "a: in time"
+    assert len(set(Process.started)) == 2
+    assert jobs.outcomes["a"].note == "as it should"
+    assert not kept
+    assert len(notes) == 2
+    assert "is lost; another goes on" in notes[0]
+    assert notes[1] == "a: in time"
 
 
 def test_a_lost_scheduler_ends_a_batch_with_one_line(clusters, carried, monkeypatch):
@@ -667,7 +692,8 @@ def test_a_worker_of_another_version_is_left_out(workers, monkeypatch):
     notes = []
     with Pool(workers(1), notify=notes.append) as pool:
         assert pool.workers() == [] == pool.workers()
-    assert len(notes) == 1 and f"left out, it has gluon-nst {nst.__version__}, and this is 0.1" in notes[0]
+    assert len(notes) == 1
+    assert f"left out, it has gluon-nst {nst.__version__}, and this is 0.1" in notes[0]
 
 
 def test_a_worker_that_is_started_again_at_its_address_is_sent_the_files_again(clusters, trunk):
@@ -702,7 +728,8 @@ def test_a_scheduler_keeps_no_events_of_a_pool_that_has_ended(workers, carried):
     address, keys = workers(1), []
     carried(address, a=act)
     with Client(address, set_as_default=False) as client:
-        assert len(keys) == 1 and not Event(keys[0], client=client).is_set()
+        assert len(keys) == 1
+        assert not Event(keys[0], client=client).is_set()
 
 
 def test_a_picture_that_would_overwrite_an_input_is_refused(pictures, weights_file):
@@ -723,7 +750,8 @@ def test_a_file_of_the_users_in_the_way_of_a_picture_stays_and_the_job_is_refuse
     entries = batch.pairs(pictures / "contents", pictures / "styles/s0.png", weights=str(weights_file))
     before = own.read_bytes()
     with batch.Batch(entries, tmp_path / "out") as jobs:
-        assert f"{own}: exists, and " in jobs.outcomes["c0-s0"].note and jobs.left == ["c1-s0"]
+        assert f"{own}: exists, and " in jobs.outcomes["c0-s0"].note
+        assert jobs.left == ["c1-s0"]
     assert own.read_bytes() == before
 
 
@@ -752,13 +780,17 @@ def test_the_report_shows_what_differed_and_what_became_of_each_job(listed, tmp_
     )
     with batch.Batch(listed(text), tmp_path / "out") as jobs:
         page = batch.write_report(jobs).read_text(encoding="utf-8")
-    assert "<h1>3 jobs: 1 failed, 2 left</h1>" in page and "seed 3." in page and "<p>All with weights " in page
-    assert "&lt;b&gt;&amp;" in page and "<b><b>" not in page
+    assert "<h1>3 jobs: 1 failed, 2 left</h1>" in page
+    assert "seed 3." in page
+    assert "<p>All with weights " in page
+    assert "&lt;b&gt;&amp;" in page
+    assert "<b><b>" not in page
     assert page.count('<th scope="col">') == 7  # result, content, style, tv-weight, epochs, total loss, seconds
     for place in ("content", "style"):
         assert page.count(f'alt="{place[0]}0.png"') == 2
     assert len(list((tmp_path / "out/thumbnails").iterdir())) == 2
     with open(tmp_path / "out/report.csv", newline="", encoding="utf-8") as file:
         table = list(csv.DictReader(file))
-    assert [row["status"] for row in table] == ["left", "left", "failed"] and table[1]["tv-weight"] == "0"
+    assert [row["status"] for row in table] == ["left", "left", "failed"]
+    assert table[1]["tv-weight"] == "0"
     assert "not an integer" in table[2]["note"]

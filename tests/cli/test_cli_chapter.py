@@ -15,7 +15,8 @@ def test_chapter_writes_its_files(chapter, tmp_path):
     assert chapter()[0] == 0
     assert names(tmp_path / "out") == ["losses.csv", "losses.png", "neural-style-1.png", "neural-style-2.png"]
     sizes = [Image.open(tmp_path / f"out/neural-style-{number}.png").size for number in (1, 2)]
-    assert sizes == [(48, 32), (64, 48)] and Image.open(tmp_path / "out/losses.png").width > 400
+    assert sizes == [(48, 32), (64, 48)]
+    assert Image.open(tmp_path / "out/losses.png").width > 400
 
 
 def test_chapter_prints_the_chapters_lines(chapter):
@@ -24,7 +25,8 @@ def test_chapter_prints_the_chapters_lines(chapter):
     *lines, last = out.splitlines()
     number = r"\d+\.\d\d"
     expected = f"content loss {number}, style loss {number}, TV loss {number}, {number} sec"
-    assert len(lines) == 2 and "total loss" in last
+    assert len(lines) == 2
+    assert "total loss" in last
     for line, epoch in zip(lines, (" 50", "100")):
         assert re.fullmatch(f"epoch {epoch}, {expected}", line)
 
@@ -46,7 +48,8 @@ def test_chapter_uses_the_projects_own_pictures(chapter):
 
 def test_chapter_writes_the_losses_where_it_is_told(chapter, tmp_path):
     assert chapter("--sizes", "16x16", "--epochs", "1", "--losses", tmp_path / "mine.csv")[0] == 0
-    assert (tmp_path / "mine.csv").is_file() and names(tmp_path / "out") == ["losses.png", "neural-style-1.png"]
+    assert (tmp_path / "mine.csv").is_file()
+    assert names(tmp_path / "out") == ["losses.png", "neural-style-1.png"]
 
 
 @pytest.mark.parametrize(
@@ -62,14 +65,18 @@ def test_chapter_writes_the_losses_where_it_is_told(chapter, tmp_path):
 )
 def test_chapter_refuses_bad_arguments(chapter, tmp_path, options, message):
     status, _, err = chapter(*options, own=())
-    assert status == 2 and message in err and not (tmp_path / "out").exists()
+    assert status == 2
+    assert message in err
+    assert not (tmp_path / "out").exists()
     assert_one_line(err)
 
 
 def test_chapter_refuses_a_folder_that_can_not_be_made(chapter, content, tmp_path):
     status, _, err = chapter(out=content / "out")
-    assert status == 2 and "there is no folder" in err
+    assert status == 2
+    assert "there is no folder" in err
     (tmp_path / "dangling").symlink_to("nowhere")
     status, _, err = chapter(out=tmp_path / "dangling")
-    assert status == 2 and "not a folder" in err
+    assert status == 2
+    assert "not a folder" in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["content.png", "dangling", "style.png"]

@@ -66,14 +66,19 @@ def test_a_signal_lets_the_epoch_finish_and_says_how_to_go_on(kept, render, resu
         status, out, err = kept()
     asked, interrupted, picture = err.strip().splitlines()
     stage, epoch = (1, after + 1) if after < 3 else (2, after - 2)
-    assert status == 130 and out == "" and "once more stops at once" in asked
+    assert status == 130
+    assert out == ""
+    assert "once more stops at once" in asked
     assert interrupted.startswith(f"interrupted: stage {stage}, {epoch} of ")
     assert interrupted.endswith(f"; gluon-nst resume {tmp_path / 'kept'} goes on from there")
     assert picture == f"{tmp_path / 'kept' / 'so-far.png'}: the picture so far"
     assert made(tmp_path / "kept" / "so-far.png")["interrupted"] == {"stage": stage, "epochs": epoch}
-    assert not (tmp_path / "out.png").exists() and not (tmp_path / "losses.csv").exists()
+    assert not (tmp_path / "out.png").exists()
+    assert not (tmp_path / "losses.csv").exists()
     status, out, err = resume()
-    assert status == 0 and err == f"going on from stage {stage}, epoch {epoch}\n" and "out.png: 48 x 64" in out
+    assert status == 0
+    assert err == f"going on from stage {stage}, epoch {epoch}\n"
+    assert "out.png: 48 x 64" in out
     found = (tmp_path / "out.png").read_bytes(), losses(tmp_path / "losses.csv")
     assert render(*LAYERS, "--losses", tmp_path / "losses.csv", "--quiet")[0] == 0
     assert found == ((tmp_path / "out.png").read_bytes(), losses(tmp_path / "losses.csv"))
@@ -82,9 +87,12 @@ def test_a_signal_lets_the_epoch_finish_and_says_how_to_go_on(kept, render, resu
 def test_the_second_signal_stops_at_once_and_the_last_checkpoint_stays(kept, tmp_path, render):
     with asked_to_stop(1, times=2):
         status, out, err = kept()
-    assert status == 130 and out == "" and "Traceback" not in err
+    assert status == 130
+    assert out == ""
+    assert "Traceback" not in err
     last = f"interrupted: the last checkpoint stays as it is; gluon-nst resume {tmp_path / 'kept'} goes on from there"
-    assert err.splitlines()[-1] == last and not (tmp_path / "out.png").exists()
+    assert err.splitlines()[-1] == last
+    assert not (tmp_path / "out.png").exists()
     assert kept()[2] == "going on from stage 1, epoch 1\n"
     found = (tmp_path / "out.png").read_bytes()
     render(*LAYERS, "--quiet")
@@ -94,7 +102,8 @@ def test_the_second_signal_stops_at_once_and_the_last_checkpoint_stays(kept, tmp
 def test_without_a_checkpoint_the_first_signal_stops_at_once(render, tmp_path):
     with asked_to_stop(1):
         status, _, err = render(*LAYERS, "--quiet")
-    assert status == 130 and "interrupted: stage 1, 1 of 3 epochs" in err
+    assert status == 130
+    assert "interrupted: stage 1, 1 of 3 epochs" in err
 
 
 def test_the_same_command_goes_on_and_a_run_that_is_done_is_not_done_again(kept, tmp_path, monkeypatch):
@@ -105,7 +114,8 @@ def test_the_same_command_goes_on_and_a_run_that_is_done_is_not_done_again(kept,
     (tmp_path / "out.png").unlink()
     with failing(0):  # nothing is computed
         status, out, err = kept()
-    assert status == 0 and "the run is done; its files are written anew" in err
+    assert status == 0
+    assert "the run is done; its files are written anew" in err
     assert (tmp_path / "out.png").read_bytes() == found
 
 
@@ -126,7 +136,8 @@ def test_a_chapter_goes_on(chapter, resume, tmp_path):
     found = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.png")}
     assert chapter(*own[2:], out=tmp_path / "again")[0] == 0
     again = {path.name: path.read_bytes() for path in (tmp_path / "again").glob("*.png")}
-    assert len(found) == 5 and found.keys() == again.keys()
+    assert len(found) == 5
+    assert found.keys() == again.keys()
     assert all(found[name] == again[name] for name in found if name != "losses.png")
     assert losses(tmp_path / "out" / "losses.csv") == losses(tmp_path / "again" / "losses.csv")
 
@@ -142,8 +153,10 @@ def test_a_run_goes_on_from_another_folder_and_after_its_own_is_moved(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     status, out, err = ended(capfd, "resume", "../moved", "--quiet")
-    assert (status, err) == (0, "going on from stage 1, epoch 1\n") and (tmp_path / "out.png").exists()
-    assert Path.cwd() == tmp_path / "elsewhere" and not (tmp_path / "kept").exists()
+    assert (status, err) == (0, "going on from stage 1, epoch 1\n")
+    assert (tmp_path / "out.png").exists()
+    assert Path.cwd() == tmp_path / "elsewhere"
+    assert not (tmp_path / "kept").exists()
 
 
 @pytest.mark.parametrize("old", ["gone", "empty"])
@@ -165,7 +178,8 @@ def test_a_run_goes_on_after_its_whole_folder_is_moved(
         begun_in.mkdir()
     monkeypatch.chdir(moved if kept.is_absolute() else tmp_path)
     status, out, err = ended(capfd, "resume", moved / kept, "--quiet")
-    assert (status, err) == (0, "going on from stage 1, epoch 1\n") and (moved / "out.png").exists()
+    assert (status, err) == (0, "going on from stage 1, epoch 1\n")
+    assert (moved / "out.png").exists()
 
 
 def test_a_run_whose_pictures_were_moved_says_which_is_missing_and_what_to_do(
@@ -181,7 +195,8 @@ def test_a_run_whose_pictures_were_moved_says_which_is_missing_and_what_to_do(
     content.rename(tmp_path / "other.png")
     monkeypatch.chdir(tmp_path)
     status, _, err = ended(capfd, "resume", "kept", "--quiet")
-    assert status == 2 and err.startswith(f"error: {content}: no such file; check the path (the run was begun in ")
+    assert status == 2
+    assert err.startswith(f"error: {content}: no such file; check the path (the run was begun in ")
     advice = (
         f"if its files were moved, give its command again with their new names and --checkpoint {tmp_path / 'kept'})"
     )
@@ -200,7 +215,8 @@ def test_a_run_that_is_killed_ends_with_the_bytes_of_one_that_was_not(tmp_path, 
     kind, chance = kill_runs.Kind("lbfgs", "three sizes", "in windows"), random.Random(11)
     expected, seconds = kill_runs.never_killed(kind, tmp_path / "never", str(converted))
     found, kills, _ = kill_runs.killed(kind, tmp_path / "killed", str(converted), seconds / 2, chance)
-    assert found == expected and kills >= 1
+    assert found == expected
+    assert kills >= 1
 
 
 # -- steered ----------------------------------------------------------------------------------------------------------
@@ -212,7 +228,8 @@ def test_a_run_is_steered_as_it_goes_on_and_its_picture_says_so(kept, resume, tm
     with asked_to_stop(1):
         assert resume("--style-weight", "5e3")[0] == 130
     status, _, err = resume("--tv-weight", "0")
-    assert status == 0 and err == "going on from stage 2, epoch 1\n"
+    assert status == 0
+    assert err == "going on from stage 2, epoch 1\n"
     changes = [{"stage": 1, "epoch": 2, "style_weight": 5000.0}, {"stage": 2, "epoch": 1, "tv_weight": 0.0}]
     assert made(tmp_path / "out.png")["recipe"]["changes"] == changes
     again = tmp_path / "again.png"
@@ -220,7 +237,8 @@ def test_a_run_is_steered_as_it_goes_on_and_its_picture_says_so(kept, resume, tm
     status, _, err = ended(
         capfd, "rerun", tmp_path / "out.png", "--output", again, "--quiet", "--weights", _file(weights, tmp_path)
     )
-    assert (status, err) == (0, "") and again.read_bytes() == (tmp_path / "out.png").read_bytes()
+    assert (status, err) == (0, "")
+    assert again.read_bytes() == (tmp_path / "out.png").read_bytes()
 
 
 def _file(weights, tmp_path):
@@ -235,33 +253,41 @@ def test_a_branch_leaves_the_run_as_it_is(kept, resume, render, tmp_path):
     status, out, _ = resume(
         "--style-weight", "5e3", "--checkpoint", tmp_path / "branch", "--output", tmp_path / "branch.png"
     )
-    assert status == 0 and "branch.png" in out and not (tmp_path / "out.png").exists()
+    assert status == 0
+    assert "branch.png" in out
+    assert not (tmp_path / "out.png").exists()
     assert {path.name: path.read_bytes() for path in (tmp_path / "kept").glob("state-*")} == before
-    assert resume()[0] == 0 and "changes" not in made(tmp_path / "out.png")["recipe"]
+    assert resume()[0] == 0
+    assert "changes" not in made(tmp_path / "out.png")["recipe"]
     assert (tmp_path / "out.png").read_bytes() != (tmp_path / "branch.png").read_bytes()
     status, _, err = kept("--style-weight", "5e3")
-    assert status == 2 and "style_weight: 1000.0 there, 5000.0 here" in err
+    assert status == 2
+    assert "style_weight: 1000.0 there, 5000.0 here" in err
 
 
 def test_a_branch_takes_a_folder_and_a_picture_of_its_own(kept, resume, render, tmp_path):
     with asked_to_stop(1):
         kept()
     status, _, err = resume("--style-weight", "5e3", "--checkpoint", tmp_path / "branch")
-    assert status == 2 and "takes a picture of its own; name it with --output" in err
+    assert status == 2
+    assert "takes a picture of its own; name it with --output" in err
     branch = ["--style-weight", "5e3", "--checkpoint", tmp_path / "branch", "--output", tmp_path / "branch.png"]
     with asked_to_stop(0):
         assert resume(*branch)[0] == 130
     status, _, err = resume(*branch)
     goes_on = f"gluon-nst resume {tmp_path / 'branch'}"
-    assert status == 2 and f"there is a run already; name another folder, or go on with it: {goes_on}" in err
-    assert resume(folder=tmp_path / "branch")[0] == 0 and (tmp_path / "branch.png").exists()
+    assert status == 2
+    assert f"there is a run already; name another folder, or go on with it: {goes_on}" in err
+    assert resume(folder=tmp_path / "branch")[0] == 0
+    assert (tmp_path / "branch.png").exists()
 
 
 def test_a_run_that_is_done_can_not_be_steered(kept, resume, tmp_path):
     kept()
     before = (tmp_path / "out.png").read_bytes()
     status, _, err = resume("--style-weight", "5e3")
-    assert status == 2 and "the run is done, and there is nothing left to steer" in err
+    assert status == 2
+    assert "the run is done, and there is nothing left to steer" in err
     assert (tmp_path / "out.png").read_bytes() == before
 
 
@@ -271,7 +297,8 @@ def test_the_command_of_a_run_that_was_steered_says_how_to_go_on(kept, resume, t
     with asked_to_stop(0):
         resume("--style-weight", "5e3")
     status, _, err = kept()
-    assert status == 2 and f"it was steered: gluon-nst resume {tmp_path / 'kept'} goes on with it" in err
+    assert status == 2
+    assert f"it was steered: gluon-nst resume {tmp_path / 'kept'} goes on with it" in err
 
 
 # -- refused ----------------------------------------------------------------------------------------------------------
@@ -290,7 +317,8 @@ def test_what_can_not_be_is_refused_in_one_line(refuses, resume, tmp_path, capfd
     refuses("content.png: not a folder; choose another", "--checkpoint", tmp_path / "content.png")
     refuses("can't write there", "--checkpoint", "/proc/kept")
     status, _, err = resume()
-    assert status == 2 and "no checkpoint is there; name the folder that --checkpoint was given" in err
+    assert status == 2
+    assert "no checkpoint is there; name the folder that --checkpoint was given" in err
     assert_one_line(err)
 
 
@@ -309,11 +337,15 @@ def test_the_picture_so_far_takes_the_place_of_no_input_and_goes_when_the_run_is
     own = tmp_path / "kept" / "so-far.png"
     own.write_bytes(content.read_bytes())
     status, _, err = kept(content=own)
-    assert status == 2 and "so-far.png: is one of the run's inputs" in err and own.read_bytes() == content.read_bytes()
+    assert status == 2
+    assert "so-far.png: is one of the run's inputs" in err
+    assert own.read_bytes() == content.read_bytes()
     own.unlink()
     with asked_to_stop(1):
         kept()
-    assert own.exists() and kept()[0] == 0 and not own.exists()
+    assert own.exists()
+    assert kept()[0] == 0
+    assert not own.exists()
 
 
 def test_names_that_begin_with_a_dash_go_on(style, converted, tmp_path, capfd, monkeypatch, content):
@@ -336,7 +368,8 @@ def test_names_that_begin_with_a_dash_go_on(style, converted, tmp_path, capfd, m
             ended(capfd, "render", "--output=-o.png", "--checkpoint=-kept", *options, "--", "-a.png", style.name)[0]
             == 130
         )
-    assert ended(capfd, "resume", "--quiet", "--", "-kept")[0] == 0 and Path("-o.png").exists()
+    assert ended(capfd, "resume", "--quiet", "--", "-kept")[0] == 0
+    assert Path("-o.png").exists()
 
 
 def test_a_missing_file_is_told_with_the_folder_that_its_name_counts_from(
@@ -350,7 +383,8 @@ def test_a_missing_file_is_told_with_the_folder_that_its_name_counts_from(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     status, _, err = ended(capfd, "resume", "../kept", "--quiet")
-    assert status == 2 and f"content.png: no such file; check the path (the run was begun in {tmp_path}, " in err
+    assert status == 2
+    assert f"content.png: no such file; check the path (the run was begun in {tmp_path}, " in err
     assert_one_line(err)
 
 
@@ -359,7 +393,8 @@ def test_two_processes_can_not_have_one_folder(kept, tmp_path, render):
         kept()
     with Checkpoint(tmp_path / "kept"):
         status, out, err = kept()
-        assert (status, out) == (2, "") and "another process is using this folder" in err
+        assert (status, out) == (2, "")
+        assert "another process is using this folder" in err
         assert_one_line(err)
     assert kept()[0] == 0
 
@@ -370,12 +405,15 @@ def test_a_checkpoint_that_names_no_command_is_refused(job, tmp_path, resume):
         checkpoint.load(run)
         checkpoint.begin(run)
     status, _, err = resume()
-    assert status == 2 and "not of a command that can be gone on with" in err
+    assert status == 2
+    assert "not of a command that can be gone on with" in err
 
 
 def test_a_loss_that_is_not_finite_leaves_the_last_good_state_and_advice(kept, resume, tmp_path):
     status, _, err = kept("--lr", "0.01,1e30", "--epochs", "3,3")
-    assert status == 1 and "error: stage 2, epoch " in err and "the loss is" in err
+    assert status == 1
+    assert "error: stage 2, epoch " in err
+    assert "the loss is" in err
     advice = (
         "with --style-weight W, or another weight that is lower,"
         f" gluon-nst resume {tmp_path / 'kept'} goes on from there"
@@ -389,7 +427,8 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_state_and_advice(kept, r
 def test_a_run_that_fails_leaves_its_checkpoint_and_goes_on(kept, resume, render, tmp_path, error):
     with failing(2, error):
         status, _, err = kept()
-    assert status == 1 and err.count("error: ") == 1
+    assert status == 1
+    assert err.count("error: ") == 1
     assert f"the last checkpoint stays as it is; gluon-nst resume {tmp_path / 'kept'} goes on from there" in err
     assert resume()[:3:2] == (0, "going on from stage 1, epoch 2\n")
     found = (tmp_path / "out.png").read_bytes()
@@ -413,12 +452,11 @@ def test_a_real_disk_that_is_full_is_told_of_once_and_the_run_goes_on(content, s
     script = 'mount -t tmpfs -o size=24k none "$0" && "$@"; status=$?; ls "$0"/kept; exit $status'
     ended = subprocess.run([*namespace("m"), "sh", "-c", script, folder, *run], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
-    assert (
-        ended.stderr.count("\n") == 1
-        and "no checkpoint: " in ended.stderr
-        and "No space left on device" in ended.stderr
-    )
-    assert "state-00000001.checkpoint" in ended.stdout and (tmp_path / "out.png").exists()
+    assert ended.stderr.count("\n") == 1
+    assert "no checkpoint: " in ended.stderr
+    assert "No space left on device" in ended.stderr
+    assert "state-00000001.checkpoint" in ended.stdout
+    assert (tmp_path / "out.png").exists()
 
 
 @pytest.mark.slow
@@ -431,7 +469,8 @@ def test_a_folder_that_can_only_be_read_is_refused(content, style, converted, tm
     )
     script = 'mount -t tmpfs -o ro none "$0" && "$@"'
     ended = subprocess.run([*namespace("m"), "sh", "-c", script, folder, *run], capture_output=True, text=True)
-    assert ended.returncode == 2 and "can't write there (Read-only file system)" in ended.stderr
+    assert ended.returncode == 2
+    assert "can't write there (Read-only file system)" in ended.stderr
     assert_one_line(ended.stderr)
 
 
@@ -450,11 +489,14 @@ def test_a_picture_that_finds_no_room_is_kept_elsewhere_and_the_rest_is_written(
     monkeypatch.setattr("gluon_nst.runs.result.write_image", full)
     status, out, err = kept()
     (found,) = (tmp_path / "temporary").glob("gluon-nst-*/out.png")
-    assert status == 1 and str(found) in out and "out.png: can't write it (No space left on device)" in err
+    assert status == 1
+    assert str(found) in out
+    assert "out.png: can't write it (No space left on device)" in err
     assert f"the run is kept in {tmp_path / 'kept'}: the same command writes its files" in err
     assert len(losses(tmp_path / "losses.csv")) == 6
     monkeypatch.setattr("gluon_nst.runs.result.write_image", write)
-    assert kept()[0] == 0 and (tmp_path / "out.png").read_bytes() == found.read_bytes()
+    assert kept()[0] == 0
+    assert (tmp_path / "out.png").read_bytes() == found.read_bytes()
 
 
 # -- experiments ------------------------------------------------------------------------------------------------------
@@ -464,7 +506,9 @@ def test_an_experiment_goes_on_inside_a_cell(experiment, tmp_path):
     options = ["--vary", "lr=0.01,0.02", *LAYERS]
     with asked_to_stop(3 + 1):  # in the second cell's second epoch
         status, _, err = experiment("sweep", *options)
-    assert status == 130 and "1 of 2 are done" in err and "the same command goes on from there" in err
+    assert status == 130
+    assert "1 of 2 are done" in err
+    assert "the same command goes on from there" in err
     (newest, _) = sorted((tmp_path / "out" / ".lr=0.02.checkpoint").glob("state-*"), reverse=True)
     assert len(container.read(newest)["state"]["record"]) == 2
     with asked_to_stop(1):  # one epoch is left: there is no second
@@ -472,7 +516,8 @@ def test_an_experiment_goes_on_inside_a_cell(experiment, tmp_path):
     found = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("lr=*.png")}
     (tmp_path / "out").rename(tmp_path / "before")
     assert experiment("sweep", *options)[0] == 0
-    assert found == {path.name: path.read_bytes() for path in (tmp_path / "out").glob("lr=*.png")} and len(found) == 2
+    assert found == {path.name: path.read_bytes() for path in (tmp_path / "out").glob("lr=*.png")}
+    assert len(found) == 2
     assert not list((tmp_path / "before").glob(".*"))
     assert losses(tmp_path / "before" / "lr=0.02.csv") == losses(tmp_path / "out" / "lr=0.02.csv")
 
@@ -486,15 +531,19 @@ def test_a_run_in_a_process_of_its_own_is_stopped_when_its_epoch_is_done_and_goe
             seen.append(state.record[-1].epoch)
 
     stopped = processes.carry_out_apart(run, Follower(), tmp_path / "kept", lambda: len(seen) >= 5)
-    assert stopped.status == "interrupted" and 5 <= len(stopped.losses) < 200
+    assert stopped.status == "interrupted"
+    assert 5 <= len(stopped.losses) < 200
     seen.clear()
     result = processes.carry_out_apart(run, Follower(), tmp_path / "kept")
-    assert result.complete and seen == list(range(len(stopped.losses), 200))
+    assert result.complete
+    assert seen == list(range(len(stopped.losses), 200))
     assert result.image.tobytes() == carry_out(run).image.tobytes()
 
 
 def test_what_is_said_of_a_run_can_be_shown(kept, tmp_path, capfd):
     kept()
     status, out, err = ended(capfd, "show", tmp_path / "out.png")
-    assert (status, err) == (0, "") and json.loads(out) == made(tmp_path / "out.png")
-    assert json.loads(out)["sizes"] == [[32, 48], [48, 64]] and SMALL["sizes"] == [(32, 48), (48, 64)]
+    assert (status, err) == (0, "")
+    assert json.loads(out) == made(tmp_path / "out.png")
+    assert json.loads(out)["sizes"] == [[32, 48], [48, 64]]
+    assert SMALL["sizes"] == [(32, 48), (48, 64)]

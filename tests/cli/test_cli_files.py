@@ -71,11 +71,13 @@ def test_chapter_finds_the_home_folder(home):
 def test_sweep_finds_the_home_folder(home):
     options = ["--vary", "lr=0.1", "--out=~/sweep", "--figure=~/sheet.svg"]
     assert cli.main(["sweep", "~/c.png", "~/s.png", *options, *OWN]) == 0
-    assert (home / "sweep/lr=0.1.png").exists() and (home / "sheet.svg").exists()
+    assert (home / "sweep/lr=0.1.png").exists()
+    assert (home / "sheet.svg").exists()
 
 
 def test_recipes_finds_the_home_folder(home, capfd):
-    assert cli.main(["recipes", "~/my.toml"]) == 0 and "size = [16, 24]" in capfd.readouterr().out
+    assert cli.main(["recipes", "~/my.toml"]) == 0
+    assert "size = [16, 24]" in capfd.readouterr().out
 
 
 def test_the_library_finds_the_home_folder(home):
@@ -83,11 +85,13 @@ def test_the_library_finds_the_home_folder(home):
     result.save("~/p.png")
     result.save_losses("~/p.csv")
     result.save_plot("~/p.svg")
-    assert nst.read_image("~/p.png").shape == (16, 24, 3) and {"p.csv", "p.svg"} <= set(names(home))
+    assert nst.read_image("~/p.png").shape == (16, 24, 3)
+    assert {"p.csv", "p.svg"} <= set(names(home))
 
 
 def test_a_name_that_begins_with_a_tilde_is_a_name(render, content, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     content.rename("~c.png")
     options = ["--sizes", "16x24", "--epochs", "1"]
-    assert render(*options, content="~c.png", output="~o.png")[0] == 0 and (tmp_path / "~o.png").exists()
+    assert render(*options, content="~c.png", output="~o.png")[0] == 0
+    assert (tmp_path / "~o.png").exists()

@@ -76,7 +76,8 @@ def test_each_setting_can_be_varied(name):
     vary = f"{name.replace('_', '-')}={label}"
     ((destination, values),) = build_parser().parse_args(["sweep", "a.png", "b.png", "--vary", vary]).vary
     found = value_of(nst.Job.customised("a.png", "b.png", recipe=recipes.CHAPTER, **{destination: values[label]}), name)
-    assert destination == name and found == [value] * len(found)
+    assert destination == name
+    assert found == [value] * len(found)
 
 
 def test_the_help_tells_of_each_setting_and_of_no_words(capfd, monkeypatch):
@@ -89,7 +90,8 @@ def test_the_help_tells_of_each_setting_and_of_no_words(capfd, monkeypatch):
         assert f"  --{name.replace('_', '-')} " in out
         assert name == "sizes" or setting.help in out  # which are said in words of their own, as text
     words = [setting.name for setting in recipes.settings(nst.Recipe) if setting.words]
-    assert words and not any(f"--{name.replace('_', '-')} " in out for name in words)
+    assert words
+    assert not any(f"--{name.replace('_', '-')} " in out for name in words)
 
 
 @pytest.mark.parametrize("columns", [40, 120])
@@ -98,12 +100,14 @@ def test_the_help_can_be_shown_at_any_width(capfd, monkeypatch, command, columns
     monkeypatch.setenv("COLUMNS", str(columns))  # argparse breaks lines by the brackets in them
     with pytest.raises(SystemExit) as done:
         build_parser().parse_args([command, "--help"])
-    assert done.value.code == 0 and "--content" in capfd.readouterr().out
+    assert done.value.code == 0
+    assert "--content" in capfd.readouterr().out
 
 
 def test_what_is_not_given_is_left_to_transfer():
     arguments = build_parser().parse_args(["render", "a", "b", "--output", "c.png"])
-    assert given_options(arguments) == {} and arguments.recipe is None
+    assert given_options(arguments) == {}
+    assert arguments.recipe is None
     defaults = {name: parameter.default for name, parameter in inspect.signature(nst.transfer).parameters.items()}
     assert (defaults["recipe"], defaults["seed"], defaults["weights"]) == (recipes.DEFAULT, 0, "auto")  # as --help says
     assert arguments.device == defaults["device"]
@@ -119,7 +123,9 @@ def test_options_reach_the_recipe_of_the_picture(render, tmp_path):
     said = made(tmp_path / "out.png")
     recipe = said["recipe"]
     assert (recipe["content_weight"], recipe["style_weight"], recipe["tv_weight"]) == (2, 30, 4)
-    assert recipe["init"] == "style" and said["seed"] == 7 and recipe["history_size"] == 3
+    assert recipe["init"] == "style"
+    assert said["seed"] == 7
+    assert recipe["history_size"] == 3
     assert (recipe["optimizer"], recipe["precision"], recipe["tolerance"]) == ("lbfgs", "float32", 1e-9)
     assert [(s["size"], s["epochs"], s["lr"], s["lr_decay"]) for s in recipe["stages"]] == [
         ([32, 48], 3, 0.5, 0.8),
@@ -130,14 +136,17 @@ def test_options_reach_the_recipe_of_the_picture(render, tmp_path):
 def test_layers_with_weights_reach_the_recipe_of_the_picture(render, tmp_path):
     assert render("--style-layers", "conv1_1:0.5,conv2_1", "--content-layers", "conv2_2:3")[0] == 0
     recipe = made(tmp_path / "out.png")["recipe"]
-    assert recipe["style_layers"] == {"conv1_1": 0.5, "conv2_1": 1} and recipe["content_layers"] == {"conv2_2": 3}
+    assert recipe["style_layers"] == {"conv1_1": 0.5, "conv2_1": 1}
+    assert recipe["content_layers"] == {"conv2_2": 3}
 
 
 def test_what_a_recipe_file_alone_could_say_before_reaches_the_recipe_of_the_picture(render, tmp_path):
     words = "--enlarge false --keep best --carry change --clip-at step --resize lanczos --pooling average"
     assert render(*words.split())[0] == 0
     recipe = made(tmp_path / "out.png")["recipe"]
-    assert recipe["enlarge"] is False and recipe["keep"] == "best" and recipe["carry"] == "change"
+    assert recipe["enlarge"] is False
+    assert recipe["keep"] == "best"
+    assert recipe["carry"] == "change"
     assert (recipe["clip_at"], recipe["resize"], recipe["pooling"]) == ("step", "lanczos", "average")
 
 
@@ -155,7 +164,8 @@ def test_sizes_of_one_side_are_not_enlarged_where_that_is_said(render, tmp_path)
 def test_precision_auto_asks_for_the_faster_on_this_machine(render, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr("gluon_nst.runs.run.choose_precision", lambda name, device: asked.append(name) or "float32")
-    assert render("--precision", "auto")[0] == 0 and asked == ["auto"]  # d2l-2019 itself says float32
+    assert render("--precision", "auto")[0] == 0
+    assert asked == ["auto"]
     assert made(tmp_path / "out.png")["recipe"]["precision"] == "float32"
 
 
@@ -223,7 +233,8 @@ def test_a_bad_argument_is_refused(refuses, options, message):
 
 def test_a_size_of_one_number_is_refused_in_words_that_do_not_offer_it(render):
     status, _, err = render("--sizes", "48", "--epochs", "1", small=False)
-    assert status == 2 and "'48' is not HEIGHTxWIDTH,… such as 150x225,300x450" in err
+    assert status == 2
+    assert "'48' is not HEIGHTxWIDTH,… such as 150x225,300x450" in err
 
 
 @pytest.mark.parametrize(
@@ -249,7 +260,8 @@ def test_a_wrong_value_to_vary_is_one_line(content, style, converted, tmp_path, 
     assert main(list(map(str, ["sweep", content, style, "--vary", vary, *options]))) == 2
     err = capfd.readouterr().err
     assert_one_line(err)
-    assert message in err and names(tmp_path) == before
+    assert message in err
+    assert names(tmp_path) == before
 
 
 @pytest.fixture
@@ -292,7 +304,8 @@ def test_a_value_out_of_range_is_refused_under_its_options_name(refuses, option,
 def test_what_has_no_effect_is_told_once(render, tmp_path):
     options = ["--optimizer", "lbfgs", "--lr", "0.1", "--style-scale", "0.01", "--quality", "5", *SHALLOW, "--quiet"]
     status, _, err = render(*options, "--style-layers", "conv3_1", "--style-weights", "2")
-    assert status == 0 and err.splitlines() == [
+    assert status == 0
+    assert err.splitlines() == [
         "warning: --style-weights has no effect on one style",
         "warning: lr has no effect without optimizer adam",
         "warning: quality has no effect on a PNG, in which nothing is lost",
@@ -419,10 +432,9 @@ def test_a_side_of_one_pixel_is_refused(refuses):
 def test_a_picture_of_more_pixels_than_are_allowed_is_refused_and_the_limit_can_be_raised(render, monkeypatch):
     monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 1000)
     status, _, err = render()
-    assert (
-        status == 2
-        and "more pixels than the limit of 1000; scale it down first, or raise the limit with --max-pixels" in err
-    )
+    assert status == 2
+    assert "more pixels than the limit of 1000; scale it down first, or raise the limit with --max-pixels" in err
     assert render("--max-pixels", "1000000")[0] == 0
-    assert render("--max-pixels", "5399")[0] == 2 and render("--max-pixels", "0")[0] == 2
+    assert render("--max-pixels", "5399")[0] == 2
+    assert render("--max-pixels", "0")[0] == 2
     assert PIL.Image.MAX_IMAGE_PIXELS == 1000

@@ -14,13 +14,16 @@ def test_no_command_is_one_line(capfd):
 def test_version(capfd):
     with pytest.raises(SystemExit) as done:
         cli.main(["--version"])
-    assert done.value.code == 0 and capfd.readouterr().out == f"gluon-nst {nst.__version__}\n"
+    assert done.value.code == 0
+    assert capfd.readouterr().out == f"gluon-nst {nst.__version__}\n"
 
 
 def test_recipes_lists_them_with_their_sources(capfd):
     assert cli.main(["recipes"]) == 0
     out = capfd.readouterr().out
-    assert "d2l-2019" in out and "d2l-2023" in out and out.count("https://d2l.ai/") == 2
+    assert "d2l-2019" in out
+    assert "d2l-2023" in out
+    assert out.count("https://d2l.ai/") == 2
     for source in ("udacity/deep-learning-v2-pytorch", "symoon94", "blog.tensorflow.org", "10.1109/CVPR.2016.265"):
         assert source in out
 
@@ -34,7 +37,10 @@ def test_recipes_prints_one_that_can_be_run(tmp_path, capfd):
 def test_info_tells_versions_device_and_cores(capfd):
     assert cli.main(["info"]) == 0
     out = capfd.readouterr().out
-    assert f"gluon-nst {nst.__version__}" in out and "mxnet 1.9.1" in out and "device " in out and "cores " in out
+    assert f"gluon-nst {nst.__version__}" in out
+    assert "mxnet 1.9.1" in out
+    assert "device " in out
+    assert "cores " in out
     for source in ("model-zoo", "caffe", "torchvision", "pypi"):
         assert source in out
 

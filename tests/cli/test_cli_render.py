@@ -15,15 +15,18 @@ from painting import BAD_PICTURES
 
 def test_render_writes_the_picture_and_the_losses(render, tmp_path):
     status, out, err = render("--losses", tmp_path / "losses.csv")
-    assert status == 0 and "out.png: 48 x 64, total loss" in out
+    assert status == 0
+    assert "out.png: 48 x 64, total loss" in out
     assert Image.open(tmp_path / "out.png").size == (64, 48)
     assert len((tmp_path / "losses.csv").read_text().splitlines()) == 1 + 5
-    assert "48x64 epoch 2/2" in err and "100%" in err
+    assert "48x64 epoch 2/2" in err
+    assert "100%" in err
 
 
 def test_quiet_shows_no_progress(render):
     status, _, err = render("--quiet")
-    assert status == 0 and err == ""
+    assert status == 0
+    assert err == ""
 
 
 def test_render_twice_gives_the_same_bytes(render, tmp_path):
@@ -64,7 +67,9 @@ def test_bfloat16_runs_with_every_set_of_instructions(content, style, converted,
     options = ["--weights", converted, "--sizes", "32x48,48x64", "--epochs", "2", "--precision", "bfloat16", "--quiet"]
     command = command_line("render", content, style, "--output", tmp_path / "out.png", *options)
     done = subprocess.run(command, env={**os.environ, "DNNL_MAX_CPU_ISA": instructions}, capture_output=True)
-    assert done.returncode == 0 and done.stderr == b"" and (tmp_path / "out.png").exists()
+    assert done.returncode == 0
+    assert done.stderr == b""
+    assert (tmp_path / "out.png").exists()
 
 
 # -- what it reads ----------------------------------------------------------------------------------------------------
@@ -109,7 +114,8 @@ def test_an_output_folder_without_permission_is_refused_before_the_run(content, 
     folder = tmp_path / "closed"
     folder.mkdir(mode=mode)
     run = obeying_permissions("render", content, style, "--output", folder / "out.png")
-    assert run.returncode == 2 and os.listdir(folder) == []
+    assert run.returncode == 2
+    assert os.listdir(folder) == []
     assert run.stderr == f"error: {folder / 'out.png'}: can't write there (Permission denied); choose another folder\n"
 
 
@@ -153,14 +159,17 @@ def test_a_full_disk_is_one_line_that_names_the_file(render, tmp_path, monkeypat
     monkeypatch.setattr(Image.Image, "save", full)
     status, _, err = render("--quiet")
     output = tmp_path / "out.png"
-    assert status == 1 and err.startswith(f"error: {output}: can't write it (No space left on device); free")
+    assert status == 1
+    assert err.startswith(f"error: {output}: can't write it (No space left on device); free")
     assert names(tmp_path) == ["content.png", "style.png"]
 
 
 def test_a_picture_says_what_made_it(render, tmp_path):
     render("--quiet")
     said = made(tmp_path / "out.png")
-    assert said["sizes"] == [[32, 48], [48, 64]] and said["stage"] == 2 and "interrupted" not in said
+    assert said["sizes"] == [[32, 48], [48, 64]]
+    assert said["stage"] == 2
+    assert "interrupted" not in said
 
 
 def test_a_recipe_that_is_extended_is_no_output(refuses, tmp_path):

@@ -48,9 +48,11 @@ def test_a_run_that_is_stopped_by_a_signal_keeps_the_picture_so_far(render, tmp_
     monkeypatch.setattr(observers.Bar, "state", send)
     losses, output = tmp_path / "losses.csv", tmp_path / "out.png"
     status, out, err = render("--losses", losses, "--quiet")
-    assert status == 130 and "out.png: 32 x 48" in out
+    assert status == 130
+    assert "out.png: 32 x 48" in out
     assert err == f"interrupted: stage 1, 2 of 3 epochs; {output} is what there was\n"
-    assert made(output)["interrupted"] == {"stage": 1, "epochs": 2} and rows(losses) == [(1, 0), (1, 1)]
+    assert made(output)["interrupted"] == {"stage": 1, "epochs": 2}
+    assert rows(losses) == [(1, 0), (1, 1)]
     assert names(tmp_path) == ["content.png", "losses.csv", "out.png", "style.png"]
 
 
@@ -70,7 +72,9 @@ def test_ctrl_c_in_a_terminal_keeps_the_picture_so_far(content, style, converted
     time.sleep(0.3)
     run.send_signal(signal.SIGINT)
     _, err = run.communicate(timeout=60)
-    assert run.returncode == 130 and b"interrupted: stage 1," in err and b"Traceback" not in err
+    assert run.returncode == 130
+    assert b"interrupted: stage 1," in err
+    assert b"Traceback" not in err
     assert len(rows(losses)) == made(tmp_path / "out.png")["interrupted"]["epochs"] > 0
     assert names(tmp_path) == ["content.png", "losses.csv", "out.png", "style.png"]
 
@@ -81,13 +85,15 @@ def test_an_interrupt_before_the_first_epoch_writes_nothing(render, tmp_path, mo
 
     monkeypatch.setattr("gluon_nst.weights.find", stop)
     status, _, err = render("--quiet")
-    assert (status, err) == (130, "interrupted: nothing was written\n") and not (tmp_path / "out.png").exists()
+    assert (status, err) == (130, "interrupted: nothing was written\n")
+    assert not (tmp_path / "out.png").exists()
 
 
 def test_an_interrupt_within_the_first_epoch_writes_nothing(render, tmp_path):
     with failing(0):
         status, _, err = render("--quiet")
-    assert (status, err) == (130, "interrupted: nothing was written\n") and not (tmp_path / "out.png").exists()
+    assert (status, err) == (130, "interrupted: nothing was written\n")
+    assert not (tmp_path / "out.png").exists()
 
 
 # -- between two stages -----------------------------------------------------------------------------------------------
@@ -96,7 +102,9 @@ def test_an_interrupt_within_the_first_epoch_writes_nothing(render, tmp_path):
 def first_stage_kept(render, tmp_path, status, word):
     """Check that a run of 3 + 2 epochs whose second stage could not begin ends with its first stage."""
     got, out, err = render("--losses", tmp_path / "losses.csv", "--quiet")
-    assert got == status and "out.png: 32 x 48" in out and word in err
+    assert got == status
+    assert "out.png: 32 x 48" in out
+    assert word in err
     assert Image.open(tmp_path / "out.png").size == (48, 32)
     assert made(tmp_path / "out.png")["interrupted"] == {"stage": 1, "epochs": 3}
     assert rows(tmp_path / "losses.csv") == [(1, 0), (1, 1), (1, 2)]
@@ -137,13 +145,15 @@ def test_a_run_that_ends_before_the_first_epoch_of_a_stage_keeps_the_stage_befor
 def test_a_run_whose_memory_runs_out_keeps_what_it_has(render, tmp_path):
     with failing(4, OUT_OF_MEMORY):
         status, out, err = render("--quiet")
-    assert status == 1 and "out.png: 48 x 64" in out
+    assert status == 1
+    assert "out.png: 48 x 64" in out
     assert err.splitlines() == [
         "error: size 48x64: the memory ran out; choose a smaller size, or end other programs",
         f"out of memory: stage 2, 1 of 2 epochs; {tmp_path / 'out.png'} is what there was",
     ]
     said = made(tmp_path / "out.png")
-    assert said["interrupted"] == {"stage": 2, "epochs": 1} and said["status"] == "out of memory"
+    assert said["interrupted"] == {"stage": 2, "epochs": 1}
+    assert said["status"] == "out of memory"
 
 
 def test_memory_that_runs_out_at_once_is_one_line(render, tmp_path, monkeypatch):
@@ -152,7 +162,8 @@ def test_memory_that_runs_out_at_once_is_one_line(render, tmp_path, monkeypatch)
 
     monkeypatch.setattr("gluon_nst.runs.loop.targets_of", run_out)
     status, out, err = render("--quiet")
-    assert (status, out) == (1, "") and not (tmp_path / "out.png").exists()
+    assert (status, out) == (1, "")
+    assert not (tmp_path / "out.png").exists()
     assert err == "error: size 32x48: the memory ran out; choose a smaller size, or end other programs\n"
 
 
@@ -161,20 +172,25 @@ def test_memory_that_runs_out_at_once_is_one_line(render, tmp_path, monkeypatch)
 
 def test_a_run_that_diverges_in_its_first_stage_is_status_1_and_writes_nothing(render, tmp_path):
     status, _, err = render("--lr", "1e30", "--quiet")
-    assert status == 1 and err.startswith("error: stage 1, epoch 1: the loss is") and err.count("\n") == 1
+    assert status == 1
+    assert err.startswith("error: stage 1, epoch 1: the loss is")
+    assert err.count("\n") == 1
     assert not (tmp_path / "out.png").exists()
 
 
 def test_a_third_stage_that_diverges_leaves_the_picture_of_the_second(render, tmp_path):
     losses, output = tmp_path / "losses.csv", tmp_path / "out.png"
     status, out, err = render(*HOT, "--losses", losses, "--quiet")
-    assert status == 1 and out.startswith(f"{output}: 16 x 24, total loss ")
+    assert status == 1
+    assert out.startswith(f"{output}: 16 x 24, total loss ")
     reason, end = err.splitlines()
     assert reason.startswith("error: stage 3, epoch 1: the loss is nan; lower the learning rate")
     assert end == f"diverged: stage 3, 1 of 2 epochs; {output} is the picture of stage 2"
     assert rows(losses) == [(1, 0), (1, 1), (2, 0), (2, 1), (3, 0)]
     said = made(output)
-    assert said["status"] == "diverged" and said["stage"] == 2 and said["interrupted"] == {"stage": 3, "epochs": 1}
+    assert said["status"] == "diverged"
+    assert said["stage"] == 2
+    assert said["interrupted"] == {"stage": 3, "epochs": 1}
 
 
 @pytest.mark.slow
@@ -189,7 +205,8 @@ def test_the_picture_that_a_diverging_stage_leaves_is_the_same_as_without_that_s
 def test_a_chapter_whose_third_stage_diverges_keeps_the_pictures_of_the_first_two(chapter, tmp_path):
     status, out, err = chapter(*HOT)
     folder = tmp_path / "out"
-    assert status == 1 and names(folder) == ["losses.csv", "losses.png", "neural-style-1.png", "neural-style-2.png"]
+    assert status == 1
+    assert names(folder) == ["losses.csv", "losses.png", "neural-style-1.png", "neural-style-2.png"]
     assert f"{folder}/neural-style-2.png: 16 x 24, total loss " in out
     reason, end = err.splitlines()
     assert reason.startswith("error: stage 3, epoch 1: the loss is nan")
@@ -201,9 +218,11 @@ def test_a_chapter_whose_third_stage_diverges_keeps_the_pictures_of_the_first_tw
 def test_a_run_that_diverges_has_its_film_and_its_snapshots(render, tmp_path):
     film = tmp_path / "film.gif"
     status, out, _ = render(*HOT, *SHALLOW, "--save-every", "1", "--animate", film, "--quiet")
-    assert status == 1 and f"{film}: the film of the run" in out
+    assert status == 1
+    assert f"{film}: the film of the run" in out
     whole = [f"out-stage-{stage}-epoch-{epoch}.png" for stage in (1, 2) for epoch in (1, 2)]
-    assert set(whole) < set(names(tmp_path)) and "out-stage-3-epoch-2.png" not in names(tmp_path)
+    assert set(whole) < set(names(tmp_path))
+    assert "out-stage-3-epoch-2.png" not in names(tmp_path)
 
 
 # -- what was there before --------------------------------------------------------------------------------------------
@@ -218,7 +237,8 @@ def test_a_stopped_run_leaves_a_finished_picture_where_it_is(render, tmp_path):
     for word in ("interrupted", "interrupted-2"):
         with failing(2):
             status, out, err = render(*options)
-        assert status == 130 and {path: path.read_bytes() for path in finished} == finished
+        assert status == 130
+        assert {path: path.read_bytes() for path in finished} == finished
         assert f"{output}: left as it was; the run that did not end is in {tmp_path}/out-{word}.png" in err
         assert made(tmp_path / f"out-{word}.png")["interrupted"] == {"stage": 1, "epochs": 2}
         assert rows(tmp_path / f"losses-{word}.csv") == [(1, 0), (1, 1)]
@@ -230,8 +250,10 @@ def test_a_diverged_run_leaves_a_finished_picture_where_it_is(render, tmp_path):
     assert render("--quiet")[0] == 0
     finished = (tmp_path / "out.png").read_bytes()
     status, out, err = render(*HOT, "--quiet")
-    assert status == 1 and (tmp_path / "out.png").read_bytes() == finished
-    assert f"{tmp_path}/out-interrupted.png: 16 x 24" in out and made(tmp_path / "out-interrupted.png")["stage"] == 2
+    assert status == 1
+    assert (tmp_path / "out.png").read_bytes() == finished
+    assert f"{tmp_path}/out-interrupted.png: 16 x 24" in out
+    assert made(tmp_path / "out-interrupted.png")["stage"] == 2
 
 
 @pytest.mark.slow
@@ -276,5 +298,7 @@ def test_an_interrupt_that_python_drops_comes_again(render, tmp_path, monkeypatc
 
     monkeypatch.setattr(observers.Bar, "state", drop)
     status, _, err = render("--sizes", "32x48", "--epochs", "300", "--quiet", *SHALLOW, small=False)
-    assert status == 130 and err.startswith("interrupted: stage 1, ") and "Traceback" not in err
+    assert status == 130
+    assert err.startswith("interrupted: stage 1, ")
+    assert "Traceback" not in err
     assert (tmp_path / "out.png").exists()

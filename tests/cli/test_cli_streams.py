@@ -27,7 +27,8 @@ def run_for_nobody(*arguments):
 @pytest.mark.parametrize("arguments", [["recipes"], ["recipes", "d2l-2019"], ["--help"], ["weights", "list"]])
 def test_a_reader_that_goes_away_is_no_error(arguments):
     done = run_for_nobody(*arguments)
-    assert done.stderr == b"" and done.returncode == 0
+    assert done.stderr == b""
+    assert done.returncode == 0
 
 
 @pytest.mark.slow
@@ -36,7 +37,9 @@ def test_a_run_goes_on_when_the_reader_of_its_lines_goes_away(content, style, co
     recipe.write_text('extends = "d2l-2019"\nreport_every = 1\n[[stages]]\nsize = [16, 24]\nepochs = 3\n')
     options = ["--content", content, "--style", style, "--weights", converted, "--recipe", recipe, "--quiet"]
     done = run_for_nobody("chapter", *options, "--out", tmp_path / "out")
-    assert done.stderr == b"" and done.returncode == 0 and (tmp_path / "out/neural-style-1.png").exists()
+    assert done.stderr == b""
+    assert done.returncode == 0
+    assert (tmp_path / "out/neural-style-1.png").exists()
 
 
 @pytest.mark.slow
@@ -53,7 +56,8 @@ def test_main_runs_without_standard_streams(content, style, converted, tmp_path,
     for name in streams:
         monkeypatch.setattr(sys, name, None)  # what Python makes of a closed one
     options = ["--output", tmp_path / "out.png", "--weights", converted, "--sizes", "16x24", "--epochs", "2"]
-    assert cli.main(list(map(str, ["render", content, style, *options]))) == 0 and (tmp_path / "out.png").exists()
+    assert cli.main(list(map(str, ["render", content, style, *options]))) == 0
+    assert (tmp_path / "out.png").exists()
 
 
 @pytest.mark.parametrize(
@@ -63,7 +67,9 @@ def test_main_runs_without_standard_streams(content, style, converted, tmp_path,
 def test_a_standard_stream_that_can_not_be_written_is_no_traceback(closed, out, err):
     line = f"{' '.join(command_line('recipes'))} {closed}"
     done = subprocess.run(["bash", "-c", line], capture_output=True)
-    assert done.stdout.startswith(out) and done.stderr.startswith(err) and b"Traceback" not in done.stderr
+    assert done.stdout.startswith(out)
+    assert done.stderr.startswith(err)
+    assert b"Traceback" not in done.stderr
 
 
 # -- what is loaded ---------------------------------------------------------------------------------------------------
@@ -85,7 +91,8 @@ def test_what_needs_no_mxnet_does_not_load_it(arguments):
     done = subprocess.run(telling_imports(*arguments), capture_output=True)
     lines = [line for line in done.stderr.decode().splitlines() if line.startswith("import time:")]
     loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
-    assert "gluon_nst" in loaded and not HEAVY & loaded
+    assert "gluon_nst" in loaded
+    assert not HEAVY & loaded
 
 
 @pytest.mark.slow
@@ -107,4 +114,5 @@ def test_ctrl_c_while_mxnet_loads_is_no_traceback(tmp_path, seconds):
     status = run.wait(timeout=60)
     # It may have come to its end, an error, before the signal. Where Ctrl-C met an `exec`, Python ends by the signal
     # itself, which a shell tells as 130 too.
-    assert b"Traceback" not in told.read_bytes() and status in (130, -signal.SIGINT, 2)
+    assert b"Traceback" not in told.read_bytes()
+    assert status in (130, -signal.SIGINT, 2)

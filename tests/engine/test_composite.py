@@ -8,7 +8,8 @@ def test_the_composite_is_the_blocks_only_parameter():
     block = nst.GeneratedImage((1, 3, 4, 5))
     block.initialize(mx.init.Constant(0.25))
     assert [name[len(block.prefix) :] for name in block.collect_params()] == ["weight"]
-    assert block().shape == (1, 3, 4, 5) and (block().asnumpy() == 0.25).all()
+    assert block().shape == (1, 3, 4, 5)
+    assert (block().asnumpy() == 0.25).all()
 
 
 def test_the_composite_starts_as_a_copy():
@@ -17,8 +18,10 @@ def test_the_composite_starts_as_a_copy():
     assert np.array_equal(composite.asnumpy(), X.asnumpy())
     composite[:] = 0
     assert X.asnumpy().any()
-    assert grams[0].shape == (2, 2) and trainer.learning_rate == 0.3
-    assert type(trainer) is mx.gluon.Trainer and type(trainer.optimizer) is mx.optimizer.Adam
+    assert grams[0].shape == (2, 2)
+    assert trainer.learning_rate == 0.3
+    assert type(trainer) is mx.gluon.Trainer
+    assert type(trainer.optimizer) is mx.optimizer.Adam
 
 
 def test_the_block_works_in_np_mode(np_mode):

@@ -110,7 +110,8 @@ def passes(parts):
 def test_with_plenty_of_memory_it_is_whole(name):
     recipe = at((600, 900), name)
     planned = plan(recipe, (600, 900), STYLES, math.inf)
-    assert not planned.windowed and planned.needed < 10e9
+    assert not planned.windowed
+    assert planned.needed < 10e9
     assert planned.parts == whole(recipe.last_layer, canvas((600, 900), recipe.margin).size)
     assert plan(recipe, (600, 900), STYLES, planned.needed) == planned
 
@@ -122,8 +123,10 @@ def test_with_less_memory_it_is_in_windows_and_takes_no_more_than_there_is(name)
     for share in (0, 0.5, 0.99):
         memory = least + share * (most - least)
         planned = plan(recipe, size, STYLES, memory)
-        assert planned.windowed and planned.needed <= memory
-        assert planned.parts[0].layers.start == 0 and planned.parts[-1].layers.stop == recipe.last_layer + 1
+        assert planned.windowed
+        assert planned.needed <= memory
+        assert planned.parts[0].layers.start == 0
+        assert planned.parts[-1].layers.stop == recipe.last_layer + 1
         assert sum(len(part.layers) for part in planned.parts) == recipe.last_layer + 1
 
 
@@ -138,7 +141,8 @@ def test_more_memory_never_gives_more_work(size, memory, more, style_size):
     recipe = at(size, style_size=style_size)
     less, planned = (plan(recipe, size, STYLES, each) for each in (memory, memory * more))
     if less is not None:
-        assert less.needed <= memory and planned.needed <= memory * more
+        assert less.needed <= memory
+        assert planned.needed <= memory * more
         # Cut after pool2 the layers above lose what a side has beyond the grid: a percent or two of a small picture.
         assert passes(planned.parts) <= 1.03 * passes(less.parts)
 
@@ -146,7 +150,8 @@ def test_more_memory_never_gives_more_work(size, memory, more, style_size):
 def test_a_large_style_picture_is_taken_in_windows():
     recipe = at((300, 450), style_size=5.0)
     in_whole, limited = (plan(recipe, (300, 450), STYLES, memory) for memory in (math.inf, 2e9))
-    assert in_whole.style_window == 2250 and limited.style_window < 2250
+    assert in_whole.style_window == 2250
+    assert limited.style_window < 2250
     assert limited.needed <= 2e9 < in_whole.needed
 
 
@@ -155,7 +160,8 @@ def test_in_bfloat16_no_window_is_wider_than_it_is_computed_in(monkeypatch, memo
     monkeypatch.setattr("gluon_nst.engine.memory.widest", lambda: 736)
     recipe = dataclasses.replace(at((600, 2000)), precision="bfloat16")
     planned = plan(recipe, (600, 2000), STYLES, memory)
-    assert planned.windowed and all(part.shape[1] <= 736 for part in planned.parts)
+    assert planned.windowed
+    assert all(part.shape[1] <= 736 for part in planned.parts)
     assert not plan(recipe, (2000, 600), STYLES, memory).windowed
 
 
@@ -198,7 +204,8 @@ def test_a_size_that_does_not_even_fit_in_windows_is_refused_and_one_that_would_
         r" such as (\d+)x(\d+), or end other programs".format(*size, memory / 1e9),
         str(refused.value),
     )
-    assert told and float(told[1]) > memory / 1e9
+    assert told
+    assert float(told[1]) > memory / 1e9
     fitting = int(told[2]), int(told[3])
     assert fitting[0] / fitting[1] == pytest.approx(size[0] / size[1], rel=0.01)
     assert plan(at(fitting, name), fitting, STYLES, memory).needed <= memory
@@ -316,7 +323,8 @@ def test_the_memory_of_a_job_is_its_runs(job):
 def test_the_command_takes_an_amount_of_memory(render, monkeypatch, text, bytes):
     taken = []
     monkeypatch.setattr("gluon_nst.runs.run.check_memory", lambda *given: taken.append(given[-1]))
-    assert render("--memory", text, *SHALLOW)[0] == 0 and taken == [bytes]
+    assert render("--memory", text, *SHALLOW)[0] == 0
+    assert taken == [bytes]
 
 
 def test_the_command_computes_in_windows_what_does_not_fit_whole_and_says_so(render, tmp_path):
@@ -328,7 +336,8 @@ def test_the_command_computes_in_windows_what_does_not_fit_whole_and_says_so(ren
         pictures.append(np.asarray(Image.open(tmp_path / "out.png"), int))
     assert records[1].pop("memory") == 0.85e9  # other windows round other sums; where it fits whole it is of no account
     assert records[0] == records[1] == records[2]
-    assert np.array_equal(pictures[0], pictures[2]) and np.abs(pictures[0] - pictures[1]).max() <= 1
+    assert np.array_equal(pictures[0], pictures[2])
+    assert np.abs(pictures[0] - pictures[1]).max() <= 1
 
 
 @pytest.mark.parametrize("text", ["4", "GB", "much", "", "4XB", "four GB"])

@@ -57,7 +57,8 @@ def test_nothing_but_the_composite_gets_a_gradient(net, inputs):
     before = {name: parameter.data().asnumpy() for name, parameter in net.collect_params().items()}
     graph(net, inputs, X)
     for name, parameter in net.collect_params().items():
-        assert parameter.grad_req == "null" and np.array_equal(parameter.data().asnumpy(), before[name])
+        assert parameter.grad_req == "null"
+        assert np.array_equal(parameter.data().asnumpy(), before[name])
     assert np.abs(X.grad.asnumpy()).max() > 0
 
 
@@ -73,9 +74,8 @@ def test_the_losses_are_called_by_the_layers_names(net, inputs):
     assert list(weighted) == list(plain) == ["content/conv4_4", *(f"style/{layer}" for layer in layers), "tv"]
     factors = [weighted[f"style/{layer}"] / plain[f"style/{layer}"] for layer in layers]
     assert factors == pytest.approx([1, 10, 0, 1, 1])
-    assert weighted.style == sum(weighted.of("style").values()) and weighted.total == pytest.approx(
-        sum(weighted.values())
-    )
+    assert weighted.style == sum(weighted.of("style").values())
+    assert weighted.total == pytest.approx(sum(weighted.values()))
 
 
 class Mean(Statistic):
@@ -107,7 +107,8 @@ def test_another_statistic_trains_as_the_gram_matrix_does(net, inputs, statistic
         losses = adam.evaluate(objective)
         adam.step(losses, 0.05)
         totals.append(losses.total)
-    assert totals[-1] < 0.5 * totals[0] and losses.content == losses.tv == 0
+    assert totals[-1] < 0.5 * totals[0]
+    assert losses.content == losses.tv == 0
 
 
 def test_the_gradient_of_another_statistic_agrees_with_finite_differences(net, inputs):
@@ -137,7 +138,8 @@ def test_bfloat16_is_near_float32(net, inputs):
     X = composite()
     expected, expected_gradient = one_by_one(net, inputs, X)
     losses, gradient = graph(net, inputs, X, precision="bfloat16")
-    assert losses == pytest.approx(expected, rel=1e-2) and losses[:2] != pytest.approx(expected[:2], rel=1e-6)
+    assert losses == pytest.approx(expected, rel=1e-2)
+    assert losses[:2] != pytest.approx(expected[:2], rel=1e-6)
     cosine = (gradient * expected_gradient).sum() / np.linalg.norm(gradient) / np.linalg.norm(expected_gradient)
     assert cosine > 0.97
 
@@ -166,7 +168,8 @@ def test_bfloat16_changes_nothing_outside_of_the_graphs(net, inputs):
     before = nst.extract_features(inputs[0], net)[1][-1].asnumpy()
     graph(net, inputs, composite(), precision="bfloat16")
     after = nst.extract_features(inputs[0], net)[1][-1]
-    assert after.dtype == np.float32 and np.array_equal(after.asnumpy(), before)
+    assert after.dtype == np.float32
+    assert np.array_equal(after.asnumpy(), before)
 
 
 # -- without convolutions that only multiply by a factor --------------------------------------------------------------

@@ -29,14 +29,18 @@ def test_a_canvas_is_on_the_grid_with_the_margin_on_all_sides(shape, margin):
     made = canvas(shape, margin)
     for side, whole, before in zip(shape, made.size, (made.top, made.left)):
         after = whole - side - before
-        assert whole % 16 == 0 and min(before, after) >= margin and abs(after - before) <= 1
+        assert whole % 16 == 0
+        assert min(before, after) >= margin
+        assert abs(after - before) <= 1
         assert whole < side + 2 * margin + 16  # and no more than that takes
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_without_a_margin_the_canvas_is_the_picture(shape):
     made, X = canvas(shape, 0), mx.nd.array(np.random.default_rng(1).random((1, 3, *shape)))
-    assert made.size == shape and made.place(X) is X and made.crop(X) is X
+    assert made.size == shape
+    assert made.place(X) is X
+    assert made.crop(X) is X
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -77,8 +81,11 @@ def test_the_weights_have_the_shape_of_the_features(net, name):
 def test_weights_at_another_size_keep_their_mean(shape):
     weights = np.random.default_rng(3).random((30, 40)).astype(np.float32)
     found = resized(weights, shape)
-    assert found.shape == shape and found.dtype == np.float32
-    assert found.mean() == pytest.approx(weights.mean(), abs=0.02) and found.min() >= 0 and found.max() <= 1
+    assert found.shape == shape
+    assert found.dtype == np.float32
+    assert found.mean() == pytest.approx(weights.mean(), abs=0.02)
+    assert found.min() >= 0
+    assert found.max() <= 1
 
 
 # -- runs -------------------------------------------------------------------------------------------------------------
@@ -92,7 +99,8 @@ def test_a_run_with_a_margin_gives_pictures_of_the_stages_own_sizes(job):
         assert shown.size == [(48, 32), (61, 45)][state.stage - 1]
         if state.optimiser is not None:
             assert state.optimiser.X.shape[2:] == run.canvas(run.recipe.stages[state.stage - 1]).size
-    assert [picture.size for picture in state.images] == [(48, 32), (61, 45)] and state.composite.shape == (
+    assert [picture.size for picture in state.images] == [(48, 32), (61, 45)]
+    assert state.composite.shape == (
         1,
         3,
         45,
@@ -147,7 +155,8 @@ def test_a_margin_makes_another_picture_and_another_key(job):
     for run in (plain, framed):
         *_, state = nst.steps(run)
         pictures.append(state.images[0].tobytes())
-    assert plain.key != framed.key and pictures[0] != pictures[1]
+    assert plain.key != framed.key
+    assert pictures[0] != pictures[1]
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
@@ -155,5 +164,6 @@ def test_the_picture_of_a_run_with_a_margin_can_be_had_in_np_mode(job, optimizer
     run = prepare(job(margin=16, optimizer=optimizer))
     states = nst.steps(run)
     state = next(states)
-    assert state.picture(run).size == (48, 32) and nst.Result.of(run, state).image.size == (48, 32)
+    assert state.picture(run).size == (48, 32)
+    assert nst.Result.of(run, state).image.size == (48, 32)
     states.close()

@@ -45,7 +45,8 @@ def test_windows_are_of_one_length_and_their_halos_reach_as_far_as_the_layers(si
     spans, (halo, grid) = windows.spans(side, most, layers), windows.halo_of(layers)
     assert len({span.end - span.begin for span in spans}) == 1
     for span in spans:
-        assert span.begin % grid == 0 and span.core_begin % grid == 0
+        assert span.begin % grid == 0
+        assert span.core_begin % grid == 0
         assert span.begin == 0 or span.core_begin - span.begin >= halo
         # What is left of a window beyond the grid is lost to the poolings.
         assert span.end == side or span.end // grid * grid - span.core_end >= halo
@@ -56,7 +57,8 @@ def test_windows_are_of_one_length_and_their_halos_reach_as_far_as_the_layers(si
 def test_windows_are_as_long_as_they_may_be_at_most(side, more, layers):
     most = windows.smallest_window(layers) + more
     spans = windows.spans(side, most, layers)
-    assert all(span.end - span.begin <= most for span in spans) and (len(spans) == 1) == (side <= most)
+    assert all(span.end - span.begin <= most for span in spans)
+    assert (len(spans) == 1) == (side <= most)
 
 
 @pytest.mark.parametrize("side, most, number", [(400, 400, 1), (401, 400, 2), (1000, 400, 4), (150, 100, 1)])
@@ -142,7 +144,8 @@ def assert_agree(found, expected):
     near = pytest.approx(list(losses_of_whole.values()), rel=1e-5, abs=1e-5 * losses_of_whole.total)
     assert list(losses.values()) == near
     largest = np.abs(gradient_of_whole).max()
-    assert largest > 0 and np.abs(gradient - gradient_of_whole).max() < 1e-4 * largest
+    assert largest > 0
+    assert np.abs(gradient - gradient_of_whole).max() < 1e-4 * largest
 
 
 def most(number, side, layers):
@@ -275,7 +278,8 @@ def test_the_content_pictures_features_may_lie_on_the_disk(problem, tiling):
         on_disk.append(Scratch(shape_at(layer, size)))
         on_disk[-1].write(Y.asnumpy(), slice(None), slice(None))
     (losses, gradient), (in_memory, gradient_in_memory) = posed.evaluate(parts, on_disk), posed.evaluate(parts)
-    assert losses == in_memory and np.array_equal(gradient, gradient_in_memory)
+    assert losses == in_memory
+    assert np.array_equal(gradient, gradient_in_memory)
 
 
 @pytest.mark.parametrize("tiling", ["4 x 3, whole above", "3 x 1, 2 x 1 above"])
@@ -285,7 +289,8 @@ def test_a_second_evaluation_in_windows_gives_the_same(problem, tiling):
     parts = TILINGS[tiling](posed.recipe.last_layer, size)
     objective = Objective(posed.net, posed.X, posed.contents_Y, posed.styles_Y, posed.recipe, parts=parts)
     (first, gradient), (second, gradient_again) = ((objective(), posed.X.grad.asnumpy()) for _ in range(2))
-    assert first == second and np.array_equal(gradient, gradient_again)
+    assert first == second
+    assert np.array_equal(gradient, gradient_again)
 
 
 # -- whole runs in windows --------------------------------------------------------------------------------------------
@@ -311,7 +316,8 @@ def runs(job, monkeypatch, style_window, **options):
                 patch.setattr("gluon_nst.runs.run.plan", in_windows)
             *_, state = nst.steps(job(**options))
         made.append([pixels(image) for image in state.images])
-    assert planned and all(plan.windowed for plan in planned)
+    assert planned
+    assert all(plan.windowed for plan in planned)
     return zip(*made)
 
 
@@ -352,7 +358,8 @@ def test_a_run_of_the_whole_network_in_windows_ends_with_the_same_picture(job, m
         difference = np.abs(in_windows - whole)
         # L-BFGS rounds the steps that it remembers to bfloat16: what differs in the last bit can differ by 1 in 256 of
         # a step after it.
-        assert difference.max() <= (3 if "optimizer" in options else 1) and difference.mean() < 0.02
+        assert difference.max() <= (3 if "optimizer" in options else 1)
+        assert difference.mean() < 0.02
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
@@ -363,7 +370,8 @@ def test_a_run_that_may_take_little_memory_is_in_windows_and_ends_with_the_same_
     assert [run.plan(run.recipe.stages[0]).windowed for run in planned] == [False, True]
     (*_, state), (*_, state_in_windows) = nst.steps(planned[0]), nst.steps(planned[1])
     difference = pixels(state.images[0]) - pixels(state_in_windows.images[0])
-    assert np.abs(difference).max() <= 1 and whole.memory is None
+    assert np.abs(difference).max() <= 1
+    assert whole.memory is None
 
 
 def test_what_a_style_is_does_not_depend_on_the_windows(job, net):

@@ -52,7 +52,8 @@ def test_a_cell_with_a_long_name_has_files_with_a_short_one(content, style):
     layers = ["conv1_1+" * count + "conv2_1" for count in (40, 41)]
     experiment = experiments.sweep(content, style, {"style_layers": {name: ["conv1_1"] for name in layers}})
     found = [trial.file_name for trial in experiment.trials]
-    assert len(set(found)) == 2 and all(len(name) < 120 for name in found)
+    assert len(set(found)) == 2
+    assert all(len(name) < 120 for name in found)
 
 
 def test_values_to_vary_can_be_a_list(content, style):
@@ -94,8 +95,10 @@ def test_an_outcome_comes_as_soon_as_it_is_there(content, style, converted, tmp_
     options = {"sizes": [(16, 24)], "epochs": 1, "weights": str(converted)}
     experiment = experiments.sweep(content, style, {"lr": [0.1, 0.2]}, **options)
     outcomes = experiment.run(tmp_path / "out")
-    assert next(outcomes).trial.name == "lr=0.1" and names(tmp_path / "out") == ["lr=0.1.csv", "lr=0.1.png"]
-    assert next(outcomes).picture.size == (24, 16) and "lr=0.2.png" in names(tmp_path / "out")
+    assert next(outcomes).trial.name == "lr=0.1"
+    assert names(tmp_path / "out") == ["lr=0.1.csv", "lr=0.1.png"]
+    assert next(outcomes).picture.size == (24, 16)
+    assert "lr=0.2.png" in names(tmp_path / "out")
     assert list(outcomes) == []
 
 
@@ -133,7 +136,8 @@ def test_a_sheet_of_the_users_stays(experiment, content, tmp_path):
     own = tmp_path / "out/sheet.png"
     own.write_bytes(content.read_bytes())
     status, _, err = experiment("sweep", "--vary", "lr=0.1,0.2")
-    assert status == 2 and "sheet.png: exists, and was not made by gluon-nst" in err
+    assert status == 2
+    assert "sheet.png: exists, and was not made by gluon-nst" in err
     assert own.read_bytes() == content.read_bytes()
 
 
@@ -149,7 +153,8 @@ def test_what_is_left_out_of_a_folder_of_styles_is_reported_once_for_all_cells(e
 
 def test_compare_runs_the_published_recipes_on_the_same_pictures(experiment, started, tmp_path):
     status, out, _ = experiment("compare", "--epochs", "1")
-    assert status == 0 and "5 of 5 pictures" in out
+    assert status == 0
+    assert "5 of 5 pictures" in out
     assert [tuple(recipe.content_layers) for recipe in started] == [(25,), (22,), (7,), (31,), (22,)]
     assert {recipe.stages[0].size for recipe in started} == {(32, 48)}
     cells = [f"{name}{end}" for name in recipes.PUBLISHED for end in (".csv", ".png")]
@@ -158,22 +163,26 @@ def test_compare_runs_the_published_recipes_on_the_same_pictures(experiment, sta
 
 def test_compare_takes_the_recipes_it_is_told(experiment, started):
     status, _, err = experiment("compare", "--recipes", "d2l-2023,d2l-2019")
-    assert (status, err) == (0, "") and [recipe.style_weight for recipe in started] == [1e4, 1e3]
+    assert (status, err) == (0, "")
+    assert [recipe.style_weight for recipe in started] == [1e4, 1e3]
 
 
 def test_compare_with_a_misspelt_recipe_begins_nothing(experiment, started, tmp_path, monkeypatch):
     monkeypatch.setattr("gluon_nst.weights.find", lambda *a, **k: pytest.fail("the weights were looked for"))
     before = names(tmp_path)
     status, out, err = experiment("compare", "--recipes", "fine,fien")
-    assert (status, out, started) == (2, "", []) and names(tmp_path) == before
-    assert err.startswith("error: recipe fien: not one of d2l-2019") and err.endswith("; did you mean fine?\n")
+    assert (status, out, started) == (2, "", [])
+    assert names(tmp_path) == before
+    assert err.startswith("error: recipe fien: not one of d2l-2019")
+    assert err.endswith("; did you mean fine?\n")
     assert_one_line(err)
 
 
 def test_a_bad_picture_of_one_cell_begins_nothing(experiment, started, content, tmp_path):
     before = names(tmp_path)
     status, out, err = experiment("sweep", "--vary", f"mask={content},nowhere.png")
-    assert (status, out, started) == (2, "", []) and names(tmp_path) == before
+    assert (status, out, started) == (2, "", [])
+    assert names(tmp_path) == before
     assert err == "error: mask=nowhere.png: nowhere.png: no such file; check the path\n"
 
 
@@ -183,7 +192,8 @@ def test_a_bad_picture_of_one_cell_begins_nothing(experiment, started, content, 
 )
 def test_compare_refuses_a_bad_list_of_recipes(experiment, recipes, message):
     status, out, err = experiment("compare", "--recipes", recipes)
-    assert (status, out) == (2, "") and message in err
+    assert (status, out) == (2, "")
+    assert message in err
     assert_one_line(err)
 
 
@@ -192,7 +202,8 @@ def test_compare_refuses_a_bad_list_of_recipes(experiment, recipes, message):
 
 def test_content_is_reconstructed_from_each_layer_alone(experiment, started, content, tmp_path):
     status, out, _ = experiment("reconstruct", "content", content, "--layers", "conv1_2,conv4_2")
-    assert status == 0 and "2 of 2 pictures" in out
+    assert status == 0
+    assert "2 of 2 pictures" in out
     assert [(recipe.content_layers, recipe.style_layers, recipe.init) for recipe in started] == [
         ({2: 1}, {}, "noise"),
         ({21: 1}, {}, "noise"),
@@ -213,7 +224,8 @@ def test_a_reconstruction_comes_near_its_picture(content, weights_file):
     options = {"sizes": [(32, 48)], "epochs": 60, "weights": str(weights_file)}
     recipe = experiments.reconstruct("content", content, ["conv1_1"], **options).trials[0].options["recipe"]
     rows = [epoch.losses for epoch in nst.transfer(content, content, recipe=recipe, weights=str(weights_file)).losses]
-    assert min(losses.content for losses in rows) < 0.01 * rows[0].content and rows[0].style == 0
+    assert min(losses.content for losses in rows) < 0.01 * rows[0].content
+    assert rows[0].style == 0
 
 
 @pytest.mark.parametrize(
@@ -228,7 +240,10 @@ def test_a_reconstruction_comes_near_its_picture(content, weights_file):
 def test_a_bad_reconstruction_is_one_line(experiment, tmp_path, options, message):
     before = names(tmp_path)
     status, out, err = experiment("reconstruct", *options)
-    assert status == 2 and out == "" and message in err and names(tmp_path) == before
+    assert status == 2
+    assert out == ""
+    assert message in err
+    assert names(tmp_path) == before
     assert_one_line(err)
 
 
@@ -281,5 +296,7 @@ def test_observers_hear_of_the_end_of_every_cell(content, style, weights_file, t
 def test_a_recipe_that_can_not_be_read_begins_nothing(experiment, started, tmp_path, text, message):
     (tmp_path / "bad.toml").write_text(text)
     status, _, err = experiment("compare", "--recipes", f"fast,{tmp_path / 'bad.toml'}")
-    assert status == 2 and message in err and started == []
+    assert status == 2
+    assert message in err
+    assert started == []
     assert_one_line(err)

@@ -25,7 +25,9 @@ def test_an_interrupt_keeps_what_is_finished_and_says_how_to_go_on(experiment, s
     assert err == f"interrupted: 1 of 3 are done and kept in {folder}; the same command goes on from there\n"
     assert names(folder) == [".lr=0.2.checkpoint", "lr=0.1.csv", "lr=0.1.png", "sheet.png"]
     status, out, err = experiment("sweep", "--vary", "lr=0.1,0.2,0.3")
-    assert status == 0 and err == "" and "3 of 3 pictures" in out
+    assert status == 0
+    assert err == ""
+    assert "3 of 3 pictures" in out
     assert names(folder) == sorted(["sheet.png", *(f"lr=0.{lr}.{kind}" for lr in "123" for kind in ("csv", "png"))])
     assert [recipe.stages[0].lr for recipe in started] == [0.1, 0.2, 0.2, 0.3]
 
@@ -34,7 +36,8 @@ def test_an_interrupt_in_the_first_run_leaves_no_sheet(experiment, tmp_path):
     with failing(1):
         status, out, err = experiment("sweep", "--vary", "lr=0.1,0.2")
     folder = tmp_path / "out"
-    assert (status, out) == (130, "") and names(folder) == [".lr=0.1.checkpoint"]
+    assert (status, out) == (130, "")
+    assert names(folder) == [".lr=0.1.checkpoint"]
     assert err == f"interrupted: 0 of 2 are done and kept in {folder}; the same command goes on from there\n"
 
 
@@ -62,10 +65,13 @@ def test_each_command_can_be_stopped_with_ctrl_c(content, style, converted, tmp_
     time.sleep(0.3)
     run.send_signal(signal.SIGINT)
     _, err = run.communicate(timeout=60)
-    assert run.returncode == 130 and b"Traceback" not in err
+    assert run.returncode == 130
+    assert b"Traceback" not in err
     assert b"interrupted: 1 of 2 are done and kept in out; the same command goes on from there" in err
     checkpoint, *whole = names(tmp_path / "out")
-    assert checkpoint.endswith(".checkpoint") and len(whole) == 3 and "sheet.png" in whole
+    assert checkpoint.endswith(".checkpoint")
+    assert len(whole) == 3
+    assert "sheet.png" in whole
 
 
 def test_an_interrupt_while_the_sheet_is_drawn_keeps_the_cells(experiment, tmp_path, monkeypatch):
@@ -100,15 +106,18 @@ def test_runs_of_several_sizes_have_processes_of_their_own_and_give_the_same(
     experiment = experiments.sweep(content, style, {"sizes": {"32": [(32, 48)], "48": [(48, 64)]}}, **options)
     follower = Follower()
     outcomes = list(experiment.run(tmp_path / "out", observer=follower))
-    assert len(started_processes) == 2 and follower.seen == [(1, 0), (1, 1), (1, 2)] * 2
+    assert len(started_processes) == 2
+    assert follower.seen == [(1, 0), (1, 1), (1, 2)] * 2
     for trial, outcome in zip(experiment.trials, outcomes):
         here = nst.transfer(content, style, **{"recipe": "d2l-2019", **options, **trial.options})
-        assert not outcome.failed and outcome.picture.tobytes() == here.image.tobytes()
+        assert not outcome.failed
+        assert outcome.picture.tobytes() == here.image.tobytes()
 
 
 @pytest.mark.slow
 def test_runs_of_one_size_stay_in_this_process(experiment, started_processes):
-    assert experiment("sweep", "--vary", "lr=0.1,0.2")[0] == 0 and started_processes == []
+    assert experiment("sweep", "--vary", "lr=0.1,0.2")[0] == 0
+    assert started_processes == []
 
 
 @pytest.fixture
@@ -160,8 +169,10 @@ def test_an_error_in_another_process_is_the_same_error(content, style, converted
 @pytest.mark.slow
 def test_an_error_in_another_process_is_a_line_of_the_command(experiment, started_processes):
     status, _, err = experiment("sweep", "--vary", "style-size=0.5,1", "--lr", "1e30")
-    assert status == 1 and len(started_processes) == 2
-    assert err.count("error: style-size") == 2 and "stage 1, epoch 1: the loss is" in err
+    assert status == 1
+    assert len(started_processes) == 2
+    assert err.count("error: style-size") == 2
+    assert "stage 1, epoch 1: the loss is" in err
 
 
 def test_what_a_run_in_another_process_reached_before_it_diverged_comes_back(content, style, converted):
@@ -170,5 +181,7 @@ def test_what_a_run_in_another_process_reached_before_it_diverged_comes_back(con
         content, style, recipe="d2l-2019", sizes=sizes, epochs=2, lr=[0.01, 1e30], weights=str(converted)
     )
     result = processes.carry_out_apart(prepare(job))
-    assert result.status == "diverged" and len(result.images) == 1 and len(result.losses) == 3
+    assert result.status == "diverged"
+    assert len(result.images) == 1
+    assert len(result.losses) == 3
     assert result.note.startswith("stage 2, epoch 1: the loss is")

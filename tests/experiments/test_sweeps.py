@@ -13,11 +13,13 @@ from commands import assert_one_line, made, names
 @pytest.mark.slow
 def test_a_sweep_keeps_the_picture_and_the_losses_of_every_cell(experiment, started, tmp_path):
     status, out, err = experiment("sweep", "--vary", "style-weight=1e1,1e5")
-    assert status == 0 and err == ""
+    assert status == 0
+    assert err == ""
     cells = ["style-weight=1e1", "style-weight=1e5"]
     assert names(tmp_path / "out") == ["sheet.png", *(f"{name}{end}" for name in cells for end in (".csv", ".png"))]
     assert [recipe.style_weight for recipe in started] == [10, 1e5]
-    assert [line.split(":")[0] for line in out.splitlines()[:2]] == cells and "2 of 2 pictures" in out
+    assert [line.split(":")[0] for line in out.splitlines()[:2]] == cells
+    assert "2 of 2 pictures" in out
     assert made(tmp_path / "out/style-weight=1e5.png")["recipe"]["style_weight"] == 1e5
     assert Image.open(tmp_path / "out/style-weight=1e5.png").size == (48, 32)
     assert len((tmp_path / "out/style-weight=1e5.csv").read_text().splitlines()) == 4
@@ -25,7 +27,8 @@ def test_a_sweep_keeps_the_picture_and_the_losses_of_every_cell(experiment, star
 
 def test_a_plus_stands_for_a_comma_inside_a_value(experiment, started):
     status, *_ = experiment("sweep", "--vary", "style-layers=conv1_1,conv1_1:0.5+conv2_1")
-    assert status == 0 and [recipe.style_layers for recipe in started] == [{0: 1}, {0: 0.5, 5: 1}]
+    assert status == 0
+    assert [recipe.style_layers for recipe in started] == [{0: 1}, {0: 0.5, 5: 1}]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +53,8 @@ def test_a_finished_cell_is_not_run_again(experiment, started, tmp_path):
     experiment("sweep", "--vary", "style-weight=1e1,1e5")
     before = (tmp_path / "out/style-weight=1e1.png").stat().st_mtime_ns
     status, out, _ = experiment("sweep", "--vary", "style-weight=1e1,1e3")
-    assert status == 0 and [recipe.style_weight for recipe in started] == [10, 1e5, 1e3]
+    assert status == 0
+    assert [recipe.style_weight for recipe in started] == [10, 1e5, 1e3]
     assert out.startswith("style-weight=1e1: kept from before")
     assert (tmp_path / "out/style-weight=1e1.png").stat().st_mtime_ns == before
 
@@ -97,7 +101,8 @@ def test_a_cell_that_is_not_what_would_be_made_is_run_again(
     given = ["sweep", "--vary", "tv-weight=1", "--init", start]
     experiment(*given)
     change(tmp_path / "out/tv-weight=1.png", style, start)
-    assert experiment(*given, *options)[0] == 0 and len(started) == runs
+    assert experiment(*given, *options)[0] == 0
+    assert len(started) == runs
 
 
 def test_a_cell_is_kept_where_only_its_recipes_words_have_changed(experiment, started, tmp_path):
@@ -122,7 +127,9 @@ def test_a_cell_that_can_not_be_run_is_told_of_once_and_the_others_go_on(experim
         f"error: lr={lr},memory=1e-6MB" for lr in ("1e30", "0.01")
     ]
     assert last.startswith("error: lr=1e30,memory=8GB: stage 1, epoch 1: the loss is")
-    assert "1 of 4 pictures" in out and "error" not in out and (tmp_path / "sheet.svg").is_file()
+    assert "1 of 4 pictures" in out
+    assert "error" not in out
+    assert (tmp_path / "sheet.svg").is_file()
     assert names(tmp_path / "out") == ["lr=0.01,memory=8GB.csv", "lr=0.01,memory=8GB.png"]
 
 
@@ -130,15 +137,19 @@ def test_a_cell_that_can_not_be_run_is_told_of_once_and_the_others_go_on(experim
 def test_nothing_is_kept_of_a_cell_whose_second_stage_diverges(experiment, tmp_path):
     two = ["--sizes", "16x24,16x24", "--epochs", "2"]
     status, out, err = experiment("sweep", "--vary", "lr=0.01+1e30,0.01", *two)
-    assert status == 1 and "1 of 2 pictures" in out
-    assert err.startswith("error: lr=0.01+1e30: stage 2, epoch 1: the loss is") and err.count("\n") == 1
+    assert status == 1
+    assert "1 of 2 pictures" in out
+    assert err.startswith("error: lr=0.01+1e30: stage 2, epoch 1: the loss is")
+    assert err.count("\n") == 1
     assert names(tmp_path / "out") == ["lr=0.01.csv", "lr=0.01.png", "sheet.png"]
 
 
 def test_where_every_cell_is_bad_nothing_is_begun(experiment, tmp_path):
     before = names(tmp_path)
     status, out, err = experiment("sweep", "--vary", "lr=-1,-2")
-    assert (status, out) == (2, "") and "lr=-1: -1.0 is not a number above 0" in err and names(tmp_path) == before
+    assert (status, out) == (2, "")
+    assert "lr=-1: -1.0 is not a number above 0" in err
+    assert names(tmp_path) == before
 
 
 @pytest.mark.slow
@@ -147,7 +158,8 @@ def test_a_sheet_with_holes_leaves_a_whole_one_where_it_is(experiment, tmp_path)
     assert experiment("sweep", "--vary", "lr=0.1,0.2")[0] == 0
     whole = sheet.read_bytes()
     assert experiment("sweep", "--vary", "lr=0.1,1e30")[0] == 1
-    assert sheet.read_bytes() == whole and (tmp_path / "out/sheet-interrupted.png").exists()
+    assert sheet.read_bytes() == whole
+    assert (tmp_path / "out/sheet-interrupted.png").exists()
 
 
 @pytest.mark.slow
@@ -177,7 +189,10 @@ def test_a_sheet_takes_the_place_of_one_with_more_holes(experiment, tmp_path):
 def test_a_bad_sweep_is_one_line(experiment, tmp_path, options, message):
     before = names(tmp_path)
     status, out, err = experiment("sweep", *options)
-    assert status == 2 and out == "" and message in err and names(tmp_path) == before
+    assert status == 2
+    assert out == ""
+    assert message in err
+    assert names(tmp_path) == before
     assert_one_line(err)
 
 
@@ -196,4 +211,6 @@ def test_a_cell_does_not_overwrite_a_start_that_is_varied(experiment, content, t
     recipe.write_text(f'extends = "d2l-2019"\ninit = "{taken}"\n')
     before = taken.read_bytes()
     status, _, err = experiment("sweep", "--recipe", recipe, "--vary", "lr=0.1", "--figure", taken)
-    assert status == 2 and "is one of the run's inputs" in err and taken.read_bytes() == before
+    assert status == 2
+    assert "is one of the run's inputs" in err
+    assert taken.read_bytes() == before

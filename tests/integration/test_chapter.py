@@ -72,17 +72,20 @@ def test_the_chapter_paints_the_content_in_the_style(run, style_distance, tmp_pa
     printed = run("chapter", "--out", tmp_path, "--content", content, "--style", style, *options).stdout
 
     assert sorted(os.listdir(tmp_path)) == ["losses.csv", "losses.png", "neural-style-1.png", "neural-style-2.png"]
-    assert "epoch 100, content loss" in printed and "neural-style-2.png: 150 x 225" in printed
+    assert "epoch 100, content loss" in printed
+    assert "neural-style-2.png: 150 x 225" in printed
     rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader((tmp_path / "losses.csv").open())]
     first = [row for row in rows if row["stage"] == 1]
-    assert len(first) == 150 and len(rows) == 210
+    assert len(first) == 150
+    assert len(rows) == 210
     # Adam may take a step back now and then, but no window of ten epochs ends where it began.
     assert all(after["total"] < before["total"] for before, after in zip(first, first[10:]))
 
     composite = tmp_path / "neural-style-2.png"
     assert style_distance(composite, style) < 0.4 * style_distance(content, style)
     shapes, other = (np.corrcoef(edges(composite, (56, 37)), edges(x, (56, 37)))[0, 1] for x in (content, style))
-    assert shapes > 0.6 and shapes > other + 0.3
+    assert shapes > 0.6
+    assert shapes > other + 0.3
 
 
 def test_the_trunk_computes_what_the_vgg16_in_the_wheel_computes(tmp_path):
@@ -214,10 +217,10 @@ def test_a_limit_on_the_address_space_is_told_before_the_run_and_what_fits_in_it
         return subprocess.run(limited, env=user_environment, capture_output=True, text=True)
 
     refused = render("20000x20000")
-    assert refused.returncode == 2 and refused.stderr.startswith("error: size 20000x20000: needs at least"), (
-        refused.stderr
-    )
+    assert refused.stderr.startswith("error: size 20000x20000: needs at least")
+    assert refused.returncode == 2
     (fitting,) = re.findall(r"such as (\d+x\d+), or raise the limit of ulimit -v$", refused.stderr)
-    assert refused.stderr.count("\n") == 1 and not (tmp_path / "out.png").exists()
+    assert refused.stderr.count("\n") == 1
+    assert not (tmp_path / "out.png").exists()
     done = render(fitting)
     assert done.returncode == 0, done.stderr

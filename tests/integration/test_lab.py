@@ -61,9 +61,11 @@ def test_an_empty_copy_fails_every_check():
         try:
             exec(cell.source, names)
         except AssertionError as error:
-            assert is_check(cell) and "  not yet: " in str(error)
+            assert is_check(cell)
+            assert "  not yet: " in str(error)
             failed.append(cell)
-    assert failed == [cell for cell in code_of("exercises") if is_check(cell)] and len(failed) == 9
+    assert failed == [cell for cell in code_of("exercises") if is_check(cell)]
+    assert len(failed) == 9
 
 
 def again(answers, content=None, style=None, **changed):
@@ -246,7 +248,8 @@ def test_a_wrong_answer_is_told_with_a_hint(answer, answers):
     check, message = WRONG[answer]
     with pytest.raises(AssertionError, match=f"(?s){message}") as told:
         check(answers)
-    assert str(told.value).startswith(f"exercise {answer[0]}\n") and "  not yet: " in str(told.value)
+    assert str(told.value).startswith(f"exercise {answer[0]}\n")
+    assert "  not yet: " in str(told.value)
 
 
 # -- the notebooks, run as they are -----------------------------------------------------------------------------------
@@ -260,7 +263,8 @@ def test_the_chapter_runs_as_a_script_in_np_mode(user_environment, tmp_path):
     command, np_mode = [sys.executable, "-W", "ignore", "-"], "import gluon_nst\nfrom mxnet import npx\nnpx.set_np()\n"
     done = subprocess.run(command, input=np_mode + text, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "content loss of the trial picture: " in done.stdout and not list(tmp_path.iterdir())
+    assert "content loss of the trial picture: " in done.stdout
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["answers", "exercises"])
@@ -275,9 +279,12 @@ def test_the_exercises_run_in_a_kernel_with_no_cell_over_thirty_seconds(name, tm
     for cell in checks:
         (output,) = cell.outputs  # and none of them is a value, which nbgrader would take for points
         if name == "answers":
-            assert output.output_type == "stream" and " is right.\n" in output.text
+            assert output.output_type == "stream"
+            assert " is right.\n" in output.text
         else:
-            assert output.ename == "AssertionError" and "not yet: " in output.evalue and len(output.traceback) < 12
+            assert output.ename == "AssertionError"
+            assert "not yet: " in output.evalue
+            assert len(output.traceback) < 12
 
 
 @pytest.fixture(scope="module")
@@ -312,7 +319,8 @@ def test_a_kit_installs_and_runs_fine_and_the_notebook_with_no_network(user_envi
 
     installed = offline("bash", kit / "install", lab, folder="/", **own)
     assert installed.returncode == 0, installed.stdout + installed.stderr
-    assert "ready for the lab" in installed.stdout and "FAULT" not in installed.stdout
+    assert "ready for the lab" in installed.stdout
+    assert "FAULT" not in installed.stdout
 
     program = lab / ".venv" / "bin" / "gluon-nst"
     pictures = ["mountains.jpg", "autumn-oaks.jpg"]
@@ -320,7 +328,8 @@ def test_a_kit_installs_and_runs_fine_and_the_notebook_with_no_network(user_envi
     painted = offline(program, "render", *pictures, *options, folder=lab, **own)
     assert painted.returncode == 0, painted.stderr
     with Image.open(lab / "fine.png") as picture:
-        assert picture.size == (192, 128) and json.loads(picture.text["gluon-nst"])["weights"]["source"]
+        assert picture.size == (192, 128)
+        assert json.loads(picture.text["gluon-nst"])["weights"]["source"]
 
     # Without a route there may be no loopback address either, by which Jupyter speaks to its kernel unless told
     # otherwise.
@@ -336,20 +345,26 @@ def test_a_kit_installs_and_runs_fine_and_the_notebook_with_no_network(user_envi
 
     (lab / "exercises.ipynb").write_text("my work")
     again = offline("bash", kit / "install", lab, folder="/", **own)
-    assert again.returncode == 0 and "installing" not in again.stdout
+    assert again.returncode == 0
+    assert "installing" not in again.stdout
     assert (lab / "exercises.ipynb").read_text() == "my work"
 
     (tmp_path / "other" / ".venv").mkdir(parents=True)
     theirs = offline("bash", kit / "install", tmp_path / "other", folder="/", **own)
-    assert theirs.returncode == 1 and "/other/.venv is somebody's already; name another folder" in theirs.stderr
-    assert os.listdir(tmp_path / "other") == [".venv"] and not os.listdir(tmp_path / "other" / ".venv")
+    assert theirs.returncode == 1
+    assert "/other/.venv is somebody's already; name another folder" in theirs.stderr
+    assert os.listdir(tmp_path / "other") == [".venv"]
+    assert not os.listdir(tmp_path / "other" / ".venv")
     wrong = offline("bash", kit / "install", tmp_path / "third", folder="/", **{**own, "PYTHON": "/bin/false"})
-    assert wrong.returncode == 1 and "here, for which this kit is (/bin/false)" in wrong.stderr
+    assert wrong.returncode == 1
+    assert "here, for which this kit is (/bin/false)" in wrong.stderr
 
     wheel = next((kit / "wheels").glob("d2l-*.whl"))
     wheel.write_bytes(wheel.read_bytes()[:-1])
     damaged = offline("sh", kit / "install", tmp_path / "third", folder="/", **own)
-    assert damaged.returncode == 1 and "files of the kit are damaged" in damaged.stderr and wheel.name in damaged.stderr
+    assert damaged.returncode == 1
+    assert "files of the kit are damaged" in damaged.stderr
+    assert wheel.name in damaged.stderr
     assert not (tmp_path / "third").exists()
     for folder in (kit, lab):  # a gigabyte, of which pytest would keep three runs
         shutil.rmtree(folder)
@@ -361,7 +376,9 @@ def test_a_kit_is_not_made_where_something_is(tmp_path, capfd):
     before = sorted(os.listdir(tmp_path))
     for folder in (tmp_path, tmp_path / "mine", tmp_path / "dangling"):
         status, _, errors = ended(capfd, "kit", folder)
-        assert status == 2 and f"{folder}: is there already" in errors and sorted(os.listdir(tmp_path)) == before
+        assert status == 2
+        assert f"{folder}: is there already" in errors
+        assert sorted(os.listdir(tmp_path)) == before
         assert_one_line(errors)
 
 
@@ -375,5 +392,7 @@ def test_a_kit_without_a_package_index_is_told_and_leaves_nothing(tmp_path, capf
     for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL"):
         monkeypatch.delenv(name, raising=False)
     status, _, errors = ended(capfd, "kit", tmp_path / "below" / "kit")
-    assert status == 1 and "error: kit: pip wheel failed (ERROR: " in errors and "it takes a package index" in errors
+    assert status == 1
+    assert "error: kit: pip wheel failed (ERROR: " in errors
+    assert "it takes a package index" in errors
     assert not (tmp_path / "below" / "kit").exists()

@@ -49,7 +49,8 @@ def test_right_answers_pass_and_what_is_right_of_them_is_told(capsys):
     ):
         assert check(*answers) is None  # nbgrader takes what a cell gives for points
         printed = capsys.readouterr().out
-        assert "is right.\n" in printed and f"  right:   {said}\n" in printed
+        assert "is right.\n" in printed
+        assert f"  right:   {said}\n" in printed
 
 
 def test_right_answers_pass_in_arrays_of_mxnets_too():
@@ -192,13 +193,15 @@ def test_a_wrong_answer_is_told_with_a_hint(answer):
     check, message = WRONG[answer]
     with pytest.raises(AssertionError, match=f"(?s){message}") as told:
         check()
-    assert str(told.value).startswith(f"exercise {answer[0]}\n") and "  not yet: " in str(told.value)
+    assert str(told.value).startswith(f"exercise {answer[0]}\n")
+    assert "  not yet: " in str(told.value)
 
 
 def test_a_wrong_answer_is_told_where_python_drops_assertions_too():
     code = "from gluon_nst.lab import checks; checks.exercise_7(lambda X: 5)"
     done = subprocess.run([sys.executable, "-O", "-W", "ignore", "-c", code], capture_output=True, text=True)
-    assert done.returncode == 1 and "AssertionError: exercise 7\n  not yet: a picture of one colour" in done.stderr
+    assert done.returncode == 1
+    assert "AssertionError: exercise 7\n  not yet: a picture of one colour" in done.stderr
 
 
 def test_what_is_told_shows_nothing_of_how_the_check_comes_to_it():

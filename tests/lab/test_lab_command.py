@@ -33,12 +33,11 @@ def test_a_base_url_that_is_no_path_is_refused(text):
 def test_the_number_of_workers_can_be_set(tmp_path):
     assert choose_workers(Settings(tmp_path, workers=3))[0] == 3
     workers, threads = choose_workers(Settings(tmp_path))
-    assert workers >= 1 and threads >= 1
-    assert (
-        Settings(tmp_path).is_local
-        and Settings(tmp_path, "::1").is_local
-        and not Settings(tmp_path, "0.0.0.0").is_local
-    )
+    assert workers >= 1
+    assert threads >= 1
+    assert Settings(tmp_path).is_local
+    assert Settings(tmp_path, "::1").is_local
+    assert not Settings(tmp_path, "0.0.0.0").is_local
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,8 @@ TWO = {"content": "mountains", "styles": [["autumn-oaks", 1]]}
 def test_an_invalid_value_is_refused_in_one_line(values, message):
     with pytest.raises(InputError) as error:
         RunRequest.from_json({**TWO, **values})
-    assert message in str(error.value) and "\n" not in str(error.value)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,8 @@ def test_the_command_and_the_python_program_are_the_same_job(values):
     shown = equivalent_program(request, paths, 2, steered=False)
     job = Job(paths[request.content], request.job_styles(paths), request.customised_recipe(), seed=request.seed)
     environment, *words = shlex.split(shown["command"])
-    assert environment == "OMP_NUM_THREADS=2" and words[0] == "gluon-nst"
+    assert environment == "OMP_NUM_THREADS=2"
+    assert words[0] == "gluon-nst"
     arguments = build_parser().parse_args(words[1:])
     weights = arguments.style_weights or [1.0] * len(arguments.style)
     styles = [Style(str(path), weight=weight) for path, weight in zip(arguments.style, weights)]
@@ -140,7 +142,8 @@ def test_a_label_has_harmless_characters_only(name, shown):
 
 
 def test_a_path_is_not_an_id():
-    assert is_id("mountains") and is_id("0a1b")
+    assert is_id("mountains")
+    assert is_id("0a1b")
     assert not any(map(is_id, ["", "../a", "a/b", "a.b", "A", "a" * 41, None, 3, ["a"]]))
 
 

@@ -60,7 +60,9 @@ def refused(answer, status, sentence):
     """Check that an answer is a refusal in a sentence."""
     assert answer.status_code == status, answer.text
     told = answer.json()["error"]
-    assert sentence in told and "\n" not in told and "Traceback" not in told
+    assert sentence in told
+    assert "\n" not in told
+    assert "Traceback" not in told
 
 
 # -- a run ------------------------------------------------------------------------------------------------------------
@@ -104,14 +106,18 @@ def test_a_run_can_be_paused_steered_and_gone_on_with_and_is_made_again(student,
     student.wait(name, "working", until=lambda run: run["steered"])
     student.post(f"runs/{name}", {"do": "pause"})
     run = student.wait(name, "paused")
-    assert 20 < run["done"] < 180 and run["goes_on"] and run["pictured"]
+    assert 20 < run["done"] < 180
+    assert run["goes_on"]
+    assert run["pictured"]
     student.post(f"runs/{name}", {"do": "weights", "weights": {"tv_weight": 0}})
     assert student.runs()[name]["weights"] == {"tv_weight": 0}
     student.post(f"runs/{name}", {"do": "go on"})
     run = student.wait(name, "complete")
     told = student.get(f"runs/{name}/curve").json()
     assert [change["weights"] for change in told["changes"]] == [{"style_weight": 2e4}, {"tv_weight": 0}]
-    assert told["moments"][-1] <= 180 and len(told["moments"]) > 20 and told["losses"][-1][0] == 179
+    assert told["moments"][-1] <= 180
+    assert len(told["moments"]) > 20
+    assert told["losses"][-1][0] == 179
     assert student.get(f"runs/{name}/moments/{told['moments'][3]}").headers["Content-Type"] == "image/jpeg"
     (tmp_path / "recipe.toml").write_text(student.get(f"runs/{name}/recipe").text)
     (tmp_path / "picture.png").write_bytes(student.get(f"runs/{name}/picture").content)
@@ -133,14 +139,17 @@ def test_a_film_is_made_of_the_pictures_along_the_way(student):
     assert student.post(f"runs/{name}/film", {}).status_code == 200
     assert student.runs()[name]["film"] == "made"
     film = student.get(f"runs/{name}/film?download=1")
-    assert film.headers["Content-Type"] == "image/webp" and film.content[8:12] == b"WEBP"
+    assert film.headers["Content-Type"] == "image/webp"
+    assert film.content[8:12] == b"WEBP"
 
 
 def test_weights_that_are_changed_before_a_run_begins_are_simply_its_weights(student):
     first, second = student.start(**LONG), student.start()
     student.post(f"runs/{second}", {"do": "weights", "weights": {"style_weight": 5.0}})
     run = student.runs()[second]
-    assert run["status"] == "waiting" and run["asked"]["style_weight"] == 5.0 and not run["steered"]
+    assert run["status"] == "waiting"
+    assert run["asked"]["style_weight"] == 5.0
+    assert not run["steered"]
     student.post(f"runs/{first}", {"do": "stop"})
     assert student.wait(second, "complete")["steered"] is False
     assert "style_weight = 5.0" in student.get(f"runs/{second}/recipe").text
@@ -163,7 +172,8 @@ def test_where_the_line_is_long_everybody_is_told_their_place(student, lab):
     student.wait(first, "working")
     other = Student(lab)
     mine, theirs = student.start(), other.start()
-    assert student.runs()[mine]["place"] == 2 and other.runs()[theirs]["place"] == 1  # who has less comes first
+    assert student.runs()[mine]["place"] == 2
+    assert other.runs()[theirs]["place"] == 1
     assert other.runs()[theirs]["starts"] > 0
     other.post(f"runs/{theirs}", {"do": "stop"})
     assert student.runs()[mine]["place"] == 1
@@ -352,8 +362,11 @@ def test_a_page_from_elsewhere_that_has_our_address_gets_nothing(lab):
 def test_pages_are_guarded(student):
     headers = student.get("").headers
     policy = headers["Content-Security-Policy"]
-    assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
-    assert headers["X-Content-Type-Options"] == "nosniff" and "Server" not in headers
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert "Server" not in headers
     cookies = {cookie.name: cookie for cookie in student.session.cookies}
     assert all(cookie.has_nonstandard_attr("HttpOnly") for cookie in cookies.values())
 
@@ -377,7 +390,8 @@ def test_a_head_is_answered_like_a_get(student):
         asked, told = (
             student.session.request(method, f"{student.lab.url}/{path}", stream=True) for method in ("HEAD", "GET")
         )
-        assert asked.status_code == told.status_code == 200 and asked.content == b""
+        assert asked.status_code == told.status_code == 200
+        assert asked.content == b""
         assert asked.headers["Content-Type"] == told.headers["Content-Type"]
         told.close()
     refused(student.session.get(f"{student.lab.url}/expected"), 405, "this can't be done here")
@@ -388,7 +402,8 @@ def test_a_name_with_markup_in_it_is_text(converted, tmp_path):
     with Lab(tmp_path / "lab", "--weights", converted, "--password", "pass") as lab:
         student = Student(lab, name="<script>alert(1)</script>", password="pass")
         page = student.get("").text
-        assert "&lt;script&gt;alert" in page and "<script>alert" not in page
+        assert "&lt;script&gt;alert" in page
+        assert "<script>alert" not in page
         turned = Student(lab, name=" \u202eAn\x9fna\u200b \x1b Å\n", password="pass")
         assert "<span>Anna Å</span>" in turned.get("").text
 
@@ -400,7 +415,8 @@ def test_pictures_and_runs_can_be_removed(student, lab):
     refused(student.session.delete(f"{lab.url}/pictures/{picture}"), 400, "a run of yours has this picture")
     assert student.session.delete(f"{lab.url}/runs/{name}").status_code == 200
     assert student.session.delete(f"{lab.url}/pictures/{picture}").status_code == 200
-    assert student.runs() == {} and len(student.get("pictures").json()["pictures"]) == 2
+    assert student.runs() == {}
+    assert len(student.get("pictures").json()["pictures"]) == 2
 
 
 # -- connections ------------------------------------------------------------------------------------------------------
@@ -440,7 +456,9 @@ def test_visitors_without_a_cookie_take_nobodys_place(student, lab):
 def test_two_labs_and_jupyter_on_one_host_share_no_cookie(student, lab, own_lab):
     other = Student(own_lab)
     names = [set(each.session.cookies.keys()) for each in (student, other)]
-    assert len(names[0]) == 2 and not names[0] & names[1] and "_xsrf" not in names[0] | names[1]
+    assert len(names[0]) == 2
+    assert not names[0] & names[1]
+    assert "_xsrf" not in names[0] | names[1]
     student.session.cookies.update(other.session.cookies)  # a host has one set for all its ports
     picture = student.upload(png()).json()["id"]
     assert student.get(f"pictures/{picture}").status_code == 200
@@ -451,11 +469,13 @@ def test_a_lab_under_a_path_is_served_and_refers_to_nothing_outside_of_it(conver
     with Lab(tmp_path / "lab", *options, path="/class/lab") as lab:
         assert lab.addresses[0] == f"{lab.url}/"
         come = requests.get(lab.url)
-        assert come.url == f"{lab.url}/join" and not any("Server" in each.headers for each in (come, *come.history))
+        assert come.url == f"{lab.url}/join"
+        assert not any("Server" in each.headers for each in (come, *come.history))
         student = Student(lab, name="Anna", password="right")
         assert {cookie.path for cookie in student.session.cookies} == {"/class/lab/"}
         teacher = requests.get(lab.addresses[1])
-        assert teacher.url == f"{lab.url}/teacher" and teacher.status_code == 200
+        assert teacher.url == f"{lab.url}/teacher"
+        assert teacher.status_code == 200
         wrong = student.get("runs/no/such/thing", headers={"Accept": "text/html"})
         for page in (student.get(""), student.get("join"), teacher, wrong):
             for address in re.findall(r'(?:href|src|action)="([^"#]+)"', page.text):
@@ -464,7 +484,8 @@ def test_a_lab_under_a_path_is_served_and_refers_to_nothing_outside_of_it(conver
                 assert student.session.get(urljoin(page.url, address)).status_code == 200, (page.url, address)
         assert student.post("expected", SMALL).status_code == 200
         outside = requests.get(f"http://127.0.0.1:{lab.port}/", headers={"Accept": "text/html"})
-        assert outside.status_code == 404 and 'href="/class/lab/"' in outside.text
+        assert outside.status_code == 404
+        assert 'href="/class/lab/"' in outside.text
 
 
 # -- the doors --------------------------------------------------------------------------------------------------------
@@ -478,7 +499,8 @@ def test_other_machines_need_a_password_which_is_made_where_none_is_given(conver
         assert len(token) >= 20
         assert requests.get(f"{lab.url}/events").status_code == 401
         come = requests.get(f"{lab.url}/?token={token}")
-        assert come.url.endswith(f"/join?token={token}") and f'value="{token}"' in come.text
+        assert come.url.endswith(f"/join?token={token}")
+        assert f'value="{token}"' in come.text
         assert Student(lab, name="Anna", password=token).get("pictures").status_code == 200
     again = Lab(tmp_path / "lab", "--weights", converted, "--host", "0.0.0.0")
     with again:
@@ -494,10 +516,12 @@ def test_a_wrong_password_a_hundred_times_is_slowed_down(converted, tmp_path):
         for _ in range(100):
             answer = session.post(f"{lab.url}/join", data={"_xsrf": token, "password": "wrong", "name": "x"})
             statuses.append(answer.status_code)
-        assert statuses.count(429) > 85 and set(statuses) == {403, 429}
+        assert statuses.count(429) > 85
+        assert set(statuses) == {403, 429}
         # A classmate at the same address comes in.
         assert Student(lab, name="Anna", password="right").get("pictures").status_code == 200
-        assert "too many wrong tries; wait" in answer.text and int(answer.headers["Retry-After"]) >= 1
+        assert "too many wrong tries; wait" in answer.text
+        assert int(answer.headers["Retry-After"]) >= 1
         # Who knows the teacher's token comes in by the other door all the same.
         assert requests.get(lab.addresses[1]).status_code == 200
 
@@ -511,7 +535,9 @@ def test_the_teacher_sees_all_stops_a_run_and_shows_pictures(student, lab):
     with teacher.get(f"{lab.url}/teacher/events", stream=True) as stream:
         told = next(json.loads(line[6:]) for line in stream.iter_lines() if line.startswith(b"data: "))
     runs = [run["id"] for each in told["students"] for run in each["runs"]]
-    assert name in runs and told["workers"] == 1 and told["memory"] > 0
+    assert name in runs
+    assert told["workers"] == 1
+    assert told["memory"] > 0
     assert teacher.get(f"{lab.url}/teacher/runs/{name}/latest.jpg").headers["Content-Type"] == "image/jpeg"
     xsrf = json.loads(page.text.split('id="data">')[1].split("</script>")[0])["xsrf"]
     assert (
@@ -581,7 +607,8 @@ def test_a_run_that_was_paused_as_the_lab_closed_stays_paused(own_lab):
     assert own_lab.close(signal.SIGTERM) == 130
     own_lab.open()
     run = student.runs()[name]
-    assert run["status"] == "paused" and run["goes_on"]
+    assert run["status"] == "paused"
+    assert run["goes_on"]
     student.post(f"runs/{name}", {"do": "go on"})
     student.wait(name, "working", until=lambda now: now["done"] > run["done"] and now["steered"])
     assert student.runs()[name]["weights"] == {}
@@ -638,14 +665,16 @@ def test_a_full_disk_is_told_no_run_is_lost_and_with_room_it_goes_on(converted, 
         student.wait(name, "working", until=lambda run: run["steered"])
         student.post(f"runs/{name}", {"do": "pause"})
         run = student.wait(name, "paused")
-        assert run["note"] == "there is no room on the lab's disk; tell your teacher" and run["goes_on"]
+        assert run["note"] == "there is no room on the lab's disk; tell your teacher"
+        assert run["goes_on"]
         os.remove(f"{inside}/full")
         assert student.session.delete(f"{lab.url}/pictures/{picture}").status_code == 200
         assert student.post(f"runs/{name}", {"do": "go on"}).status_code == 200
         # From where it was last saved, with room.
         assert student.wait(name, "working", until=lambda run: run["done"] > 30)["note"] == ""
         student.post(f"runs/{name}", {"do": "pause"})
-        assert student.wait(name, "paused")["note"] == "" and running["done"] > 30
+        assert student.wait(name, "paused")["note"] == ""
+        assert running["done"] > 30
 
 
 # -- many things at once ----------------------------------------------------------------------------------------------
@@ -709,7 +738,8 @@ def test_two_files_of_one_name_get_two(student):
 def test_a_picture_can_be_taken_home_as_it_came(student):
     name = student.upload(png(), "mine.png").json()["id"]
     answer = student.get(f"pictures/{name}/original")
-    assert answer.content == png() and answer.headers["Content-Type"] == "application/octet-stream"
+    assert answer.content == png()
+    assert answer.headers["Content-Type"] == "application/octet-stream"
     assert answer.headers["Content-Disposition"] == "attachment; filename*=UTF-8''mine.png"
     assert student.get("pictures/mountains/original").content == shipped("img/mountains.jpg").read_bytes()
 
@@ -726,10 +756,12 @@ def begun(*options):
 
 def test_a_lab_that_cannot_be_opened_says_why_in_a_line(lab, tmp_path):
     status, line = begun("--dir", tmp_path / "a", "--port", lab.port)
-    assert status == 2 and line.startswith(f"error: 127.0.0.1:{lab.port}: can't listen there (Address already in use)")
+    assert status == 2
+    assert line.startswith(f"error: 127.0.0.1:{lab.port}: can't listen there (Address already in use)")
     assert not (tmp_path / "a").exists()
     status, line = begun("--dir", lab.folder, "--port", free_port())
-    assert status == 2 and "another lab is open with this folder" in line
+    assert status == 2
+    assert "another lab is open with this folder" in line
     for options, told in (
         (["--port", "x"], "'x' is not a port"),
         (["--max-jobs", "0"], "jobs: 0 is not an integer of at least 1"),
@@ -740,4 +772,7 @@ def test_a_lab_that_cannot_be_opened_says_why_in_a_line(lab, tmp_path):
         (["--texts", tmp_path / "none.toml", "--dir", tmp_path / "b"], "none.toml: no such file"),
     ):
         status, line = begun(*options)
-        assert status == 2 and line.startswith("error: ") and told in line and "\n" not in line, line
+        assert line.startswith("error: ")
+        assert told in line
+        assert "\n" not in line
+        assert status == 2

@@ -31,7 +31,8 @@ def test_every_choice_of_the_schema_has_a_text():
 def test_a_translation_may_be_incomplete(tmp_path):
     file = tmp_path / "deutsch.toml"
     file.write_text('language = "de"\nstart = "Los"\n', encoding="utf-8")
-    assert load_texts(file)["start"] == "Los" and load_texts(file)["pause"] == "Pause"
+    assert load_texts(file)["start"] == "Los"
+    assert load_texts(file)["pause"] == "Pause"
 
 
 @pytest.mark.parametrize(

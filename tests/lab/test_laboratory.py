@@ -31,8 +31,10 @@ def test_a_new_student_replaces_an_idle_one_at_the_limit(tmp_path):
 
     lab, first, second, last = asyncio.run(add_students())
     assert len(lab.students) == MAX_STUDENTS
-    assert {first.id, last.id, "looking"} <= lab.students.keys() and second.id not in lab.students
-    assert lab.get_or_add_student("second", "Ben").name == "Ben" and lab.get_or_add_student("first") is first
+    assert {first.id, last.id, "looking"} <= lab.students.keys()
+    assert second.id not in lab.students
+    assert lab.get_or_add_student("second", "Ben").name == "Ben"
+    assert lab.get_or_add_student("first") is first
     for student in lab.students.values():
         student.pictures["a"] = StoredPicture("a", "a", 20, 20)
     with pytest.raises(LimitReached, match="the lab is full; ask your teacher"):

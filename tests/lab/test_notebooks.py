@@ -61,8 +61,10 @@ def test_each_exercise_has_a_place_to_answer_and_a_check_for_nbgrader():
         assert list(answers) == [f"answer-{number}" for number in range(1, 10)]
         assert list(checks) == [f"check-{number}" for number in range(1, 10)]
         for number, (answer, check) in enumerate(zip(answers.values(), checks.values()), start=1):
-            assert answer.metadata["nbgrader"]["solution"] and not answer.metadata["nbgrader"]["locked"]
-            assert check.metadata["nbgrader"]["locked"] and check.metadata["nbgrader"]["points"] == 1
+            assert answer.metadata["nbgrader"]["solution"]
+            assert not answer.metadata["nbgrader"]["locked"]
+            assert check.metadata["nbgrader"]["locked"]
+            assert check.metadata["nbgrader"]["points"] == 1
             assert re.fullmatch(rf"checks\.exercise_{number}\([a-z_, ]+\)", check.source)
 
 
@@ -70,11 +72,15 @@ def test_a_notebook_is_written_once_and_somebodys_work_in_it_is_left(tmp_path, c
     out = tmp_path / "lab"
     for _ in range(2):  # what is the same is no harm
         status, printed, errors = ended(capfd, "notebook", "exercises", "--out", out)
-        assert status == 0 and printed.splitlines()[0] == str(out / "exercises.ipynb") and not errors
+        assert status == 0
+        assert printed.splitlines()[0] == str(out / "exercises.ipynb")
+        assert not errors
     assert json.loads((out / "exercises.ipynb").read_text())["nbformat"] == 4
     (out / "exercises.ipynb").write_text("my work")
     status, printed, errors = ended(capfd, "notebook", "exercises", "--out", out)
-    assert status == 2 and not printed and "exercises.ipynb: is there already" in errors
+    assert status == 2
+    assert not printed
+    assert "exercises.ipynb: is there already" in errors
     assert_one_line(errors)
     assert (out / "exercises.ipynb").read_text() == "my work"
 
@@ -90,7 +96,8 @@ def test_a_folder_that_is_none_is_refused(tmp_path, capfd):
 def test_without_jupytext_there_is_one_line(tmp_path):
     code = "import sys; sys.modules['jupytext'] = None; from gluon_nst.cli import main; sys.exit(main(['notebook']))"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 2 and "takes the package jupytext; install gluon-nst[notebook]" in done.stderr
+    assert done.returncode == 2
+    assert "takes the package jupytext; install gluon-nst[notebook]" in done.stderr
     assert_one_line(done.stderr)
 
 
@@ -106,7 +113,9 @@ def test_the_page_is_made_of_the_notebook_as_it_stands():
 def test_what_the_doctor_counts_is_what_the_notebook_runs():
     text = source_of("chapter").read_text(encoding="utf-8")
     epochs = [count for _, _, count in probe.NOTEBOOK]
-    assert f'shorter = {{"lr": [0.05, 0.03], "epochs": {epochs[:2]}' in text and f"epochs={epochs[2:4]}" in text
-    assert f"sizes=[{probe.NOTEBOOK[0][1]}, {probe.NOTEBOOK[1][1]}]" in text and 'recipe="fine", sizes=300' in text
+    assert f'shorter = {{"lr": [0.05, 0.03], "epochs": {epochs[:2]}' in text
+    assert f"epochs={epochs[2:4]}" in text
+    assert f"sizes=[{probe.NOTEBOOK[0][1]}, {probe.NOTEBOOK[1][1]}]" in text
+    assert 'recipe="fine", sizes=300' in text
     stages = recipes.fit(recipes.customise("fine", sizes=300, epochs=epochs[2:4]), probe.PICTURE).stages
     assert [("fine", stage.shape, stage.epochs) for stage in stages] == list(probe.NOTEBOOK[2:])

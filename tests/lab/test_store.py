@@ -37,7 +37,8 @@ def test_a_folder_of_something_else_is_refused_and_left_as_it_is(tmp_path):
     own.write_text("mine")
     with pytest.raises(InputError, match="not the folder of a lab, and not empty; name another with --dir"):
         Store(tmp_path)
-    assert own.read_text() == "mine" and not (tmp_path / "own").exists()
+    assert own.read_text() == "mine"
+    assert not (tmp_path / "own").exists()
     store = Store(tmp_path / "empty")
     store.save_student(Student("a1", "Anna", 5.0))
     assert [student.name for student in Store(tmp_path / "empty").load_students()] == ["Anna"]
@@ -64,7 +65,8 @@ def test_only_files_of_the_lab_are_removed(tmp_path):
         file.write_text("mine")
     store.remove_incomplete()
     assert all(file.exists() for file in files)
-    assert not any(file.parent.exists() for file in incomplete) and not half.exists()
+    assert not any(file.parent.exists() for file in incomplete)
+    assert not half.exists()
 
 
 def test_a_folder_that_cannot_be_created_is_an_error(tmp_path):

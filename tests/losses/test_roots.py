@@ -116,10 +116,12 @@ def test_a_covariance_with_negative_eigenvalues_has_a_finite_trace_and_gradient(
     S = covariance(64, wide, 1) + np.float32(least) * np.diag(np.arange(64) == 7).astype("float32")
     factor = cholesky(S, EPSILON)
     shift = (factor @ factor.T - S)[0, 0]
-    assert (factor == np.tril(factor)).all() and np.allclose(factor @ factor.T, S + shift * np.eye(64), atol=1e-3)
+    assert (factor == np.tril(factor)).all()
+    assert np.allclose(factor @ factor.T, S + shift * np.eye(64), atol=1e-3)
     assert shift <= EPSILON * 1.001 or shift < 4 * max(EPSILON, -np.linalg.eigvalsh(S.astype("float64"))[0])
     trace, gradient = by_mxnet(S, *roots_of(covariance(64, wide, 2)))
-    assert np.isfinite(trace) and np.isfinite(gradient).all()
+    assert np.isfinite(trace)
+    assert np.isfinite(gradient).all()
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-10, 1e6, 1e12])
@@ -127,7 +129,8 @@ def test_covariances_of_any_size_have_a_finite_trace_and_gradient(scale):
     S, S_Y = covariance(64, wide, 1, scale), covariance(64, wide, 2, scale)
     R, inverse = roots_of(S_Y)
     trace, gradient = by_mxnet(S, R, inverse)
-    assert trace == pytest.approx(by_numpy(S, R)[0], rel=1e-2) and np.isfinite(gradient).all()
+    assert trace == pytest.approx(by_numpy(S, R)[0], rel=1e-2)
+    assert np.isfinite(gradient).all()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
@@ -135,13 +138,15 @@ def test_values_that_are_not_finite_give_nan_and_no_error(value):
     S = covariance(16, wide, 1)
     S[3, 5] = S[5, 3] = value
     trace, gradient = by_mxnet(S, *roots_of(covariance(16, wide, 2)))
-    assert np.isnan(trace) and np.isnan(gradient).all()
+    assert np.isnan(trace)
+    assert np.isnan(gradient).all()
 
 
 def test_two_evaluations_give_the_same_numbers():
     S, (R, inverse) = covariance(256, wide, 1), roots_of(covariance(256, wide, 2))
     (trace, gradient), (again, gradient_again) = (by_mxnet(S, R, inverse) for _ in range(2))
-    assert trace == again and (gradient == gradient_again).all()
+    assert trace == again
+    assert (gradient == gradient_again).all()
 
 
 def test_numpy_semantics_change_nothing():

@@ -88,7 +88,8 @@ def test_the_wasserstein_distance_and_its_gradient_are_those_of_double_precision
 ):
     X, Y = features(channels, positions, 1), 1.3 * features(channels, of_style, 2)
     (value, gradient), (expected, expected_gradient) = found_distance(Wasserstein(), X, Y), wasserstein(X, Y)
-    assert expected > 0.01 and value == pytest.approx(expected, rel=within)
+    assert expected > 0.01
+    assert value == pytest.approx(expected, rel=within)
     assert off(gradient, expected_gradient) < gradient_within
 
 
@@ -112,7 +113,8 @@ def test_the_wasserstein_distance_of_features_to_themselves_is_nothing(channels,
 def test_the_wasserstein_distance_of_constants_is_that_of_their_means():
     X, Y = (np.full((1, 3, 4, 5), value, np.float32) for value in (2, 5))
     value, gradient = found_distance(Wasserstein(), X, Y)
-    assert value == pytest.approx(9, rel=1e-5) and np.allclose(gradient, -6 / 60, rtol=1e-4)
+    assert value == pytest.approx(9, rel=1e-5)
+    assert np.allclose(gradient, -6 / 60, rtol=1e-4)
 
 
 # -- Gram matrices, means and deviations ------------------------------------------------------------------------------
@@ -151,7 +153,9 @@ def test_a_channel_that_never_fires_leaves_the_gradient_finite(statistic, silent
         if silent_in in (name, "both"):
             each[:, 3] = 0
     value, gradient = found_distance(statistic, X, Y)
-    assert np.isfinite(value) and np.isfinite(gradient).all() and np.abs(gradient).max() > 0
+    assert np.isfinite(value)
+    assert np.isfinite(gradient).all()
+    assert np.abs(gradient).max() > 0
 
 
 # -- all of them ------------------------------------------------------------------------------------------------------
@@ -197,7 +201,8 @@ def test_a_symbol_gives_what_an_array_gives(name, weighted):
     bound = graph.bind(mx.cpu(), arrays, {"X": gradient}, {each: "write" if each == "X" else "null" for each in arrays})
     (by_graph,) = bound.forward(is_train=True)
     bound.backward([mx.nd.ones_like(by_graph)])
-    assert by_graph.shape == (1,) and by_graph.asscalar() == pytest.approx(found.asscalar(), rel=1e-5)
+    assert by_graph.shape == (1,)
+    assert by_graph.asscalar() == pytest.approx(found.asscalar(), rel=1e-5)
     assert off(gradient.asnumpy(), expected_gradient.grad.asnumpy()) < 1e-5
 
 

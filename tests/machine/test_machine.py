@@ -146,7 +146,8 @@ def test_one_warning_where_handle_early_import():
     run = python("import mxnet, gluon_nst; import gluon_nst.runs.job")
     if machine.physical_cores() > max(1, len(os.sched_getaffinity(0)) // 2):
         assert run.stderr.count("UserWarning: mxnet was imported before gluon_nst") == 1
-        assert "set OMP_NUM_THREADS=" in run.stderr and "<string>:1: UserWarning" in run.stderr
+        assert "set OMP_NUM_THREADS=" in run.stderr
+        assert "<string>:1: UserWarning" in run.stderr
     else:
         assert "mxnet was imported before" not in run.stderr
 
@@ -160,16 +161,16 @@ def test_no_warning_where_handle_early_import_with_all_the_cores():
 def test_other_numbers_of_threads_that_mxnet_reads_are_checked_too():
     with pytest.raises(subprocess.CalledProcessError) as refused:
         python("from gluon_nst.cli import main; raise SystemExit(main(['info']))", MXNET_CPU_WORKER_NTHREADS="many")
-    assert refused.value.returncode == 2 and refused.value.stderr.startswith(
-        "error: MXNET_CPU_WORKER_NTHREADS=many: not a number"
-    )
+    assert refused.value.returncode == 2
+    assert refused.value.stderr.startswith("error: MXNET_CPU_WORKER_NTHREADS=many: not a number")
 
 
 @pytest.mark.parametrize("threads", ["abc", "", "0", "-1", "2,4", "99999999999"])
 def test_a_number_of_threads_that_is_none_is_refused_in_one_line(threads):
     with pytest.raises(subprocess.CalledProcessError) as refused:
         python("from gluon_nst.cli import main; raise SystemExit(main(['info']))", OMP_NUM_THREADS=threads)
-    assert refused.value.returncode == 2 and refused.value.stdout == ""
+    assert refused.value.returncode == 2
+    assert refused.value.stdout == ""
     assert refused.value.stderr.startswith(
         f"error: OMP_NUM_THREADS={threads}: not a number of threads from 1 to 9999; unset it"
     )
@@ -295,7 +296,8 @@ def test_the_variable_for_amx_is_there_only_while_it_is_read(
         monkeypatch.setenv("DNNL_MAX_CPU_ISA", wanted)
     with instructions.isa_variable_set():
         assert os.environ.get("DNNL_MAX_CPU_ISA") == while_it_reads
-    assert os.environ.get("DNNL_MAX_CPU_ISA") == wanted and instructions.amx == amx
+    assert os.environ.get("DNNL_MAX_CPU_ISA") == wanted
+    assert instructions.amx == amx
 
 
 def test_where_handle_early_import_amx_is_not_counted_on(processor, monkeypatch):
@@ -306,7 +308,8 @@ def test_where_handle_early_import_amx_is_not_counted_on(processor, monkeypatch)
     instructions = processor(AMX)
     monkeypatch.setenv("DNNL_MAX_CPU_ISA", "AVX512_CORE_AMX")  # the user's own: MXNet may have read it
     instructions.handle_early_import()
-    assert instructions.amx == "used" and machine.choose_precision("auto", mx.cpu()) == "bfloat16"
+    assert instructions.amx == "used"
+    assert machine.choose_precision("auto", mx.cpu()) == "bfloat16"
 
 
 needs_amx = pytest.mark.skipif(
@@ -342,7 +345,8 @@ def test_convolutions_use_amx_where_it_is_let_in(before, variable, amx):
     # oneDNN writes which kernel it takes; a process that used AMX without permission would have been ended.
     run = python(f"{before}\n{CONVOLVE}", DNNL_VERBOSE="1", OMP_NUM_THREADS="2", **variable)
     kernels = [line for line in run.stdout.splitlines() if ",convolution," in line]
-    assert kernels and all(("amx" in kernel) == amx for kernel in kernels)
+    assert kernels
+    assert all(("amx" in kernel) == amx for kernel in kernels)
 
 
 @pytest.mark.slow
@@ -398,7 +402,8 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
 def test_auto_is_bfloat16_only_where_it_is_the_faster_one(processor, flags, vendor, permitted, precision, by):
     with processor(flags, vendor, permitted).isa_variable_set():
         pass
-    assert machine.choose_precision("auto", mx.cpu()) == precision and machine.bfloat16_by(mx.cpu()) == by
+    assert machine.choose_precision("auto", mx.cpu()) == precision
+    assert machine.bfloat16_by(mx.cpu()) == by
     assert machine.choose_precision("float32", mx.cpu()) == machine.choose_precision("auto", mx.gpu()) == "float32"
 
 
@@ -424,8 +429,10 @@ def test_nd_mode_gives_np_arrays_to_a_caller_in_np_mode(np_mode):
 
     output = twice([mx.np.ones((2, 3))], scale=2)
     assert seen == [(mx.nd.NDArray, False, False)]
-    assert isinstance(output[0], mx.np.ndarray) and output[0].sum() == 12
-    assert mx.util.is_np_array() and mx.util.is_np_shape()
+    assert isinstance(output[0], mx.np.ndarray)
+    assert output[0].sum() == 12
+    assert mx.util.is_np_array()
+    assert mx.util.is_np_shape()
 
 
 def test_nd_mode_keeps_gradients_of_np_arrays(np_mode):
@@ -461,14 +468,17 @@ def doubled(arrays):
 
 def test_nd_mode_steps_turns_np_mode_off_in_each_step_and_on_again_between_them(np_mode):
     steps, seen = doubled([mx.np.ones((2, 3)), mx.np.zeros((1,))])
-    assert seen == [] and modes() == (True, True)
+    assert seen == []
+    assert modes() == (True, True)
     for total in (12, 0):
         array = next(steps)
-        assert type(array) is mx.nd.NDArray and modes() == (True, True)
+        assert type(array) is mx.nd.NDArray
+        assert modes() == (True, True)
         assert array.asnumpy().sum() == total
     with pytest.raises(StopIteration) as end:
         next(steps)
-    assert end.value.value == "all" and modes() == (True, True)
+    assert end.value.value == "all"
+    assert modes() == (True, True)
     assert seen == [(mx.nd.NDArray, False, False)] * 2 + [("closed", False, False)]
 
 
@@ -478,14 +488,16 @@ def test_nd_mode_steps_lets_the_caller_change_the_mode_between_steps(np_mode):
     with mx.util.np_array(False), mx.util.np_shape(False):
         next(steps)
         assert modes() == (False, False)
-    assert modes() == (True, True) and seen == [(mx.nd.NDArray, False, False)] * 2
+    assert modes() == (True, True)
+    assert seen == [(mx.nd.NDArray, False, False)] * 2
 
 
 def test_a_generator_with_nd_mode_steps_closes_the_one_within(np_mode):
     steps, seen = doubled([mx.np.ones((1,))] * 2)
     next(steps)
     steps.close()
-    assert seen[1:] == [("closed", False, False)] and modes() == (True, True)
+    assert seen[1:] == [("closed", False, False)]
+    assert modes() == (True, True)
     with pytest.raises(StopIteration):
         next(steps)
 
@@ -505,7 +517,8 @@ def test_nd_mode_steps_hands_errors_on_and_restores_the_mode(np_mode):
 
 def test_nd_mode_steps_works_where_np_mode_is_off():
     steps, seen = doubled([mx.nd.ones((1,)), mx.nd.zeros((1,))])
-    assert [array.asnumpy().tolist() for array in steps] == [[2], [0]] and modes() == (False, False)
+    assert [array.asnumpy().tolist() for array in steps] == [[2], [0]]
+    assert modes() == (False, False)
     assert seen == [(mx.nd.NDArray, False, False)] * 2 + [("closed", False, False)]
 
 
@@ -520,7 +533,8 @@ def test_nd_mode_steps_lets_go_of_what_it_yielded():
 
     steps = items()
     first = weakref.ref(next(steps))
-    assert first() is None and next(steps) == "second"
+    assert first() is None
+    assert next(steps) == "second"
 
 
 @pytest.mark.slow

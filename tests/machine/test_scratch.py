@@ -32,7 +32,9 @@ def test_what_is_written_is_read(folder):
     values, scratch = numbers(1, 5, 30, 40), Scratch((1, 5, 30, 40))
     scratch.write(values, slice(0, 30), slice(0, 40))
     read = all_of(scratch)
-    assert read.dtype == np.float32 and np.array_equal(read, values) and scratch.shape == values.shape
+    assert read.dtype == np.float32
+    assert np.array_equal(read, values)
+    assert scratch.shape == values.shape
 
 
 def test_a_part_of_it_is_written_and_read(folder):
@@ -54,7 +56,8 @@ def test_what_was_read_is_a_copy(folder):
     read = all_of(scratch)
     read[:] = 0
     scratch.write(values[:, :, :1] + 1, slice(0, 1), slice(0, 4))
-    assert not read.any() and np.array_equal(scratch[:, :, 1:, :], values[:, :, 1:])
+    assert not read.any()
+    assert np.array_equal(scratch[:, :, 1:, :], values[:, :, 1:])
 
 
 def test_no_file_is_left_nor_seen_while_it_is_used(folder):
@@ -102,9 +105,12 @@ def test_a_full_disk_is_one_line(folder, monkeypatch):
     with pytest.raises(NSTError) as refused:
         Scratch((1, 512, 1000, 2000))
     line = str(refused.value)
-    assert line.startswith(f"{folder}: no room for 4.1 GB of features (") and "\n" not in line
-    assert "No space left on device" in line and "set TMPDIR to another folder" in line
-    assert not isinstance(refused.value, InputError) and os.listdir(folder) == []
+    assert line.startswith(f"{folder}: no room for 4.1 GB of features (")
+    assert "\n" not in line
+    assert "No space left on device" in line
+    assert "set TMPDIR to another folder" in line
+    assert not isinstance(refused.value, InputError)
+    assert os.listdir(folder) == []
 
 
 def test_a_folder_of_temporary_files_that_is_not_there_is_one_line(folder, monkeypatch):

@@ -14,7 +14,8 @@ from weights_networks import scaling_convolution, with_scalings
 def test_the_books_indices_are_the_papers_layers():
     names = {index: name for name, index in layers.LAYERS.items()}
     assert [names[index] for index in (0, 5, 10, 19, 28)] == ["conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"]
-    assert names[25] == "conv4_4" and len(names) == 37
+    assert names[25] == "conv4_4"
+    assert len(names) == 37
 
 
 def test_names_and_indices_are_those_of_the_model_zoo():
@@ -39,7 +40,8 @@ def test_the_parameters_have_the_model_zoos_names_and_shapes():
 
 def test_the_network_ends_after_the_last_layer_and_is_frozen(parameters):
     net = nst.truncated_vgg19(parameters, 28, mx.cpu())
-    assert type(net) is nn.Sequential and len(net) == 29
+    assert type(net) is nn.Sequential
+    assert len(net) == 29
     assert {p.grad_req for p in net.collect_params().values()} == {"null"}
     assert len(list(net.collect_params())) == 26
 
@@ -75,7 +77,8 @@ def test_patches_are_the_pixels_around_each_pixel_and_the_outermost_are_repeated
     around = np.pad(X.asnumpy()[0], ((0, 0), (1, 1), (1, 1)), mode="edge")
     expected = np.stack([around[c, y : y + 32, x : x + 48] for c in range(3) for y in range(3) for x in range(3)])
     _, (patches, first) = nst.extract_features(X, net, (), (layers.PIXELS, 0))
-    assert np.array_equal(patches.asnumpy()[0], expected) and patches.shape == layers.shape_at(layers.PIXELS, (32, 48))
+    assert np.array_equal(patches.asnumpy()[0], expected)
+    assert patches.shape == layers.shape_at(layers.PIXELS, (32, 48))
     assert np.array_equal(first.asnumpy(), net[0](X).asnumpy())
 
 
@@ -85,7 +88,8 @@ def test_contents_and_styles_are_those_of_the_preprocessed_pictures(net):
     style_X, styles_Y = nst.get_styles(picture, (48, 32), mx.cpu(), net)
     assert content_X.shape == style_X.shape == (1, 3, 32, 48)
     contents, styles = nst.extract_features(content_X, net)
-    assert [Y.shape for Y in contents_Y] == [Y.shape for Y in contents] and len(styles_Y) == 5
+    assert [Y.shape for Y in contents_Y] == [Y.shape for Y in contents]
+    assert len(styles_Y) == 5
     assert np.array_equal(contents_Y[0].asnumpy(), contents[0].asnumpy())
     assert np.array_equal(styles_Y[4].asnumpy(), styles[4].asnumpy())
 

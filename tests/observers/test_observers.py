@@ -53,7 +53,8 @@ def test_snapshots_are_written_as_the_run_goes(recipe, tmp_path):
     names = ["out-stage-1-epoch-3.png", "out-stage-1-epoch-6.png", "out-stage-2-epoch-3.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     with Image.open(tmp_path / names[2]) as picture:
-        assert picture.size == (64, 48) and picture.getpixel((0, 0)) == (40, 40, 40)  # after three epochs
+        assert picture.size == (64, 48)
+        assert picture.getpixel((0, 0)) == (40, 40, 40)
         assert json.loads(picture.text["gluon-nst"]) == {"seed": 4, "stage": 2, "epochs": 3}
 
 
@@ -113,7 +114,8 @@ def test_a_film_can_be_mp4(recipe, tmp_path):
     film = Film(tmp_path / "film.mp4")
     film.end(result(recipe, follow(recipe, film)))
     frames, seconds = imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "film.mp4"))
-    assert frames == 11 + 24 and seconds == pytest.approx(35 / 12, abs=0.2)
+    assert frames == 11 + 24
+    assert seconds == pytest.approx(35 / 12, abs=0.2)
     reader = imageio_ffmpeg.read_frames(str(tmp_path / "film.mp4"))
     width, height = next(reader)["size"]
     last = np.frombuffer(list(reader)[-1], np.uint8).reshape(height, width, 3)
@@ -137,7 +139,8 @@ def test_without_a_screen_no_window_opens(recipe):
     said = []
     window = Window(said.append)
     window.end(result(recipe, follow(recipe, window)))
-    assert not window.opened and matplotlib.pyplot.get_fignums() == []
+    assert not window.opened
+    assert matplotlib.pyplot.get_fignums() == []
     assert said == ["no screen: --show shows nothing here"]
 
 
@@ -147,7 +150,8 @@ def test_a_film_leaves_a_finished_one_where_it_is(recipe, tmp_path):
     film = Film(tmp_path / "film.gif")
     film.end(result(recipe, follow(recipe, film), "interrupted"))
     assert (tmp_path / "film.gif").read_bytes() == b"finished"
-    assert film.written == tmp_path / "film-interrupted.gif" and film.written.exists()
+    assert film.written == tmp_path / "film-interrupted.gif"
+    assert film.written.exists()
 
 
 def test_the_lines_are_the_chapters(recipe):
@@ -155,7 +159,8 @@ def test_the_lines_are_the_chapters(recipe):
     lines = Lines(said.append)
     recipe = dataclasses.replace(recipe, report_every=3)
     follow(recipe, lines)
-    assert said[0] == "epoch   3, content loss 1.00, style loss 2.00, TV loss 3.00, 1.00 sec" and len(said) == 3
+    assert said[0] == "epoch   3, content loss 1.00, style loss 2.00, TV loss 3.00, 1.00 sec"
+    assert len(said) == 3
 
 
 class Failing(nst.Observer):
@@ -174,7 +179,8 @@ def test_an_observer_that_fails_is_let_go_and_the_others_go_on(recipe):
             seen.append(len(state.record))
 
     follow(recipe, Observers([Failing(), Listening()]))
-    assert said == ["out.png: can't write it; the run goes on without"] and len(seen) == 11
+    assert said == ["out.png: can't write it; the run goes on without"]
+    assert len(seen) == 11
 
 
 @pytest.mark.slow
@@ -190,7 +196,8 @@ def test_an_observer_of_a_run_in_another_process_hears_of_its_stages_and_has_no_
 
     observer = Observers([Listening(), Snapshots(tmp_path / "out.png", 1)])
     result = processes.carry_out_apart(prepare(job(epochs=2)), observer)
-    assert result.status == "complete" and seen == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert result.status == "complete"
+    assert seen == [(1, 1), (1, 2), (2, 1), (2, 2)]
     assert said == ["there is no picture of the run here; the run goes on without"]
 
 
@@ -209,7 +216,8 @@ def test_an_observer_that_fails_at_the_end_does_not_lose_the_result(job):
             ended.append(result)
 
     result = nst.transfer(**{**vars(job(epochs=1)), "observers": [FailingAtTheEnd(), Listening()]})
-    assert ended == [result] and said[-1] == "film.gif: can't write it"
+    assert ended == [result]
+    assert said[-1] == "film.gif: can't write it"
 
 
 def test_observers_can_follow_one_run_after_another(job, tmp_path, capfd):
@@ -255,7 +263,8 @@ def test_a_notebook_shows_one_output_that_is_drawn_anew(recipe, notebook, develo
     (drawn,) = notebook
     assert len(drawn) == 11
     first, last = (Image.open(io.BytesIO(picture.data)) for picture in (drawn[0], drawn[-1]))
-    assert first.size == last.size and drawn[0].data != drawn[-1].data
+    assert first.size == last.size
+    assert drawn[0].data != drawn[-1].data
 
 
 def test_a_notebook_is_not_drawn_more_often_than_it_is_to_be_and_shows_the_end(recipe, notebook, developed):

@@ -34,7 +34,8 @@ def bowl(scales):
 
 def test_it_finds_the_minimum_at_the_end_of_a_curved_valley():
     losses, points = minimise(rosenbrock, np.full((2, 3), -1.2, np.float32), 200)
-    assert min(losses) < 1e-6 and np.abs(points[np.argmin(losses)] - 1).max() < 1e-2
+    assert min(losses) < 1e-6
+    assert np.abs(points[np.argmin(losses)] - 1).max() < 1e-2
 
 
 def test_with_a_memory_of_every_direction_it_solves_a_quadratic_in_a_few_steps():
@@ -57,7 +58,8 @@ def test_every_point_is_within_the_bounds_and_the_minimum_on_them_is_found():
 
 def test_a_step_that_is_too_long_is_taken_back():
     losses, _ = minimise(bowl(np.ones(4)), np.ones(4, np.float32), 20, first_step=100)
-    assert losses[1] > losses[0] and min(losses) < 1e-6
+    assert losses[1] > losses[0]
+    assert min(losses) < 1e-6
 
 
 def test_the_first_step_has_the_length_it_is_given():
@@ -107,7 +109,8 @@ def test_remembered_steps_in_half_the_precision_are_near_enough():
 def test_values_of_several_pieces_are_moved_as_one_is():
     count = 2**16 + 1000
     losses, points = minimise(bowl(np.geomspace(1, 10, count)), np.ones(count, np.float32), 30)
-    assert min(losses) < 1e-6 * losses[0] and np.abs(points[np.argmin(losses)]).max() < 1e-2
+    assert min(losses) < 1e-6 * losses[0]
+    assert np.abs(points[np.argmin(losses)]).max() < 1e-2
 
 
 @pytest.mark.parametrize("factor", [2.0**80, 2.0**-80])

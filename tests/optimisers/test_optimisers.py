@@ -48,7 +48,8 @@ def test_an_optimiser_whose_state_is_pickled_between_two_steps_goes_on_as_it_wou
     state = pickle.loads(pickle.dumps(as_numpy(optimiser.state)))
     again = resumed(state, chosen, optimiser.X.context)
     expected, found = descend(optimiser, 5), descend(again, 5)
-    assert found == expected and found[-1] < first[0]
+    assert found == expected
+    assert found[-1] < first[0]
     assert np.array_equal(again.X.asnumpy(), optimiser.X.asnumpy())
 
 

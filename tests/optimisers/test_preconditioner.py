@@ -32,7 +32,8 @@ def test_the_filter_is_symmetric_and_positive_definite(power):
         low_pass.apply(values)
     assert np.vdot(a, filtered["b"]) == pytest.approx(np.vdot(filtered["a"], b), rel=1e-4)
     square = sum(low_pass.product(plane) for plane in a[0])
-    assert square == pytest.approx(np.vdot(a, filtered["a"]), rel=1e-4) and square > 0
+    assert square == pytest.approx(np.vdot(a, filtered["a"]), rel=1e-4)
+    assert square > 0
 
 
 def test_the_filter_weakens_a_frequency_by_its_power_and_is_flat_for_the_lowest():
@@ -114,7 +115,8 @@ def test_a_wave_keeps_its_frequency_and_its_height_and_gets_no_copies():
 
 def test_noise_gets_no_frequencies_that_it_had_not():
     spectrum = np.abs(dctn(enlarged(noise(4), (30, 45))[0, 0], norm="ortho"))
-    assert spectrum[20:].max() < 1e-4 and spectrum[:, 30:].max() < 1e-4
+    assert spectrum[20:].max() < 1e-4
+    assert spectrum[:, 30:].max() < 1e-4
 
 
 def test_above_the_taper_nothing_is_left():
@@ -122,7 +124,8 @@ def test_above_the_taper_nothing_is_left():
     spectrum[..., 28, 28] = 1  # like the squares of a chessboard
     assert np.hypot(28 / 64, 28 / 64) > TAPER[1]
     checkers = dctn(spectrum, type=3, axes=(2, 3), norm="ortho")
-    assert np.abs(checkers).max() > 0.01 and np.abs(enlarged(checkers, (48, 48))).max() < 1e-6
+    assert np.abs(checkers).max() > 0.01
+    assert np.abs(enlarged(checkers, (48, 48))).max() < 1e-6
 
 
 def test_a_constant_stays_at_any_shape():
@@ -136,4 +139,5 @@ def test_upsampling_makes_a_different_picture_of_a_second_stage_alone(job):
         run = prepare(job(upsampling=upsampling, sizes=[(32, 48), (48, 72)], epochs=[2, 2]))
         made[upsampling] = carry_out(run).images
     first, second = zip(*made.values())
-    assert first[0].tobytes() == first[1].tobytes() and second[0].tobytes() != second[1].tobytes()
+    assert first[0].tobytes() == first[1].tobytes()
+    assert second[0].tobytes() != second[1].tobytes()

@@ -96,7 +96,8 @@ def test_twelve_iterations_are_accurate_on_well_conditioned_covariances_and_fall
         return values, (gradients[0] - gradients[1]).norm() / gradients[1].norm()
 
     (twelve, accurate), apart = distances(0.2)
-    assert twelve == pytest.approx(accurate, rel=1e-9) and apart < 1e-6
+    assert twelve == pytest.approx(accurate, rel=1e-9)
+    assert apart < 1e-6
     (twelve, accurate), _ = distances(1e-7)
     assert twelve > accurate * 1.001
 
@@ -114,7 +115,8 @@ def test_the_distance_of_two_gaussians_with_the_same_axes_is_that_of_their_devia
 def test_gaussian_has_the_covariance_of_numpy(random):
     F = random.standard_normal((6, 50)) + 2
     mean, S = program_stp.gaussian(torch.tensor(F))
-    assert np.allclose(mean, F.mean(1)) and np.allclose(S, np.cov(F, bias=True) + 1e-4 * np.eye(6))
+    assert np.allclose(mean, F.mean(1))
+    assert np.allclose(S, np.cov(F, bias=True) + 1e-4 * np.eye(6))
 
 
 def test_total_variation_is_counted_pair_by_pair(random):
@@ -153,7 +155,8 @@ def test_what_is_shown_is_the_bias_corrected_average_of_the_clamped_iterates(giv
     expected = sum(weight * x for weight, x in zip(weights, iterates)) / sum(weights)
     descent = program_stp.descend(program, program.start, 3)
     assert torch.allclose(descent.average, expected, atol=1e-6)
-    assert descent.picture.min() >= 0 and descent.picture.max() <= 1
+    assert descent.picture.min() >= 0
+    assert descent.picture.max() <= 1
     assert descent.totals[-1] < descent.totals[0]
 
 
@@ -162,7 +165,8 @@ def test_adam_goes_on_at_the_next_size_with_what_it_had(given):
     before = program_stp.descend(small, small.start, 2)
     after = program_stp.descend(large, large.start, 1, before.adam)
     assert (before.adam["step"].item(), after.adam["step"].item()) == (2, 3)
-    assert after.adam["exp_avg"].shape == large.start.shape and (after.adam["exp_avg_sq"] >= 0).all()
+    assert after.adam["exp_avg"].shape == large.start.shape
+    assert (after.adam["exp_avg_sq"] >= 0).all()
     fresh = program_stp.descend(large, large.start, 1)
     assert not torch.allclose(after.picture, fresh.picture, atol=1e-4)
 
@@ -201,7 +205,9 @@ def test_the_program_makes_a_picture_and_evaluates_one(given, tmp_path):
 def test_spsts_statistics_are_those_of_numpy(random):
     F = random.standard_normal((6, 50)) + 2
     G, mean, std = program_spst.statistics(torch.tensor(F))
-    assert np.allclose(G, F @ F.T / 50) and np.allclose(mean, F.mean(1)) and np.allclose(std, F.std(1))
+    assert np.allclose(G, F @ F.T / 50)
+    assert np.allclose(mean, F.mean(1))
+    assert np.allclose(std, F.std(1))
 
 
 def test_spsts_gradient_is_finite_where_a_channel_is_the_same_everywhere(given):
@@ -210,7 +216,8 @@ def test_spsts_gradient_is_finite_where_a_channel_is_the_same_everywhere(given):
     program = program_spst.Program(content, style, silent)
     terms, gradient = program.terms_and_gradient(program.start)
     assert program.responses(program.start)[1][0].max() == 0
-    assert np.isfinite(terms["total"]) and gradient.isfinite().all()
+    assert np.isfinite(terms["total"])
+    assert gradient.isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -224,4 +231,5 @@ def test_spsts_style_is_scaled_down_to_the_contents_shorter_side(given, tmp_path
 
 def test_spsts_lbfgs_descends(given):
     totals = program_spst.Program(*given, size=48).run(5)
-    assert len(totals) == 5 and totals[-1] < totals[0]
+    assert len(totals) == 5
+    assert totals[-1] < totals[0]

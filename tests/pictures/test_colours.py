@@ -63,7 +63,8 @@ RGB = {
 def test_lab_is_scikit_images(kind, dtype):
     rgb = RGB[kind].astype(dtype)
     found = colours.to_lab(rgb)
-    assert found.dtype == dtype and found.shape == rgb.shape
+    assert found.dtype == dtype
+    assert found.shape == rgb.shape
     assert np.abs(found - color.rgb2lab(RGB[kind])).max() < 0.006  # of 100: their coefficients have six digits
     assert np.abs(colours.from_lab(found) - color.lab2rgb(found)).max() < 1e-4
 
@@ -77,7 +78,8 @@ def test_what_goes_to_lab_comes_back_even_outside_of_what_can_be_shown(dtype, bo
 
 def test_a_grey_has_no_chroma_and_white_is_100():
     found = colours.to_lab(RGB["greys"])
-    assert np.abs(found[..., 1:]).max() < 1e-10 and found[..., 0].max() == pytest.approx(100)
+    assert np.abs(found[..., 1:]).max() < 1e-10
+    assert found[..., 0].max() == pytest.approx(100)
 
 
 # -- the lightness of one, the colours of another ---------------------------------------------------------------------
@@ -88,7 +90,8 @@ def test_a_grey_has_no_chroma_and_white_is_100():
 def test_the_lightness_is_kept_whatever_the_colours(light, chroma):
     content, stylised = PICTURES[chroma](3), PICTURES[light](4)
     made = with_luminance_of(stylised, content)
-    assert made.mode == "RGB" and made.size == stylised.size
+    assert made.mode == "RGB"
+    assert made.size == stylised.size
     assert np.abs(lab(made) - lab(stylised))[..., 0].max() < STEP
 
 
@@ -107,7 +110,8 @@ def test_the_chroma_is_that_of_the_colours_where_it_can_be_shown_and_the_hue_eve
     across = across / np.maximum(sizes, 1e-9)[..., None]
     assert np.abs((made[..., 1:] * across).sum(axis=2)).max() < CHROMA_STEP
     lengths = (made[..., 1:] * along).sum(axis=2)
-    assert lengths.min() > -CHROMA_STEP and (lengths - sizes).max() < CHROMA_STEP
+    assert lengths.min() > -CHROMA_STEP
+    assert (lengths - sizes).max() < CHROMA_STEP
 
 
 def test_no_more_chroma_is_lost_than_must_be():
@@ -116,7 +120,8 @@ def test_no_more_chroma_is_lost_than_must_be():
     lost = np.linalg.norm((made - lab(content))[..., 1:], axis=2) > 5
     more = made[lost] + 0.05 * (made[lost] * [0, 1, 1]) + 2 * np.sign(made[lost]) * [0, 1, 1]
     rgb = colours.from_lab(more)
-    assert lost.mean() > 0.3 and ((rgb < 0) | (rgb > 1)).any(axis=1).mean() > 0.99  # a few on a concave stretch of blue
+    assert lost.mean() > 0.3
+    assert ((rgb < 0) | (rgb > 1)).any(axis=1).mean() > 0.99
 
 
 def test_a_picture_with_its_own_lightness_is_itself():
@@ -167,8 +172,10 @@ def mid_range(seed, height=100, width=120):
 def test_the_matched_style_has_the_contents_mean_and_covariance(seed):
     style, content = mid_range(seed), mid_range(seed + 100, 80, 90)
     made = colours.matched(style, content)
-    assert made.size == style.size and made.mode == "RGB"
-    assert np.asarray(made).min() > 0 and np.asarray(made).max() < 255  # nothing was clipped
+    assert made.size == style.size
+    assert made.mode == "RGB"
+    assert np.asarray(made).min() > 0
+    assert np.asarray(made).max() < 255
     (mean, covariance), (content_mean, content_covariance) = moments(made), moments(content)
     assert np.abs(mean - content_mean).max() < 1e-3
     assert np.abs(covariance - content_covariance).max() < 1e-4  # rounding to 8 bits adds 1.3e-6 to variances of 1e-2
@@ -200,7 +207,8 @@ def test_what_can_not_be_shown_is_clipped_and_does_not_wrap():
     # The content's channels are independent and alike, so that the style's own, whitened, become brighter with them.
     values, vectors = np.linalg.eigh(covariance)
     white = (np.asarray(style) / 255 - mean) @ (vectors / np.sqrt(values)) @ vectors.T
-    assert (made[white > 1.2] == 255).mean() > 0.95 and (made[white < -1.2] == 0).mean() > 0.95
+    assert (made[white > 1.2] == 255).mean() > 0.95
+    assert (made[white < -1.2] == 0).mean() > 0.95
 
 
 def test_a_style_of_one_colour_becomes_the_contents_mean():

@@ -33,7 +33,8 @@ def save(tmp_path, picture, name="picture.png", **options):
 def test_a_picture_is_height_by_width_by_rgb_in_8_bits(tmp_path):
     pixels = paint(20, 30)
     picture = nst.read_image(save(tmp_path, Image.fromarray(pixels)))
-    assert picture.dtype == np.uint8 and np.array_equal(picture.asnumpy(), pixels)
+    assert picture.dtype == np.uint8
+    assert np.array_equal(picture.asnumpy(), pixels)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +82,8 @@ def test_the_size_of_a_callers_picture_leaves_it_as_it_is(tmp_path, orientation)
     path = save(tmp_path, Image.fromarray(paint(20, 30)), exif=exif)
     with Image.open(path) as picture, Image.open(path) as untouched:
         decoding.picture_size(picture)
-        assert picture.getexif()[0x0112] == orientation and picture.tobytes() == untouched.tobytes()
+        assert picture.getexif()[0x0112] == orientation
+        assert picture.tobytes() == untouched.tobytes()
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
@@ -99,7 +101,8 @@ def test_alpha_is_flattened_on_white(tmp_path, mode):
         assert read(path)[0, [0, 20]].tolist() == [[255] * 3, [100] * 3]
         return
     pixels = read(save(tmp_path, picture))
-    assert pixels[0, 0].tolist() == [255] * 3 and pixels[0, 20].tolist() == [100] * 3
+    assert pixels[0, 0].tolist() == [255] * 3
+    assert pixels[0, 20].tolist() == [100] * 3
     assert abs(pixels[0, 10] - 177).max() <= 1
 
 
@@ -120,7 +123,8 @@ def test_a_transparent_colour_of_a_greyscale_picture_becomes_white(tmp_path):
     picture = Image.new("L", (20, 20), 50)
     picture.paste(7, (0, 0, 10, 20))
     pixels = read(save(tmp_path, picture, transparency=7))
-    assert pixels[0, 0].tolist() == [255] * 3 and pixels[0, 15].tolist() == [50] * 3
+    assert pixels[0, 0].tolist() == [255] * 3
+    assert pixels[0, 15].tolist() == [50] * 3
 
 
 def png(depth, kind, row, *chunks):
@@ -140,7 +144,8 @@ def test_the_transparent_colour_of_a_png_is_found_at_any_depth(tmp_path, depth, 
     values = struct.pack(">HHH", *transparent) if kind == 2 else struct.pack(">H", transparent)
     (tmp_path / "clear.png").write_bytes(png(depth, kind, row, (b"tRNS", values)))
     alpha = np.asarray(decoding.open_picture(tmp_path / "clear.png").alpha)
-    assert (alpha == 0).mean() == 0.5 and (alpha == 255).mean() == 0.5
+    assert (alpha == 0).mean() == 0.5
+    assert (alpha == 255).mean() == 0.5
 
 
 @pytest.mark.parametrize("gamma, chunks, expected", [
@@ -257,7 +262,8 @@ def test_a_transparent_colour_of_a_sixteen_bit_picture_becomes_white(tmp_path):
     values = np.full((20, 20), 25700, np.uint16)
     values[:, :10] = 77
     pixels = read(save(tmp_path, Image.fromarray(values), transparency=77))
-    assert pixels[0, 0].tolist() == [255] * 3 and pixels[0, 15].tolist() == [100] * 3
+    assert pixels[0, 0].tolist() == [255] * 3
+    assert pixels[0, 15].tolist() == [100] * 3
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -316,7 +322,8 @@ def test_a_bad_picture_is_one_line_that_names_the_file(tmp_path, kind):
     make(path)
     with pytest.raises(nst.InputError) as refused:
         nst.read_image(path)
-    assert str(refused.value).startswith(f"{path}: ") and message in str(refused.value)
+    assert str(refused.value).startswith(f"{path}: ")
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
@@ -327,7 +334,8 @@ def test_preprocess_is_the_books(tmp_path):
     pixels = paint(30, 40)
     X = nst.preprocess(mx.nd.array(pixels, dtype="uint8"), (40, 30)).asnumpy()
     expected = (pixels / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-    assert X.shape == (1, 3, 30, 40) and np.allclose(X[0].transpose(1, 2, 0), expected, rtol=1e-5, atol=1e-6)
+    assert X.shape == (1, 3, 30, 40)
+    assert np.allclose(X[0].transpose(1, 2, 0), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_preprocess_resizes_as_mxnets_imresize_does():
@@ -342,13 +350,15 @@ def test_postprocess_undoes_preprocess_and_clips():
     pixels = paint(30, 40)
     X = nst.preprocess(mx.nd.array(pixels, dtype="uint8"), (40, 30))
     assert np.allclose(nst.postprocess(X).asnumpy() * 255, pixels, atol=1e-3)
-    assert nst.postprocess(X * 100).asnumpy().min() == 0 and nst.postprocess(X * 100).asnumpy().max() == 1
+    assert nst.postprocess(X * 100).asnumpy().min() == 0
+    assert nst.postprocess(X * 100).asnumpy().max() == 1
     assert np.array_equal(np.asarray(to_picture(X)), pixels)
 
 
 def test_arrays_go_both_ways_in_np_mode(np_mode):
     X = nst.preprocess(mx.np.array(paint(30, 40), dtype="uint8"), (40, 30))
-    assert isinstance(X, mx.np.ndarray) and isinstance(nst.postprocess(X), mx.np.ndarray)
+    assert isinstance(X, mx.np.ndarray)
+    assert isinstance(nst.postprocess(X), mx.np.ndarray)
 
 
 # -- files out --------------------------------------------------------------------------------------------------------
@@ -358,13 +368,15 @@ def test_a_png_keeps_its_pixels_and_carries_the_provenance(tmp_path):
     picture = Image.fromarray(paint(20, 30))
     encoding.write_image(picture, tmp_path / "out.png", '{"seed": 1}')
     with Image.open(tmp_path / "out.png") as saved:
-        assert saved.text == {"gluon-nst": '{"seed": 1}'} and np.array_equal(np.asarray(saved), np.asarray(picture))
+        assert saved.text == {"gluon-nst": '{"seed": 1}'}
+        assert np.array_equal(np.asarray(saved), np.asarray(picture))
 
 
 def test_a_jpeg_carries_the_provenance_as_its_comment(tmp_path):
     encoding.write_image(Image.fromarray(paint(20, 30)), tmp_path / "out.JPG", '{"seed": 1}')
     with Image.open(tmp_path / "out.JPG") as saved:
-        assert saved.format == "JPEG" and saved.info["comment"] == b'{"seed": 1}'
+        assert saved.format == "JPEG"
+        assert saved.info["comment"] == b'{"seed": 1}'
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
@@ -373,7 +385,8 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
     with pytest.raises(RuntimeError), files.written_whole(path) as file:
         file.write(b"half")
         raise RuntimeError
-    assert path.read_text() == "old" and os.listdir(tmp_path) == ["out.png"]
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["out.png"]
 
 
 def test_files_are_readable_as_the_umask_says(tmp_path):
@@ -423,11 +436,11 @@ def test_pixels_in_every_unit_come_to_the_networks_input():
         scale, shift = standardisation(pixels)
         assert np.allclose(values * scale + shift, standardised, atol=1e-6)
         low, high = shown_range(pixels)
-        assert np.allclose(low, limits[0], atol=1e-4) and np.allclose(high, limits[1], rtol=1e-6)
+        assert np.allclose(low, limits[0], atol=1e-4)
+        assert np.allclose(high, limits[1], rtol=1e-6)
     low, high = shown_range("standardised")
-    assert np.allclose(low, standardised.min(axis=2, keepdims=True)) and np.allclose(
-        high, standardised.max(axis=2, keepdims=True)
-    )
+    assert np.allclose(low, standardised.min(axis=2, keepdims=True))
+    assert np.allclose(high, standardised.max(axis=2, keepdims=True))
 
 
 def test_the_provenance_of_a_picture_that_has_none_is_none(tmp_path):
@@ -437,5 +450,7 @@ def test_the_provenance_of_a_picture_that_has_none_is_none(tmp_path):
     whole = (tmp_path / "ours.png").read_bytes()
     (tmp_path / "half.png").write_bytes(whole[: len(whole) - 30])
     found = [decoding.read_made(tmp_path / f"{name}.png") for name in ("ours", "plain", "no", "half", "nowhere")]
-    assert found[0] is not None and found[0][1] == {"seed": 3} and found[0][0].size == (20, 20)
+    assert found[0] is not None
+    assert found[0][1] == {"seed": 3}
+    assert found[0][0].size == (20, 20)
     assert found[1:] == [None] * 4

@@ -44,7 +44,8 @@ def test_16_bits_are_read_back_by_another_library(tmp_path, name, channels):
     pixels = slope(channels)
     write_image(pixels, tmp_path / name, RECORD, Encoding(16))
     found = pyvips.Image.new_from_file(str(tmp_path / name)).numpy()
-    assert found.dtype == np.uint16 and np.array_equal(found, pixels)
+    assert found.dtype == np.uint16
+    assert np.array_equal(found, pixels)
     assert all(len(np.unique(found[..., channel])) > 2000 for channel in range(3))
     if name != "out.png":
         assert np.array_equal(tifffile.imread(tmp_path / name), pixels)
@@ -81,7 +82,8 @@ def test_16_bits_are_of_the_composite_and_not_widened(run, tmp_path):
     result = run(bits=16)
     result.save(tmp_path / "out.png")
     found = pyvips.Image.new_from_file(str(tmp_path / "out.png")).numpy()
-    assert np.array_equal(found, result.deep) and not (found % 257 == 0).all()
+    assert np.array_equal(found, result.deep)
+    assert not (found % 257 == 0).all()
     assert np.array_equal(np.rint(found / 257), np.asarray(result.image))
     assert made(tmp_path / "out.png")["file"] == {"bits": 16}
     result.save(tmp_path / "first.png", stage=1)
@@ -99,14 +101,17 @@ def test_16_bits_have_the_contents_colours_mask_and_transparency(run, content, s
         options["mask"] = Image.linear_gradient("L").resize((90, 60))
     result = run(content, style, bits=16, **options)
     shallow, deep = np.asarray(result.image, int), np.rint(result.deep / 257).astype(int)
-    assert shallow.shape == deep.shape and np.abs(shallow - deep).max() <= 12 and np.abs(shallow - deep).mean() < 0.5
+    assert shallow.shape == deep.shape
+    assert np.abs(shallow - deep).max() <= 12
+    assert np.abs(shallow - deep).mean() < 0.5
     assert len(np.unique(result.deep[..., 0])) > 1000
 
 
 def test_pixels_of_16_bits_are_those_of_8_with_more_between():
     X = mx.nd.array(np.random.default_rng(3).standard_normal((1, 3, 20, 30), dtype=np.float32))
     shallow, deep = to_pixels(X), to_pixels(X, 16)
-    assert shallow.dtype == np.uint8 and deep.dtype == np.uint16
+    assert shallow.dtype == np.uint8
+    assert deep.dtype == np.uint16
     assert np.array_equal(np.rint(deep / 257).astype(np.uint8), shallow)
 
 
@@ -117,7 +122,8 @@ def test_a_blend_is_exact_at_its_ends(kind):
     shares = np.zeros((20, 30), np.float32)
     shares[:, 10:20], shares[:, 20:] = 0.25, 1
     found = blended(above, below, shares)
-    assert np.array_equal(found[:, :10], below[:, :10]) and np.array_equal(found[:, 20:], above[:, 20:])
+    assert np.array_equal(found[:, :10], below[:, :10])
+    assert np.array_equal(found[:, 20:], above[:, 20:])
     expected = 0.25 * above[:, 10:20] + 0.75 * below[:, 10:20]
     assert np.abs(found[:, 10:20] - expected).max() <= 0.51
 
@@ -156,7 +162,8 @@ def test_16_bits_say_how_they_were_made_and_are_srgb(tmp_path, name):
     write_image(slope(), tmp_path / name, RECORD, Encoding(16, dpi=240))
     assert decoding.read_record(tmp_path / name) == json.loads(RECORD)
     with Image.open(tmp_path / name) as picture:
-        assert profile_of(picture).profile.profile_description and picture.info["icc_profile"] == encoding.srgb()
+        assert profile_of(picture).profile.profile_description
+        assert picture.info["icc_profile"] == encoding.srgb()
         assert [round(float(each)) for each in picture.info["dpi"]] == [240, 240]
 
 
@@ -246,7 +253,8 @@ def test_transparency_is_not_converted_with_the_colours(tmp_path):
     pixels[..., 3] = np.arange(400) * 160
     write_image(pixels, tmp_path / "out.tif", "", Encoding(16, profile=P3))
     found = tifffile.imread(tmp_path / "out.tif")
-    assert np.array_equal(found[..., 3], pixels[..., 3]) and not np.array_equal(found[..., :3], pixels[..., :3])
+    assert np.array_equal(found[..., 3], pixels[..., 3])
+    assert not np.array_equal(found[..., :3], pixels[..., :3])
     picture = Image.fromarray((pixels >> 8).astype(np.uint8))
     write_image(picture, tmp_path / "out.png", "", Encoding(profile=P3))
     with Image.open(tmp_path / "out.png") as found:
@@ -266,7 +274,8 @@ def test_what_libvips_can_not_write_is_one_line(tmp_path, monkeypatch):
 
 def test_a_content_picture_without_a_profile_is_told_of(render, tmp_path):
     status, _, err = render("--keep-profile", "--quiet")
-    assert status == 0 and err == "--keep-profile: the content picture has no profile for RGB of its own; sRGB it is\n"
+    assert status == 0
+    assert err == "--keep-profile: the content picture has no profile for RGB of its own; sRGB it is\n"
 
 
 def test_a_profile_that_is_damaged_or_not_for_rgb_is_not_kept(tmp_path):
@@ -301,7 +310,8 @@ def rerun(tmp_path, capfd, converted):
 def test_a_picture_is_made_again_to_the_same_bytes(render, rerun, tmp_path, name, options):
     assert render("--quiet", *options, output=tmp_path / name)[0] == 0
     status, out, err = rerun(tmp_path / name, tmp_path / f"again-{name}")
-    assert (status, err) == (0, "") and "made again" in out
+    assert (status, err) == (0, "")
+    assert "made again" in out
     assert (tmp_path / f"again-{name}").read_bytes() == (tmp_path / name).read_bytes()
 
 
@@ -345,18 +355,23 @@ def test_styles_masks_and_maps_are_found_by_their_hashes(rerun, content, style, 
     assert status == 0, err
     (tmp_path / "ink.png").rename(other)
     status, _, err = rerun(tmp_path / "out.png", tmp_path / "again.png")
-    assert status == 2 and "style picture 1 (SHA-256 " in err and "name its folder with --inputs" in err
+    assert status == 2
+    assert "style picture 1 (SHA-256 " in err
+    assert "name its folder with --inputs" in err
     assert_one_line(err)
     status, _, err = rerun(tmp_path / "out.png", tmp_path / "again.png", "--inputs", other.parent)
-    assert (status, err) == (0, "") and (tmp_path / "again.png").read_bytes() == (tmp_path / "out.png").read_bytes()
+    assert (status, err) == (0, "")
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "out.png").read_bytes()
 
 
 def test_what_can_not_be_made_again_is_refused(render, rerun, content, tmp_path, capfd, monkeypatch):
     render("--quiet")
     status, _, err = ended(capfd, "rerun", content, "--output", tmp_path / "again.png")
-    assert status == 2 and "content.png: says nothing of how it was made" in err
+    assert status == 2
+    assert "content.png: says nothing of how it was made" in err
     status, _, err = rerun(tmp_path / "out.png", tmp_path / "out.png")
-    assert status == 2 and "is one of the run's inputs" in err
+    assert status == 2
+    assert "is one of the run's inputs" in err
     record = made(tmp_path / "out.png")
     for changed, message in (
         ({"recipe": {**record["recipe"], "colour": 1}}, "colour: unknown key"),
@@ -368,11 +383,14 @@ def test_what_can_not_be_made_again_is_refused(render, rerun, content, tmp_path,
     ):
         write_image(Image.open(tmp_path / "out.png"), tmp_path / "odd.png", json.dumps({**record, **changed}))
         status, _, err = rerun(tmp_path / "odd.png", tmp_path / "again.png")
-        assert status == 2 and message in err, err
+        assert message in err
+        assert status == 2
         assert_one_line(err)
     Image.fromarray(paint(60, 90, seed=5)).save(content)
     status, _, err = rerun(tmp_path / "out.png", tmp_path / "again.png")
-    assert status == 2 and "the content picture (SHA-256" in err and "has been changed since" in err
+    assert status == 2
+    assert "the content picture (SHA-256" in err
+    assert "has been changed since" in err
     assert not (tmp_path / "again.png").exists()
 
 
@@ -382,7 +400,8 @@ def test_another_machine_is_told_of_as_a_picture_is_made_again(render, rerun, tm
     record.update(processor="Abacus", versions={**record["versions"], "mxnet": "1.8.0"})
     write_image(Image.open(tmp_path / "out.png"), tmp_path / "old.png", json.dumps(record))
     status, _, err = rerun(tmp_path / "old.png", tmp_path / "again.png")
-    assert status == 0 and err.count("\n") == 1
+    assert status == 0
+    assert err.count("\n") == 1
     assert "was made on another machine (mxnet 1.8.0 there, 1.9.1 here; processor Abacus there, " in err
 
 
@@ -390,7 +409,8 @@ def test_what_is_no_picture_of_ours_is_not_shown(tmp_path, capfd):
     (tmp_path / "text.png").write_text("no picture")
     for name, message in (("text.png", "not a picture"), ("nowhere.png", "no such file")):
         status, out, err = ended(capfd, "show", tmp_path / name)
-        assert (status, out) == (2, "") and message in err
+        assert (status, out) == (2, "")
+        assert message in err
         assert_one_line(err)
     tifffile.imwrite(tmp_path / "other.tif", paint(40, 60))  # which describes itself in JSON too
     assert ended(capfd, "show", tmp_path / "other.tif")[0] == 2
@@ -410,7 +430,8 @@ def test_a_record_that_was_tampered_with_is_refused_in_one_line(render, rerun, t
     ):  # fmt: skip
         write_image(Image.open(tmp_path / "out.png"), tmp_path / "odd.png", json.dumps({**record, **changed}))
         status, _, err = rerun(tmp_path / "odd.png", tmp_path / "again.png")
-        assert status == 2 and "odd.png" in err, (changed, err)
+        assert "odd.png" in err, changed
+        assert status == 2, changed
         assert_one_line(err)
     assert not (tmp_path / "again.png").exists()
 
@@ -419,22 +440,27 @@ def test_a_picture_is_not_made_again_over_one_of_its_inputs(render, rerun, conte
     render("--quiet")
     before = content.read_bytes()
     status, _, err = rerun(tmp_path / "out.png", content)
-    assert status == 2 and "is one of the run's inputs" in err and content.read_bytes() == before
+    assert status == 2
+    assert "is one of the run's inputs" in err
+    assert content.read_bytes() == before
     status, _, err = rerun(tmp_path / "out.png", tmp_path / "again.png", "--inputs", tmp_path / "nowhere")
-    assert status == 2 and "nowhere: no such folder" in err
+    assert status == 2
+    assert "nowhere: no such folder" in err
 
 
 def test_a_sheet_is_not_made_again(experiment, rerun, tmp_path):
     experiment("sweep", "--vary", "lr=0.1")
     status, _, err = rerun(tmp_path / "out" / "sheet.png", tmp_path / "again.png")
-    assert status == 2 and "a sheet of several; name the picture of one of them" in err
+    assert status == 2
+    assert "a sheet of several; name the picture of one of them" in err
     assert rerun(tmp_path / "out" / "lr=0.1.png", tmp_path / "again.png", "--inputs", tmp_path)[0] == 0
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "out" / "lr=0.1.png").read_bytes()
 
 
 def test_cells_that_are_to_be_written_in_another_way_are_made_anew(experiment, started, tmp_path):
     experiment("sweep", "--vary", "lr=0.1")
-    assert experiment("sweep", "--vary", "lr=0.1", "--bits", "16")[0] == 0 and len(started) == 2
+    assert experiment("sweep", "--vary", "lr=0.1", "--bits", "16")[0] == 0
+    assert len(started) == 2
     assert pyvips.Image.new_from_file(str(tmp_path / "out" / "lr=0.1.png")).format == "ushort"
 
 
@@ -444,5 +470,7 @@ def test_a_profile_that_can_not_be_converted_to_is_not_kept(render, content, tmp
     profile[place : place + 80] = bytes(80)
     Image.open(content).save(content, icc_profile=bytes(profile))
     status, _, err = render("--quiet", "--keep-profile")
-    assert status == 0 and (tmp_path / "out.png").exists()
-    assert decoding.open_picture(content).profile in (None, bytes(profile)) and err.count("\n") <= 1
+    assert status == 0
+    assert (tmp_path / "out.png").exists()
+    assert decoding.open_picture(content).profile in (None, bytes(profile))
+    assert err.count("\n") <= 1

@@ -47,7 +47,8 @@ def test_beyond_the_mask_the_picture_is_the_contents(run, content, options):
     result = pixels(run(mask=HALF, **{**STRONG, **options}).image)
     with Image.open(content) as picture:
         difference = np.abs(result - pixels(picture)).max(axis=2)
-    assert difference[:, 45:].max() <= 1 and np.mean(difference[:, :45] > 10) > 0.5
+    assert difference[:, 45:].max() <= 1
+    assert np.mean(difference[:, :45] > 10) > 0.5
 
 
 @pytest.mark.parametrize("resize", ["bilinear", "bicubic"])
@@ -55,7 +56,8 @@ def test_at_another_size_it_is_the_resized_contents(run, content, resize):
     result = pixels(run(mask=HALF, resize=resize, **{**STRONG, "sizes": [(30, 45), (44, 66)], "epochs": 6}).image)
     expected = nst.postprocess(nst.preprocess(nst.read_image(content), (66, 44), resize)).asnumpy() * 255
     difference = np.abs(result - expected).max(axis=2)
-    assert difference[:, 35:].max() <= 1 and np.mean(difference[:, :31] > 10) > 0.5
+    assert difference[:, 35:].max() <= 1
+    assert np.mean(difference[:, :31] > 10) > 0.5
 
 
 def masked(job, content, mask, **options):
@@ -69,7 +71,8 @@ def masked(job, content, mask, **options):
 def test_grey_is_as_much_of_the_picture_as_it_is_light(job, content, level):
     found, before, composite = masked(job, content, mask_of(np.where(np.arange(90) < 45, 255, level)))
     assert np.abs(found - (before + (composite - before) * level / 255))[:, 45:].max() < 1.6  # rounded three times
-    assert np.abs(found - composite)[:, :45].max() < 1.1 and np.abs(found - before)[:, 45:].mean() > 2
+    assert np.abs(found - composite)[:, :45].max() < 1.1
+    assert np.abs(found - before)[:, 45:].mean() > 2
 
 
 @pytest.mark.parametrize("margin", [0, 16])
@@ -80,7 +83,8 @@ def test_a_soft_mask_leaves_no_seam(job, content, margin):
     shares = ramp[None, :, None]
     assert np.abs(found - (before + (composite - before) * shares)).max() < 1.6
     difference = np.abs(found - before).mean(axis=(0, 2))
-    assert difference[65:].max() < 1.1 and difference[55:65].mean() < 0.6 * difference[15:25].mean()
+    assert difference[65:].max() < 1.1
+    assert difference[55:65].mean() < 0.6 * difference[15:25].mean()
     assert np.abs(np.diff(difference)).max() < 0.3 * difference.max()
 
 
@@ -98,7 +102,9 @@ def test_what_the_mask_hides_is_not_in_the_statistics(job, content, net):
     (weights,) = guides.styles[5]
     assert weights.shape == (1, 1, 30, 45)
     columns = weights.asnumpy()[0, 0]
-    assert (columns[:, :22] == 1).all() and (columns[:, 23:] == 0).all() and (columns[:, 22] == 0.5).all()
+    assert (columns[:, :22] == 1).all()
+    assert (columns[:, 23:] == 0).all()
+    assert (columns[:, 22] == 0.5).all()
 
 
 @pytest.mark.parametrize("pixel_unit", ["standardised", "unit", "bytes"])
@@ -131,7 +137,9 @@ def test_the_command_takes_a_mask(render, content, tmp_path):
     status, _, _ = render(*options, small=False)
     with Image.open(tmp_path / "out.png") as after, Image.open(content) as before:
         difference = np.abs(pixels(after) - pixels(before)).max(axis=2)
-    assert status == 0 and difference[:, 45:].max() <= 1 and difference[:, :45].mean() > 10
+    assert status == 0
+    assert difference[:, 45:].max() <= 1
+    assert difference[:, :45].mean() > 10
 
 
 @pytest.mark.parametrize(
@@ -275,7 +283,8 @@ def test_a_mask_may_hide_a_whole_region(job, two_in_one, name):
     mask = mask_of(np.where(np.arange(90) < 40, 255, 0))
     options = {"style_statistic": name, "epochs": 3}
     *_, state = nst.steps(guided(job, two_in_one, painted(60, 90, RED, BLUE), mask=mask, **options))
-    assert state.status == "complete" and all(np.isfinite(epoch.losses.total) for epoch in state.record)
+    assert state.status == "complete"
+    assert all(np.isfinite(epoch.losses.total) for epoch in state.record)
 
 
 @pytest.mark.parametrize("name", ["gram"])
@@ -292,7 +301,8 @@ def test_a_region_at_the_edge_that_a_deep_layer_does_not_see_is_drawn_by_the_oth
     *_, state = nst.steps(
         nst.Job.customised(made.content, style, regions=region_map, recipe="d2l-2019", **options, **layers)
     )
-    assert state.status == "complete" and all(np.isfinite(epoch.losses.total) for epoch in state.record)
+    assert state.status == "complete"
+    assert all(np.isfinite(epoch.losses.total) for epoch in state.record)
 
 
 def test_a_region_at_the_edge_of_the_style_that_a_deep_layer_does_not_see_is_no_reason_to_diverge(job, two_in_one):
@@ -308,7 +318,8 @@ def test_a_region_at_the_edge_of_the_style_that_a_deep_layer_does_not_see_is_no_
             made.content, style, regions=painted(60, 90, RED, BLUE), recipe="d2l-2019", **options, **layers
         )
     )
-    assert state.status == "complete" and all(np.isfinite(epoch.losses.total) for epoch in state.record)
+    assert state.status == "complete"
+    assert all(np.isfinite(epoch.losses.total) for epoch in state.record)
 
 
 def test_a_mask_that_a_deep_layer_sees_nothing_of_is_refused(job):
@@ -334,7 +345,8 @@ def test_regions_of_which_a_deep_layer_sees_nothing_in_the_style_are_refused(job
 
 def test_regions_with_a_margin_give_a_picture_of_the_stages_size(job, two_in_one):
     *_, state = nst.steps(guided(job, two_in_one, painted(60, 90, RED, BLUE), margin=16, epochs=2))
-    assert state.status == "complete" and state.images[0].size == (48, 32)
+    assert state.status == "complete"
+    assert state.images[0].size == (48, 32)
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
@@ -380,7 +392,9 @@ def test_a_sweep_does_not_write_over_its_mask(experiment, tmp_path):
         HALF.save(path)
         before = path.read_bytes()
         status, _, err = experiment("sweep", "--vary", "lr=0.1,0.2", "--mask", path, *options, *SHALLOW)
-        assert status == 2 and path.name in err and path.read_bytes() == before
+        assert status == 2
+        assert path.name in err
+        assert path.read_bytes() == before
 
 
 # -- together ---------------------------------------------------------------------------------------------------------
@@ -405,7 +419,8 @@ def test_all_of_it_together_is_the_same_in_np_mode(run, content, two_in_one, np_
     pictures, options = everything(content, two_in_one)
     found = run(*pictures, **options).image
     mx.npx.reset_np()
-    assert found.mode == "RGBA" and found.tobytes() == run(*pictures, **options).image.tobytes()
+    assert found.mode == "RGBA"
+    assert found.tobytes() == run(*pictures, **options).image.tobytes()
 
 
 @needs_bfloat16
@@ -421,4 +436,5 @@ def test_a_run_with_all_of_it_can_be_sent_to_another_process(job, content, two_i
     made = job()
     prepared = prepare(nst.Job.customised(*pictures, weights=made.weights, recipe="d2l-2019", **options))
     again = pickle.loads(pickle.dumps(prepared))
-    assert carry_out(again).image.tobytes() == carry_out(prepared).image.tobytes() and again.key == prepared.key
+    assert carry_out(again).image.tobytes() == carry_out(prepared).image.tobytes()
+    assert again.key == prepared.key

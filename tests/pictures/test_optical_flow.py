@@ -78,7 +78,8 @@ def test_a_frame_starts_without_the_colours_that_transparent_frames_hide():
             pixels[:, : WIDTH // 2] = (hidden, hidden, hidden, 0)
         before, now, made = map(Image.fromarray, (frame, frame, result))
         starts.append(np.asarray(optical_flow.start(before, now, made, (HEIGHT, WIDTH)), int))
-    assert np.array_equal(*starts) and np.abs(starts[0] - (180, 40, 40)).max() <= 2
+    assert np.array_equal(*starts)
+    assert np.abs(starts[0] - (180, 40, 40)).max() <= 2
 
 
 def test_the_frames_of_a_film_are_of_one_size(tmp_path):

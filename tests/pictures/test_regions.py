@@ -69,10 +69,13 @@ def save(tmp_path, picture, name, **options):
 
 def test_each_pixel_of_the_content_is_in_the_region_of_its_colour():
     found = read(painted(finer=1))
-    assert sorted(found.colours) == sorted([WHITE, RED, BLUE, BLACK]) and found.colours[0] == WHITE
+    assert sorted(found.colours) == sorted([WHITE, RED, BLUE, BLACK])
+    assert found.colours[0] == WHITE
     assert all(isinstance(value, int) for colour in found.colours for value in colour)
-    assert found.content.shape == (4, *SIZE) and found.content.dtype == np.float32
-    assert np.array_equal(found.content.sum(axis=0), np.ones(SIZE)) and set(np.unique(found.content)) == {0, 1}
+    assert found.content.shape == (4, *SIZE)
+    assert found.content.dtype == np.float32
+    assert np.array_equal(found.content.sum(axis=0), np.ones(SIZE))
+    assert set(np.unique(found.content)) == {0, 1}
     pixels = np.asarray(painted(finer=1))
     for colour, weights in zip(found.colours, found.content):
         assert np.array_equal(weights, (pixels == colour).all(axis=2))
@@ -83,7 +86,8 @@ def test_a_region_of_a_style_is_where_its_map_has_the_contents_colour():
     first = painted([(RED, (0, 0, 40, 40))], GREEN, (60, 50), 1)
     second = painted([(BLUE, (0, 0, 40, 40))], (250, 252, 249), (40, 80), 1)
     found = read(content, first, second)
-    assert found.colours == [WHITE, RED] and [each.shape for each in found.styles] == [(2, 60, 50), (2, 40, 80)]
+    assert found.colours == [WHITE, RED]
+    assert [each.shape for each in found.styles] == [(2, 60, 50), (2, 40, 80)]
     assert all(each.dtype == np.float32 for each in found.styles)
     assert found.styles[0][0].max() == 0  # no white there: only the second style gives some
     assert np.array_equal(found.styles[0][1], (np.asarray(first) == RED).all(axis=2))  # and nothing of the green
@@ -113,7 +117,8 @@ def test_colours_that_are_near_are_regions_of_their_own(kind, soft):
         found = regions.read_regions(picture, [picture], size, [size])
     assert set(found.colours) == set(CLOSE[kind]) | ({RED} if soft else set())
     for colour, weights, style in zip(found.colours, found.content, found.styles[0]):
-        assert np.array_equal(weights, style) and weights[(np.asarray(picture) == colour).all(axis=2)].min() == 1
+        assert np.array_equal(weights, style)
+        assert weights[(np.asarray(picture) == colour).all(axis=2)].min() == 1
     assert len(warned) == 2 * soft
 
 
@@ -129,7 +134,9 @@ def test_class_numbers_of_16_and_32_bits_are_regions(tmp_path, numbers, kind):
         Image.fromarray(values.astype(np.uint16)).save(tmp_path / "map.png")
     path, size = tmp_path / f"map.{kind}", (60, 60)
     found = regions.read_regions(path, [path], size, [size])
-    assert len(found.colours) == 2 and found.content.mean() == 0.5 and np.array_equal(found.content, found.styles[0])
+    assert len(found.colours) == 2
+    assert found.content.mean() == 0.5
+    assert np.array_equal(found.content, found.styles[0])
     if max(numbers) < 256:  # the same numbers in 8 bits
         eight = Image.fromarray(values.astype(np.uint8))
         assert np.array_equal(regions.read_regions(eight, [path], size, [size]).content, found.content)
@@ -143,7 +150,8 @@ def test_lines_and_points_of_an_exact_map_are_regions_of_their_own():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = regions.read_regions(picture, [picture], size, [size])
-    assert len(found.colours) == 21 and found.content[found.colours.index((77, 77, 77))].sum() == 1
+    assert len(found.colours) == 21
+    assert found.content[found.colours.index((77, 77, 77))].sum() == 1
 
 
 def test_a_flat_jpeg_is_matched_with_tolerance(tmp_path):
@@ -168,7 +176,9 @@ def test_near_colours_of_a_jpeg_are_regions_of_their_own_and_it_says_what_it_fou
     assert near(found.colours, [(120,) * 3, (140,) * 3], within=3)
     assert np.array_equal(found.styles[0][found.colours.index(min(found.colours))], (pixels == 120).all(axis=2))
     (note,) = (str(each.message) for each in warned)
-    assert note.startswith(f"{path}: 2 regions (#") and "nearest region" in note and "merged" not in note
+    assert note.startswith(f"{path}: 2 regions (#")
+    assert "nearest region" in note
+    assert "merged" not in note
 
 
 def test_colours_of_a_jpeg_that_are_both_frequent_and_flat_are_never_merged(tmp_path):
@@ -205,9 +215,8 @@ def test_lossy_compression_makes_no_regions_of_greys(tmp_path, kind, scale):
 def test_equal_colours_of_exact_maps_alone_are_the_same():
     content, style = (painted([(colour, (10, 10, 90, 70))], finer=1) for colour in (RED, (231, 20, 30)))
     message = refusal(content, [style], SIZE, [SIZE])
-    assert "region of its colour #e6141e; " in message and message.endswith(
-        "#e7141e in the map of style 1 is near, but not the same"
-    )
+    assert "region of its colour #e6141e; " in message
+    assert message.endswith("#e7141e in the map of style 1 is near, but not the same")
 
 
 def test_a_colour_of_a_style_is_that_of_one_region_alone(tmp_path):
@@ -286,7 +295,8 @@ def test_a_speck_is_a_region_of_an_exact_map_alone(tmp_path, kind):
         speck = Image.new("RGB", SIZE[::-1], WHITE)
         speck.paste(RED, (48, 48, 48 + side, 48 + side))
         found = read(save(tmp_path, speck, SAVED[kind][0], **SAVED[kind][1]))
-        assert near(found.colours, colours) and (len(colours) > 1 or found.content.min() == 1)
+        assert near(found.colours, colours)
+        assert len(colours) > 1 or found.content.min() == 1
 
 
 def test_some_grain_is_overlooked():
@@ -326,7 +336,8 @@ def test_a_map_of_another_size_is_scaled_without_new_colours():
     for scale in (0.5, 3):
         size = [int(scale * each) for each in SIZE]
         found = read(painted(), size=size)
-        assert near(found.colours, [WHITE, RED, BLUE, BLACK]) and found.content.shape == (4, *size)
+        assert near(found.colours, [WHITE, RED, BLUE, BLACK])
+        assert found.content.shape == (4, *size)
         assert np.array_equal(found.content.sum(axis=0), np.ones(size))
         true = true_weights(found.colours).mean(axis=(1, 2))
         assert np.abs(found.content.mean(axis=(1, 2)) - true).max() < 0.01
@@ -337,7 +348,8 @@ def test_a_region_that_the_scaling_leaves_out_is_none():
     ImageDraw.Draw(line).line((0, 41, 180, 41), fill=RED, width=3)
     assert read(line).colours == [WHITE, RED]
     found = read(line, size=(12, 18))
-    assert found.colours == [WHITE] and found.content.shape == (1, 12, 18)
+    assert found.colours == [WHITE]
+    assert found.content.shape == (1, 12, 18)
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
@@ -354,7 +366,8 @@ def test_a_colour_that_no_style_has_is_named_with_the_files_to_paint_it_into(tmp
     content = save(tmp_path, painted(), "content-map.png")
     styles = [save(tmp_path, painted(ELLIPSES[1:]), f"style-{number}.png") for number in (1, 2)]
     message = refusal(content, styles, SIZE, [SIZE, SIZE])
-    assert message.startswith(f"{content}: ") and "#e6141e" in message
+    assert message.startswith(f"{content}: ")
+    assert "#e6141e" in message
     assert message.endswith(f"paint it into {styles[0]} or {styles[1]}")
     assert "the content's map: " in refusal(painted(), [painted(ELLIPSES[1:])], SIZE, [SIZE])
 
@@ -443,7 +456,9 @@ def disc(mode="L", size=SIZE):
 
 def test_a_mask_is_1_where_it_is_white_and_0_where_it_is_black():
     mask = read_mask(disc(), SIZE)
-    assert mask.dtype == np.float32 and mask.shape == SIZE and (mask.min(), mask.max()) == (0, 1)
+    assert mask.dtype == np.float32
+    assert mask.shape == SIZE
+    assert (mask.min(), mask.max()) == (0, 1)
     assert np.array_equal(mask, np.asarray(disc(), np.float32) / 255)  # greys between
 
 
@@ -469,7 +484,8 @@ def test_in_a_mask_of_black_and_white_what_is_transparent_is_black():
     picture = disc("RGBA")
     picture.paste((255, 255, 255, 0), (0, 0, 90, 120))
     mask = read_mask(picture, SIZE)
-    assert mask[:, :90].max() == 0 and np.array_equal(mask[:, 91:], np.asarray(disc(), np.float32)[:, 91:] / 255)
+    assert mask[:, :90].max() == 0
+    assert np.array_equal(mask[:, 91:], np.asarray(disc(), np.float32)[:, 91:] / 255)
 
 
 def test_a_mask_that_is_transparent_everywhere_is_black():
@@ -489,7 +505,8 @@ def test_a_mask_is_scaled_with_antialiasing(size):
     fine = Image.fromarray((np.indices(SIZE).sum(axis=0) % 2 * 255).astype(np.uint8))  # a chessboard of single pixels
     for picture in (disc(), fine):
         mask = read_mask(picture, size)
-        assert mask.shape == size and mask.mean() == pytest.approx(np.asarray(picture).mean() / 255, abs=0.005)
+        assert mask.shape == size
+        assert mask.mean() == pytest.approx(np.asarray(picture).mean() / 255, abs=0.005)
     if size < SIZE:
         assert np.ptp(mask[2:-2, 2:-2]) < 0.1  # evenly grey, where samples would be black or white
 

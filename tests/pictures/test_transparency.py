@@ -44,7 +44,8 @@ def clear(alpha, tmp_path):
 
 def test_at_the_contents_own_size_its_transparency_comes_back_as_it_was(run, clear, style, alpha):
     image = run(clear, style, sizes="own", **CHOSEN).image
-    assert image.mode == "RGBA" and image.size == (90, 60)
+    assert image.mode == "RGBA"
+    assert image.size == (90, 60)
     assert image.getchannel("A").tobytes() == alpha.tobytes()
 
 
@@ -80,7 +81,8 @@ def test_flattened_a_picture_is_on_white_and_opaque_and_says_so(run, job, clear,
         prepare(nst.Job.customised(each, style, flatten=True, weights=made.weights)) for each in (clear, by_hand)
     )
     assert np.abs(np.asarray(flat.content.image, int) - np.asarray(opaque.content.image, int)).max() <= 3
-    assert flat.provenance["flattened"] is True and "flattened" not in opaque.provenance
+    assert flat.provenance["flattened"] is True
+    assert "flattened" not in opaque.provenance
     assert run(clear, style, sizes=[(32, 48)], flatten=True, **CHOSEN).image.mode == "RGB"
 
 
@@ -146,7 +148,8 @@ def test_a_content_that_is_transparent_everywhere_is_white_and_reported(render, 
     Image.new("RGBA", (40, 40), (9, 9, 9, 0)).save(tmp_path / "empty.png")
     assert np.asarray(open_picture(tmp_path / "empty.png").image).min() == 255
     status, _, err = render(*OWN, content=tmp_path / "empty.png", small=False)
-    assert status == 0 and f"content {tmp_path / 'empty.png'}: transparent everywhere" in err
+    assert status == 0
+    assert f"content {tmp_path / 'empty.png'}: transparent everywhere" in err
 
 
 def test_a_picture_that_is_transparent_everywhere_counts_as_it_is_for_histogram(job, content, style):
@@ -170,7 +173,8 @@ def test_histogram_counts_visible_pixels_alone(blue, content, job):
 def test_transparency_goes_with_a_mask_and_with_luminance(run, clear, style, alpha):
     mask = Image.fromarray(np.full((60, 90), 128, np.uint8))
     image = run(clear, style, sizes="own", mask=mask, preserve_colors="luminance", **CHOSEN).image
-    assert image.mode == "RGBA" and image.getchannel("A").tobytes() == alpha.tobytes()
+    assert image.mode == "RGBA"
+    assert image.getchannel("A").tobytes() == alpha.tobytes()
 
 
 def test_a_transparent_style_leaves_the_picture_opaque(run, content, clear):
@@ -197,7 +201,8 @@ def test_a_jpeg_of_a_transparent_picture_is_on_white(render, clear, tmp_path):
         white = Image.new("RGBA", png.size, "white")
         expected = np.asarray(Image.alpha_composite(white, png).convert("RGB"), int)
         found = np.asarray(jpeg.convert("RGB"), int)
-    assert jpeg.mode == "RGB" and np.abs(found - expected).mean() < 6
+    assert jpeg.mode == "RGB"
+    assert np.abs(found - expected).mean() < 6
     assert found[:, -2:].min() > 225  # where it was clear
 
 
@@ -229,7 +234,8 @@ def test_a_cell_that_was_kept_is_as_transparent_as_when_it_was_made(clear, style
     assert (kept.mode, kept.tobytes()) == ("RGBA", result.image.tobytes())
     assert experiments.kept(tmp_path / "out.png", second) is None
     picture, said = read_made(tmp_path / "out.png")
-    assert picture.mode == "RGBA" and said["content_sha256"] == result.provenance["content_sha256"]
+    assert picture.mode == "RGBA"
+    assert said["content_sha256"] == result.provenance["content_sha256"]
 
 
 def test_a_sheet_of_transparent_pictures_is_the_same_when_its_cells_are_kept(clear, style, converted, tmp_path):
@@ -239,7 +245,8 @@ def test_a_sheet_of_transparent_pictures_is_the_same_when_its_cells_are_kept(cle
     left.folder.mkdir()
     left.write({"epoch": 1})
     again = list(experiment.run(tmp_path / "out"))
-    assert [outcome.note for outcome in again] == ["kept from before"] * 2 and not left.folder.exists()
+    assert [outcome.note for outcome in again] == ["kept from before"] * 2
+    assert not left.folder.exists()
     assert [outcome.picture.tobytes() for outcome in again] == [outcome.picture.tobytes() for outcome in first]
     assert experiment.sheet(again) is not None
 
@@ -252,7 +259,8 @@ def test_a_run_goes_on_to_the_same_transparent_picture(job, clear, style):
         state = next(states)
     states.close()
     *_, state = nst.steps(jobs[1], state)
-    assert state.images[1].mode == "RGBA" and state.images[1].tobytes() == whole.images[1].tobytes()
+    assert state.images[1].mode == "RGBA"
+    assert state.images[1].tobytes() == whole.images[1].tobytes()
 
 
 # -- colours ----------------------------------------------------------------------------------------------------------
@@ -278,7 +286,8 @@ def test_with_luminance_the_lightness_is_the_pictures_and_the_chroma_the_content
     assert np.abs(found - made_of)[..., 0].max() < 0.3
     distances = np.linalg.norm((found - wanted)[..., 1:], axis=2)
     before = np.linalg.norm((made_of - wanted)[..., 1:], axis=2)
-    assert np.median(distances) < 1 and np.median(before) > 5
+    assert np.median(distances) < 1
+    assert np.median(before) > 5
     # Where it can not be shown there is less of it, and never another hue.
     assert (np.linalg.norm(found[..., 1:], axis=2) < np.linalg.norm(wanted[..., 1:], axis=2) + 1).all()
 
@@ -407,7 +416,8 @@ def test_the_style_is_still_told_by_its_own_file(run, content, blue):
         for name in ("no", "histogram")
     ]
     first, second = (result.provenance for result in results)
-    assert first["style_sha256"] == second["style_sha256"] and first["recipe"] != second["recipe"]
+    assert first["style_sha256"] == second["style_sha256"]
+    assert first["recipe"] != second["recipe"]
 
 
 def test_the_command_keeps_the_contents_colours(render, content, blue, tmp_path):
@@ -417,4 +427,5 @@ def test_the_command_keeps_the_contents_colours(render, content, blue, tmp_path)
         status, _, _ = render(*options, "--preserve-colors", name, style=blue, small=False)
         with Image.open(tmp_path / "out.png") as picture, Image.open(content) as wanted:
             distances.append(np.linalg.norm((lab(picture) - lab(wanted))[..., 1:], axis=2).mean())
-    assert status == 0 and distances[1] < 0.3 * distances[0]
+    assert status == 0
+    assert distances[1] < 0.3 * distances[0]

@@ -31,7 +31,9 @@ def test_every_recipe_of_the_package_can_be_read():
     assert recipes.names() == sorted([*published, "fast", "fine", "reconstruction"])
     for name in recipes.names():
         recipe = recipes.read(name)
-        assert recipe.title and recipe.source and recipe.last_layer in (10, 28, 29, 31)
+        assert recipe.title
+        assert recipe.source
+        assert recipe.last_layer in (10, 28, 29, 31)
 
 
 def test_the_2019_recipe_is_the_chapters():
@@ -54,11 +56,13 @@ def test_the_2023_recipe_is_the_chapters():
 
 def test_udacitys_recipe_takes_features_after_the_relu():
     recipe = recipes.read("udacity")
-    assert recipe.content_layers == {22: 1} and recipe.style_weight == 1e6
+    assert recipe.content_layers == {22: 1}
+    assert recipe.style_weight == 1e6
     assert recipe.style_layers == {1: 1, 6: 0.75, 11: 0.2, 20: 0.2, 29: 0.2}
     assert (recipe.gram_divisor, recipe.style_reduction) == ("none", "mean/chw")
     assert [(s.size, s.epochs, s.lr, s.lr_decay) for s in recipe.stages] == [(400, 2000, 0.003, 1)]
-    assert recipe.side == "shortest" and not recipe.enlarge
+    assert recipe.side == "shortest"
+    assert not recipe.enlarge
 
 
 def test_the_posters_recipe_uses_the_first_five_convolutions():
@@ -90,7 +94,8 @@ def test_fast_minimises_the_losses_of_the_2019_recipe():
     fast, chapter = recipes.read("fast"), recipes.read("d2l-2019")
     for name in ("content_layers", "style_layers", "content_weight", "style_weight", "tv_weight", "init"):
         assert getattr(fast, name) == getattr(chapter, name)
-    assert fast.stages[-1].size == chapter.stages[-1].size and len(fast.stages) >= 2
+    assert fast.stages[-1].size == chapter.stages[-1].size
+    assert len(fast.stages) >= 2
     assert (fast.optimizer, fast.precision) == ("lbfgs", "auto")
 
 
@@ -103,7 +108,8 @@ def test_the_chapters_recipes_stay_in_float32():
 
 def test_pixels_are_a_layer_of_the_style_alone(tmp_path):
     recipe = recipes.read(write(tmp_path, f"style_layers = {{pixels = 2, relu1_1 = 1}}\n{STAGE}"))
-    assert recipe.style_layers == {-1: 2, 1: 1} and recipe.as_dict()["style_layers"] == {"pixels": 2, "relu1_1": 1}
+    assert recipe.style_layers == {-1: 2, 1: 1}
+    assert recipe.as_dict()["style_layers"] == {"pixels": 2, "relu1_1": 1}
     assert recipes.customise(recipe, style_layers=["pixels"], content_layers=["conv1_1"]).last_layer == 0
     with pytest.raises(InputError, match="content_layers: .'pixels'. is not different layers of VGG-19"):
         recipes.read(write(tmp_path, f'content_layers = ["pixels"]\n{STAGE}'))
@@ -123,8 +129,11 @@ def test_a_recipe_that_is_printed_can_be_saved_and_read_again(tmp_path):
 def test_a_readers_own_recipe_names_layers_as_the_paper_does(tmp_path):
     path = write(tmp_path, f'content_layers = ["conv4_2"]\nstyle_layers = ["relu1_1", 5]\ntv_weight = 0\n{STAGE}')
     recipe = recipes.read(path)
-    assert recipe.content_layers == {21: 1} and recipe.style_layers == {1: 1, 5: 1} and recipe.last_layer == 21
-    assert recipe.tv_weight == 0 and recipe.stages[0].size == (32, 48)
+    assert recipe.content_layers == {21: 1}
+    assert recipe.style_layers == {1: 1, 5: 1}
+    assert recipe.last_layer == 21
+    assert recipe.tv_weight == 0
+    assert recipe.stages[0].size == (32, 48)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +172,8 @@ def test_a_bad_recipe_is_one_line_that_names_the_file_and_what_is_allowed(tmp_pa
     path = write(tmp_path, text)
     with pytest.raises(InputError, match=message) as refused:
         recipes.read(path)
-    assert "\n" not in str(refused.value) and str(refused.value).startswith(f"{path}: ")
+    assert "\n" not in str(refused.value)
+    assert str(refused.value).startswith(f"{path}: ")
 
 
 @pytest.mark.parametrize("name", ["d2l-2020", "", "missing.toml"])
@@ -188,8 +198,11 @@ def test_epochs_are_one_each_or_one_for_all():
 
 def test_what_is_not_given_stays():
     recipe = recipes.customise("d2l-2019", lr=0.5, tv_weight=0, init="noise")
-    assert [stage.lr for stage in recipe.stages] == [0.5, 0.5] and recipe.tv_weight == 0 and recipe.init == "noise"
-    assert recipe.style_weight == 1e3 and recipes.customise(recipe) == recipe
+    assert [stage.lr for stage in recipe.stages] == [0.5, 0.5]
+    assert recipe.tv_weight == 0
+    assert recipe.init == "noise"
+    assert recipe.style_weight == 1e3
+    assert recipes.customise(recipe) == recipe
 
 
 @pytest.mark.parametrize(
@@ -554,7 +567,8 @@ def test_a_recipe_that_minimises_nothing_is_refused(options, since):
         recipes.Recipe(STAGES, **options)
     changes = (recipes.Change(1, 1, content_weight=0.0), recipes.Change(1, 2, content_weight=1.0, style_weight=0.0))
     recipe = recipes.Recipe(STAGES, tv_weight=0, changes=changes)
-    assert recipe.at(1, 2).content_weight == 1 and recipe.at(1, 2).style_weight == 0
+    assert recipe.at(1, 2).content_weight == 1
+    assert recipe.at(1, 2).style_weight == 0
 
 
 def test_sizes_are_given_in_one_way():

@@ -78,14 +78,16 @@ def gone_on(folder, run, epochs=None, said=None):
 
 def test_a_tree_comes_back_as_it_was(tmp_path):
     container.write(tmp_path / "tree", TREE)
-    assert same(container.read(tmp_path / "tree"), TREE) and names(tmp_path) == ["tree"]
+    assert same(container.read(tmp_path / "tree"), TREE)
+    assert names(tmp_path) == ["tree"]
 
 
 def test_mxnets_arrays_come_back_as_numpys_in_np_mode_too(tmp_path, np_mode):
     X = mx.np.arange(24).reshape((1, 3, 2, 4)).as_nd_ndarray()
     container.write(tmp_path / "tree", [X])
     (array,) = container.read(tmp_path / "tree")
-    assert array.dtype == np.float32 and np.array_equal(array, X.asnumpy())
+    assert array.dtype == np.float32
+    assert np.array_equal(array, X.asnumpy())
 
 
 def test_a_file_that_is_cut_at_any_byte_is_refused(tmp_path):
@@ -194,11 +196,13 @@ def test_a_checkpoint_of_another_format_is_refused_and_makes_room_for_a_new_run(
         gone_on(tmp_path / "kept", run)
     with kept(tmp_path / "kept", run, every=0) as checkpoint:
         result = carry_out(run, checkpoint, checkpoint.load(run, fresh=True))
-    assert result.complete and path not in states(tmp_path / "kept")
+    assert result.complete
+    assert path not in states(tmp_path / "kept")
     for each in states(tmp_path / "kept"):
         each.unlink()
     write(path)
-    assert carry_out_kept(run, None, tmp_path / "kept").complete and path not in states(tmp_path / "kept")
+    assert carry_out_kept(run, None, tmp_path / "kept").complete
+    assert path not in states(tmp_path / "kept")
 
 
 def test_a_file_is_on_the_disk_before_it_has_its_name_and_so_has_the_name(tmp_path, monkeypatch):
@@ -230,7 +234,8 @@ def test_a_run_that_is_stopped_after_every_epoch_ends_as_one_that_was_not(job, t
         if result.complete:
             break
         stops += 1
-    assert stops >= 4 and result.status == whole.status
+    assert stops >= 4
+    assert result.status == whole.status
     assert [image.tobytes() for image in result.images] == [image.tobytes() for image in whole.images]
     assert [epoch[:4] for epoch in result.losses] == [epoch[:4] for epoch in whole.losses]
     assert result.provenance == whole.provenance
@@ -244,9 +249,11 @@ def test_all_of_a_state_comes_back_with_its_types(job, tmp_path, options):
             break
     container.write(tmp_path / "tree", {"state": state})
     found = container.restored(container.read(tmp_path / "tree")["state"], nst.State)
-    assert type(found) is nst.State and type(found.status) is type(state.status)
+    assert type(found) is nst.State
+    assert type(found.status) is type(state.status)
     for one, other in zip(*(vars(each).items() for each in (found, state))):
-        assert one[0] == other[0] and alike(one[1], other[1]), one[0]
+        assert one[0] == other[0]
+        assert alike(one[1], other[1]), one[0]
 
 
 def alike(one, other):
@@ -267,7 +274,8 @@ def alike(one, other):
 def test_a_run_that_is_done_is_there_at_once(job, tmp_path):
     run = prepare(job())
     first, again = gone_on(tmp_path / "kept", run), gone_on(tmp_path / "kept", run, epochs=0)
-    assert again.status == "complete" and again.image.tobytes() == first.image.tobytes()
+    assert again.status == "complete"
+    assert again.image.tobytes() == first.image.tobytes()
     assert again.seconds == first.seconds
 
 
@@ -340,7 +348,8 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_says_so(job, tmp_p
     newest.write_bytes(damage(newest.read_bytes()))
     result = gone_on(tmp_path / "kept", run, said=said)
     (line,) = said
-    assert newest.name in line and f"{before.name}, the one before, is taken" in line
+    assert newest.name in line
+    assert f"{before.name}, the one before, is taken" in line
     assert result.image.tobytes() == carry_out(run).image.tobytes()
     assert newest not in states(tmp_path / "kept") or newest.read_bytes() != damage(newest.read_bytes())
 
@@ -413,7 +422,8 @@ def test_the_checkpoint_of_another_run_is_refused_and_stays(job, style, tmp_path
     other = dataclasses.replace(job(), content=style) if changed.pop("content", None) else job(**changed)
     with pytest.raises(nst.InputError) as refused:
         gone_on(tmp_path / "kept", prepare(other))
-    assert difference in str(refused.value) and "with --fresh, to begin anew" in str(refused.value)
+    assert difference in str(refused.value)
+    assert "with --fresh, to begin anew" in str(refused.value)
     assert [path.read_bytes() for path in states(tmp_path / "kept")] == before
 
 
@@ -427,7 +437,8 @@ def test_a_checkpoint_of_another_version_is_refused_and_its_run_starts_over_wher
     with pytest.raises(nst.InputError, match=r"kept: the checkpoint is of another version .*with --fresh"):
         gone_on(tmp_path / "kept", run)
     result = carry_out_kept(run, None, tmp_path / "kept")
-    assert result.complete and result.losses[0].epoch == 0
+    assert result.complete
+    assert result.losses[0].epoch == 0
 
 
 def test_of_several_styles_the_one_that_differs_is_named():
@@ -445,7 +456,9 @@ def test_another_machine_is_told_of(job, tmp_path):
     versions = {**run.provenance["versions"], "mxnet": "2.0"}
     elsewhere = dataclasses.replace(run, provenance={**run.provenance, "threads": 64, "versions": versions})
     assert gone_on(tmp_path / "kept", elsewhere, said=said).complete
-    assert len(said) == 1 and "mxnet 1.9.1 there, 2.0 here; threads" in said[0] and "64 here" in said[0]
+    assert len(said) == 1
+    assert "mxnet 1.9.1 there, 2.0 here; threads" in said[0]
+    assert "64 here" in said[0]
 
 
 def test_windows_stay_what_they_were_when_the_memory_is_another(job, tmp_path, monkeypatch):
@@ -475,13 +488,12 @@ def test_on_a_full_disk_the_run_goes_on_says_so_once_and_tries_again(job, tmp_pa
 
     monkeypatch.setattr("gluon_nst.runs.checkpoint.container.write", full)
     result = gone_on(tmp_path / "kept", run, said=said)
-    assert result.image.tobytes() == carry_out(run).image.tobytes() and tried == list(range(10))
+    assert result.image.tobytes() == carry_out(run).image.tobytes()
+    assert tried == list(range(10))
     first, second = said
-    assert (
-        first.startswith("no checkpoint: ")
-        and "No space left" in first
-        and "the run goes on, and it is tried again" in first
-    )
+    assert first.startswith("no checkpoint: ")
+    assert "No space left" in first
+    assert "the run goes on, and it is tried again" in first
     assert second.endswith("the checkpoint is written again")
 
 
@@ -496,7 +508,8 @@ def test_what_was_written_before_the_disk_was_full_is_not_lost(job, tmp_path, mo
 
         full.setattr(os, "fsync", fail)
         stopped = gone_on(tmp_path / "kept", run, epochs=2)
-    assert not stopped.complete and [path.read_bytes() for path in states(tmp_path / "kept")] == before
+    assert not stopped.complete
+    assert [path.read_bytes() for path in states(tmp_path / "kept")] == before
     assert gone_on(tmp_path / "kept", run).image.tobytes() == carry_out(run).image.tobytes()
 
 
@@ -524,14 +537,17 @@ def test_the_last_state_whose_loss_is_finite_stays(job, tmp_path, every):
     run = prepare(job(lr=[0.01, 1e38], epochs=(2, 5)))
     with kept(tmp_path / "kept", run, every=every) as checkpoint:
         result = carry_out(run, checkpoint, checkpoint.load(run))
-    assert result.status == "diverged" and len(result.losses) > 2
+    assert result.status == "diverged"
+    assert len(result.losses) > 2
     calm = prepare(job(lr=[0.01, 1e38], epochs=(2, 5)))
     with kept(tmp_path / "kept", calm, every=every) as checkpoint:
         state = checkpoint.load(calm)
-        assert state.status == "running" and len(state.record) <= 2
+        assert state.status == "running"
+        assert len(state.record) <= 2
         picture = state.picture(calm) if state.images else None
     if every == 0:
-        assert len(state.record) == 2 and picture.tobytes() == result.images[0].tobytes()
+        assert len(state.record) == 2
+        assert picture.tobytes() == result.images[0].tobytes()
 
 
 MINE = [".hidden", "state-00000000.checkpoint", "state-1.checkpoint", "state-mine.checkpoint", "thesis.txt"]
@@ -553,14 +569,16 @@ def test_a_loss_that_diverges_removes_its_checkpoints_and_nothing_else(job, tmp_
 
 def test_an_empty_folder_of_the_users_stays_when_a_loss_diverges(job, tmp_path):
     carry_out_kept(prepare(job(lr=[0.01, 1e38], epochs=(2, 5))), None, tmp_path)
-    assert tmp_path.is_dir() and not any(name.startswith("state-") for name in names(tmp_path))
+    assert tmp_path.is_dir()
+    assert not any(name.startswith("state-") for name in names(tmp_path))
 
 
 def test_a_file_of_the_users_called_lock_is_not_erased(job, tmp_path):
     (tmp_path / "lock").write_text("my own")
     with pytest.raises(nst.InputError, match="lock: not a lock file of gluon-nst"):
         carry_out_kept(prepare(job()), None, tmp_path)
-    assert (tmp_path / "lock").read_text() == "my own" and names(tmp_path).count("state-00000001.checkpoint") == 0
+    assert (tmp_path / "lock").read_text() == "my own"
+    assert names(tmp_path).count("state-00000001.checkpoint") == 0
 
 
 def test_a_composite_that_is_not_finite_is_not_written(job, tmp_path):
@@ -573,7 +591,8 @@ def test_a_composite_that_is_not_finite_is_not_written(job, tmp_path):
         checkpoint.begin(run)
         before = names(tmp_path / "kept")
         state.optimiser.X[:] = float("nan")
-        assert not checkpoint.save(state) and names(tmp_path / "kept") == before
+        assert not checkpoint.save(state)
+        assert names(tmp_path / "kept") == before
         state.status = "failed"
 
 
@@ -582,4 +601,5 @@ def test_a_result_can_be_had_of_what_was_kept(job, tmp_path):
     stopped = gone_on(tmp_path / "kept", run, epochs=2)
     with kept(tmp_path / "kept", run) as checkpoint:
         again = Result.of(run, checkpoint.load(run))
-    assert again.image.tobytes() == stopped.image.tobytes() and again.status == "interrupted"
+    assert again.image.tobytes() == stopped.image.tobytes()
+    assert again.status == "interrupted"

@@ -67,7 +67,8 @@ def test_what_is_computed_in_windows_is_timed_in_windows(job, machine):
     run = prepare(job(sizes=[size], epochs=[100], memory=1.0e9))
     parts = run.plan(run.recipe.stages[0]).parts
     found = nst.estimate(run)
-    assert machine[-1][1] > 2 and found.memory < 1.0e9 < whole.memory
+    assert machine[-1][1] > 2
+    assert found.memory < 1.0e9 < whole.memory
     assert found.seconds - whole.seconds == pytest.approx(
         100
         * (
@@ -113,14 +114,17 @@ def test_where_timing_takes_long_a_first_guess_comes_before(job, machine, timing
     runs, notes = [prepare(job(epochs=[30000, 4], optimizer=name)) for name in ("adam", "lbfgs")], Notes()
     note_if_long(runs, notes)
     first, guess, *_, last = notes.lines
-    assert first == "1 s of timing" and guess.endswith(", by a first guess; it is being measured")
-    assert guess.startswith("about ") and last.startswith("this will take about ")
+    assert first == "1 s of timing"
+    assert guess.endswith(", by a first guess; it is being measured")
+    assert guess.startswith("about ")
+    assert last.startswith("this will take about ")
 
 
 def test_of_a_run_that_is_short_in_any_case_little_is_timed(job, machine, timing):
     notes = Notes()
     note_if_long([prepare(job(sizes=[(64, 96)], epochs=[300]))], notes)
-    assert notes.lines == [] and [size for size, _ in machine] == [(128, 128)]
+    assert notes.lines == []
+    assert [size for size, _ in machine] == [(128, 128)]
 
 
 def test_of_a_tiny_run_nothing_is_timed(job, machine):
@@ -190,7 +194,8 @@ def test_transfer_tells_its_observers(run, long):
 
 def test_the_command_tells_it_once(render, long):
     status, _, err = render(*SHALLOW)
-    assert status == 0 and err.count("this will take about ") == 1
+    assert status == 0
+    assert err.count("this will take about ") == 1
 
 
 def test_a_sweep_tells_it_once_of_the_cells_that_are_left(content, style, weights_file, tmp_path, monkeypatch):

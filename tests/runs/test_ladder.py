@@ -59,7 +59,8 @@ def test_a_ladder_of_one_size_takes_the_first_stages_values():
 
 def test_a_ladder_ends_with_the_pictures_own_size():
     recipe = recipes.customise("stp", sizes="own")
-    assert sizes(recipe, (300, 450))[-1] == (300, 450) and sizes(recipe, (450, 300))[-1] == (450, 300)
+    assert sizes(recipe, (300, 450))[-1] == (300, 450)
+    assert sizes(recipe, (450, 300))[-1] == (450, 300)
     assert [max(size) for size in sizes(recipe, (300, 450))] == [159, 225, 318, 450]
 
 
@@ -74,7 +75,8 @@ def test_a_ladder_ends_with_a_size_of_two_numbers():
 
 def test_the_rule_of_the_shortest_side_is_for_each_size():
     stages = sizes(ladder(side="shortest"), (600, 900))
-    assert [min(size) for size in stages] == [16, 23, 32, 45, 64] and stages[-1] == (64, 96)
+    assert [min(size) for size in stages] == [16, 23, 32, 45, 64]
+    assert stages[-1] == (64, 96)
 
 
 def test_a_picture_is_not_enlarged_where_the_recipe_has_it_so():
@@ -84,7 +86,8 @@ def test_a_picture_is_not_enlarged_where_the_recipe_has_it_so():
 
 def test_several_sizes_switch_the_ladder_off():
     recipe = recipes.customise("stp", sizes=[200, 400])
-    assert recipe.size_factor == 1 and sizes(recipe, (300, 450)) == [(133, 200), (267, 400)]
+    assert recipe.size_factor == 1
+    assert sizes(recipe, (300, 450)) == [(133, 200), (267, 400)]
     assert [stage.epochs for stage in recipe.stages] == [1000, 500]
 
 
@@ -153,18 +156,22 @@ def test_sizes_of_a_ladder_that_the_network_can_not_see_are_left_out(picture_siz
 def test_a_run_climbs_the_ladder(run):
     result = run(recipe=ladder(), sizes=48, epochs=1, content_layers=None, style_layers=None)
     assert [picture.size for picture in result.images] == [(17, 11), (24, 16), (34, 23), (48, 32)]
-    assert result.status == "complete" and result.provenance["sizes"] == [(11, 17), (16, 24), (23, 34), (32, 48)]
+    assert result.status == "complete"
+    assert result.provenance["sizes"] == [(11, 17), (16, 24), (23, 34), (32, 48)]
 
 
 def test_the_command_climbs_the_ladder_to_the_side_it_is_told(render, tmp_path):
     options = ["--longest-side", "48", "--size-factor", "2", "--smallest-size", "20", "--epochs", "1", *SHALLOW]
     status, out, _ = render(*options, small=False)
-    assert status == 0 and "32 x 48" in out and made(tmp_path / "out.png")["sizes"] == [[16, 24], [32, 48]]
+    assert status == 0
+    assert "32 x 48" in out
+    assert made(tmp_path / "out.png")["sizes"] == [[16, 24], [32, 48]]
 
 
 def test_the_command_takes_the_pictures_own_size(render, tmp_path):
     status, out, _ = render("--longest-side", "own", "--epochs", "1", *SHALLOW, small=False)
-    assert status == 0 and "60 x 90" in out
+    assert status == 0
+    assert "60 x 90" in out
 
 
 def test_the_command_refuses_a_factor_that_makes_no_ladder(refuses):
@@ -176,7 +183,8 @@ def test_the_chapter_writes_a_picture_of_each_size(content, style, converted, tm
     own = ["--content", content, "--style", style, "--weights", converted, "--out", tmp_path / "out"]
     status, out, _ = ended(capfd, "chapter", *own, *options)
     pictures = [name for name in names(tmp_path / "out") if name.startswith("neural-style")]
-    assert status == 0 and pictures == [f"neural-style-{number}.png" for number in (1, 2, 3)]
+    assert status == 0
+    assert pictures == [f"neural-style-{number}.png" for number in (1, 2, 3)]
     assert f"{pictures[-1]}: 64 x 96" in out
     assert made(tmp_path / "out" / pictures[-1])["stage"] == 3
 

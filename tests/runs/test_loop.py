@@ -88,7 +88,8 @@ def test_a_run_goes_on_by_another_recipe(job):
     made = nst.Result.of(prepare(job(style_weight=0)), state).provenance
     assert (made["recipe"]["style_weight"], made["before"][0]["recipe"]["style_weight"]) == (0, 1000)
     styles = [epoch.losses.style for epoch in state.record]
-    assert min(styles[:2]) > 0 == max(styles[2:]) and len(styles) == 7
+    assert min(styles[:2]) > 0 == max(styles[2:])
+    assert len(styles) == 7
 
 
 def test_a_stage_that_goes_on_with_fewer_epochs_than_are_done_ends_as_it_is(job, run):
@@ -96,7 +97,8 @@ def test_a_stage_that_goes_on_with_fewer_epochs_than_are_done_ends_as_it_is(job,
     state.hand_over()
     *_, state = nst.steps(job(epochs=[2, 1]), state)
     assert [(epoch.stage, epoch.epoch) for epoch in state.record] == [(1, 0), (1, 1), (1, 2), (2, 0)]
-    assert state.status == "complete" and state.images[0].tobytes() == run(epochs=[3, 1]).images[0].tobytes()
+    assert state.status == "complete"
+    assert state.images[0].tobytes() == run(epochs=[3, 1]).images[0].tobytes()
 
 
 @pytest.mark.parametrize("count", [2, 4, 7])
@@ -115,7 +117,8 @@ def test_a_job_of_more_stages_goes_on_from_one_that_is_complete(job):
     *_, state = nst.steps(job(sizes=[(32, 48)], epochs=2))
     state.hand_over()
     *_, state = nst.steps(job(epochs=[2, 1]), state)
-    assert state.status == "complete" and [picture.size for picture in state.images] == [(48, 32), (64, 48)]
+    assert state.status == "complete"
+    assert [picture.size for picture in state.images] == [(48, 32), (64, 48)]
 
 
 def test_two_generators_on_one_state_do_no_more_than_there_is_to_do(job):
@@ -125,7 +128,8 @@ def test_two_generators_on_one_state_do_no_more_than_there_is_to_do(job):
     for _ in nst.steps(job(), state):
         pass
     list(first)
-    assert len(state.images) == 2 and state.status == "complete"
+    assert len(state.images) == 2
+    assert state.status == "complete"
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
@@ -145,14 +149,17 @@ def test_a_state_that_was_pickled_in_one_array_mode_is_resumed_in_the_other(job,
         pickled = pickle.dumps(state)
     with mx.util.np_shape(not in_np_mode), mx.util.np_array(not in_np_mode):
         state, run = pickle.loads(pickled), prepare(job(**options))
-        assert state.picture(run).size == (64, 48) and nst.Result.of(run, state).status == "interrupted"
+        assert state.picture(run).size == (64, 48)
+        assert nst.Result.of(run, state).status == "interrupted"
         *_, state = nst.steps(run, state)
     assert state.images[-1].tobytes() == whole.images[-1].tobytes()
 
 
 def test_an_error_of_mxnet_in_mid_run_keeps_what_there_is(run):
     result = run(lr_decay=[1, 1e-39], lr_decay_epoch=1, epochs=[2, 4])  # MXNet has no such learning rate
-    assert result.status == "failed" and result.note.startswith("the run failed: ") and len(result.images) == 2
+    assert result.status == "failed"
+    assert result.note.startswith("the run failed: ")
+    assert len(result.images) == 2
 
 
 def test_a_state_of_another_size_is_refused(job):
@@ -166,7 +173,8 @@ def test_a_state_of_another_size_is_refused(job):
 
 def test_a_run_that_is_done_has_no_more_steps(job):
     *_, state = nst.steps(job(epochs=1))
-    assert list(nst.steps(job(epochs=1), state)) == [] and state.status == "complete"
+    assert list(nst.steps(job(epochs=1), state)) == []
+    assert state.status == "complete"
 
 
 def test_the_callers_array_mode_is_its_own_between_two_steps(job, np_mode):
@@ -195,7 +203,8 @@ def test_an_interrupt_leaves_a_state_with_what_was_done(job, run, count, picture
         carry_out(prepared, Stopper(count), state)
     result = nst.Result.of(prepared, state)
     assert (result.status, result.complete) == ("interrupted", False)
-    assert len(result.images) == pictures and len(result.losses) == count
+    assert len(result.images) == pictures
+    assert len(result.losses) == count
     assert tuple(result.provenance["interrupted"].values()) == last
     shorter = run(sizes=[(32, 48), (48, 64)][:pictures], epochs=[4, last[1]][-pictures:] if pictures == 2 else last[1])
     assert result.image.tobytes() == shorter.image.tobytes()
@@ -207,7 +216,8 @@ def test_a_transfer_that_was_stopped_goes_on_by_the_same_call(run):
         run(state=state, observers=[Stopper(3)])
     assert len(state.record) == 3
     result = run(state=state)
-    assert result.status == "complete" and result.image.tobytes() == run().image.tobytes()
+    assert result.status == "complete"
+    assert result.image.tobytes() == run().image.tobytes()
 
 
 @pytest.mark.parametrize("name", ["targets_of", "Objective"])
@@ -225,7 +235,8 @@ def test_an_interrupt_between_two_stages_keeps_the_first(job, run, monkeypatch, 
     with pytest.raises(KeyboardInterrupt):
         carry_out(prepared, state=state)
     result = nst.Result.of(prepared, state)
-    assert len(state.images) == 1 and result.provenance["interrupted"] == {"stage": 1, "epochs": 4}
+    assert len(state.images) == 1
+    assert result.provenance["interrupted"] == {"stage": 1, "epochs": 4}
     monkeypatch.undo()
     assert state.images[0].tobytes() == run(sizes=[(32, 48)], epochs=4).image.tobytes()
 
@@ -238,7 +249,8 @@ def test_a_run_that_was_stopped_before_its_first_epoch_has_no_result(job):
 def test_a_run_that_diverges_in_its_third_stage_keeps_the_first_two(run):
     result = run(sizes=[(32, 48), (48, 64), (32, 48)], epochs=3, lr=[0.01, 0.01, 1e30])
     assert (result.status, result.complete) == ("diverged", False)
-    assert result.note.startswith("stage 3, epoch 1: the loss is ") and result.provenance["status"] == "diverged"
+    assert result.note.startswith("stage 3, epoch 1: the loss is ")
+    assert result.provenance["status"] == "diverged"
     assert [picture.size for picture in result.images] == [(48, 32), (64, 48)]
     assert result.image.tobytes() == run(epochs=3).image.tobytes()
     assert [(epoch.stage, epoch.epoch) for epoch in result.losses][-2:] == [(2, 2), (3, 0)]
@@ -257,12 +269,15 @@ def test_one_longest_side_may_stand_alone(run, sizes):
 
 def test_a_run_that_diverged_goes_on_from_the_stage_before(job):
     *_, state = nst.steps(job(lr=[0.01, 1e30]))
-    assert state.status == "diverged" and len(state.images) == 1
+    assert state.status == "diverged"
+    assert len(state.images) == 1
     state.hand_over()
     *_, state = nst.steps(job(), state)
     *_, whole = nst.steps(job())
     assert state.images[-1].tobytes() == whole.images[-1].tobytes()
-    assert state.status == "complete" and len(state.images) == 2 and state.note == ""
+    assert state.status == "complete"
+    assert len(state.images) == 2
+    assert state.note == ""
     assert [(epoch.stage, epoch.epoch) for epoch in state.record][3:] == [(1, 3), (2, 0), (2, 1), (2, 2)]
 
 
@@ -283,7 +298,9 @@ def _no_memory(objective):
 
 def test_a_run_whose_memory_runs_out_keeps_what_it_has(run, monkeypatch):
     result = run(observers=[OutOfMemory(monkeypatch, 5)])
-    assert result.status == "out of memory" and len(result.images) == 2 and len(result.losses) == 5
+    assert result.status == "out of memory"
+    assert len(result.images) == 2
+    assert len(result.losses) == 5
     assert result.note == "size 48x64: the memory ran out; choose a smaller size, or end other programs"
 
 
@@ -296,7 +313,8 @@ def test_memory_that_runs_out_at_once_is_an_error(run, monkeypatch):
 def test_a_run_that_its_tolerance_ends_has_settled_and_is_complete(run):
     result = run(epochs=40, tolerance=0.5)
     assert (result.status, result.complete) == ("settled", True)
-    assert len(result.losses) < 80 and len(result.images) == 2
+    assert len(result.losses) < 80
+    assert len(result.images) == 2
 
 
 # -- transfer ---------------------------------------------------------------------------------------------------------
@@ -304,9 +322,11 @@ def test_a_run_that_its_tolerance_ends_has_settled_and_is_complete(run):
 
 def test_the_result_has_a_picture_of_every_stage_and_a_record_of_every_epoch(run):
     result = run()
-    assert [picture.size for picture in result.images] == [(48, 32), (64, 48)] and result.image is result.images[1]
+    assert [picture.size for picture in result.images] == [(48, 32), (64, 48)]
+    assert result.image is result.images[1]
     assert [(row.stage, row.epoch) for row in result.losses] == [(1, 0), (1, 1), (1, 2), (1, 3), (2, 0), (2, 1), (2, 2)]
-    assert (result.status, result.complete, result.note) == ("complete", True, "") and result.seconds > 0
+    assert (result.status, result.complete, result.note) == ("complete", True, "")
+    assert result.seconds > 0
 
 
 def test_the_same_inputs_and_seed_give_the_same_picture(run):
@@ -365,7 +385,9 @@ def test_weights_of_the_losses_and_layers_are_the_recipes(run):
 def test_a_pil_image_is_read_as_a_file_is(run, content):
     picture = Image.new("RGBA", (40, 40), (10, 20, 30, 0))
     result = run(picture, content, sizes=[(32, 48)], epochs=1, lr=1e-6).image
-    assert result.mode == "RGBA" and np.asarray(result)[..., :3].min() > 250 and np.asarray(result)[..., 3].max() == 0
+    assert result.mode == "RGBA"
+    assert np.asarray(result)[..., :3].min() > 250
+    assert np.asarray(result)[..., 3].max() == 0
     with pytest.raises(nst.InputError, match="1 x 1 pixels are too few"):
         run(Image.new("RGB", (1, 1)), content)
 
@@ -440,7 +462,8 @@ def test_a_stop_as_a_stage_hands_over_loses_nothing_and_goes_on_to_the_same_pict
         patched.setattr(AdamState, "carried_moments", stop)
         for _ in nst.steps(job(**options), state):
             pass
-    assert state.images == [] and state.stage == 1
+    assert state.images == []
+    assert state.stage == 1
     *_, state = nst.steps(job(**options), state)
     assert [picture.tobytes() for picture in state.images] == [picture.tobytes() for picture in whole.images]
 
@@ -451,4 +474,6 @@ def test_a_disk_that_fails_in_a_later_stage_leaves_what_was_reached(job, monkeyp
 
     monkeypatch.setattr(AdamState, "carried_moments", fail)
     *_, state = nst.steps(job(carry_moments=True))
-    assert state.status == "failed" and "No space left on device" in state.note and len(state.record) > 0
+    assert state.status == "failed"
+    assert "No space left on device" in state.note
+    assert len(state.record) > 0

@@ -19,10 +19,15 @@ def test_the_picture_says_how_it_was_made(run, tmp_path, content, style):
     assert made["style_sha256"] == hashlib.sha256(style.read_bytes()).hexdigest()
     assert made["recipe"]["style_layers"] == {"conv1_1": 1, "conv2_1": 1}
     assert made["recipe"]["stages"][1]["epochs"] == 3
-    assert made["seed"] == 3 and made["sizes"] == [[32, 48], [48, 64]] and made["stage"] == 2
-    assert len(made["weights"]["sha256"]) == 64 and made["weights"]["source"].startswith("file-")
-    assert made["versions"]["gluon-nst"] == nst.__version__ and made["versions"]["mxnet"] == "1.9.1"
-    assert "init_sha256" not in made and "status" not in made
+    assert made["seed"] == 3
+    assert made["sizes"] == [[32, 48], [48, 64]]
+    assert made["stage"] == 2
+    assert len(made["weights"]["sha256"]) == 64
+    assert made["weights"]["source"].startswith("file-")
+    assert made["versions"]["gluon-nst"] == nst.__version__
+    assert made["versions"]["mxnet"] == "1.9.1"
+    assert "init_sha256" not in made
+    assert "status" not in made
 
 
 def test_two_runs_have_the_same_key_where_they_make_the_same_picture(job, content):
@@ -79,6 +84,9 @@ def test_a_notebook_shows_the_picture_of_a_result(run):
 
 def test_a_status_is_its_text(run):
     status = run(epochs=1).status
-    assert status == "complete" and {"complete": 0}[status] == 0 and status in ("complete", "settled")
+    assert status == "complete"
+    assert {"complete": 0}[status] == 0
+    assert status in ("complete", "settled")
     assert (str(status), repr(status), f"{status:>9}") == ("complete", "'complete'", " complete")
-    assert json.dumps(status) == '"complete"' and pickle.loads(pickle.dumps(status)) is status
+    assert json.dumps(status) == '"complete"'
+    assert pickle.loads(pickle.dumps(status)) is status

@@ -26,7 +26,8 @@ def start(job, **options):
 
 def test_without_noise_the_start_is_the_content(job, content):
     expected = nst.preprocess(nst.read_image(content), (48, 32)).asnumpy()
-    assert np.array_equal(start(job), expected) and np.array_equal(start(job, noise=0.0), expected)
+    assert np.array_equal(start(job), expected)
+    assert np.array_equal(start(job, noise=0.0), expected)
 
 
 @pytest.mark.parametrize("init", ["content", "style"])
@@ -41,17 +42,20 @@ def test_a_share_of_noise_lies_between_on_a_straight_line(job, init, share):
     picture, noise = (start(job, init=init, noise=each, seed=3).astype(float) for each in (0.0, 1.0))
     found = start(job, init=init, noise=share, seed=3)
     assert np.allclose(found, (1 - share) * picture + share * noise, atol=1e-5)
-    assert (found >= np.minimum(picture, noise) - 1e-5).all() and (found <= np.maximum(picture, noise) + 1e-5).all()
+    assert (found >= np.minimum(picture, noise) - 1e-5).all()
+    assert (found <= np.maximum(picture, noise) + 1e-5).all()
 
 
 def test_the_noise_is_as_wide_as_the_standardised_pictures_are(job):
     noise = start(job, init="noise")
-    assert abs(noise.mean()) < 0.05 and noise.std() == pytest.approx(1, abs=0.05)
+    assert abs(noise.mean()) < 0.05
+    assert noise.std() == pytest.approx(1, abs=0.05)
 
 
 def test_noise_is_the_same_in_the_frame_with_a_margin(job):
     plain, framed = start(job, init="noise", seed=2), start(job, init="noise", seed=2, margin=16)
-    assert framed.shape == (1, 3, 64, 80) and np.array_equal(framed[:, :, 16:48, 16:64], plain)
+    assert framed.shape == (1, 3, 64, 80)
+    assert np.array_equal(framed[:, :, 16:48, 16:64], plain)
 
 
 def test_the_second_stage_has_no_noise_of_its_own(job):
@@ -72,7 +76,8 @@ def test_a_run_from_all_noise_is_the_run_from_noise(run):
 
 
 def test_the_command_takes_a_share_of_noise(render, refuses, tmp_path):
-    assert render("--noise", "0.25", *SHALLOW)[0] == 0 and made(tmp_path / "out.png")["recipe"]["noise"] == 0.25
+    assert render("--noise", "0.25", *SHALLOW)[0] == 0
+    assert made(tmp_path / "out.png")["recipe"]["noise"] == 0.25
     (tmp_path / "out.png").unlink()
     refuses("noise: 1.5 is not a number of at least 0, 1 at the most", "--noise", "1.5")
 

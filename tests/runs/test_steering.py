@@ -43,9 +43,8 @@ def test_a_steered_run_says_how_it_was_made_and_is_made_again_by_its_recipe(job,
     file.write_text(recipes.as_toml(run.recipe))
     again = carry_out(prepare(job(recipe=file, **dict.fromkeys(SMALL))))
     assert again.image.tobytes() == result.image.tobytes()
-    assert again.provenance == result.provenance and [e.losses for e in again.losses] == [
-        e.losses for e in state.record
-    ]
+    assert again.provenance == result.provenance
+    assert [e.losses for e in again.losses] == [e.losses for e in state.record]
     plain = carry_out(prepare(job(**options)))
     assert plain.image.tobytes() != result.image.tobytes()
 
@@ -57,7 +56,8 @@ def test_other_weights_count_from_the_next_epoch_on(job):
     # What the step before decided on is the same composite, with other weights: 1e3 to 4e4, and no total variation.
     assert losses[:2] == plain[:2]
     assert losses[2].style == pytest.approx(40 * plain[2].style, rel=1e-5)
-    assert losses[2].content == plain[2].content and plain[2].tv > 0
+    assert losses[2].content == plain[2].content
+    assert plain[2].tv > 0
     assert [each.tv for each in losses[2:]] == [0] * 5
 
 
@@ -71,7 +71,8 @@ def test_a_weight_that_is_not_given_stays_and_the_last_one_at_a_place_counts(job
     assert nst.steer(run, state) is run
     at = run.recipe.at(1, 1)
     assert (at.content_weight, at.style_weight, at.tv_weight) == (1.0, 6.0, 3.0)
-    assert run.recipe.at(1, 0).style_weight == 1e3 and run.recipe.at(2, 0).style_weight == 6.0
+    assert run.recipe.at(1, 0).style_weight == 1e3
+    assert run.recipe.at(2, 0).style_weight == 6.0
 
 
 def test_a_loss_that_rises_with_its_weights_has_not_settled(job):
@@ -117,7 +118,8 @@ def test_a_change_that_cannot_be_is_refused(tmp_path, table, told):
     file.write_text(f"[[stages]]\nsize = [32, 48]\nepochs = 8\n{table}")
     with pytest.raises(nst.InputError) as error:
         recipes.read(file)
-    assert told in str(error.value) and str(error.value).startswith(str(file))
+    assert told in str(error.value)
+    assert str(error.value).startswith(str(file))
 
 
 def test_changes_that_are_no_tables_are_refused(tmp_path):

@@ -55,7 +55,8 @@ def test_the_statistics_of_several_styles_are_their_weighted_mean(job, net, pict
     blended = statistics(job, net, both, style_statistic=statistic)
     assert off(blended, [0.75 * one + 0.25 * other for one, other in zip(first, second)]) < 1e-5
     for one, other, blend in zip(first, second, blended):
-        assert (blend >= np.minimum(one, other) - 1e-4).all() and (blend <= np.maximum(one, other) + 1e-4).all()
+        assert (blend >= np.minimum(one, other) - 1e-4).all()
+        assert (blend <= np.maximum(one, other) + 1e-4).all()
     assert off(first, second) > 0.2
 
 
@@ -242,7 +243,9 @@ def refuses_both(content, pictures, converted, tmp_path, capfd):
     def check(message, *options):
         arguments = ["render", content, *pictures, "--output", tmp_path / "out.png", "--weights", converted]
         status, out, err = ended(capfd, *arguments, "--sizes", "32x48", "--epochs", "2", *options)
-        assert status == 2 and out == "" and message in err
+        assert status == 2
+        assert out == ""
+        assert message in err
         assert_one_line(err)
         assert not (tmp_path / "out.png").exists()
 
@@ -279,4 +282,6 @@ def test_a_sheet_of_a_folder_of_styles_shows_the_first(content, pictures, conver
         path.rename(folder / path.name)
     own = ["--out", tmp_path / "out", "--weights", converted, "--sizes", "16x24", "--epochs", "1", "--quiet", *SHALLOW]
     status, out, _ = ended(capfd, "sweep", content, folder, "--vary", "lr=0.1,0.2", *own)
-    assert status == 0 and "2 of 2 pictures" in out and (tmp_path / "out/sheet.png").exists()
+    assert status == 0
+    assert "2 of 2 pictures" in out
+    assert (tmp_path / "out/sheet.png").exists()

@@ -49,16 +49,19 @@ def test_training_is_the_chapters_loop(net, inputs):
 
 def test_the_chapters_call_needs_nothing_more(net, inputs):
     X = nst.train(*inputs, net, mx.cpu(), 0.01, 2, 100)
-    assert X.shape == inputs[0].shape and np.array_equal(X.asnumpy(), record(net, inputs, epochs=2)[0].asnumpy())
+    assert X.shape == inputs[0].shape
+    assert np.array_equal(X.asnumpy(), record(net, inputs, epochs=2)[0].asnumpy())
 
 
 def test_every_epoch_is_recorded_with_the_losses_before_its_step(net, inputs):
     X, rows = record(net, inputs)
-    assert [row.epoch for row in rows] == list(range(8)) and {row.stage for row in rows} == {1}
+    assert [row.epoch for row in rows] == list(range(8))
+    assert {row.stage for row in rows} == {1}
     assert rows[0].losses.content < 1e-6 < rows[1].losses.content  # it starts from the content picture
     for row in rows:
         losses = row.losses
-        assert losses.total == pytest.approx(losses.content + losses.style + losses.tv, rel=1e-5) and row.seconds > 0
+        assert losses.total == pytest.approx(losses.content + losses.style + losses.tv, rel=1e-5)
+        assert row.seconds > 0
 
 
 def test_the_loss_falls(net, inputs):
@@ -79,7 +82,8 @@ def test_the_learning_rate_falls_where_the_2023_edition_has_it(net, inputs):
 def test_the_first_step_is_adams(net, inputs):
     X, _ = record(net, inputs, lr=0.02, epochs=1)
     step = np.abs(X.asnumpy() - inputs[0].asnumpy())
-    assert step.max() <= 0.02 * 1.001 and np.median(step) > 0.015
+    assert step.max() <= 0.02 * 1.001
+    assert np.median(step) > 0.015
 
 
 def test_the_input_is_left_as_it_is(net, inputs):
@@ -95,7 +99,8 @@ def test_a_loss_that_is_not_finite_ends_the_run(net, inputs):
 
 def test_training_works_in_np_mode(net, inputs, np_mode):
     X, rows = record(net, [inputs[0].as_np_ndarray(), *inputs[1:]], epochs=2)
-    assert isinstance(X, mx.np.ndarray) and len(rows) == 2
+    assert isinstance(X, mx.np.ndarray)
+    assert len(rows) == 2
 
 
 def in_range(X):
@@ -109,7 +114,9 @@ def in_range(X):
 def test_lbfgs_finds_a_lower_loss_than_adam_in_as_many_evaluations(net, inputs, precision):
     _, adams = record(net, inputs, epochs=40)
     X, rows = record(net, inputs, epochs=40, optimizer="lbfgs", precision=precision)
-    assert len(rows) == 40 and min(totals(rows)) < 0.9 * totals(adams)[-1] and in_range(X)
+    assert len(rows) == 40
+    assert min(totals(rows)) < 0.9 * totals(adams)[-1]
+    assert in_range(X)
 
 
 def test_lbfgs_returns_the_best_composite_that_it_evaluated(net, inputs):
@@ -140,12 +147,14 @@ def noise(inputs):
 
 def test_lbfgs_bounds_a_start_that_can_not_be_shown(net, inputs):
     X, rows = record(net, noise(inputs), epochs=5, optimizer="lbfgs")
-    assert in_range(X) and totals(rows)[-1] < totals(rows)[0]
+    assert in_range(X)
+    assert totals(rows)[-1] < totals(rows)[0]
 
 
 def test_lbfgs_without_bounds_goes_where_it_will(net, inputs):
     X, rows = record(net, noise(inputs), epochs=5, optimizer="lbfgs", clip_at="end")
-    assert not in_range(X) and totals(rows)[-1] < totals(rows)[0]
+    assert not in_range(X)
+    assert totals(rows)[-1] < totals(rows)[0]
 
 
 @pytest.mark.slow
@@ -155,13 +164,15 @@ def test_training_ends_when_the_loss_has_settled(net, inputs, optimizer):
     assert 10 < len(rows) < 200
     lowest = np.minimum.accumulate(totals(rows))
     fallen = [(before - after) / after for before, after in zip(lowest, lowest[10:])]
-    assert fallen[-1] < 0.05 and all(share >= 0.05 for share in fallen[:-1])
+    assert fallen[-1] < 0.05
+    assert all(share >= 0.05 for share in fallen[:-1])
 
 
 @pytest.mark.slow
 def test_lbfgs_ends_where_nothing_is_left_to_gain(net, inputs):
     _, rows = record(net, inputs, epochs=500, optimizer="lbfgs", style_weight=0, tv_weight=0)
-    assert len(rows) < 500 and min(totals(rows)) < 1e-6  # it started from the content picture
+    assert len(rows) < 500
+    assert min(totals(rows)) < 1e-6
 
 
 @pytest.mark.parametrize("pixel_unit, unit", [("unit", 1), ("bytes", 255)])
@@ -169,7 +180,8 @@ def test_adam_works_in_the_unit_of_the_pixels(net, inputs, pixel_unit, unit):
     X, _ = record(net, inputs, lr=0.02 * unit, epochs=1, pixel_unit=pixel_unit)
     std = np.array([0.229, 0.224, 0.225]).reshape(1, 3, 1, 1)
     steps = np.abs(X.asnumpy() - inputs[0].asnumpy()) * std
-    assert steps.max() <= 0.02 * 1.001 and np.median(steps) > 0.0195
+    assert steps.max() <= 0.02 * 1.001
+    assert np.median(steps) > 0.0195
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
@@ -185,7 +197,9 @@ def test_the_losses_are_the_same_in_every_unit_of_the_pixels(net, inputs, optimi
 def test_pixels_are_clipped_at_each_step_where_the_recipe_says_so(net, inputs):
     free, _ = record(net, inputs, lr=1.0, epochs=6)
     bounded, rows = record(net, inputs, lr=1.0, epochs=6, clip_at="step")
-    assert not in_range(free) and in_range(bounded) and len(rows) == 6
+    assert not in_range(free)
+    assert in_range(bounded)
+    assert len(rows) == 6
 
 
 @pytest.mark.slow
@@ -225,8 +239,10 @@ def test_an_observer_follows_the_chapters_train(net, inputs):
     follower, lines = Follower(), []
     X, *_ = inputs
     nst.train(*inputs, net, mx.cpu(), 0.01, 3, 2, observer=follower)
-    assert [stage.epochs for stage in follower.stages] == [3] and follower.stages[0].shape == X.shape[2:]
-    assert len(follower.pictures) == 3 and len({picture.tobytes() for picture in follower.pictures}) == 3
+    assert [stage.epochs for stage in follower.stages] == [3]
+    assert follower.stages[0].shape == X.shape[2:]
+    assert len(follower.pictures) == 3
+    assert len({picture.tobytes() for picture in follower.pictures}) == 3
     assert follower.pictures[0].size == X.shape[:1:-1]
     nst.train(*inputs, net, mx.cpu(), 0.01, 4, 2, recipe=recipe(report_every=2), observer=Lines(lines.append))
     assert [line.split(",")[0] for line in lines] == ["epoch   2", "change lr to 1.0e-03"]

@@ -31,8 +31,10 @@ def test_the_projects_own_pictures_are_large_enough_to_look_at():
 
 def test_the_books_pictures_are_fetched_once(book):
     first, second = pictures.book_pictures(), pictures.book_pictures()
-    assert [path.name for path in first] == ["rainier.jpg", "autumn-oak.jpg"] and first == second
-    assert all(path.is_file() for path in first) and set(book.gets.values()) == {1}
+    assert [path.name for path in first] == ["rainier.jpg", "autumn-oak.jpg"]
+    assert first == second
+    assert all(path.is_file() for path in first)
+    assert set(book.gets.values()) == {1}
 
 
 def test_a_picture_with_another_hash_is_refused_and_not_kept(book):
@@ -46,7 +48,8 @@ def test_where_the_book_can_not_be_reached_the_chapter_says_so(book, monkeypatch
     monkeypatch.setattr(pictures, "BOOK", dead_url())
     assert cli.main(["chapter", "--book-images", "--out", str(tmp_path / "out")]) == 1
     err = capfd.readouterr().err
-    assert (
-        err.startswith("error: ") and "rainier.jpg" in err and "--content and --style" in err and err.count("\n") == 1
-    )
+    assert err.startswith("error: ")
+    assert "rainier.jpg" in err
+    assert "--content and --style" in err
+    assert err.count("\n") == 1
     assert not (tmp_path / "out").exists()

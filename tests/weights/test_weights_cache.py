@@ -29,7 +29,8 @@ def test_a_trunk_gives_what_the_layers_need(originals, arrays):
     found = trunk.parameters(28)
     assert list(found) == [name for name in layers.parameter_shapes() if int(name.split(".")[1]) <= 28]
     for name, array in found.items():
-        assert type(array) is mx.nd.NDArray and array.dtype == np.float32
+        assert type(array) is mx.nd.NDArray
+        assert array.dtype == np.float32
         np.testing.assert_array_equal(array.asnumpy(), arrays[name])
     assert_equal(
         {name: array.asnumpy() for name, array in trunk.parameters(34, activation_scale="caffe").items()}, arrays
@@ -71,7 +72,8 @@ def test_everything_works_after_set_np(originals, small_pictures):
         assert len(vgg.truncated_vgg19(unscaled, 0, mx.cpu())) == 1
     finally:
         mx.npx.reset_np()
-    assert type(array) is mx.np.ndarray and array.shape == (64, 3, 3, 3)
+    assert type(array) is mx.np.ndarray
+    assert array.shape == (64, 3, 3, 3)
 
 
 @pytest.mark.slow
@@ -148,7 +150,8 @@ def test_a_trunk_that_has_changed_is_hashed_anew(how, originals, published, hash
     hashed.clear()
     lines = []
     assert weights.cached("model-zoo", notify=lines.append) is None
-    assert hashed == [str(trunk.path)] and "damaged or unfinished" in lines[0]
+    assert hashed == [str(trunk.path)]
+    assert "damaged or unfinished" in lines[0]
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, originals):

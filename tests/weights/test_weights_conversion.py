@@ -55,9 +55,11 @@ def test_a_trunk_that_puts_out_a_constant_is_refused_and_not_kept(tmp_path, arra
 @pytest.mark.slow
 def test_calibration_pictures_are_always_the_same_and_fill_the_range():
     pictures = calibration.paint_pictures()
-    assert pictures.shape == (4, 150, 225, 3) and pictures.dtype == np.uint8
+    assert pictures.shape == (4, 150, 225, 3)
+    assert pictures.dtype == np.uint8
     np.testing.assert_array_equal(pictures, calibration.paint_pictures())
-    assert 80 < pictures.mean() < 170 and pictures.std() > 40
+    assert 80 < pictures.mean() < 170
+    assert pictures.std() > 40
 
 
 def test_at_the_scale_of_mean_one_each_layers_mean_activation_is_one(weights_file, arrays, small_pictures):

@@ -20,8 +20,10 @@ pytestmark = pytest.mark.usefixtures("weights_folder")
 def test_a_file_is_converted_once_for_each_content(originals, tmp_path, weights_folder, arrays, monkeypatch):
     path = Path(shutil.copy(str(originals["torchvision"]), str(tmp_path / "mine.bin")))
     trunk = weights.find(str(path))
-    assert trunk.source == f"file-{digest(path)[:12]}" and trunk.path.parent == weights_folder
-    assert trunk.record["original"]["sha256"] == digest(path) and trunk.sha256 == digest(trunk.path)
+    assert trunk.source == f"file-{digest(path)[:12]}"
+    assert trunk.path.parent == weights_folder
+    assert trunk.record["original"]["sha256"] == digest(path)
+    assert trunk.sha256 == digest(trunk.path)
     assert in_cache(weights_folder) == [f"vgg19-{trunk.source}.json", f"vgg19-{trunk.source}.params"]
     with monkeypatch.context() as patch:
         patch.setattr(conversion, "convert", None)  # not called again
@@ -53,7 +55,8 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path, weights_folder):
 )  # fmt: skip
 def test_an_imported_file_takes_the_place_of_the_source(name, source, originals, published, small_pictures):
     trunk = weights.import_file(originals[name])
-    assert trunk.source == source and trunk.record["from"] == str(originals[name])
+    assert trunk.source == source
+    assert trunk.record["from"] == str(originals[name])
     assert weights.cached(source) == weights.find(source) == weights.find() == trunk
 
 
@@ -79,11 +82,14 @@ def test_auto_without_a_network_names_every_source_in_one_line(weights_folder, m
         weights.find(notify=lines.append)
     assert time.monotonic() - start < 15
     message = str(caught.value)
-    assert "\n" not in message and "carry a file over and run: gluon-nst weights import FILE" in message
-    assert "Connection refused" in message and "HF_HUB_OFFLINE is set" in message
+    assert "\n" not in message
+    assert "carry a file over and run: gluon-nst weights import FILE" in message
+    assert "Connection refused" in message
+    assert "HF_HUB_OFFLINE is set" in message
     skipped = [line.split(":")[0] for line in lines if ": skipped, " in line]
     assert skipped == ["model-zoo", "caffe", "torchvision", "pypi"]
-    assert in_cache(weights_folder) == [] and weights.cached() is None
+    assert in_cache(weights_folder) == []
+    assert weights.cached() is None
 
 
 def test_auto_takes_the_first_source_that_answers_and_says_what_it_skipped(server, monkeypatch):
@@ -121,6 +127,7 @@ def test_auto_takes_what_other_programs_have_before_what_must_be_fetched(server,
     (tmp_path / "mxnet/models").mkdir(parents=True)
     (tmp_path / "mxnet/models/vgg19-ad2f660d.params").write_bytes(b"\x12\x01" + bytes(30))
     trunk = weights.find(notify=lines.append)
-    assert trunk.source == "caffe" and trunk.record["from"] == str(tmp_path / "keras/models" / KERAS_FILE)
+    assert trunk.source == "caffe"
+    assert trunk.record["from"] == str(tmp_path / "keras/models" / KERAS_FILE)
     assert any("vgg19-ad2f660d.params is not used, " in line and "SHA1" in line for line in lines)
     assert server.gets == {}

