@@ -2,9 +2,19 @@
 
 import gc
 import os
+import signal
 
 USER_ENVIRONMENT = dict(os.environ)  # before gluon_nst sets the threads and a fixture the cache
-os.environ["MPLBACKEND"] = "Agg"  # no windows, on whatever machine this is
+
+# The tests don't depend on who starts them: nohup, cron and some CI ignore signals, or have another umask, locale or
+# terminal, and all processes that a test starts inherit that.
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD):
+    signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_SETMASK, ())
+os.umask(0o022)
+os.environ.update(LC_ALL="C.UTF-8", TERM="xterm", MPLBACKEND="Agg")  # Agg opens no windows
+for name in ("COLUMNS", "LINES", "PYTHONWARNINGS", "NO_COLOR", "FORCE_COLOR"):
+    os.environ.pop(name, None)
 
 import gluon_nst as nst  # before mxnet: it sets MXNet's thread count
 from gluon_nst.network import layers

@@ -78,7 +78,8 @@ def _run(argv: Sequence[str] | None) -> int:
 def _repeat_interrupt(ignored: Any) -> None:
     """Repeat an interrupt that Python ignored because it was raised in a `__del__`, of MXNet for instance."""
     if issubclass(ignored.exc_type, KeyboardInterrupt):
-        threading.Timer(0.05, signal.raise_signal, [signal.SIGINT]).start()
+        is_ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # as under nohup: it was a SIGTERM
+        threading.Timer(0.05, signal.raise_signal, [signal.SIGTERM if is_ignored else signal.SIGINT]).start()
     else:
         sys.__unraisablehook__(ignored)
 

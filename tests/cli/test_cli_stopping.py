@@ -27,17 +27,8 @@ def rows(path):
 # -- a signal ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def signals():
-    """Python's own handlers, which a shell's background jobs lack, and those of before at the end."""
-    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_stopped_by_a_signal_keeps_the_picture_so_far(render, tmp_path, monkeypatch, signals, number):
+def test_a_run_that_is_stopped_by_a_signal_keeps_the_picture_so_far(render, tmp_path, monkeypatch, number):
     show = observers.Bar.state
 
     def send(self, state):
@@ -56,21 +47,35 @@ def test_a_run_that_is_stopped_by_a_signal_keeps_the_picture_so_far(render, tmp_
     assert names(tmp_path) == ["content.png", "losses.csv", "out.png", "style.png"]
 
 
+def ignore_ctrl_c():
+    """As nohup, cron and a shell's background jobs start their commands."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
 @pytest.mark.slow
-def test_ctrl_c_in_a_terminal_keeps_the_picture_so_far(content, style, converted, tmp_path):
+@pytest.mark.parametrize(
+    "start, stops, ignored",
+    [(None, signal.SIGINT, ()), (ignore_ctrl_c, signal.SIGTERM, (signal.SIGINT, signal.SIGHUP))],
+    ids=["in a terminal", "in the background"],
+)
+def test_a_process_that_is_stopped_keeps_the_picture_so_far(content, style, converted, tmp_path, start, stops, ignored):
     losses = tmp_path / "losses.csv"
     options = ["--weights", converted, "--losses", losses, "--sizes", "64x96", "--epochs", "100000"]
     run = subprocess.Popen(
         command_line("render", content, style, "--output", tmp_path / "out.png", *options),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+        preexec_fn=start,
     )
     begun = b""
     while b"epoch" not in begun:  # the bar has begun, so the first epoch is done
         begun += run.stderr.read(1)
+    for number in ignored:
+        run.send_signal(number)
     time.sleep(0.3)
-    run.send_signal(signal.SIGINT)
+    assert run.poll() is None
+    run.send_signal(stops)
     _, err = run.communicate(timeout=60)
     assert run.returncode == 130
     assert b"interrupted: stage 1," in err
@@ -286,8 +291,10 @@ class InterruptedAsItGoes:
         raise KeyboardInterrupt
 
 
-def test_an_interrupt_that_python_drops_comes_again(render, tmp_path, monkeypatch):
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
+def test_an_interrupt_that_python_drops_comes_again(render, tmp_path, monkeypatch, handler):
     show, dropped = observers.Bar.state, []
+    before = signal.signal(signal.SIGINT, handler)
 
     def drop(self, state):
         show(self, state)
@@ -297,7 +304,10 @@ def test_an_interrupt_that_python_drops_comes_again(render, tmp_path, monkeypatc
         time.sleep(0.02)
 
     monkeypatch.setattr(observers.Bar, "state", drop)
-    status, _, err = render("--sizes", "32x48", "--epochs", "300", "--quiet", *SHALLOW, small=False)
+    try:
+        status, _, err = render("--sizes", "32x48", "--epochs", "300", "--quiet", *SHALLOW, small=False)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert status == 130
     assert err.startswith("interrupted: stage 1, ")
     assert "Traceback" not in err

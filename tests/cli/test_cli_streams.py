@@ -104,7 +104,6 @@ def test_ctrl_c_while_mxnet_loads_is_no_traceback(tmp_path, seconds):
             telling_imports("render", "a.png", "b.png", "--output", "never.png"),
             stdout=subprocess.DEVNULL,
             stderr=stderr,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
         )
     while b"mxnet." not in told.read_bytes():
         assert run.poll() is None

@@ -57,7 +57,6 @@ def test_each_command_can_be_stopped_with_ctrl_c(content, style, converted, tmp_
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=tmp_path,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
     while not list((tmp_path / "out").glob("*.png")):  # the first is done
         assert run.poll() is None, run.stderr.read()
