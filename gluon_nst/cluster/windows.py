@@ -42,20 +42,6 @@ class StagePayload(NamedTuple):
     device: str
 
 
-class WindowTask(NamedTuple):
-    """One window to be computed, as it is sent."""
-
-    number: int
-    evaluation: int
-    """The number of the composite, which is another one each time."""
-    X: np.ndarray
-    """The composite in the window, 1 × 3 × h × w."""
-    content_X: np.ndarray | None
-    """The content picture in it; None if the process has it."""
-    of_sums: list[np.ndarray] | None
-    """The gradient of the sums, if that of the window is wanted, and not its sums."""
-
-
 class WorkerFailed(NSTError):
     """A worker, whose address is the first argument, can't compute a window; the second is the reason."""
 
@@ -67,17 +53,12 @@ class WindowProcess:
         trunk = dataclasses.replace(stage.trunk, path=context.file(stage.trunk.path, stage.trunk.sha256))
         stage = stage._replace(trunk=trunk, device=context.device(stage.device))
         self._lock = threading.Lock()
-        self._contents: set[int] = set()
-        """The windows whose content the process has."""
         self._process = Subprocess(_serve, stage, threads=context.cores())
         self._process.get()  # it is ready
 
-    def compute(self, window: WindowTask) -> list[np.ndarray]:
-        """Return the sums of a window, or its gradient alone in a list."""
+    def compute(self, *window: Any) -> list[np.ndarray]:
+        """Return what `Windows.compute` returns for these arguments."""
         with self._lock:  # a worker of several threads has several windows at a time
-            if window.number in self._contents:
-                window = window._replace(content_X=None)
-            self._contents.add(window.number)
             self._process.put(window)
             return self._process.get()[1]
 
@@ -91,16 +72,14 @@ def process_key(stage: str, address: str) -> str:
     return f"{stage}-{address}"
 
 
-def compute(
-    stage: str, number: int, evaluation: int, X: np.ndarray, content_X: np.ndarray, of_sums: list[np.ndarray] | None
-) -> list[np.ndarray]:
-    """On a worker: return the sums of a window, or its gradient, computed by the worker's process for the stage."""
+def compute(stage: str, *window: Any) -> list[np.ndarray]:
+    """On a worker: return what `Windows.compute` returns for a window, called in the worker's process for the stage."""
     from distributed import get_worker
 
     own = get_worker()
     try:
         process: Any = own.state.actors[process_key(stage, own.address)]
-        return process.compute(WindowTask(number, evaluation, X, content_X, of_sums))
+        return process.compute(*window)
     except (NSTError, KeyError) as error:
         raise WorkerFailed(own.address, reason(error)) from None
 
@@ -112,7 +91,7 @@ def _serve(parent: Parent, stage: StagePayload) -> None:
     windows = Windows(stage)
     parent.put("ready", None)
     while True:
-        parent.put("computed", windows.compute(parent.get()))
+        parent.put("computed", windows.compute(*parent.get()))
 
 
 class Windows:
@@ -138,22 +117,27 @@ class Windows:
         """The number and the evaluation of the window that was computed last, whose features are still here."""
 
     @nd_mode
-    def compute(self, window: WindowTask) -> list[np.ndarray]:
-        """Return the sums of a window, or its gradient alone in a list."""
-        number, this = window.number, (window.number, window.evaluation)
-        if window.content_X is not None:
-            self._features[number] = self._content(nd.array(window.content_X, ctx=self._device))
-        self._X.here = nd.array(window.X, ctx=self._device)
+    def compute(
+        self, number: int, evaluation: int, X: np.ndarray, content_X: np.ndarray, of_sums: list[np.ndarray] | None
+    ) -> list[np.ndarray]:
+        """Return the sums of window `number`, or, given the gradient of the sums, a list of the window's gradient.
+
+        `X` and `content_X` are the composite and the content picture in the window, 1 × 3 × h × w; the content picture
+        is the same each time. `evaluation` numbers the composites.
+        """
+        if number not in self._features:
+            self._features[number] = self._content(nd.array(content_X, ctx=self._device))
+        self._X.here = nd.array(X, ctx=self._device)
         for piece, features in zip(self._contents, self._features[number]):
             piece.here = features
-        if window.of_sums is None:
+        if of_sums is None:
             sums = self._computed.sums_of(self._windows[number])
-            self._last = this
+            self._last = (number, evaluation)
             return [each.asnumpy() for each in sums]
-        if self._last != this:
+        if self._last != (number, evaluation):
             self._computed.sums_of(self._windows[number])
         self._last = None
-        return [self._computed.gradient_of([nd.array(each, ctx=self._device) for each in window.of_sums]).asnumpy()]
+        return [self._computed.gradient_of([nd.array(each, ctx=self._device) for each in of_sums]).asnumpy()]
 
     def _content(self, Y: Any) -> list[Any]:
         """The features of the content picture in a window: those of its core are the whole picture's."""
