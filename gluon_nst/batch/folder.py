@@ -10,7 +10,7 @@ from typing import Any, Callable
 from filelock import BaseFileLock
 
 from gluon_nst.batch.entries import Entry
-from gluon_nst.batch.payloads import Packed
+from gluon_nst.batch.payloads import Payload
 from gluon_nst.errors import InputError, NSTError, reason
 from gluon_nst.machine.files import given, lock_folder, reading, written_whole
 from gluon_nst.pictures.decoding import read_record
@@ -64,14 +64,14 @@ class Folder:
         """Where what a frame starts from is kept, as long as it is not done."""
         return self.path / f".{entry.file_name}.start.png"
 
-    def is_made(self, packed: Packed) -> bool:
+    def is_made(self, payload: Payload) -> bool:
         """Whether the picture of a job, and its losses, are there already."""
-        path = self.picture(packed.entry)
+        path = self.picture(payload.entry)
         try:
             job = read_record(path).get("job")
         except InputError:
             return False
-        return isinstance(job, dict) and job.get("sha256") == packed.asked and path.with_suffix(".csv").is_file()
+        return isinstance(job, dict) and job.get("sha256") == payload.sha256 and path.with_suffix(".csv").is_file()
 
     def check(self, entry: Entry, inputs: set[str]) -> None:
         """Raise InputError if a job's picture can't be written, or would replace one of the `inputs` or the user's
@@ -90,9 +90,9 @@ class Folder:
             raise InputError(f"{path}: a folder; give the job another name")
         check_replaceable(path)
 
-    def place(self, packed: Packed, picture: bytes, losses: bytes) -> Path:
+    def place(self, payload: Payload, picture: bytes, losses: bytes) -> Path:
         """Write the picture and the losses of a job, which is done, and let go of its checkpoint. Raises NSTError."""
-        path = self.picture(packed.entry)
+        path = self.picture(payload.entry)
         try:
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()  # else, stopped here, it would stand beside losses that are not its own
@@ -101,33 +101,33 @@ class Folder:
                     file.write(content)
         except OSError as error:
             raise NSTError(f"{path}: can't write it ({reason(error)})") from None
-        self.clean(packed)
+        self.clean(payload)
         return path
 
-    def clean(self, packed: Packed) -> None:
+    def clean(self, payload: Payload) -> None:
         """Delete the checkpoints of a job that is done, and what it started from."""
-        self._kept(packed).remove(folder=True)
+        self._kept(payload).remove(folder=True)
         with contextlib.suppress(OSError):
-            self.start(packed.entry).unlink()
+            self.start(payload.entry).unlink()
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
 
-    def _kept(self, packed: Packed) -> Generations:
-        return Generations(self.path / f".{packed.entry.file_name}.checkpoint", self._notify)
+    def _kept(self, payload: Payload) -> Generations:
+        return Generations(self.path / f".{payload.entry.file_name}.checkpoint", self._notify)
 
-    def checkpoint(self, packed: Packed) -> bytes | None:
+    def checkpoint(self, payload: Payload) -> bytes | None:
         """Return the newest checkpoint of a job that is whole, if there is one; reports those that can't be read."""
         try:
-            return self._kept(packed).content()
+            return self._kept(payload).content()
         except InputError as error:
-            self._notify(f"{packed.entry.name}: {str(error).partition('; ')[0]}; the job restarts")
+            self._notify(f"{payload.entry.name}: {str(error).partition('; ')[0]}; the job restarts")
             return None
 
-    def keep(self, packed: Packed, checkpoint: bytes) -> None:
+    def keep(self, payload: Payload, checkpoint: bytes) -> None:
         """Keep a checkpoint of a job; where it can't be, that is told, and the job goes on."""
-        kept = self._kept(packed)
+        kept = self._kept(payload)
         try:
             kept.folder.mkdir(exist_ok=True)
             kept.keep(checkpoint)
         except (NSTError, OSError) as error:
-            self._notify(f"{packed.entry.name}: no checkpoint: {reason(error)}; the job goes on")
+            self._notify(f"{payload.entry.name}: no checkpoint: {reason(error)}; the job goes on")

@@ -74,7 +74,7 @@ def run_job(context: TaskContext, payload: Payload, checkpoint: bytes | None, pi
                     process.stop()
         return value
     except NSTError as error:
-        raise type(error)(one_line(payload.in_words(str(error), folder))) from None
+        raise type(error)(one_line(payload.with_original_paths(str(error), folder))) from None
     finally:
         with contextlib.suppress(Exception):  # of Dask's own kinds: the scheduler is gone
             messages.close()
@@ -114,9 +114,9 @@ def _run(
     if not result.complete:
         raise NSTError(result.note)
     seconds = round(result.seconds, 2)
-    record = {"name": payload.name, "sha256": payload.asked, "loss": result.loss, "seconds": seconds}
+    record = {"name": payload.entry.name, "sha256": payload.sha256, "loss": result.loss, "seconds": seconds}
     # With the names that its files have where the command was given.
-    made = json.loads(payload.in_words(json.dumps(result.provenance), place))
+    made = json.loads(payload.with_original_paths(json.dumps(result.provenance), place))
     result = dataclasses.replace(result, provenance={**made, "job": record})
     picture, losses = place / "picture.png", place / "losses.csv"
     result.save(picture)

@@ -8,7 +8,7 @@ from typing import Any, Mapping, NamedTuple
 from tqdm import tqdm
 
 from gluon_nst.batch.entries import Entry
-from gluon_nst.batch.payloads import Packed
+from gluon_nst.batch.payloads import Payload
 from gluon_nst.errors import one_line
 from gluon_nst.observers import Bar
 from gluon_nst.observers.progress import interval, units
@@ -30,7 +30,7 @@ class Outcome(NamedTuple):
 class Overview(Observer):
     """Hears of a batch, and does nothing about it: subclasses do."""
 
-    def planned(self, jobs: Mapping[str, Packed]) -> None:
+    def planned(self, jobs: Mapping[str, Payload]) -> None:
         """These are left to do."""
 
     def progress(self, name: str, stage: int, epochs: int, loss: float | None) -> None:
@@ -48,7 +48,7 @@ class OverviewBar(Overview):
 
     def __init__(self, quiet: bool = False) -> None:
         self._quiet, self._lines = quiet, Bar(quiet=quiet)
-        self._jobs: dict[str, Packed] = {}
+        self._jobs: dict[str, Payload] = {}
         self._done: dict[str, float] = {}
         self._ended = 0
         self._bar: tqdm | None = None
@@ -59,7 +59,7 @@ class OverviewBar(Overview):
     def download(self, description: str, size: int | None) -> Download | None:
         return self._lines.download(description, size)
 
-    def planned(self, jobs: Mapping[str, Packed]) -> None:
+    def planned(self, jobs: Mapping[str, Payload]) -> None:
         self._jobs = dict(jobs)
 
     def progress(self, name: str, stage: int, epochs: int, loss: float | None) -> None:

@@ -1,5 +1,4 @@
-"""Payload: a job with all that it is made of, which can be sent to another machine. What is a file here travels by its
-content."""
+"""Payload: a job that can be sent to another machine, with the contents of its pictures."""
 
 from __future__ import annotations
 
@@ -20,56 +19,35 @@ from gluon_nst.runs.provenance import WORDS
 from gluon_nst.weights.cache import Trunk, sha256_of
 
 _OTHERS = [each.name for each in settings(Job) if not each.words and each.name not in ("weights", "memory")]
-"""The fields of a Job that its picture depends on, beside content, style and recipe. Of `weights` the parameters count,
-and `memory` changes nothing but rounding."""
+"""The fields of a Job that affect the picture, without content, style and recipe, and without `weights`, of which the
+trunk's hash is used. `memory` changes only the rounding."""
 
 FindTrunk = Callable[[str, str], Trunk]
-"""The Trunk for a job's `weights`, and the source that its recipe prefers."""
+"""Function that returns the Trunk for a job's `weights` and the source that its recipe prefers."""
 
 
 class Payload(NamedTuple):
-    """A job as it is sent: its pictures are named by their SHA-256, and `contents` has them by these names."""
-
-    name: str
-    job: Job
-    trunk: Trunk
-    """Whose file the worker holds already."""
-    asked: str
-    """A SHA-256 of all that makes its picture."""
-    contents: dict[str, bytes]
-    originals: dict[str, str]
-    """What the files are called here, by these names, for people."""
-
-    def unpacked(self, folder: Path) -> Job:
-        """The job, its files in a `folder`."""
-        for name, content in self.contents.items():
-            with written_whole(folder / name) as file:
-                file.write(content)
-        return _with_files(self.job, lambda name: folder / str(name))
-
-    def in_words(self, text: str, folder: Path) -> str:
-        """A text with the names of this machine in place of those of the files in `folder`."""
-        for name, original in self.originals.items():
-            text = text.replace(str(folder / name), original).replace(name, original)
-        return text
-
-
-class Packed(NamedTuple):
-    """A job whose inputs have been looked at, and not read into the memory yet."""
+    """A job as it is sent, with the contents of its files once these are read."""
 
     entry: Entry
     recipe: Recipe
-    """Fitted to its content picture: how long it takes depends on that."""
-    asked: str
+    """The recipe fitted to the content picture, from which the job's duration is estimated."""
+    sha256: str
+    """A SHA-256 of all that determines the picture."""
     job: Job
-    """As it is sent: each picture is named by its content."""
+    """The job with a name in place of each picture: the SHA-256 of its content."""
     trunk: Trunk
-    """VGG-19's parameters, which it is made with."""
+    """The trunk, whose file is uploaded separately."""
     files: dict[str, Path]
-    """Its files by these names."""
+    """The paths of the pictures on the machine of the command, by these names."""
+    contents: dict[str, bytes] = {}
+    """The contents of the pictures, by the same names; empty before `with_contents`."""
 
-    def payload(self, start: Path | None = None) -> Payload:
-        """What is sent; `start` is the picture that it starts from in place of its recipe's."""
+    def with_contents(self, start: Path | None = None) -> Payload:
+        """Return the payload with its files read into memory.
+
+        `start` is the picture to start from instead of the recipe's `init`. Raises InputError if a file can't be read.
+        """
         job, files = self.job, self.files
         if start is not None:
             name = f"start-{_sha256(start)}{start.suffix}"
@@ -78,18 +56,32 @@ class Packed(NamedTuple):
         for name, path in files.items():
             with reading(path, "a picture"):
                 contents[name] = path.read_bytes()
-        originals = {name: str(path) for name, path in files.items()}
-        return Payload(self.entry.name, job, self.trunk, self.asked, contents, originals)
+        return self._replace(job=job, files=files, contents=contents)
+
+    def unpacked(self, folder: Path) -> Job:
+        """Write the pictures into `folder`, and return the job with their paths there."""
+        for name, content in self.contents.items():
+            with written_whole(folder / name) as file:
+                file.write(content)
+        return _with_files(self.job, lambda name: folder / str(name))
+
+    def with_original_paths(self, text: str, folder: Path) -> str:
+        """Return a text with the paths of the pictures in `folder`, and their names, replaced by the original paths."""
+        for name, original in self.files.items():
+            text = text.replace(str(folder / name), str(original)).replace(name, str(original))
+        return text
 
 
 def following(recipe: Recipe, start: str) -> Recipe:
-    """The recipe of a frame that starts from the one before it: its last stage alone, as what the others find is
-    there."""
+    """Return the last stage of a recipe, starting from `start`, the result of the frame before it."""
     return dataclasses.replace(recipe, stages=recipe.stages[-1:], size_factor=1.0, init=start, noise=0.0, changes=())
 
 
-def pack(entry: Entry, find: FindTrunk, before: Packed | None = None) -> Packed:
-    """Look at the inputs of a job; `before` is the frame that it follows. Raises InputError, and WeightsError."""
+def pack(entry: Entry, find: FindTrunk, before: Payload | None = None) -> Payload:
+    """Check the inputs of a job, and return its Payload without contents.
+
+    `before` is the payload of the frame before it in a sequence. Raises InputError and WeightsError.
+    """
     job = entry.job
     assert job is not None and isinstance(job.recipe, Recipe)
     files: dict[str, Path] = {}
@@ -108,19 +100,19 @@ def pack(entry: Entry, find: FindTrunk, before: Packed | None = None) -> Packed:
     if before is not None:
         recipe = following(recipe, "content")
     assert isinstance(sent.style, tuple) and isinstance(sent.recipe, Recipe)
-    made_of = {
+    determining = {
         "content": sent.content,
         "styles": [[style.picture, style.weight, style.scale, style.regions] for style in sent.style],
         "recipe": {name: value for name, value in sent.recipe.as_dict().items() if name not in WORDS},
         "others": [*(getattr(sent, name) for name in _OTHERS), sent.file, trunk.sha256],
-        "before": before.asked if before else None,
+        "before": before.sha256 if before else None,
     }
-    asked = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
-    return Packed(entry, recipe, asked, sent, trunk, files)
+    sha256 = hashlib.sha256(json.dumps(determining, sort_keys=True).encode()).hexdigest()
+    return Payload(entry, recipe, sha256, sent, trunk, files)
 
 
 def _with_files(job: Job, named: Callable[[Any], Any]) -> Job:
-    """The job with what `named` gives in place of each of its pictures; those of a folder stand one by one."""
+    """Return the job with each picture replaced by the result of `named`; a folder of styles is expanded."""
     assert isinstance(job.style, tuple) and isinstance(job.recipe, Recipe)
 
     def optional(source: Any) -> Any:

@@ -14,7 +14,7 @@ from gluon_nst.batch.entries import Entry
 from gluon_nst.batch.folder import Folder
 from gluon_nst.batch.job_process import run_job
 from gluon_nst.batch.overview import Outcome, Overview
-from gluon_nst.batch.payloads import Packed, pack
+from gluon_nst.batch.payloads import Payload, pack
 from gluon_nst.cluster.pool import Pool
 from gluon_nst.errors import DoesNotFit, InputError, NSTError, reason
 from gluon_nst.pictures import optical_flow
@@ -33,7 +33,7 @@ _MOST_LOST = 3
 class _Task:
     """A job that waits, or is a task of Dask's."""
 
-    packed: Packed
+    payload: Payload
     future: Any = None
     allowed: frozenset[str] = frozenset()
     """The workers that Dask chooses from."""
@@ -63,7 +63,7 @@ class Batch:
         self.folder = Folder(folder, self._overview.note)
         self.outcomes: dict[str, Outcome] = {}
         self._trunks: dict[tuple[str, str], Any] = {}
-        self.jobs: dict[str, Packed] = {}
+        self.jobs: dict[str, Payload] = {}
         self._waiting: collections.deque[_Task] = collections.deque()
         self._running: dict[str, _Task] = {}
         self._stopping = False
@@ -97,19 +97,19 @@ class Batch:
             try:
                 if entry.job is None:
                     raise InputError(entry.error)
-                packed = self.jobs[entry.name] = pack(entry, self._trunk, self.jobs.get(entry.after or ""))
-                inputs |= {os.path.realpath(path) for path in packed.files.values()}
+                payload = self.jobs[entry.name] = pack(entry, self._trunk, self.jobs.get(entry.after or ""))
+                inputs |= {os.path.realpath(path) for path in payload.files.values()}
             except NSTError as error:
                 self._record_outcome(entry, None, str(error), failed=True)
-        for packed in self.jobs.values():
+        for payload in self.jobs.values():
             try:
-                self.folder.check(packed.entry, inputs)
+                self.folder.check(payload.entry, inputs)
             except InputError as error:
-                self._record_outcome(packed.entry, None, str(error), failed=True)
+                self._record_outcome(payload.entry, None, str(error), failed=True)
             else:
-                if self.folder.is_made(packed):
-                    self.folder.clean(packed)  # in case the last batch was killed before it could
-                    self._record_outcome(packed.entry, self.folder.picture(packed.entry), "kept from before")
+                if self.folder.is_made(payload):
+                    self.folder.clean(payload)  # in case the last batch was killed before it could
+                    self._record_outcome(payload.entry, self.folder.picture(payload.entry), "kept from before")
         self._overview.planned({name: self.jobs[name] for name in self.left})
 
     def _trunk(self, spec: str, preferred: str) -> Any:
@@ -128,7 +128,7 @@ class Batch:
         """
         self._waiting = collections.deque(_Task(self.jobs[name]) for name in self.left)
         self._stopping = False
-        trunks = {task.packed.trunk.sha256: task.packed.trunk.path for task in self._waiting}
+        trunks = {task.payload.trunk.sha256: task.payload.trunk.path for task in self._waiting}
         reported = time.monotonic()
         while self._waiting or self._running:
             if not self._stopping and halt():
@@ -159,35 +159,35 @@ class Batch:
         A job that some workers have refused waits at Dask for one of the others, and does not count.
         """
         for task in list(self._waiting) if workers else []:
-            packed, task.allowed = task.packed, frozenset(workers) - task.refused
+            payload, task.allowed = task.payload, frozenset(workers) - task.refused
             counted = sum(not each.refused for each in self._running.values())
-            if not self._is_ready(packed.entry) or (counted >= len(workers) and not task.refused):
+            if not self._is_ready(payload.entry) or (counted >= len(workers) and not task.refused):
                 continue
             self._waiting.remove(task)
             try:
                 if not task.allowed:
                     raise NSTError(task.why)
-                payload, checkpoint = packed.payload(self._start(packed)), self.folder.checkpoint(packed)
+                sent, checkpoint = payload.with_contents(self._start(payload)), self.folder.checkpoint(payload)
             except (NSTError, OSError) as error:  # the disk may be full
-                yield self._record_outcome(packed.entry, None, reason(error), failed=True)
+                yield self._record_outcome(payload.entry, None, reason(error), failed=True)
                 continue
-            arguments = pool.context, payload, checkpoint, pixels_limit()
+            arguments = pool.context, sent, checkpoint, pixels_limit()
             task.future = pool.submit(run_job, *arguments, workers=task.allowed, once=True)
-            self._running[packed.entry.name] = task
+            self._running[payload.entry.name] = task
 
     def _is_ready(self, entry: Entry) -> bool:
         return entry.after is None or entry.after in self.outcomes
 
-    def _start(self, packed: Packed) -> Path | None:
+    def _start(self, payload: Payload) -> Path | None:
         """What a frame of a sequence starts from: the result before it, as things have moved since; None for the first
         one."""
-        before = packed.entry.after
+        before = payload.entry.after
         result = self.outcomes[before].path if before in self.jobs else None
         if before is None or result is None:
             return None
-        job, earlier, path = packed.entry.job, self.jobs[before].entry.job, self.folder.start(packed.entry)
+        job, earlier, path = payload.entry.job, self.jobs[before].entry.job, self.folder.start(payload.entry)
         assert job and earlier
-        optical_flow.start(earlier.content, job.content, result, packed.recipe.stages[-1].shape).save(path)
+        optical_flow.start(earlier.content, job.content, result, payload.recipe.stages[-1].shape).save(path)
         return path
 
     def _read_messages(self, pool: Pool) -> Iterator[Outcome]:
@@ -198,7 +198,7 @@ class Batch:
             if key not in running:
                 continue  # of a task that was taken away from its worker, whose checkpoints may be older by now
             task = running[key]
-            name = task.packed.entry.name
+            name = task.payload.entry.name
             if kind == "started":
                 task.worker = value
             elif kind == "note":
@@ -207,7 +207,7 @@ class Batch:
                 self._overview.progress(name, *value)
             elif kind == "checkpoint":
                 task.lost = 0
-                self.folder.keep(task.packed, value)
+                self.folder.keep(task.payload, value)
         for name, task in list(self._running.items()):
             if task.future in done:
                 yield from self._handle_result(pool, self._running.pop(name))
@@ -219,27 +219,27 @@ class Batch:
         error = task.future.exception() if task.future.status == "error" else None
         made = pool.result(task.future) if task.future.status == "finished" else None
         if made:
-            yield self._save_result(task.packed, *made)
+            yield self._save_result(task.payload, *made)
         elif error is None or isinstance(error, distributed.KilledWorker):
             yield from self._requeue(task)
         elif isinstance(error, (DoesNotFit, OSError)) and task.worker:  # an OSError is of the worker's disk
             self._waiting.append(task.waiting(refused=task.refused | {task.worker}, why=reason(error)))
         else:
-            yield self._record_outcome(task.packed.entry, None, reason(error), failed=True)
+            yield self._record_outcome(task.payload.entry, None, reason(error), failed=True)
 
-    def _save_result(self, packed: Packed, picture: bytes, losses: bytes) -> Outcome:
+    def _save_result(self, payload: Payload, picture: bytes, losses: bytes) -> Outcome:
         try:
-            path = self.folder.place(packed, picture, losses)
+            path = self.folder.place(payload, picture, losses)
         except NSTError as error:
-            return self._record_outcome(packed.entry, None, str(error), failed=True)
+            return self._record_outcome(payload.entry, None, str(error), failed=True)
         job = read_record(path)["job"]
-        return self._record_outcome(packed.entry, path, f"total loss {job['loss']:.4g}, {job['seconds']:.0f} s")
+        return self._record_outcome(payload.entry, path, f"total loss {job['loss']:.4g}, {job['seconds']:.0f} s")
 
     def _requeue(self, task: _Task) -> Iterator[Outcome]:
         """Let a job whose worker is lost wait for another one, unless the job kills them, or the batch is stopping."""
         if self._stopping:
             return
-        entry, lost = task.packed.entry, task.lost + 1  # also if it had not started: it may have killed the worker
+        entry, lost = task.payload.entry, task.lost + 1  # also if it had not started: it may have killed the worker
         if lost >= _MOST_LOST:
             why = f"{lost} workers were lost over it, one after the other; have they memory enough?"
             yield self._record_outcome(entry, None, why, failed=True)

@@ -365,21 +365,21 @@ def trunk(weights_file):
 
 
 def test_all_that_makes_a_picture_another_one_counts_and_nothing_else(packed, pictures):
-    plain = packed("epochs = 3").asked
+    plain = packed("epochs = 3").sha256
     changes = ("seed = 2", "bits = 16", "flatten = true", 'mask = "contents/c1.png"')
-    others = [packed("epochs = 4").asked, *(packed(f"epochs = 3\n{change}").asked for change in changes)]
+    others = [packed("epochs = 4").sha256, *(packed(f"epochs = 3\n{change}").sha256 for change in changes)]
     assert len({plain, *others}) == 6
-    assert packed('epochs = 3\nname = "other"\ndevice = "cpu"\nmemory = "4GB"').asked == plain
+    assert packed('epochs = 3\nname = "other"\ndevice = "cpu"\nmemory = "4GB"').sha256 == plain
     (pictures / "styles/s0.png").rename(pictures / "styles/renamed.png")
     shutil.copy(pictures / "styles/renamed.png", pictures / "styles/s0.png")
-    assert packed("epochs = 3").asked == plain
+    assert packed("epochs = 3").sha256 == plain
     shutil.copy(pictures / "styles/s1.png", pictures / "styles/s0.png")
-    assert packed("epochs = 3").asked != plain
+    assert packed("epochs = 3").sha256 != plain
 
 
-def test_a_parcel_has_all_that_the_job_is_made_of_and_speaks_of_it_by_its_names_here(packed, pictures, tmp_path):
+def test_a_payload_has_the_contents_of_all_pictures_and_their_original_paths(packed, pictures, tmp_path):
     mask = 'mask = "contents/c1.png"\ninit = "styles/s1.png"\nweights = "auto"'
-    payload = packed(mask).payload()
+    payload = packed(mask).with_contents()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     job = payload.unpacked(elsewhere)
@@ -389,7 +389,7 @@ def test_a_parcel_has_all_that_the_job_is_made_of_and_speaks_of_it_by_its_names_
         assert path.startswith(str(elsewhere))
         with open(path, "rb") as there, open(pictures / original, "rb") as here:
             assert there.read() == here.read()
-        assert payload.in_words(f"{path}: bad", elsewhere) == f"{pictures / original}: bad"
+        assert payload.with_original_paths(f"{path}: bad", elsewhere) == f"{pictures / original}: bad"
 
 
 def test_a_picture_in_the_memory_is_not_sent(pictures, trunk):
@@ -442,7 +442,7 @@ def test_a_batch_killed_after_a_picture_was_written_leaves_no_checkpoint_to_the_
     left = Generations(tmp_path / "out/.c0-s0.checkpoint", print)
     left.folder.mkdir(parents=True)
     left.write({"epoch": 1})
-    monkeypatch.setattr(Folder, "is_made", lambda folder, packed: True)
+    monkeypatch.setattr(Folder, "is_made", lambda folder, payload: True)
     with batch.Batch(listed(f"[[job]]\n{ONE}"), tmp_path / "out") as jobs:
         assert jobs.outcomes["c0-s0"].note == "kept from before"
     assert not left.folder.exists()
@@ -458,8 +458,8 @@ class Process:
 
     def __init__(self, function, payload, folder, checkpoint, pixels, threads):
         self.worker, self.checkpoint, self.is_stopped = get_worker(), checkpoint, False
-        self.started.append((payload.name, self.worker.address))
-        self.messages = self.acts[payload.name](self)
+        self.started.append((payload.entry.name, self.worker.address))
+        self.messages = self.acts[payload.entry.name](self)
 
     def get(self):
         return next(self.messages)
@@ -673,7 +673,7 @@ def test_a_job_stops_when_the_process_that_gave_it_is_gone(workers, packed, trun
     Process.acts["c0-s0"] = act
     with Pool(workers(1)) as pool:
         ready = pool.upload(trunk.path, trunk.sha256, pool.workers())
-        future = pool.submit(run_job, pool.context, one.payload(), None, None, workers=ready)
+        future = pool.submit(run_job, pool.context, one.with_contents(), None, None, workers=ready)
         while not Process.started:
             assert future.status == "pending", future.exception()
             time.sleep(0.1)
