@@ -1,15 +1,17 @@
-"""The report of a batch: a page of thumbnails with what differed, and the same as a CSV."""
+"""The report of a batch: a page with thumbnails and the settings that differ, and the same as a CSV."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
-import html
+import functools
 import os
 from pathlib import Path
 from typing import Any, Mapping, NamedTuple
+from urllib.parse import quote
 
 from PIL import Image
+from tornado.template import Template
 
 from gluon_nst.batch.entries import Entry
 from gluon_nst.batch.folder import COLUMNS, PAGE, TABLE, THUMBNAILS
@@ -19,25 +21,27 @@ from gluon_nst.machine.files import placed_whole, written_whole
 from gluon_nst.pictures.decoding import open_picture, read_record
 
 _LONGEST_SIDE = 320
-"""Of a thumbnail, in pixels."""
+"""Pixels of a thumbnail's longest side."""
+_TEMPLATE = Path(__file__).with_name("report.html")
+"""The page as a Tornado template."""
 
 
 class Row(NamedTuple):
-    """What the report says of a job."""
+    """What the report shows of a job."""
 
     entry: Entry
     status: str
     """`done`, `failed` or `left`."""
     path: Path | None
-    """Its picture."""
+    """The path of its picture."""
     loss: float | None
-    """The total loss that it came to."""
+    """The total loss after its last epoch."""
     seconds: float | None
     note: str
 
 
 def rows(batch: Batch) -> list[Row]:
-    """What there is to say of each job, in their order."""
+    """Return the row of each job, in the order of the jobs."""
     found = []
     for entry in batch.entries:
         outcome = batch.outcomes.get(entry.name)
@@ -52,7 +56,7 @@ def rows(batch: Batch) -> list[Row]:
 
 
 def differing(batch: Batch) -> list[str]:
-    """The settings, by their names on the command line, in which the jobs differ; their pictures stand apart."""
+    """Return the settings in which the jobs differ, other than their pictures, by their names on the command line."""
     names = dict.fromkeys(
         name for entry in batch.entries for name in entry.said if name not in ("content", "style", "")
     )
@@ -60,7 +64,7 @@ def differing(batch: Batch) -> list[str]:
 
 
 def write_report(batch: Batch) -> Path:
-    """Write the report into the batch's folder, and give the page's path. Raises NSTError where it can't be written."""
+    """Write the report into the batch's folder, and return the page's path. Raises NSTError if it can't be written."""
     found, settings = rows(batch), differing(batch)
     with written_whole(batch.folder.path / TABLE, "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
@@ -70,96 +74,49 @@ def write_report(batch: Batch) -> Path:
             picture = row.path.name if row.path else ""
             table.writerow([row.entry.name, row.status, picture, *said, row.loss, row.seconds, row.note])
     page = batch.folder.path / PAGE
-    with written_whole(page, "w", encoding="utf-8") as file:
+    with written_whole(page) as file:
         file.write(_page(batch, found, settings))
     return page
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------
 
-_STYLE = """
-body { font: 16px/1.4 system-ui, sans-serif; margin: 2rem; color: #222; background: #fff }
-table { border-collapse: collapse } td, th { padding: .5rem .8rem; text-align: left; vertical-align: top; \
-border-top: 1px solid #ccc }
-img { display: block; max-width: 20rem; max-height: 20rem } \
-.input img { max-width: 8rem; max-height: 8rem; margin-bottom: .3rem }
-.failed { background: #fdecea } small { color: #555; overflow-wrap: anywhere } .failed small { color: #444 }
-"""
 
-
-def _page(batch: Batch, found: list[Row], settings: list[str]) -> str:
+def _page(batch: Batch, found: list[Row], settings: list[str]) -> bytes:
     counts = {status: sum(row.status == status for row in found) for status in ("done", "failed", "left")}
-    title = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-    alike = _alike(batch, settings)
-    heads = ["result", "content", "style", *settings, "total loss", "seconds"]
-    lines = [
-        "<!DOCTYPE html>",
-        f'<html lang="en"><head><meta charset="utf-8"><title>{title}</title>',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<style>{_STYLE}</style></head><body><main>",
-        f"<h1>{len(found)} jobs: {title}</h1>",
-        f"<p>All with {html.escape(alike)}.</p>" if alike else "",
-        "<table><thead><tr>",
-        *(f'<th scope="col">{html.escape(head)}</th>' for head in heads),
-        "</tr></thead><tbody>",
-        *(_line(batch, row, settings) for row in found),
-        "</tbody></table></main></body></html>",
-    ]
-    return "\n".join(line for line in lines if line) + "\n"
+    common = {
+        name: value
+        for entry in batch.entries
+        for name, value in entry.said.items()
+        if name not in ("content", "style", "", *settings)
+    }
+    return Template(_TEMPLATE.read_text(encoding="utf-8"), name=_TEMPLATE.name).generate(
+        title=", ".join(f"{count} {status}" for status, count in counts.items() if count),
+        common=", ".join(f"{name} {value}" for name, value in common.items()),
+        rows=found,
+        settings=settings,
+        inputs=functools.partial(_inputs, batch),
+        thumbnail_of=functools.partial(_thumbnail, batch),
+        quote=quote,
+    )
 
 
-def _alike(batch: Batch, settings: list[str]) -> str:
-    said: dict[str, str] = {}
-    for entry in batch.entries:
-        said.update(
-            {name: value for name, value in entry.said.items() if name not in ("content", "style", "", *settings)}
-        )
-    return ", ".join(f"{name} {value}" for name, value in said.items())
-
-
-def _line(batch: Batch, row: Row, settings: list[str]) -> str:
-    name, note = html.escape(row.entry.name), html.escape(row.note)
-    shown = f"<b>{name}</b><br><small>{note}</small>"
-    if row.path:
-        thumbnail = _thumbnail(batch, row.path, row.entry.file_name)
-        shown = f'<a href="{_address(row.path.name)}">{_image(thumbnail, f"the result {row.entry.name}")}</a>{shown}'
-    numbers = ["" if row.loss is None else f"{row.loss:.4g}", "" if row.seconds is None else f"{row.seconds:.0f}"]
-    cells = [f"<td>{shown}</td>", *(_input(batch, row.entry, which) for which in ("content", "style"))]
-    cells += [f"<td>{html.escape(row.entry.said.get(setting, ''))}</td>" for setting in settings]
-    cells += [f"<td>{number}</td>" for number in numbers]
-    return f'<tr class="{row.status}">{"".join(cells)}</tr>'
-
-
-def _input(batch: Batch, entry: Entry, which: str) -> str:
-    """The cell of a job's content, or of its styles."""
-    images = []
-    job = batch.jobs.get(entry.name)
-    if job:
-        sources = (
-            [job.job.content]
-            if which == "content"
-            # a Job makes a Style of each
-            else [style.picture for style in job.job.style]  # type: ignore[union-attr]
-        )
-        for source in map(str, sources):
-            images.append(_image(_thumbnail(batch, job.files[source], Path(source).stem[:16]), job.files[source].name))
-    said = html.escape(entry.said.get(which, ""))
-    return f'<td class="input">{"".join(images)}<small>{said}</small></td>'
-
-
-def _image(thumbnail: str, alternative: str) -> str:
-    return f'<img loading="lazy" src="{_address(thumbnail)}" alt="{html.escape(alternative)}">' if thumbnail else ""
-
-
-def _address(name: str) -> str:
-    from urllib.parse import quote
-
-    return html.escape(quote(name))
+def _inputs(batch: Batch, entry: Entry, which: str) -> list[tuple[Path, str]]:
+    """Return the (path, name of the thumbnail) of a job's content picture, or of its style pictures."""
+    payload = batch.jobs.get(entry.name)
+    if payload is None:
+        return []
+    job = payload.job
+    assert isinstance(job.style, tuple)
+    pictures = [job.content] if which == "content" else [style.picture for style in job.style]
+    return [(payload.files[name], Path(name).stem[:16]) for name in map(str, pictures)]
 
 
 def _thumbnail(batch: Batch, path: Path, name: str) -> str:
-    """The thumbnail of a picture, from the page; made where there is none that is newer than the picture. Nothing where
-    it can't be."""
+    """Return the path of a picture's thumbnail, relative to the page, after making it unless it is up to date.
+
+    Returns "" if the thumbnail can't be made.
+    """
     folder = batch.folder.path / THUMBNAILS
     small = folder / f"{name}.jpg"
     with contextlib.suppress(NSTError, OSError, Image.DecompressionBombError):
