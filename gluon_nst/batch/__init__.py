@@ -1,4 +1,4 @@
-"""Batch: many jobs on one machine or on many, each reported, none fatal to the others, and none done twice."""
+"""Batch: many jobs on one or more machines. A failed job does not stop the others; a finished one is not repeated."""
 
 from gluon_nst.batch.entries import Entry, pairs, read, sequence
 from gluon_nst.batch.overview import Outcome, Overview, OverviewBar

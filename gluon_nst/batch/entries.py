@@ -1,4 +1,4 @@
-"""The jobs of a batch: from a file, TOML or CSV, in which each has its own settings, or from folders of pictures."""
+"""The jobs of a batch, from a TOML or CSV file in which each has its own settings, or from folders of pictures."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ from gluon_nst.runs.inputs import style_files
 from gluon_nst.runs.job import Job, Style, split
 
 ENDINGS = (".toml", ".csv")
-"""Of files that list jobs."""
+"""Suffixes of files that list jobs."""
 _OWN = ("name", "content", "style", "style-weights", "style-scale", "style-regions", "recipe", "device")
-"""What a job may say beside the settings of a recipe and of a Job."""
+"""The keys of a job other than the settings of a recipe and of a Job."""
 _SEVERAL = ";"
-"""Between several style pictures in a cell of a CSV."""
+"""Separator of several style pictures in a cell of a CSV."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One job of a batch, or, where it can't be one, why that is."""
+    """One job of a batch, or the reason why it is invalid."""
 
     name: str
-    """That of its picture, without the ending."""
+    """The name of its picture, without the suffix."""
     job: Job | None
     said: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """What it says of itself, as text, by the names of the command line's options."""
+    """Its settings as text, by the names of the command line's options."""
     error: str = ""
     after: str | None = None
-    """In a sequence the name of the frame before it."""
+    """In a sequence, the name of the frame before it."""
 
     @property
     def file_name(self) -> str:
-        """The name of its files, without their ending."""
+        """The name of its files, without their suffix."""
         return file_name(self.name)
 
 
 def read(path: str | Path, **shared: Any) -> list[Entry]:
-    """The jobs that a file lists: `[[job]]` tables in a .toml, or the rows of a .csv whose first row has the names.
+    """Return the jobs that a file lists: `[[job]]` tables in a .toml, or the rows of a .csv below a row of names.
 
-    Each has a `content` and a `style`, perhaps a `name`, and options of `gluon-nst render` by their names. What stands
-    above the tables of a .toml holds for all of them; so do the `shared` options, those of `transfer`, where the file
-    does not say. Paths count from the file's folder. Raises InputError for a file that can't be read; a job that can't
-    be one is an Entry with its error.
+    Each has a `content` and a `style`, optionally a `name`, and options of `gluon-nst render` by their names. Keys
+    above the tables of a .toml apply to all of them. The `shared` options, those of `transfer`, apply where the file
+    does not set them. Paths are relative to the file's folder. Raises InputError for a file that can't be read; an
+    invalid job is an Entry with its error.
     """
     path = given(path)
     all_have, tables = _of_toml(path) if path.suffix.lower() == ".toml" else ({}, list(_of_csv(path)))
@@ -62,20 +62,20 @@ def read(path: str | Path, **shared: Any) -> list[Entry]:
 
 
 def pairs(contents: str | Path, styles: str | Path, **shared: Any) -> list[Entry]:
-    """A job for each picture in the folder `contents` and each one in the folder `styles`; either may be a picture
-    instead.
+    """Return a job for each pair of a picture in the folder `contents` and one in the folder `styles`.
 
-    `shared` are options of `transfer`. Warns of files in the folders that are left out.
+    Either may also be the path of one picture. `shared` are options of `transfer`. Warns of files in the folders that
+    are skipped.
     """
     both = itertools.product(style_files(contents), style_files(styles))
     return _named([_Read({"content": str(content), "style": str(style)}, Path(), shared) for content, style in both])
 
 
 def sequence(frames: str | Path, styles: str | Path, **shared: Any) -> list[Entry]:
-    """The frames of a film in each of the styles: each starts from the result of the frame before it.
+    """Return the frames of a film in each of the styles: each starts from the result of the frame before it.
 
-    Frames are in the natural order of their names. Where there are several styles the names begin with theirs. `shared`
-    is as in `pairs`, and so are warnings.
+    Frames are in the natural order of their names. With several styles, the name of a job begins with that of its
+    style. `shared` and warnings are as in `pairs`.
     """
     pictures, files = style_files(styles), style_files(frames)
     several = len(pictures) > 1
@@ -96,7 +96,7 @@ def sequence(frames: str | Path, styles: str | Path, **shared: Any) -> list[Entr
 
 
 def _of_toml(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What all jobs have, and the table of each."""
+    """Return the settings of all jobs, and the table of each."""
     table = table_of(path, "a list of jobs")
     jobs = table.pop("job", [])
     if not isinstance(jobs, list) or not all(isinstance(job, dict) for job in jobs):
@@ -137,9 +137,10 @@ def _of_csv(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _delimited(text: str) -> tuple[str, str]:
-    """What separates the columns of a CSV, and its text from the names of the columns on.
+    """Return the delimiter of a CSV, and its text from the names of the columns on.
 
-    Spreadsheets write commas, semicolons where numbers have a comma, or tabs; a first line `sep=;` says which.
+    Spreadsheets write commas, tabs, or, where the decimal separator is a comma, semicolons; a first line `sep=;`
+    specifies the delimiter.
     """
     first, _, rest = text.partition("\n")
     said = re.fullmatch(r"\"?sep=(.)\"?", first.strip("\r"), re.IGNORECASE)
@@ -152,7 +153,7 @@ def _delimited(text: str) -> tuple[str, str]:
 
 
 def _known() -> dict[str, Setting | None]:
-    """What a job may say, by name."""
+    """Return the allowed keys of a job, with the setting of each if it has one."""
     known: dict[str, Setting | None] = dict.fromkeys(_OWN)
     known["longest-side"] = LONGEST_SIDE
     known.update({each.name.replace("_", "-"): each for each in (*recipe_settings(), *settings(Job))})
@@ -160,8 +161,8 @@ def _known() -> dict[str, Setting | None]:
 
 
 class _Read:
-    """What a job's `table` says, whose paths count from a `folder`, beside what its file, `all_have`, and the caller,
-    `shared`, say of all."""
+    """The settings of a job: those of its `table`, those of all jobs of its file (`all_have`), and the caller's
+    (`shared`). Paths of the first two are relative to `folder`."""
 
     def __init__(
         self,
@@ -187,17 +188,17 @@ class _Read:
 
     @property
     def is_pair(self) -> bool:
-        """Whether its pictures are all that it says."""
+        """Whether its pictures are its only settings."""
         return set(self.said) == {"content", "style"}
 
     @property
     def differs(self) -> str:
-        """The settings that are its own, for a name."""
+        """The settings of its own table, as part of a name."""
         own = {name: value for name, value in self.said.items() if name in self._own - {"content", "style", ""}}
         return ",".join(f"{name}={_text(value)}" for name, value in own.items())
 
     def entry(self, name: str) -> Entry:
-        """The Entry under this name."""
+        """Return the Entry with this name."""
         all_said = {name.replace("_", "-"): value for name, value in self._shared.items()}
         said = {each: _text(value) for each, value in {**all_said, **self.said}.items() if each != "name"}
         try:
@@ -252,7 +253,7 @@ class _Read:
         ]
 
     def _located(self, name: str, value: Any) -> Any:
-        """A path, from the folder; what is none as it is."""
+        """Return a value that is a path relative to the folder as a full path, and any other unchanged."""
         if not isinstance(value, str) or not value:
             return value
         words = {"init": INITS, "weights": ("auto", *SOURCES)}
@@ -262,13 +263,13 @@ class _Read:
 
 
 def _without_sizes(general: Mapping[str, Any], special: Mapping[str, Any]) -> dict[str, Any]:
-    """The `general` options, without sizes where the `special` ones, which come before them, give any."""
+    """Return the `general` options, without sizes if the `special` ones, which take precedence, have any."""
     ways = {"sizes", "longest-side", "longest_side"}
     return {name: value for name, value in general.items() if not (name in ways and ways & set(special))}
 
 
 def _parsed(setting: Setting, name: str, value: Any) -> Any:
-    """The value of a setting: a text as on the command line, else as it stands in TOML."""
+    """Return the value of a setting: text is parsed as on the command line, other values are unchanged."""
     if not isinstance(value, str):
         return value
     try:
@@ -289,7 +290,7 @@ def _text(value: Any) -> str:
 
 
 def _named(jobs: Sequence[_Read]) -> list[Entry]:
-    """The Entries of jobs; those on the same pictures, that have no names, are called by their settings."""
+    """Return the Entries of jobs; unnamed ones with the same pictures are named by their settings."""
     names = [job.name for job in jobs]
     entries = []
     for job in jobs:
@@ -301,9 +302,9 @@ def _named(jobs: Sequence[_Read]) -> list[Entry]:
 
 
 def _distinct(entries: Sequence[Entry], are_named: Sequence[bool]) -> list[Entry]:
-    """The Entries, of which those that would have the files of another, before them, have a number.
+    """Return the Entries, with a number added to the name of each whose files would be those of an earlier one.
 
-    They have an error as well if they were given their name (`are_named`), or say the same as the other.
+    It also gets an error if the user gave the name (`are_named`), or if its settings are those of the earlier one.
     """
     names = {_file(entry.name) for entry in entries}
     taken: dict[str, Entry] = {}
@@ -321,5 +322,5 @@ def _distinct(entries: Sequence[Entry], are_named: Sequence[bool]) -> list[Entry
 
 
 def _file(name: str) -> str:
-    """What tells the files of two names apart, wherever they are."""
+    """Return the name of the files, with case ignored as some file systems do."""
     return file_name(name).casefold()

@@ -1,4 +1,4 @@
-"""The folder of a batch: a picture and its losses for each job that is done, a checkpoint for each that is not."""
+"""The folder of a batch: a picture and its losses for each finished job, a checkpoint for each unfinished one."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from gluon_nst.runs.checkpoint.generations import Generations
 from gluon_nst.runs.result import check_replaceable
 
 PAGE, TABLE, THUMBNAILS = "report.html", "report.csv", "thumbnails"
-"""The report, beside the pictures and their losses: a page, a table, and a folder with the pictures of the page."""
+"""The report, beside the pictures and their losses: a page, a table, and a folder with the page's thumbnails."""
 COLUMNS = ("name", "status", "picture", "content", "style")
 """The first columns of the table."""
 
 
 class Folder:
-    """Where the pictures of a batch go. `notify` is called with lines for people.
+    """The output folder of a batch. `notify` is called with messages for the user.
 
-    A context manager: while it is open no other process can have the folder.
+    A context manager that locks the folder for this process.
     """
 
     def __init__(self, path: str | Path, notify: Callable[[str], object]) -> None:
@@ -57,15 +57,15 @@ class Folder:
                 raise InputError(f"{path}: exists, and is not the report of a batch; move it, or name another folder")
 
     def picture(self, entry: Entry) -> Path:
-        """Where the picture of a job goes."""
+        """Return the path of a job's picture."""
         return self.path / f"{entry.file_name}.png"
 
     def start(self, entry: Entry) -> Path:
-        """Where what a frame starts from is kept, as long as it is not done."""
+        """Return the path of the picture that a frame starts from, which is kept until the frame is finished."""
         return self.path / f".{entry.file_name}.start.png"
 
     def is_made(self, payload: Payload) -> bool:
-        """Whether the picture of a job, and its losses, are there already."""
+        """Return whether the picture and the losses of a job exist."""
         path = self.picture(payload.entry)
         try:
             job = read_record(path).get("job")
@@ -74,10 +74,9 @@ class Folder:
         return isinstance(job, dict) and job.get("sha256") == payload.sha256 and path.with_suffix(".csv").is_file()
 
     def check(self, entry: Entry, inputs: set[str]) -> None:
-        """Raise InputError if a job's picture can't be written, or would replace one of the `inputs` or the user's
-        files.
+        """Raise InputError if a job's picture can't be written, or would replace an input or a file of the user.
 
-        `inputs` are real paths.
+        `inputs` are the real paths of all inputs.
         """
         path = self.picture(entry)
         if entry.file_name.lower() == "report":
@@ -91,11 +90,11 @@ class Folder:
         check_replaceable(path)
 
     def place(self, payload: Payload, picture: bytes, losses: bytes) -> Path:
-        """Write the picture and the losses of a job, which is done, and let go of its checkpoint. Raises NSTError."""
+        """Write the picture and the losses of a finished job, and delete its checkpoints. Raises NSTError."""
         path = self.picture(payload.entry)
         try:
             with contextlib.suppress(FileNotFoundError):
-                path.unlink()  # else, stopped here, it would stand beside losses that are not its own
+                path.unlink()  # otherwise a stop between the two writes would leave it beside new losses
             for file_path, content in ((path.with_suffix(".csv"), losses), (path, picture)):
                 with written_whole(file_path) as file:
                     file.write(content)
@@ -105,7 +104,7 @@ class Folder:
         return path
 
     def clean(self, payload: Payload) -> None:
-        """Delete the checkpoints of a job that is done, and what it started from."""
+        """Delete the checkpoints of a finished job, and the picture that it started from."""
         self._kept(payload).remove(folder=True)
         with contextlib.suppress(OSError):
             self.start(payload.entry).unlink()
@@ -116,7 +115,7 @@ class Folder:
         return Generations(self.path / f".{payload.entry.file_name}.checkpoint", self._notify)
 
     def checkpoint(self, payload: Payload) -> bytes | None:
-        """Return the newest checkpoint of a job that is whole, if there is one; reports those that can't be read."""
+        """Return the newest valid checkpoint of a job, or None; reports those that can't be read."""
         try:
             return self._kept(payload).content()
         except InputError as error:
@@ -124,7 +123,7 @@ class Folder:
             return None
 
     def keep(self, payload: Payload, checkpoint: bytes) -> None:
-        """Keep a checkpoint of a job; where it can't be, that is told, and the job goes on."""
+        """Save a checkpoint of a job. If that fails, reports it, and the job continues."""
         kept = self._kept(payload)
         try:
             kept.folder.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""A job on a worker: a process that ends with it, its messages on the way, and its files."""
+"""A job on a worker: its own process, its messages, and its files."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from gluon_nst.runs.run import Run, prepare
 from gluon_nst.runs.state import State
 
 _CHECKPOINT_EVERY = 45.0
-"""Seconds between two checkpoints that are sent: with the transfer, and an epoch, at most a minute's work is lost."""
+"""Seconds between two checkpoints: with the transfer and one epoch, at most about a minute of work is lost."""
 _MOST_SENT = 1.9e9
-"""Bytes of a checkpoint: what Dask packs has 2 GiB at the most."""
+"""Maximal bytes of a checkpoint that is sent: Dask can serialise at most 2 GiB."""
 
 
 class JobFiles(NamedTuple):
-    """The files of a job that is done."""
+    """The files of a finished job."""
 
     picture: bytes
     """A PNG."""
@@ -43,9 +43,9 @@ def run_job(context: TaskContext, payload: Payload, checkpoint: bytes | None, pi
     """On a worker: run a job, from its `checkpoint` if there is one, and return its files.
 
     Returns None if the job was stopped, or if Dask repeats the task because its first worker was lost: it resumes, in
-    a new task, from the newest checkpoint. The trunk is uploaded already; a picture has at most so many `pixels`.
+    a new task, from the newest checkpoint. The trunk is uploaded already; `pixels` is the limit of a picture.
     Messages to the pool's Queue are (key, kind, value) with the task's Dask key; the kinds are those of `_run`, and
-    `started` with the worker's address. A cancelled task sends none: nobody would read them. Raises DoesNotFit if this
+    `started` with the worker's address. A cancelled task sends none. Raises DoesNotFit if this
     worker has too little memory, and other NSTErrors.
     """
     from distributed import Event, Queue, get_worker
@@ -91,7 +91,7 @@ def _memory(job: Job, limit: float | None) -> float | None:
 def _run(
     parent: Parent, payload: Payload, place: Path, checkpoint: bytes | None, pixels: int | None
 ) -> JobFiles | None:
-    """Return the files of a job, or None if it was asked to stop; its checkpoint is sent then.
+    """Return the files of a job, or None if a stop was requested; then its checkpoint is sent.
 
     Its messages are `note` with a line, `epoch` with (stage, epochs done, total loss), and `checkpoint` with a
     checkpoint's bytes.
@@ -115,7 +115,7 @@ def _run(
         raise NSTError(result.note)
     seconds = round(result.seconds, 2)
     record = {"name": payload.entry.name, "sha256": payload.sha256, "loss": result.loss, "seconds": seconds}
-    # With the names that its files have where the command was given.
+    # With the paths of the files on the machine of the command.
     made = json.loads(payload.with_original_paths(json.dumps(result.provenance), place))
     result = dataclasses.replace(result, provenance={**made, "job": record})
     picture, losses = place / "picture.png", place / "losses.csv"
@@ -125,7 +125,7 @@ def _run(
 
 
 def _of_precision(job: Job, folder: Path) -> Job:
-    """Return the job in the precision of its checkpoint, which another kind of processor chose, if this one has it."""
+    """Return the job with the precision of its checkpoint if it is automatic and this processor supports that one."""
     assert isinstance(job.recipe, Recipe)
     if job.recipe.precision == "auto":
         with contextlib.suppress(InputError, KeyError, TypeError):
@@ -137,7 +137,7 @@ def _of_precision(job: Job, folder: Path) -> Job:
 
 
 class _Progress(Reporter):
-    """Sends how far the run has come."""
+    """Reports the progress of the run."""
 
     def begin(self, run: Run) -> None:
         self._parent.put("epoch", (1, 0, None))
@@ -165,7 +165,7 @@ class _Sender(Observer):
         if newest.stat().st_size > _MOST_SENT:
             if self._sent is None:
                 self._parent.put(
-                    "note", "its checkpoints are too large to be sent; where its worker is lost it begins anew"
+                    "note", "its checkpoints are too large to send; if its worker is lost, the job restarts"
                 )
         else:
             self._parent.put("checkpoint", newest.read_bytes())

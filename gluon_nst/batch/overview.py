@@ -1,4 +1,4 @@
-"""What follows a batch: the protocol, and one view of all its jobs."""
+"""Overview: the observer of a batch, and a progress bar over all its jobs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from gluon_nst.observers.progress import interval, units
 from gluon_nst.runs.observer import Download, Observer
 
 _NAMED = 4
-"""How many of the jobs at work are named in the view."""
+"""Number of running jobs that the bar names."""
 
 
 class Outcome(NamedTuple):
-    """What became of a job: its picture's path, or the reason why there is none."""
+    """The outcome of a job: the path of its picture, or the reason why there is none."""
 
     entry: Entry
     path: Path | None
@@ -28,22 +28,23 @@ class Outcome(NamedTuple):
 
 
 class Overview(Observer):
-    """Hears of a batch, and does nothing about it: subclasses do."""
+    """Observer of a batch that ignores all notifications; subclasses override the methods that they need."""
 
     def planned(self, jobs: Mapping[str, Payload]) -> None:
-        """These are left to do."""
+        """Called with the jobs to do, by name."""
 
     def progress(self, name: str, stage: int, epochs: int, loss: float | None) -> None:
-        """A job has done so many epochs of a stage, from 1."""
+        """Called when a job has done this number of epochs of a stage, counted from 1."""
 
     def outcome(self, outcome: Outcome) -> None:
-        """A job has ended, or was done before."""
+        """Called when a job ends, or was finished earlier."""
 
 
 class OverviewBar(Overview):
-    """One bar over all jobs, with an estimate, and how far each is that is at work; `quiet`, there are only the lines.
+    """One bar over all jobs, with an estimate of the time left and the progress of each running job.
 
-    Its unit is a multiplication, as the Bar's of one run, so that the estimate holds across sizes and recipes.
+    With `quiet` it prints only messages. Its unit is a multiplication, like that of the Bar of one run, so that the
+    estimate holds across sizes and recipes.
     """
 
     def __init__(self, quiet: bool = False) -> None:
@@ -72,32 +73,30 @@ class OverviewBar(Overview):
         name = outcome.entry.name
         if outcome.failed:
             self.note(f"error: {one_line(f'{name}: {outcome.note}')}")
-        elif not self._quiet or name in self._jobs:  # of what was there before nothing is new
+        elif not self._quiet or name in self._jobs:  # a job finished earlier is not new
             tqdm.write(f"{name}: {outcome.note}")
         if name in self._jobs:
             self._ended += 1
-            self._done[name] = units(self._jobs[name].recipe)  # settled early, or failed, it leaves nothing to do
+            self._done[name] = units(self._jobs[name].recipe)  # even if it converged early or failed
             self._show()
 
     def _show(self) -> None:
-        done, every = sum(self._done.values()), sum(units(job.recipe) for job in self._jobs.values())
+        done, total = sum(self._done.values()), sum(units(job.recipe) for job in self._jobs.values())
         if self._bar is None:
             self._bar = tqdm(
-                total=every,
+                total=total,
                 disable=self._quiet,
                 mininterval=interval(),
-                smoothing=0.02,  # jobs are of many speeds: the estimate is over many of them
+                smoothing=0.02,  # jobs differ in speed: the estimate averages over many of them
                 bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
             )
-        whole = {name: units(self._jobs[name].recipe) for name in self._done}
-        at_work = [
-            f"{name} {self._done[name] / all_of_it:.0%}"
-            for name, all_of_it in whole.items()
-            if self._done[name] < all_of_it
+        totals = {name: units(self._jobs[name].recipe) for name in self._done}
+        running = [
+            f"{name} {self._done[name] / whole:.0%}" for name, whole in totals.items() if self._done[name] < whole
         ]
-        others = f", and {len(at_work) - _NAMED} more" if len(at_work) > _NAMED else ""
+        others = f", and {len(running) - _NAMED} more" if len(running) > _NAMED else ""
         self._bar.set_description_str(f"{self._ended} of {len(self._jobs)} done", refresh=False)
-        self._bar.set_postfix_str(f"{', '.join(at_work[:_NAMED])}{others}", refresh=False)
+        self._bar.set_postfix_str(f"{', '.join(running[:_NAMED])}{others}", refresh=False)
         self._bar.update(done - self._bar.n)
 
     def __enter__(self) -> OverviewBar:

@@ -1,4 +1,4 @@
-"""Batch: which jobs are left to do, what is submitted to Dask and when, and the outcome of each job."""
+"""Batch: plans the jobs, submits them to Dask, and records the outcome of each."""
 
 from __future__ import annotations
 
@@ -22,40 +22,40 @@ from gluon_nst.pictures.decoding import pixels_limit, read_record
 from gluon_nst.runs.loop import Halt, never
 
 _WAIT = 0.2
-"""Seconds between two looks at the messages of the tasks."""
+"""Seconds between two reads of the tasks' messages."""
 _PATIENCE = 10.0
 """Seconds without a worker before that is reported."""
 _MOST_LOST = 3
-"""Workers that a job may lose, one after the other, without reaching another checkpoint."""
+"""Number of workers lost in a row, without a new checkpoint, after which a job fails."""
 
 
 @dataclasses.dataclass
 class _Task:
-    """A job that waits, or is a task of Dask's."""
+    """A job that is waiting, or has been submitted to Dask."""
 
     payload: Payload
     future: Any = None
     allowed: frozenset[str] = frozenset()
-    """The workers that Dask chooses from."""
+    """The workers that Dask may choose."""
     worker: str = ""
     """The worker on which it has started."""
     lost: int = 0
-    """Workers that it has lost since its last checkpoint."""
+    """Number of workers lost since its last checkpoint."""
     refused: frozenset[str] = frozenset()
-    """The workers that have too little memory for it, or no room on the disk."""
+    """The workers that have too little memory or disk space for it."""
     why: str = ""
-    """Their error."""
+    """The error of the last of them."""
 
     def waiting(self, **changes: Any) -> _Task:
-        """Return the same job, waiting."""
+        """Return the job as a waiting one, with other `changes`."""
         return dataclasses.replace(self, future=None, worker="", **changes)
 
 
 class Batch:
-    """Jobs whose pictures go into a `folder`, each with its losses beside it; `overview` hears of what happens.
+    """Jobs whose pictures and losses are written into a `folder`; `overview` is notified of their progress.
 
-    As it is opened what is there already is looked at: that is not done again. `outcomes` are those of the jobs that
-    have ended, by name, and `jobs` all whose inputs are there.
+    A context manager; jobs whose pictures exist when it is entered are not repeated. `outcomes` has the outcome of each
+    job that has ended, and `jobs` the payload of each job with valid inputs, both by name.
     """
 
     def __init__(self, entries: Sequence[Entry], folder: str | Path, overview: Overview | None = None) -> None:
@@ -82,7 +82,7 @@ class Batch:
 
     @property
     def left(self) -> list[str]:
-        """The names of the jobs that nothing has become of yet."""
+        """The names of the jobs without an outcome."""
         return [entry.name for entry in self.entries if entry.name not in self.outcomes]
 
     def _record_outcome(self, entry: Entry, path: Path | None, note: str, failed: bool = False) -> Outcome:
@@ -91,7 +91,7 @@ class Batch:
         return outcome
 
     def _plan(self) -> None:
-        """Look at the inputs of all jobs, and at what is done."""
+        """Check the inputs of all jobs, and find those that are finished."""
         inputs: set[str] = set()
         for entry in self.entries:
             try:
@@ -108,7 +108,7 @@ class Batch:
                 self._record_outcome(payload.entry, None, str(error), failed=True)
             else:
                 if self.folder.is_made(payload):
-                    self.folder.clean(payload)  # in case the last batch was killed before it could
+                    self.folder.clean(payload)  # a killed batch may have left its checkpoints
                     self._record_outcome(payload.entry, self.folder.picture(payload.entry), "kept from before")
         self._overview.planned({name: self.jobs[name] for name in self.left})
 
@@ -121,10 +121,10 @@ class Batch:
     # -- the work -----------------------------------------------------------------------------------------------------
 
     def run(self, pool: Pool, halt: Halt = never) -> Iterator[Outcome]:
-        """Have the pool carry out what is left; gives an Outcome for each job as it ends.
+        """Run the jobs that are left on the workers of the pool; yields the Outcome of each job when it ends.
 
-        When `halt` returns True, the jobs are stopped when their epochs are done; another time they resume from there,
-        as they do if a worker is lost. Raises NSTError if the scheduler is lost.
+        When `halt` returns True, the jobs stop after their current epochs. The next batch resumes them from there, as
+        this one does if a worker is lost. Raises NSTError if the scheduler is lost.
         """
         self._waiting = collections.deque(_Task(self.jobs[name]) for name in self.left)
         self._stopping = False
@@ -154,9 +154,9 @@ class Batch:
             yield from self._read_messages(pool)
 
     def _submit(self, pool: Pool, workers: list[str]) -> Iterator[Outcome]:
-        """Give Dask as many jobs as there are workers, so that none of their pictures are sent too early.
+        """Submit as many jobs as there are workers, so that no pictures are sent too early.
 
-        A job that some workers have refused waits at Dask for one of the others, and does not count.
+        A job that some workers have refused may wait in Dask for one of the others, and does not count.
         """
         for task in list(self._waiting) if workers else []:
             payload, task.allowed = task.payload, frozenset(workers) - task.refused
@@ -179,8 +179,10 @@ class Batch:
         return entry.after is None or entry.after in self.outcomes
 
     def _start(self, payload: Payload) -> Path | None:
-        """What a frame of a sequence starts from: the result before it, as things have moved since; None for the first
-        one."""
+        """Return the picture that a frame of a sequence starts from, or None for the first frame.
+
+        It is the result of the frame before it, warped by the optical flow.
+        """
         before = payload.entry.after
         result = self.outcomes[before].path if before in self.jobs else None
         if before is None or result is None:
@@ -191,12 +193,12 @@ class Batch:
         return path
 
     def _read_messages(self, pool: Pool) -> Iterator[Outcome]:
-        """Read the tasks' messages, and then take the results that are there."""
-        done = pool.done([task.future for task in self._running.values()], _WAIT)  # before their last messages are read
+        """Read the tasks' messages, and then handle the results that have arrived."""
+        done = pool.done([task.future for task in self._running.values()], _WAIT)  # before reading their last messages
         running = {task.future.key: task for task in self._running.values()}
         for key, kind, value in pool.messages():
             if key not in running:
-                continue  # of a task that was taken away from its worker, whose checkpoints may be older by now
+                continue  # of a cancelled task, whose checkpoints may be outdated
             task = running[key]
             name = task.payload.entry.name
             if kind == "started":
@@ -213,7 +215,7 @@ class Batch:
                 yield from self._handle_result(pool, self._running.pop(name))
 
     def _handle_result(self, pool: Pool, task: _Task) -> Iterator[Outcome]:
-        """Save the files of a task that is done; else let its job wait again, or record why it failed."""
+        """Save the files of a finished task; otherwise requeue its job, or record why it failed."""
         import distributed
 
         error = task.future.exception() if task.future.status == "error" else None
@@ -222,7 +224,7 @@ class Batch:
             yield self._save_result(task.payload, *made)
         elif error is None or isinstance(error, distributed.KilledWorker):
             yield from self._requeue(task)
-        elif isinstance(error, (DoesNotFit, OSError)) and task.worker:  # an OSError is of the worker's disk
+        elif isinstance(error, (DoesNotFit, OSError)) and task.worker:  # an OSError concerns the worker's disk
             self._waiting.append(task.waiting(refused=task.refused | {task.worker}, why=reason(error)))
         else:
             yield self._record_outcome(task.payload.entry, None, reason(error), failed=True)
@@ -236,10 +238,10 @@ class Batch:
         return self._record_outcome(payload.entry, path, f"total loss {job['loss']:.4g}, {job['seconds']:.0f} s")
 
     def _requeue(self, task: _Task) -> Iterator[Outcome]:
-        """Let a job whose worker is lost wait for another one, unless the job kills them, or the batch is stopping."""
+        """Requeue a job whose worker is lost, unless the batch is stopping. After _MOST_LOST of them the job fails."""
         if self._stopping:
             return
-        entry, lost = task.payload.entry, task.lost + 1  # also if it had not started: it may have killed the worker
+        entry, lost = task.payload.entry, task.lost + 1  # even if it had not started: it may have killed the worker
         if lost >= _MOST_LOST:
             why = f"{lost} workers were lost over it, one after the other; have they memory enough?"
             yield self._record_outcome(entry, None, why, failed=True)

@@ -1,4 +1,4 @@
-"""Many machines: the workers of a Dask cluster, here or elsewhere, and one picture spread over them."""
+"""Dask clusters, local or remote: their workers, and one picture computed by several of them."""
 
 from __future__ import annotations
 

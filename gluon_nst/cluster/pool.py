@@ -1,4 +1,4 @@
-"""Pool: the workers of a Dask cluster, this machine's own or a lab's, their tasks and their messages."""
+"""Pool: the workers of a Dask cluster, local or remote, their tasks and their messages."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from gluon_nst.machine.system import ENDING
 from gluon_nst.version import __version__
 
 _CONNECT_TIMEOUT = 10
-"""Seconds in which a scheduler has to answer."""
+"""Seconds to wait for a scheduler's answer."""
 _RESULT_TIMEOUT = 60
-"""Seconds in which the result of a task has to arrive."""
+"""Seconds to wait for the transfer of a task's result."""
 _MEMORY_OF_A_WORKER = 2e9
-"""Bytes that each of this machine's own workers should have: there are no more of them than that allows."""
+"""Bytes that each local worker needs, which limits their number."""
 
 
 class Pool:
-    """The workers of the cluster whose scheduler is at an `address`, or else so many `workers` of this machine's own.
+    """The workers of the cluster whose scheduler is at `address`, or by default a number of local `workers`.
 
-    They share its cores and its memory; by default there is one for each GPU, or else for each core, as far as the
-    memory allows. `notify` is called with lines for people. A context manager: its own workers end with it. Raises
-    InputError if Dask is not installed, and NSTError if no scheduler answers.
+    Local workers share the machine's cores and memory; by default there is one for each GPU, or without GPUs one for
+    each core, as far as the memory allows. `notify` is called with messages for the user. A context manager, whose exit
+    ends the local workers. Raises InputError if Dask is not installed, and NSTError if no scheduler answers.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Pool:
         self._stack = contextlib.ExitStack()
         self.context = TaskContext(f"gluon-nst-{uuid.uuid4().hex}", None, 0, keeps_files=address is not None)
         self._seen: dict[str, str] = {}
-        """The folders of the workers that were asked for their version, by their addresses."""
+        """The folders of the workers whose version was checked, by their addresses."""
         self._left_out: set[str] = set()
         self._uploaded: set[tuple[str, str]] = set()
         """The (address, SHA-256) of the files that workers keep."""
@@ -96,7 +96,7 @@ class Pool:
             self._messages.close()
             self._stop.clear()
             for event in self._events:
-                event.clear()  # else a scheduler that goes on has it for good
+                event.clear()  # otherwise a scheduler that keeps running never deletes it
 
     def _local_cluster(self) -> Any:
         import dask
@@ -125,15 +125,15 @@ class Pool:
     # -- workers and tasks --------------------------------------------------------------------------------------------
 
     def workers(self) -> list[str]:
-        """Return the addresses of the workers that are there now and have this version of gluon-nst."""
+        """Return the addresses of the present workers that have this version of gluon-nst."""
 
-        def version() -> str:  # sent by its code: a worker of another version may not have the function
+        def version() -> str:  # pickled by value: a worker of a different version may not have the function
             from gluon_nst.version import __version__
 
             return __version__
 
         present = self._present()
-        # A worker that was started again at the same address has another folder, an empty one.
+        # A worker that was restarted at the same address has a different folder, which is empty.
         self._seen = {address: folder for address, folder in self._seen.items() if present.get(address) == folder}
         self._left_out.intersection_update(self._seen)
         self._uploaded = {each for each in self._uploaded if each[0] in self._seen}
@@ -146,11 +146,11 @@ class Pool:
         return self._accepted()
 
     def _accepted(self) -> list[str]:
-        """Return the addresses of the workers that had this version at the last look, without those left out."""
+        """Return the addresses of the workers that passed the last check of versions, without those left out."""
         return [address for address in self._seen if address not in self._left_out]
 
     def _present(self) -> dict[str, str]:
-        """Return the folders of the workers that are there now, by their addresses."""
+        """Return the folders of the present workers, by their addresses."""
         with self._answered():
             workers = self._client.sync(self._client.scheduler.identity)["workers"]
         return {address: worker["local_directory"] for address, worker in workers.items()}
@@ -160,9 +160,9 @@ class Pool:
         self._notify(f"worker {address}: left out, {why}")
 
     def upload(self, path: Path, sha256: str, workers: list[str]) -> list[str]:
-        """Return those of the workers that keep a file, after uploading it, once, to each of them.
+        """Upload a file, once, to each of the workers, and return those that have it.
 
-        This machine's own workers read it in place. Dask's own `upload_file` would leave a copy with the scheduler.
+        Local workers read it in place. Dask's own `upload_file` would leave a copy on the scheduler.
         Raises InputError if it can't be read.
         """
         if not self.context.keeps_files:
@@ -179,14 +179,14 @@ class Pool:
         return [address for address in workers if (address, sha256) in self._uploaded]
 
     def run(self, function: Callable[..., Any], *arguments: Any, workers: list[str]) -> dict[str, Any]:
-        """Return what a short function returns on each of the workers that are still there, or the exception."""
+        """Return the result of a short function, or its exception, for each of the workers that are still present."""
         from distributed.comm import CommClosedError
 
         if not workers:
             return {}
         with self._answered():
             results = self._client.run(function, *arguments, workers=workers, on_error="return")
-        present = self._present()  # a worker that has died is no worker that can't do it
+        present = self._present()  # a lost worker is different from one that fails
         return {
             address: result
             for address, result in results.items()
@@ -203,7 +203,7 @@ class Pool:
     ) -> Any:
         """Return the Dask Future of a task that runs on one of the `workers`. `options` are those of Client.submit.
 
-        With `once` the task sets the Dask Event of its key, which tells it that Dask repeats it.
+        With `once` the task sets the Dask Event of its key, and so detects that Dask has repeated it.
         """
         import distributed
 
@@ -219,18 +219,18 @@ class Pool:
             future.cancel()
 
     def send(self, value: Any, *near: Any) -> Any:
-        """Return the Dask Future of a value: Dask moves it to the workers that need it, and restores it if they die.
+        """Return the Dask Future of a value: Dask sends it to the workers that need it, again if they are lost.
 
-        It goes to where the futures `near` are, and to no worker that was left out while there is another one.
+        It is placed on the workers of the futures `near`, and on one that was left out only if there is no other.
         """
 
-        def received(value: Any, *near: Any) -> Any:  # sent by its code, so that any worker can run it
+        def received(value: Any, *near: Any) -> Any:  # pickled by value, so that any worker can run it
             return value
 
         return self.submit(received, value, *near, workers=self._accepted(), allow_other_workers=True)
 
     def done(self, futures: Sequence[Any], seconds: float) -> list[Any]:
-        """Return those of the futures that are done, after waiting at most so many seconds for the first."""
+        """Return the futures that are done, after waiting at most `seconds` for the first."""
         import distributed
 
         with self._answered(), self._client.as_current(), contextlib.suppress(TimeoutError, asyncio.TimeoutError):
@@ -253,12 +253,12 @@ class Pool:
                 raise
 
     def messages(self) -> Iterator[Any]:
-        """Give the messages that tasks have put into the pool's Queue since the last call."""
+        """Yield the messages that tasks have put into the pool's Queue since the last call."""
         with self._answered():
             yield from self._messages.get(batch=True)
 
     def stop(self) -> None:
-        """Ask the tasks to stop when their epochs are done."""
+        """Request the tasks to stop after their current epochs."""
         with self._answered():
             self._stop.set()
 
@@ -280,8 +280,7 @@ class Pool:
 
 @contextlib.contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Block the signals that stop a command; processes started in the block inherit that, and unblock them when
-    they are ready to ignore them."""
+    """Block the signals that stop a command. Processes started in the block inherit that until they ignore them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
         yield

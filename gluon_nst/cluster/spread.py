@@ -1,9 +1,8 @@
-"""Spread: one picture on many workers. They compute its windows; the statistics and the gradients come back, and the
-optimiser is here.
+"""Spread: one picture on many workers. They compute its windows and return sums and gradients; the optimiser is local.
 
-The windows are those of the stage's plan, whichever workers there are, and their results are added up in their order:
-which worker computes what, and how many are lost, changes only the time. Dask decides that: a window is computed where
-its content is, unless another worker has nothing to do.
+The windows are those of the stage's plan, whatever the number of workers, and their results are added up in a fixed
+order: which worker computes a window, and how many are lost, affects only the time. Dask schedules the windows: each is
+computed on the worker that has its content picture, unless another worker is idle.
 """
 
 from __future__ import annotations
@@ -30,21 +29,23 @@ from gluon_nst.runs.targets import Targets
 from gluon_nst.typing import NDArray, Symbol
 
 SMALL = 640 * 640
-"""Pixels of a stage that is computed here: sending its windows would take longer."""
+"""Pixels up to which a stage is computed locally: sending its windows would take longer."""
 _WAIT = 0.5
-"""Seconds between two looks at which workers are there."""
+"""Seconds between two checks of the present workers."""
 _PATIENCE, _PATIENCE_IF_FAILED = 600.0, 30.0
-"""Seconds to wait for a worker if there is none any more, and if those that there are can't do it."""
+"""Seconds to wait for a worker if all are lost, and if all present ones have failed."""
 
 
 class Spread:
-    """The workers of a pool, as `loop.steps` takes them; their processes end with it. `notify` is called with lines
-    for people."""
+    """The workers of a pool as remote evaluators of `loop.steps`. A context manager, whose exit ends their processes.
+
+    `notify` is called with messages for the user.
+    """
 
     def __init__(self, pool: Pool, notify: Callable[[str], object] = str) -> None:
         self._pool, self._notify = pool, notify
         self._processes: _Processes | None = None
-        """Those of the current stage."""
+        """The processes of the current stage."""
 
     def __enter__(self) -> Spread:
         return self
@@ -54,7 +55,7 @@ class Spread:
             self._processes.close()
 
     def plan(self, run: Run, stage: Stage) -> Plan | None:
-        """Return how a stage is computed by the workers that are there now; None if it is small, or there are none."""
+        """Return the plan of a stage for the present workers, or None if it is small or there are no workers."""
         height, width = stage.shape
         workers = self._pool.workers()
         if height * width <= SMALL or not workers:
@@ -64,7 +65,7 @@ class Spread:
         return spread_plan(run.recipe, stage.shape, len(workers), min(memories, default=0))
 
     def parts(self, run: Run, stage: Stage, plan: Plan, targets: Targets) -> list[Computing]:
-        """Return what computes the one part of a stage."""
+        """Return the factory of the one part of a stage, which the workers compute."""
         (part,) = plan.parts
         device = run.device.device_type if run.device.device_type == "cpu" else "auto"
         payload = StagePayload(
@@ -98,7 +99,7 @@ class _Part:
         self._evaluation = 0
         self._contents = [processes.pool.send(each) for each in self._in_windows(content_X)]
         self._Xs: list[Any] = []
-        """The Dask Futures of the composite in the windows, each on the worker that has the window's content."""
+        """The Dask Futures of the composite in the windows, each on the worker that has its content picture."""
 
     def _in_windows(self, array: NDArray) -> Iterator[np.ndarray]:
         for window in self.part.windows:
@@ -106,12 +107,12 @@ class _Part:
             yield sliced(array, rows, columns).asnumpy()
 
     def bind(self, sums: list[Symbol], last: Symbol | None, parameters: dict[str, NDArray]) -> None:
-        """Make the arrays in which the workers' `sums` are added up."""
+        """Allocate the arrays in which the workers' `sums` are added up."""
         _, shapes, _ = sym.Group(sums).infer_shape()
         self.sums = [nd.zeros(shape, ctx=self._source.context) for shape in shapes]
 
     def forward(self) -> None:
-        """Have the sums of all windows computed, and add them up."""
+        """Compute the sums of all windows on the workers, and add them up."""
         self._evaluation += 1
         windows_X = zip(self._in_windows(self._source), self._contents)
         self._Xs = [self._processes.pool.send(X, content) for X, content in windows_X]
@@ -120,8 +121,8 @@ class _Part:
             total[:] = nd.array(sum(each[place] for each in found), ctx=total.context)
 
     def backward(self, of_sums: list[NDArray]) -> None:
-        """Have the gradients of all windows computed, and add them up."""
-        # From the last window on: its worker still has its features.
+        """Compute the gradients of all windows on the workers, and add them up."""
+        # Last window first: its features are still in memory on its worker.
         sent = self._processes.pool.send([each.asnumpy() for each in of_sums])
         gradients = self._compute(reversed(range(len(self._Xs))), sent)
         self._gradient[:] = 0
@@ -129,7 +130,10 @@ class _Part:
             add_window(self._gradient, window, nd.array(gradient, ctx=self._gradient.context))
 
     def _compute(self, numbers: Iterable[int], of_sums: Any) -> list[list[np.ndarray]]:
-        """Return the sums of each window, or its gradient, in the windows' order; `numbers` is that of computing."""
+        """Return the sums of each window, or its gradient, in the order of the windows.
+
+        `numbers` is the order of computation.
+        """
         return self._processes.compute(
             {number: (self._evaluation, self._Xs[number], self._contents[number], of_sums) for number in numbers}
         )
@@ -143,19 +147,19 @@ class _Processes:
         self._actors: dict[str, Any] = {}
         """The Dask Future of each worker's WindowProcess, by the worker's address."""
         self._failed: dict[str, str] = {}
-        """The reasons of the workers that can't do it."""
+        """The workers that have failed, with the reasons."""
 
     def close(self) -> None:
-        """End the processes. They end without it if the scheduler is gone."""
+        """End the processes. If the scheduler is lost, they end by themselves."""
         with contextlib.suppress(NSTError):
             for actor in self._actors.values():
                 self.pool.cancel(actor)
         self._actors.clear()
 
     def compute(self, tasks: dict[int, tuple[Any, ...]]) -> list[list[np.ndarray]]:
-        """Return the results of windows.compute, in the order of the windows' numbers.
+        """Return the results of `windows.compute`, in the order of the windows.
 
-        `tasks` has its arguments after the number, by that, in the order of computing.
+        `tasks` has the other arguments by the window's number, in the order of computation.
         """
         from distributed import KilledWorker
 
@@ -184,7 +188,10 @@ class _Processes:
         return [found[number] for number in sorted(found)]
 
     def _ready(self) -> list[str]:
-        """Return the workers that have a process for the stage, after starting it on new ones. Waits for the first."""
+        """Start a process for the stage on each new worker, and return the workers that have one.
+
+        Waits until there is at least one.
+        """
         began = time.monotonic()
         while True:
             new = self._present() - set(self._actors)
@@ -201,7 +208,7 @@ class _Processes:
             if self._actors and not starting:
                 return list(self._actors)
             self.pool.done(starting, _WAIT)
-            self._present()  # first: the actor of a worker that is lost has an error as well
+            self._present()  # first, as the actor of a lost worker has an error, too
             for address, actor in list(self._actors.items()):
                 if actor.status == "error":
                     self._lose(address, reason(actor.exception()))
@@ -210,14 +217,14 @@ class _Processes:
                 raise NSTError(f"there is no worker for the windows ({why}); start some, and give the command again")
 
     def _present(self) -> set[str]:
-        """Return the workers that are there and can do it, after reporting those that are lost."""
+        """Report lost workers, and return the present ones that have not failed."""
         present = set(self.pool.workers())
         for address in set(self._actors) - present:
             self._lose(address)
         return present - set(self._failed)
 
     def _lose(self, address: str, why: str = "") -> None:
-        """Report that a worker is lost, or `why` it can't do it."""
+        """Report that a worker is lost, or `why` it failed."""
         if why:
             self._failed[address] = why
         if self._actors.pop(address, None):

@@ -1,5 +1,4 @@
-"""The windows of a picture on a worker: a process that computes them, one after the other, as long as the stage
-lasts."""
+"""The windows of a picture on a worker: a process computes them, one after the other, until the stage ends."""
 
 from __future__ import annotations
 
@@ -26,18 +25,18 @@ from gluon_nst.weights.cache import Trunk
 
 
 class StagePayload(NamedTuple):
-    """What the windows of a stage have in common, as it is sent; arrays are NumPy's."""
+    """The inputs shared by all windows of a stage, as they are sent; arrays are NumPy's."""
 
     name: str
-    """A unique one."""
+    """A unique name."""
     recipe: Recipe
     trunk: Trunk
-    """Whose file is uploaded before."""
+    """The trunk, whose file is uploaded separately."""
     part: Part
     shape: tuple[int, int, int, int]
-    """That of the padded composite, 1 × 3 × h × w."""
+    """The shape of the padded composite, 1 × 3 × h × w."""
     styles_Y: Any
-    """As an Objective takes it."""
+    """The statistics of the styles, in the form of the argument of Objective."""
     guides: Guides
     device: str
 
@@ -47,14 +46,14 @@ class WorkerFailed(NSTError):
 
 
 class WindowProcess:
-    """A process for the windows of a stage. A Dask actor: it ends when the client releases it, or is gone."""
+    """A process for the windows of a stage. A Dask actor: it ends when the client releases it or disconnects."""
 
     def __init__(self, context: TaskContext, stage: StagePayload) -> None:
         trunk = dataclasses.replace(stage.trunk, path=context.file(stage.trunk.path, stage.trunk.sha256))
         stage = stage._replace(trunk=trunk, device=context.device(stage.device))
         self._lock = threading.Lock()
         self._process = Subprocess(_serve, stage, threads=context.cores())
-        self._process.get()  # it is ready
+        self._process.get()  # wait until it is ready
 
     def compute(self, *window: Any) -> list[np.ndarray]:
         """Return what `Windows.compute` returns for these arguments."""
@@ -95,12 +94,12 @@ def _serve(parent: Parent, stage: StagePayload) -> None:
 
 
 class Windows:
-    """Computes the windows of a stage: the Objective of the whole picture, of which only a piece is here at a time."""
+    """Computes the windows of a stage: the Objective of the whole picture, with one window in memory at a time."""
 
     @nd_mode
     def __init__(self, stage: StagePayload) -> None:
         recipe, device = stage.recipe, choose_device(stage.device)
-        choose_precision(recipe.precision, device)  # not every processor has each
+        choose_precision(recipe.precision, device)  # raises an error if the processor does not support it
         parameters = stage.trunk.parameters(recipe.last_layer, recipe.activation_scale)
         self._net = truncated_vgg19(parameters, recipe.last_layer, device, recipe.pooling, recipe.padding)
         self._layers, self._device = tuple(recipe.content_layers), device
@@ -114,7 +113,7 @@ class Windows:
         self._features: dict[int, list[Any]] = {}
         """The content's features in each window."""
         self._last: tuple[int, int] | None = None
-        """The number and the evaluation of the window that was computed last, whose features are still here."""
+        """The number and the evaluation of the window computed last, whose features are still in memory."""
 
     @nd_mode
     def compute(
@@ -140,7 +139,7 @@ class Windows:
         return [self._computed.gradient_of([nd.array(each, ctx=self._device) for each in of_sums]).asnumpy()]
 
     def _content(self, Y: Any) -> list[Any]:
-        """The features of the content picture in a window: those of its core are the whole picture's."""
+        """Return the features of the content picture in a window: in its core they equal those of the whole picture."""
         found = dict(outputs(Y, self._net, self._layers))
         nd.waitall()
         return [found[layer] for layer in self._layers]

@@ -1,4 +1,4 @@
-"""Functions that run on a Dask worker: its share of the machine, its files, and whether a task should stop."""
+"""Functions that run on a Dask worker: its share of the machine, its files, and requests to stop."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from gluon_nst.machine.files import written_whole
 from gluon_nst.machine.system import ENDING
 
 _STOP_CHECKED_EVERY = 2.0
-"""Seconds between two questions to the scheduler whether to stop."""
+"""Seconds between two queries of the scheduler."""
 
 
 def dask_setup(worker: Any) -> None:
-    """Ignore the signals that stop a command: its own workers, preloaded with this, first finish their epochs."""
+    """Ignore the signals that stop a command: local workers, which preload this module, finish their epochs first."""
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
 
@@ -29,36 +29,36 @@ def memory_limit(dask_worker: Any = None) -> float | None:
 
 
 def uploaded(sha256: str, dask_worker: Any) -> Path:
-    """Return where a worker keeps a file that the pool uploaded: in its own folder, which Dask removes with it."""
+    """Return the path of an uploaded file: in the worker's own folder, which Dask deletes when the worker ends."""
     return Path(dask_worker.local_directory) / sha256
 
 
 def keep(sha256: str, content: bytes, dask_worker: Any = None) -> None:
-    """Keep a file that the pool uploads. Dask passes `dask_worker`."""
+    """Save a file that the pool uploads. Dask passes `dask_worker`."""
     with written_whole(uploaded(sha256, dask_worker)) as file:
         file.write(content)
 
 
 class TaskContext(NamedTuple):
-    """What a task needs to know of the pool that submitted it."""
+    """The settings of the pool that a task needs."""
 
     name: str
     """The name of the pool's Dask Queue of messages, and of the Dask Event that stops its tasks."""
     threads: int | None
     """Threads of each task's process; None if the worker determines them."""
     gpus: int
-    """Number of GPUs that the machine's own workers share."""
+    """Number of GPUs that local workers share."""
     keeps_files: bool
-    """Whether the workers keep the files that the pool uploads; this machine's own read them in place."""
+    """Whether the workers have their own copies of uploaded files; local ones read the originals."""
 
     def file(self, path: Path, sha256: str) -> Path:
-        """Return where this worker has a file that is at `path` on the pool's machine."""
+        """Return the path on this worker of the file that is at `path` on the pool's machine."""
         from distributed import get_worker
 
         return uploaded(sha256, get_worker()) if self.keeps_files else path
 
     def device(self, requested: str) -> str:
-        """Return the device of a process of this worker: of several workers with GPUs, each has its own."""
+        """Return the device of a process of this worker: local workers with GPUs each use a different one."""
         from distributed import get_worker
 
         name = str(get_worker().name)
@@ -67,7 +67,7 @@ class TaskContext(NamedTuple):
     def cores(self) -> int:
         """Return the threads of a process of this worker: its share of the cores, or OMP_NUM_THREADS.
 
-        Dask sets OMP_NUM_THREADS to 1 on a worker unless the user has set it, so that 1 says nothing.
+        Dask sets OMP_NUM_THREADS to 1 on a worker unless the user has set it, so a value of 1 is ignored.
         """
         from distributed import get_worker
 
@@ -80,9 +80,9 @@ class TaskContext(NamedTuple):
 
 
 class StopRequest:
-    """Whether the task in this thread should stop: the pool asks for it, or Dask has cancelled the task.
+    """Whether the task in this thread should stop: the pool requests it, or Dask has cancelled the task.
 
-    Dask cancels a task whose client is gone.
+    Dask cancels a task whose client has disconnected.
     """
 
     def __init__(self, context: TaskContext) -> None:
@@ -98,7 +98,7 @@ class StopRequest:
         return task is None or task.state == "cancelled"
 
     def is_set(self) -> bool:
-        """Return whether to stop."""
+        """Return whether the task should stop."""
         if not self._is_set and time.monotonic() - self._checked > _STOP_CHECKED_EVERY:
             self._checked = time.monotonic()
             try:

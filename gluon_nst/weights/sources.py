@@ -1,4 +1,4 @@
-"""The sources of VGG-19's parameters: one table of where each is fetched, its size, hashes and format."""
+"""The sources of VGG-19's parameters: one table with the URL, size, hashes and format of each."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DEFAULTS = {
     "MXNET_HOME": "~/.mxnet",
     "KERAS_HOME": "~/.keras",
 }
-"""The servers and folders in the table, by the environment variables that name others."""
+"""The servers and folders in the table, by the environment variables that override them."""
 
 _MXNET_FILE = "$MXNET_HOME/models/vgg19-ad2f660d.params"
 _KERAS_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -41,7 +41,7 @@ def _expanded(text: str) -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """A place that publishes VGG-19's parameters."""
+    """A publisher of VGG-19's parameters."""
 
     name: str
     title: str
@@ -50,34 +50,34 @@ class Source:
     size: int
     """Bytes of the download."""
     location: str = field(repr=False)
-    """What `downloads.fetch` takes, with variables of _DEFAULTS."""
+    """The URL for `downloads.fetch`, with variables of _DEFAULTS."""
     hashes: Mapping[str, str | None] = field(repr=False)
-    """What is published of the file of parameters, by its format: ALGORITHM:DIGEST, or its beginning.
+    """The published hash of the file of parameters, by its format: ALGORITHM:DIGEST, or the digest's beginning.
 
-    None where nothing is: the hash first seen is recorded, and required later.
+    None if no hash is published: the hash of the first file is recorded, and required later.
     """
     copy: str | None = field(repr=False, default=None)
-    """Where another program keeps the same file on this machine."""
+    """The path at which another program keeps the same file on this machine."""
 
     @property
     def url(self) -> str:
-        """Where it is fetched now; see `downloads.fetch`."""
+        """The URL for `downloads.fetch`."""
         return _expanded(self.location)
 
     def download(self, folder: Path, progress: Progress | None = None) -> Path:
-        """Fetch what is published into `folder`; returns its path. Raises Unavailable."""
+        """Download the file into `folder`, and return its path. Raises Unavailable."""
         return downloads.fetch(self.url, folder, progress, self.title)
 
     def answers(self) -> bool:
-        """Return whether it could be fetched now, as far as a quick question tells."""
+        """Return whether its server answers."""
         return downloads.answers(self.url)
 
     def on_this_machine(self) -> Path | None:
-        """Where another program has, or would have, left the file here; None if none would."""
+        """Return the path at which another program keeps the file, which may not exist; None if no program does."""
         return Path(_expanded(self.copy)).expanduser() if self.copy else downloads.in_hub_cache(self.url)
 
     def verify(self, original: Path) -> None:
-        """Raise Unavailable unless the file `original` is the one that is published here, or was first seen."""
+        """Raise Unavailable unless the file `original` has the published hash, or the one first recorded."""
         kind = formats.kind_of(original)
         if kind not in self.hashes:
             raise Unavailable(f"{original.name} is {formats.KINDS[kind]}, which {self.name} doesn't publish")
@@ -95,7 +95,7 @@ class Source:
             )
 
     def keep(self, original: Path) -> None:
-        """After the conversion of `original`: record its hash where none is published, and let MXNet have its file."""
+        """After the conversion of `original`: record its hash if none is published, and copy the model zoo's file."""
         kind = formats.kind_of(original)
         if self.hashes[kind] is None:
             seen = {**_first_seen(), self.name: sha256_of(original)}
@@ -153,7 +153,7 @@ SOURCES = {
 """The sources by name, in the order in which `auto` tries them."""
 
 
-# -- what is recorded of a source, and given to other programs --------------------------------------------------------
+# -- recorded hashes, and copies for other programs -------------------------------------------------------------------
 
 
 def _first_seen() -> dict[str, str]:
@@ -165,24 +165,25 @@ def _first_seen() -> dict[str, str]:
 
 
 def _compare_with_hub(original: Path, found: str) -> None:
-    """Raise Unavailable where a file in the hub's cache is not what the hub announced.
+    """Raise Unavailable if a file in the hub's cache does not have the hash that the hub announced.
 
-    It announces a large file's SHA-256 as its ETag; huggingface_hub gives that name to the file `original` links to.
+    The hub announces a large file's SHA-256 as its ETag, and huggingface_hub names the file that `original` links to
+    by it.
     """
     blob = Path(os.path.realpath(str(original)))
     if original.is_symlink() and re.fullmatch("[0-9a-f]{64}", blob.name) and blob.name != found:
-        original.unlink()  # else the next try would get the same damaged file from that cache
+        original.unlink()  # otherwise the next download would return the same damaged file
         blob.unlink()
         raise Unavailable(f"{original.name} has SHA256 {found}, not the hub's {blob.name}")
 
 
 def _give_to_mxnet(original: Path) -> None:
-    """Put the model zoo's file where `vgg19(pretrained=True)`, and so the chapter as printed, looks for it."""
+    """Copy the model zoo's file to the path that `vgg19(pretrained=True)`, and so the printed chapter, loads."""
     target = Path(_expanded(_MXNET_FILE)).expanduser()
     if original == target:
         return
     unfinished = target.with_suffix(".gluon-nst")  # always the same name: a killed process leaves at most one
-    with contextlib.suppress(OSError):  # no room or no right to write there: the conversion doesn't need it
+    with contextlib.suppress(OSError):  # disk full or no permission: the copy is optional
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(str(original), str(unfinished))
         os.replace(unfinished, target)
