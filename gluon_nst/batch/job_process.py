@@ -7,7 +7,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from gluon_nst.batch.payloads import Payload
 from gluon_nst.cluster.worker import StopRequest, TaskContext, memory_limit
@@ -104,10 +104,11 @@ def _run(
     with pixels_allowed(pixels), warnings_to(reporter.note):
         job = payload.unpacked(place)
         run = prepare(_of_precision(job, folder), reporter, trunk=payload.trunk)
-    kept, sender = Checkpoint(folder, _CHECKPOINT_EVERY, reporter.note), _Sender(folder, parent)
-    with kept:
-        state = kept.load(run, replace=True)
-        result = carry_out(run, Observers([reporter, kept, sender]), state, parent.is_stop_requested)
+    saved = Checkpoint(folder, _CHECKPOINT_EVERY, reporter.note)
+    sender = _Sender(folder, parent, resumes=checkpoint is not None)
+    with saved:
+        state = saved.load(run, replace=True)
+        result = carry_out(run, Observers([reporter, saved, sender]), state, parent.is_stop_requested)
     if result.status == Status.INTERRUPTED:
         sender.send()
         return None
@@ -148,25 +149,31 @@ class _Progress(Reporter):
 
 
 class _Sender(Observer):
-    """Sends each checkpoint that is written."""
+    """Sends each new checkpoint in a `folder`. The one that a run `resumes` from is not new."""
 
-    def __init__(self, folder: Path, parent: Parent) -> None:
-        self._folder, self._parent = folder, parent
-        self._sent: Any = None
+    def __init__(self, folder: Path, parent: Parent, resumes: bool) -> None:
+        self._folder, self._parent, self._resumes = folder, parent, resumes
+        self._sent: Path | None = None
+        self._is_warned = False
+
+    def _newest(self) -> Path | None:
+        return max(self._folder.glob(generations.pattern()), default=None)
+
+    def begin(self, run: Run) -> None:
+        if self._resumes:
+            self._sent = self._newest()  # Checkpoint.begin may have written it again
 
     def state(self, state: State) -> None:
         self.send()
 
     def send(self) -> None:
-        """Send the newest, unless it was sent."""
-        newest = max(self._folder.glob(generations.pattern()), default=None)
+        """Send the newest checkpoint, unless it was sent."""
+        newest = self._newest()
         if newest is None or newest == self._sent:
             return
-        if newest.stat().st_size > _MOST_SENT:
-            if self._sent is None:
-                self._parent.put(
-                    "note", "its checkpoints are too large to send; if its worker is lost, the job restarts"
-                )
-        else:
-            self._parent.put("checkpoint", newest.read_bytes())
         self._sent = newest
+        if newest.stat().st_size <= _MOST_SENT:
+            self._parent.put("checkpoint", newest.read_bytes())
+        elif not self._is_warned:
+            self._is_warned = True
+            self._parent.put("note", "its checkpoints are too large to send; if its worker is lost, the job restarts")

@@ -680,6 +680,24 @@ def test_a_job_stops_when_the_process_that_gave_it_is_gone(workers, packed, trun
     assert stopped.wait(20)
 
 
+@pytest.mark.slow
+def test_a_worker_does_not_send_back_the_checkpoint_that_it_resumes_from(packed, trunk, tmp_path):
+    payload = packed('sizes = "32x48"\nepochs = 3').with_contents()
+    (tmp_path / "begun").mkdir()
+    run = prepare(payload.unpacked(tmp_path / "begun"), trunk=trunk)
+    with Checkpoint(tmp_path / "checkpoint") as checkpoint:
+        carry_out(run, checkpoint, checkpoint.load(run), lambda: True)
+    begun = Generations(tmp_path / "checkpoint", print).content()
+    with Pool(workers=1) as pool:
+        future = pool.submit(run_job, pool.context, payload, begun, None, workers=pool.workers())
+        while not future.done():
+            pool.done([future], 1)
+        messages = [(kind, value) for _, kind, value in pool.messages()]
+    assert [value[:2] for kind, value in messages if kind == "epoch"] == [(1, 0), (1, 2), (1, 3)]
+    sent = [value for kind, value in messages if kind == "checkpoint"]
+    assert len(sent) == 1 and sent[0] != begun  # that of the last epoch
+
+
 def test_the_old_name_of_a_pool_still_works():
     with pytest.warns(DeprecationWarning, match="Crew is now gluon_nst.cluster.Pool"):
         assert issubclass(cluster.Crew, Pool)
