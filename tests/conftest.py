@@ -39,13 +39,23 @@ from weights_fixtures import (  # noqa: F401
 )
 
 
-def pytest_collection_modifyitems(items):
-    """What answers soon comes first; parity and whole runs are slow, each of them."""
-    order = {"parity": 1, "integration": 2}
-    items.sort(key=lambda item: order.get(item.path.parent.name, 0))
+SLOW_SUITES = ("parity", "cluster", "browser", "integration")
+"""Folders whose tests are slow, each of them, and have a marker of the folder's name."""
+
+
+def pytest_collection_modifyitems(config, items):
+    """Mark the slow suites; they come last, or first where several processes share the work, so that none waits long
+    for the last file of another."""
+
+    def place(item):
+        suite = item.path.parent.name
+        return 1 + SLOW_SUITES.index(suite) if suite in SLOW_SUITES else 0
+
+    items.sort(key=place, reverse=hasattr(config, "workerinput"))
     for item in items:
-        if item.path.parent.name in order:
+        if place(item):
             item.add_marker(pytest.mark.slow)
+            item.add_marker(item.path.parent.name)
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,6 @@ import pytest
 from PIL import Image
 
 torch = pytest.importorskip("torch", reason="parity is with PyTorch: pip install -e .[torch]")
-pytestmark = pytest.mark.torch
 
 import program_d2l  # noqa: E402
 import program_gatys  # noqa: E402

@@ -11,7 +11,6 @@ from PIL import Image
 from painting import paint
 
 torch = pytest.importorskip("torch", reason="parity is with PyTorch: pip install -e .[torch]")
-pytestmark = pytest.mark.torch
 
 import program_spst  # noqa: E402
 import program_stp  # noqa: E402
