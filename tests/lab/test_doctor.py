@@ -1,6 +1,6 @@
-"""The doctor, on this machine as it is and on faults made on purpose."""
+"""The doctor, on this machine as it is and with faults."""
 
-import os
+import json
 import re
 import shutil
 import subprocess
@@ -8,18 +8,30 @@ import sys
 from types import SimpleNamespace
 
 from gluon_nst import machine
+from gluon_nst.lab import probe
 
 import pytest
 
-from commands import command_line, ended, namespace
+from commands import assert_one_line, command_line, ended, namespace
 
 CORES = machine.physical_cores()
+
+TIMES = {
+    "epoch": {"seconds": 0.3},
+    "minutes": {"recipes": {"d2l-2019": 8.9, "d2l-2023": 10.5, "fast": 2.0, "fine": 1.5}, "notebook": 1.8},
+}
+"""What the probe prints after it has timed the recipes."""
+
+
+def report_of(status, printed):
+    """The exit status, the lines by the name of the finding, and the last line."""
+    *lines, last = printed.splitlines()
+    return status, {re.split(r"\s+", line)[1]: line for line in lines}, last
 
 
 @pytest.fixture
 def doctor(user_environment, trunk_cache):
-    """Run the doctor in a process of its own, whose environment is so; gives its status and its lines, by their second
-    word."""
+    """Run the doctor in a process with an environment, after a shell command."""
 
     def examine(before="", code=None, **environment):
         command = command_line("doctor") if code is None else [sys.executable, "-W", "ignore", "-c", code]
@@ -28,14 +40,48 @@ def doctor(user_environment, trunk_cache):
         environment = {**user_environment, "GLUON_NST_CACHE": str(trunk_cache), **environment}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
         assert not done.stderr, done.stderr
-        *lines, last = done.stdout.splitlines()
-        return done.returncode, {re.split(r"\s+", line)[1]: line for line in lines}, last
+        return report_of(done.returncode, done.stdout)
 
     return examine
 
 
+@pytest.fixture
+def measured(tmp_path, trunk_cache, monkeypatch):
+    """A program in place of Python that prints a report of the probe, as it is called by the doctor.
+
+    All but the times is measured by the probe's functions, in this process and as it is now.
+    """
+    monkeypatch.setenv("GLUON_NST_CACHE", str(trunk_cache))
+
+    def program():
+        report = {"software": probe.software(), "memory": {"free": 8e9, "needed": 1e9}, "weights": probe.parameters()}
+        path = tmp_path / "python"
+        lines = "\n".join(json.dumps({name: values}) for name, values in {**report, **TIMES}.items())
+        path.write_text(f"#!/bin/sh\ncat <<'END'\n{lines}\nEND\n")
+        path.chmod(0o755)
+        return str(path)
+
+    return program
+
+
+@pytest.fixture
+def examine(measured, capfd, monkeypatch):
+    """Run the doctor in this process, with `measured`."""
+
+    def run(**environment):
+        for name, value in {"OMP_NUM_THREADS": str(CORES), **environment}.items():
+            monkeypatch.setenv(name, value)
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "executable", measured())
+            status, printed, errors = ended(capfd, "doctor")
+        assert not errors
+        return report_of(status, printed)
+
+    return run
+
+
 @pytest.mark.slow
-def test_a_machine_that_is_ready_is_told_so_in_about_ten_lines(doctor):
+def test_a_machine_that_is_ready_is_reported_in_about_ten_lines(doctor):
     status, lines, last = doctor()
     assert status == 0
     assert last == "ready for the lab"
@@ -46,10 +92,9 @@ def test_a_machine_that_is_ready_is_told_so_in_about_ten_lines(doctor):
     assert re.search("takes about [0-9.]+ minutes", lines["notebook"])
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(CORES < 2, reason="half of one core is none")
-def test_fewer_threads_than_cores_are_slow(doctor):
-    status, lines, last = doctor(OMP_NUM_THREADS="1")
+def test_fewer_threads_than_cores_are_slow(examine):
+    status, lines, last = examine(OMP_NUM_THREADS="1")
     assert status == 0
     assert last == "ready for the lab"
     assert lines["threads"].startswith("slow")
@@ -59,9 +104,9 @@ def test_fewer_threads_than_cores_are_slow(doctor):
 
 @pytest.mark.slow
 @pytest.mark.skipif(CORES < 2, reason="half of one core is none")
-def test_mxnet_imported_first_is_slow(doctor):
-    code = "import sys, mxnet; from gluon_nst.cli import main; sys.exit(main(['doctor']))"
-    status, lines, _ = doctor(code=code)
+def test_mxnet_imported_first_is_slow(doctor, measured):
+    code = "import sys, mxnet; from gluon_nst.cli import main"
+    status, lines, _ = doctor(code=f"{code}; sys.executable = {measured()!r}; sys.exit(main(['doctor']))")
     assert status == 0
     assert lines["threads"].startswith("slow")
     assert "mxnet was imported before gluon_nst" in lines["threads"]
@@ -77,21 +122,16 @@ def test_a_limit_of_a_gigabyte_of_memory_is_a_fault_and_mxnet_is_not_waited_for(
     assert "raise the limit" in lines["memory"]
 
 
-def test_such_a_limit_is_told_by_the_other_commands_too(user_environment):
+def test_the_other_commands_report_such_a_limit_too(user_environment):
     command = ["bash", "-c", 'ulimit -v 1000000; exec "$@"', "bash", *command_line("info")]
     done = subprocess.run(command, env=user_environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ulimit -v: 1.0 GB of address space are too few")
+    assert_one_line(done.stderr)
 
 
-def sources_of_this_test():
-    """The cache and the servers that the fixtures have set, for a process of its own."""
-    return {name: os.environ[name] for name in os.environ if re.match("MXNET_|KERAS|HF_|PIP_|GLUON", name)}
-
-
-@pytest.mark.slow
-def test_no_weights_and_nobody_to_have_them_from_is_a_fault(doctor, weights_folder):
-    status, lines, last = doctor(**sources_of_this_test())
+def test_no_weights_and_no_source_of_them_are_a_fault(examine, weights_folder):
+    status, lines, last = examine()
     assert status == 1
     assert last == "not ready: 1 fault, see above"
     assert lines["weights"].startswith("FAULT")
@@ -100,8 +140,8 @@ def test_no_weights_and_nobody_to_have_them_from_is_a_fault(doctor, weights_fold
 
 
 @pytest.mark.slow
-def test_weights_that_can_be_fetched_are_no_fault(doctor, server):
-    status, lines, last = doctor(**sources_of_this_test())
+def test_weights_that_can_be_fetched_are_no_fault(examine, server):
+    status, lines, last = examine()
     assert status == 0
     assert last == "ready for a lab that has a network: the weights are still to be fetched"
     assert lines["weights"].startswith("slow")
@@ -109,15 +149,13 @@ def test_weights_that_can_be_fetched_are_no_fault(doctor, server):
     assert lines["weights"].endswith(": gluon-nst weights fetch model-zoo")
 
 
-@pytest.mark.slow
-def test_a_full_disk_is_a_fault(capfd, trunk_cache, monkeypatch):
-    monkeypatch.setenv("GLUON_NST_CACHE", str(trunk_cache))
+def test_a_full_disk_is_a_fault(examine, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=5_000_000))
-    status, printed, _ = ended(capfd, "doctor")
-    faults = [line for line in printed.splitlines() if line.startswith("FAULT")]
+    status, lines, last = examine()
     assert status == 1
-    assert len(faults) == 2
-    assert all("has 0.01 GB to write in; free 0.2 GB" in line for line in faults)
+    assert last == "not ready: 2 faults, see above"
+    assert lines["disk"].startswith("FAULT")
+    assert "has 0.01 GB to write in; free 0.2 GB" in lines["disk"]
 
 
 def test_a_disk_on_which_nothing_can_be_written_is_a_fault(doctor):
@@ -130,44 +168,48 @@ def test_a_disk_on_which_nothing_can_be_written_is_a_fault(doctor):
     assert "no folder for temporary files can be written in; free some space" in lines["disk"]
 
 
-@pytest.mark.slow
-def test_a_really_full_disk_is_a_fault(doctor, tmp_path):
+def test_a_really_full_disk_is_a_fault(doctor, measured, tmp_path):
     way = namespace("m")
     if not way:
         pytest.skip("no namespace to mount a small disk in")
-    small = (
-        f"mount -t tmpfs -o size=16k tmpfs {tmp_path} && cd {tmp_path} && (cat /dev/zero > full || true) 2>/dev/null"
-    )
-    command = [*way, "bash", "-c", f'{small}; exec "$@"', "bash", *command_line("doctor")]
-    status, lines, _ = doctor(code=f"import os; os.execvp({way[0]!r}, {command!r})", TMPDIR=str(tmp_path))
+    program = measured()
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    small = f"mount -t tmpfs -o size=16k tmpfs {disk} && cd {disk} && (cat /dev/zero > full || true) 2>/dev/null"
+    code = f"import sys; from gluon_nst.cli import main; sys.executable = {program!r}; sys.exit(main(['doctor']))"
+    command = [*way, "bash", "-c", f'{small}; exec "$@"', "bash", sys.executable, "-W", "ignore", "-c", code]
+    status, lines, _ = doctor(code=f"import os; os.execvp({way[0]!r}, {command!r})", TMPDIR=str(disk))
     assert status == 1
     assert lines["disk"].startswith("FAULT")
     assert "0.00 GB to write in" in lines["disk"]
 
 
-@pytest.mark.slow
-def test_a_cache_that_is_a_file_and_too_many_threads_are_told(doctor, tmp_path):
+def test_a_cache_that_is_a_file_and_too_many_threads_are_reported(examine, weights_folder, tmp_path):
     (tmp_path / "file").write_text("")
-    status, lines, _ = doctor(GLUON_NST_CACHE=str(tmp_path / "file"), OMP_NUM_THREADS=str(CORES + 1))
+    status, lines, _ = examine(GLUON_NST_CACHE=str(tmp_path / "file"), OMP_NUM_THREADS=str(CORES + 1))
     assert status == 1
     assert f"{tmp_path}/file: not a folder; set GLUON_NST_CACHE to another" in lines["weights"]
     assert lines["threads"].startswith("slow")
     assert f"{CORES + 1} for {CORES} cores" in lines["threads"]
 
 
-def test_a_backend_that_is_none_and_a_number_of_threads_that_is_none_are_told(doctor):
+@pytest.mark.slow
+def test_an_unknown_backend_is_reported(doctor):
     status, lines, _ = doctor(MPLBACKEND="nonsense")
     assert status == 1
     assert "MPLBACKEND=nonsense, which matplotlib does not know; unset it" in lines["MXNet"]
+
+
+def test_a_number_of_threads_that_is_none_is_reported(doctor):
     status, lines, _ = doctor(OMP_NUM_THREADS="abc")
     assert status == 1
     assert "OMP_NUM_THREADS=abc: not a number of threads" in lines["MXNet"]
     assert "threads" not in lines
 
 
-@pytest.mark.slow
-def test_a_terminal_that_has_no_utf_8_gets_all_lines(doctor):
-    status, lines, _ = doctor(PYTHONIOENCODING="ascii")
+def test_a_terminal_that_has_no_utf_8_gets_all_lines(doctor, measured):
+    code = "import sys; from gluon_nst.cli.main import command; sys.argv = ['gluon-nst', 'doctor']"
+    status, lines, _ = doctor(code=f"{code}; sys.executable = {measured()!r}; command()", PYTHONIOENCODING="ascii")
     assert status == 0
     assert "notebook" in lines
 
