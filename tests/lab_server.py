@@ -18,10 +18,23 @@ from PIL import Image
 
 from painting import paint
 
-SMALL = {"content": "mountains", "styles": [["autumn-oaks", 1]], "recipe": "d2l-2019", "side": 64, "epochs": 30}
-"""A run of a second or two."""
+SMALL = {"content": "mountains", "styles": [["autumn-oaks", 1]], "recipe": "d2l-2019", "side": 64, "epochs": 3}
+"""A run that takes no longer than the start of its process."""
 LONG = {**SMALL, "epochs": 1000, "side": 96}
-"""One that is not done soon."""
+"""A run that does not finish during a test."""
+
+WITHOUT_MEASURING = """
+import sys
+from gluon_nst.cli.main import command
+from gluon_nst.lab.web.laboratory import Laboratory
+
+async def measure_speed(lab):
+    lab.scheduler.estimator.set_rates({})
+
+Laboratory.measure_speed = measure_speed
+command()
+"""
+"""The command without the timing of the recipes, which keeps a core busy for the first ten seconds."""
 
 
 def free_port():
@@ -32,12 +45,16 @@ def free_port():
 
 
 class Lab:
-    """The command `gluon-nst lab` with a folder, a port of its own, and options; `before` is a command that runs it."""
+    """The command `gluon-nst lab` with a folder, a free port, and options.
 
-    def __init__(self, folder, *options, before=(), path="", **environment):
+    `before` is a command that runs it; `measured` is whether the lab times the recipes.
+    """
+
+    def __init__(self, folder, *options, before=(), path="", measured=False, **environment):
         self.folder, self.port = folder, free_port()
         self.url = f"http://127.0.0.1:{self.port}{path}"
-        self._command = [*before, sys.executable, "-W", "ignore", "-m", "gluon_nst", "lab", "--dir", str(folder)]
+        program = ["-m", "gluon_nst"] if measured else ["-c", WITHOUT_MEASURING]
+        self._command = [*before, sys.executable, "-W", "ignore", *program, "lab", "--dir", str(folder)]
         self._command += ["--port", str(self.port), *map(str, options)]
         self._environment = {**os.environ, **environment}
 
@@ -51,7 +68,9 @@ class Lab:
             self.said.append(line.rstrip())
             if line.startswith("teacher:"):
                 break
-        threading.Thread(target=lambda: self.said.extend(map(str.rstrip, self.process.stdout)), daemon=True).start()
+        said, lines = self.said, self.process.stdout
+        self.output = threading.Thread(target=lambda: said.extend(map(str.rstrip, lines)), daemon=True)
+        self.output.start()
         self.addresses = [line.split()[-1] for line in self.said if line.startswith(("students:", "teacher:"))]
         assert self.addresses, self.said
         return self
@@ -138,7 +157,7 @@ class Student:
             run = self.runs().get(name, {})
             if run.get("status") in statuses and until(run):
                 return run
-            time.sleep(0.2)
+            time.sleep(0.1)
         raise AssertionError(f"{name} is {run} and not {statuses}: {self.lab.said}")
 
 

@@ -1,5 +1,6 @@
 """Request bodies are validated by the schema of recipes, and the program of a run gives the same job."""
 
+import dataclasses
 import shlex
 
 from gluon_nst import recipes
@@ -57,6 +58,18 @@ def test_an_invalid_value_is_refused_in_one_line(values, message):
 def test_an_invalid_body_is_refused(values, message):
     with pytest.raises(InputError, match=message):
         RunRequest.from_json(values)
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(RunRequest)])
+def test_a_value_of_any_type_is_accepted_or_refused(name):
+    values = [None, True, -1, 1.5, 10**300, float("inf"), "x", "\ud800", [], ["stop"], [["a"]], {}, {"a": [1]}]
+    refused = 0
+    for value in values:
+        try:
+            RunRequest.from_json({**TWO, name: value}).fitted_recipe((100, 100), Limits())
+        except InputError:
+            refused += 1
+    assert refused > len(values) / 2
 
 
 def test_sizes_are_the_sizes_of_the_recipe_scaled():
