@@ -250,7 +250,7 @@ def _found(page):
     return [f"{found['id']}: {[node['html'] for node in found['nodes']]}" for found in results["violations"]]
 
 
-def test_the_teachers_page_is_as_good(browser, converted, tmp_path):
+def test_the_teachers_page_lists_students_and_stops_runs(browser, converted, tmp_path):
     options = ["--weights", converted, "--password", "pass", "--base-url", "/class/lab/"]
     with Lab(tmp_path / "lab", *options, path="/class/lab") as lab:
         student = Student(lab, name="Anna", password="pass")
@@ -423,7 +423,7 @@ def test_a_kept_form_that_is_damaged_or_out_of_date_leaves_a_form_that_can_be_se
         assert page.locator("#seed").is_visible() == bool(damage)  # what is changed is seen
 
 
-def test_nothing_is_removed_without_being_asked_for(browser, lab, tmp_path):
+def test_the_page_asks_before_it_removes_anything(browser, lab, tmp_path):
     with page_of(browser, lab) as page:
         upload(page, tmp_path)
         start(page, epochs=3)

@@ -9,6 +9,7 @@ from gluon_nst.lab.web.base_handler import BaseHandler
 from gluon_nst.lab.web.connections import LimitedHTTPServer
 from gluon_nst.lab.web.events import ChangeNotifier
 
+import pytest
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 
@@ -23,6 +24,7 @@ class Exhausted(socket.socket):
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
+@pytest.mark.slow
 def test_the_server_waits_and_warns_once_when_no_file_can_be_opened(caplog):
     async def try_to_connect():
         server = LimitedHTTPServer(Application(), limit=10)

@@ -217,7 +217,7 @@ def test_the_lab_connects_to_no_other_machine(measured_lab):
     assert [line for line in lines if "0.0.0.0" not in line and "127.0.0.1" not in line] == []
 
 
-def test_each_student_is_told_their_place(waiting_student, busy_lab):
+def test_students_see_their_place_in_the_queue(waiting_student, busy_lab):
     other = Student(busy_lab)
     theirs, mine = other.start(), waiting_student.start()
     assert waiting_student.runs()[mine]["place"] == 2
@@ -331,7 +331,7 @@ WRONG = [None, True, -1, 1.5, 10**300, float("inf"), "x", "\ud800", [], ["stop"]
 """Values of every type that JSON has."""
 
 
-def test_no_body_of_a_wrong_type_is_an_error_of_the_server(waiting_student, busy_lab):
+def test_a_body_of_a_wrong_type_is_no_error_of_the_server(waiting_student, busy_lab):
     student, lab = waiting_student, busy_lab
     teacher = requests.Session()
     page = teacher.get(lab.addresses[1]).text
@@ -647,7 +647,7 @@ def test_a_run_resumes_when_the_lab_is_opened_again_unless_it_was_paused(own_lab
     assert student.runs()[name]["weights"] == {}
 
 
-def test_a_student_who_has_not_come_for_so_many_hours_is_removed(converted, tmp_path):
+def test_inactive_students_are_removed(converted, tmp_path):
     folder = tmp_path / "lab"
     with Lab(folder, "--weights", converted) as lab:
         Student(lab).upload(png())
