@@ -1,7 +1,10 @@
 """The lab with real parameters: the exercises' answers and wrong ones, the notebooks run as they are, the kit with no
 network."""
 
+import ast
+import contextlib
 import dataclasses
+import io
 import json
 import os
 import re
@@ -19,8 +22,6 @@ from gluon_nst.runs.run import prepare
 import nbclient
 import nbformat
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
-from IPython.utils.capture import capture_output
 from matplotlib import pyplot as plt
 from PIL import Image
 
@@ -54,18 +55,25 @@ class Cell(NamedTuple):
     """Seconds of the processor, which other programs don't change."""
 
 
+def value_of(source, names):
+    """Execute a cell, and return the value of the expression at its end, which a notebook would show."""
+    cell = ast.parse(source)
+    last = cell.body.pop() if isinstance(cell.body[-1], ast.Expr) else None
+    exec(compile(cell, "<cell>", "exec"), names)
+    return None if last is None else eval(compile(ast.Expression(last.value), "<cell>", "eval"), names)
+
+
 @pytest.fixture(scope="module")
 def executed(parameters):
     """The variables after all cells of the answers have run, as in a notebook, and what came of each cell."""
-    shell, cells = InteractiveShell(user_ns={}), []
+    names, cells = {}, []
     for cell in code_of("answers"):
         begun = time.process_time()
-        with capture_output() as captured:
-            done = shell.run_cell(cell.source)
-        done.raise_error()
-        cells.append(Cell(cell, done.result, captured.stdout, time.process_time() - begun))
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            value = value_of(cell.source, names)
+        cells.append(Cell(cell, value, printed.getvalue(), time.process_time() - begun))
     plt.close("all")
-    return shell.user_ns, cells
+    return names, cells
 
 
 @pytest.fixture(scope="module")
