@@ -24,7 +24,7 @@ from gluon_nst.machine.system import ENDING
 from gluon_nst.version import __version__
 
 _CONNECT_TIMEOUT = 10
-"""Seconds to wait for a scheduler's answer."""
+"""Seconds to wait for a scheduler's answer, unless Dask's `distributed.comm.timeouts.connect` is shorter."""
 _RESULT_TIMEOUT = 60
 """Seconds to wait for the transfer of a task's result."""
 _MEMORY_OF_A_WORKER = 2e9
@@ -60,6 +60,7 @@ class Pool:
         """The Dask Events that tasks submitted with `once` set."""
 
     def __enter__(self) -> Pool:
+        import dask
         import distributed
 
         for name in ("", ".client", ".core", ".nanny", ".scheduler", ".worker"):
@@ -70,9 +71,9 @@ class Pool:
         warnings.filterwarnings("ignore", "(Large object|Sending large graph) of size")  # pictures have to be sent
         try:
             cluster = self._address or self._local_cluster()
-            self._client = self._stack.enter_context(
-                distributed.Client(cluster, timeout=_CONNECT_TIMEOUT, set_as_default=False)
-            )
+            configured = dask.utils.parse_timedelta(dask.config.get("distributed.comm.timeouts.connect", None))
+            timeout = min(_CONNECT_TIMEOUT, configured or _CONNECT_TIMEOUT)
+            self._client = self._stack.enter_context(distributed.Client(cluster, timeout=timeout, set_as_default=False))
             self._messages = distributed.Queue(self.context.name, client=self._client)
             self._stop = distributed.Event(self.context.name, client=self._client)
             self._stack.callback(self._forget)
