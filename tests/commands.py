@@ -49,7 +49,7 @@ def render(content, style, converted, tmp_path, capfd):
     def run(*options, content=content, style=style, output=tmp_path / "out.png", small=True):
         arguments = ["render", content, style, "--output", output, "--weights", converted, "--recipe", "d2l-2019"]
         if small:
-            arguments += ["--sizes", "32x48,48x64", "--epochs", "3,2"]
+            arguments += ["--sizes", "32x48,48x64", "--epochs", "3,2", *SHALLOW]
         return ended(capfd, *arguments, *options)
 
     return run
@@ -77,7 +77,7 @@ def chapter(content, style, converted, tmp_path, capfd):
 
     def run(*options, own=("--content", content, "--style", style), out=tmp_path / "out"):
         arguments = ["chapter", "--out", out, "--weights", converted, "--quiet", *own]
-        arguments += ["--sizes", "32x48,48x64", "--epochs", "3,2"]
+        arguments += ["--sizes", "32x48,48x64", "--epochs", "3,2", *SHALLOW]
         return ended(capfd, *arguments, *options)
 
     return run
@@ -85,12 +85,13 @@ def chapter(content, style, converted, tmp_path, capfd):
 
 @pytest.fixture
 def experiment(content, style, converted, tmp_path, capfd):
-    """Run one of the commands that make a sheet, into tmp_path/out; gives what `render` gives."""
+    """Run one of the commands that make a sheet, into tmp_path/out; gives what `render` gives. A sweep has one layer
+    unless `layers`, which are options, says otherwise."""
 
-    def run(name, *options):
+    def run(name, *options, layers=SHALLOW):
         pictures = [content, style] if name != "reconstruct" else []
         arguments = [name, *pictures, "--out", tmp_path / "out", "--weights", converted]
-        arguments += ["--sizes", "32x48", "--epochs", "3", "--quiet"]
+        arguments += ["--sizes", "32x48", "--epochs", "3", "--quiet", *(layers if name == "sweep" else ())]
         return ended(capfd, *arguments, *options)
 
     return run

@@ -1,26 +1,22 @@
 """render and chapter with a checkpoint, and resume: stopped, killed, steered, on a full disk."""
 
 import json
-import random
 import signal
 import subprocess
 from pathlib import Path
 
 import gluon_nst as nst
 from gluon_nst.runs import processes, result
-from gluon_nst.runs.checkpoint import Checkpoint, container
+from gluon_nst.runs.checkpoint import Checkpoint, carry_out_kept, container
 from gluon_nst.runs.loop import carry_out
 from gluon_nst.runs.run import prepare
 
-import kill_runs
 import mxnet as mx
 import pytest
 from kill_runs import losses
 
-from commands import assert_one_line, command_line, ended, failing, happening, made, names, namespace
+from commands import SHALLOW, assert_one_line, command_line, ended, failing, happening, made, names, namespace
 from conftest import SMALL
-
-LAYERS = ["--content-layers", "conv2_2", "--style-layers", "conv1_1,conv2_1"]
 
 
 @pytest.fixture
@@ -37,7 +33,7 @@ def kept(render, tmp_path):
             tmp_path / "losses.csv",
             "--quiet",
         ]
-        return render(*LAYERS, *own, *options, **changed)
+        return render(*own, *options, **changed)
 
     return run
 
@@ -80,7 +76,7 @@ def test_a_signal_lets_the_epoch_finish_and_says_how_to_go_on(kept, render, resu
     assert err == f"going on from stage {stage}, epoch {epoch}\n"
     assert "out.png: 48 x 64" in out
     found = (tmp_path / "out.png").read_bytes(), losses(tmp_path / "losses.csv")
-    assert render(*LAYERS, "--losses", tmp_path / "losses.csv", "--quiet")[0] == 0
+    assert render("--losses", tmp_path / "losses.csv", "--quiet")[0] == 0
     assert found == ((tmp_path / "out.png").read_bytes(), losses(tmp_path / "losses.csv"))
 
 
@@ -95,13 +91,13 @@ def test_the_second_signal_stops_at_once_and_the_last_checkpoint_stays(kept, tmp
     assert not (tmp_path / "out.png").exists()
     assert kept()[2] == "going on from stage 1, epoch 1\n"
     found = (tmp_path / "out.png").read_bytes()
-    render(*LAYERS, "--quiet")
+    render("--quiet")
     assert (tmp_path / "out.png").read_bytes() == found
 
 
 def test_without_a_checkpoint_the_first_signal_stops_at_once(render, tmp_path):
     with asked_to_stop(1):
-        status, _, err = render(*LAYERS, "--quiet")
+        status, _, err = render("--quiet")
     assert status == 130
     assert "interrupted: stage 1, 1 of 3 epochs" in err
 
@@ -128,7 +124,7 @@ def test_fresh_begins_anew_and_resume_does_not_forget_for_that(kept, resume, tmp
 
 
 def test_a_chapter_goes_on(chapter, resume, tmp_path):
-    own = ["--checkpoint", tmp_path / "kept", "--save-every", "2", *LAYERS]
+    own = ["--checkpoint", tmp_path / "kept", "--save-every", "2"]
     with asked_to_stop(3):
         assert chapter(*own)[0] == 130
     assert names(tmp_path / "out") == ["neural-style-stage-1-epoch-2.png"]
@@ -146,7 +142,7 @@ def test_a_run_goes_on_from_another_folder_and_after_its_own_is_moved(
     content, style, converted, tmp_path, capfd, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    options = ["--recipe", "d2l-2019", "--weights", converted, "--sizes", "32x48", "--epochs", "3", *LAYERS, "--quiet"]
+    options = ["--recipe", "d2l-2019", "--weights", converted, "--sizes", "32x48", "--epochs", "3", *SHALLOW, "--quiet"]
     with asked_to_stop(0):
         ended(capfd, "render", content.name, style.name, "--output", "out.png", "--checkpoint", "kept", *options)
     (tmp_path / "kept").rename(tmp_path / "moved")
@@ -170,7 +166,7 @@ def test_a_run_goes_on_after_its_whole_folder_is_moved(
         each.rename(begun_in / each.name)
     monkeypatch.chdir(begun_in)
     kept = tmp_path / "elsewhere" if kept == "/elsewhere" else Path(kept)
-    options = ["--recipe", "d2l-2019", "--weights", converted, "--sizes", "32x48", "--epochs", "3", *LAYERS, "--quiet"]
+    options = ["--recipe", "d2l-2019", "--weights", converted, "--sizes", "32x48", "--epochs", "3", *SHALLOW, "--quiet"]
     with asked_to_stop(0):
         ended(capfd, "render", content.name, style.name, "--output", "out.png", "--checkpoint", kept, *options)
     begun_in.rename(moved)
@@ -188,7 +184,7 @@ def test_a_run_whose_pictures_were_moved_says_which_is_missing_and_what_to_do(
     (tmp_path / "before").mkdir()
     monkeypatch.chdir(tmp_path / "before")
     given = ["--output", "../out.png", "--checkpoint", "../kept", "--recipe", "d2l-2019", "--weights", converted]
-    given += ["--sizes", "32x48", "--epochs", "3", *LAYERS, "--quiet"]
+    given += ["--sizes", "32x48", "--epochs", "3", *SHALLOW, "--quiet"]
     with asked_to_stop(0):
         ended(capfd, "render", content, style, *given)
     (tmp_path / "before").rmdir()
@@ -211,12 +207,29 @@ def test_a_run_whose_pictures_were_moved_says_which_is_missing_and_what_to_do(
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_ends_with_the_bytes_of_one_that_was_not(tmp_path, converted):
-    kind, chance = kill_runs.Kind("lbfgs", "three sizes", "in windows"), random.Random(11)
-    expected, seconds = kill_runs.never_killed(kind, tmp_path / "never", str(converted))
-    found, kills, _ = kill_runs.killed(kind, tmp_path / "killed", str(converted), seconds / 2, chance)
-    assert found == expected
-    assert kills >= 1
+def test_a_run_that_is_killed_in_a_write_ends_with_the_bytes_of_one_that_was_not(
+    content, style, converted, render, resume, tmp_path
+):
+    output, kept = tmp_path / "out.png", tmp_path / "kept"
+    same = ["--optimizer", "lbfgs", "--epochs", "3,60", "--losses", tmp_path / "losses.csv", "--quiet"]
+    run = subprocess.Popen(
+        command_line(
+            "render", content, style, "--output", output, "--weights", converted, "--recipe", "d2l-2019",
+            "--sizes", "32x48,48x64", *SHALLOW, *same, "--checkpoint", kept, "--checkpoint-every", "0",
+        )
+    )  # fmt: skip
+    while run.poll() is None:
+        if (kept / "state-00000010.checkpoint").exists() and any(kept.glob(".state-*")):
+            run.kill()
+            run.wait()
+    assert run.returncode == -signal.SIGKILL
+    assert not output.exists()
+    status, _, err = resume()
+    assert status == 0
+    assert err.startswith("going on from stage 2, epoch ")
+    found = output.read_bytes(), losses(tmp_path / "losses.csv")
+    assert render(*same)[0] == 0
+    assert found == (output.read_bytes(), losses(tmp_path / "losses.csv"))
 
 
 # -- steered ----------------------------------------------------------------------------------------------------------
@@ -360,7 +373,7 @@ def test_names_that_begin_with_a_dash_go_on(style, converted, tmp_path, capfd, m
         "32x48",
         "--epochs",
         "3",
-        *LAYERS,
+        *SHALLOW,
         "--quiet",
     ]
     with asked_to_stop(0):
@@ -376,7 +389,7 @@ def test_a_missing_file_is_told_with_the_folder_that_its_name_counts_from(
     kept, content, style, converted, tmp_path, capfd, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    options = ["--recipe", "d2l-2019", "--weights", converted, "--sizes", "32x48", "--epochs", "3", *LAYERS, "--quiet"]
+    options = ["--recipe", "d2l-2019", "--weights", converted, "--sizes", "32x48", "--epochs", "3", *SHALLOW, "--quiet"]
     with asked_to_stop(0):
         ended(capfd, "render", content.name, style.name, "--output", "out.png", "--checkpoint", "kept", *options)
     content.unlink()
@@ -432,7 +445,7 @@ def test_a_run_that_fails_leaves_its_checkpoint_and_goes_on(kept, resume, render
     assert f"the last checkpoint stays as it is; gluon-nst resume {tmp_path / 'kept'} goes on from there" in err
     assert resume()[:3:2] == (0, "going on from stage 1, epoch 2\n")
     found = (tmp_path / "out.png").read_bytes()
-    render(*LAYERS, "--quiet")
+    render("--quiet")
     assert (tmp_path / "out.png").read_bytes() == found
 
 
@@ -446,7 +459,7 @@ def test_a_real_disk_that_is_full_is_told_of_once_and_the_run_goes_on(content, s
     folder.mkdir()
     run = command_line(
         "render", content, style, "--output", tmp_path / "out.png", "--recipe", "d2l-2019", "--weights", converted,
-        "--sizes", "32x48", "--epochs", "4", *LAYERS, "--quiet", "--checkpoint", folder / "kept",
+        "--sizes", "32x48", "--epochs", "4", *SHALLOW, "--quiet", "--checkpoint", folder / "kept",
         "--checkpoint-every", "0",
     )  # fmt: skip
     script = 'mount -t tmpfs -o size=24k none "$0" && "$@"; status=$?; ls "$0"/kept; exit $status'
@@ -503,7 +516,7 @@ def test_a_picture_that_finds_no_room_is_kept_elsewhere_and_the_rest_is_written(
 
 
 def test_an_experiment_goes_on_inside_a_cell(experiment, tmp_path):
-    options = ["--vary", "lr=0.01,0.02", *LAYERS]
+    options = ["--vary", "lr=0.01,0.02"]
     with asked_to_stop(3 + 1):  # in the second cell's second epoch
         status, _, err = experiment("sweep", *options)
     assert status == 130
@@ -523,7 +536,7 @@ def test_an_experiment_goes_on_inside_a_cell(experiment, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_in_a_process_of_its_own_is_stopped_when_its_epoch_is_done_and_goes_on(job, tmp_path):
+def test_a_run_in_a_subprocess_is_stopped_when_its_epoch_is_done_and_can_be_resumed(job, tmp_path):
     run, seen = prepare(job(sizes=[(32, 48)], epochs=200)), []
 
     class Follower(nst.Observer):
@@ -534,7 +547,7 @@ def test_a_run_in_a_process_of_its_own_is_stopped_when_its_epoch_is_done_and_goe
     assert stopped.status == "interrupted"
     assert 5 <= len(stopped.losses) < 200
     seen.clear()
-    result = processes.carry_out_apart(run, Follower(), tmp_path / "kept")
+    result = carry_out_kept(run, Follower(), tmp_path / "kept")
     assert result.complete
     assert seen == list(range(len(stopped.losses), 200))
     assert result.image.tobytes() == carry_out(run).image.tobytes()

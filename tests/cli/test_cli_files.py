@@ -50,7 +50,8 @@ def home(content, style, converted, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(home))
     for path, name in ((content, "c.png"), (style, "s.png"), (content, "x.png"), (converted, "w.params")):
         shutil.copy(str(path), str(home / name))
-    (home / "my.toml").write_text('extends = "d2l-2019"\n[[stages]]\nsize = [16, 24]\nepochs = 1\n')
+    layers = 'content_layers = ["conv1_1"]\nstyle_layers = ["conv1_1"]\n'
+    (home / "my.toml").write_text(f'extends = "d2l-2019"\n{layers}[[stages]]\nsize = [16, 24]\nepochs = 1\n')
     return home
 
 

@@ -175,7 +175,7 @@ def test_precision_auto_asks_for_the_faster_on_this_machine(render, tmp_path, mo
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--sizes", "32x48,15x48"], "size 15x48: too small for the network"),
+        (["--sizes", "32x48,15x48", "--style-layers", "conv5_1"], "size 15x48: too small for the network"),
         (["--sizes", "32x48,"], "'32x48,' is not "),
         (["--sizes", "-32x48"], "size"),
         (["--sizes", "32xwide"], "argument --sizes: '32xwide' is not "),

@@ -1,8 +1,10 @@
 """The command render: what it writes, what it refuses to read or to overwrite."""
 
+import json
 import os
 import shutil
 import subprocess
+import sys
 
 from gluon_nst import machine, recipes
 
@@ -61,10 +63,10 @@ def test_a_run_whose_tolerance_ends_it_is_done(render, tmp_path):
 @pytest.mark.skipif(
     "avx512bw" not in machine.processor_flags(), reason="no AVX-512, without which MXNet has no bfloat16"
 )
-@pytest.mark.parametrize("instructions", ["", "AVX512_CORE", "AVX512_CORE_BF16"])
-def test_bfloat16_runs_with_every_set_of_instructions(content, style, converted, tmp_path, instructions):
+@pytest.mark.parametrize("instructions", ["AVX512_CORE", "AVX512_CORE_BF16"])
+def test_bfloat16_runs_with_fewer_instructions(content, style, converted, tmp_path, instructions):
     # oneDNN has other kernels, and other layouts, for each; a mistake in one of them ends the process.
-    options = ["--weights", converted, "--sizes", "32x48,48x64", "--epochs", "2", "--precision", "bfloat16", "--quiet"]
+    options = ["--weights", converted, "--sizes", "32x48", "--epochs", "2", "--precision", "bfloat16", "--quiet"]
     command = command_line("render", content, style, "--output", tmp_path / "out.png", *options)
     done = subprocess.run(command, env={**os.environ, "DNNL_MAX_CPU_ISA": instructions}, capture_output=True)
     assert done.returncode == 0
@@ -86,9 +88,33 @@ def test_a_bad_picture_is_refused(refuses, tmp_path, which, kind):
     refuses(f"error: {bad}: {message}", **{which: bad})
 
 
-def obeying_permissions(*arguments):
-    """Run a command so that even root has to obey file modes; skips where that can't be had."""
-    command = command_line(*arguments)
+@pytest.mark.slow
+def test_files_and_folders_without_permission_are_refused_before_the_run(content, style, tmp_path):
+    closed = tmp_path / "closed.png"
+    shutil.copy(content, closed)
+    closed.chmod(0)
+    folders = [tmp_path / "read only", tmp_path / "closed"]
+    for folder, mode in zip(folders, (0o555, 0o000)):
+        folder.mkdir(mode=mode)
+    renders = [(closed, tmp_path / "out.png"), *((style, folder / "out.png") for folder in folders)]
+    done = obeying_permissions([["render", content, style, "--output", output] for style, output in renders])
+    assert done.stdout == "[2, 2, 2]\n"
+    refused = "can't write there (Permission denied); choose another folder"
+    assert done.stderr.splitlines() == [
+        f"error: {closed}: no permission to read it; check its mode and owner",
+        *(f"error: {folder / 'out.png'}: {refused}" for folder in folders),
+    ]
+    assert not (tmp_path / "out.png").exists()
+    assert [os.listdir(folder) for folder in folders] == [[], []]
+
+
+def obeying_permissions(commands):
+    """Run commands in a process in which even root has to obey file modes, which prints their statuses; skips where
+    that is not available."""
+    program = (
+        "import json, sys; from gluon_nst.cli import main; print([main(each) for each in json.loads(sys.argv[1])])"
+    )
+    command = [sys.executable, "-c", program, json.dumps(commands, default=str)]
     if os.geteuid() == 0:
         if not shutil.which("setpriv"):
             pytest.skip("root may read everything, and setpriv (util-linux) is not here to take that away")
@@ -96,27 +122,7 @@ def obeying_permissions(*arguments):
     return subprocess.run(command, capture_output=True, text=True)
 
 
-@pytest.mark.slow
-def test_a_picture_without_permission_is_refused(content, style, tmp_path):
-    style.chmod(0)
-    run = obeying_permissions("render", content, style, "--output", tmp_path / "out.png")
-    assert run.returncode == 2
-    assert run.stderr == f"error: {style}: no permission to read it; check its mode and owner\n"
-    assert not (tmp_path / "out.png").exists()
-
-
 # -- what it writes ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("mode", [0o555, 0o000])
-def test_an_output_folder_without_permission_is_refused_before_the_run(content, style, tmp_path, mode):
-    folder = tmp_path / "closed"
-    folder.mkdir(mode=mode)
-    run = obeying_permissions("render", content, style, "--output", folder / "out.png")
-    assert run.returncode == 2
-    assert os.listdir(folder) == []
-    assert run.stderr == f"error: {folder / 'out.png'}: can't write there (Permission denied); choose another folder\n"
 
 
 @pytest.mark.parametrize(

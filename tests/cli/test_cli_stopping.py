@@ -61,7 +61,8 @@ def ignore_ctrl_c():
 )
 def test_a_process_that_is_stopped_keeps_the_picture_so_far(content, style, converted, tmp_path, start, stops, ignored):
     losses = tmp_path / "losses.csv"
-    options = ["--weights", converted, "--losses", losses, "--sizes", "64x96", "--epochs", "100000"]
+    options = ["--weights", converted, "--losses", losses, "--recipe", "d2l-2019", *SHALLOW]
+    options += ["--sizes", "16x24", "--epochs", "100000"]
     run = subprocess.Popen(
         command_line("render", content, style, "--output", tmp_path / "out.png", *options),
         stdout=subprocess.PIPE,
@@ -73,7 +74,8 @@ def test_a_process_that_is_stopped_keeps_the_picture_so_far(content, style, conv
         begun += run.stderr.read(1)
     for number in ignored:
         run.send_signal(number)
-    time.sleep(0.3)
+    if ignored:
+        time.sleep(0.3)
     assert run.poll() is None
     run.send_signal(stops)
     _, err = run.communicate(timeout=60)
@@ -222,7 +224,7 @@ def test_a_chapter_whose_third_stage_diverges_keeps_the_pictures_of_the_first_tw
 @pytest.mark.slow
 def test_a_run_that_diverges_has_its_film_and_its_snapshots(render, tmp_path):
     film = tmp_path / "film.gif"
-    status, out, _ = render(*HOT, *SHALLOW, "--save-every", "1", "--animate", film, "--quiet")
+    status, out, _ = render(*HOT, "--save-every", "1", "--animate", film, "--quiet")
     assert status == 1
     assert f"{film}: the film of the run" in out
     whole = [f"out-stage-{stage}-epoch-{epoch}.png" for stage in (1, 2) for epoch in (1, 2)]
@@ -236,7 +238,7 @@ def test_a_run_that_diverges_has_its_film_and_its_snapshots(render, tmp_path):
 @pytest.mark.slow
 def test_a_stopped_run_leaves_a_finished_picture_where_it_is(render, tmp_path):
     output, losses, film = tmp_path / "out.png", tmp_path / "losses.csv", tmp_path / "film.gif"
-    options = ["--losses", losses, "--animate", film, "--quiet", "--sizes", "16x24", "--epochs", "3", *SHALLOW]
+    options = ["--losses", losses, "--animate", film, "--quiet", "--sizes", "16x24", "--epochs", "3"]
     assert render(*options)[0] == 0
     finished = {path: path.read_bytes() for path in (output, losses, film)}
     for word in ("interrupted", "interrupted-2"):
@@ -263,7 +265,7 @@ def test_a_diverged_run_leaves_a_finished_picture_where_it_is(render, tmp_path):
 
 @pytest.mark.slow
 def test_a_stopped_chapter_leaves_a_finished_one_where_it_is(chapter, tmp_path):
-    options, folder = ["--sizes", "16x24,24x32", "--epochs", "2", *SHALLOW], tmp_path / "out"
+    options, folder = ["--sizes", "16x24,24x32", "--epochs", "2"], tmp_path / "out"
     assert chapter(*options)[0] == 0
     before = {path: path.read_bytes() for path in folder.iterdir()}
     with failing(3):
@@ -305,7 +307,7 @@ def test_an_interrupt_that_python_drops_comes_again(render, tmp_path, monkeypatc
 
     monkeypatch.setattr(observers.Bar, "state", drop)
     try:
-        status, _, err = render("--sizes", "32x48", "--epochs", "300", "--quiet", *SHALLOW, small=False)
+        status, _, err = render("--sizes", "32x48", "--epochs", "300", "--quiet")
     finally:
         signal.signal(signal.SIGINT, before)
     assert status == 130

@@ -10,7 +10,9 @@ from gluon_nst import cli
 
 import pytest
 
-from commands import command_line
+from commands import SHALLOW, command_line
+
+TINY = ["--recipe", "d2l-2019", "--sizes", "16x24", "--epochs", "2", *SHALLOW]
 
 # -- standard streams -------------------------------------------------------------------------------------------------
 
@@ -24,7 +26,7 @@ def run_for_nobody(*arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", [["recipes"], ["recipes", "d2l-2019"], ["--help"], ["weights", "list"]])
+@pytest.mark.parametrize("arguments", [["recipes"], ["--help"], ["weights", "list"]])
 def test_a_reader_that_goes_away_is_no_error(arguments):
     done = run_for_nobody(*arguments)
     assert done.stderr == b""
@@ -35,7 +37,7 @@ def test_a_reader_that_goes_away_is_no_error(arguments):
 def test_a_run_goes_on_when_the_reader_of_its_lines_goes_away(content, style, converted, tmp_path):
     recipe = tmp_path / "my.toml"
     recipe.write_text('extends = "d2l-2019"\nreport_every = 1\n[[stages]]\nsize = [16, 24]\nepochs = 3\n')
-    options = ["--content", content, "--style", style, "--weights", converted, "--recipe", recipe, "--quiet"]
+    options = ["--content", content, "--style", style, "--weights", converted, "--recipe", recipe, "--quiet", *SHALLOW]
     done = run_for_nobody("chapter", *options, "--out", tmp_path / "out")
     assert done.stderr == b""
     assert done.returncode == 0
@@ -43,9 +45,9 @@ def test_a_run_goes_on_when_the_reader_of_its_lines_goes_away(content, style, co
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stream", ["2>&-", "2>/dev/full", ">&- 2>&-"])
+@pytest.mark.parametrize("stream", ["2>/dev/full", ">&- 2>&-"])
 def test_a_run_does_not_end_for_want_of_a_place_for_its_progress(content, style, converted, tmp_path, stream):
-    options = ["--output", tmp_path / "out.png", "--weights", converted, "--sizes", "16x24", "--epochs", "2"]
+    options = ["--output", tmp_path / "out.png", "--weights", converted, *TINY]
     line = f"{' '.join(command_line('render', content, style, *options))} {stream}"
     assert subprocess.run(["bash", "-c", line], stdout=subprocess.DEVNULL).returncode == 0
     assert (tmp_path / "out.png").exists()
@@ -55,7 +57,7 @@ def test_a_run_does_not_end_for_want_of_a_place_for_its_progress(content, style,
 def test_main_runs_without_standard_streams(content, style, converted, tmp_path, monkeypatch, streams):
     for name in streams:
         monkeypatch.setattr(sys, name, None)  # what Python makes of a closed one
-    options = ["--output", tmp_path / "out.png", "--weights", converted, "--sizes", "16x24", "--epochs", "2"]
+    options = ["--output", tmp_path / "out.png", "--weights", converted, *TINY]
     assert cli.main(list(map(str, ["render", content, style, *options]))) == 0
     assert (tmp_path / "out.png").exists()
 
@@ -96,7 +98,7 @@ def test_what_needs_no_mxnet_does_not_load_it(arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seconds", [0, 0.1, 0.3, 0.6])
+@pytest.mark.parametrize("seconds", [0, 0.3])
 def test_ctrl_c_while_mxnet_loads_is_no_traceback(tmp_path, seconds):
     told = tmp_path / "stderr"
     with told.open("wb") as stderr:  # not a pipe, which would be full before it is read

@@ -26,7 +26,7 @@ def test_a_sweep_keeps_the_picture_and_the_losses_of_every_cell(experiment, star
 
 
 def test_a_plus_stands_for_a_comma_inside_a_value(experiment, started):
-    status, *_ = experiment("sweep", "--vary", "style-layers=conv1_1,conv1_1:0.5+conv2_1")
+    status, *_ = experiment("sweep", "--vary", "style-layers=conv1_1,conv1_1:0.5+conv2_1", layers=())
     assert status == 0
     assert [recipe.style_layers for recipe in started] == [{0: 1}, {0: 0.5, 5: 1}]
 
