@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "dev" / "fuzz.py"
 
 @pytest.mark.slow
 def test_damaged_files_end_with_one_line():
-    counts = ["--pictures", "24", "--recipes", "8", "--checkpoints", "6", "--maps", "6", "--seed", "2026"]
+    counts = ["--pictures", "9", "--recipes", "4", "--checkpoints", "3", "--maps", "3", "--seed", "2026"]
     fuzzed = subprocess.run([sys.executable, SCRIPT, *counts], capture_output=True, text=True)
     assert fuzzed.returncode == 0, fuzzed.stdout
     assert fuzzed.stdout.splitlines()[-1].endswith(": 0 ended as they should not")

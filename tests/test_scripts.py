@@ -1,11 +1,13 @@
 """The scripts that people copy: short, on the public names alone, and they run."""
 
 import ast
+import contextlib
 import shlex
 import subprocess
 from pathlib import Path
 
 import gluon_nst as nst
+from gluon_nst import cluster
 
 import film
 import folder_overnight
@@ -53,14 +55,30 @@ def test_a_picture_at_several_resolutions(content, style, tmp_path, options, cap
     assert "content-60.png: total loss" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_folder_by_morning(content, styles, tmp_path, options, capsys):
-    folder_overnight.main(content, styles, tmp_path / "out", workers=2, sizes=40, **options)
+    folder_overnight.main(content, styles, tmp_path / "out", workers=1, sizes=40, **options)
     assert len(list(tmp_path.glob("out/content-style-*.png"))) == 2
     folder_overnight.main(content, styles, tmp_path / "out", sizes=40, **options)
     assert capsys.readouterr().out.count("kept from before") == 2
 
 
+@pytest.fixture(scope="module")
+def pool():
+    with cluster.Pool(workers=1) as pool:
+        yield pool
+
+
+@pytest.fixture
+def shared_pool(pool, monkeypatch):
+    """The scripts have the same Pool of one worker, which would take seconds to start in each test."""
+    monkeypatch.setattr(cluster, "Pool", lambda scheduler=None, workers=None: contextlib.nullcontext(pool))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("shared_pool")
 def test_one_content_in_several_styles_as_a_sheet(content, styles, tmp_path, options, capsys):
+    (styles / "style-1.png").unlink()
     (styles / "damaged.png").write_bytes(b"no picture")
     ten_styles.main(content, styles, tmp_path / "out", columns=2, workers=1, sizes=40, **options)
     out, err = capsys.readouterr()
@@ -69,12 +87,14 @@ def test_one_content_in_several_styles_as_a_sheet(content, styles, tmp_path, opt
     assert min(Image.open(tmp_path / "out/sheet.png").size) > 300
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("shared_pool")
 def test_a_film_becomes_a_film(tmp_path, style, options):
     path, size = tmp_path / "in.mp4", (64, 48)
     writer = imageio_ffmpeg.write_frames(str(path), size, fps=10, macro_block_size=2)
     writer.send(None)
     wide = paint(48, 80, seed=1)
-    for number in range(3):
+    for number in range(2):
         writer.send(np.ascontiguousarray(wide[:, 4 * number : 4 * number + 64]).tobytes())
     writer.close()
     film.main(path, style, tmp_path / "kept", tmp_path / "out.mp4", **{**options, "sizes": 64})
@@ -82,7 +102,7 @@ def test_a_film_becomes_a_film(tmp_path, style, options):
     about = next(reader)
     assert about["size"] == size
     assert about["fps"] == 10
-    assert len(list(reader)) == 3
+    assert len(list(reader)) == 2
     assert not list((tmp_path / "kept").glob("painted-*/.*start*"))
 
 
