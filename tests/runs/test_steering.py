@@ -30,11 +30,15 @@ def steered(job, done, options):
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{}, {"optimizer": "lbfgs"}, {"keep": "average", "average_decay": 0.5}, {"keep": "best", "carry": "change"}],
-    ids=["adam", "lbfgs", "average", "best"],
+    "done, options",
+    [
+        pytest.param(2, {}, id="in a stage, adam"),
+        pytest.param(2, {"optimizer": "lbfgs"}, id="in a stage, lbfgs"),
+        pytest.param(4, {"optimizer": "lbfgs"}, id="between two, lbfgs"),
+        pytest.param(4, {"keep": "best", "carry": "change"}, id="between two, best"),
+        pytest.param(6, {"keep": "average", "average_decay": 0.5}, id="in the second, average"),
+    ],
 )
-@pytest.mark.parametrize("done", [2, 4, 6], ids=["in a stage", "between two", "in the second"])
 def test_a_steered_run_says_how_it_was_made_and_is_made_again_by_its_recipe(job, done, options, tmp_path):
     options = {"epochs": (4, 5), **options}
     run, state = steered(job, done, options)
