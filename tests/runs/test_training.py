@@ -112,9 +112,9 @@ def in_range(X):
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=needs_bfloat16)])
 def test_lbfgs_finds_a_lower_loss_than_adam_in_as_many_evaluations(net, inputs, precision):
-    _, adams = record(net, inputs, epochs=40)
-    X, rows = record(net, inputs, epochs=40, optimizer="lbfgs", precision=precision)
-    assert len(rows) == 40
+    _, adams = record(net, inputs, epochs=20)
+    X, rows = record(net, inputs, epochs=20, optimizer="lbfgs", precision=precision)
+    assert len(rows) == 20
     assert min(totals(rows)) < 0.9 * totals(adams)[-1]
     assert in_range(X)
 
@@ -127,9 +127,9 @@ def test_lbfgs_returns_the_best_composite_that_it_evaluated(net, inputs):
 
 @pytest.mark.slow
 def test_an_evaluation_that_is_worse_than_the_one_before_is_not_what_lbfgs_returns(net, inputs):
-    _, rows = record(net, inputs, epochs=60, optimizer="lbfgs")
+    _, rows = record(net, inputs, epochs=30, optimizer="lbfgs")
     found = totals(rows)
-    worse = next(number for number in range(1, 60) if found[number] > found[number - 1])  # a step was too long
+    worse = next(number for number in range(1, 30) if found[number] > found[number - 1])  # a step was too long
     X, _ = record(net, inputs, epochs=worse + 1, optimizer="lbfgs")
     expected, _ = record(net, inputs, epochs=worse, optimizer="lbfgs")
     assert np.array_equal(X.asnumpy(), expected.asnumpy())
@@ -160,12 +160,12 @@ def test_lbfgs_without_bounds_goes_where_it_will(net, inputs):
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_training_ends_when_the_loss_has_settled(net, inputs, optimizer):
-    _, rows = record(net, inputs, epochs=200, optimizer=optimizer, tolerance=0.05)
-    assert 10 < len(rows) < 200
+    _, rows = record(net, inputs, epochs=100, optimizer=optimizer, tolerance=0.1)
+    assert 10 < len(rows) < 100
     lowest = np.minimum.accumulate(totals(rows))
     fallen = [(before - after) / after for before, after in zip(lowest, lowest[10:])]
-    assert fallen[-1] < 0.05
-    assert all(share >= 0.05 for share in fallen[:-1])
+    assert fallen[-1] < 0.1
+    assert all(share >= 0.1 for share in fallen[:-1])
 
 
 @pytest.mark.slow
