@@ -151,6 +151,7 @@ def test_what_is_left_out_of_a_folder_of_styles_is_reported_once_for_all_cells(e
     assert err.count(f"warning: {style}: left out: notes.txt (not a picture)") == 1
 
 
+@pytest.mark.slow
 def test_compare_runs_the_published_recipes_on_the_same_pictures(experiment, started, tmp_path):
     status, out, _ = experiment("compare", "--epochs", "1")
     assert status == 0
@@ -161,7 +162,8 @@ def test_compare_runs_the_published_recipes_on_the_same_pictures(experiment, sta
     assert names(tmp_path / "out") == sorted(["sheet.png", *cells])
 
 
-def test_compare_takes_the_recipes_it_is_told(experiment, started):
+@pytest.mark.slow
+def test_compare_takes_the_recipes_it_is_given(experiment, started):
     status, _, err = experiment("compare", "--recipes", "d2l-2023,d2l-2019")
     assert (status, err) == (0, "")
     assert [recipe.style_weight for recipe in started] == [1e4, 1e3]

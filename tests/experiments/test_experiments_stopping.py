@@ -13,6 +13,9 @@ import pytest
 
 from commands import SHALLOW, command_line, failing, happening, names
 
+ONE_LAYER = {"content_layers": ["conv1_1"], "style_layers": ["conv1_1"]}
+
+
 # -- stopping ---------------------------------------------------------------------------------------------------------
 
 
@@ -41,6 +44,7 @@ def test_an_interrupt_in_the_first_run_leaves_no_sheet(experiment, tmp_path):
     assert err == f"interrupted: 0 of 2 are done and kept in {folder}; the same command goes on from there\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, options, expected",
     [
@@ -110,7 +114,7 @@ class Follower(nst.Observer):
 def test_runs_of_several_sizes_have_processes_of_their_own_and_give_the_same(
     content, style, converted, tmp_path, started_processes
 ):
-    options = {"epochs": 3, "weights": str(converted)}
+    options = {"epochs": 3, "weights": str(converted), **ONE_LAYER}
     experiment = experiments.sweep(content, style, {"sizes": {"32": [(32, 48)], "48": [(48, 64)]}}, **options)
     follower = Follower()
     outcomes = list(experiment.run(tmp_path / "out", observer=follower))
@@ -144,13 +148,13 @@ def started_processes(monkeypatch):
 
 @pytest.fixture
 def endless(content, style, converted):
-    """A run that does not come to its end."""
-    job = nst.Job.customised(content, style, recipe="d2l-2019", sizes=[(16, 24)], epochs=10**6, weights=str(converted))
-    return prepare(job)
+    """A run that takes longer than any test."""
+    options = {"recipe": "d2l-2019", "sizes": [(16, 24)], "epochs": 10**6, "weights": str(converted), **ONE_LAYER}
+    return prepare(nst.Job.customised(content, style, **options))
 
 
 @pytest.mark.slow
-def test_a_process_that_is_ended_is_told_of(endless, started_processes):
+def test_a_subprocess_that_is_killed_is_an_error(endless, started_processes):
     with pytest.raises(nst.NSTError, match="the process of this run ended by signal 9; was there memory enough"):
         processes.carry_out_apart(endless, Follower(lambda: started_processes[0].kill()))
 
@@ -174,11 +178,11 @@ def test_an_error_in_another_process_is_a_line_of_the_command(experiment, starte
     assert "stage 1, epoch 1: the loss is" in err
 
 
+@pytest.mark.slow
 def test_what_a_run_in_another_process_reached_before_it_diverged_comes_back(content, style, converted):
     sizes = [(16, 24), (16, 24)]
-    job = nst.Job.customised(
-        content, style, recipe="d2l-2019", sizes=sizes, epochs=2, lr=[0.01, 1e30], weights=str(converted)
-    )
+    options = {"recipe": "d2l-2019", "sizes": sizes, "epochs": 2, "lr": [0.01, 1e30], "weights": str(converted)}
+    job = nst.Job.customised(content, style, **options, **ONE_LAYER)
     result = processes.carry_out_apart(prepare(job))
     assert result.status == "diverged"
     assert len(result.images) == 1
