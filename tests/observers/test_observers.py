@@ -220,6 +220,7 @@ def test_an_observer_that_fails_at_the_end_does_not_lose_the_result(job):
     assert said[-1] == "film.gif: can't write it"
 
 
+@pytest.mark.slow
 def test_observers_can_follow_one_run_after_another(job, tmp_path, capfd):
     observers = [Bar(), Film(tmp_path / "film.gif")]
     for name, size in (("1", (32, 48)), ("2", (48, 64))):
@@ -258,6 +259,7 @@ def developed(monkeypatch):
     monkeypatch.setattr(nst.State, "picture", lambda state, run: state.images[-1])
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_one_output_that_is_drawn_anew(recipe, notebook, developed):
     follow(recipe, Live(seconds=0))
     (drawn,) = notebook
@@ -277,6 +279,7 @@ def test_a_notebook_is_not_drawn_more_often_than_it_is_to_be_and_shows_the_end(r
         assert len(drawn) == 2
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_the_end_of_a_training_that_settled(net, notebook):
     live = Live(seconds=1000)
     settling = recipes.customise("d2l-2019", tolerance=0.9, epochs=40)

@@ -315,6 +315,7 @@ def test_a_picture_is_made_again_to_the_same_bytes(render, rerun, tmp_path, name
     assert (tmp_path / f"again-{name}").read_bytes() == (tmp_path / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_pictures_along_the_way_and_of_a_run_that_was_stopped_are_made_again(render, rerun, chapter, tmp_path):
     assert chapter("--save-every", "2")[0] == 0
     with failing(4):

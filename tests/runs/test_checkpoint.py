@@ -232,6 +232,7 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_so_has_the_name(tmp_pa
 # -- a run ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @RUNS
 def test_a_run_that_is_stopped_again_and_again_ends_as_one_that_was_not(job, tmp_path, options):
     run = prepare(job(**options))
@@ -468,8 +469,9 @@ def test_another_machine_is_told_of(job, tmp_path):
     assert "64 here" in said[0]
 
 
+@pytest.mark.slow
 def test_windows_stay_what_they_were_when_the_memory_is_another(job, tmp_path, monkeypatch):
-    run = prepare(job(sizes=[(256, 384)], epochs=3, precision="float32"))
+    run = prepare(job(sizes=[(192, 288)], epochs=3, precision="float32"))
     needed = run.plan(run.recipe.stages[0]).needed
     monkeypatch.setattr("gluon_nst.engine.memory.available_memory", lambda: 0.8 * needed)
     assert run.plan(run.recipe.stages[0]).windowed
