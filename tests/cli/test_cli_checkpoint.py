@@ -3,7 +3,7 @@
 import json
 import signal
 import subprocess
-import time
+import sys
 from pathlib import Path
 
 import gluon_nst as nst
@@ -208,29 +208,38 @@ def test_a_run_whose_pictures_were_moved_says_which_is_missing_and_what_to_do(
 # -- killed -----------------------------------------------------------------------------------------------------------
 
 
+KILLED_IN_A_WRITE = """
+import itertools, os, signal, sys
+from gluon_nst.cli import main
+
+fsync, calls = os.fsync, itertools.count()
+
+def killing(descriptor):
+    if next(calls) == 20:  # each checkpoint is synced twice: its file before it has its name, and the folder
+        os.kill(os.getpid(), signal.SIGKILL)
+    fsync(descriptor)
+
+os.fsync = killing
+main(sys.argv[1:])
+"""
+
+
 @pytest.mark.slow
 def test_a_run_that_is_killed_in_a_write_ends_with_the_bytes_of_one_that_was_not(
     content, style, converted, render, resume, tmp_path
 ):
     output, kept = tmp_path / "out.png", tmp_path / "kept"
-    same = ["--optimizer", "lbfgs", "--epochs", "3,30", "--losses", tmp_path / "losses.csv", "--quiet"]
-    run = subprocess.Popen(
-        command_line(
-            "render", content, style, "--output", output, "--weights", converted, "--recipe", "d2l-2019",
-            "--sizes", "32x48,48x64", *SHALLOW, *same, "--checkpoint", kept, "--checkpoint-every", "0",
-        )
-    )  # fmt: skip
-    while run.poll() is None:
-        if not list(kept.glob("state-*[5-9].checkpoint")):
-            time.sleep(0.01)
-        elif any(kept.glob(".state-*")):
-            run.kill()
-            run.wait()
+    same = ["--optimizer", "lbfgs", "--epochs", "3,20", "--losses", tmp_path / "losses.csv", "--quiet"]
+    own = ["--output", output, "--weights", converted, "--recipe", "d2l-2019", "--sizes", "32x48,48x64", *SHALLOW]
+    command = ["render", content, style, *own, *same, "--checkpoint", kept, "--checkpoint-every", "0"]
+    run = subprocess.run([sys.executable, "-c", KILLED_IN_A_WRITE, *map(str, command)])
     assert run.returncode == -signal.SIGKILL
+    assert any(kept.glob(".state-*"))
     assert not output.exists()
     status, _, err = resume()
     assert status == 0
     assert err.startswith("going on from stage 2, epoch ")
+    assert not any(kept.glob(".state-*"))
     found = output.read_bytes(), losses(tmp_path / "losses.csv")
     assert render(*same)[0] == 0
     assert found == (output.read_bytes(), losses(tmp_path / "losses.csv"))
