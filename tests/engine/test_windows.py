@@ -66,6 +66,76 @@ def test_windows_of_the_whole_network_are_as_many_as_are_needed(side, most, numb
     assert len(windows.spans(side, most, range(29))) == number
 
 
+@settings(derandomize=True, deadline=None)
+@given(side=draw.integers(1, 3000), most=draw.integers(1, 900), layers=draw.sampled_from(PARTS))
+def test_one_window_less_would_be_too_long(side, most, layers):
+    number, (halo, grid) = len(windows.spans(side, most, layers)), windows.halo_of(layers)
+    if number > 2:
+        step = (side - 2 * halo) // ((number - 1) * grid) * grid
+        assert side - (number - 2) * step > most
+
+
+@pytest.mark.parametrize(
+    "layers, halo, smallest, stride",
+    [
+        (range(1), (1, 1), 4, 1),
+        (range(5), (2, 2), 8, 1),
+        (range(10), (8, 4), 24, 1),  # 2 convolutions of 1 pixel and 2 of 2, on a grid of 4
+        (range(29), (80, 16), 192, 1),  # 70 on a grid of 16
+        (range(5, 10), (2, 2), 8, 2),
+        (range(10, 29), (16, 4), 40, 4),  # 4 + 4 · 2 + 4 on a grid of 4
+    ],
+)
+def test_the_halo_and_the_grid_of_layers(layers, halo, smallest, stride):
+    assert windows.halo_of(layers) == halo
+    assert windows.smallest_window(layers) == smallest
+    assert windows.stride_before(layers) == windows.Part(layers, [], []).stride == stride
+
+
+def test_a_span_in_the_positions_of_a_layer():
+    span = windows.Span(40, 104, 48, 96)
+    assert [span.core(stride) for stride in (1, 4)] == [slice(8, 56), slice(2, 14)]
+    assert [span.covered(stride) for stride in (1, 4)] == [slice(40, 104), slice(10, 26)]
+    assert [span.core_covered(stride) for stride in (1, 4)] == [slice(48, 96), slice(12, 24)]
+
+
+def test_a_part_has_its_windows_row_by_row():
+    part = windows.part(range(10), (100, 160), (68, 60))
+    assert (len(part.rows), len(part.columns), part.number) == (2, 4, 8)
+    assert part.shape == (60, 52)
+    assert list(part.windows) == [windows.Rectangle(rows, columns) for rows in part.rows for columns in part.columns]
+    assert (part.rows, part.columns) == (windows.spans(100, 68, range(10)), windows.spans(160, 60, range(10)))
+
+
+def test_the_network_is_cut_after_its_second_pooling():
+    size, pool2, conv3_1, conv5_1 = (103, 158), 9, 10, 28
+    assert windows.whole(conv5_1, size) == [windows.part(range(29), size, size)]
+    assert windows.cut(pool2, size, (68, 60), (40, 48)) == [windows.part(range(10), size, (68, 60))]
+    low, high = windows.cut(conv3_1, size, (68, 60))
+    assert low == windows.part(range(10), size, (68, 60))
+    assert high == windows.part(range(10, 11), (25, 39), (25, 39))
+    low, high = windows.cut(conv5_1, (420, 500), (68, 60), (250, 330))
+    assert low == windows.part(range(10), (420, 500), (68, 60))
+    assert high == windows.part(range(10, 29), (105, 125), (62, 82))
+    assert high.number > 1
+
+
+def test_the_duration_is_counted_in_outputs_and_multiplications_of_each_window():
+    # conv1_1 has 64 outputs per pixel, of 27 multiplications each; relu1_1 has 64 more outputs.
+    conv, both = 64 + 64 * 27 / 600, 128 + 64 * 27 / 600
+    assert windows.work(windows.whole(0, (30, 50))) == pytest.approx(1500 * conv)
+    assert windows.work(windows.whole(1, (30, 50))) == pytest.approx(1500 * both)
+    part = windows.part(range(2), (30, 50), (30, 27))
+    assert part.number == 2
+    assert windows.work([part]) == pytest.approx(2 * 30 * part.shape[1] * both * 4 / 3)  # forward twice
+    # conv3_1 has 256 outputs for 16 pixels.
+    outputs = 256 * (1 + 9 * 128 / 600)
+    assert windows.work([windows.part(range(10, 11), (10, 12), (10, 12))]) == pytest.approx(120 * outputs)
+    assert windows.work(windows.cut(28, (96, 128), (96, 128))) == pytest.approx(
+        windows.work(windows.whole(28, (96, 128)))
+    )
+
+
 @pytest.mark.parametrize("last", [28, 25, 19])
 def test_the_halo_is_as_wide_as_what_a_feature_depends_on(parameters, last):
     """The pixels that one feature in the middle of a picture has a gradient of, and no more than a grid step beyond."""
