@@ -1,4 +1,5 @@
-from gluon_nst.optimisers.lbfgs import LBFGSState, Minimiser
+from gluon_nst.optimisers.lbfgs import BFloat16, LBFGSState, Minimiser, Pair
+from gluon_nst.optimisers.preconditioner import LowPass
 
 import numpy as np
 import pytest
@@ -141,4 +142,206 @@ def test_a_state_with_a_longer_history_than_the_recipe_allows_drops_the_oldest_s
         return len(state.pairs)
 
     assert climb(6) == 6
+    newest = state.pairs[-2:]
+    Minimiser(state, 7)
+    assert len(state.pairs) == 6
+    Minimiser(state, 2)
+    assert all(kept is pair for kept, pair in zip(state.pairs, newest))
     assert climb(2) == 2
+
+
+# -- one step at a time -----------------------------------------------------------------------------------------------
+
+
+def advance(optimizer, function):
+    """Evaluate once, step and move; return the new point."""
+    loss, gradient = function(optimizer.state.X.astype(np.float64))
+    optimizer.step(loss, np.asarray(gradient, dtype=np.float32))
+    optimizer.move()
+    return optimizer.state.X.copy()
+
+
+def halved(x):
+    return bowl(1.0)(x)
+
+
+@pytest.mark.parametrize(
+    "length, expected",
+    [
+        (3.0, 0.0),  # the minimum of the parabola is that of the bowl
+        (2.5, 0.0),
+        (100.0, -9.0),  # no less than a tenth of the step
+        (2.0 * (1 - 5e-5), 5e-5),  # no more than half of it
+    ],
+)
+def test_a_step_that_is_too_long_is_shortened_to_the_minimum_of_a_parabola(length, expected):
+    optimizer = Minimiser(LBFGSState.start(np.ones(4, np.float32)), 5, first_step=length)
+    first, second = (advance(optimizer, halved) for _ in range(2))
+    assert first == pytest.approx(1 - length, rel=1e-5)
+    assert second == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+def test_a_step_that_lowers_the_loss_by_the_share_it_must_is_accepted():
+    optimizer = Minimiser(LBFGSState.start(np.ones(4, np.float32)), 5, first_step=2.0 * (1 - 2e-4))
+    for _ in range(2):
+        advance(optimizer, halved)
+    assert len(optimizer.state.pairs) == 1
+    assert optimizer.state.from_X == pytest.approx(-1 + 4e-4, abs=1e-6)
+
+
+def test_it_restarts_straight_downhill_after_five_shortenings_and_then_settles():
+    def valley(x):  # curved, so that steps are remembered
+        return bowl(np.array([1.0, 4.0, 9.0]))(x)
+
+    optimizer = Minimiser(LBFGSState.start(np.ones(3, np.float32)), 5, first_step=0.1)
+    for _ in range(3):
+        advance(optimizer, valley)
+    state = optimizer.state
+    begun, gradient = state.from_X.copy(), state.from_gradient.copy()
+    assert len(state.pairs) == 2
+    for _ in range(6):
+        assert state.pairs
+        advance(optimizer, lambda x: (1e3, np.ones(3)))
+    assert (len(state.pairs), state.settled) == (0, False)
+    assert np.array_equal(state.from_X, begun)
+    change = state.X - begun
+    assert change == pytest.approx(-0.1 * gradient / np.sqrt(np.mean(gradient**2)), rel=1e-4)
+    for _ in range(5):
+        advance(optimizer, lambda x: (1e3, np.ones(3)))
+        assert not state.settled
+    advance(optimizer, lambda x: (1e3, np.ones(3)))
+    assert state.settled
+
+
+def dense_step(state, preconditioner=None):
+    """-H g, where H is built from the remembered steps by the BFGS formula (equation 6.17), in double precision."""
+    size = state.X.size
+    P = np.eye(size)
+    if preconditioner is not None:
+        columns = np.eye(size, dtype=np.float32).reshape(size, *state.X.shape)
+        for column in columns:
+            preconditioner.apply(column)
+        P = columns.reshape(size, size).astype(np.float64).T
+    s = [pair.step.values(slice(None)).astype(np.float64) for pair in state.pairs]
+    y = [pair.change.values(slice(None)).astype(np.float64) for pair in state.pairs]
+    H = P * (s[-1] @ y[-1]) / (y[-1] @ P @ y[-1])
+    for step, change in zip(s, y):
+        inverse = 1 / (step @ change)
+        left = np.eye(size) - inverse * np.outer(step, change)
+        H = left @ H @ left.T + inverse * np.outer(step, step)
+    return -H @ state.from_gradient.reshape(-1)
+
+
+@pytest.mark.parametrize("power", [None, 1.0])
+def test_a_step_is_that_of_the_bfgs_formula(power):
+    shape = (1, 3, 4, 5)
+    preconditioner = None if power is None else LowPass(shape, power)
+    scales = np.geomspace(1, 20, 60).reshape(shape)
+    start = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+    optimizer = Minimiser(LBFGSState.start(start), 3, None, 0.1, preconditioner)
+    state, lengths = optimizer.state, []
+    for _ in range(9):
+        advance(optimizer, bowl(scales))
+        if state.pairs:
+            expected = dense_step(state, preconditioner)
+            lengths.append(state.length)
+            assert np.linalg.norm(state.direction.reshape(-1) - expected) < 1e-4 * np.linalg.norm(expected)
+            assert state.slope == pytest.approx(expected @ state.from_gradient.reshape(-1), rel=1e-4)
+            assert np.allclose(state.X, state.from_X + state.length * state.direction, rtol=1e-6, atol=1e-6)
+            assert state.length == 1 or state.shortenings
+    assert len(state.pairs) == 3
+    assert lengths.count(1) > 3
+
+
+def test_the_first_step_is_2_percent_by_default():
+    optimizer = Minimiser(LBFGSState.start(np.zeros(2, np.float32)), 5)
+    assert np.sqrt(np.mean(advance(optimizer, lambda x: (1.0, np.array([3.0, -4.0]))) ** 2)) == pytest.approx(0.02)
+
+
+def test_a_step_along_which_the_gradient_shrinks_is_not_remembered():
+    optimizer = Minimiser(LBFGSState.start(np.ones(3, np.float32)), 5, first_step=0.5)
+    points = [advance(optimizer, lambda x: (-float((x**2).sum()), -2 * x)) for _ in range(3)]
+    assert optimizer.state.pairs == []
+    assert points == [pytest.approx(x) for x in (1.5, 2.0, 2.5)]
+
+
+def test_remembered_steps_whose_direction_is_uphill_are_forgotten():
+    state = LBFGSState.start(np.ones(3, np.float32))
+    step, change = (BFloat16(np.empty(3, np.uint16)) for _ in range(2))
+    for values in (step, change):
+        values.write(np.ones(3, np.float32), np.zeros(3, np.float32))
+    state.pairs = [Pair(step, change, -1 / 3, 3.0)]
+    optimizer = Minimiser(state, 5, first_step=0.5)
+    assert advance(optimizer, halved) == pytest.approx(0.5)
+    assert state.pairs == []
+    assert state.slope < 0
+
+
+def test_pixels_that_would_pass_their_bounds_are_left_out_of_the_step():
+    bounds = np.float32(0), np.array([1, 1, 1, 1, 1, 2], np.float32)
+    start = np.array([0, 0, 1, 1, 0.5, 1], np.float32)
+    gradient = np.array([0.25, -0.25, -0.25, 0.25, 0.25, -0.25])
+    optimizer = Minimiser(LBFGSState.start(start.copy()), 5, bounds, first_step=0.1)
+    moved = advance(optimizer, lambda x: (float(gradient @ x), gradient)) - start
+    each = 0.1 * np.sqrt(6 / 4)  # of the four that move
+    assert moved == pytest.approx([0, each, 0, -each, -each, each], rel=1e-5)
+    assert optimizer.state.direction[[0, 2]] == pytest.approx(0)
+
+
+def test_remembered_steps_do_not_move_pixels_at_their_bounds():
+    bounds = np.float32(-5), np.float32(5)
+    A = np.array([[2.0, 1.5, 0], [1.5, 2.0, 0], [0, 0, 1.0]])
+
+    def coupled(x):
+        return float(x @ A @ x / 2 - 30 * x[0]), A @ x - np.array([30.0, 0, 0])
+
+    optimizer = Minimiser(LBFGSState.start(np.array([4.9, 1, 1], np.float32)), 5, bounds, first_step=0.5)
+    for _ in range(3):
+        point = advance(optimizer, coupled)
+    assert optimizer.state.pairs
+    assert point[0] == 5
+    assert optimizer.state.direction[0] == 0
+    assert optimizer.state.direction[1] != 0
+
+
+def test_a_restart_is_at_the_lowest_point_without_what_is_remembered():
+    optimizer = Minimiser(LBFGSState.start(np.ones(4, np.float32)), 5, first_step=0.1)
+    for _ in range(3):
+        advance(optimizer, bowl(np.array([1, 2, 3, 4])))
+    state = optimizer.state
+    lowest, state.settled = state.from_X.copy(), True
+    assert not np.array_equal(state.X, lowest)
+    optimizer.begin_anew()
+    assert np.array_equal(state.X, lowest)
+    assert (state.pairs, state.from_loss, state.settled) == ([], None, False)
+    optimizer.move()
+    assert np.array_equal(state.X, lowest)
+
+
+# -- bfloat16 ---------------------------------------------------------------------------------------------------------
+
+
+def test_bfloat16_rounds_to_the_nearest_even():
+    # Near 1 it has steps of 1/128.
+    values = np.array(
+        [1 + 1 / 256, 1 + 3 / 256, 1 + 1.01 / 256, 1 + 0.99 / 256, -1 - 1 / 256, -1 - 3 / 256], np.float32
+    )
+    kept = BFloat16(np.empty(6, np.uint16))
+    kept.write(values + 1, np.ones(6, np.float32))
+    expected = np.array([1, 1 + 2 / 128, 1 + 1 / 128, 1, -1, -1 - 2 / 128], np.float32)
+    assert np.array_equal(kept.values(slice(None)), expected)
+    assert np.array_equal(kept.values(slice(2, 4)), expected[2:4])
+
+
+def test_values_in_bfloat16_of_several_pieces_are_multiplied_and_added():
+    count = 2**17 + 5
+    own, other = np.random.default_rng(2).integers(-8, 9, (2, count)).astype(np.float32)  # exact in bfloat16
+    kept = BFloat16(np.empty(count, np.uint16))
+    kept.write(own, np.zeros(count, np.float32))
+    pieces = list(kept.pieces())
+    assert np.array_equal(np.concatenate([values for _, values in pieces]), own)
+    assert np.array_equal(np.concatenate([np.arange(count)[place] for place, _ in pieces]), np.arange(count))
+    assert kept.product(other) == own.astype(np.float64) @ other
+    added = other.copy()
+    kept.add_to(added, 0.5)
+    assert np.array_equal(added, other + own / 2)

@@ -7,7 +7,7 @@ from gluon_nst.runs.run import prepare
 
 import numpy as np
 import pytest
-from scipy.fft import dctn
+from scipy.fft import dctn, idctn
 
 SHAPE = (1, 3, 20, 30)
 
@@ -45,6 +45,21 @@ def test_the_filter_weakens_a_frequency_by_its_power_and_is_flat_for_the_lowest(
         gains[frequency] = np.abs(values).max() / before
     assert gains[0.1] / gains[0.2] == pytest.approx(2**1.5, rel=1e-3)
     assert gains[0.01] == pytest.approx(gains[0.02], rel=1e-3)
+
+
+def frequencies(height, width):
+    """In cycles per pixel: half of one for each half wave that fits the side."""
+    return np.hypot(np.arange(height)[:, None] / (2 * height), np.arange(width) / (2 * width))
+
+
+@pytest.mark.parametrize("power", [0.5, 2.0])
+def test_the_gains_of_the_filter_are_powers_of_the_frequency_with_a_mean_of_1(power):
+    gains = np.maximum(frequencies(20, 30), 0.03) ** -power
+    gains /= gains.mean()
+    values = noise(5)
+    expected = idctn(dctn(values, axes=(2, 3), norm="ortho") * gains, axes=(2, 3), norm="ortho")
+    LowPass(SHAPE, power).apply(values)
+    assert values == pytest.approx(expected, abs=1e-4)
 
 
 def test_without_a_power_the_filter_changes_nothing():
@@ -126,6 +141,19 @@ def test_above_the_taper_nothing_is_left():
     checkers = dctn(spectrum, type=3, axes=(2, 3), norm="ortho")
     assert np.abs(checkers).max() > 0.01
     assert np.abs(enlarged(checkers, (48, 48))).max() < 1e-6
+
+
+@pytest.mark.parametrize("shape", [(30, 45), (30, 24), (12, 45), (12, 24)])
+def test_an_enlargement_keeps_the_spectrum_up_to_the_taper(shape):
+    X = noise(6)
+    height, width = min(shape[0], 20), min(shape[1], 30)
+    share = np.clip((frequencies(height, width) - 0.35) / 0.15, 0, 1)
+    expected = np.zeros((1, 3, *shape))
+    expected[..., :height, :width] = dctn(X, axes=(2, 3), norm="ortho")[..., :height, :width]
+    expected[..., :height, :width] *= (1 + np.cos(np.pi * share)) / 2 * np.sqrt(shape[0] * shape[1] / 600)
+    larger = enlarged(X, shape)
+    assert larger.dtype == np.float32
+    assert larger == pytest.approx(idctn(expected, axes=(2, 3), norm="ortho"), abs=1e-5)
 
 
 def test_a_constant_stays_at_any_shape():
