@@ -1,6 +1,7 @@
 """The losses against NumPy written from the book's equations."""
 
 import gluon_nst as nst
+from gluon_nst.losses.records import FINISHED, Status
 
 import mxnet as mx
 import numpy as np
@@ -82,6 +83,16 @@ def test_compute_loss_weighs_and_adds():
     assert close(total, sum(expected_contents) + sum(expected_styles) + 7 * book_tv(X))
 
 
+def test_the_default_weights_are_those_of_the_2019_edition():
+    X, content, style = (nd.array(features(3, 6, 8, seed=seed)) for seed in (7, 8, 9))
+    targets = content + 1, nst.gram(style * 1.5)
+    (content_l,), (style_l,), tv_l, total = nst.compute_loss(X, [content], [style], [targets[0]], [targets[1]])
+    assert close(content_l, 1)
+    assert close(style_l, 1000 * nst.style_loss(style, targets[1]).asscalar())
+    assert close(tv_l, 10 * book_tv(X.asnumpy()))
+    assert close(total, sum(each.asscalar() for each in (content_l, style_l, tv_l)))
+
+
 @pytest.mark.parametrize("divisor, divided_by", [("chw", 8 * 5 * 6), ("hw", 5 * 6), ("none", 1)])
 @pytest.mark.parametrize("reduction, factor", [
     ("mean", 1 / 64), ("mean/chw", 1 / 64 / 240), ("sum", 1), ("sum/(2chw)^2", 1 / (4 * 8**2 * 30**2)),
@@ -154,3 +165,25 @@ def test_the_gradient_of_tv_loss_is_the_signs_and_nothing_where_neighbours_are_e
         nst.tv_loss(X).backward()
     across, down = np.array([[0, -1, 1], [0, 1, -1]]) / 4, np.array([[0, 0, 1], [0, 0, -1]]) / 3
     assert np.allclose(X.grad.asnumpy()[0, 0], 0.5 * (across + down))
+
+
+# -- records ----------------------------------------------------------------------------------------------------------
+
+
+def test_losses_are_a_mapping_of_their_names_with_a_sum_for_each_kind():
+    terms = {"content/conv4_4": 1.0, "style/conv1_1": 2.0, "style/conv2_1": 3.0, "tv": 0.5}
+    losses = nst.Losses(terms, total=6.5)
+    assert (dict(losses), list(losses), len(losses)) == (terms, list(terms), 4)
+    assert losses.of("style") == {"conv1_1": 2.0, "conv2_1": 3.0}
+    assert (losses.content, losses.style, losses.tv, losses.total) == (1.0, 5.0, 0.5, 6.5)
+    assert repr(losses) == f"Losses({terms}, total=6.5)"
+    without = nst.Losses({"styles/conv1_1": 2.0}, total=2.0)
+    assert (without.content, without.style, without.tv) == (0, 0, 0)
+    assert losses == nst.Losses(terms, total=7.0)  # as mappings
+
+
+def test_a_status_is_printed_as_its_text():
+    texts = ["running", "complete", "settled", "interrupted", "diverged", "out of memory", "failed"]
+    assert [str(status) for status in Status] == texts
+    assert [f"{status!r}" for status in Status] == [f"{text!r}" for text in texts]
+    assert FINISHED == ("complete", "settled")

@@ -2,7 +2,7 @@
 
 import gluon_nst as nst
 from gluon_nst.engine.objective import Objective
-from gluon_nst.losses.reductions import SquaredVariation
+from gluon_nst.losses.reductions import SquaredDifference, SquaredVariation, TotalVariation, mean_square, summed_product
 
 import mxnet as mx
 import numpy as np
@@ -30,6 +30,37 @@ def nine_points(X):
 def variation(X):
     squared = SquaredVariation()
     return squared.loss(squared.sums(X), X.shape)
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 24, 35, 64])
+def test_a_sum_of_products_is_numpys_for_any_number_of_them(size):
+    a, b = np.random.default_rng(4).normal(size=(2, 1, 1, 1, size))
+    A, B = mx.nd.array(a), mx.nd.array(b)
+    assert summed_product(A, B).shape == mean_square(A).shape == (1,)
+    assert summed_product(A, B).asscalar() == pytest.approx((a * b).sum(), rel=1e-5, abs=1e-6)
+    assert mean_square(A).asscalar() == pytest.approx((a**2).mean(), rel=1e-5)
+
+
+def test_a_squared_difference_counts_each_position_by_its_weight():
+    X, Y, weights = picture(5, 7), picture(5, 7, seed=2), np.random.default_rng(3).random((1, 1, 5, 7))
+    difference = SquaredDifference()
+    sums = difference.sums(*(mx.nd.array(each) for each in (X, Y, weights)))
+    assert sums.asscalar() == pytest.approx((weights * (X - Y) ** 2).sum(), rel=1e-5)
+    assert difference.loss(sums, X.shape).asscalar() == pytest.approx(sums.asscalar() / 105, rel=1e-6)
+
+
+def test_differences_of_neighbours_are_weighted_at_the_corner_where_they_meet():
+    X, corners = picture(5, 7).astype(float), np.random.default_rng(3).random((1, 1, 6, 8))
+    given = mx.nd.array(X), mx.nd.array(corners)
+    down, across = X[:, :, 1:] - X[:, :, :-1], X[..., 1:] - X[..., :-1]
+    by_down, by_across = corners[:, :, 1:-1, 1:], corners[:, :, 1:, 1:-1]
+    expected = [(by_down * np.abs(down)).sum(), (by_across * np.abs(across)).sum()]
+    assert [each.asscalar() for each in TotalVariation().sums(*given)] == pytest.approx(expected, rel=1e-5)
+    padded = np.pad(X, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+    falling, rising = padded[:, :, 1:, 1:] - padded[:, :, :-1, :-1], padded[:, :, 1:, :-1] - padded[:, :, :-1, 1:]
+    pairs = ((across, by_across), (down, by_down), (falling, corners), (rising, corners))
+    expected = [(weights * difference**2).sum() for difference, weights in pairs]
+    assert [each.asscalar() for each in SquaredVariation().sums(*given)] == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("height, width", [(2, 2), (5, 7), (30, 45)])

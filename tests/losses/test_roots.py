@@ -2,7 +2,7 @@
 
 import multiprocessing
 
-from gluon_nst.losses.roots import SMALLEST, _weights, cholesky, root_trace
+from gluon_nst.losses.roots import CAPPED, SMALLEST, _weights, cholesky, root_trace
 
 import mxnet as mx
 import numpy as np
@@ -109,6 +109,40 @@ def test_the_steps_take_all_singular_values_to_one(smallest):
     for a, b, c in _weights():
         x = x * (a + b * x**2) / (1 + c * x**2)
     assert np.abs(x * (15 - 10 * x**2 + 3 * x**4) / 8 - 1).max() < 1e-6
+
+
+@pytest.mark.parametrize("smallest", [CAPPED, 0.01, 0.1, 0.5])
+def test_the_first_step_takes_singular_values_as_close_to_one_as_such_a_function_can(smallest):
+    (a, b, c), *_ = _weights(smallest)
+    x = np.geomspace(smallest, 1, 20001)
+    y = x * (a + b * x**2) / (1 + c * x**2)
+    peak = x < np.sqrt(smallest)  # it rises to 1, falls to where it began, and rises to 1 again
+    assert y[peak].max() == pytest.approx(1, abs=1e-6)
+    assert y[-1] == pytest.approx(1, abs=1e-12)
+    assert y.max() < 1 + 1e-12
+    assert y[y[peak].argmax() :].min() == pytest.approx(y[0], rel=1e-6)
+    assert y.min() == pytest.approx(y[0], rel=1e-6)
+
+
+def test_the_weights_for_smaller_singular_values_are_capped():
+    assert _weights(CAPPED / 30)[0] == _weights(CAPPED)[0] != _weights(CAPPED * 1.1)[0]
+    assert len(_weights()) == 3
+
+
+@pytest.mark.parametrize(
+    "least, shift", [(2.0, 1e-4), (0.0, 1e-4), (-0.4e-4, 1e-4), (-0.6e-4, 2e-4), (-3e-4, 4e-4), (-3.7e-4, 8e-4)]
+)
+def test_the_diagonal_is_shifted_until_the_pivots_are_half_of_epsilon(least, shift):
+    S = np.array([[4, 0.5, 0], [0.5, 3, 0], [0, 0, least]])
+    factor = cholesky(S, EPSILON)
+    assert factor @ factor.T == pytest.approx(S + shift * np.eye(3), abs=1e-12)
+    assert np.array_equal(factor, np.tril(factor))
+    assert S[2, 2] == least
+
+
+@pytest.mark.parametrize("largest, finite", [(0.99e18, True), (1.01e18, False)])
+def test_a_covariance_whose_squares_overflow_has_no_factor(largest, finite):
+    assert np.isfinite(cholesky(np.diag([1.0, largest]), EPSILON)).all() == finite
 
 
 @pytest.mark.parametrize("least", [-1e-6, -2e-4, -1.0, -1e4])

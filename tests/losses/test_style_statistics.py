@@ -2,7 +2,7 @@
 
 import gluon_nst as nst
 from gluon_nst.engine.objective import Guides, Objective
-from gluon_nst.losses.style_statistics import Gram, GramMeanStd, Wasserstein
+from gluon_nst.losses.style_statistics import Gram, GramMeanStd, Wasserstein, style_statistic
 
 import mxnet as mx
 import numpy as np
@@ -156,6 +156,23 @@ def test_a_channel_that_never_fires_leaves_the_gradient_finite(statistic, silent
     assert np.isfinite(value)
     assert np.isfinite(gradient).all()
     assert np.abs(gradient).max() > 0
+
+
+def test_means_and_deviations_weigh_1_by_default():
+    X, Y = features(8, 40, 1), features(8, 48, 2)
+    assert found_distance(GramMeanStd(), X, Y)[0] == found_distance(GramMeanStd("mean", 1.0), X, Y)[0]
+
+
+def test_a_recipe_has_a_statistic_with_its_options():
+    X, Y = features(6, 80, 1), features(6, 40, 2)
+    options = {"gram_divisor": "hw", "style_reduction": "sum"}
+    for statistic, expected in (
+        ("gram", Gram("hw", "sum")),
+        ("gram-mean-std", GramMeanStd("sum", 3.0)),
+        ("wasserstein", Wasserstein()),
+    ):
+        found = style_statistic(recipe(style_statistic=statistic, moments_weight=3, **options))
+        assert found_distance(found, X, Y)[0] == found_distance(expected, X, Y)[0]
 
 
 # -- all of them ------------------------------------------------------------------------------------------------------
