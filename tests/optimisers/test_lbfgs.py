@@ -259,10 +259,10 @@ def test_the_first_step_is_2_percent_by_default():
 
 
 def test_a_step_along_which_the_gradient_shrinks_is_not_remembered():
-    optimizer = Minimiser(LBFGSState.start(np.ones(3, np.float32)), 5, first_step=0.5)
+    optimizer = Minimiser(LBFGSState.start(np.full(3, 0.01, np.float32)), 5, first_step=0.005)
     points = [advance(optimizer, lambda x: (-float((x**2).sum()), -2 * x)) for _ in range(3)]
     assert optimizer.state.pairs == []
-    assert points == [pytest.approx(x) for x in (1.5, 2.0, 2.5)]
+    assert points == [pytest.approx(x) for x in (0.015, 0.02, 0.025)]
 
 
 def test_remembered_steps_whose_direction_is_uphill_are_forgotten():
