@@ -2,14 +2,12 @@ import dataclasses
 import json
 import re
 import shutil
-import subprocess
-import sys
 import warnings as warnings_of_python
-from pathlib import Path
 
 import gluon_nst as nst
 from gluon_nst import InputError, cli, recipes, weights
 from gluon_nst.recipes import files
+from gluon_nst.recipes.reference import reference
 
 import numpy as np
 import pytest
@@ -435,24 +433,24 @@ CHANGED = {"init": "noise", "style_size": 0.5, "noise": 0.5, "beta2": 0.99, "ave
 """Other values of settings whose default, one more, is none."""
 
 
+def other_value(setting, recipe):
+    """A value of a setting that `recipe` does not have."""
+    before = getattr(recipe.stages[0] if setting.staged else recipe, setting.name)
+    if setting.rule.choices:
+        return next(choice for choice in setting.rule.choices if choice != before)
+    if setting.name in CHANGED:
+        return CHANGED[setting.name]
+    if isinstance(before, dict):
+        return {3: 0.5}
+    return not before if isinstance(before, bool) else before + 1
+
+
 def test_every_setting_of_a_recipe_can_be_changed():
-    others = {
-        bool: lambda value: not value,
-        float: lambda value: value + 1,
-        int: lambda value: value + 1,
-        dict: lambda value: {3: 0.5},
-    }
     recipe = recipes.customise("d2l-2019", sizes=[(64, 96), (96, 128)])
     for setting in recipes.recipe_settings():
         if setting.name == "sizes":
             continue
-        before = getattr(recipe.stages[0] if setting.staged else recipe, setting.name)
-        if setting.rule.choices:
-            value = next(choice for choice in setting.rule.choices if choice != before)
-        elif setting.name in CHANGED:
-            value = CHANGED[setting.name]
-        else:
-            value = others[type(before)](before)
+        value = other_value(setting, recipe)
         changed = recipes.customise(recipe, **{setting.name: value})
         after = [getattr(each, setting.name) for each in (changed.stages if setting.staged else [changed])]
         assert after == [value] * len(after)
@@ -601,44 +599,20 @@ def test_a_job_is_checked_as_it_is_made(make):
         make()
 
 
-SPARKLE = '    sparkle: float = setting(number(0), "how much it sparkles", 0.5)\n'
-USE_OF_SPARKLE = """
-import sys
-from gluon_nst import cli, recipes
-from gluon_nst.cli.parser import build_parser
-from gluon_nst.recipes.reference import reference
-
-assert recipes.__file__.startswith(sys.argv[1])
-assert recipes.read(sys.argv[2]).sparkle == 2.0  # TOML
-arguments = build_parser().parse_args(["sweep", "a.png", "b.png", "--vary", "sparkle=1,3", "--sparkle", "4"])
-assert arguments.vary == [("sparkle", {"1": 1.0, "3": 3.0})] and arguments.sparkle == 4.0
-assert recipes.customise("fast", sparkle=5).sparkle == 5.0
-assert "| `sparkle` | `--sparkle` | how much it sparkles | a number of at least 0 | `0.5` |" in reference()
-for refused in (["recipes", "nowhere.toml"], ["render", "a", "b", "--output", "c.png", "--sparkle", "much"]):
-    assert cli.main(refused) == 2
-cli.main(["render", "--help"])
-"""
-
-
-def test_to_add_a_field_is_to_add_a_line(tmp_path):
-    # In a copy of the package: TOML, Python, the command line, --vary and the reference have the field then.
-    package = Path(recipes.__file__).parents[1]
-    shutil.copytree(package, tmp_path / "gluon_nst", ignore=shutil.ignore_patterns("__pycache__"))
-    schema = tmp_path / "gluon_nst/recipes/schema.py"
-    text, after = schema.read_text(encoding="utf-8"), "    # the optimiser\n"
-    assert text.count(after) == 1
-    schema.write_text(text.replace(after, SPARKLE + after), encoding="utf-8")
-    path = write(tmp_path, 'extends = "fast"\nsparkle = 2')
-    command = [
-        sys.executable,
-        "-S",
-        "-c",
-        f"import sys; sys.path[:0] = {[str(tmp_path), *sys.path]!r}\n{USE_OF_SPARKLE}",
-    ]
-    done = subprocess.run([*command, str(tmp_path), str(path)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "--sparkle NUMBER      how much it sparkles" in done.stdout
-    assert "'much' is not a number of at least 0" in done.stderr
+@pytest.mark.parametrize("name", [setting.name for setting in recipes.recipe_settings() if setting.name != "sizes"])
+def test_every_setting_is_a_key_of_a_recipe_and_in_the_reference(tmp_path, name):
+    # The command line and --vary have each of them by tests/cli/test_cli_options.py and tests/experiments.
+    before = recipes.customise("d2l-2019", sizes=[(64, 96)])
+    (setting,) = [each for each in recipes.recipe_settings() if each.name == name]
+    value = other_value(setting, before)
+    in_toml = "{conv1_2 = 0.5, relu1_2 = 2}" if isinstance(value, dict) else json.dumps(value)
+    top, stage = {"extends": '"d2l-2019"'}, {"size": "[64, 96]", "epochs": "500"}
+    (stage if setting.staged else top)[name] = in_toml
+    top, stage = ("\n".join(f"{key} = {text}" for key, text in table.items()) for table in (top, stage))
+    recipe = recipes.read(write(tmp_path, f"{top}\n[[stages]]\n{stage}"))
+    expected = {2: 0.5, 3: 2.0} if isinstance(value, dict) else value
+    assert getattr(recipe.stages[0] if setting.staged else recipe, name) == expected
+    assert f"| `{name}` | `--{name.replace('_', '-')}` | " in reference()
 
 
 @pytest.mark.parametrize("picture", [None, np.zeros((3, 3)), b"a.png", 3])
