@@ -2,7 +2,8 @@
 
 import gluon_nst as nst
 from gluon_nst.engine.objective import Guides, Objective
-from gluon_nst.losses.style_statistics import Gram, GramMeanStd, Wasserstein, style_statistic
+from gluon_nst.losses.reductions import weighted
+from gluon_nst.losses.style_statistics import Gram, GramMeanStd, Statistic, Wasserstein, style_statistic
 
 import mxnet as mx
 import numpy as np
@@ -161,6 +162,24 @@ def test_a_channel_that_never_fires_leaves_the_gradient_finite(statistic, silent
 def test_means_and_deviations_weigh_1_by_default():
     X, Y = features(8, 40, 1), features(8, 48, 2)
     assert found_distance(GramMeanStd(), X, Y)[0] == found_distance(GramMeanStd("mean", 1.0), X, Y)[0]
+
+
+class Sum(Statistic):
+    """The sum of each channel, and the defaults for the rest."""
+
+    def sums(self, X, weights=None):
+        return weighted(X, weights).sum(axis=(0, 2, 3))
+
+
+def test_a_statistic_is_by_default_a_mean_over_positions_and_a_mean_squared_difference():
+    X, Y, weights = features(6, 80, 1), features(6, 40, 2), np.random.default_rng(3).random((1, 1, 4, 20))
+    expected, expected_Y = matrix(X).mean(axis=1), matrix(Y).mean(axis=1)
+    assert Sum().of(mx.nd.array(X)).asnumpy() == pytest.approx(expected, rel=1e-5)
+    assert found_distance(Sum(), X, Y)[0] == pytest.approx(((expected - expected_Y) ** 2).mean(), rel=1e-4)
+    found = Sum().of(mx.nd.array(X), mx.nd.array(weights), weights.sum())
+    assert found.asnumpy() == pytest.approx((X * weights).sum(axis=(0, 2, 3)) / weights.sum(), rel=1e-5)
+    with pytest.raises(NotImplementedError):
+        Statistic().sums(mx.nd.array(X))
 
 
 def test_a_recipe_has_a_statistic_with_its_options():
