@@ -304,6 +304,19 @@ def test_remembered_steps_do_not_move_pixels_at_their_bounds():
     assert optimizer.state.direction[1] != 0
 
 
+@pytest.mark.parametrize("bound, inwards", [(0, 1), (1, -1)])
+def test_a_pixel_at_its_bound_without_a_gradient_moves_with_the_others(bound, inwards):
+    state = LBFGSState.start(np.array([bound, 0.5], np.float32))
+    step, change = (BFloat16(np.empty(2, np.uint16)) for _ in range(2))
+    for kept, values in ((step, (-inwards, 0.5)), (change, (-0.5 * inwards, 2))):
+        kept.write(np.array(values, np.float32), np.zeros(2, np.float32))
+    state.pairs = [Pair(step, change, 1 / 1.5, 4.25)]
+    optimizer = Minimiser(state, 5, (np.float32(0), np.float32(1)))
+    optimizer.step(1.0, np.array([0, 0.5], np.float32))
+    assert state.direction == pytest.approx(dense_step(state), rel=1e-4)
+    assert state.direction[0] * inwards > 0.03
+
+
 def test_a_restart_is_at_the_lowest_point_without_what_is_remembered():
     optimizer = Minimiser(LBFGSState.start(np.ones(4, np.float32)), 5, first_step=0.1)
     for _ in range(3):
