@@ -38,7 +38,6 @@ from weights_fixtures import (  # noqa: F401
     weights_folder,
 )
 
-
 SLOW_SUITES = ("parity", "cluster", "browser", "integration")
 """Folders whose tests are slow, each of them, and have a marker of the folder's name."""
 
