@@ -75,9 +75,9 @@ def refuses(render, tmp_path):
 def chapter(content, style, converted, tmp_path, capfd):
     """Run `gluon-nst chapter` with small pictures into tmp_path/out; gives what `render` gives."""
 
-    def run(*options, own=("--content", content, "--style", style), out=tmp_path / "out"):
+    def run(*options, own=("--content", content, "--style", style), out=tmp_path / "out", layers=SHALLOW):
         arguments = ["chapter", "--out", out, "--weights", converted, "--quiet", *own]
-        arguments += ["--sizes", "32x48,48x64", "--epochs", "3,2", *SHALLOW]
+        arguments += ["--sizes", "32x48,48x64", "--epochs", "3,2", *layers]
         return ended(capfd, *arguments, *options)
 
     return run

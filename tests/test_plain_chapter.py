@@ -2,6 +2,7 @@
 
 import ast
 import csv
+import functools
 from pathlib import Path
 
 from gluon_nst import chapter as book
@@ -18,6 +19,12 @@ def losses(folder):
     with open(folder / "losses.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     return np.array([[float(row[name]) for name in ("content", "style", "tv", "total", "lr")] for row in rows])
+
+
+@pytest.fixture
+def chapter(chapter):
+    """The command of the same name with the book's layers."""
+    return functools.partial(chapter, layers=())
 
 
 @pytest.mark.slow

@@ -138,7 +138,7 @@ def test_the_memory_of_a_run_is_what_was_estimated(peak, size, options):
     if options.get("precision") == "bfloat16" and "avx512bw" not in machine.processor_flags():
         pytest.skip("MXNet has bfloat16 only on processors with AVX-512")
     options = {"recipe": recipes.CHAPTER, "sizes": [size], "epochs": 2, **options}
-    assert 0.65 < peak(**options) / needed(recipes.customise(**options), size) < 1.1
+    assert 0.6 < peak(**options) / needed(recipes.customise(**options), size) < 1.1
 
 
 def test_a_stage_releases_its_memory_before_the_next(peak):

@@ -188,7 +188,7 @@ def test_twenty_steps_of_tensorflows_adam_agree_at_a_smaller_learning_rate(progr
     assert deviation(totals("tensorflow", 20, lr=1.0), theirs.run(20)) < 0.002
 
 
-@pytest.mark.parametrize("name, size, evaluations", [("poster", 64, 200), ("gatys-2016", 64, 250)])
+@pytest.mark.parametrize("name, size, evaluations", [("poster", 64, 150), ("gatys-2016", 64, 150)])
 def test_lbfgs_comes_as_low_in_as_many_evaluations(program, totals, name, size, evaluations):
     ours = totals(name, evaluations, sizes=[(size, size) if name == "poster" else size])
     theirs = program(name, size).run(evaluations)
