@@ -248,6 +248,7 @@ def files(tmp_path, smooth):
     return {name: str(tmp_path / f"{name}.png") for name in ("result", "style", "content")}
 
 
+@pytest.mark.slow
 def test_the_command_measures_results_against_the_painting_and_the_content(files, capsys):
     words = [files["result"], "--style", files["style"], "--content", files["content"]]
     measure_pictures.main([*words, "--json"])

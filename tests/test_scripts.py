@@ -106,6 +106,7 @@ def test_a_film_becomes_a_film(tmp_path, style, options):
     assert not list((tmp_path / "kept").glob("painted-*/.*start*"))
 
 
+@pytest.mark.slow
 def test_an_environment_of_the_users_is_not_deleted(tmp_path, user_environment):
     script = Path(__file__).parents[1] / "scripts" / "environment"
     for path in ("scripts/environment", "setup.cfg", ".venv/notes"):

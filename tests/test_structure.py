@@ -143,6 +143,7 @@ def test_the_package_is_typed():
     assert typing.get_type_hints(nst.NSTError.__init__) is not None
 
 
+@pytest.mark.slow
 def test_the_examples_in_the_docstrings_give_what_they_say():
     results = {name: doctest.testmod(importlib.import_module(name)) for name in MODULES if "__main__" not in name}
     assert sum(result.failed for result in results.values()) == 0

@@ -512,6 +512,7 @@ def carried(listed, trunk, tmp_path):
     return carry
 
 
+@pytest.mark.slow
 def test_each_worker_has_one_job_at_a_time(workers, carried):
     at_work, most = collections.Counter(), []
 
@@ -528,6 +529,7 @@ def test_each_worker_has_one_job_at_a_time(workers, carried):
     assert max(most) == (1, 2)
 
 
+@pytest.mark.slow
 def test_what_one_worker_has_no_room_for_another_gets_and_what_none_has_is_told(workers, carried):
     def act(process):
         raise DoesNotFit("too little here")
@@ -567,6 +569,7 @@ def test_a_job_whose_worker_is_lost_goes_on_elsewhere_but_not_for_ever(listed, t
     assert len(set(lost)) == len(lost) == 2
 
 
+@pytest.mark.slow
 def test_a_job_that_kills_its_workers_before_it_has_started_is_not_repeated_for_ever(workers, carried, monkeypatch):
     def run(*arguments):
         raise KilledWorker("a", types.SimpleNamespace(address="tcp://gone"), 0)
@@ -576,6 +579,7 @@ def test_a_job_that_kills_its_workers_before_it_has_started_is_not_repeated_for_
     assert "3 workers were lost over it" in jobs.outcomes["a"].note
 
 
+@pytest.mark.slow
 def test_a_task_that_fails_in_another_way_is_a_failure(workers, carried):
     def act(process):
         raise ValueError("no gluon_nst here")
@@ -585,6 +589,7 @@ def test_a_task_that_fails_in_another_way_is_a_failure(workers, carried):
     assert jobs.outcomes["a"].note == "no gluon_nst here"
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_stopped_leaves_its_jobs_for_another_time(workers, carried):
     def act(process):
         while not process.is_stopped:
@@ -599,6 +604,7 @@ def test_a_batch_that_is_stopped_leaves_its_jobs_for_another_time(workers, carri
     assert [name for name, _ in Process.started] == ["a"]
 
 
+@pytest.mark.slow
 def test_messages_of_a_worker_that_was_thought_to_be_lost_are_not_taken_for_the_next_ones(
     workers, carried, monkeypatch, tmp_path
 ):
@@ -630,6 +636,7 @@ def test_messages_of_a_worker_that_was_thought_to_be_lost_are_not_taken_for_the_
     assert notes[1] == "a: in time"
 
 
+@pytest.mark.slow
 def test_a_lost_scheduler_ends_a_batch_with_one_line(clusters, carried, monkeypatch):
     monkeypatch.setattr("gluon_nst.cluster.pool._CONNECT_TIMEOUT", 1)
     ended, cluster = threading.Event(), clusters(1)
@@ -648,6 +655,7 @@ def test_a_lost_scheduler_ends_a_batch_with_one_line(clusters, carried, monkeypa
         carried(cluster.scheduler_address, halt, a=act)
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_is_lost_while_a_pool_waits_is_one_line(clusters, monkeypatch):
     monkeypatch.setattr("gluon_nst.cluster.pool._CONNECT_TIMEOUT", 1)
     cluster = clusters(1)
@@ -659,6 +667,7 @@ def test_a_scheduler_that_is_lost_while_a_pool_waits_is_one_line(clusters, monke
                 pool.done([future], 5)
 
 
+@pytest.mark.slow
 def test_a_job_stops_when_the_process_that_gave_it_is_gone(workers, packed, trunk):
     stopped = threading.Event()
 
@@ -715,6 +724,7 @@ def test_a_worker_of_another_version_is_left_out(workers, monkeypatch):
     assert f"left out, it has gluon-nst {nst.__version__}, and this is 0.1" in notes[0]
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_started_again_at_its_address_is_sent_the_files_again(clusters, trunk):
     cluster = clusters(1)
     port = cluster.workers[0].port
@@ -733,11 +743,13 @@ def test_a_worker_that_is_started_again_at_its_address_is_sent_the_files_again(c
         assert pool.run(content, workers=[address]) == {address: trunk.path.read_bytes()}
 
 
+@pytest.mark.slow
 def test_a_worker_that_has_died_is_not_one_that_fails(workers):
     with Pool(workers(1)) as pool, dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
         assert pool.run(int, workers=["tcp://127.0.0.1:1"]) == {}
 
 
+@pytest.mark.slow
 def test_a_scheduler_keeps_no_events_of_a_pool_that_has_ended(workers, carried):
     def act(process):
         keys.append(process.worker.get_current_task())

@@ -19,6 +19,7 @@ def test_chapter_writes_its_files(chapter, tmp_path):
     assert Image.open(tmp_path / "out/losses.png").width > 400
 
 
+@pytest.mark.slow
 def test_chapter_prints_the_chapters_lines(chapter):
     status, out, _ = chapter("--epochs", "103,2", *SHALLOW)
     assert status == 0
@@ -31,6 +32,7 @@ def test_chapter_prints_the_chapters_lines(chapter):
         assert re.fullmatch(f"epoch {epoch}, {expected}", line)
 
 
+@pytest.mark.slow
 def test_chapter_prints_where_the_learning_rate_changes(chapter, tmp_path):
     status, out, _ = chapter("--edition", "2023", "--sizes", "32x48", "--epochs", "53", *SHALLOW)
     lines = [line.split(",")[0] for line in out.splitlines()]

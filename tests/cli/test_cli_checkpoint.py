@@ -248,6 +248,7 @@ def test_a_run_that_is_killed_in_a_write_ends_with_the_bytes_of_one_that_was_not
 # -- steered ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_is_steered_as_it_goes_on_and_its_picture_says_so(kept, resume, tmp_path, capfd):
     with asked_to_stop(1):
         kept()

@@ -58,12 +58,14 @@ def home(content, style, converted, tmp_path, monkeypatch):
 OWN = ["--recipe=~/my.toml", "--weights=~/w.params", "--quiet"]
 
 
+@pytest.mark.slow
 def test_render_finds_the_home_folder(home):
     options = ["--output=~/o.png", "--init=~/x.png", "--losses=~/l.csv", "--animate=~/f.gif"]
     assert cli.main(["render", "~/c.png", "~/s.png", *options, *OWN]) == 0
     assert {"o.png", "l.csv", "f.gif"} <= set(names(home))
 
 
+@pytest.mark.slow
 def test_chapter_finds_the_home_folder(home):
     assert cli.main(["chapter", "--out=~/new/chapter", "--content=~/c.png", "--style=~/s.png", *OWN]) == 0
     assert (home / "new/chapter/neural-style-1.png").exists()
@@ -81,6 +83,7 @@ def test_recipes_finds_the_home_folder(home, capfd):
     assert "size = [16, 24]" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_library_finds_the_home_folder(home):
     result = nst.transfer("~/c.png", "~/s.png", recipe="~/my.toml", weights="~/w.params", init="~/x.png")
     result.save("~/p.png")

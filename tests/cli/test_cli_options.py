@@ -315,6 +315,7 @@ def test_what_has_no_effect_is_told_once(render, tmp_path):
     assert render("--quality", "5", *SHALLOW, "--quiet", output=tmp_path / "out.jpg")[::2] == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["sweep", "chapter", "batch"])
 def test_a_quality_is_warned_of_where_a_command_writes_png_alone(
     experiment, chapter, content, style, tmp_path, capfd, command

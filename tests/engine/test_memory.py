@@ -261,6 +261,7 @@ def test_what_the_error_says_is_needed_is_enough(free, name, size):
     check_memory(recipe, STYLES, CPU, enough)
 
 
+@pytest.mark.slow
 def test_pictures_masks_and_regions_are_counted(job, content, tmp_path):
     large = Image.new("RGB", (6000, 4000))
     large.save(tmp_path / "large.png")
@@ -327,6 +328,7 @@ def test_the_command_takes_an_amount_of_memory(render, monkeypatch, text, bytes)
     assert taken == [bytes]
 
 
+@pytest.mark.slow
 def test_the_command_computes_in_windows_what_does_not_fit_whole_and_says_so(render, tmp_path):
     layers = ["--content-layers", "conv3_1", "--style-layers", "conv1_1,conv3_1", "--precision", "float32"]
     records, pictures = [], []

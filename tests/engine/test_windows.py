@@ -277,6 +277,7 @@ def problem(parameters):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tiling", TILINGS)
 @pytest.mark.parametrize("shape", SMALL)
 def test_the_chapters_losses_and_gradient_are_the_same_in_windows(problem, shape, tiling):
@@ -285,6 +286,7 @@ def test_the_chapters_losses_and_gradient_are_the_same_in_windows(problem, shape
     assert_agree(posed.evaluate(TILINGS[tiling](posed.recipe.last_layer, size)), posed.whole())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in DIFFERENT if name != "d2l-2019"])
 def test_a_recipes_losses_and_gradient_are_the_same_in_windows(problem, name):
     size = SMALL["tall"]
@@ -305,6 +307,7 @@ def test_the_losses_and_the_gradient_of_a_large_picture_are_the_same_in_windows(
         assert_agree(posed.evaluate(parts), posed.whole())
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None, derandomize=True)
 @given(
     size=draw.tuples(draw.integers(24, 150), draw.integers(24, 150)),
@@ -316,6 +319,7 @@ def test_the_losses_and_the_gradient_are_the_same_whatever_the_windows(problem, 
     assert_agree(posed.evaluate(windows.cut(posed.recipe.last_layer, size, below, above)), posed.whole())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -338,6 +342,7 @@ def test_what_is_guided_by_a_mask_and_regions_is_the_same_in_windows(problem, op
         assert_agree(posed.evaluate(parts), posed.whole())
 
 
+@pytest.mark.slow
 @needs_bfloat16
 @pytest.mark.parametrize("guided", [False, True])
 def test_bfloat16_in_windows_is_near_the_whole(problem, guided):
@@ -351,6 +356,7 @@ def test_bfloat16_in_windows_is_near_the_whole(problem, guided):
         assert difference < 0.25 * np.linalg.norm(gradient_of_whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tiling", TILINGS)
 def test_the_content_pictures_features_may_lie_on_the_disk(problem, tiling):
     size = SMALL["tall"]
@@ -365,6 +371,7 @@ def test_the_content_pictures_features_may_lie_on_the_disk(problem, tiling):
     assert np.array_equal(gradient, gradient_in_memory)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tiling", ["4 x 3, whole above", "3 x 1, 2 x 1 above"])
 def test_a_second_evaluation_in_windows_gives_the_same(problem, tiling):
     size = SMALL["tall"]
@@ -408,6 +415,7 @@ ALIKE = {"sizes": [(48, 64), (72, 108)], "epochs": [3, 4], "content_layers": ["c
 """A few epochs: the smallest difference, of a rounding, is a large one after some more of L-BFGS."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -443,6 +451,7 @@ def test_a_run_of_the_whole_network_in_windows_ends_with_the_same_picture(job, m
         assert difference.mean() < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_a_run_that_may_take_little_memory_is_in_windows_and_ends_with_the_same_picture(job, optimizer):
     options = {"sizes": [(128, 160)], "epochs": 5, "optimizer": optimizer}

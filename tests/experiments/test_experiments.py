@@ -91,6 +91,7 @@ def test_the_pictures_are_held_once_for_all_runs(content, style, weights_file):
     )
 
 
+@pytest.mark.slow
 def test_an_outcome_comes_as_soon_as_it_is_there(content, style, converted, tmp_path):
     options = {"sizes": [(16, 24)], "epochs": 1, "weights": str(converted)}
     experiment = experiments.sweep(content, style, {"lr": [0.1, 0.2]}, **options)
@@ -202,6 +203,7 @@ def test_compare_refuses_a_bad_list_of_recipes(experiment, recipes, message):
 # -- reconstructions --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_content_is_reconstructed_from_each_layer_alone(experiment, started, content, tmp_path):
     status, out, _ = experiment("reconstruct", "content", content, "--layers", "conv1_2,conv4_2")
     assert status == 0

@@ -25,6 +25,7 @@ def test_a_sweep_keeps_the_picture_and_the_losses_of_every_cell(experiment, star
     assert len((tmp_path / "out/style-weight=1e5.csv").read_text().splitlines()) == 4
 
 
+@pytest.mark.slow
 def test_a_plus_stands_for_a_comma_inside_a_value(experiment, started):
     status, *_ = experiment("sweep", "--vary", "style-layers=conv1_1,conv1_1:0.5+conv2_1", layers=())
     assert status == 0
@@ -105,6 +106,7 @@ def test_a_cell_that_is_not_what_would_be_made_is_run_again(
     assert len(started) == runs
 
 
+@pytest.mark.slow
 def test_a_cell_is_kept_where_only_its_recipes_words_have_changed(experiment, started, tmp_path):
     recipe = tmp_path / "my.toml"
     for title in ("One", "Another"):

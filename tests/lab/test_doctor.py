@@ -130,6 +130,7 @@ def test_the_other_commands_report_such_a_limit_too(user_environment):
     assert_one_line(done.stderr)
 
 
+@pytest.mark.slow
 def test_no_weights_and_no_source_of_them_are_a_fault(examine, weights_folder):
     status, lines, last = examine()
     assert status == 1

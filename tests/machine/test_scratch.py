@@ -37,6 +37,7 @@ def test_what_is_written_is_read(folder):
     assert scratch.shape == values.shape
 
 
+@pytest.mark.slow
 def test_a_part_of_it_is_written_and_read(folder):
     values, scratch = numbers(1, 20, 300, 4000), Scratch((1, 20, 300, 4000))
     for rows in (slice(0, 170), slice(170, 300)):
@@ -83,6 +84,7 @@ def test_its_room_on_the_disk_is_taken_at_once_and_given_back(folder, monkeypatc
     assert len(os.listdir("/proc/self/fd")) == open_files
 
 
+@pytest.mark.slow
 def test_a_limit_on_the_address_space_does_not_count_it(folder):
     """As `ulimit -v` sets one: it lies on the disk alone."""
     limits = resource.getrlimit(resource.RLIMIT_AS)

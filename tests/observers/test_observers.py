@@ -58,6 +58,7 @@ def test_snapshots_are_written_as_the_run_goes(recipe, tmp_path):
         assert json.loads(picture.text["gluon-nst"]) == {"seed": 4, "stage": 2, "epochs": 3}
 
 
+@pytest.mark.slow
 def test_a_runs_snapshot_after_its_last_epoch_is_its_result(content, style, weights_file, tmp_path):
     recipe = recipes.customise("d2l-2019", sizes=[(32, 48)], epochs=4)
     observers = [Snapshots(tmp_path / "out.png", 2)]

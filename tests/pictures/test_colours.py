@@ -139,6 +139,7 @@ def test_grey_colours_make_a_grey_picture_and_white_and_black_stay():
         assert np.abs(np.asarray(with_luminance_of(flat, saturated(11)), int) - value).max() == 0
 
 
+@pytest.mark.slow
 def test_a_picture_of_several_bands_is_that_of_its_parts():
     height, width = 3, colours.BAND  # a band for each row
     light, chroma = strokes(12, height, width), random_colours(13, height, width)

@@ -194,6 +194,7 @@ def statistics_of(net, picture, statistic, columns):
     return [(statistic.of(Y[:, :, 3:-3, 3:-3]), Y.shape) for Y in features]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, order",
     [("gram", (RED, BLUE)), ("gram", (BLUE, RED)), ("wasserstein", (BLUE, RED))],
@@ -415,6 +416,7 @@ def everything(content, two_in_one, **options):
     return (opaque, [style, style]), {**chosen, **options}
 
 
+@pytest.mark.slow
 def test_all_of_it_together_is_the_same_in_np_mode(run, content, two_in_one, np_mode):
     pictures, options = everything(content, two_in_one)
     found = run(*pictures, **options).image
@@ -423,6 +425,7 @@ def test_all_of_it_together_is_the_same_in_np_mode(run, content, two_in_one, np_
     assert found.tobytes() == run(*pictures, **options).image.tobytes()
 
 
+@pytest.mark.slow
 @needs_bfloat16
 def test_all_of_it_together_is_nearly_the_same_in_bfloat16(run, content, two_in_one):
     pictures, options = everything(content, two_in_one)
@@ -431,6 +434,7 @@ def test_all_of_it_together_is_nearly_the_same_in_bfloat16(run, content, two_in_
     assert np.abs(pixels(results[0].image) - pixels(results[1].image)).mean() < 3
 
 
+@pytest.mark.slow
 def test_a_run_with_all_of_it_can_be_sent_to_another_process(job, content, two_in_one):
     pictures, options = everything(content, two_in_one)
     made = job()

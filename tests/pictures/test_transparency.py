@@ -238,6 +238,7 @@ def test_a_cell_that_was_kept_is_as_transparent_as_when_it_was_made(clear, style
     assert said["content_sha256"] == result.provenance["content_sha256"]
 
 
+@pytest.mark.slow
 def test_a_sheet_of_transparent_pictures_is_the_same_when_its_cells_are_kept(clear, style, converted, tmp_path):
     experiment = experiments.sweep(clear, style, {"lr": [0.1, 0.2]}, sizes=[(16, 24)], epochs=1, weights=str(converted))
     first = list(experiment.run(tmp_path / "out"))

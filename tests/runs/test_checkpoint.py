@@ -346,6 +346,7 @@ def states(folder):
     return sorted(folder.glob("state-*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage", [lambda whole: whole[:-1], lambda whole: whole[:40] + b"?" + whole[41:], lambda whole: b""]
 )
@@ -506,6 +507,7 @@ def test_on_a_full_disk_the_run_goes_on_says_so_once_and_tries_again(job, tmp_pa
     assert second.endswith("the checkpoint is written again")
 
 
+@pytest.mark.slow
 def test_what_was_written_before_the_disk_was_full_is_not_lost(job, tmp_path, monkeypatch):
     run = prepare(job())
     gone_on(tmp_path / "kept", run, epochs=3)

@@ -167,6 +167,7 @@ def test_what_is_timed_fits_into_the_memory_that_the_run_may_take(job, machine):
     assert max(size for size, _ in machine) < (384, 384)
 
 
+@pytest.mark.slow
 def test_the_estimate_of_a_job_is_measured(job):
     small, large = (nst.estimate(job(sizes=[(side, side)], epochs=[50])).seconds for side in (64, 512))
     assert 0 < small < large < math.inf

@@ -178,6 +178,7 @@ def test_the_command_refuses_a_factor_that_makes_no_ladder(refuses):
     refuses("size_factor: 1.01 is neither 1, for no ladder, nor at least 1.05", "--size-factor", "1.01")
 
 
+@pytest.mark.slow
 def test_the_chapter_writes_a_picture_of_each_size(content, style, converted, tmp_path, capfd):
     options = ["--longest-side", "96", "--size-factor", "2", "--smallest-size", "20", "--epochs", "1", *SHALLOW]
     own = ["--content", content, "--style", style, "--weights", converted, "--out", tmp_path / "out"]

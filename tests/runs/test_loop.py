@@ -40,6 +40,7 @@ def test_steps_give_the_state_after_every_epoch(job):
     assert state.seconds > 0
 
 
+@pytest.mark.slow
 def test_the_last_state_has_the_pictures_of_the_result(job, run):
     *_, state = nst.steps(job())
     result = run()
@@ -52,6 +53,7 @@ def test_a_state_has_the_picture_that_the_run_has_come_to(job, run):
     assert state.picture(prepared).tobytes() == run(sizes=[(32, 48)], epochs=2).image.tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer, count", [("adam", 4), ("lbfgs", 2), ("lbfgs", 6)])
 def test_a_run_that_was_stopped_goes_on_to_the_same_picture(job, optimizer, count):
     options = {"optimizer": optimizer, "keep": "best", "carry": "change"}
@@ -91,6 +93,7 @@ def test_a_run_goes_on_by_another_recipe(job):
     assert len(styles) == 7
 
 
+@pytest.mark.slow
 def test_a_stage_that_goes_on_with_fewer_epochs_than_are_done_ends_as_it_is(job, run):
     state = take(nst.steps(job()), 3)
     state.hand_over()
@@ -120,6 +123,7 @@ def test_a_job_of_more_stages_goes_on_from_one_that_is_complete(job):
     assert [picture.size for picture in state.images] == [(48, 32), (64, 48)]
 
 
+@pytest.mark.slow
 def test_two_generators_on_one_state_do_no_more_than_there_is_to_do(job):
     state = nst.State()
     first = nst.steps(job(), state)
@@ -131,6 +135,7 @@ def test_two_generators_on_one_state_do_no_more_than_there_is_to_do(job):
     assert state.status == "complete"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_a_state_can_be_pickled_in_np_mode(job, optimizer, np_mode):
     *_, whole = nst.steps(job(optimizer=optimizer))
@@ -139,6 +144,7 @@ def test_a_state_can_be_pickled_in_np_mode(job, optimizer, np_mode):
     assert state.images[-1].tobytes() == whole.images[-1].tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_np_mode", [True, False])
 def test_a_state_that_was_pickled_in_one_array_mode_is_resumed_in_the_other(job, in_np_mode):
     options = {"keep": "best", "carry": "change"}
@@ -195,6 +201,7 @@ class Stopper(nst.Observer):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count, pictures, last", [(2, 1, (1, 2)), (4, 1, (1, 4)), (6, 2, (2, 2))])
 def test_an_interrupt_leaves_a_state_with_what_was_done(job, run, count, pictures, last):
     prepared, state = prepare(job()), nst.State()
@@ -209,6 +216,7 @@ def test_an_interrupt_leaves_a_state_with_what_was_done(job, run, count, picture
     assert result.image.tobytes() == shorter.image.tobytes()
 
 
+@pytest.mark.slow
 def test_a_transfer_that_was_stopped_goes_on_by_the_same_call(run):
     state = nst.State()
     with pytest.raises(KeyboardInterrupt):
@@ -245,6 +253,7 @@ def test_a_run_that_was_stopped_before_its_first_epoch_has_no_result(job):
         nst.Result.of(prepare(job()), nst.State())
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_in_its_third_stage_keeps_the_first_two(run):
     result = run(sizes=[(32, 48), (48, 64), (32, 48)], epochs=3, lr=[0.01, 0.01, 1e30])
     assert (result.status, result.complete) == ("diverged", False)
@@ -266,6 +275,7 @@ def test_one_longest_side_may_stand_alone(run, sizes):
     assert run(sizes=sizes, epochs=1).image.size == (48, 32)
 
 
+@pytest.mark.slow
 def test_a_run_that_diverged_goes_on_from_the_stage_before(job):
     *_, state = nst.steps(job(lr=[0.01, 1e30]))
     assert state.status == "diverged"
@@ -309,6 +319,7 @@ def test_memory_that_runs_out_at_once_is_an_error(run, monkeypatch):
         run()
 
 
+@pytest.mark.slow
 def test_a_run_that_its_tolerance_ends_has_settled_and_is_complete(run):
     result = run(epochs=40, tolerance=0.5)
     assert (result.status, result.complete) == ("settled", True)
@@ -328,6 +339,7 @@ def test_the_result_has_a_picture_of_every_stage_and_a_record_of_every_epoch(run
     assert result.seconds > 0
 
 
+@pytest.mark.slow
 def test_the_same_inputs_and_seed_give_the_same_picture(run):
     first, second, other = (run(init="noise", seed=seed).image.tobytes() for seed in (5, 5, 6))
     assert first == second != other
@@ -438,6 +450,7 @@ def test_a_recipe_for_caffes_scale_says_so_where_the_trunk_is_of_another(run):
     )
 
 
+@pytest.mark.slow
 def test_each_file_is_decoded_once(content, weights_file, monkeypatch):
     opened = []
     decode = Image.open
@@ -449,6 +462,7 @@ def test_each_file_is_decoded_once(content, weights_file, monkeypatch):
 # -- what goes wrong at the end of a stage, and on the disk -----------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_stop_as_a_stage_hands_over_loses_nothing_and_goes_on_to_the_same_picture(job, monkeypatch):
     options = {"sizes": [(32, 48), (32, 48)], "epochs": [3, 2], "carry_moments": True}
     *_, whole = nst.steps(job(**options))

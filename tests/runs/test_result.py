@@ -66,6 +66,7 @@ def test_a_stage_that_was_not_run_can_not_be_saved(run, tmp_path):
             result.save(tmp_path / "out.png", stage=stage)
 
 
+@pytest.mark.slow
 def test_the_loss_of_a_result_is_its_pictures(run):
     result = run()
     assert result.loss == result.losses[-1].losses.total

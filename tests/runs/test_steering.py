@@ -29,6 +29,7 @@ def steered(job, done, options):
     return run, state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "done, options",
     [
@@ -53,6 +54,7 @@ def test_a_steered_run_says_how_it_was_made_and_is_made_again_by_its_recipe(job,
     assert plain.image.tobytes() != result.image.tobytes()
 
 
+@pytest.mark.slow
 def test_other_weights_count_from_the_next_epoch_on(job):
     _, state = steered(job, 2, {"epochs": (4, 3)})
     losses = [epoch.losses for epoch in state.record]

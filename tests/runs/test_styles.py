@@ -155,6 +155,7 @@ def test_the_statistics_of_a_scaled_style_are_those_at_its_size(job, net, pictur
     assert off(found, statistics(job, net, pictures[1])) > 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statistic", ["gram", "wasserstein"])
 def test_a_picture_of_two_styles_is_nearer_to_the_blend_than_to_either(run, net, pictures, content, statistic):
     options = {

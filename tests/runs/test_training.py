@@ -40,6 +40,7 @@ def as_printed(net, X, contents_Y, styles_Y, lr, num_epochs, lr_decay_epoch):
     return X, found
 
 
+@pytest.mark.slow
 def test_training_is_the_chapters_loop(net, inputs):
     X, rows = record(net, inputs, epochs=12, every=5)
     expected_X, expected = as_printed(net, *inputs, 0.01, 12, 5)
@@ -119,6 +120,7 @@ def test_lbfgs_finds_a_lower_loss_than_adam_in_as_many_evaluations(net, inputs, 
     assert in_range(X)
 
 
+@pytest.mark.slow
 def test_lbfgs_returns_the_best_composite_that_it_evaluated(net, inputs):
     X, rows = record(net, inputs, epochs=25, optimizer="lbfgs")
     losses, _ = one_by_one(net, inputs, X)
@@ -194,6 +196,7 @@ def test_the_losses_are_the_same_in_every_unit_of_the_pixels(net, inputs, optimi
         assert list(losses.values()) == pytest.approx(list(first.values()), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_pixels_are_clipped_at_each_step_where_the_recipe_says_so(net, inputs):
     free, _ = record(net, inputs, lr=1.0, epochs=6)
     bounded, rows = record(net, inputs, lr=1.0, epochs=6, clip_at="step")

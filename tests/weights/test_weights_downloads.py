@@ -45,6 +45,7 @@ def test_a_broken_hub_costs_seconds(server):
     assert time.monotonic() - start < 5
 
 
+@pytest.mark.slow
 def test_a_hub_that_asks_for_a_token_gets_it_and_sends_nothing_without(server, monkeypatch):
     url = URLS["torchvision"]
     server.closed.add(url)
@@ -56,6 +57,7 @@ def test_a_hub_that_asks_for_a_token_gets_it_and_sends_nothing_without(server, m
     assert weights.fetch("torchvision").source == "torchvision"
 
 
+@pytest.mark.slow
 def test_a_file_that_is_not_there_is_one_line(server):
     server.files.clear()
     for name in weights.SOURCES:

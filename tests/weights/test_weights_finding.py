@@ -73,6 +73,7 @@ def test_an_imported_file_must_be_the_published_one(name, message, originals, we
     assert in_cache(weights_folder) == []
 
 
+@pytest.mark.slow
 def test_auto_without_a_network_names_every_source_in_one_line(weights_folder, monkeypatch):
     from huggingface_hub import constants
 
@@ -92,6 +93,7 @@ def test_auto_without_a_network_names_every_source_in_one_line(weights_folder, m
     assert weights.cached() is None
 
 
+@pytest.mark.slow
 def test_auto_takes_the_first_source_that_answers_and_says_what_it_skipped(server, monkeypatch):
     del server.files[URLS["model-zoo"]]
     lines = []

@@ -42,6 +42,7 @@ def test_hed_layout_reads_as_vgg16_with_identity_kernels(originals, arrays):
             np.testing.assert_array_equal(array, arrays[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zipped", [True, False])
 def test_pth_reads_as_the_same_parameters(zipped, tmp_path, arrays):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")

