@@ -215,6 +215,7 @@ def test_chroma_noise_is_that_of_the_colours_alone_and_of_the_finest_ones(monkey
     assert chroma_noise(gaussian_filter(ab, (2, 2, 0))) < 0.1
 
 
+@pytest.mark.slow
 def test_the_drawing_of_the_same_picture_is_whole_and_of_another_is_chance(flat_sky):
     for sigma, tolerance in ((1.5, 2), (4, 4)):
         assert drawing(flat_sky, flat_sky, sigma, tolerance) == 1

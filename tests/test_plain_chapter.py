@@ -77,6 +77,7 @@ def test_what_the_book_has_not_is_refused(chapter, tmp_path, options, message):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_transparent_picture_is_refused_unless_it_is_flattened(chapter, content, style, tmp_path):
     clear = Image.open(content).convert("RGBA")
     clear.putalpha(100)
@@ -88,6 +89,7 @@ def test_a_transparent_picture_is_refused_unless_it_is_flattened(chapter, conten
     assert chapter("--plain", "--flatten", own=own)[0] == 0
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_the_run(chapter, tmp_path):
     status, out, err = chapter("--plain", "--lr", "1e30")
     assert status == 1
@@ -95,6 +97,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(chapter, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_keeps_its_composite_and_its_losses(chapter, tmp_path, monkeypatch):
     step, steps = gluon.Trainer.step, []
 
@@ -110,6 +113,7 @@ def test_an_interrupted_run_keeps_its_composite_and_its_losses(chapter, tmp_path
     assert len(losses(tmp_path / "out")) == 4
 
 
+@pytest.mark.slow
 def test_rerun_refuses_a_picture_of_the_plain_loop(chapter, tmp_path, capfd):
     assert chapter("--plain")[0] == 0
     status, _, err = ended(capfd, "rerun", tmp_path / "out/neural-style-2.png", "--output", tmp_path / "again.png")

@@ -64,6 +64,7 @@ ONE = 'content = "contents/c0.png"\nstyle = "styles/s0.png"\n'
 # -- lists of jobs ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_stands_above_the_tables_holds_for_all_jobs_that_do_not_say_otherwise(listed, pictures):
     text = f"""
         recipe = "d2l-2019"
@@ -364,6 +365,7 @@ def trunk(weights_file):
     return nst.weights.find(str(weights_file))
 
 
+@pytest.mark.slow
 def test_all_that_makes_a_picture_another_one_counts_and_nothing_else(packed, pictures):
     plain = packed("epochs = 3").sha256
     changes = ("seed = 2", "bits = 16", "flatten = true", 'mask = "contents/c1.png"')
@@ -411,6 +413,7 @@ def test_a_folder_is_one_batchs_at_a_time(tmp_path):
         Folder(tmp_path / "file", print).__enter__()
 
 
+@pytest.mark.slow
 def test_checkpoints_from_elsewhere_are_kept_and_the_newest_that_is_whole_is_given(packed, tmp_path, job):
     run = prepare(job())
     sent = []

@@ -55,6 +55,7 @@ def asked_to_stop(after, number=signal.SIGINT, times=1):
 # -- stopped ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "number, after", [(signal.SIGINT, 0), (signal.SIGINT, 1), (signal.SIGTERM, 3), (signal.SIGHUP, 1)]
 )
@@ -81,6 +82,7 @@ def test_a_signal_lets_the_epoch_finish_and_says_how_to_go_on(kept, render, resu
     assert found == ((tmp_path / "out.png").read_bytes(), losses(tmp_path / "losses.csv"))
 
 
+@pytest.mark.slow
 def test_the_second_signal_stops_at_once_and_the_last_checkpoint_stays(kept, tmp_path, render):
     with asked_to_stop(1, times=2):
         status, out, err = kept()
@@ -103,6 +105,7 @@ def test_without_a_checkpoint_the_first_signal_stops_at_once(render, tmp_path):
     assert "interrupted: stage 1, 1 of 3 epochs" in err
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_and_a_run_that_is_done_is_not_done_again(kept, tmp_path, monkeypatch):
     with asked_to_stop(2):
         kept()
@@ -116,6 +119,7 @@ def test_the_same_command_goes_on_and_a_run_that_is_done_is_not_done_again(kept,
     assert (tmp_path / "out.png").read_bytes() == found
 
 
+@pytest.mark.slow
 def test_fresh_begins_anew_and_resume_does_not_forget_for_that(kept, resume, tmp_path):
     with asked_to_stop(2):
         kept()
@@ -140,6 +144,7 @@ def test_a_chapter_goes_on(chapter, resume, tmp_path):
     assert losses(tmp_path / "out" / "losses.csv") == losses(tmp_path / "again" / "losses.csv")
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_another_folder_and_after_its_own_is_moved(
     content, style, converted, tmp_path, capfd, monkeypatch
 ):
@@ -157,6 +162,7 @@ def test_a_run_goes_on_from_another_folder_and_after_its_own_is_moved(
     assert not (tmp_path / "kept").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("old", ["gone", "empty"])
 @pytest.mark.parametrize("kept", ["kept", "deep/kept", "/elsewhere"])
 def test_a_run_goes_on_after_its_whole_folder_is_moved(
@@ -180,6 +186,7 @@ def test_a_run_goes_on_after_its_whole_folder_is_moved(
     assert (moved / "out.png").exists()
 
 
+@pytest.mark.slow
 def test_a_run_whose_pictures_were_moved_says_which_is_missing_and_what_to_do(
     content, style, converted, tmp_path, capfd, monkeypatch
 ):
@@ -273,6 +280,7 @@ def _file(weights, tmp_path):
     return next(tmp_path.parent.glob("weights*/random.params"))
 
 
+@pytest.mark.slow
 def test_a_branch_leaves_the_run_as_it_is(kept, resume, render, tmp_path):
     with asked_to_stop(1):
         kept()
@@ -292,6 +300,7 @@ def test_a_branch_leaves_the_run_as_it_is(kept, resume, render, tmp_path):
     assert "style_weight: 1000.0 there, 5000.0 here" in err
 
 
+@pytest.mark.slow
 def test_a_branch_takes_a_folder_and_a_picture_of_its_own(kept, resume, render, tmp_path):
     with asked_to_stop(1):
         kept()
@@ -318,6 +327,7 @@ def test_a_run_that_is_done_can_not_be_steered(kept, resume, tmp_path):
     assert (tmp_path / "out.png").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_command_of_a_run_that_was_steered_says_how_to_go_on(kept, resume, tmp_path):
     with asked_to_stop(1):
         kept()
@@ -359,6 +369,7 @@ def test_the_picture_so_far_takes_the_place_of_no_picture_of_the_users(kept, con
     assert err.strip().endswith(f"{tmp_path / 'kept' / 'so-far-interrupted.png'}: the picture so far")
 
 
+@pytest.mark.slow
 def test_the_picture_so_far_takes_the_place_of_no_input_and_goes_when_the_run_is_done(kept, refuses, content, tmp_path):
     (tmp_path / "kept").mkdir()
     own = tmp_path / "kept" / "so-far.png"
@@ -375,6 +386,7 @@ def test_the_picture_so_far_takes_the_place_of_no_input_and_goes_when_the_run_is
     assert not own.exists()
 
 
+@pytest.mark.slow
 def test_names_that_begin_with_a_dash_go_on(style, converted, tmp_path, capfd, monkeypatch, content):
     monkeypatch.chdir(tmp_path)
     content.rename("-a.png")
@@ -415,6 +427,7 @@ def test_a_missing_file_is_told_with_the_folder_that_its_name_counts_from(
     assert_one_line(err)
 
 
+@pytest.mark.slow
 def test_two_processes_can_not_have_one_folder(kept, tmp_path, render):
     with asked_to_stop(1):
         kept()
@@ -448,6 +461,7 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_state_and_advice(kept, r
     assert f"the last State whose loss was finite stays in {tmp_path / 'kept'}; {advice}" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error", [MemoryError(), mx.MXNetError("CPU memory allocation failed"), mx.MXNetError("it broke")]
 )
@@ -501,6 +515,7 @@ def test_a_folder_that_can_only_be_read_is_refused(content, style, converted, tm
     assert_one_line(ended.stderr)
 
 
+@pytest.mark.slow
 def test_a_picture_that_finds_no_room_is_kept_elsewhere_and_the_rest_is_written(kept, tmp_path, monkeypatch):
     write = result.write_image
 

@@ -71,6 +71,7 @@ def test_chapter_finds_the_home_folder(home):
     assert (home / "new/chapter/neural-style-1.png").exists()
 
 
+@pytest.mark.slow
 def test_sweep_finds_the_home_folder(home):
     options = ["--vary", "lr=0.1", "--out=~/sweep", "--figure=~/sheet.svg"]
     assert cli.main(["sweep", "~/c.png", "~/s.png", *options, *OWN]) == 0

@@ -156,6 +156,7 @@ def test_each_stage_can_have_values_of_its_own(render, tmp_path):
     assert [(s["lr"], s["lr_decay"], s["lr_decay_epoch"]) for s in stages] == [(0.1, 0.5, 1), (0.2, 0.5, 2)]
 
 
+@pytest.mark.slow
 def test_sizes_of_one_side_are_not_enlarged_where_that_is_said(render, tmp_path):
     assert render("--longest-side", "120", "--enlarge", "false", "--epochs", "1", small=False)[0] == 0
     assert made(tmp_path / "out.png")["sizes"] == [[60, 90]]  # the content picture's own
@@ -301,6 +302,7 @@ def test_a_value_out_of_range_is_refused_under_its_options_name(refuses, option,
     refuses(f"argument {option}: 0", option, value, small=small)
 
 
+@pytest.mark.slow
 def test_what_has_no_effect_is_told_once(render, tmp_path):
     options = ["--optimizer", "lbfgs", "--lr", "0.1", "--style-scale", "0.01", "--quality", "5", *SHALLOW, "--quiet"]
     status, _, err = render(*options, "--style-layers", "conv3_1", "--style-weights", "2")

@@ -31,12 +31,14 @@ def test_quiet_shows_no_progress(render):
     assert err == ""
 
 
+@pytest.mark.slow
 def test_render_twice_gives_the_same_bytes(render, tmp_path):
     render("--init", "noise", "--seed", "4", output=tmp_path / "1.png")
     render("--init", "noise", "--seed", "4", output=tmp_path / "2.png")
     assert (tmp_path / "1.png").read_bytes() == (tmp_path / "2.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_longest_side_keeps_the_contents_shape(render, tmp_path):
     assert render("--longest-side", "48", "--epochs", "2", small=False)[0] == 0
     assert Image.open(tmp_path / "out.png").size == (48, 32)  # of a content picture of 60 x 90

@@ -130,6 +130,7 @@ def test_with_less_memory_it_is_in_windows_and_takes_no_more_than_there_is(name)
         assert sum(len(part.layers) for part in planned.parts) == recipe.last_layer + 1
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(
     size=draw.tuples(draw.integers(50, 3000), draw.integers(50, 3000)),

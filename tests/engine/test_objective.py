@@ -31,6 +31,7 @@ def graph(net, inputs, X, **options):
     return [losses.content, losses.style, losses.tv, losses.total], X.grad.asnumpy().astype(np.float64)
 
 
+@pytest.mark.slow
 def test_the_graphs_agree_with_the_functions_called_one_by_one(net, inputs):
     X = composite()
     losses, gradient = graph(net, inputs, X)
@@ -39,6 +40,7 @@ def test_the_graphs_agree_with_the_functions_called_one_by_one(net, inputs):
     assert np.linalg.norm(gradient - expected_gradient) < 1e-5 * np.linalg.norm(expected_gradient)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_the_objective_agrees_with_finite_differences(net, inputs):
     X = composite()
     _, gradient = graph(net, inputs, X)
@@ -96,6 +98,7 @@ class Moments(Statistic):
         return ((statistic - target[0]) ** 2).sum().reshape(1) / shape[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statistic", [Mean(), Moments(), Gram("hw", "sum")])
 def test_another_statistic_trains_as_the_gram_matrix_does(net, inputs, statistic):
     content_X, contents_Y, styles_Y = inputs
@@ -200,6 +203,7 @@ def scaled(parameters):
 PRECISIONS = ["float32", pytest.param("bfloat16", marks=needs_bfloat16)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("windowed", [False, True])
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_what_only_multiplies_is_left_out_of_the_graph(scaled, convolutions, monkeypatch, precision, windowed):

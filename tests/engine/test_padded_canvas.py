@@ -108,6 +108,7 @@ def test_a_run_with_a_margin_gives_pictures_of_the_stages_own_sizes(job):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("init", ["content", "noise"])
 @pytest.mark.parametrize("carry", ["picture", "change"])
 def test_each_stage_starts_with_its_picture_in_the_frame(job, carry, init):
@@ -135,6 +136,7 @@ def test_a_margin_of_the_content_leaves_the_losses_of_the_style_whole(job, net):
     assert targets_of(run, run.recipe.stages[0], net, style_statistic(run.recipe)).guides.styles == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer, count", [("adam", 2), ("adam", 6), ("lbfgs", 6)])
 def test_a_run_with_a_margin_that_was_stopped_goes_on_to_the_same_bytes(job, optimizer, count):
     options = {"optimizer": optimizer, "margin": 8, "carry": "change", "clip_at": "end"}

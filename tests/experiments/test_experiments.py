@@ -103,6 +103,7 @@ def test_an_outcome_comes_as_soon_as_it_is_there(content, style, converted, tmp_
     assert list(outcomes) == []
 
 
+@pytest.mark.slow
 def test_a_picture_is_kept_only_for_the_run_that_would_make_it(content, style, converted, tmp_path):
     options = {"sizes": [(16, 24)], "epochs": 1, "weights": str(converted)}
     experiment = experiments.sweep(content, style, {"lr": [0.1, 0.2]}, **options)
@@ -142,6 +143,7 @@ def test_a_sheet_of_the_users_stays(experiment, content, tmp_path):
     assert own.read_bytes() == content.read_bytes()
 
 
+@pytest.mark.slow
 def test_what_is_left_out_of_a_folder_of_styles_is_reported_once_for_all_cells(experiment, style, tmp_path):
     (tmp_path / "styles").mkdir()
     Image.open(style).save(tmp_path / "styles/one.png")

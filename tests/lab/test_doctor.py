@@ -92,6 +92,7 @@ def test_a_machine_that_is_ready_is_reported_in_about_ten_lines(doctor):
     assert re.search("takes about [0-9.]+ minutes", lines["notebook"])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CORES < 2, reason="half of one core is none")
 def test_fewer_threads_than_cores_are_slow(examine):
     status, lines, last = examine(OMP_NUM_THREADS="1")
@@ -185,6 +186,7 @@ def test_a_really_full_disk_is_a_fault(doctor, measured, tmp_path):
     assert "0.00 GB to write in" in lines["disk"]
 
 
+@pytest.mark.slow
 def test_a_cache_that_is_a_file_and_too_many_threads_are_reported(examine, weights_folder, tmp_path):
     (tmp_path / "file").write_text("")
     status, lines, _ = examine(GLUON_NST_CACHE=str(tmp_path / "file"), OMP_NUM_THREADS=str(CORES + 1))

@@ -77,6 +77,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_the_trace_and_its_gradient_are_those_of_double_precision(name):
     S, S_Y = CASES[name]

@@ -74,6 +74,7 @@ def off(found, expected):
 # -- Wasserstein ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "channels, positions, of_style, within, gradient_within",
     [
@@ -257,6 +258,7 @@ def style_only(net, statistic, guides=None, **options):
     return Objective(net, X, contents_Y, [statistic.of(Y) for Y in styles_Y], chosen, statistic, guides)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statistic", [Wasserstein(), GramMeanStd("mean/c^2", 10.0)])
 def test_the_gradient_of_the_composite_agrees_with_finite_differences(net, statistic):
     objective = style_only(net, statistic)
@@ -281,6 +283,7 @@ def test_the_losses_of_the_objective_are_the_distances_of_the_features(net):
     assert list(losses.of("style").values()) == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STATISTICS)
 def test_a_region_without_positions_adds_nothing_to_the_losses(net, name):
     """As of a region that the mask hides: the other one has the whole share."""

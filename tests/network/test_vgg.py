@@ -72,6 +72,7 @@ def test_features_are_the_outputs_of_the_layers_in_order(net):
     assert np.array_equal(styles[3].asnumpy(), X.asnumpy())
 
 
+@pytest.mark.slow
 def test_patches_are_the_pixels_around_each_pixel_and_the_outermost_are_repeated(net):
     X = mx.nd.array(np.random.default_rng(0).standard_normal((1, 3, 32, 48)))
     around = np.pad(X.asnumpy()[0], ((0, 0), (1, 1), (1, 1)), mode="edge")

@@ -92,6 +92,7 @@ def test_a_long_run_has_a_film_of_about_ninety_moments(tmp_path, monkeypatch):
     assert 80 < Image.open(tmp_path / "film.gif").n_frames <= 92
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("done", [1, 20])
 def test_a_film_of_a_run_that_ended_early_ends_with_its_result(tmp_path, done):
     recipe = recipes.customise("d2l-2019", sizes=[(48, 64)], epochs=1000)

@@ -124,6 +124,7 @@ def test_moments_are_left_where_the_recipe_does_not_carry_them():
 CARRYING = {"optimizer": "adam", "lr": 0.05, "epochs": [4, 3]}
 
 
+@pytest.mark.slow
 def test_a_run_that_carries_moments_takes_another_first_step_at_the_second_size(job):
     first, second = ([], [])
     for found, carry in ((first, False), (second, True)):
@@ -136,6 +137,7 @@ def test_a_run_that_carries_moments_takes_another_first_step_at_the_second_size(
     assert np.abs(first[4] - second[4]).mean() > 0.01
 
 
+@pytest.mark.slow
 def test_a_run_without_moments_begins_the_second_size_as_a_run_of_its_own(job):
     """By steps of the learning rate: with what is carried they are of any length."""
     for carry in (False, True):
@@ -196,6 +198,7 @@ def test_the_average_has_less_of_the_noise_of_the_steps(job):
     assert variation(averages) < 0.2 * variation(X)
 
 
+@pytest.mark.slow
 def test_each_size_has_an_average_of_its_own(job):
     run = prepare(job(keep="average", average_decay=0.99, lr=0.2, epochs=[5, 1]))
     states = nst.steps(run)
@@ -211,6 +214,7 @@ def test_each_size_has_an_average_of_its_own(job):
     assert np.allclose(state.reached(run.recipe).asnumpy(), (0.99 * start + X) / 1.99, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count, np_arrays", [(2, True), (4, False), (6, False)])
 def test_a_run_that_keeps_averages_and_carries_moments_goes_on_to_the_same_bytes(job, count, np_arrays):
     options = {
@@ -242,6 +246,7 @@ def test_moments_are_not_carried_from_margin_to_margin():
         recipes.customise("stp", margin=16)
 
 
+@pytest.mark.slow
 def test_a_stage_that_diverged_begins_anew_with_what_was_handed_on(job):
     options = {"carry_moments": True, "lr": 0.05}
     *_, state = nst.steps(job(**{**options, "lr": [0.05, 1e30]}))
@@ -253,6 +258,7 @@ def test_a_stage_that_diverged_begins_anew_with_what_was_handed_on(job):
     assert state.images[-1].tobytes() == whole.images[-1].tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", [2.0**70, 2.0**-70])
 def test_with_lbfgs_the_scale_of_all_weights_makes_no_difference(job, weight):
     only_style = {"optimizer": "lbfgs", "content_weight": 0, "tv_weight": 0}

@@ -109,6 +109,7 @@ def test_preconditioned_steps_stay_within_bounds_and_lower_the_loss():
     assert loss < 1.01 * at_the_bound
 
 
+@pytest.mark.slow
 def test_a_preconditioned_run_makes_smoother_changes(job):
     changes = {}
     for preconditioner in ("none", "low-pass"):
@@ -161,6 +162,7 @@ def test_a_constant_stays_at_any_shape():
         assert enlarged(np.full(SHAPE, 0.7, np.float32), shape) == pytest.approx(np.full((1, 3, *shape), 0.7), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_upsampling_makes_a_different_picture_of_a_second_stage_alone(job):
     made = {}
     for upsampling in ("resize", "cosine"):

@@ -78,6 +78,7 @@ def test_a_16_bit_png_is_what_its_specification_says(tmp_path):
     assert np.array_equal(np.array(found, np.uint8).reshape(8, 50, 3, 2).view(">u2")[..., 0], pixels)
 
 
+@pytest.mark.slow
 def test_16_bits_are_of_the_composite_and_not_widened(run, tmp_path):
     result = run(bits=16)
     result.save(tmp_path / "out.png")
@@ -90,6 +91,7 @@ def test_16_bits_are_of_the_composite_and_not_widened(run, tmp_path):
     assert "file" not in made(tmp_path / "first.png")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"preserve_colors": "luminance"}, {"mask": True}, {"transparent": True}])
 def test_16_bits_have_the_contents_colours_mask_and_transparency(run, content, style, tmp_path, changes):
     options = dict(changes)
@@ -219,6 +221,7 @@ def test_a_side_too_long_for_a_format_is_told(tmp_path):
 # -- profiles ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, options", [("out.png", {}), ("out.png", {"bits": 16}), ("out.tif", {"bits": 16})])
 def test_the_contents_own_profile_is_kept_on_request(run, content, style, tmp_path, name, options):
     picture = Image.open(content)
@@ -296,6 +299,7 @@ def rerun(tmp_path, capfd, converted):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, options",
     [
@@ -328,6 +332,7 @@ def test_pictures_along_the_way_and_of_a_run_that_was_stopped_are_made_again(ren
         assert again.read_bytes() == picture.read_bytes(), picture
 
 
+@pytest.mark.slow
 def test_styles_masks_and_maps_are_found_by_their_hashes(rerun, content, style, converted, tmp_path, capfd):
     other = tmp_path / "elsewhere" / "renamed.png"
     other.parent.mkdir()
@@ -365,6 +370,7 @@ def test_styles_masks_and_maps_are_found_by_their_hashes(rerun, content, style, 
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "out.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_what_can_not_be_made_again_is_refused(render, rerun, content, tmp_path, capfd, monkeypatch):
     render("--quiet")
     status, _, err = ended(capfd, "rerun", content, "--output", tmp_path / "again.png")
@@ -395,6 +401,7 @@ def test_what_can_not_be_made_again_is_refused(render, rerun, content, tmp_path,
     assert not (tmp_path / "again.png").exists()
 
 
+@pytest.mark.slow
 def test_another_machine_is_told_of_as_a_picture_is_made_again(render, rerun, tmp_path):
     render("--quiet")
     record = made(tmp_path / "out.png")
@@ -417,6 +424,7 @@ def test_what_is_no_picture_of_ours_is_not_shown(tmp_path, capfd):
     assert ended(capfd, "show", tmp_path / "other.tif")[0] == 2
 
 
+@pytest.mark.slow
 def test_a_record_that_was_tampered_with_is_refused_in_one_line(render, rerun, tmp_path):
     render("--quiet")
     record = made(tmp_path / "out.png")
@@ -449,6 +457,7 @@ def test_a_picture_is_not_made_again_over_one_of_its_inputs(render, rerun, conte
     assert "nowhere: no such folder" in err
 
 
+@pytest.mark.slow
 def test_a_sheet_is_not_made_again(experiment, rerun, tmp_path):
     experiment("sweep", "--vary", "lr=0.1")
     status, _, err = rerun(tmp_path / "out" / "sheet.png", tmp_path / "again.png")
@@ -458,6 +467,7 @@ def test_a_sheet_is_not_made_again(experiment, rerun, tmp_path):
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "out" / "lr=0.1.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_cells_that_are_to_be_written_in_another_way_are_made_anew(experiment, started, tmp_path):
     experiment("sweep", "--vary", "lr=0.1")
     assert experiment("sweep", "--vary", "lr=0.1", "--bits", "16")[0] == 0

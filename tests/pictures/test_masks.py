@@ -42,6 +42,7 @@ HALF = mask_of(np.where(np.arange(90) < 45, 255, 0))
 # -- masks ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"margin": 16}, {"optimizer": "lbfgs"}, {"pixel_unit": "unit", "lr": 0.1}])
 def test_beyond_the_mask_the_picture_is_the_contents(run, content, options):
     result = pixels(run(mask=HALF, **{**STRONG, **options}).image)
@@ -88,6 +89,7 @@ def test_a_soft_mask_leaves_no_seam(job, content, margin):
     assert np.abs(np.diff(difference)).max() < 0.3 * difference.max()
 
 
+@pytest.mark.slow
 def test_a_white_mask_changes_nothing(run):
     plain, masked = (run(mask=mask, **STRONG).image for mask in (None, mask_of(255)))
     assert np.abs(pixels(plain) - pixels(masked)).max() <= 2
@@ -288,6 +290,7 @@ def test_a_mask_may_hide_a_whole_region(job, two_in_one, name):
     assert all(np.isfinite(epoch.losses.total) for epoch in state.record)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gram"])
 def test_a_region_at_the_edge_that_a_deep_layer_does_not_see_is_drawn_by_the_others(job, two_in_one, name):
     """Of 60 rows the layers after the fourth pooling see 48; the map's last nine have a region of their own."""
@@ -306,6 +309,7 @@ def test_a_region_at_the_edge_that_a_deep_layer_does_not_see_is_drawn_by_the_oth
     assert all(np.isfinite(epoch.losses.total) for epoch in state.record)
 
 
+@pytest.mark.slow
 def test_a_region_at_the_edge_of_the_style_that_a_deep_layer_does_not_see_is_no_reason_to_diverge(job, two_in_one):
     picture, _ = two_in_one
     array = np.asarray(painted(60, 90, RED)).copy()

@@ -273,6 +273,7 @@ def test_an_edge_of_black_and_white_is_not_in_the_grey_region(tmp_path, finer, b
     assert abs(grey.mean() - true_weights([GREY], shapes).mean()) < 0.005
 
 
+@pytest.mark.slow
 def test_a_scaled_up_map_with_its_edges_blurred_has_the_same_regions():
     for resample in (Image.BILINEAR, Image.BICUBIC, Image.LANCZOS):
         large = painted().resize((720, 480), resample)

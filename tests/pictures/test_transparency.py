@@ -59,6 +59,7 @@ def test_at_another_size_it_is_resized(run, clear, style, alpha, options):
         assert np.all(np.diff(np.asarray(image.getchannel("A"), int)[5]) <= 0)
 
 
+@pytest.mark.slow
 def test_nothing_that_a_file_hides_under_its_transparency_gets_into_the_picture(run, clear, style):
     plain = Image.open(clear)
     hidden = Image.fromarray(paint(60, 90, seed=8))
@@ -118,6 +119,7 @@ def test_a_result_on_black_has_no_halo(run, style, cutout):
     assert np.abs(np.asarray(on_black, float) - wanted).max() <= 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [0, 1])
 def test_transparent_pixels_of_a_style_are_no_part_of_it(job, content, style, part):
     """Its statistics are those of the visible half, whatever the other half hides."""
@@ -184,6 +186,7 @@ def test_a_transparent_style_leaves_the_picture_opaque(run, content, clear):
 OWN = ["--longest-side", "own", "--epochs", "2", *SHALLOW]
 
 
+@pytest.mark.slow
 def test_the_command_keeps_the_transparency_or_flattens_it(render, clear, alpha, tmp_path):
     for options, mode in (([], "RGBA"), (["--flatten"], "RGB")):
         status, _, _ = render(*OWN, *options, content=clear, small=False)
@@ -194,6 +197,7 @@ def test_the_command_keeps_the_transparency_or_flattens_it(render, clear, alpha,
     assert made(tmp_path / "out.png")["flattened"] is True
 
 
+@pytest.mark.slow
 def test_a_jpeg_of_a_transparent_picture_is_on_white(render, clear, tmp_path):
     for name in ("out.png", "out.jpg"):
         assert render(*OWN, content=clear, small=False, output=tmp_path / name)[0] == 0
@@ -212,6 +216,7 @@ def test_a_jpeg_of_a_transparent_picture_may_be_smaller_than_an_input(run, clear
         assert picture.size == (12, 8)
 
 
+@pytest.mark.slow
 def test_films_and_snapshots_of_a_transparent_picture_are_written(render, clear, tmp_path):
     options = ["--save-every", "1", "--animate", tmp_path / "film.gif"]
     assert render(*OWN, *options, content=clear, small=False)[0] == 0
@@ -224,6 +229,7 @@ def test_films_and_snapshots_of_a_transparent_picture_are_written(render, clear,
             assert picture.mode == "RGBA"
 
 
+@pytest.mark.slow
 def test_a_cell_that_was_kept_is_as_transparent_as_when_it_was_made(clear, style, converted, tmp_path):
     experiment = experiments.sweep(clear, style, {"lr": [0.1, 0.2]}, sizes=[(16, 24)], epochs=1, weights=str(converted))
     first, second = experiment.prepare().values()
@@ -252,6 +258,7 @@ def test_a_sheet_of_transparent_pictures_is_the_same_when_its_cells_are_kept(cle
     assert experiment.sheet(again) is not None
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_to_the_same_transparent_picture(job, clear, style):
     jobs = [nst.Job.customised(clear, style, weights=job().weights, sizes=[(16, 24), (32, 48)], **CHOSEN)] * 2
     *_, whole = nst.steps(jobs[0])
@@ -277,6 +284,7 @@ def blue(tmp_path):
     return tmp_path / "blue.png"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("margin", [0, 16])
 def test_with_luminance_the_lightness_is_the_pictures_and_the_chroma_the_contents(job, content, blue, margin):
     options = {**COLOURS, "sizes": [(60, 90)], "margin": margin, "weights": job().weights}
@@ -293,6 +301,7 @@ def test_with_luminance_the_lightness_is_the_pictures_and_the_chroma_the_content
     assert (np.linalg.norm(found[..., 1:], axis=2) < np.linalg.norm(wanted[..., 1:], axis=2) + 1).all()
 
 
+@pytest.mark.slow
 def test_the_next_stage_starts_from_the_composite_and_not_from_the_kept_colours(job, content, blue):
     options = {**COLOURS, "sizes": [(16, 24), (32, 48)], "weights": job().weights}
     *_, plain = nst.steps(nst.Job.customised(content, blue, recipe="d2l-2019", **options))
@@ -316,6 +325,7 @@ def test_with_histogram_the_style_has_the_contents_colours(run, job, content, bl
         assert np.abs(np.asarray(prepared.styles[0].picture.image, int) - np.asarray(picture, int)).mean() > 20
 
 
+@pytest.mark.slow
 def test_with_histogram_the_pictures_colours_are_nearer_the_contents(run, content, blue):
     pictures = [
         np.asarray(run(content, blue, sizes=[(32, 48)], preserve_colors=name, **{**COLOURS, "epochs": 20}).image, float)
@@ -360,6 +370,7 @@ def test_with_content_colors_style_the_reference_has_the_styles_colours(job, con
     assert np.abs(means(prepared.content.image, ALL) - wanted).max() > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masked", [False, True])
 def test_a_run_starts_where_the_content_loss_is_nothing(job, content, blue, left, masked):
     """Its composite is the reference; beyond a mask the network sees the content picture in both."""
@@ -371,6 +382,7 @@ def test_a_run_starts_where_the_content_loss_is_nothing(job, content, blue, left
     assert first.losses.content < 1e-3 * other.losses.content
 
 
+@pytest.mark.slow
 def test_a_change_is_carried_from_the_reference(job, content, blue):
     options = {**STYLE_COLORS, "sizes": [(30, 45), (60, 90)], "carry": "change", "content_weight": 1, "lr": 1e-6}
     *_, state = nst.steps(nst.Job.customised(content, blue, weights=job().weights, **options))
@@ -421,6 +433,7 @@ def test_the_style_is_still_told_by_its_own_file(run, content, blue):
     assert first["recipe"] != second["recipe"]
 
 
+@pytest.mark.slow
 def test_the_command_keeps_the_contents_colours(render, content, blue, tmp_path):
     options = ["--longest-side", "own", "--epochs", "8", "--lr", "0.1", "--content-weight", "0", *SHALLOW]
     distances = []

@@ -193,6 +193,7 @@ def of_another_format(path):
     sealed(path, {"gluon-nst.json": '{"format": 3, "tree": 1}'})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [old_checkpoint, of_another_format])
 def test_a_checkpoint_of_another_format_is_refused_and_makes_room_for_a_new_run(job, tmp_path, write):
     (tmp_path / "kept").mkdir()
@@ -279,6 +280,7 @@ def alike(one, other):
     return alike(vars(one), vars(other)) if dataclasses.is_dataclass(one) else one == other
 
 
+@pytest.mark.slow
 def test_a_run_that_is_done_is_there_at_once(job, tmp_path):
     run = prepare(job())
     first, again = gone_on(tmp_path / "kept", run), gone_on(tmp_path / "kept", run, epochs=0)
@@ -287,6 +289,7 @@ def test_a_run_that_is_done_is_there_at_once(job, tmp_path):
     assert again.seconds == first.seconds
 
 
+@pytest.mark.slow
 def test_two_checkpoints_are_kept_and_no_rest_of_one(job, tmp_path):
     run = prepare(job())
     gone_on(tmp_path / "kept", run)
@@ -318,6 +321,7 @@ def test_a_checkpoint_comes_when_it_is_due(job, tmp_path, monkeypatch):
     assert written == [0, 3, 6, 7]  # at its beginning, each 75 seconds, at its end
 
 
+@pytest.mark.slow
 def test_where_writing_takes_long_it_comes_less_often(job, tmp_path, monkeypatch):
     run, now, written = prepare(job(epochs=(30, 1))), [0.0], []
 
@@ -378,6 +382,7 @@ def test_where_no_checkpoint_is_whole_that_is_refused(job, tmp_path):
         assert container.read(only)["state"]["record"] == []
 
 
+@pytest.mark.slow
 def test_the_largest_number_is_the_newest_whatever_the_clock_says(job, tmp_path, monkeypatch):
     run = prepare(job())
     gone_on(tmp_path / "kept", run, epochs=2)
@@ -436,6 +441,7 @@ def test_the_checkpoint_of_another_run_is_refused_and_stays(job, style, tmp_path
     assert [path.read_bytes() for path in states(tmp_path / "kept")] == before
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_version_is_refused_and_its_run_starts_over_where_nobody_asks(job, tmp_path):
     run = prepare(job())
     gone_on(tmp_path / "kept", run, epochs=2)
@@ -459,6 +465,7 @@ def test_of_several_styles_the_one_that_differs_is_named():
     assert differences(several, several) == []
 
 
+@pytest.mark.slow
 def test_another_machine_is_told_of(job, tmp_path):
     run, said = prepare(job()), []
     gone_on(tmp_path / "kept", run, epochs=2)
@@ -486,6 +493,7 @@ def test_windows_stay_what_they_were_when_the_memory_is_another(job, tmp_path, m
 # -- a full disk ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_on_a_full_disk_the_run_goes_on_says_so_once_and_tries_again(job, tmp_path, monkeypatch):
     run, said, tried = prepare(job(epochs=(6, 3))), [], []
     write = container.write

@@ -139,6 +139,7 @@ def test_of_many_tiny_runs_the_sum_counts(job, machine):
     assert len(notes.lines) == 1
 
 
+@pytest.mark.slow
 def test_of_a_run_that_goes_on_what_is_left_counts(job, machine):
     run, state = prepare(job(sizes=[(32, 48), (32, 48)], epochs=[2, 4])), nst.State()
     whole = estimates.Speed(run).seconds(run, nst.State())
@@ -199,6 +200,7 @@ def test_the_command_tells_it_once(render, long):
     assert err.count("this will take about ") == 1
 
 
+@pytest.mark.slow
 def test_a_sweep_tells_it_once_of_the_cells_that_are_left(content, style, weights_file, tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr("gluon_nst.experiments.trials.note_if_long", lambda runs, observer: told.append(len(runs)))

@@ -122,6 +122,7 @@ def test_losses_that_are_all_0_are_drawn_too():
     assert len(list(figures.film([(1, Image.new("RGB", (30, 20)))], nothing))) == 1
 
 
+@pytest.mark.slow
 def test_a_dollar_in_a_name_is_no_formula(picture):
     name = "a $^$ b"
     sheet = figures.sheet([[figures.Cell(picture, name, side=name), figures.Cell(None, name, name)]], title=name)

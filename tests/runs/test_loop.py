@@ -47,6 +47,7 @@ def test_the_last_state_has_the_pictures_of_the_result(job, run):
     assert [picture.tobytes() for picture in state.images] == [picture.tobytes() for picture in result.images]
 
 
+@pytest.mark.slow
 def test_a_state_has_the_picture_that_the_run_has_come_to(job, run):
     prepared = prepare(job())
     state = take(nst.steps(prepared), 2)
@@ -82,6 +83,7 @@ state.images[-1].save(sys.argv[2])
         assert picture.tobytes() == whole.images[-1].tobytes()
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_by_another_recipe(job):
     state = take(nst.steps(job()), 2)
     state.hand_over()
@@ -115,6 +117,7 @@ def test_the_state_of_another_job_is_refused_unless_it_is_handed_over(job, count
         nst.Result.of(prepare(other), state)
 
 
+@pytest.mark.slow
 def test_a_job_of_more_stages_goes_on_from_one_that_is_complete(job):
     *_, state = nst.steps(job(sizes=[(32, 48)], epochs=2))
     state.hand_over()
@@ -176,6 +179,7 @@ def test_a_state_of_another_size_is_refused(job):
         next(nst.steps(job(sizes=[(48, 64), (64, 96)]), state))
 
 
+@pytest.mark.slow
 def test_a_run_that_is_done_has_no_more_steps(job):
     *_, state = nst.steps(job(epochs=1))
     assert list(nst.steps(job(epochs=1), state)) == []
@@ -227,6 +231,7 @@ def test_a_transfer_that_was_stopped_goes_on_by_the_same_call(run):
     assert result.image.tobytes() == run().image.tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["targets_of", "Objective"])
 def test_an_interrupt_between_two_stages_keeps_the_first(job, run, monkeypatch, name):
     function, calls = getattr(loop, name), []
@@ -423,6 +428,7 @@ def test_a_run_that_does_not_fit_into_the_memory_says_so_before_it_starts(run, m
         run(sizes=[(32, 48), (5000, 7500)])
 
 
+@pytest.mark.slow
 def test_a_transfer_is_the_same_in_np_mode(run, np_mode):
     assert mx.util.is_np_array()
     picture = run(epochs=2).image.tobytes()
@@ -430,6 +436,7 @@ def test_a_transfer_is_the_same_in_np_mode(run, np_mode):
     assert picture == run(epochs=2).image.tobytes()
 
 
+@pytest.mark.slow
 def test_the_recipe_of_a_result_has_what_auto_stood_for(run, monkeypatch):
     monkeypatch.setattr("gluon_nst.machine.instructions.processor_flags", lambda: {"avx2"})
     result = run(recipe="fast", epochs=2)

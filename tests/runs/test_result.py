@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 
+@pytest.mark.slow
 def test_the_picture_says_how_it_was_made(run, tmp_path, content, style):
     run(init="noise", seed=3).save(tmp_path / "out.png")
     made = json.loads(Image.open(tmp_path / "out.png").text["gluon-nst"])

@@ -67,6 +67,7 @@ def test_the_second_stage_has_no_noise_of_its_own(job):
     assert np.corrcoef(small.ravel(), large.ravel())[0, 1] > 0.9
 
 
+@pytest.mark.slow
 def test_a_run_from_all_noise_is_the_run_from_noise(run):
     options = {"sizes": [(32, 48)], "epochs": 2, "seed": 4}
     first, second, third = (

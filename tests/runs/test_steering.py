@@ -81,6 +81,7 @@ def test_a_weight_that_is_not_given_stays_and_the_last_one_at_a_place_counts(job
     assert run.recipe.at(2, 0).style_weight == 6.0
 
 
+@pytest.mark.slow
 def test_a_loss_that_rises_with_its_weights_has_not_settled(job):
     run, state = prepare(job(sizes=[(32, 48)], epochs=40, tolerance=1e-9)), nst.State()
     for _ in nst.steps(run, state):
@@ -92,6 +93,7 @@ def test_a_loss_that_rises_with_its_weights_has_not_settled(job):
     assert Result.of(run, state).loss > state.record[0].losses.total  # the lowest by the weights that it ended with
 
 
+@pytest.mark.slow
 def test_where_weights_change_is_marked_on_the_curve(job):
     run, state = steered(job, 2, {"epochs": (4, 3)})
     dotted = [

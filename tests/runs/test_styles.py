@@ -178,6 +178,7 @@ def test_a_picture_of_two_styles_is_nearer_to_the_blend_than_to_either(run, net,
         assert to_blend < 0.5 * min(to_one, to_other)
 
 
+@pytest.mark.slow
 def test_the_picture_says_what_styles_made_it(run, content, pictures):
     result = run(content, [nst.Style(pictures[0], 3, scale=0.5), pictures[1]], **ONE_SIZE)
     assert [(style["weight"], style["scale"]) for style in result.provenance["styles"]] == [(3, 0.5), (1, None)]
@@ -276,6 +277,7 @@ def test_the_command_refuses_to_write_over_a_picture_in_a_folder_of_styles(refus
     refuses("one.png", *SHALLOW, style=folder, output=folder / "one.png")
 
 
+@pytest.mark.slow
 def test_a_sheet_of_a_folder_of_styles_shows_the_first(content, pictures, converted, tmp_path, capfd):
     folder = tmp_path / "folder"
     folder.mkdir()

@@ -48,12 +48,14 @@ def test_training_is_the_chapters_loop(net, inputs):
     assert np.abs(X.asnumpy() - expected_X.asnumpy()).max() < 2e-3
 
 
+@pytest.mark.slow
 def test_the_chapters_call_needs_nothing_more(net, inputs):
     X = nst.train(*inputs, net, mx.cpu(), 0.01, 2, 100)
     assert X.shape == inputs[0].shape
     assert np.array_equal(X.asnumpy(), record(net, inputs, epochs=2)[0].asnumpy())
 
 
+@pytest.mark.slow
 def test_every_epoch_is_recorded_with_the_losses_before_its_step(net, inputs):
     X, rows = record(net, inputs)
     assert [row.epoch for row in rows] == list(range(8))
@@ -65,16 +67,19 @@ def test_every_epoch_is_recorded_with_the_losses_before_its_step(net, inputs):
         assert row.seconds > 0
 
 
+@pytest.mark.slow
 def test_the_loss_falls(net, inputs):
     _, rows = record(net, inputs)
     assert all(after < before for before, after in zip(totals(rows), totals(rows)[1:]))
 
 
+@pytest.mark.slow
 def test_the_learning_rate_falls_where_the_2019_edition_has_it(net, inputs):
     _, rows = record(net, inputs, epochs=8, every=3)
     assert [row.lr for row in rows] == pytest.approx([1e-2] * 4 + [1e-3] * 3 + [1e-4])
 
 
+@pytest.mark.slow
 def test_the_learning_rate_falls_where_the_2023_edition_has_it(net, inputs):
     _, rows = record(net, inputs, epochs=8, every=3, lr_decay=0.8, lr_decay_from=1)
     assert [row.lr for row in rows] == pytest.approx([1e-2] * 3 + [8e-3] * 3 + [6.4e-3] * 2)
@@ -137,6 +142,7 @@ def test_an_evaluation_that_is_worse_than_the_one_before_is_not_what_lbfgs_retur
     assert np.array_equal(X.asnumpy(), expected.asnumpy())
 
 
+@pytest.mark.slow
 def test_the_last_composite_of_lbfgs_is_the_last_that_it_evaluated(net, inputs):
     X, rows = record(net, inputs, epochs=5, optimizer="lbfgs", keep="last")
     losses, _ = one_by_one(net, inputs, X)
@@ -147,12 +153,14 @@ def noise(inputs):
     return [mx.nd.array(np.random.default_rng(0).normal(0, 5, inputs[0].shape)), *inputs[1:]]
 
 
+@pytest.mark.slow
 def test_lbfgs_bounds_a_start_that_can_not_be_shown(net, inputs):
     X, rows = record(net, noise(inputs), epochs=5, optimizer="lbfgs")
     assert in_range(X)
     assert totals(rows)[-1] < totals(rows)[0]
 
 
+@pytest.mark.slow
 def test_lbfgs_without_bounds_goes_where_it_will(net, inputs):
     X, rows = record(net, noise(inputs), epochs=5, optimizer="lbfgs", clip_at="end")
     assert not in_range(X)
@@ -231,6 +239,7 @@ def test_auto_is_the_faster_precision_in_training_too(net, inputs, monkeypatch):
         record(net, inputs, epochs=2, precision="bfloat16")
 
 
+@pytest.mark.slow
 def test_an_observer_follows_the_chapters_train(net, inputs):
     class Follower(nst.Observer):
         def begin(self, run):

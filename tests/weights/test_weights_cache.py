@@ -125,6 +125,7 @@ def hashed(monkeypatch):
     return paths
 
 
+@pytest.mark.slow
 def test_a_trunk_is_hashed_once_a_process(originals, published, hashed):
     trunk = weights.import_file(originals["params"])
     hashed.clear()

@@ -24,6 +24,7 @@ def test_caffes_input_is_folded_into_the_first_convolution(arrays, picture):
     assert all(folded[name] is arrays[name] for name in list(layers.parameter_shapes())[2:])
 
 
+@pytest.mark.slow
 def test_vgg16_in_vgg19_computes_what_vgg16_computes(originals, picture):
     assert_computes_vgg16(originals["hed"], picture)
 
@@ -62,6 +63,7 @@ def test_calibration_pictures_are_always_the_same_and_fill_the_range():
     assert pictures.std() > 40
 
 
+@pytest.mark.slow
 def test_at_the_scale_of_mean_one_each_layers_mean_activation_is_one(weights_file, arrays, small_pictures):
     trunk = weights.find(str(weights_file))
     last = layers.LAYERS["conv4_1"]
@@ -73,6 +75,7 @@ def test_at_the_scale_of_mean_one_each_layers_mean_activation_is_one(weights_fil
     assert max(abs(mean - 1) for mean in plain.values()) > 0.1  # it was another one before
 
 
+@pytest.mark.slow
 def test_at_the_scale_of_mean_one_a_network_computes_the_same_but_for_the_unit(weights_file, small_pictures):
     trunk, last = weights.find(str(weights_file)), layers.LAYERS["conv3_1"]
     X = nd.array(np.random.default_rng(1).normal(size=(1, 3, 24, 32)))

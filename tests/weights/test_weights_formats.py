@@ -15,15 +15,18 @@ from weights_networks import assert_equal
 pytestmark = pytest.mark.usefixtures("weights_folder")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["torchvision", "params", "caffe"])
 def test_each_format_reads_as_the_same_parameters(name, originals, arrays):
     assert_equal(formats.read(originals[name]), arrays)
 
 
+@pytest.mark.slow
 def test_gluon_files_with_legacy_names_read_as_the_same_parameters(tmp_path, arrays):
     assert_equal(formats.read(save_legacy_gluon(tmp_path / "legacy.params", arrays)), arrays)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["flat", "new", "keras3"])
 def test_each_layout_of_keras_reads_as_the_same_parameters(layout, tmp_path, arrays):
     assert_equal(formats.read(save_keras(tmp_path / "vgg19.h5", arrays, layout)), arrays)

@@ -133,6 +133,7 @@ def test_a_file_that_differs_from_the_hubs_own_hash_is_refused_and_fetched_anew(
     assert server.gets[URLS["torchvision"]] == 1
 
 
+@pytest.mark.slow
 def test_a_damaged_record_of_hashes_is_one_line(weights_folder, originals, published, small_pictures):
     weights_folder.mkdir(parents=True)
     for text in ("{", "[1]"):
