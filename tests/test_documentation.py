@@ -44,8 +44,8 @@ NOT_RUN = {
     "gluon-nst kit gluon-nst-kit": "the tests have no network; tests/integration makes one",
     "bash gluon-nst-kit/install": "there is no kit here; tests/integration installs one",
     "~/gluon-nst-lab/start": "opens a browser, and waits",
-    "gluon-nst lab": "waits for a class; tests/integration opens labs",
-    "gluon-nst lab --host 0.0.0.0 --password oaks --preload": "waits for a class; tests/integration opens labs",
+    "gluon-nst lab": "waits for a class; tests/browser opens labs",
+    "gluon-nst lab --host 0.0.0.0 --password oaks --preload": "waits for a class; tests/browser opens labs",
     **dict.fromkeys(
         (
             "gluon-nst batch contents styles --out overnight --longest-side 512",

