@@ -82,6 +82,7 @@ def fewest(side, most, layers):
 @example(side=25, most=1, layers=range(10))
 @example(side=28, most=16, layers=range(10))
 @example(side=10, most=1, layers=range(1))
+@example(side=22, most=6, layers=range(1))
 def test_windows_are_the_fewest_that_are_short_enough(side, most, layers):
     assert len(windows.spans(side, most, layers)) == fewest(side, most, layers)
 
@@ -93,6 +94,7 @@ def test_windows_are_the_fewest_that_are_short_enough(side, most, layers):
         (range(5), (2, 2), 8, 1),
         (range(10), (8, 4), 24, 1),  # 2 convolutions of 1 pixel and 2 of 2, on a grid of 4
         (range(29), (80, 16), 192, 1),  # 70 on a grid of 16
+        (range(4, 10), (4, 4), 16, 1),  # pool1 is the first of these layers
         (range(5, 10), (2, 2), 8, 2),
         (range(10, 29), (16, 4), 40, 4),  # 4 + 4 · 2 + 4 on a grid of 4
     ],
