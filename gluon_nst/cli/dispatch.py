@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import gc
 from typing import Any, Callable
 
 from mxnet import MXNetError
@@ -28,10 +27,6 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, dict[str, Any]], int]] = {
     "info": info.info,
     "kit": lab.kit,
 }
-
-# What is loaded stays, so the garbage collections before each stage need not look at it: that took longer than a small
-# stage.
-gc.freeze()
 
 
 def run(arguments: argparse.Namespace, options: dict[str, Any]) -> int:

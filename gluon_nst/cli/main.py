@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import os
 import signal
@@ -72,6 +73,10 @@ def _run(argv: Sequence[str] | None) -> int:
             raise
         backend = os.environ.get("MPLBACKEND")
         raise InputError(f"MPLBACKEND={backend}: matplotlib has no such backend; unset it, or set it to Agg") from None
+    if not gc.get_freeze_count():
+        # Exclude the imported modules from garbage collection: scanning them before each stage took longer than a small
+        # stage.
+        gc.freeze()
     return dispatch.run(arguments, given_options(arguments))
 
 

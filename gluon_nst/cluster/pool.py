@@ -77,7 +77,7 @@ class Pool:
             self._messages = distributed.Queue(self.context.name, client=self._client)
             self._stop = distributed.Event(self.context.name, client=self._client)
             self._stack.callback(self._forget)
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
             self._stack.close()
             if self._address is None:
                 raise NSTError(f"the workers could not be started ({reason(error)}); give the command again") from None

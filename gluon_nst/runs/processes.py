@@ -136,7 +136,7 @@ def answer() -> None:
         return
     try:
         function, arguments = parent.get()
-        gc.freeze()  # as in cli/dispatch.py: what is loaded stays
+        gc.freeze()  # exclude the imported modules from garbage collection, as in the command line
         parent.put("result", function(parent, *arguments))
     except Exception as error:
         plain_error = type(error)(str(error)) if isinstance(error, NSTError) else NSTError(reason(error))  # MXNet's own

@@ -1,6 +1,7 @@
 """render and chapter with a checkpoint, and resume: stopped, killed, steered, on a full disk."""
 
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -8,10 +9,11 @@ from pathlib import Path
 
 import gluon_nst as nst
 from gluon_nst.runs import processes, result
-from gluon_nst.runs.checkpoint import Checkpoint, carry_out_kept, container
+from gluon_nst.runs.checkpoint import Checkpoint, container
 from gluon_nst.runs.loop import carry_out
 from gluon_nst.runs.run import prepare
 
+import kill_runs
 import mxnet as mx
 import pytest
 from kill_runs import losses
@@ -250,6 +252,15 @@ def test_a_run_that_is_killed_in_a_write_ends_with_the_bytes_of_one_that_was_not
     found = output.read_bytes(), losses(tmp_path / "losses.csv")
     assert render(*same)[0] == 0
     assert found == (output.read_bytes(), losses(tmp_path / "losses.csv"))
+
+
+@pytest.mark.slow
+def test_a_run_in_windows_that_is_killed_resumes_to_the_same_bytes(tmp_path, converted):
+    kind, chance = kill_runs.Kind("lbfgs", "three sizes", "in windows"), random.Random(11)
+    expected, seconds = kill_runs.never_killed(kind, tmp_path / "never", str(converted))
+    found, kills, _ = kill_runs.killed(kind, tmp_path / "killed", str(converted), seconds / 2, chance)
+    assert found == expected
+    assert kills >= 1
 
 
 # -- steered ----------------------------------------------------------------------------------------------------------
@@ -567,7 +578,7 @@ def test_an_experiment_goes_on_inside_a_cell(experiment, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_in_a_subprocess_is_stopped_when_its_epoch_is_done_and_can_be_resumed(job, tmp_path):
-    run, seen = prepare(job(sizes=[(32, 48)], epochs=200)), []
+    run, seen = prepare(job(sizes=[(32, 48)], epochs=60)), []
 
     class Follower(nst.Observer):
         def state(self, state):
@@ -575,11 +586,11 @@ def test_a_run_in_a_subprocess_is_stopped_when_its_epoch_is_done_and_can_be_resu
 
     stopped = processes.carry_out_apart(run, Follower(), tmp_path / "kept", lambda: len(seen) >= 5)
     assert stopped.status == "interrupted"
-    assert 5 <= len(stopped.losses) < 200
+    assert 5 <= len(stopped.losses) < 60
     seen.clear()
-    result = carry_out_kept(run, Follower(), tmp_path / "kept")
+    result = processes.carry_out_apart(run, Follower(), tmp_path / "kept")
     assert result.complete
-    assert seen == list(range(len(stopped.losses), 200))
+    assert seen == list(range(len(stopped.losses), 60))
     assert result.image.tobytes() == carry_out(run).image.tobytes()
 
 

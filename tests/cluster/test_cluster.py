@@ -104,7 +104,7 @@ def test_a_batch_of_12_jobs_whose_worker_and_command_are_killed_does_each_good_o
     first.kill()
     wait_for(lambda: not any(each.is_running() for each in others))
     before = done()
-    assert 3 <= len(before) <= 7
+    assert 3 <= len(before) < 10
 
     second, memory = start(pictures, *command), []
     while second.poll() is None:
@@ -128,7 +128,8 @@ def test_a_batch_of_12_jobs_whose_worker_and_command_are_killed_does_each_good_o
     assert sum(row["note"] == "kept from before" for row in rows) == len(before)
     # A worker's memory does not grow with its jobs, whatever their sizes: other processes compute them.
     first_job = max(taken for count, taken in memory if count <= len(before) + 1)
-    assert max(taken for count, taken in memory if count > len(before) + 1) < 1.1 * first_job
+    later = [taken for count, taken in memory if count > len(before) + 1]
+    assert max(later, default=0) < 1.1 * first_job
     monkeypatch.chdir(pictures)
     assert ended(capfd, *command)[0] == 1
     assert done() == after
@@ -199,13 +200,17 @@ def test_the_workers_of_a_cluster_need_nothing_but_the_package(
     cluster, first_worker, pictures, weights_file, capfd, monkeypatch
 ):
     monkeypatch.chdir(pictures)
-    command = ["batch", "a.png", "s.png", "--out", "out", "--scheduler", cluster[0], "--weights", weights_file]
-    status, out, err = ended(capfd, *command, "--recipe", "d2l-2019", *SHALLOW, "--sizes", "48x36", "--epochs", "3")
+    command = ["batch", "a.png", "s.png", "--out", "out", "--scheduler", cluster[0]]
+    options = ["--weights", weights_file, "--recipe", "d2l-2019", *SHALLOW, "--sizes", "48x36", "--epochs", "3"]
+    status, out, err = ended(capfd, *command, *options)
     assert status == 0
     assert "1 of 1 pictures" in out
     said = made("out/a-s.png")
     assert said["job"]["name"] == "a-s"
     assert said["weights"]["sha256"] == nst.weights.find(str(weights_file)).sha256
+    assert ended(capfd, "render", "a.png", "s.png", "--output", "alone.png", *options)[0] == 0
+    difference = pixels("out/a-s.png").astype(int) - pixels("alone.png")
+    assert np.abs(difference).max() <= 1  # another number of threads rounds differently
 
 
 def test_a_picture_in_windows_on_two_workers_is_the_same_if_one_is_lost(
