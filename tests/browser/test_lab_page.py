@@ -206,7 +206,7 @@ def test_what_is_no_picture_is_told_on_the_page(browser, lab, tmp_path):
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)], ids=["desk", "phone"])
-def test_axe_finds_nothing_and_nothing_sticks_out_at_the_side(browser, lab, scheme, width):
+def test_axe_finds_nothing_and_no_content_overflows_horizontally(browser, lab, scheme, width):
     size = {"width": width, "height": 844}
     with page_of(browser, lab, color_scheme=scheme, viewport=size, has_touch=width < 500) as page:
 
@@ -325,7 +325,7 @@ def test_a_stream_that_is_silent_is_noticed_and_opened_again(browser, lab):
         expect(page.locator("#lost")).to_be_hidden()
 
 
-def test_failed_actions_lost_connections_and_refusals_are_reported_apart_from_each_other(browser, lab):
+def test_failed_actions_lost_connections_and_refusals_are_reported_separately(browser, lab):
     with page_of(browser, lab) as page:
         page.clock.install()
         page.reload()

@@ -234,7 +234,7 @@ main(sys.argv[1:])
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_in_a_write_ends_with_the_bytes_of_one_that_was_not(
+def test_a_run_killed_during_a_write_resumes_to_the_same_bytes(
     content, style, converted, render, resume, tmp_path
 ):
     output, kept = tmp_path / "out.png", tmp_path / "kept"

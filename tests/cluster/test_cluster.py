@@ -244,7 +244,7 @@ def test_a_picture_in_windows_on_two_workers_is_the_same_if_one_is_lost(
     assert totals("calm") == pytest.approx(totals("alone"), rel=1e-5)
 
 
-def test_where_no_scheduler_answers_that_is_one_line(pictures, weights_file, capfd, monkeypatch):
+def test_an_unreachable_scheduler_is_reported_in_one_line(pictures, weights_file, capfd, monkeypatch):
     monkeypatch.chdir(pictures)
     command = ["batch", "a.png", "s.png", "--out", "out", "--scheduler", "tcp://127.0.0.1:9", "--weights", weights_file]
     with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):

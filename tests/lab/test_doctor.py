@@ -203,7 +203,7 @@ def test_an_unknown_backend_is_reported(doctor):
     assert "MPLBACKEND=nonsense, which matplotlib does not know; unset it" in lines["MXNet"]
 
 
-def test_a_number_of_threads_that_is_none_is_reported(doctor):
+def test_an_invalid_number_of_threads_is_reported(doctor):
     status, lines, _ = doctor(OMP_NUM_THREADS="abc")
     assert status == 1
     assert "OMP_NUM_THREADS=abc: not a number of threads" in lines["MXNet"]

@@ -33,7 +33,7 @@ def variation(X):
 
 
 @pytest.mark.parametrize("size", [1, 7, 8, 9, 24, 35, 64])
-def test_a_sum_of_products_is_numpys_for_any_number_of_them(size):
+def test_a_sum_of_products_agrees_with_numpy_for_any_length(size):
     a, b = np.random.default_rng(4).normal(size=(2, 1, 1, 1, size))
     A, B = mx.nd.array(a), mx.nd.array(b)
     assert summed_product(A, B).shape == mean_square(A).shape == (1,)

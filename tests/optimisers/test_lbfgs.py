@@ -189,7 +189,7 @@ def test_a_step_that_lowers_the_loss_by_the_share_it_must_is_accepted():
     assert optimizer.state.from_X == pytest.approx(-1 + 4e-4, abs=1e-6)
 
 
-def test_it_restarts_straight_downhill_after_five_shortenings_and_then_settles():
+def test_it_restarts_along_the_negative_gradient_after_five_shortenings_and_then_converges():
     def valley(x):  # curved, so that steps are remembered
         return bowl(np.array([1.0, 4.0, 9.0]))(x)
 
@@ -317,7 +317,7 @@ def test_a_pixel_at_its_bound_without_a_gradient_moves_with_the_others(bound, in
     assert state.direction[0] * inwards > 0.03
 
 
-def test_a_restart_is_at_the_lowest_point_without_what_is_remembered():
+def test_a_restart_is_at_the_best_point_with_an_empty_history():
     optimizer = Minimiser(LBFGSState.start(np.ones(4, np.float32)), 5, first_step=0.1)
     for _ in range(3):
         advance(optimizer, bowl(np.array([1, 2, 3, 4])))

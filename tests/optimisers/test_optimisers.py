@@ -67,7 +67,7 @@ def test_an_optimiser_leaves_what_it_starts_from(optimizer):
     assert np.array_equal(X.asnumpy(), before)
 
 
-def test_the_state_of_no_optimiser_is_refused():
+def test_an_unknown_optimiser_state_is_refused():
     with pytest.raises(TypeError, match="dict is the state of no optimiser"):
         resumed({}, recipe(), mx.cpu())
 
@@ -110,7 +110,7 @@ def adam(x, mean, square, steps, epochs, lr, beta2):
 
 
 @pytest.mark.parametrize("beta2", [0.999, 0.9])
-def test_adam_is_numpys(beta2):
+def test_adam_agrees_with_numpy(beta2):
     X = composite()
     optimiser, zeros = optimiser_of(X, recipe(beta2=beta2)), np.zeros(X.shape)
     descend(optimiser, 4)

@@ -82,7 +82,7 @@ class Worker:
         """Start or resume the run, and compute until it finishes or a command halts it."""
         try:
             run = self._prepare()
-            gc.freeze()  # the imported modules: to search them before each stage takes a third of a second in all
+            gc.freeze()  # exclude the imported modules: scanning them before each stage takes 0.3 s in total
             self._publisher.begin(run)
             epochs, done = self._publisher.epochs, len(self._state.record)
             self.send("started", epochs=epochs, done=done, **self._weights_status(run))
