@@ -2,6 +2,7 @@
 
 import json
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -54,6 +55,10 @@ def asked_to_stop(after, number=signal.SIGINT, times=1):
     return happening(after, lambda: [signal.raise_signal(number) for _ in range(times)])
 
 
+def resume_command(folder):
+    return f"gluon-nst resume {shlex.quote(str(folder))}"
+
+
 # -- stopped ----------------------------------------------------------------------------------------------------------
 
 
@@ -70,7 +75,7 @@ def test_a_signal_lets_the_epoch_finish_and_says_how_to_go_on(kept, render, resu
     assert out == ""
     assert "once more stops at once" in asked
     assert interrupted.startswith(f"interrupted: stage {stage}, {epoch} of ")
-    assert interrupted.endswith(f"; gluon-nst resume {tmp_path / 'kept'} goes on from there")
+    assert interrupted.endswith(f"; {resume_command(tmp_path / 'kept')} goes on from there")
     assert picture == f"{tmp_path / 'kept' / 'so-far.png'}: the picture so far"
     assert made(tmp_path / "kept" / "so-far.png")["interrupted"] == {"stage": stage, "epochs": epoch}
     assert not (tmp_path / "out.png").exists()
@@ -91,7 +96,7 @@ def test_the_second_signal_stops_at_once_and_the_last_checkpoint_stays(kept, tmp
     assert status == 130
     assert out == ""
     assert "Traceback" not in err
-    last = f"interrupted: the last checkpoint stays as it is; gluon-nst resume {tmp_path / 'kept'} goes on from there"
+    last = f"interrupted: the last checkpoint stays as it is; {resume_command(tmp_path / 'kept')} goes on from there"
     assert err.splitlines()[-1] == last
     assert not (tmp_path / "out.png").exists()
     assert kept()[2] == "going on from stage 1, epoch 1\n"
@@ -234,9 +239,7 @@ main(sys.argv[1:])
 
 
 @pytest.mark.slow
-def test_a_run_killed_during_a_write_resumes_to_the_same_bytes(
-    content, style, converted, render, resume, tmp_path
-):
+def test_a_run_killed_during_a_write_resumes_to_the_same_bytes(content, style, converted, render, resume, tmp_path):
     output, kept = tmp_path / "out.png", tmp_path / "kept"
     same = ["--optimizer", "lbfgs", "--epochs", "3,20", "--losses", tmp_path / "losses.csv", "--quiet"]
     own = ["--output", output, "--weights", converted, "--recipe", "d2l-2019", "--sizes", "32x48,48x64", *SHALLOW]
@@ -322,7 +325,7 @@ def test_a_branch_takes_a_folder_and_a_picture_of_its_own(kept, resume, render, 
     with asked_to_stop(0):
         assert resume(*branch)[0] == 130
     status, _, err = resume(*branch)
-    goes_on = f"gluon-nst resume {tmp_path / 'branch'}"
+    goes_on = f"{resume_command(tmp_path / 'branch')}"
     assert status == 2
     assert f"there is a run already; name another folder, or go on with it: {goes_on}" in err
     assert resume(folder=tmp_path / "branch")[0] == 0
@@ -346,7 +349,7 @@ def test_the_command_of_a_run_that_was_steered_says_how_to_go_on(kept, resume, t
         resume("--style-weight", "5e3")
     status, _, err = kept()
     assert status == 2
-    assert f"it was steered: gluon-nst resume {tmp_path / 'kept'} goes on with it" in err
+    assert f"it was steered: {resume_command(tmp_path / 'kept')} goes on with it" in err
 
 
 # -- refused ----------------------------------------------------------------------------------------------------------
@@ -467,7 +470,7 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_state_and_advice(kept, r
     assert "the loss is" in err
     advice = (
         "with --style-weight W, or another weight that is lower,"
-        f" gluon-nst resume {tmp_path / 'kept'} goes on from there"
+        f" {resume_command(tmp_path / 'kept')} goes on from there"
     )
     assert f"the last State whose loss was finite stays in {tmp_path / 'kept'}; {advice}" in err
 
@@ -481,7 +484,7 @@ def test_a_run_that_fails_leaves_its_checkpoint_and_goes_on(kept, resume, render
         status, _, err = kept()
     assert status == 1
     assert err.count("error: ") == 1
-    assert f"the last checkpoint stays as it is; gluon-nst resume {tmp_path / 'kept'} goes on from there" in err
+    assert f"the last checkpoint stays as it is; {resume_command(tmp_path / 'kept')} goes on from there" in err
     assert resume()[:3:2] == (0, "going on from stage 1, epoch 2\n")
     found = (tmp_path / "out.png").read_bytes()
     render("--quiet")

@@ -1,6 +1,7 @@
 """The command as a process: its standard streams, what it loads, and Ctrl-C while it loads."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -48,7 +49,7 @@ def test_a_run_goes_on_when_the_reader_of_its_lines_goes_away(content, style, co
 @pytest.mark.parametrize("stream", ["2>/dev/full", ">&- 2>&-"])
 def test_a_run_does_not_end_for_want_of_a_place_for_its_progress(content, style, converted, tmp_path, stream):
     options = ["--output", tmp_path / "out.png", "--weights", converted, *TINY]
-    line = f"{' '.join(command_line('render', content, style, *options))} {stream}"
+    line = f"{shlex.join(command_line('render', content, style, *options))} {stream}"
     assert subprocess.run(["bash", "-c", line], stdout=subprocess.DEVNULL).returncode == 0
     assert (tmp_path / "out.png").exists()
 
@@ -67,7 +68,7 @@ def test_main_runs_without_standard_streams(content, style, converted, tmp_path,
     [(">&-", b"", b""), ("2>&-", b"d2l-2019", b""), ("> /dev/full", b"", b"error: the run failed")],
 )
 def test_a_standard_stream_that_can_not_be_written_is_no_traceback(closed, out, err):
-    line = f"{' '.join(command_line('recipes'))} {closed}"
+    line = f"{shlex.join(command_line('recipes'))} {closed}"
     done = subprocess.run(["bash", "-c", line], capture_output=True)
     assert done.stdout.startswith(out)
     assert done.stderr.startswith(err)

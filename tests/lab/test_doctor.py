@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -177,7 +178,8 @@ def test_a_really_full_disk_is_a_fault(doctor, measured, tmp_path):
     program = measured()
     disk = tmp_path / "disk"
     disk.mkdir()
-    small = f"mount -t tmpfs -o size=16k tmpfs {disk} && cd {disk} && (cat /dev/zero > full || true) 2>/dev/null"
+    place = shlex.quote(str(disk))
+    small = f"mount -t tmpfs -o size=16k tmpfs {place} && cd {place} && (cat /dev/zero > full || true) 2>/dev/null"
     code = f"import sys; from gluon_nst.cli import main; sys.executable = {program!r}; sys.exit(main(['doctor']))"
     command = [*way, "bash", "-c", f'{small}; exec "$@"', "bash", sys.executable, "-W", "ignore", "-c", code]
     status, lines, _ = doctor(code=f"import os; os.execvp({way[0]!r}, {command!r})", TMPDIR=str(disk))

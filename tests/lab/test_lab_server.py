@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -668,7 +669,13 @@ def small_disk(tmp_path):
         pytest.skip("no namespace to mount a small disk in")
     folder = tmp_path / "lab"
     folder.mkdir()
-    return folder, [*way, "bash", "-c", f'mount -t tmpfs -o size=4m tmpfs {folder} && exec "$@"', "bash"]
+    return folder, [
+        *way,
+        "bash",
+        "-c",
+        f'mount -t tmpfs -o size=4m tmpfs {shlex.quote(str(folder))} && exec "$@"',
+        "bash",
+    ]
 
 
 def test_a_full_disk_is_told_no_run_is_lost_and_with_room_it_goes_on(converted, small_disk):
