@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import Any, Callable
@@ -101,7 +102,7 @@ class Checkpoint(Observer):
         if source and not self.is_empty:
             raise InputError(
                 f"{self.folder}: there is a run already; name another folder,"
-                f" or go on with it: gluon-nst resume {self.folder}"
+                f" or go on with it: gluon-nst resume {shlex.quote(str(self.folder))}"
             )
         try:
             found = (Generations(source, self._say) if source else self._generations).newest()
@@ -123,7 +124,7 @@ class Checkpoint(Observer):
         if different:
             goes_on = "name another folder, or give the run's command with --fresh, to begin anew"
             if all(each.startswith("change") for each in different):
-                goes_on = f"it was steered: gluon-nst resume {self.folder} goes on with it"
+                goes_on = f"it was steered: gluon-nst resume {shlex.quote(str(self.folder))} goes on with it"
             raise Different(f"{self.folder}: a checkpoint of another run ({listed(different)}); {goes_on}")
         try:
             state: State = restored(found["state"], State)
