@@ -12,7 +12,9 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, sig
 signal.pthread_sigmask(signal.SIG_SETMASK, ())
 os.umask(0o022)
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1024) if hard == -1 else max(soft, min(1024, hard)), hard))
+enough = 1024 if hard == resource.RLIM_INFINITY else min(1024, hard)
+if soft != resource.RLIM_INFINITY and soft < enough:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
 os.environ.update(LC_ALL="C.UTF-8", TERM="xterm")
 for name in ("COLUMNS", "LINES", "PYTHONWARNINGS", "NO_COLOR", "FORCE_COLOR", "MPLBACKEND"):
     os.environ.pop(name, None)

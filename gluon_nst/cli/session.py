@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import functools
 import os
-import shlex
 from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple
 
@@ -225,7 +224,7 @@ def _check_checkpoint(arguments: argparse.Namespace) -> None:
 
 
 def _resume_hint(checkpoint: Checkpoint) -> str:
-    return f"gluon-nst resume {shlex.quote(str(checkpoint.folder))} goes on from there"
+    return f"{checkpoint.resume_command} goes on from there"
 
 
 def _command(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -79,6 +79,11 @@ class Checkpoint(Observer):
         self._generations.remove()
 
     @property
+    def resume_command(self) -> str:
+        """The command that resumes the run, quoted for a shell."""
+        return f"gluon-nst resume {shlex.quote(str(self.folder))}"
+
+    @property
     def is_empty(self) -> bool:
         """Whether the folder has no checkpoint."""
         return self._generations.is_empty
@@ -101,8 +106,7 @@ class Checkpoint(Observer):
             return self._state  # what is there goes when the first checkpoint of this run is whole
         if source and not self.is_empty:
             raise InputError(
-                f"{self.folder}: there is a run already; name another folder,"
-                f" or go on with it: gluon-nst resume {shlex.quote(str(self.folder))}"
+                f"{self.folder}: there is a run already; name another folder, or go on with it: {self.resume_command}"
             )
         try:
             found = (Generations(source, self._say) if source else self._generations).newest()
@@ -124,7 +128,7 @@ class Checkpoint(Observer):
         if different:
             goes_on = "name another folder, or give the run's command with --fresh, to begin anew"
             if all(each.startswith("change") for each in different):
-                goes_on = f"it was steered: gluon-nst resume {shlex.quote(str(self.folder))} goes on with it"
+                goes_on = f"it was steered: {self.resume_command} goes on with it"
             raise Different(f"{self.folder}: a checkpoint of another run ({listed(different)}); {goes_on}")
         try:
             state: State = restored(found["state"], State)
