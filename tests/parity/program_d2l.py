@@ -23,7 +23,7 @@ class Program:
     units = "standardised"
 
     def __init__(
-        self, content, style, parameters, style_weight, lr, lr_decay, lr_decay_epoch, first_epoch, size=(64, 96)
+        self, content, style, parameters, style_weight, lr, lr_decay, lr_decay_epoch, first_epoch, size=(48, 72)
     ):
         self.size, self.style_weight = size, style_weight
         self.lr, self.lr_decay, self.lr_decay_epoch, self.first_epoch = lr, lr_decay, lr_decay_epoch, first_epoch

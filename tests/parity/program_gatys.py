@@ -17,7 +17,7 @@ ALPHA, BETA, W = 1, 1e3, 1 / 5
 class Program:
     units = "standardised"
 
-    def __init__(self, content, style, parameters, longest=96):
+    def __init__(self, content, style, parameters, longest=64):
         net = features(parameters, 29)
         self.net = nn.Sequential(*(nn.AvgPool2d(2, 2) if isinstance(layer, nn.MaxPool2d) else layer for layer in net))
         width, height = Image.open(content).size

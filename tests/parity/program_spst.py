@@ -36,7 +36,7 @@ class Program:
 
     units = "bytes"
 
-    def __init__(self, content, style, parameters, size=96, style_size=None, dtype=torch.float32):
+    def __init__(self, content, style, parameters, size=64, style_size=None, dtype=torch.float32):
         self.dtype = dtype
         self.net = features(parameters, 29).to(dtype)
         width, height = Image.open(content).size

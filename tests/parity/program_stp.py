@@ -107,7 +107,7 @@ class Program:
 
     units = "unit"
 
-    def __init__(self, content, style, parameters, size=96, roots="twelve", dtype=torch.float32):
+    def __init__(self, content, style, parameters, size=64, roots="twelve", dtype=torch.float32):
         self.root, self.dtype = ROOTS[roots], dtype
         self.style_dtype = torch.float64 if roots == "accurate" else dtype
         self.net = features(parameters, 29).to(dtype)

@@ -20,7 +20,7 @@ def gram_matrix(x):
 class Program:
     units = "bytes"
 
-    def __init__(self, content, style, parameters, longest=96, lr=10.0):
+    def __init__(self, content, style, parameters, longest=64, lr=10.0):
         self.longest, self.lr = longest, lr
         self.model = features(parameters, 31)
         self.start = self.read(content)

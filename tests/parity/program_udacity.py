@@ -22,7 +22,7 @@ def gram_matrix(tensor):
 class Program:
     units = "standardised"
 
-    def __init__(self, content, style, parameters, max_size=96):
+    def __init__(self, content, style, parameters, max_size=64):
         self.vgg = features(parameters, 29)
         width, height = Image.open(content).size
         size = max_size if max(width, height) > max_size else max(width, height)

@@ -37,14 +37,14 @@ def smaller_udacity(size):
 
 
 PROGRAMS = {
-    "d2l-2019": (program_d2l.edition_2019, {"sizes": [(64, 96)]}),
-    "d2l-2023": (program_d2l.edition_2023, {"sizes": [(64, 96)]}),
-    "udacity": (program_udacity.Program, {"recipe": smaller_udacity(96)}),
+    "d2l-2019": (program_d2l.edition_2019, {"sizes": [(48, 72)]}),
+    "d2l-2023": (program_d2l.edition_2023, {"sizes": [(48, 72)]}),
+    "udacity": (program_udacity.Program, {"recipe": smaller_udacity(64)}),
     "poster": (program_poster.Program, {"sizes": [(64, 64)]}),
-    "tensorflow": (program_tensorflow.Program, {"sizes": [96]}),
-    "gatys-2016": (program_gatys.Program, {"sizes": [96]}),
-    "stp": (functools.partial(program_stp.Program, roots="accurate"), {"sizes": [96], "size_factor": 1.0}),
-    "spst": (program_spst.Program, {"sizes": [96], "size_factor": 1.0}),
+    "tensorflow": (program_tensorflow.Program, {"sizes": [64]}),
+    "gatys-2016": (program_gatys.Program, {"sizes": [64]}),
+    "stp": (functools.partial(program_stp.Program, roots="accurate"), {"sizes": [64], "size_factor": 1.0}),
+    "spst": (program_spst.Program, {"sizes": [64], "size_factor": 1.0}),
 }
 ADAM = [name for name in PROGRAMS if recipes.read(name).optimizer == "adam"]
 
@@ -59,7 +59,7 @@ def given(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures")
     paths = {}
     for kind, path in zip(("content", "style"), pictures.own_pictures()):
-        Image.open(path).resize((96, 64), Image.LANCZOS).save(folder / f"{kind}.png")
+        Image.open(path).resize((72, 48), Image.LANCZOS).save(folder / f"{kind}.png")
         paths[kind], paths[f"sized {kind}"] = str(path), str(folder / f"{kind}.png")
     return lambda name: [paths[f"sized {kind}" if name.startswith("d2l") else kind] for kind in ("content", "style")]
 
@@ -168,18 +168,11 @@ def deviation(totals, expected):
 
 
 @pytest.mark.parametrize("name", ADAM)
-def test_twenty_steps_of_adam_agree(program, totals, name):
-    ours, theirs = totals(name, 20), program(name).run(20)
-    allowed = 0.02
-    if name == "tensorflow":
-        # Steps of 10 of 255 are chaotic: rounding its start to single precision once more takes that program itself
-        # further from its own losses than ours are. With steps of 1 it is as well-behaved as the others (below).
-        rounded = program(name)
-        rounded.start = rounded.start + 1e-5 * torch.randn(
-            rounded.start.shape, generator=torch.Generator().manual_seed(0)
-        )
-        allowed = max(allowed, deviation(rounded.run(20), theirs))
-    assert deviation(ours, theirs) < allowed
+def test_the_steps_of_adam_agree(program, totals, name):
+    # TensorFlow's steps of 10 of 255 are chaotic: after a few, rounding the start once more changes the losses as much.
+    # With steps of 1 they are as stable as the others (below).
+    steps = 5 if name == "tensorflow" else 20
+    assert deviation(totals(name, steps), program(name).run(steps)) < 0.02
 
 
 def test_twenty_steps_of_tensorflows_adam_agree_at_a_smaller_learning_rate(program, totals):
@@ -188,7 +181,7 @@ def test_twenty_steps_of_tensorflows_adam_agree_at_a_smaller_learning_rate(progr
     assert deviation(totals("tensorflow", 20, lr=1.0), theirs.run(20)) < 0.002
 
 
-@pytest.mark.parametrize("name, size, evaluations", [("poster", 64, 150), ("gatys-2016", 64, 150)])
+@pytest.mark.parametrize("name, size, evaluations", [("poster", 64, 120), ("gatys-2016", 64, 120)])
 def test_lbfgs_comes_as_low_in_as_many_evaluations(program, totals, name, size, evaluations):
     ours = totals(name, evaluations, sizes=[(size, size) if name == "poster" else size])
     theirs = program(name, size).run(evaluations)
