@@ -9,17 +9,19 @@ from gluon_nst import machine, moved
 from gluon_nst.version import __version__
 
 if TYPE_CHECKING:  # what a type checker and an editor see; __getattr__ below gives the same
+    from gluon_nst.api import SheetResult, compare, reconstruct, sweep, transfer
+    from gluon_nst.batch.run import BatchResult, batch
     from gluon_nst.engine.composite import GeneratedImage, get_inits
-    from gluon_nst.errors import InputError, NSTError, OutOfMemory, WeightsError
+    from gluon_nst.errors import InputError, KeywordError, NSTError, OutOfMemory, WeightsError
     from gluon_nst.losses.chapter import compute_loss, content_loss, gram, style_loss, tv_loss
-    from gluon_nst.losses.records import Epoch, Losses, Status
+    from gluon_nst.losses.records import Epoch, History, Losses, Status
     from gluon_nst.network.vgg import extract_features, get_contents, get_styles, truncated_vgg19
     from gluon_nst.pictures.decoding import read_image
     from gluon_nst.pictures.pixels import postprocess, preprocess
     from gluon_nst.recipes import Change, Recipe, Stage
     from gluon_nst.runs.estimates import Estimate, estimate
     from gluon_nst.runs.job import Job, Style
-    from gluon_nst.runs.loop import steps, transfer
+    from gluon_nst.runs.loop import steps
     from gluon_nst.runs.observer import Observer
     from gluon_nst.runs.result import Result
     from gluon_nst.runs.state import State
@@ -30,24 +32,30 @@ machine.prepare_mxnet()  # before anything, here or elsewhere, imports mxnet
 moved.keep_old_paths()
 
 __all__ = [
+    "BatchResult",
     "Change",
     "Epoch",
     "Estimate",
     "GeneratedImage",
+    "History",
     "InputError",
     "Job",
+    "KeywordError",
     "Losses",
     "NSTError",
     "Observer",
     "OutOfMemory",
     "Recipe",
     "Result",
+    "SheetResult",
     "Stage",
     "State",
     "Status",
     "Style",
     "WeightsError",
     "__version__",
+    "batch",
+    "compare",
     "compute_loss",
     "content_loss",
     "estimate",
@@ -59,9 +67,11 @@ __all__ = [
     "postprocess",
     "preprocess",
     "read_image",
+    "reconstruct",
     "steer",
     "steps",
     "style_loss",
+    "sweep",
     "train",
     "transfer",
     "truncated_vgg19",
@@ -71,17 +81,19 @@ __all__ = [
 # The module of each public name, which is imported when the name is asked for: MXNet takes seconds to load, and
 # `gluon-nst --help` needs none of it.
 _MODULES = {
+    "api": ("SheetResult", "compare", "reconstruct", "sweep", "transfer"),
+    "batch": ("BatchResult",),
     "engine.composite": ("GeneratedImage", "get_inits"),
-    "errors": ("InputError", "NSTError", "OutOfMemory", "WeightsError"),
+    "errors": ("InputError", "KeywordError", "NSTError", "OutOfMemory", "WeightsError"),
     "runs.estimates": ("Estimate", "estimate"),
     "pictures.decoding": ("read_image",),
     "pictures.pixels": ("postprocess", "preprocess"),
     "runs.job": ("Job", "Style"),
-    "runs.loop": ("steps", "transfer"),
+    "runs.loop": ("steps",),
     "losses.chapter": ("compute_loss", "content_loss", "gram", "style_loss", "tv_loss"),
     "runs.observer": ("Observer",),
     "recipes": ("Change", "Recipe", "Stage"),
-    "losses.records": ("Epoch", "Losses", "Status"),
+    "losses.records": ("Epoch", "History", "Losses", "Status"),
     "runs.result": ("Result",),
     "runs.state": ("State",),
     "runs.steering": ("steer",),

@@ -20,6 +20,10 @@ class InputError(NSTError, ValueError):
     status = 2
 
 
+class KeywordError(InputError, TypeError):
+    """A function was called with a keyword that it does not have."""
+
+
 class DoesNotFit(InputError):
     """This machine does not have enough memory for a run."""
 
@@ -79,11 +83,13 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
 
 
 def check_keywords(given: Iterable[str], known: Iterable[str], complaint: str) -> None:
-    """Raise TypeError for the first keyword that is not `known`; its message has the `complaint` and the known ones."""
+    """Raise KeywordError for the first keyword that is not `known`; its message has the `complaint` and the names that
+    are similar, or all known ones."""
     known = list(known)
     for name in given:
         if name not in known:
-            raise TypeError(f"{name}: {complaint}; there are {', '.join(known)}{did_you_mean(name, known)}")
+            advice = did_you_mean(name, known) or f"; there are {', '.join(known)}"
+            raise KeywordError(f"{name}: {complaint}{advice}")
 
 
 def _normalised(name: str) -> str:

@@ -238,7 +238,7 @@ def gluon_nst(stages, weights, content, style, report, *, recipe="d2l-2019", che
     report.begin()
     if stages:
         options.update(sizes=[stage[:2] for stage in stages], epochs=[stage[2] for stage in stages])
-    run = prepare(nst.Job.customised(content, style, recipe=recipe, weights=weights, **options))
+    run = prepare(nst.Job(content, style, recipe=recipe, weights=weights, **options))
     state = nst.State()
     with contextlib.suppress(Reached):
         for reached in nst.steps(run, state):
@@ -309,7 +309,7 @@ def profile(stages, weights, content, style, **options):
     file = Path(tempfile.mkdtemp()) / "profile.json"
     mx.profiler.set_config(profile_all=True, aggregate_stats=True, filename=str(file))
 
-    job = nst.Job.customised(
+    job = nst.Job(
         content, style, recipe="d2l-2019", weights=weights, sizes=[(height, width)], epochs=warm_up + epochs, **options
     )
     for state in nst.steps(job):

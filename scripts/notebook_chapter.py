@@ -369,7 +369,7 @@ book = {"lr": [0.01, 0.01], "epochs": [500, 300], "lr_decay_epoch": [200, 100]}
 shorter = {"lr": [0.05, 0.03], "epochs": [100, 30], "lr_decay_epoch": [60, 20]}
 
 jobs = {
-    name: nst.Job.customised(content_path, style_path, recipe="d2l-2019", sizes=[(150, 225), (300, 450)], **settings)
+    name: nst.Job(content_path, style_path, recipe="d2l-2019", sizes=[(150, 225), (300, 450)], **settings)
     for name, settings in (("the book's run", book), ("the shorter one", shorter))
 }
 for name, job in jobs.items():

@@ -174,7 +174,7 @@ def job(content, style, weights_file):
 
     def make(**options):
         options = {"recipe": "d2l-2019", "weights": str(weights_file), **SMALL, **options}
-        return nst.Job.customised(content, style, **options)
+        return nst.Job(content, style, **options)
 
     return make
 

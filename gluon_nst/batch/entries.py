@@ -17,7 +17,7 @@ from gluon_nst.recipes import INITS, LONGEST_SIDE, SOURCES, Setting, recipe_sett
 from gluon_nst.recipes.files import table_of
 from gluon_nst.recipes.rules import line
 from gluon_nst.runs.inputs import style_files
-from gluon_nst.runs.job import Job, Style, split
+from gluon_nst.runs.job import Job, Style, check_settings
 
 ENDINGS = (".toml", ".csv")
 """Suffixes of files that list jobs."""
@@ -174,7 +174,7 @@ class _Read:
         own, others = (
             {name.replace("_", "-"): value for name, value in each.items()} for each in (table, all_have or {})
         )
-        split(shared)  # raises TypeError for a misspelt one
+        check_settings(shared, also=["recipe"])
         self.said, self._own = {**_without_sizes(others, own), **own}, set(own)
         self._folder, self._shared = folder, _without_sizes(shared, self.said)
         content, styles = self.said.get("content", ""), self._styles()
@@ -227,7 +227,7 @@ class _Read:
         for name in ("recipe", "device"):
             if name in self.said:
                 options[name] = self._located(name, self.said[name])
-        return Job.customised(self._located("content", self.said["content"]), self._of_styles(), **options)
+        return Job(self._located("content", self.said["content"]), self._of_styles(), **options)
 
     def _of_styles(self) -> list[Style]:
         pictures = [self._located("style", style) for style in self._styles()]

@@ -113,14 +113,13 @@ def pack(entry: Entry, find: FindTrunk, before: Payload | None = None) -> Payloa
 
 def _with_files(job: Job, named: Callable[[Any], Any]) -> Job:
     """Return the job with each picture replaced by the result of `named`; a folder of styles is expanded."""
-    assert isinstance(job.style, tuple) and isinstance(job.recipe, Recipe)
 
     def optional(source: Any) -> Any:
         return None if source is None else named(source)
 
-    styles = [
+    styles = tuple(
         Style(named(file), weight, style.scale, optional(style.regions)) for file, style, weight in expanded(job.style)
-    ]
+    )
     recipe = job.recipe
     if recipe.init not in INITS:
         recipe = dataclasses.replace(recipe, init=str(named(recipe.init)))

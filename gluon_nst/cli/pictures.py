@@ -59,7 +59,7 @@ def chapter(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     check_writable_with(out, [losses, out / "losses.png"])
     warn_of_quality("neural-style-1.png", job.quality)
     content, style = _chapter_pictures(arguments)
-    job = dataclasses.replace(job, content=content, style=style)
+    job = dataclasses.replace(job, content=content, style=(Style(style),))
     session = Session(arguments, out / "neural-style.png", job, [Lines()])
     images = [out / f"neural-style-{number}.png" for number in range(1, len(session.recipe.stages) + 1)]
     outputs = [*images, losses, out / "losses.png", *session.outputs]
@@ -82,7 +82,7 @@ def chapter(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
 
 def _job(arguments: argparse.Namespace, options: dict[str, Any], default: str, styles: Styles) -> Job:
     recipe = arguments.recipe or default
-    return Job.customised(arguments.content or "", styles, recipe=recipe, device=arguments.device, **options)
+    return Job(arguments.content or "", styles, recipe=recipe, device=arguments.device, **options)
 
 
 def _styles(arguments: argparse.Namespace) -> list[Style]:

@@ -80,13 +80,11 @@ def _carry_out(arguments: argparse.Namespace, experiment: Experiment, folder_nam
 
 def _outcomes(experiment: Experiment, prepared: Prepared, folder: Path, quiet: bool) -> tuple[list[Outcome], bool]:
     """Return the Outcome of each trial, and whether the experiment was interrupted."""
-    to_run = {}
     for trial in experiment.trials:
         run = prepared[trial.name]
         if isinstance(run, NSTError):
             _print_error(trial, str(run))
-        elif not experiments.kept(trial.path(folder), run):
-            to_run[trial.name] = run.recipe
+    to_run = experiment.unfinished(folder, prepared)
     outcomes: list[Outcome] = []
     with Bar(to_run, quiet) as bar, Stop() as stop:
         try:

@@ -89,7 +89,7 @@ def reconstruct(
     """
     if kind not in FIGURE_1:
         raise InputError(f"reconstruct {kind}: not one of {', '.join(FIGURE_1)}{did_you_mean(kind, FIGURE_1)}")
-    job_options, changes = split(options)
+    job_options, changes, _ = split(options)
     layers = FIGURE_1[kind] if layers is None else layers
     rules.layers().check(layers, "layers")
     weighted = layers if isinstance(layers, dict) else dict.fromkeys(layers, 1.0)

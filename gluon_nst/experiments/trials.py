@@ -20,7 +20,7 @@ from gluon_nst.errors import DoesNotFit, InputError, NSTError, reason
 from gluon_nst.losses.records import Status
 from gluon_nst.machine.files import file_name, given
 from gluon_nst.pictures.decoding import Picture, open_picture, read_made
-from gluon_nst.recipes import INITS, paths
+from gluon_nst.recipes import INITS, Recipe, paths
 from gluon_nst.runs.checkpoint import carry_out_kept
 from gluon_nst.runs.checkpoint.generations import Generations
 from gluon_nst.runs.estimates import note_if_long
@@ -116,7 +116,7 @@ class Experiment:
         """
         prepared: Prepared = {}
         pictures = str(self.content), str(self.style)
-        jobs = [(trial.name, Job.customised(*pictures, **{**self.options, **trial.options})) for trial in self.trials]
+        jobs = [(trial.name, Job(*pictures, **{**self.options, **trial.options})) for trial in self.trials]
         for name, job in jobs:
             try:
                 prepared[name] = prepare(job, observer, self._open)
@@ -128,6 +128,13 @@ class Experiment:
         if len(errors) == len(prepared):
             raise errors[0]
         return prepared
+
+    def unfinished(self, folder: Pathlike, prepared: Prepared) -> dict[str, Recipe]:
+        """Return the recipes of the runs that are not finished in `folder` yet, by the names of their trials."""
+        runs = ((trial, prepared[trial.name]) for trial in self.trials)
+        return {
+            trial.name: run.recipe for trial, run in runs if isinstance(run, Run) and not kept(trial.path(folder), run)
+        }
 
     def run(
         self,

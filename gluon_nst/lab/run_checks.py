@@ -71,7 +71,7 @@ def _bundled_pictures() -> tuple[Picture, Picture]:
 
 def _recipe(**settings: Any) -> Recipe:
     """Return the recipe of a run with these settings on the chapter's pictures."""
-    job = Job.customised(*own_pictures(), **settings)
+    job = Job(*own_pictures(), **settings)
     return fitted(read(job.recipe), _bundled_pictures()[0].size, choose_device())
 
 

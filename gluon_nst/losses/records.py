@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from enum import Enum
-from typing import Iterator, Mapping, NamedTuple
+from typing import TYPE_CHECKING, Iterator, Mapping, NamedTuple, Tuple
+
+if TYPE_CHECKING:
+    import pandas
 
 
 class Status(str, Enum):
@@ -96,3 +99,30 @@ class Epoch(NamedTuple):
     losses: Losses
     lr: float
     seconds: float
+
+
+COLUMNS = ("stage", "epoch", "content", "style", "tv", "total", "lr", "seconds")
+"""The columns of a losses file, and the first ones of `History.to_pandas`."""
+
+
+class History(Tuple[Epoch, ...]):
+    """The Epochs of a run, stage after stage: a tuple."""
+
+    def __repr__(self) -> str:
+        if not self:
+            return "<History: no epochs>"
+        first, last = self[0].losses.total, self[-1].losses.total
+        return f"<History: {len(self)} epochs, total loss {first:.4g} to {last:.4g}>"
+
+    def rows(self) -> Iterator[tuple[float, ...]]:
+        """Yield the values of the COLUMNS for each epoch."""
+        for stage, epoch, losses, lr, seconds in self:
+            yield stage, epoch, losses.content, losses.style, losses.tv, losses.total, lr, seconds
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a table with a row for each epoch: the COLUMNS, then the losses by layer (`style/conv1_1`)."""
+        import pandas
+
+        table = pandas.DataFrame(list(self.rows()), columns=list(COLUMNS))
+        terms = pandas.DataFrame([dict(epoch.losses) for epoch in self], index=table.index)
+        return table.join(terms.drop(columns="tv", errors="ignore"))

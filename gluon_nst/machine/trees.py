@@ -26,7 +26,7 @@ def walk(tree: Any, leaf: Callable[[Any], Any], node: Callable[[type, dict[Any, 
     elif node and is_named:
         fields = tree._asdict()
     elif node and dataclasses.is_dataclass(tree):
-        fields = vars(tree)
+        fields = {field.name: getattr(tree, field.name) for field in dataclasses.fields(tree)}
     if fields is not None:
         walked = {name: walk(value, leaf, node) for name, value in fields.items()}
         return node(type(tree), walked) if node else walked

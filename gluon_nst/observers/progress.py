@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any, Callable, Mapping
 
-from tqdm import tqdm
+from tqdm.auto import tqdm  # in a notebook, the bar is a widget
 
 from gluon_nst.network.layers import multiplications
 from gluon_nst.recipes import Recipe
@@ -21,6 +21,12 @@ Notify = Callable[[str], object]
 def interval() -> float:
     """Return the seconds between two updates of the bar."""
     return 0.2 if sys.stderr.isatty() else 30  # fewer lines in a log
+
+
+def is_watched() -> bool:
+    """Return whether somebody sees a bar: on a terminal, and in a notebook."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return "IPKernelApp" in getattr(shell, "config", {}) or sys.stderr.isatty()
 
 
 class Bar(Observer):

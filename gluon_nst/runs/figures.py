@@ -8,6 +8,7 @@ from typing import Any, Iterable, Iterator, NamedTuple, Sequence
 
 import numpy as np
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -83,34 +84,49 @@ def plot_losses(record: Sequence[Epoch], recipe: Recipe) -> Figure:
     """
     figure = Figure(figsize=(8, 7), constrained_layout=True)
     sums, by_layer = figure.subplots(2, sharex=True)
-    stage_starts = [(index, epoch.stage) for index, epoch in enumerate(record) if epoch.epoch == 0]
-    weight_changes = [index for index, epoch in enumerate(record) if epoch.epoch in recipe.changed_in(epoch.stage)]
-    curves = _curves(record)
-    for name, curve in curves.items():
-        sums.plot(curve, **_LINES[name])
+    plot_totals(sums, record, recipe)
     terms = list(_term_curves(record))
     for label, curve, colour, line in terms:
         by_layer.plot(curve, line, label=label, color=colour, linewidth=1)
-    for axes, floor_curves in ((sums, curves.values()), (by_layer, [curve for _, curve, *_ in terms])):
-        for index, _ in stage_starts:
-            axes.axvline(index, color="grey", linestyle="--", linewidth=0.8)
-        for index in weight_changes:
-            axes.axvline(index, color="tab:red", linestyle=":", linewidth=1.2)
-        floor = _axis_floor(floor_curves)
-        if floor:  # else nothing is above 0, and the axis stays linear
-            axes.set(yscale="log")
-            axes.set_ylim(bottom=floor)
-        axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    for index, stage in stage_starts:
+    _finish(by_layer, record, recipe, [curve for _, curve, *_ in terms])
+    sums.set(xlabel="")
+    by_layer.set(ylabel="weighted loss by layer")
+    return figure
+
+
+def plot_totals(axes: Axes, record: Sequence[Epoch], recipe: Recipe) -> None:
+    """Plot the total loss, and those of content, style and total variation, over the epochs into matplotlib Axes."""
+    curves = _curves(record)
+    for name, curve in curves.items():
+        axes.plot(curve, **_LINES[name])
+    _finish(axes, record, recipe, curves.values())
+    for index, stage in _stage_starts(record):
         height, width = recipe.stages[stage - 1].shape
-        sums.annotate(
+        axes.annotate(
             f"{height} × {width}", (index, 0), (3, 3), xycoords=("data", "axes fraction"),
             textcoords="offset points", color="grey", fontsize=9,
         )  # fmt: skip
-    sums.set_title(recipe.title, **_PLAIN)
-    sums.set(ylabel="weighted loss")
-    by_layer.set(xlabel="epoch", ylabel="weighted loss by layer")
-    return figure
+    axes.set_title(recipe.title, **_PLAIN)
+
+
+def _stage_starts(record: Sequence[Epoch]) -> list[tuple[int, int]]:
+    """Return (index, stage) of each first epoch of a stage."""
+    return [(index, epoch.stage) for index, epoch in enumerate(record) if epoch.epoch == 0]
+
+
+def _finish(axes: Axes, record: Sequence[Epoch], recipe: Recipe, curves: Iterable[Sequence[float]]) -> None:
+    """Add the starts of stages, the changes of weights, labels and a logarithmic axis."""
+    for index, _ in _stage_starts(record):
+        axes.axvline(index, color="grey", linestyle="--", linewidth=0.8)
+    for index, epoch in enumerate(record):
+        if epoch.epoch in recipe.changed_in(epoch.stage):
+            axes.axvline(index, color="tab:red", linestyle=":", linewidth=1.2)
+    floor = _axis_floor(curves)
+    if floor:  # else nothing is above 0, and the axis stays linear
+        axes.set(yscale="log")
+        axes.set_ylim(bottom=floor)
+    axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    axes.set(xlabel="epoch", ylabel="weighted loss")
 
 
 # -- sheets -----------------------------------------------------------------------------------------------------------

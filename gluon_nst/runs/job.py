@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Mapping, Sequence, Union
+from typing import TYPE_CHECKING, Any, Iterable, Mapping, Sequence, Union
 
-from gluon_nst.errors import InputError, check_keywords
+from gluon_nst.errors import InputError, check_keywords, warn
 from gluon_nst.recipes import (
     DEFAULT,
     LONGEST_SIDE,
@@ -15,32 +17,37 @@ from gluon_nst.recipes import (
     Recipe,
     RecipeName,
     customise,
-    read,
     recipe_settings,
     setting,
-    settings,
 )
+from gluon_nst.recipes import settings as all_settings
 from gluon_nst.recipes.effects import NOISE, warn_without_effect
 from gluon_nst.recipes.rules import flag, integer, memory, named_or_path, number, one_of, path
 from gluon_nst.recipes.schema import check_fields
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
 
 Source = Union[str, Path, "Image.Image"]
 """A picture: a path, or a PIL image."""
+Given = Union[Source, "np.ndarray"]
+"""A picture as callers may give it: a Source, or an array of height × width × 3, or × 4 with alpha; uint8, or floats
+from 0 to 1."""
 
 
-def _is_picture(value: Any) -> bool:
-    return isinstance(value, (str, os.PathLike)) or hasattr(value, "convert")
+def _source(name: str, picture: Any) -> Any:
+    """Return the Source of a picture as given; `name` is what errors call it."""
+    if isinstance(picture, (str, os.PathLike)) or hasattr(picture, "convert"):
+        return picture
+    if hasattr(picture, "shape"):
+        from gluon_nst.pictures.arrays import image_of
+
+        return image_of(picture, name)
+    raise InputError(f"{name}: {type(picture).__name__} is neither a path nor a PIL image nor an array")
 
 
-def _check_picture(name: str, picture: Any) -> None:
-    if not _is_picture(picture):
-        raise InputError(f"{name}: {type(picture).__name__} is neither a path nor a PIL image")
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, init=False)
 class Style:
     """A style picture among several. Raises InputError for a value that a field can't have."""
 
@@ -55,29 +62,33 @@ class Style:
     regions: Source | None = None
     """Its map of regions, where the job's content has one."""
 
-    def __post_init__(self) -> None:
-        _check_picture("style", self.picture)
-        if self.regions is not None:
-            _check_picture("style regions", self.regions)
+    def __init__(
+        self, picture: Given, weight: float = 1.0, scale: float | None = None, regions: Given | None = None
+    ) -> None:
+        object.__setattr__(self, "picture", _source("style", picture))
+        object.__setattr__(self, "weight", weight)
+        object.__setattr__(self, "scale", scale)
+        object.__setattr__(self, "regions", None if regions is None else _source("style regions", regions))
         check_fields(self, of="style ")
 
 
-Styles = Union[Source, Style, Sequence[Union[Source, Style]]]
+Styles = Union[Given, Style, Sequence[Union[Given, Style]]]
 """One style, or several."""
 
+PER_STYLE = {"style_weights": "weight", "style_scale": "scale", "style_regions": "regions"}
+"""The settings with a value for each style, and the fields of Style that they set."""
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True, init=False)
 class Job:
-    """What is to be made: one transfer. It can be pickled. Raises InputError for a value that a field can't have.
+    """What is to be made: one transfer. It can be pickled.
 
     The pictures are opened when the run is prepared (`run.prepare`).
     """
 
     content: Source
-    style: Styles
-    """One or several, each a picture or a Style; a folder stands for its pictures. It becomes a tuple of Style."""
-    recipe: RecipeName = DEFAULT
-    """A name, the path of a .toml file, or a Recipe, which it becomes."""
+    style: tuple[Style, ...]
+    recipe: Recipe
     # fmt: off
     mask: Source | None = setting(
         path("a picture"), "a picture of where: white is stylised, black stays as the content is",
@@ -108,42 +119,88 @@ class Job:
     device: str = "auto"
     """`auto` (the first GPU, else the CPU), `cpu`, `gpu` or `gpu:N`."""
 
-    def __post_init__(self) -> None:
-        _check_picture("content", self.content)
-        pictures: Sequence[Any] = self.style if isinstance(self.style, (list, tuple)) else [self.style]
-        if not pictures:
-            raise InputError("style: at least one style picture is needed")
-        styles = tuple(style if isinstance(style, Style) else Style(style) for style in pictures)
-        object.__setattr__(self, "style", styles)
-        object.__setattr__(self, "recipe", read(self.recipe))
+    def __init__(self, content: Given, style: Styles, recipe: RecipeName = DEFAULT, **settings: Any) -> None:
+        """Make the Job of a transfer; the arguments are those of `transfer`.
+
+        Pictures are paths, PIL images or arrays; `style` is one style or several, each a picture or a Style. `recipe`
+        is a name, the path of a .toml file or a Recipe. Raises InputError for a value that is not allowed, and
+        KeywordError for an unknown keyword.
+        """
+        fields, changes, per_style = split(settings)
+        values = {field.name: field.default for field in dataclasses.fields(Job)}
+        values.update(
+            fields,
+            content=_source("content", content),
+            style=_styles(style, per_style),
+            recipe=customise(recipe, **changes),
+        )
+        for name in ("mask", "regions"):
+            if values[name] is not None:
+                values[name] = _source(name, values[name])
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
         check_fields(self)
+        defaults = {each.name: each for each in all_settings(Job)}
+        given = (name for name in fields if name in defaults and getattr(self, name) != defaults[name].default)
+        warn_without_effect(given, defaults, self.recipe)
 
     @classmethod
-    def customised(cls, content: Source, style: Styles, *, recipe: RecipeName = DEFAULT, **options: Any) -> Job:
-        """Return a Job; `options` are its fields and changes of its recipe, as for `recipes.customise`."""
-        fields, changes = split(options)
-        job = cls(content, style, customise(recipe, **changes), **fields)
-        known = {each.name: each for each in settings(cls)}
-        assert isinstance(job.recipe, Recipe)
-        warn_without_effect(
-            (name for name in fields if name in known and getattr(job, name) != known[name].default), known, job.recipe
-        )
-        return job
+    def customised(cls, content: Given, style: Styles, *, recipe: RecipeName = DEFAULT, **options: Any) -> Job:
+        """Return a Job. Deprecated: `Job` itself takes the same arguments."""
+        warnings.warn("Job.customised: Job takes these arguments itself", DeprecationWarning, stacklevel=2)
+        return cls(content, style, recipe, **options)
 
     @property
     def file(self) -> dict[str, Any]:
         """The settings of the picture's file that differ from their defaults."""
-        fields = (each for each in settings(Job) if each.words)
+        fields = (each for each in all_settings(Job) if each.words)
         return {each.name: getattr(self, each.name) for each in fields if getattr(self, each.name) != each.default}
 
 
-def split(options: Mapping[str, Any], also: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split keywords of `Job.customised` into fields of a Job and changes of its recipe.
+def _styles(style: Styles, per_style: Mapping[str, Any]) -> tuple[Style, ...]:
+    """Return the styles of a job with their values of the settings PER_STYLE: one value for each, or one for all."""
+    pictures: Sequence[Any] = style if isinstance(style, (list, tuple)) else [style]
+    if not pictures:
+        raise InputError("style: at least one style picture is needed")
+    styles = tuple(each if isinstance(each, Style) else Style(each) for each in pictures)
+    for name, field in PER_STYLE.items():
+        values = per_style.get(name)
+        if values is None:
+            continue
+        values = list(values) if isinstance(values, (list, tuple)) else [values]
+        if len(values) == 1 and name != "style_regions":
+            values *= len(styles)
+        if len(values) != len(styles):
+            raise InputError(f"{name}: {len(values)} for {len(styles)} styles; give one each")
+        if name == "style_weights" and len(styles) == 1 and not _is_folder(styles[0].picture):
+            warn("style_weights has no effect on one style")
+        styles = tuple(dataclasses.replace(each, **{field: value}) for each, value in zip(styles, values))
+    return styles
 
-    `also` are further keywords of the caller. Raises TypeError for an unknown one.
+
+def _is_folder(picture: Any) -> bool:
+    return isinstance(picture, (str, os.PathLike)) and os.path.isdir(picture)
+
+
+def _groups() -> tuple[list[str], list[str], list[str]]:
+    """Return the names of a Job's keywords: its fields, changes of its recipe, and the settings PER_STYLE."""
+    return (
+        [field.name for field in dataclasses.fields(Job)][3:],  # after the pictures and the recipe
+        [each.name for each in (*recipe_settings(), LONGEST_SIDE)],
+        list(PER_STYLE),
+    )
+
+
+def check_settings(names: Iterable[str], also: Sequence[str] = ()) -> None:
+    """Raise KeywordError for a name that is not a keyword of a Job, nor one of those in `also`."""
+    check_keywords(names, [*itertools.chain(*_groups()), *also], "not a setting of a transfer")
+
+
+def split(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Split keywords of `Job` into its fields, changes of its recipe, and the settings PER_STYLE.
+
+    Raises KeywordError for an unknown one.
     """
-    job_names = [field.name for field in dataclasses.fields(Job)]
-    recipe_names = [each.name for each in (*recipe_settings(), LONGEST_SIDE)]
-    check_keywords(options, [*job_names, *also, *recipe_names], "not a keyword of a job")
-    job_options = {name: value for name, value in options.items() if name in job_names}
-    return job_options, {name: value for name, value in options.items() if name in recipe_names}
+    check_settings(settings)
+    fields, changes, per_style = ({name: settings[name] for name in settings if name in group} for group in _groups())
+    return fields, changes, per_style

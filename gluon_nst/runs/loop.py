@@ -1,9 +1,9 @@
-"""`steps` runs a job epoch by epoch, from coarse to fine; `transfer` runs all of them."""
+"""`steps` runs a job epoch by epoch, from coarse to fine; `carry_out` runs all of them."""
 
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, Generator, Iterable, Protocol, Sequence
+from typing import Any, Callable, Generator, Protocol, Sequence
 
 from mxnet import MXNetError
 
@@ -15,9 +15,8 @@ from gluon_nst.losses.records import Status
 from gluon_nst.losses.style_statistics import style_statistic
 from gluon_nst.machine import is_out_of_memory, nd_mode_steps, release_memory
 from gluon_nst.optimisers import Optimiser, resumed
-from gluon_nst.recipes import DEFAULT, RecipeName, Stage
-from gluon_nst.runs.estimates import note_if_long
-from gluon_nst.runs.job import Job, Source, Styles, split
+from gluon_nst.recipes import Stage
+from gluon_nst.runs.job import Job
 from gluon_nst.runs.observer import Observer, Observers
 from gluon_nst.runs.result import Result
 from gluon_nst.runs.run import Run, prepare
@@ -52,7 +51,7 @@ def steps(
     state = State() if state is None else state
     stages = run.recipe.stages
     stage = stages[0]
-    state.go_on(run.provenance, len(stages))
+    state.go_on(run.provenance, len(stages), run)
     state.plans = state.plans or [_plan(run, stage, elsewhere) for stage in stages]
     start = time.perf_counter() - state.seconds
     try:
@@ -152,41 +151,3 @@ def carry_out(
         if halt():
             break
     return Result.of(run, state)
-
-
-def transfer(
-    content: Source,
-    style: Styles,
-    *,
-    recipe: RecipeName = DEFAULT,
-    seed: int = 0,
-    weights: str = "auto",
-    device: str = "auto",
-    observers: Iterable[Observer] = (),
-    state: State | None = None,
-    **changes: Any,
-) -> Result:
-    """Transfer the style of one picture to the content of another, coarse to fine.
-
-    - `content` and `style` are paths or PIL images; of styles there may be several, and each a Style.
-    - `recipe` is a name, the path of a .toml file or a Recipe.
-    - `seed` (for the start from noise), `weights` and `device` are as on the command line; so are `mask`, `regions` and
-      `flatten`, among the changes.
-    - `observers` follow the run.
-    - `state` is the State from which the run resumes. If the run is interrupted, by Ctrl-C for instance, it has the
-      results so far, and the same call resumes.
-    - `changes` are those that `recipes.customise` takes: longest_side, sizes, epochs, lr, init, content_weight and so
-      on.
-
-    Returns a Result, whose status says whether the run completed. Raises InputError before anything is computed,
-    WeightsError if no parameters are available, and NSTError or OutOfMemory if the run failed before there was a
-    picture.
-    """
-    observer = Observers(observers)
-    split(changes, also=("observers", "state"))  # raises TypeError for a misspelt one
-    job = Job.customised(content, style, recipe=recipe, seed=seed, weights=weights, device=device, **changes)
-    run = prepare(job, observer)
-    note_if_long([run], observer, state)
-    result = carry_out(run, observer, state)
-    observer.end(result)
-    return result

@@ -8,13 +8,15 @@ import dataclasses
 import io
 import os
 from pathlib import Path
+from typing import overload
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
 from gluon_nst.errors import InputError, NSTError, OutOfMemory
-from gluon_nst.losses.records import FINISHED, Epoch, Status
+from gluon_nst.losses.records import COLUMNS, FINISHED, History, Status
 from gluon_nst.machine.files import reading, written_whole
 from gluon_nst.pictures.encoding import Encoding, write_image
 from gluon_nst.recipes import Recipe
@@ -23,9 +25,6 @@ from gluon_nst.runs.provenance import Provenance, as_text, key
 from gluon_nst.runs.run import Run
 from gluon_nst.runs.state import State
 
-LOSSES = ("stage", "epoch", "content", "style", "tv", "total", "lr", "seconds")
-"""The columns of a losses file."""
-
 
 def check_replaceable(picture: Path, with_losses: bool = True) -> None:
     """Raise InputError if the file `picture`, or the .csv beside it, exists and was not written by gluon-nst.
@@ -33,7 +32,10 @@ def check_replaceable(picture: Path, with_losses: bool = True) -> None:
     For names that the program chose: a file that the user named as an output may be replaced.
     """
     losses = picture.with_suffix(".csv")
-    marks = {picture: b"gluon-nst", losses: ",".join(LOSSES).encode()}  # in a picture it is in a text before the pixels
+    marks = {
+        picture: b"gluon-nst",
+        losses: ",".join(COLUMNS).encode(),
+    }  # in a picture it is in a text before the pixels
     for path in (picture, losses) if with_losses else (picture,):
         if os.path.lexists(path):
             with reading(path, "a file of gluon-nst's"), open(path, "rb") as file:
@@ -41,14 +43,14 @@ def check_replaceable(picture: Path, with_losses: bool = True) -> None:
                     raise InputError(f"{path}: exists, and was not made by gluon-nst; move it, or name another folder")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Result:
     """The result of a run with any status: the composites, the losses, the provenance."""
 
     images: tuple[Image.Image, ...]
     """The composite of each stage with a finished epoch; a stage whose loss diverged has none."""
-    losses: tuple[Epoch, ...]
-    """The records of all epochs, stage after stage."""
+    losses: History
+    """The records of all epochs, stage after stage; `losses.to_pandas()` is a table of them."""
     recipe: Recipe
     seconds: float
     status: Status
@@ -83,13 +85,18 @@ class Result:
             interrupted = {"stage": last.stage, "epochs": last.epoch + 1}
             provenance = {**provenance, "status": status, "interrupted": interrupted}
         deep = state.deep(run) if run.encoding.bits == 16 else None
-        record, recipe = tuple(state.record), run.recipe
+        record, recipe = state.losses, run.recipe
         return cls(tuple(images), record, recipe, state.seconds, status, state.note, provenance, run.encoding, deep)
 
     @property
     def image(self) -> Image.Image:
         """The composite image, a PIL image."""
         return self.images[-1]
+
+    @property
+    def array(self) -> np.ndarray:
+        """The composite image as an array of height × width × 3, or × 4 with alpha, uint8."""
+        return np.asarray(self.image)
 
     @property
     def loss(self) -> float:
@@ -121,17 +128,32 @@ class Result:
         """Write the record as CSV, one row an epoch."""
         with written_whole(path, "w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file, lineterminator="\n")
-            rows.writerow(LOSSES)
-            for stage, epoch, losses, lr, seconds in self.losses:
-                rows.writerow([stage, epoch, losses.content, losses.style, losses.tv, losses.total, lr, seconds])
+            rows.writerow(COLUMNS)
+            rows.writerows(self.losses.rows())
 
-    def plot(self) -> Figure:
-        """Plot the losses over the epochs, in total and by layer; return a matplotlib Figure."""
-        return figures.plot_losses(self.losses, self.recipe)
+    @overload
+    def plot(self, ax: None = None) -> Figure: ...
+
+    @overload
+    def plot(self, ax: Axes) -> Axes: ...
+
+    def plot(self, ax: Axes | None = None) -> Figure | Axes:
+        """Plot the losses over the epochs, in total and by layer; return a matplotlib Figure.
+
+        With the Axes `ax`, plot those in total into it and return it.
+        """
+        if ax is None:
+            return figures.plot_losses(self.losses, self.recipe)
+        figures.plot_totals(ax, self.losses, self.recipe)
+        return ax
 
     def save_plot(self, path: str | Path) -> None:
         """Write `plot()` as PNG, SVG or PDF, by the ending of `path`."""
         figures.save(self.plot(), path, as_text(self.provenance))
+
+    def __repr__(self) -> str:
+        size = f"{self.image.height} × {self.image.width} pixels"
+        return f"<Result: {self.status}, {size}, total loss {self.loss:.4g}, {self.seconds:.0f} s>"
 
     def _repr_png_(self) -> bytes:
         """Return the picture as PNG, for notebooks."""

@@ -12,7 +12,7 @@ from PIL import Image
 
 from gluon_nst.engine.memory import Plan
 from gluon_nst.errors import InputError, NSTError, OutOfMemory
-from gluon_nst.losses.records import Epoch, Status
+from gluon_nst.losses.records import Epoch, History, Status
 from gluon_nst.machine import is_out_of_memory, nd_mode
 from gluon_nst.machine.trees import as_ndarray, as_numpy, on_device
 from gluon_nst.optimisers import Moments, OptimiserState
@@ -89,12 +89,16 @@ class State:
 
     def __post_init__(self) -> None:
         self.status = Status(self.status)
+        self._run: Developer | None = None
 
     @nd_mode
     def __getstate__(self) -> dict[str, Any]:
         # MXNet pickles its arrays such that they can't be read in the other of its two array modes.
-        state: dict[str, Any] = as_numpy(vars(self))
+        state: dict[str, Any] = as_numpy({name: value for name, value in vars(self).items() if name != "_run"})
         return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _run=None)
 
     @property
     def stage(self) -> int:
@@ -108,6 +112,25 @@ class State:
         """How many epochs of that stage are done."""
         last = self.record[-1] if self.record else None
         return last.epoch + 1 if last and last.stage == self.stage else 0
+
+    @property
+    def image(self) -> Image.Image:
+        """The picture so far: of the stage that is at work, or else of the last stage that has ended.
+
+        Raises NSTError if there is none yet, or if the state was read from a file and is not resumed yet.
+        """
+        if self._run is not None:
+            return self.picture(self._run)
+        if self.optimiser:
+            raise NSTError("the state was read from a file, and has no picture until it is resumed")
+        if not self.images:
+            raise NSTError("there is no picture of the run yet")
+        return self.images[-1]
+
+    @property
+    def losses(self) -> History:
+        """The record of all epochs so far."""
+        return History(self.record)
 
     @property
     def totals(self) -> list[float]:
@@ -153,15 +176,15 @@ class State:
             X = as_ndarray(self.composite)
         return run.pixels(X, 16)
 
-    def go_on(self, made: Provenance, stages: int) -> None:
+    def go_on(self, made: Provenance, stages: int, run: Developer | None = None) -> None:
         """The run of so many `stages`, whose provenance is `made`, begins, or goes on where it was stopped or could
-        not.
+        not. A `run` makes the picture so far (`image`).
 
         Raises InputError where the state is another run's: what is in it was not made as that says.
         """
         if self.made is not None and key(self.made) != key(made):
             raise InputError("state: of another job; go on with its own, or call the state's `hand_over` first")
-        self.made = made
+        self.made, self._run = made, run
         if len(self.images) < stages:
             self.status, self.note = Status.RUNNING, ""
         if self.optimiser is None:  # a stage that diverged begins anew

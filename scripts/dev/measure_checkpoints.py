@@ -28,7 +28,7 @@ def measured(size: tuple[int, int], optimizer: str, folder: Path) -> tuple[float
     """Seconds of an epoch, of writing a checkpoint, and the bytes of that."""
     recipe = "d2l-2019" if optimizer == "adam" else "fine"
     ladder = {} if optimizer == "adam" else {"size_factor": 1.0}
-    job = nst.Job.customised(*own_pictures(), recipe=recipe, sizes=[size], epochs=EPOCHS, **ladder)
+    job = nst.Job(*own_pictures(), recipe=recipe, sizes=[size], epochs=EPOCHS, **ladder)
     run, epochs, writes = prepare(job), [], []
     with Checkpoint(folder, every=1e9) as checkpoint:
         state = checkpoint.load(run, fresh=True)

@@ -31,7 +31,7 @@ import gluon_nst as nst
 from gluon_nst.weights import pictures
 recipe, options = json.loads(sys.argv[1])
 begun = time.perf_counter()
-found = nst.estimate(nst.Job.customised(*map(str, pictures.own_pictures()), recipe=recipe, **options))
+found = nst.estimate(nst.Job(*map(str, pictures.own_pictures()), recipe=recipe, **options))
 print(json.dumps([found.seconds, found.memory, time.perf_counter() - begun]))
 """
 
@@ -42,7 +42,7 @@ from gluon_nst.runs.job import Job
 from gluon_nst.runs.loop import carry_out
 from gluon_nst.runs.run import prepare
 recipe, options = json.loads(sys.argv[1])
-run = prepare(Job.customised(*map(str, pictures.own_pictures()), recipe=recipe, **options))
+run = prepare(Job(*map(str, pictures.own_pictures()), recipe=recipe, **options))
 result = carry_out(run)
 with open("/proc/self/status") as status:
     peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024

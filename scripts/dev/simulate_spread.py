@@ -31,9 +31,7 @@ def timed(side):
     """(seconds of the sums, of the gradient after them, of the gradient alone; bytes of the sums) of a window of this
     side."""
     content, style = pictures.own_pictures()
-    job = nst.Job.customised(
-        content, style, recipe=RECIPE, size_factor=1.0, sizes=[(side - 64, side * 2)], epochs=1, margin=0
-    )
+    job = nst.Job(content, style, recipe=RECIPE, size_factor=1.0, sizes=[(side - 64, side * 2)], epochs=1, margin=0)
     run = prepare(job)
     (stage,) = run.recipe.stages
     statistic, net = style_statistic(run.recipe), run.net()

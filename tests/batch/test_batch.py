@@ -105,7 +105,7 @@ def test_sizes_take_the_place_of_those_that_hold_for_all_in_whatever_way_they_ar
 
 
 def test_a_misspelt_keyword_is_refused_for_all_jobs_at_once(pictures):
-    with pytest.raises(TypeError, match="epohcs: not a keyword of a job; .* did you mean epochs?"):
+    with pytest.raises(TypeError, match="epohcs: not a setting of a transfer; did you mean epochs?"):
         batch.pairs(pictures / "contents", pictures / "styles", epohcs=3)
 
 

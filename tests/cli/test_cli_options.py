@@ -65,7 +65,7 @@ def test_each_setting_is_an_option_whose_value_reaches_the_job(name):
     option = f"--{name.replace('_', '-')}" + ("" if SETTINGS[name].rule.is_flag else f"={text}")
     options = given_options(build_parser().parse_args(["render", "a.png", "b.png", "--output", "c.png", option]))
     assert list(options) == [name]
-    found = value_of(nst.Job.customised("a.png", "b.png", recipe=recipes.CHAPTER, **options), name)
+    found = value_of(nst.Job("a.png", "b.png", recipe=recipes.CHAPTER, **options), name)
     assert found == [value] * len(found) != value_of(nst.Job("a.png", "b.png", recipes.CHAPTER), name)
 
 
@@ -75,7 +75,7 @@ def test_each_setting_can_be_varied(name):
     label = text.replace(",", "+")
     vary = f"{name.replace('_', '-')}={label}"
     ((destination, values),) = build_parser().parse_args(["sweep", "a.png", "b.png", "--vary", vary]).vary
-    found = value_of(nst.Job.customised("a.png", "b.png", recipe=recipes.CHAPTER, **{destination: values[label]}), name)
+    found = value_of(nst.Job("a.png", "b.png", recipe=recipes.CHAPTER, **{destination: values[label]}), name)
     assert destination == name
     assert found == [value] * len(found)
 

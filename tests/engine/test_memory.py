@@ -267,10 +267,10 @@ def test_pictures_masks_and_regions_are_counted(job, content, tmp_path):
     large = Image.new("RGB", (6000, 4000))
     large.save(tmp_path / "large.png")
     plain, with_large = (
-        prepare(nst.Job.customised(picture, picture, **options(job))) for picture in (content, tmp_path / "large.png")
+        prepare(nst.Job(picture, picture, **options(job))) for picture in (content, tmp_path / "large.png")
     )
     mask = Image.new("L", (6000, 4000), 255)
-    masked = prepare(nst.Job.customised(tmp_path / "large.png", tmp_path / "large.png", mask=mask, **options(job)))
+    masked = prepare(nst.Job(tmp_path / "large.png", tmp_path / "large.png", mask=mask, **options(job)))
     needs = [run.plan(run.recipe.stages[0]).needed for run in (plain, with_large, masked)]
     assert needs[1] - needs[0] >= 4 * 24e6
     assert needs[2] - needs[1] >= 4 * 24e6

@@ -150,7 +150,7 @@ def started_processes(monkeypatch):
 def endless(content, style, converted):
     """A run that takes longer than any test."""
     options = {"recipe": "d2l-2019", "sizes": [(16, 24)], "epochs": 10**6, "weights": str(converted), **ONE_LAYER}
-    return prepare(nst.Job.customised(content, style, **options))
+    return prepare(nst.Job(content, style, **options))
 
 
 @pytest.mark.slow
@@ -182,7 +182,7 @@ def test_an_error_in_another_process_is_a_line_of_the_command(experiment, starte
 def test_what_a_run_in_another_process_reached_before_it_diverged_comes_back(content, style, converted):
     sizes = [(16, 24), (16, 24)]
     options = {"recipe": "d2l-2019", "sizes": sizes, "epochs": 2, "lr": [0.01, 1e30], "weights": str(converted)}
-    job = nst.Job.customised(content, style, **options, **ONE_LAYER)
+    job = nst.Job(content, style, **options, **ONE_LAYER)
     result = processes.carry_out_apart(prepare(job))
     assert result.status == "diverged"
     assert len(result.images) == 1

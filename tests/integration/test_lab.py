@@ -98,7 +98,7 @@ def again(answers, content=None, style=None, **changed):
 def prepared(answers, content=None, style=None, **changed):
     """A result with the recipe and the provenance of a run with other settings, and the picture of another run."""
     own = answers["content"], answers["style"]
-    run = prepare(nst.Job.customised(content or own[0], style or own[1], **{**checks.SMALL, **changed}))
+    run = prepare(nst.Job(content or own[0], style or own[1], **{**checks.SMALL, **changed}))
     return dataclasses.replace(answers["results"]["as it is"], recipe=run.recipe, provenance=run.provenance)
 
 

@@ -114,7 +114,7 @@ def test_the_command_and_the_python_program_are_the_same_job(values):
     arguments = build_parser().parse_args(words[1:])
     weights = arguments.style_weights or [1.0] * len(arguments.style)
     styles = [Style(str(path), weight=weight) for path, weight in zip(arguments.style, weights)]
-    given = Job.customised(str(arguments.content), styles, recipe=arguments.recipe, **given_options(arguments))
+    given = Job(str(arguments.content), styles, recipe=arguments.recipe, **given_options(arguments))
     assert given == job
     made = []
     names = {
@@ -125,7 +125,7 @@ def test_the_command_and_the_python_program_are_the_same_job(values):
     line = next(line for line in shown["python"].splitlines() if line.startswith("result ="))
     exec(line, names)
     (((content, style), options),) = made
-    assert Job.customised(content, style, **options) == job
+    assert Job(content, style, **options) == job
 
 
 def test_the_program_of_a_steered_run_uses_its_recipe():

@@ -182,7 +182,7 @@ def guided(job, two_in_one, map_of_content, **options):
         "sizes": [(32, 48)], "epochs": 25, "lr": 0.1, "content_weight": 0, "tv_weight": 0,
         "content_layers": ["conv1_1"], "style_layers": ["conv1_1", "conv2_1"],
     }  # fmt: skip
-    return nst.Job.customised(
+    return nst.Job(
         made.content, style, regions=map_of_content, weights=made.weights, **{"recipe": "d2l-2019", **chosen, **options}
     )
 
@@ -249,9 +249,7 @@ def test_two_styles_share_a_region_that_both_have(job, net, two_in_one):
     options = {"weights": made.weights, "sizes": [(60, 90)], "epochs": 1, "content_layers": ["conv1_1"]}
     content_map = painted(60, 90, RED, RED, BLUE)
     prepared = prepare(
-        nst.Job.customised(
-            made.content, styles, regions=content_map, style_layers=["conv1_1"], recipe="d2l-2019", **options
-        )
+        nst.Job(made.content, styles, regions=content_map, style_layers=["conv1_1"], recipe="d2l-2019", **options)
     )
     statistic = style_statistic(prepared.recipe)
     found = [each.asnumpy() for each in targets_of(prepared, prepared.recipe.stages[0], net, statistic).styles_Y[0]]
@@ -302,9 +300,7 @@ def test_a_region_at_the_edge_that_a_deep_layer_does_not_see_is_drawn_by_the_oth
     options = {"weights": made.weights, "sizes": [(60, 90)], "epochs": 2, "style_statistic": name, "lr": 0.05}
     layers = {"content_layers": ["conv1_1"], "style_layers": ["conv1_1", "conv5_1"]}
     style = nst.Style(picture, regions=region_map)
-    *_, state = nst.steps(
-        nst.Job.customised(made.content, style, regions=region_map, recipe="d2l-2019", **options, **layers)
-    )
+    *_, state = nst.steps(nst.Job(made.content, style, regions=region_map, recipe="d2l-2019", **options, **layers))
     assert state.status == "complete"
     assert all(np.isfinite(epoch.losses.total) for epoch in state.record)
 
@@ -319,9 +315,7 @@ def test_a_region_at_the_edge_of_the_style_that_a_deep_layer_does_not_see_is_no_
     layers = {"content_layers": ["conv1_1"], "style_layers": ["conv1_1", "conv5_1"]}
     style = nst.Style(picture, regions=Image.fromarray(array))
     *_, state = nst.steps(
-        nst.Job.customised(
-            made.content, style, regions=painted(60, 90, RED, BLUE), recipe="d2l-2019", **options, **layers
-        )
+        nst.Job(made.content, style, regions=painted(60, 90, RED, BLUE), recipe="d2l-2019", **options, **layers)
     )
     assert state.status == "complete"
     assert all(np.isfinite(epoch.losses.total) for epoch in state.record)
@@ -345,7 +339,7 @@ def test_regions_of_which_a_deep_layer_sees_nothing_in_the_style_are_refused(job
     style = nst.Style(two_in_one[0], regions=Image.fromarray(array))
     blue = painted(60, 90, BLUE)
     with pytest.raises(nst.InputError, match="conv5_1 sees nothing of what the mask and the regions leave"):
-        prepare(nst.Job.customised(made.content, style, regions=blue, recipe="d2l-2019", **options, **layers))
+        prepare(nst.Job(made.content, style, regions=blue, recipe="d2l-2019", **options, **layers))
 
 
 def test_regions_with_a_margin_give_a_picture_of_the_stages_size(job, two_in_one):
@@ -442,7 +436,7 @@ def test_all_of_it_together_is_nearly_the_same_in_bfloat16(run, content, two_in_
 def test_a_run_with_all_of_it_can_be_sent_to_another_process(job, content, two_in_one):
     pictures, options = everything(content, two_in_one)
     made = job()
-    prepared = prepare(nst.Job.customised(*pictures, weights=made.weights, recipe="d2l-2019", **options))
+    prepared = prepare(nst.Job(*pictures, weights=made.weights, recipe="d2l-2019", **options))
     again = pickle.loads(pickle.dumps(prepared))
     assert carry_out(again).image.tobytes() == carry_out(prepared).image.tobytes()
     assert again.key == prepared.key

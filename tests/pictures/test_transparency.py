@@ -78,9 +78,7 @@ def test_flattened_a_picture_is_on_white_and_opaque_and_says_so(run, job, clear,
     with Image.open(clear) as picture:
         by_hand = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
     made = job()
-    flat, opaque = (
-        prepare(nst.Job.customised(each, style, flatten=True, weights=made.weights)) for each in (clear, by_hand)
-    )
+    flat, opaque = (prepare(nst.Job(each, style, flatten=True, weights=made.weights)) for each in (clear, by_hand))
     assert np.abs(np.asarray(flat.content.image, int) - np.asarray(opaque.content.image, int)).max() <= 3
     assert flat.provenance["flattened"] is True
     assert "flattened" not in opaque.provenance
@@ -129,9 +127,9 @@ def test_transparent_pixels_of_a_style_are_no_part_of_it(job, content, style, pa
         picture = Image.new("RGBA", (96, 64), hidden)
         picture.putalpha(0)
         picture.paste(visible, (48 * part, 0))
-        run = prepare(nst.Job.customised(content, picture, weights=job().weights, sizes=[(48, 72)], **CHOSEN))
+        run = prepare(nst.Job(content, picture, weights=job().weights, sizes=[(48, 72)], **CHOSEN))
         statistics.append(targets_of(run, run.recipe.stages[0], run.net(), style_statistic(run.recipe)).styles_Y[0][0])
-    alone = prepare(nst.Job.customised(content, visible, weights=job().weights, sizes=[(64, 48)], **CHOSEN))
+    alone = prepare(nst.Job(content, visible, weights=job().weights, sizes=[(64, 48)], **CHOSEN))
     expected = targets_of(alone, alone.recipe.stages[0], alone.net(), style_statistic(alone.recipe)).styles_Y[0][0]
     one, other = (each.asnumpy() for each in statistics)
     assert np.array_equal(one, other)
@@ -143,7 +141,7 @@ def test_a_style_of_which_a_deep_layer_sees_nothing_is_refused(job, content):
     picture.paste((200, 30, 30, 255), (0, 52, 90, 60))  # of 60 rows conv5_1 sees the first 48
     layers = {"content_layers": ["conv1_1"], "style_layers": ["conv1_1", "conv5_1"]}
     with pytest.raises(nst.InputError, match="conv5_1 sees nothing of .* what of the styles is not transparent"):
-        prepare(nst.Job.customised(content, picture, weights=job().weights, sizes=[(60, 90)], **layers))
+        prepare(nst.Job(content, picture, weights=job().weights, sizes=[(60, 90)], **layers))
 
 
 def test_a_content_that_is_transparent_everywhere_is_white_and_reported(render, tmp_path):
@@ -156,9 +154,9 @@ def test_a_content_that_is_transparent_everywhere_is_white_and_reported(render, 
 
 def test_a_picture_that_is_transparent_everywhere_counts_as_it_is_for_histogram(job, content, style):
     nothing = Image.new("RGBA", (90, 60), (9, 9, 9, 0))
-    prepare(nst.Job.customised(nothing, style, preserve_colors="histogram", weights=job().weights, **CHOSEN))
+    prepare(nst.Job(nothing, style, preserve_colors="histogram", weights=job().weights, **CHOSEN))
     with pytest.raises(nst.InputError, match="sees nothing"):
-        prepare(nst.Job.customised(content, nothing, preserve_colors="histogram", weights=job().weights, **CHOSEN))
+        prepare(nst.Job(content, nothing, preserve_colors="histogram", weights=job().weights, **CHOSEN))
 
 
 def test_histogram_counts_visible_pixels_alone(blue, content, job):
@@ -168,7 +166,7 @@ def test_histogram_counts_visible_pixels_alone(blue, content, job):
         clear = picture.convert("RGBA")
     clear.paste((255, 255, 255, 0), (45, 0, 90, 60))
     chosen = {**COLOURS, "preserve_colors": "histogram", "weights": job().weights, "sizes": [(60, 90)]}
-    styles = [prepare(nst.Job.customised(each, blue, **chosen)).styles[0].picture for each in (half, clear)]
+    styles = [prepare(nst.Job(each, blue, **chosen)).styles[0].picture for each in (half, clear)]
     assert np.abs(np.asarray(styles[0].image, int) - np.asarray(styles[1].image, int)).max() <= 1
 
 
@@ -260,7 +258,7 @@ def test_a_sheet_of_transparent_pictures_is_the_same_when_its_cells_are_kept(cle
 
 @pytest.mark.slow
 def test_a_run_goes_on_to_the_same_transparent_picture(job, clear, style):
-    jobs = [nst.Job.customised(clear, style, weights=job().weights, sizes=[(16, 24), (32, 48)], **CHOSEN)] * 2
+    jobs = [nst.Job(clear, style, weights=job().weights, sizes=[(16, 24), (32, 48)], **CHOSEN)] * 2
     *_, whole = nst.steps(jobs[0])
     states = nst.steps(jobs[1])
     for _ in range(4):
@@ -288,8 +286,8 @@ def blue(tmp_path):
 @pytest.mark.parametrize("margin", [0, 16])
 def test_with_luminance_the_lightness_is_the_pictures_and_the_chroma_the_contents(job, content, blue, margin):
     options = {**COLOURS, "sizes": [(60, 90)], "margin": margin, "weights": job().weights}
-    *_, plain = nst.steps(nst.Job.customised(content, blue, recipe="d2l-2019", **options))
-    *_, kept = nst.steps(nst.Job.customised(content, blue, preserve_colors="luminance", recipe="d2l-2019", **options))
+    *_, plain = nst.steps(nst.Job(content, blue, recipe="d2l-2019", **options))
+    *_, kept = nst.steps(nst.Job(content, blue, preserve_colors="luminance", recipe="d2l-2019", **options))
     with Image.open(content) as picture:
         wanted, made_of, found = lab(picture), lab(plain.images[0]), lab(kept.images[0])
     assert np.abs(found - made_of)[..., 0].max() < 0.3
@@ -304,16 +302,14 @@ def test_with_luminance_the_lightness_is_the_pictures_and_the_chroma_the_content
 @pytest.mark.slow
 def test_the_next_stage_starts_from_the_composite_and_not_from_the_kept_colours(job, content, blue):
     options = {**COLOURS, "sizes": [(16, 24), (32, 48)], "weights": job().weights}
-    *_, plain = nst.steps(nst.Job.customised(content, blue, recipe="d2l-2019", **options))
-    *_, kept = nst.steps(nst.Job.customised(content, blue, preserve_colors="luminance", recipe="d2l-2019", **options))
+    *_, plain = nst.steps(nst.Job(content, blue, recipe="d2l-2019", **options))
+    *_, kept = nst.steps(nst.Job(content, blue, preserve_colors="luminance", recipe="d2l-2019", **options))
     assert [epoch.losses.total for epoch in kept.record] == [epoch.losses.total for epoch in plain.record]
 
 
 def test_with_histogram_the_style_has_the_contents_colours(run, job, content, blue):
     prepared = prepare(
-        nst.Job.customised(
-            content, blue, preserve_colors="histogram", weights=job().weights, sizes=[(32, 48)], **COLOURS
-        )
+        nst.Job(content, blue, preserve_colors="histogram", weights=job().weights, sizes=[(32, 48)], **COLOURS)
     )
     moments = [
         (np.asarray(picture).reshape(-1, 3).mean(axis=0), np.cov(np.asarray(picture).reshape(-1, 3).T))
@@ -363,7 +359,7 @@ def halves(left, right, seed, size=(80, 70)):
 
 
 def test_with_content_colors_style_the_reference_has_the_styles_colours(job, content, blue):
-    prepared = prepare(nst.Job.customised(content, blue, weights=job().weights, **STYLE_COLORS))
+    prepared = prepare(nst.Job(content, blue, weights=job().weights, **STYLE_COLORS))
     with Image.open(blue) as picture:
         wanted = means(picture, ALL)
     assert np.abs(means(prepared.reference.image, ALL) - wanted).max() < 3
@@ -376,7 +372,7 @@ def test_a_run_starts_where_the_content_loss_is_nothing(job, content, blue, left
     """Its composite is the reference; beyond a mask the network sees the content picture in both."""
     options = {**STYLE_COLORS, "content_weight": 1, "weights": job().weights, "mask": left if masked else None}
     (first, *_), (other, *_) = (
-        list(nst.steps(nst.Job.customised(content, blue, **{**options, **changes})))[-1].record
+        list(nst.steps(nst.Job(content, blue, **{**options, **changes})))[-1].record
         for changes in ({}, {"init": "style"})
     )
     assert first.losses.content < 1e-3 * other.losses.content
@@ -385,7 +381,7 @@ def test_a_run_starts_where_the_content_loss_is_nothing(job, content, blue, left
 @pytest.mark.slow
 def test_a_change_is_carried_from_the_reference(job, content, blue):
     options = {**STYLE_COLORS, "sizes": [(30, 45), (60, 90)], "carry": "change", "content_weight": 1, "lr": 1e-6}
-    *_, state = nst.steps(nst.Job.customised(content, blue, weights=job().weights, **options))
+    *_, state = nst.steps(nst.Job(content, blue, weights=job().weights, **options))
     second = next(epoch for epoch in state.record if epoch.stage == 2)
     assert second.losses.content < 0.02  # 5 if the change were to the content picture
 
@@ -393,7 +389,7 @@ def test_a_change_is_carried_from_the_reference(job, content, blue):
 def test_the_colours_of_the_reference_are_those_of_all_styles_by_their_weights(job, content, blue):
     red = Image.new("RGB", (40, 40), (200, 40, 40))
     styles = [nst.Style(blue, 3e307), nst.Style(red, 1e307)]
-    prepared = prepare(nst.Job.customised(content, styles, weights=job().weights, **STYLE_COLORS))
+    prepared = prepare(nst.Job(content, styles, weights=job().weights, **STYLE_COLORS))
     with Image.open(blue) as picture:
         wanted = 0.75 * means(picture, ALL) + 0.25 * means(red, ALL)
     assert np.abs(means(prepared.reference.image, ALL) - wanted).max() < 6  # some are clipped
@@ -401,7 +397,7 @@ def test_the_colours_of_the_reference_are_those_of_all_styles_by_their_weights(j
 
 def test_only_the_part_of_the_content_within_the_mask_counts(job, blue, left):
     content = halves((90, 100, 80), (200, 120, 60), 1, (60, 90))
-    prepared = prepare(nst.Job.customised(content, blue, weights=job().weights, mask=left, **STYLE_COLORS))
+    prepared = prepare(nst.Job(content, blue, weights=job().weights, mask=left, **STYLE_COLORS))
     with Image.open(blue) as picture:
         assert np.abs(means(prepared.reference.image, LEFT) - means(picture, ALL)).max() < 4
     assert np.array_equal(np.asarray(prepared.reference.image)[:, RIGHT], np.asarray(content)[:, RIGHT])
@@ -413,7 +409,7 @@ def test_each_region_of_the_reference_has_the_colours_of_its_own_styles(job, lef
     regions = Image.new("L", style.size)
     regions.paste(255, (0, 0, 35, 80))
     styles = nst.Style(style, regions=regions)
-    prepared = prepare(nst.Job.customised(content, styles, weights=job().weights, regions=left, **STYLE_COLORS))
+    prepared = prepare(nst.Job(content, styles, weights=job().weights, regions=left, **STYLE_COLORS))
     for own, of_style in ((LEFT, slice(0, 35)), (RIGHT, slice(35, 70))):
         assert np.abs(means(prepared.reference.image, own) - means(style, of_style)).max() < 3
         deviations = [

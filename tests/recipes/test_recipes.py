@@ -473,11 +473,10 @@ def test_numbers_of_numpy_are_numbers():
 
 
 def test_a_change_that_is_no_setting_is_refused():
-    with pytest.raises(
-        TypeError, match="stile_weight: not a setting of a recipe; there are sizes, epochs, lr"
-    ) as refused:
+    with pytest.raises(TypeError, match="stile_weight: not a setting of a recipe; did you mean style_weight?"):
         recipes.customise("d2l-2019", stile_weight=3)
-    assert str(refused.value).endswith("; did you mean style_weight?")
+    with pytest.raises(nst.NSTError, match="^xyz: not a setting of a recipe; there are sizes, epochs, lr"):
+        recipes.customise("d2l-2019", xyz=3)
 
 
 @pytest.mark.parametrize(
@@ -537,16 +536,16 @@ def test_a_pair_of_integers_is_refused_as_sizes_and_a_list_of_them_is_two_stages
 )
 def test_a_setting_without_effect_is_warned_of_where_the_caller_gave_it(recipe, options, needs):
     with pytest.warns(nst.errors.NSTWarning, match=f"^{list(options)[-1]} has no effect without {needs}$"):
-        nst.Job.customised("a.png", "b.png", recipe=recipe, **options)
+        nst.Job("a.png", "b.png", recipe=recipe, **options)
 
 
 def test_what_a_recipe_itself_says_and_what_has_an_effect_is_not_warned_of():
     with warnings_of_python.catch_warnings():
         warnings_of_python.simplefilter("error")
         for name in recipes.names():
-            nst.Job.customised("a.png", "b.png", recipe=name, longest_side=64, style_weight=3, seed=0)
-        nst.Job.customised("a.png", "b.png", recipe="fine", optimizer="adam", lr=0.1)
-        nst.Job.customised("a.png", "b.png", recipe="d2l-2019", init="noise", seed=3)
+            nst.Job("a.png", "b.png", recipe=name, longest_side=64, style_weight=3, seed=0)
+        nst.Job("a.png", "b.png", recipe="fine", optimizer="adam", lr=0.1)
+        nst.Job("a.png", "b.png", recipe="d2l-2019", init="noise", seed=3)
 
 
 @pytest.mark.parametrize(

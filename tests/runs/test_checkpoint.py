@@ -260,9 +260,8 @@ def test_all_of_a_state_comes_back_with_its_types(job, tmp_path, options):
     found = container.restored(container.read(tmp_path / "tree")["state"], nst.State)
     assert type(found) is nst.State
     assert type(found.status) is type(state.status)
-    for one, other in zip(*(vars(each).items() for each in (found, state))):
-        assert one[0] == other[0]
-        assert alike(one[1], other[1]), one[0]
+    for field in dataclasses.fields(state):
+        assert alike(getattr(found, field.name), getattr(state, field.name)), field.name
 
 
 def alike(one, other):

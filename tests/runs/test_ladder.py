@@ -133,9 +133,7 @@ def test_what_can_be_no_ladder_is_refused(make, message):
 
 
 def test_a_picture_too_narrow_for_the_network_is_told_in_one_line_before_the_run(weights_file, style):
-    job = nst.Job.customised(
-        Image.fromarray(paint(2000, 40)), style, recipe="stp", sizes=512, weights=str(weights_file)
-    )
+    job = nst.Job(Image.fromarray(paint(2000, 40)), style, recipe="stp", sizes=512, weights=str(weights_file))
     with pytest.raises(
         InputError, match="too small for the network, whose layer relu5_1 needs at least 16x16"
     ) as refused:

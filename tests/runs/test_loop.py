@@ -416,7 +416,7 @@ def test_bad_input_is_told_before_the_weights_are_looked_for(run, monkeypatch):
     with pytest.raises(nst.InputError, match="nowhere.jpg: no such file"):
         run("nowhere.jpg", "nowhere.jpg")
     for misspelt, meant in (("stile_weight", "style_weight"), ("observer", "observers"), ("seeed", "seed")):
-        with pytest.raises(TypeError, match=f"{misspelt}: not a keyword of a job; .* did you mean {meant}"):
+        with pytest.raises(TypeError, match=f"{misspelt}: not a setting of a transfer; did you mean {meant}"):
             run(**{misspelt: 3})
 
 

@@ -34,9 +34,7 @@ def pictures(tmp_path):
 def statistics(job, net, styles, **options):
     """Those that the run of a job is to come near."""
     content, _ = job().content, job().style
-    run = prepare(
-        nst.Job.customised(content, styles, weights=job().weights, **{"recipe": "d2l-2019", **CHOSEN, **options})
-    )
+    run = prepare(nst.Job(content, styles, weights=job().weights, **{"recipe": "d2l-2019", **CHOSEN, **options}))
     found = targets_of(run, run.recipe.stages[0], net, style_statistic(run.recipe)).styles_Y
     return [target.asnumpy().astype(float) for (target,) in found]
 
@@ -90,7 +88,7 @@ def test_a_folder_stands_for_its_pictures_and_shares_its_weight(job, net, pictur
 def test_a_folder_without_pictures_is_refused(job, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(nst.InputError, match="empty: no pictures in this folder; name one that has some, or a picture"):
-        prepare(nst.Job.customised(job().content, tmp_path / "empty", **ONE_SIZE))
+        prepare(nst.Job(job().content, tmp_path / "empty", **ONE_SIZE))
 
 
 def test_what_else_is_in_a_folder_is_left_out(tmp_path, pictures):
@@ -119,7 +117,7 @@ def test_a_name_that_is_too_long_is_refused(refuses):
 def test_an_empty_name_is_refused_and_does_not_stand_for_the_folder_at_hand(job, refuses, pictures, monkeypatch):
     monkeypatch.chdir(pictures[0].parent)
     with pytest.raises(nst.InputError, match="'': an empty name"):
-        prepare(nst.Job.customised(job().content, "", **ONE_SIZE))
+        prepare(nst.Job(job().content, "", **ONE_SIZE))
     refuses("argument STYLE: '': an empty name; name a file", style="")
 
 
@@ -142,7 +140,7 @@ def test_a_style_is_checked_as_it_is_made(style, value, message):
 
 def test_a_scale_gives_a_style_a_size_of_its_own(job, pictures):
     both = [nst.Style(pictures[0], scale=0.5), nst.Style(pictures[1], scale=2), pictures[0]]
-    run = prepare(nst.Job.customised(job().content, both, recipe="d2l-2019", weights=job().weights, **CHOSEN))
+    run = prepare(nst.Job(job().content, both, recipe="d2l-2019", weights=job().weights, **CHOSEN))
     ((_, *shapes),) = run.sizes
     assert shapes == [(17, 24), (96, 64), (32, 48)]  # in their own shapes, and squashed as the recipe has it
 
@@ -190,7 +188,7 @@ def test_the_picture_says_what_styles_made_it(run, content, pictures):
 def test_other_weights_make_another_key(job, pictures):
     content, weights = job().content, job().weights
     keys = {
-        prepare(nst.Job.customised(content, [*map(nst.Style, pictures, each)], weights=weights, **CHOSEN)).key
+        prepare(nst.Job(content, [*map(nst.Style, pictures, each)], weights=weights, **CHOSEN)).key
         for each in ((1, 1), (3, 1), (1, 3))
     }
     assert len(keys) == 3

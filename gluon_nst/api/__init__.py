@@ -1,0 +1,6 @@
+"""Functions with the options of the commands: `transfer` (of `render`), `compare`, `sweep` and `reconstruct`."""
+
+from gluon_nst.api.sheets import SheetResult, compare, reconstruct, sweep
+from gluon_nst.api.transfers import transfer
+
+__all__ = ["SheetResult", "compare", "reconstruct", "sweep", "transfer"]
