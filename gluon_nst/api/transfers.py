@@ -8,7 +8,7 @@ from typing import Any, Callable, Iterable, Mapping, Sequence, Tuple, Union
 
 from gluon_nst.cluster import Pool, Spread
 from gluon_nst.errors import InputError
-from gluon_nst.observers import Bar
+from gluon_nst.observers import Bar, Live
 from gluon_nst.observers.progress import is_watched
 from gluon_nst.pictures.decoding import pixels_allowed
 from gluon_nst.recipes import DEFAULT, RecipeName
@@ -154,7 +154,7 @@ def transfer(  # noqa: PLR0913 (the settings that people use, for editors and he
 def _bar(progress: bool | None, observers: Iterable[Observer]) -> list[Observer]:
     """Return the progress bar of a run, if it is to have one besides its `observers`."""
     if progress is None:
-        progress = is_watched() and not any(isinstance(each, Bar) for each in observers)
+        progress = is_watched() and not any(isinstance(each, (Bar, Live)) for each in observers)
     return [Bar()] if progress else []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Mapping, NamedTuple
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from gluon_nst.batch.entries import Entry
 from gluon_nst.batch.payloads import Payload
