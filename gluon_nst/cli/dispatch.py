@@ -8,13 +8,14 @@ from typing import Any, Callable
 
 from mxnet import MXNetError
 
-from gluon_nst.cli import batch, info, lab, pictures, records, sheets, weights
+from gluon_nst.cli import batch, demo, info, lab, pictures, records, sheets, weights
 from gluon_nst.cli.options import given_options
 from gluon_nst.cli.resuming import original_arguments
 from gluon_nst.errors import NSTError, reason
 from gluon_nst.pictures.decoding import pixels_allowed
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace, dict[str, Any]], int]] = {
+    "demo": demo.demo,
     "chapter": pictures.chapter,
     "render": pictures.render,
     "sweep": sheets.sweep,

@@ -17,7 +17,7 @@ from gluon_nst.cli.options import (
 from gluon_nst.lab.notebooks import NOTEBOOKS
 from gluon_nst.lab.web.limits import Limits
 from gluon_nst.machine.files import given
-from gluon_nst.recipes import PUBLISHED, SOURCES, recipe_settings, settings
+from gluon_nst.recipes import LONGEST_SIDE, PUBLISHED, SOURCES, recipe_settings, settings
 from gluon_nst.recipes.rules import layers, number
 from gluon_nst.runs.job import Job
 from gluon_nst.version import __version__
@@ -29,6 +29,7 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"gluon-nst {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     for name, help, add in (
+        ("demo", "paint the project's own pictures by the recipe fine, then offer the chapter's run", _demo),
         ("chapter", "run the book's chapter, coarse to fine, and print what it prints", _chapter),
         ("render", "transfer the style of one picture to the content of another", _render),
         ("resume", "go on with a run that is kept in a checkpoint", _resume),
@@ -51,6 +52,17 @@ def build_parser() -> Parser:
 
 
 # -- one run ----------------------------------------------------------------------------------------------------------
+
+
+def _demo(parser: Parser) -> None:
+    add = parser.add_argument
+    add("--out", type=path, default=given("neural-style"), metavar="DIR", help="default: %(default)s")
+    size, weights = LONGEST_SIDE, _WEIGHTS_OF_JOB
+    help = "of the picture in pixels (default: %(default)s)"
+    add("--longest-side", type=rule_parser(size.rule), default=400, metavar=size.rule.metavar, help=help)
+    add("--weights", type=setting_parser(weights), metavar=weights.rule.metavar, help=weights.help)
+    add("--device", metavar="auto|cpu|gpu|gpu:N", default="auto", help="default: the first GPU, else the CPU")
+    add("--quiet", action="store_true", help="no progress bar")
 
 
 def _chapter(parser: Parser) -> None:
