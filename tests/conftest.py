@@ -42,6 +42,7 @@ from weights_fixtures import (  # noqa: F401
     trunk_cache,
     weights_folder,
 )
+from wheel_fixtures import installed, wheel  # noqa: F401
 
 SLOW_SUITES = ("parity", "cluster", "browser", "integration")
 """Folders in which every test is slow and has the folder's name as a marker."""

@@ -32,6 +32,9 @@ PAGES = [*RUN, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 
 NOT_RUN = {
     "git clone ADDRESS-OF-THIS-REPOSITORY gluon-nst && cd gluon-nst": "where it is cloned from is not known here",
+    "python3.11 -m venv .venv && . .venv/bin/activate": "tests/integration installs into a fresh environment",
+    'pip install "pip>=24.1"': "the tests have no network",
+    "pip install git+ADDRESS-OF-THIS-REPOSITORY": "where it is cloned from is not known here",
     "scripts/demo": "installs, and computes for a minute",
     "scripts/test": "runs this test",
     "pip uninstall mxnet": "these tests run on it",

@@ -18,16 +18,20 @@ from typing import Sequence
 
 from gluon_nst import weights
 from gluon_nst.errors import InputError, NSTError
-from gluon_nst.lab.notebooks import place_notebook
-from gluon_nst.machine.files import check_folder, given
+from gluon_nst.lab.notebooks import NOTEBOOKS, place_notebook
+from gluon_nst.machine.files import check_folder, given, shipped
 from gluon_nst.machine.progress import Download
 from gluon_nst.version import __version__
 from gluon_nst.weights import cache, downloads, pictures
 
 _EXTRA = "notebook"
-_ROOT = Path(__file__).parents[2]
-_SOURCES = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "gluon_nst", "scripts", "img")
-"""The files of a checkout from which the wheel of gluon-nst is built."""
+_PACKAGE = Path(__file__).parents[1]
+_SOURCES = (
+    *("setup.cfg", "pyproject.toml", "README.md", "LICENSE"),
+    *(f"img/{name}" for name in pictures.OWN),
+    *(f"scripts/notebook_{name}.py" for name in sorted(set(NOTEBOOKS.values()))),
+)
+"""The files from which the wheel of gluon-nst is built, beside the package; they are installed with it."""
 _NOTEBOOKS = ("chapter", "exercises")
 """The notebooks in the kit, without the answers."""
 
@@ -42,17 +46,13 @@ def make(
     """Create a kit in `folder`, which must be missing or empty; return its path.
 
     Files are moved into the folder when all are complete. `notify` and `progress` are as in `weights.find`; `counting`
-    is like `progress`, for packages in place of bytes. Raises InputError for a folder with files and outside of a
-    checkout, NSTError if a package is not available, and WeightsError.
+    is like `progress`, for packages in place of bytes. Raises InputError for a folder with files, NSTError if a package
+    is not available, and WeightsError.
     """
     folder = given(folder).absolute()
     if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: is there already; name a folder that is not, or an empty one")
     check_folder(folder)
-    if not (_ROOT / "setup.cfg").is_file():
-        raise InputError(
-            "kit: is made from a checkout of the repository, whose .venv has what it carries; run it there"
-        )
     packages = sorted(_closure("gluon-nst", _EXTRA).items())
     trunk = weights.find(notify=notify, progress=progress)
     try:
@@ -164,7 +164,7 @@ def _closure(package: str, extra: str = "") -> dict[str, str]:
         try:
             distribution = importlib.metadata.distribution(name)
         except importlib.metadata.PackageNotFoundError:
-            raise InputError(f"kit: {name} is not installed here; pip install 'gluon-nst[{_EXTRA}]' first") from None
+            raise InputError(f"kit: takes the package {name}; install gluon-nst[{_EXTRA}]") from None
         versions[canonicalize_name(name)] = distribution.version
         for line in distribution.requires or []:
             requirement = Requirement(line)
@@ -176,12 +176,11 @@ def _closure(package: str, extra: str = "") -> dict[str, str]:
 def _build_wheel(folder: Path) -> None:
     """Build the wheel of gluon-nst from a copy, because setuptools writes files into the folder in which it builds."""
     with tempfile.TemporaryDirectory() as temporary:
+        shutil.copytree(_PACKAGE, Path(temporary, _PACKAGE.name), ignore=shutil.ignore_patterns("__pycache__"))
         for name in _SOURCES:
-            source, copy = _ROOT / name, Path(temporary) / name
-            if source.is_dir():
-                shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-            else:
-                shutil.copyfile(source, copy)
+            copy = Path(temporary, name)
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(shipped(name), copy)
         _make_wheels([temporary], folder)
 
 
@@ -193,7 +192,7 @@ For Python @PYTHON@ (from @FIRST_PYTHON@ on) on @MACHINE@ with glibc @LIBC@ or n
     bash install FOLDER       the same into another folder
     ~/gluon-nst-lab/start     opens JupyterLab there
 
-wheels     the packages, at the versions of the checkout that the kit was made from; requirements.txt names them
+wheels     the packages, at the versions of the installation that made the kit; requirements.txt names them
 weights    VGG-19's parameters; they go into the user's cache
 pictures   the project's own two pictures
 notebooks  the chapter, and its exercises

@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 import re
+import site
 import stat
 import sysconfig
 import tempfile
@@ -125,9 +126,16 @@ def cache_folder(name: str = "weights") -> Path:
 
 
 def shipped(path: str) -> Path:
-    """Return the path of a data file, `img/…` or `scripts/…`. Raises InputError if it is not installed."""
-    # In a checkout, or where setup.cfg installs it.
-    for folder in (Path(__file__).parents[2], Path(sysconfig.get_path("data")) / "share/gluon-nst"):
+    """Return the path of a file of the project outside of the package, one of `data_files` in setup.cfg.
+
+    Raises InputError if it is not installed.
+    """
+    root = Path(__file__).parents[2]
+    # In a checkout, or where pip puts it: in an environment, with --user, or with --target.
+    folders = [Path(base, "share/gluon-nst") for base in (sysconfig.get_path("data"), site.getuserbase(), root)]
+    if (root / "scripts/notebook_chapter.py").is_file():  # other packages leave a README.md in site-packages too
+        folders.insert(0, root)
+    for folder in folders:
         if (folder / path).is_file():
             return folder / path
     raise InputError(f"{path}: the project's own file is not installed; install gluon-nst anew")

@@ -353,19 +353,17 @@ def offline(user_environment):
     return run
 
 
-def test_a_kit_installs_and_runs_fine_and_begins_the_notebook_with_no_network(user_environment, offline, tmp_path):
+def test_a_kit_installs_and_runs_fine_and_begins_the_notebook_with_no_network(installed, offline, tmp_path):
     kit, lab, home = tmp_path / "the kit", tmp_path / "the lab", tmp_path / "home"
     home.mkdir()
-    command = [sys.executable, "-m", "gluon_nst", "kit", kit]
-    made = subprocess.run(command, env=user_environment, capture_output=True, text=True)
-    assert made.returncode == 0, made.stderr
+    installed.run("kit", kit, program=installed.program)  # without a clone of the repository
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     own = {"HOME": str(home), "GLUON_NST_CACHE": str(home / "cache"), "PYTHON": sys.executable}
 
-    installed = offline("bash", kit / "install", lab, folder="/", **own)
-    assert installed.returncode == 0, installed.stdout + installed.stderr
-    assert "ready for the lab" in installed.stdout
-    assert "FAULT" not in installed.stdout
+    done = offline("bash", kit / "install", lab, folder="/", **own)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ready for the lab" in done.stdout
+    assert "FAULT" not in done.stdout
 
     program = lab / ".venv" / "bin" / "gluon-nst"
     pictures = ["mountains.jpg", "autumn-oaks.jpg"]

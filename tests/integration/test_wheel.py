@@ -1,0 +1,51 @@
+"""The wheel in a fresh environment: all commands work without a clone of the repository."""
+
+import zipfile
+from pathlib import Path
+
+import gluon_nst as nst
+from gluon_nst.lab.notebooks import notebook
+
+import pytest
+from PIL import Image
+
+from commands import names
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.usefixtures("real_trunk")
+
+
+def test_the_wheel_has_every_file_of_the_package_and_the_pictures_and_notebooks_beside_it(wheel):
+    package = [path.relative_to(ROOT) for path in (ROOT / "gluon_nst").rglob("*") if path.is_file()]
+    expected = {str(path) for path in package if "__pycache__" not in path.parts}
+    assert {"gluon_nst/py.typed", "gluon_nst/recipes/fine.toml", "gluon_nst/batch/report.html"} < expected
+    with zipfile.ZipFile(wheel) as archive:
+        found = set(archive.namelist())
+        data = f"gluon_nst-{nst.__version__}.data/data/share/gluon-nst/"
+        for name in ("img/mountains.jpg", "img/autumn-oaks.jpg", "scripts/notebook_chapter.py", "setup.cfg", "LICENSE"):
+            assert archive.read(data + name) == (ROOT / name).read_bytes()
+    assert {name for name in found if name.startswith("gluon_nst/")} == expected
+    assert {name.split("/")[0].partition("-")[0] for name in found} == {"gluon_nst"}
+
+
+def test_the_demo_runs_from_the_wheel(installed, tmp_path):
+    where = installed.run("-c", "import gluon_nst; print(gluon_nst.__file__)", folder=tmp_path).stdout.strip()
+    assert where == str(installed.packages / "gluon_nst/__init__.py")
+    done = installed.run("demo", "--longest-side", "64", "--quiet", program=installed.program, folder=tmp_path)
+    picture, hint = done.stdout.splitlines()
+    assert picture.startswith("neural-style/fine.png: ")
+    assert hint == f"The chapter as the book has it: {installed.program} chapter"
+    assert names(tmp_path / "neural-style") == ["fine.png"]
+    with Image.open(tmp_path / "neural-style/fine.png") as image:
+        assert max(image.size) == 64
+
+
+def test_the_chapter_and_the_notebooks_come_from_the_wheel(installed, tmp_path):
+    options = ["--sizes", "32x48,48x72", "--epochs", "2", "--quiet"]
+    installed.run("chapter", *options, program=installed.program, folder=tmp_path)
+    expected = ["losses.csv", "losses.png", "neural-style-1.png", "neural-style-2.png"]
+    assert names(tmp_path / "neural-style") == expected
+    for name in ("chapter", "exercises"):
+        installed.run("notebook", name, program=installed.program, folder=tmp_path)
+        assert (tmp_path / f"{name}.ipynb").read_text(encoding="utf-8") == notebook(name)
