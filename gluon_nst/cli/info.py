@@ -1,4 +1,4 @@
-"""The command info: what this machine has, and what a run would make of it."""
+"""The command info: the machine, the precision of a run, the sources of weights, and the extras."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import mxnet as mx
 
 from gluon_nst import machine
 from gluon_nst.cli.weights import print_sources
+from gluon_nst.machine.extras import EXTRAS
 from gluon_nst.machine.instructions import instructions
 from gluon_nst.version import __version__
 
@@ -25,4 +26,14 @@ def info(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     by, auto = machine.bfloat16_by(device) or "nothing", machine.choose_precision("auto", device)
     print(f"precision, where a recipe says auto: {auto}; bfloat16 by {by}; AMX: {instructions.amx}")
     print_sources()
+    _print_extras()
     return 0
+
+
+def _print_extras() -> None:
+    """Print the extras, which of them are installed, and how to install the others."""
+    print("extras, which add packages:")
+    for name, extra in EXTRAS.items():
+        installed = extra.is_installed
+        command = "" if installed else f"; pip install 'gluon-nst[{name}]'"
+        print(f"{name:<12} {'installed' if installed else '-':<9} {extra.purpose}{command}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-import importlib.util
 import logging
 import re
 import signal
@@ -19,6 +18,7 @@ from gluon_nst.cluster import worker
 from gluon_nst.cluster.worker import TaskContext
 from gluon_nst.errors import InputError, NSTError, reason
 from gluon_nst.machine import available_memory, physical_cores
+from gluon_nst.machine.extras import require
 from gluon_nst.machine.files import reading
 from gluon_nst.machine.system import ENDING
 from gluon_nst.version import __version__
@@ -42,8 +42,7 @@ class Pool:
     def __init__(
         self, address: str | None = None, workers: int | None = None, notify: Callable[[str], object] = str
     ) -> None:
-        if importlib.util.find_spec("distributed") is None:
-            raise InputError("Dask is not installed, which gives the work to the workers; install gluon-nst[cluster]")
+        require("a pool of workers", "distributed")
         if address and not re.fullmatch(r"tcp://[^/\s]+:\d+", address):
             raise InputError(f"--scheduler {address}: not tcp://HOST:PORT, as `dask scheduler` prints it")
         if address and workers:

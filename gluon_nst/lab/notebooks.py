@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gluon_nst.errors import InputError
+from gluon_nst.machine.extras import require
 from gluon_nst.machine.files import check_folder, check_writable, given, shipped, written_whole
 
 NOTEBOOKS = {"chapter": "chapter", "exercises": "exercises", "answers": "exercises"}
@@ -27,13 +28,10 @@ def notebook(name: str) -> str:
     Cells of the exercises have nbgrader's metadata for answers, which students write, and checks, which it grades.
     Raises InputError if jupytext is not installed.
     """
-    try:
-        import jupytext
-        import nbformat
-    except ImportError:
-        raise InputError(
-            f"notebook {name}: takes the package jupytext; install gluon-nst[notebook], or: pip install jupytext"
-        ) from None
+    require(f"notebook {name}:", "jupytext")
+    import jupytext
+    import nbformat
+
     contents = jupytext.read(source_of(name))
     contents.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},

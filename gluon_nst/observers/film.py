@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator, Sequence
 
 from PIL import Image
 
-from gluon_nst.errors import InputError
 from gluon_nst.losses.records import Epoch
+from gluon_nst.machine.extras import require
 from gluon_nst.machine.files import check_ending, free_path, given, placed_whole
 from gluon_nst.runs import figures
 from gluon_nst.runs.observer import Observer
@@ -29,10 +28,8 @@ _LONGEST_SIDE = 480  # of the composite in a film
 def check_film(path: str | Path) -> None:
     """Raise InputError unless `path` names a film that can be written: GIF, WebP or, with imageio-ffmpeg, MP4."""
     check_ending(path, FILMS)
-    if given(path).suffix.lower() == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
-        raise InputError(
-            f"{path}: MP4 takes the package imageio-ffmpeg; install gluon-nst[film], or name a .gif or .webp"
-        )
+    if given(path).suffix.lower() == ".mp4":
+        require(f"{path}: MP4", "imageio-ffmpeg", "name a .gif or .webp")
 
 
 def _without_progress(frames: Iterable[Any], total: int) -> Iterable[Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import io
 import json
 import math
@@ -21,6 +20,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, TiffImagePlugin
 
 from gluon_nst.errors import InputError, reason
+from gluon_nst.machine.extras import require
 from gluon_nst.machine.files import given, reading
 from gluon_nst.typing import NDArray
 
@@ -358,8 +358,7 @@ def _register_heif(path: Path, encoded: bytes) -> None:
     if kind is None or (kind == "AVIF" and _reads_avif()):
         return
     register_heif()
-    if importlib.util.find_spec("pillow_heif") is None:
-        raise InputError(f"{path}: {kind} is read by pillow-heif; install gluon-nst[heif], or convert it to JPEG")
+    require(f"{path}: {kind}", "pillow-heif", "convert it to JPEG")
 
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0")
@@ -405,8 +404,7 @@ def _tiff_by_vips(path: Path, encoded: bytes, tags: TiffImagePlugin.ImageFileDir
     # not defined.
     if "unsigned" not in samples or largest is None or (largest > 2**16 and has_alpha):
         raise InputError(f"{path}: a TIFF of {samples} is not supported; {advice}")
-    if importlib.util.find_spec("pyvips") is None:
-        raise InputError(f"{path}: a TIFF of {samples} is read by libvips; install gluon-nst[print], or {advice}")
+    require(f"{path}: a TIFF of {samples}", "pyvips", advice)
     import pyvips
 
     if tags.get(_WIDTH, 0) * tags.get(_HEIGHT, 0) > (Image.MAX_IMAGE_PIXELS or math.inf):

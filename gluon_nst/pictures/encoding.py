@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
 import io
 import tempfile
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin
 
 from gluon_nst.errors import InputError, NSTError, reason, warn
+from gluon_nst.machine.extras import require
 from gluon_nst.machine.files import check_writable, given, placed_whole
 from gluon_nst.pictures.decoding import on_white
 
@@ -74,8 +74,8 @@ def warn_of_quality(path: str | Path, quality: int | None) -> None:
 
 def check_bits(bits: int) -> None:
     """Raise InputError where so many `bits` take a package that is not here."""
-    if bits != 8 and importlib.util.find_spec("pyvips") is None:
-        raise InputError(f"bits {bits}: takes the package pyvips; install gluon-nst[print], or leave it at 8")
+    if bits != 8:
+        require(f"bits {bits}:", "pyvips", "leave it at 8")
 
 
 def write_image(

@@ -9,13 +9,13 @@ epochs are left to it.
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from gluon_nst.errors import InputError
+from gluon_nst.machine.extras import require
 from gluon_nst.pictures.colours import matched
 from gluon_nst.pictures.decoding import Source, open_picture
 
@@ -25,8 +25,7 @@ Pixels = np.ndarray
 
 def check_frames() -> None:
     """Raise InputError where OpenCV, which finds the flow, is not installed."""
-    if importlib.util.find_spec("cv2") is None:
-        raise InputError("OpenCV is not installed, which finds what moves from frame to frame; install gluon-nst[film]")
+    require("a sequence of frames", "opencv-python-headless")
 
 
 def flow(there: Pixels, here: Pixels) -> np.ndarray:

@@ -21,6 +21,7 @@ import pooch
 import requests
 
 from gluon_nst.errors import WeightsError
+from gluon_nst.machine.extras import is_missing, missing
 from gluon_nst.machine.progress import Download, Progress
 
 TIMEOUT = 8
@@ -31,6 +32,7 @@ _QUICK = 3
 
 _HUB = re.compile(r"(https?://.+)/([^/]+/[^/]+)/resolve/main/(.+)")
 """The address of a file on a Hugging Face hub: the hub, the model and the file's name."""
+_HUB_MODULE = "huggingface_hub"
 
 _PYPI = "pypi://"
 
@@ -54,7 +56,9 @@ def fetch(url: str, folder: Path, progress: Progress | None = None, description:
 
 
 def answers(url: str) -> bool:
-    """Return whether a `url` of `fetch` exists; takes a few seconds at most."""
+    """Return whether `fetch` would find a `url`; takes a few seconds at most."""
+    if _HUB.fullmatch(url) and is_missing(_HUB_MODULE):
+        return False
     try:
         return _package_index_has(url) if url.startswith(_PYPI) else _first_answer(url, _QUICK).status_code < 400
     except (OSError, subprocess.TimeoutExpired):
@@ -174,6 +178,8 @@ def _from_server(url: str, folder: Path, bar_class: Any) -> Path:
 
 
 def _from_hub(url: str, on_hub: re.Match[str], bar_class: Any, is_shown: bool) -> Path:
+    if is_missing(_HUB_MODULE):
+        raise Unavailable(missing("the Hugging Face hub", "huggingface_hub"))
     import huggingface_hub
     from huggingface_hub import constants
 
@@ -204,6 +210,8 @@ def _from_hub(url: str, on_hub: re.Match[str], bar_class: Any, is_shown: bool) -
 
 def in_hub_cache(url: str) -> Path | None:
     """Return the path of a hub's file in huggingface_hub's cache, or None if it was not downloaded."""
+    if is_missing(_HUB_MODULE):
+        return None
     from huggingface_hub import try_to_load_from_cache
 
     on_hub = _HUB.fullmatch(url)

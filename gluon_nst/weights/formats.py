@@ -19,6 +19,7 @@ from mxnet import nd
 
 from gluon_nst.errors import InputError, reason
 from gluon_nst.machine import nd_mode
+from gluon_nst.machine.extras import require
 from gluon_nst.machine.files import reading
 from gluon_nst.network import layers
 
@@ -155,13 +156,9 @@ def _read_safetensors(path: Path) -> Parameters:
 
 
 def _read_pth(path: Path) -> Parameters:
-    try:
-        import torch
-    except ImportError:
-        raise InputError(
-            f"{path}: PyTorch's format, and PyTorch is not installed; install it (pip install torch), or use the same "
-            "numbers as model.safetensors of timm/vgg19.tv_in1k"
-        ) from None
+    require(f"{path}: PyTorch's format", "torch", "use the same numbers as model.safetensors of timm/vgg19.tv_in1k")
+    import torch
+
     # weights_only: unpickling can run arbitrary code.
     arrays = torch.load(str(path), map_location="cpu", weights_only=True)
     return {name: array.numpy() for name, array in arrays.items() if name in layers.parameter_shapes()}

@@ -2,6 +2,7 @@
 
 import gluon_nst as nst
 from gluon_nst import cli, recipes
+from gluon_nst.machine.extras import EXTRAS
 
 import pytest
 
@@ -43,6 +44,17 @@ def test_info_tells_versions_device_and_cores(capfd):
     assert "cores " in out
     for source in ("model-zoo", "caffe", "torchvision", "pypi"):
         assert source in out
+
+
+def test_info_tells_which_extras_are_installed_and_how_to_install_the_others(capfd, monkeypatch):
+    there = {"distributed", "imageio_ffmpeg"}
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name in there or None)
+    assert cli.main(["info"]) == 0
+    lines = {line.split()[0]: line for line in capfd.readouterr().out.splitlines()}
+    assert lines["cluster"] == "cluster      installed batches, and many machines for one picture"
+    assert lines["film"].startswith("film         -         ")  # one of its two packages is missing
+    assert lines["film"].endswith("; pip install 'gluon-nst[film]'")
+    assert set(EXTRAS) <= set(lines)
 
 
 def test_weights_list_shows_every_source(capfd):

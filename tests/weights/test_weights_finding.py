@@ -1,6 +1,7 @@
 """Finding parameters: a user's file, an imported one, and what `auto` takes first."""
 
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -91,6 +92,31 @@ def test_auto_without_a_network_names_every_source_in_one_line(weights_folder, m
     assert skipped == ["model-zoo", "caffe", "torchvision", "pypi"]
     assert in_cache(weights_folder) == []
     assert weights.cached() is None
+
+
+@pytest.fixture
+def no_hub(monkeypatch):
+    """huggingface_hub as if it were not installed."""
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+
+
+def test_without_the_hubs_package_its_source_is_one_line_that_names_the_extra(no_hub, server):
+    with pytest.raises(WeightsError, match=r"takes the package huggingface_hub; install gluon-nst\[hub\]") as caught:
+        weights.fetch("torchvision")
+    assert "\n" not in str(caught.value)
+    assert weights.SOURCES["torchvision"].on_this_machine() is None
+    assert not weights.SOURCES["torchvision"].answers()
+    assert weights.SOURCES["caffe"].answers()
+    assert URLS["torchvision"] not in server.gets
+
+
+@pytest.mark.slow
+def test_without_the_hubs_package_auto_takes_the_other_sources(no_hub, server):
+    for name in ("model-zoo", "caffe"):
+        del server.files[URLS[name]]
+    lines = []
+    assert weights.find(notify=lines.append).source == "pypi"
+    assert sum("torchvision: skipped, " in line and "gluon-nst[hub]" in line for line in lines) == 1
 
 
 @pytest.mark.slow

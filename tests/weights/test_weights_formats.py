@@ -1,6 +1,6 @@
 """The formats that parameters come in, and what is refused of them."""
 
-import builtins
+import sys
 
 from gluon_nst import weights
 from gluon_nst.errors import InputError
@@ -56,17 +56,11 @@ def test_pth_reads_as_the_same_parameters(zipped, tmp_path, arrays):
 
 
 def test_pth_without_pytorch_says_what_to_do(tmp_path, monkeypatch):
-    real_import = builtins.__import__
-
-    def import_without_torch(name, *args, **kwargs):
-        if name == "torch":
-            raise ImportError(name)
-        return real_import(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", import_without_torch)
+    monkeypatch.setitem(sys.modules, "torch", None)
     path = tmp_path / "vgg19.pth"
     path.write_bytes(b"\x80\x02}q\x00.")
-    with pytest.raises(InputError, match=r"vgg19\.pth: .*PyTorch is not installed; install it .*model\.safetensors"):
+    message = r"vgg19\.pth: .* takes the package torch; install gluon-nst\[torch\], or .*model\.safetensors"
+    with pytest.raises(InputError, match=message):
         weights.find(str(path))
 
 

@@ -1,0 +1,39 @@
+"""The extras: one table, which is that of setup.cfg, and one form of error."""
+
+import configparser
+import re
+from pathlib import Path
+
+from gluon_nst import InputError
+from gluon_nst.machine import extras
+
+import pytest
+
+SETUP = Path(__file__).parents[2] / "setup.cfg"
+
+
+def test_the_table_of_the_extras_is_that_of_setup_cfg():
+    config = configparser.ConfigParser()
+    config.read(SETUP, encoding="utf-8")
+    defined = {
+        name: set(re.findall(r"(?m)^[A-Za-z][\w-]*", lines))
+        for name, lines in config["options.extras_require"].items()
+        if name not in ("test", "benchmark")
+    }
+    assert {name: set(extra.modules) for name, extra in extras.EXTRAS.items()} == defined
+    test = config["options.extras_require"]["test"]
+    assert set(re.findall(r"gluon-nst\[(\w+)\]", test)) == set(defined) - {"torch"}  # a gigabyte
+
+
+def test_a_missing_package_is_one_line_with_its_extra(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for extra in extras.EXTRAS.values():
+        assert not extra.is_installed
+    with pytest.raises(InputError) as raised:
+        extras.require("a film", "opencv-python-headless")
+    assert str(raised.value) == "a film takes the package opencv-python-headless; install gluon-nst[film]"
+
+
+def test_an_installed_package_is_no_error():
+    extras.require("notebook:", "jupytext")
+    assert extras.EXTRAS["notebook"].is_installed
