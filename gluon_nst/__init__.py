@@ -28,6 +28,23 @@ if TYPE_CHECKING:  # what a type checker and an editor see; __getattr__ below gi
     from gluon_nst.runs.steering import steer
     from gluon_nst.runs.training import train
 
+if TYPE_CHECKING:  # the modules of _SUBMODULES
+    from gluon_nst import batch as batch
+    from gluon_nst import cluster as cluster
+    from gluon_nst import experiments as experiments
+    from gluon_nst import observers as observers
+    from gluon_nst import pictures as pictures
+    from gluon_nst import weights as weights
+    from gluon_nst.network import layers as layers
+    from gluon_nst.pictures import decoding as _decoding
+    from gluon_nst.pictures import optical_flow as _optical_flow
+    from gluon_nst.runs import checkpoint as checkpoint
+    from gluon_nst.runs import figures as figures
+    from gluon_nst.runs import processes as _processes
+    from gluon_nst.runs import rerun as _rerun
+
+    apart, frames, images, rerunning = _processes, _optical_flow, _decoding, _rerun
+
 machine.prepare_mxnet()  # before anything, here or elsewhere, imports mxnet
 moved.keep_old_paths()
 
@@ -119,14 +136,16 @@ _SUBMODULES = {
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES:
-        return importlib.import_module(f"gluon_nst.{_SUBMODULES[name]}")
-    if name in moved.MOVED:
-        return moved.import_moved(f"gluon_nst.{name}")
-    if name not in _HOME:
-        raise AttributeError(f"module 'gluon_nst' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"gluon_nst.{_HOME[name]}"), name)
+if not TYPE_CHECKING:  # with it a type checker would take any misspelt name
+
+    def __getattr__(name: str) -> Any:
+        if name in _SUBMODULES:
+            return importlib.import_module(f"gluon_nst.{_SUBMODULES[name]}")
+        if name in moved.MOVED:
+            return moved.import_moved(f"gluon_nst.{name}")
+        if name not in _HOME:
+            raise AttributeError(f"module 'gluon_nst' has no attribute {name!r}")
+        return getattr(importlib.import_module(f"gluon_nst.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -59,14 +59,17 @@ def test_all_public_names_are_listed_and_can_be_had():
     listed = {name for name in nst.__all__ if name != "__version__"}
     # What a type checker sees is what __getattr__ gives.
     seen = {
-        alias.name
-        for node in ast.walk(ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8")))
-        if isinstance(node, ast.If)
-        for inner in ast.walk(node)
-        if isinstance(inner, ast.ImportFrom)
-        for alias in inner.names
+        getattr(node, "asname", None) or getattr(node, "name", None) or node.id
+        for block in ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8")).body
+        if isinstance(block, ast.If) and isinstance(block.test, ast.Name)  # if TYPE_CHECKING
+        for each in block.body
+        for node in ast.walk(each)
+        if isinstance(node, (ast.alias, ast.Name))
     }
-    assert seen == listed
+    modules = {name for name in seen - listed if not name.startswith("_")}
+    assert seen > listed
+    assert modules > set(PUBLIC)
+    assert all(name in dir(nst) and inspect.ismodule(getattr(nst, name)) for name in modules)
     for name in listed:
         value = getattr(nst, name)
         if isinstance(value, ModuleType):  # a package that can be called

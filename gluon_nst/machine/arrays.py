@@ -8,6 +8,7 @@ from typing import Any, Callable, Generator, TypeVar, cast
 from gluon_nst.machine.trees import walk
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+_Generator = TypeVar("_Generator", bound=Callable[..., Generator[Any, None, Any]])
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -48,9 +49,7 @@ def nd_mode(function: _Function) -> _Function:
     return cast(_Function, run)
 
 
-def nd_mode_steps(
-    generator_function: Callable[..., Generator[_Item, None, _Result]],
-) -> Callable[..., Generator[_Item, None, _Result]]:
+def nd_mode_steps(generator_function: _Generator) -> _Generator:
     """Run each step of a generator with MXNet's classic NDArray, whatever array mode the caller is in.
 
     A generator stands still between its steps, and the mode that it had set would be its caller's. So np mode is off
@@ -59,7 +58,7 @@ def nd_mode_steps(
     """
 
     @functools.wraps(generator_function)
-    def run(*args: Any, **kwargs: Any) -> Generator[_Item, None, _Result]:
+    def run(*args: Any, **kwargs: Any) -> Generator[Any, None, Any]:
         import mxnet as mx
 
         if mx.util.is_np_array() or mx.util.is_np_shape():
@@ -67,7 +66,7 @@ def nd_mode_steps(
                 args, kwargs = _as_nd((args, kwargs))
         return _stepped(generator_function(*args, **kwargs))
 
-    return run
+    return cast(_Generator, run)
 
 
 def _stepped(steps: Generator[_Item, None, _Result]) -> Generator[_Item, None, _Result]:

@@ -1,10 +1,13 @@
 """The wheel in a fresh environment: all commands work without a clone of the repository."""
 
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import gluon_nst as nst
 from gluon_nst.lab.notebooks import notebook
+from gluon_nst.weights.pictures import own_pictures
 
 import pytest
 from PIL import Image
@@ -49,3 +52,32 @@ def test_the_chapter_and_the_notebooks_come_from_the_wheel(installed, tmp_path):
     for name in ("chapter", "exercises"):
         installed.run("notebook", name, program=installed.program, folder=tmp_path)
         assert (tmp_path / f"{name}.ipynb").read_text(encoding="utf-8") == notebook(name)
+
+
+def check_types(installed, path, folder):
+    """The output of `mypy --strict` on a program, with the packages of the environment and no configuration."""
+    options = ["--strict", "--config-file=", "--python-executable", installed.python, "--cache-dir", folder / "cache"]
+    command = [sys.executable, "-m", "mypy", *map(str, options), str(path)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def test_a_program_with_types_passes_mypy_strict_and_runs(installed, tmp_path):
+    program = Path(__file__).with_name("typed_program.py")
+    checked = check_types(installed, program, tmp_path)
+    assert checked.stdout == "Success: no issues found in 1 source file\n"
+    installed.run(program, *own_pictures(), tmp_path)
+    assert (tmp_path / "out.png").is_file()
+
+
+def test_mypy_finds_a_users_mistakes(installed, tmp_path):
+    mistakes = {
+        "nst.trasfer": 'has no attribute "trasfer"',
+        "nst.Result.imag": 'has no attribute "imag"',
+        'nst.steps("content.jpg")': 'Argument 1 to "steps" has incompatible type "str"',
+        "nst.gram()": 'Missing positional argument "X"',
+        "nst.observers.Baar()": 'has no attribute "Baar"',
+    }
+    (tmp_path / "mine.py").write_text("\n".join(["import gluon_nst as nst", *mistakes]) + "\n")
+    found = check_types(installed, tmp_path / "mine.py", tmp_path).stdout
+    for line, message in enumerate(mistakes.values(), start=2):
+        assert any(each.startswith(f"mine.py:{line}: error: ") and message in each for each in found.splitlines())
