@@ -316,7 +316,7 @@ def help_of(capfd):
     def read(command):
         capfd.readouterr()
         with pytest.raises(SystemExit):
-            build_parser().parse_args([command, "--help"])
+            build_parser().parse_args([command, "--help-all"])
         return capfd.readouterr().out
 
     return read

@@ -8,22 +8,102 @@ import math
 import re
 import sys
 from pathlib import Path
-from typing import Any, Callable, NoReturn, Sequence
+from typing import Any, Callable, Iterator, NoReturn, Sequence
 
 from gluon_nst.errors import InputError, did_you_mean
 from gluon_nst.machine.files import given
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser that raises InputError, and does not accept abbreviated options.
+class _Formatter(argparse.HelpFormatter):
+    """The layout of the help: `-o, --output FILE` with its placeholder once."""
 
-    An unknown option is reported before a missing argument, which may be the same one, misspelt; the help that the
-    error names is that of the command.
+    def __init__(self, prog: str, indent_increment: int = 2, max_help_position: int = 30) -> None:
+        super().__init__(prog, indent_increment, max_help_position)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        placeholder = self._format_args(action, self._get_default_metavar_for_optional(action))
+        return f"{', '.join(action.option_strings)} {placeholder}"
+
+
+class _HelpAll(argparse.Action):
+    """Prints the help with all options, and exits."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **kwargs: Any) -> None:
+        super().__init__(option_strings, dest=argparse.SUPPRESS, default=argparse.SUPPRESS, nargs=0, **kwargs)
+
+    def __call__(self, parser: Any, *ignored: Any) -> None:
+        parser.print_help_all()
+        parser.exit()
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises InputError, does not accept abbreviated options, and has a short and a full help.
+
+    - The short help has the everyday options in one list, the full help (`--help-all`) all options in their groups;
+      both end with the `examples`, command lines.
+    - An unknown option is reported before a missing argument, which may be the same one, misspelt; the help that the
+      error names is that of the command.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{**kwargs, "allow_abbrev": False})
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **{"formatter_class": _Formatter, **kwargs, "allow_abbrev": False, "add_help": False})
         self._arguments: list[str] = []
+        self.examples = examples
+        self._rare: list[argparse.Action] = []
+        self._positionals.title, self._optionals.title = "arguments", "options"
+        self.add_argument("-h", "--help", action="help", help="show this help")
+        self._help_all = self.add_argument("--help-all", action=_HelpAll, help=argparse.SUPPRESS)
+
+    # -- the help -----------------------------------------------------------------------------------------------------
+
+    def only_in_help_all(self, *actions: argparse.Action) -> None:
+        """Leave options out of the short help."""
+        self._help_all.help = "show all options, in groups"
+        self._rare += actions
+
+    def format_help(self) -> str:
+        """Return the help: the short one where there are two."""
+        return self._format(short=bool(self._rare))
+
+    def format_help_all(self) -> str:
+        """Return the help with all options, in groups."""
+        return self._format(short=False)
+
+    def print_help_all(self) -> None:
+        """Print the help with all options."""
+        self._print_message(self.format_help_all(), sys.stdout)
+
+    def groups(self) -> Iterator[tuple[str, str | None, list[argparse.Action]]]:
+        """Yield the title, the description and the arguments of each group that has some."""
+        for group in self._action_groups:
+            actions = [each for each in group._group_actions if each.help is not argparse.SUPPRESS]
+            if actions:
+                yield group.title or "", group.description, actions
+
+    def _format(self, short: bool) -> str:
+        formatter = _Formatter(f"{self.prog} [options]")
+        needed = [each for each in self._actions if each.required or not each.option_strings]
+        formatter.add_usage(None, needed, [])
+        formatter.add_text(self.description)
+        groups = list(self.groups())
+        if short:
+            options = [each for _, _, actions in groups for each in actions if each.option_strings]
+            options = [each for each in options if each not in self._rare]
+            options.sort(key=lambda each: isinstance(each, (argparse._HelpAction, _HelpAll)))
+            groups = [("arguments", None, self._positionals._group_actions), ("options", None, options)]
+        for title, description, actions in groups:
+            formatter.start_section(title)
+            formatter.add_text(description)
+            formatter.add_arguments(actions)
+            formatter.end_section()
+        text = formatter.format_help()
+        if self.examples:
+            text += "\n".join(["", "examples:", *(f"  {each}" for each in self.examples), ""])
+        return text + f"\n{self.prog} --help-all shows all options, in groups.\n" if short else text
+
+    # -- errors -------------------------------------------------------------------------------------------------------
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -46,8 +126,8 @@ class Parser(argparse.ArgumentParser):
 
     def _refuse(self, unknown: Sequence[str]) -> NoReturn:
         option = next((each for each in unknown if each.startswith("-")), "").partition("=")[0]
-        suggestion = did_you_mean(option, (name for name in self._option_string_actions if name.startswith("--")))
-        self.error(f"unrecognized arguments: {' '.join(unknown)}{suggestion}")
+        names = (name for action in self._actions for name in action.option_strings if name.startswith("--"))
+        self.error(f"unrecognized arguments: {' '.join(unknown)}{did_you_mean(option, names)}")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         try:

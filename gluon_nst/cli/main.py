@@ -58,7 +58,13 @@ def _list_recipes(name: str | None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    arguments = build_parser().parse_args(argv)
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    if arguments.command in (None, "help"):
+        topic = arguments.topic if arguments.command else []
+        with contextlib.suppress(SystemExit):  # argparse's way to end after a help
+            parser.parse_args([*topic, "--help"])
+        return 0
     arguments.argv = list(sys.argv[1:] if argv is None else argv)
     if arguments.command == "recipes":
         return _list_recipes(arguments.recipe)

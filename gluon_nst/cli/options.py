@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import re
 from typing import Any, Callable, Iterable, NamedTuple
 
+from gluon_nst.cli.arguments import Parser
 from gluon_nst.errors import InputError, did_you_mean
-from gluon_nst.recipes import LONGEST_SIDE, Setting, recipe_settings, settings
-from gluon_nst.recipes.rules import Rule, integer
+from gluon_nst.network.layers import NAMES
+from gluon_nst.recipes import LONGEST_SIDE, Recipe, Setting, read, recipe_settings, settings
+from gluon_nst.recipes.rules import LADDER, Rule, integer
 from gluon_nst.runs.job import Job, Style
 
 
@@ -24,6 +27,7 @@ class Option(NamedTuple):
     arguments: dict[str, Any]
     """Arguments of argparse's add_argument."""
     group: str
+    setting: Setting | None = None
 
 
 def rule_parser(rule: Rule, parse: Callable[[str], Any] | None = None) -> Callable[[str], Any]:
@@ -64,7 +68,7 @@ def _option(setting: Setting, group: str) -> Option:
         arguments["type"] = parse
         arguments["metavar"] = (f"{setting.rule.metavar},..." if setting.staged else setting.rule.metavar) or None
     several = setting.staged or setting.rule.several
-    return Option(setting.name.replace("_", "-"), setting.name, parse, several, arguments, group)
+    return Option(setting.name.replace("_", "-"), setting.name, parse, several, arguments, group, setting)
 
 
 def style_settings() -> dict[str, Setting]:
@@ -92,26 +96,78 @@ def options() -> list[Option]:
     return [sizes, _option(LONGEST_SIDE, STAGES), *others, *job_options]
 
 
-def add_options(parser: argparse.ArgumentParser, without: Iterable[str] = ()) -> None:
-    """Add the options of a command that runs jobs, except those in `without`."""
+def add_options(parser: Parser, recipe: str | None, without: Iterable[str] = ()) -> None:
+    """Add the options of a command that runs jobs, except those in `without`; `--help` has the everyday ones.
+
+    `recipe` is the command's default, whose values the help gives as defaults; None if it has several.
+    """
+    if "recipe" not in without:
+        help = with_default("what to compute: a published program's recipe (see gluon-nst recipes), or a file", recipe)
+        parser.add_argument("--recipe", metavar="NAME|FILE.toml", help=help)
     titles = [STAGES, RECIPE, RUN, FILE]
     groups = {title: parser.add_argument_group(title) for title in titles}
     sizes = groups[STAGES].add_mutually_exclusive_group()
-    if "recipe" not in without:
-        help = "what to compute (see gluon-nst recipes)"
-        groups[RECIPE].add_argument("--recipe", metavar="NAME|FILE.toml", help=help)
     for option in options():
         if option.name not in without:
             group = sizes if option.destination in ("sizes", "longest_side") else groups[option.group]
-            group.add_argument(f"--{option.name}", dest=option.destination, **option.arguments)
-    device_help = "default: the first GPU, else the CPU"
+            assert option.setting is not None
+            help = with_default(
+                option.arguments["help"], default_text(option.setting, read(recipe) if recipe else None)
+            )
+            action = group.add_argument(
+                f"--{option.name}", dest=option.destination, **{**option.arguments, "help": help}
+            )
+            if not option.setting.everyday:
+                parser.only_in_help_all(action)
+    device_help = "where to compute (default: auto, the first GPU, else the CPU)"
     groups[RUN].add_argument("--device", metavar="auto|cpu|gpu|gpu:N", default="auto", help=device_help)
     pixels_help = (
-        "the most that a picture may have; default: Pillow's limit against files that unpack to fill the memory"
+        "the most that a picture may have (default: Pillow's limit against files that unpack to fill the memory)"
     )
     max_pixels = _option(Setting("max_pixels", integer(1), pixels_help, None, staged=False, words=False), RUN)
-    groups[RUN].add_argument("--max-pixels", **max_pixels.arguments)
+    parser.only_in_help_all(groups[RUN].add_argument("--max-pixels", **max_pixels.arguments))
     groups[RUN].add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def with_default(help: str, default: str | None) -> str:
+    """Return the help of an option with its default, if it has one."""
+    return f"{help} (default: {default})" if default else help
+
+
+def default_text(setting: Setting, recipe: Recipe | None) -> str:
+    """Return the default of a setting as it is typed; "" if there is none, or none that has an effect.
+
+    Without a `recipe` its settings have no defaults.
+
+    >>> default_text(LONGEST_SIDE, read("fine"))
+    '512'
+    """
+    if setting.rule.is_flag or (recipe and setting.needs and not setting.needs.holds(recipe)):
+        return ""
+    if setting.name in {field.name for field in dataclasses.fields(Job)}:
+        return "auto" if setting.name == "memory" else _as_typed(setting.default)
+    if recipe is None:
+        return ""
+    if not setting.staged:
+        return _as_typed(getattr(recipe, setting.name))
+    if setting.name in ("sizes", "longest_side"):
+        kind = tuple if setting.name == "sizes" else int
+        sizes = [stage.size for stage in recipe.stages if stage.size != LADDER]
+        values = sizes if all(isinstance(size, kind) for size in sizes) else []
+    else:
+        values = [getattr(stage, setting.name) for stage in recipe.stages]
+    return ",".join(map(_as_typed, values if len(set(values)) > 1 else values[:1]))
+
+
+def _as_typed(value: Any) -> str:
+    """Return a value as it is typed as an argument; "" for None."""
+    if isinstance(value, dict):  # layers
+        return ",".join(NAMES[layer] + (f":{weight:g}" if weight != 1 else "") for layer, weight in value.items())
+    if isinstance(value, tuple):
+        return "x".join(map(str, value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def given_options(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Sequence
 
 from gluon_nst import __doc__ as description
 from gluon_nst.cli.arguments import Parser, base_url, count, files, hours, interval_of_epochs, names, path, port
 from gluon_nst.cli.options import (
     add_options,
+    default_text,
     parse_variation,
     rule_parser,
     setting_parser,
@@ -17,38 +19,93 @@ from gluon_nst.cli.options import (
 from gluon_nst.lab.notebooks import NOTEBOOKS
 from gluon_nst.lab.web.limits import Limits
 from gluon_nst.machine.files import given
-from gluon_nst.recipes import LONGEST_SIDE, PUBLISHED, SOURCES, recipe_settings, settings
+from gluon_nst.recipes import (
+    CHAPTER,
+    DEFAULT,
+    LONGEST_SIDE,
+    PUBLISHED,
+    RECONSTRUCTION,
+    SOURCES,
+    read,
+    recipe_settings,
+    settings,
+)
 from gluon_nst.recipes.rules import layers, number
 from gluon_nst.runs.job import Job
 from gluon_nst.version import __version__
 
 
 def build_parser() -> Parser:
-    """The parser of the whole command line."""
+    """The parser of the whole command line; the commands in the order in which people need them."""
     parser = Parser(prog="gluon-nst", description=description)
-    parser.add_argument("--version", action="version", version=f"gluon-nst {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
+    parser.add_argument("--version", action="version", version=f"gluon-nst {__version__}", help="show the version")
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=Parser)
     for name, help, add in (
         ("demo", "paint the project's own pictures by the recipe fine, then offer the chapter's run", _demo),
-        ("chapter", "run the book's chapter, coarse to fine, and print what it prints", _chapter),
         ("render", "transfer the style of one picture to the content of another", _render),
-        ("resume", "go on with a run that is kept in a checkpoint", _resume),
-        ("rerun", "make a picture again from what it says of itself", _rerun),
-        ("show", "print what a picture says of how it was made", _show),
-        ("sweep", "vary one thing or two of a run, and lay the pictures out in a grid", _sweep),
-        ("compare", "run several recipes on the same two pictures, and lay them side by side", _compare),
-        ("reconstruct", "find a picture's content, or style, from noise, layer by layer", _reconstruct),
-        ("batch", "do many jobs, on this machine's cores or on many machines", _batch),
-        ("recipes", "list the published programs' recipes, or print one as TOML", _recipes),
-        ("weights", "list, fetch, import or find VGG-19's parameters", _weights),
+        ("chapter", "run the book's chapter, coarse to fine, and print what it prints", _chapter),
         ("notebook", "write the chapter, or its exercises, as a Jupyter notebook", _notebook),
-        ("doctor", "look whether this machine is ready for a lab, and how long it will take", lambda parser: None),
-        ("kit", "make a folder that installs and runs with no network", _kit),
         ("lab", "open a page in the browser on which a class paints, and watches", _lab),
+        ("recipes", "list the published programs' recipes, or print one as TOML", _recipes),
+        ("compare", "run several recipes on the same two pictures, and lay them side by side", _compare),
+        ("sweep", "vary one thing or two of a run, and lay the pictures out in a grid", _sweep),
+        ("reconstruct", "find a picture's content, or style, from noise, layer by layer", _reconstruct),
+        ("batch", "run many jobs, on this machine's cores or on many machines", _batch),
+        ("resume", "resume a run that is kept in a checkpoint", _resume),
+        ("show", "print how a picture was made", _show),
+        ("rerun", "reproduce a picture from the record in its file", _rerun),
+        ("weights", "list, fetch, import or find VGG-19's parameters", _weights),
+        ("doctor", "check whether this machine is ready for a lab, and how long it will take", lambda parser: None),
+        ("kit", "make a folder that installs and runs with no network", _kit),
         ("info", "print versions, device, cores, and which weights are here", lambda parser: None),
+        ("help", "print the help of a command", _help),
     ):
-        add(commands.add_parser(name, help=help, description=help))
+        add(commands.add_parser(name, help=help, description=sentence(help), examples=EXAMPLES[name]))
+    parser.examples = (*EXAMPLES["render"][:1], "gluon-nst help render")
     return parser
+
+
+def sentence(text: str) -> str:
+    """Return a text as a sentence."""
+    return f"{text[0].upper()}{text[1:]}."
+
+
+EXAMPLES = {
+    "demo": ("gluon-nst demo",),
+    "render": (
+        "gluon-nst render photo.jpg painting.jpg --output out.png",
+        "gluon-nst render photo.jpg painting.jpg --output out.png --longest-side 1024 --preserve-colors luminance",
+    ),
+    "chapter": ("gluon-nst chapter", "gluon-nst chapter --content photo.jpg --style painting.jpg --edition 2023"),
+    "notebook": ("gluon-nst notebook", "gluon-nst notebook exercises"),
+    "lab": ("gluon-nst lab", "gluon-nst lab --host 0.0.0.0 --password oaks --preload"),
+    "recipes": ("gluon-nst recipes", "gluon-nst recipes fine > my.toml"),
+    "compare": (
+        "gluon-nst compare photo.jpg painting.jpg",
+        "gluon-nst compare photo.jpg painting.jpg --recipes fine,stp --longest-side 300",
+    ),
+    "sweep": (
+        "gluon-nst sweep photo.jpg painting.jpg --vary style-weight=1e2,1e3,1e4",
+        "gluon-nst sweep photo.jpg painting.jpg --recipe fine --vary content-weight=0.1,0.3,1 --longest-side 300",
+    ),
+    "reconstruct": (
+        "gluon-nst reconstruct content photo.jpg",
+        "gluon-nst reconstruct style painting.jpg --layers relu1_1,relu3_1",
+    ),
+    "batch": (
+        "gluon-nst batch contents styles --out painted",
+        "gluon-nst batch jobs.toml --out painted --workers 2",
+    ),
+    "resume": ("gluon-nst resume run", "gluon-nst resume run --style-weight 3e3"),
+    "show": ("gluon-nst show out.png",),
+    "rerun": ("gluon-nst rerun out.png --output again.png --inputs pictures",),
+    "weights": ("gluon-nst weights list", "gluon-nst weights fetch caffe"),
+    "doctor": ("gluon-nst doctor",),
+    "kit": ("gluon-nst kit gluon-nst-kit",),
+    "info": ("gluon-nst info",),
+    "help": ("gluon-nst help render",),
+}
+"""Examples of each command, for its help."""
 
 
 # -- one run ----------------------------------------------------------------------------------------------------------
@@ -67,30 +124,43 @@ def _demo(parser: Parser) -> None:
 
 def _chapter(parser: Parser) -> None:
     add = parser.add_argument
-    add("--edition", choices=("2019", "2023"), help="of the book (default: 2019)")
     add("--out", type=path, default=given("neural-style"), metavar="DIR", help="default: %(default)s")
-    add("--content", type=path, metavar="FILE", help="default: the project's own picture of mountains")
-    add("--style", type=path, metavar="FILE", help="default: the project's own painting of oaks")
+    add("--edition", choices=("2019", "2023"), help="of the book (default: 2019)")
+    add("--content", type=path, metavar="FILE", help="the photo (default: the project's own picture of mountains)")
+    add("--style", type=path, metavar="FILE", help="the painting (default: the project's own painting of oaks)")
     add("--book-images", action="store_true", help="fetch the book's own two pictures and use them")
     add("--plain", action="store_true", help="run the book's own loop (gluon_nst/chapter.py): slower, the same losses")
+    add_options(parser, CHAPTER, without=["regions"])  # which go with --style-regions
     _add_watching(parser)
-    add_options(parser, without=["regions"])  # which go with --style-regions
 
 
 def _render(parser: Parser) -> None:
-    parser.add_argument("content", type=path, metavar="CONTENT")
-    parser.add_argument("style", type=path, nargs="+", metavar="STYLE", help="pictures, or folders of pictures")
+    _add_defaults(parser, DEFAULT)
+    _add_pictures(parser, several=True)
     parser.add_argument("--output", type=path, required=True, metavar="OUT.png", help="PNG, TIFF, WebP or JPEG")
-    _add_watching(parser)
-    _add_scheduler(parser, "a Dask cluster's, whose workers compute the windows of large pictures")
+    add_options(parser, DEFAULT)
     styles = parser.add_argument_group("the styles (one value for each, or one for all)")
     for name, setting in style_settings().items():
-        styles.add_argument(
-            f"--style-{name}", type=setting_parser(setting), metavar=f"{setting.rule.metavar},...", help=setting.help
+        parser.only_in_help_all(
+            styles.add_argument(
+                f"--style-{name}",
+                type=setting_parser(setting),
+                metavar=f"{setting.rule.metavar},...",
+                help=setting.help,
+            )
         )
     help = "their maps of regions, where --regions gives the content's"
-    styles.add_argument("--style-regions", type=files, metavar="FILE,...", help=help)
-    add_options(parser)
+    parser.only_in_help_all(styles.add_argument("--style-regions", type=files, metavar="FILE,...", help=help))
+    _add_watching(parser)
+    parser.only_in_help_all(
+        _add_scheduler(parser, "a Dask cluster's, whose workers compute the windows of large pictures")
+    )
+
+
+def _add_defaults(parser: Parser, recipe: str) -> None:
+    """Add to the description which recipe and which size are the defaults."""
+    side = default_text(LONGEST_SIDE, read(recipe))
+    parser.description = f"{parser.description} By default: the recipe {recipe}, {side} pixels on the longest side."
 
 
 _WEIGHTS_OF_JOB = next(each for each in settings(Job) if each.name == "weights")
@@ -118,7 +188,7 @@ def _resume(parser: Parser) -> None:
 
 def _rerun(parser: Parser) -> None:
     add = parser.add_argument
-    add("picture", type=path, metavar="PICTURE")
+    add("picture", type=path, metavar="PICTURE", help="a picture that gluon-nst wrote")
     add("--output", type=path, required=True, metavar="OUT", help="PNG, TIFF, WebP or JPEG")
     help = "folders in which its inputs are looked for, beside its own; they are known by their hashes"
     add("--inputs", type=path, nargs="+", action="extend", default=[], metavar="DIR", help=help)
@@ -133,25 +203,32 @@ def _rerun(parser: Parser) -> None:
 
 
 def _show(parser: Parser) -> None:
-    parser.add_argument("picture", type=path, metavar="PICTURE")
+    parser.add_argument("picture", type=path, metavar="PICTURE", help="a picture that gluon-nst wrote")
 
 
-def _add_pictures(parser: Parser) -> None:
-    parser.add_argument("content", type=path, metavar="CONTENT")
-    parser.add_argument("style", type=path, metavar="STYLE")
+def _add_pictures(parser: Parser, several: bool = False) -> None:
+    """Add the two pictures of a run, of which there may be `several` styles."""
+    parser.add_argument("content", type=path, metavar="CONTENT", help="the photo or drawing whose content is kept")
+    help, nargs = "the painting whose style is transferred, or a folder of paintings", None
+    if several:
+        help, nargs = "the painting whose style is transferred; several, or folders of them, are mixed", "+"
+    parser.add_argument("style", type=path, nargs=nargs, metavar="STYLE", help=help)
 
 
 def _add_watching(parser: Parser) -> None:
-    add = parser.add_argument
-    add("--losses", type=path, metavar="FILE.csv", help="write the losses, one row an epoch")
-    add("--save-every", type=interval_of_epochs, metavar="N", help="keep the picture after every N epochs as well")
-    add("--animate", type=path, metavar="FILE.gif|webp|mp4", help="make a film: the composite beside its losses")
-    add("--show", action="store_true", help="show the run in a window, where there is a screen")
-    help = "keep the run there, now and then; the same command, or gluon-nst resume DIR, goes on from it"
+    add = parser.add_argument_group("following the run, and keeping it").add_argument
+    losses = add("--losses", type=path, metavar="FILE.csv", help="write the losses, one row an epoch")
+    help = "keep the picture after every N epochs as well"
+    save_every = add("--save-every", type=interval_of_epochs, metavar="N", help=help)
+    help = "make a film: the composite beside its losses"
+    animate = add("--animate", type=path, metavar="FILE.gif|webp|mp4", help=help)
+    show = add("--show", action="store_true", help="show the run in a window, where there is a screen")
+    help = "keep the run there, now and then; the same command, or gluon-nst resume DIR, resumes it"
     add("--checkpoint", type=path, metavar="DIR", help=help)
     help = "between two checkpoints (default: 60, or more where writing one takes long)"
-    add("--checkpoint-every", type=rule_parser(number(0)), metavar="SECONDS", help=help)
-    add("--fresh", action="store_true", help="begin anew, and let go of what is in the checkpoint")
+    every = add("--checkpoint-every", type=rule_parser(number(0)), metavar="SECONDS", help=help)
+    fresh = add("--fresh", action="store_true", help="restart, and discard the checkpoint")
+    parser.only_in_help_all(losses, save_every, animate, show, every, fresh)
     parser.set_defaults(resumed=None, scheduler=None)
 
 
@@ -168,30 +245,31 @@ def _sweep(parser: Parser) -> None:
     parser.add_argument(
         "--vary", type=parse_variation, action="append", required=True, metavar="NAME=VALUE,...", help=help
     )
-    _add_sheet(parser, "sweep-CONTENT-STYLE")
+    _add_sheet(parser, "sweep-CONTENT-STYLE", CHAPTER)
 
 
 def _compare(parser: Parser) -> None:
     _add_pictures(parser)
     help = f"names or .toml files (default: {','.join(PUBLISHED)})"
     parser.add_argument("--recipes", type=names, default=list(PUBLISHED), metavar="NAME,...", help=help)
-    _add_sheet(parser, "compare-CONTENT-STYLE", without=["recipe"])
+    _add_sheet(parser, "compare-CONTENT-STYLE", None, without=["recipe"])
 
 
 def _reconstruct(parser: Parser) -> None:
-    parser.add_argument("kind", choices=("content", "style"), metavar="content|style")
-    parser.add_argument("content", type=path, metavar="IMAGE")
+    help = "which of the two to reconstruct"
+    parser.add_argument("kind", choices=("content", "style"), metavar="content|style", help=help)
+    parser.add_argument("content", type=path, metavar="IMAGE", help="the picture that is reconstructed")
     help = "content: from each alone; style: from the first one, two, … (default: those of Gatys et al. 2016, figure 1)"
     parser.add_argument("--layers", type=rule_parser(layers()), metavar="NAME,...", help=help)
     fixed = ["content-layers", "style-layers", "content-weight", "style-weight", "style-size"]
-    _add_sheet(parser, "reconstruct-KIND-IMAGE", fixed)
+    _add_sheet(parser, "reconstruct-KIND-IMAGE", RECONSTRUCTION, fixed)
 
 
-def _add_sheet(parser: Parser, out: str, without: Sequence[str] = ()) -> None:
+def _add_sheet(parser: Parser, out: str, recipe: str | None, without: Sequence[str] = ()) -> None:
     add = parser.add_argument
     add("--out", type=path, metavar="DIR", help=f"where each picture and its losses are kept (default: {out})")
     add("--figure", type=path, metavar="FILE.png|svg|pdf", help="the sheet (default: sheet.png in DIR)")
-    add_options(parser, ["regions", *without])
+    add_options(parser, recipe, ["regions", *without])
 
 
 def _batch(parser: Parser) -> None:
@@ -206,11 +284,11 @@ def _batch(parser: Parser) -> None:
     help = "processes that share this machine's cores (default: one for each GPU, or else for each core)"
     add("--workers", type=count, metavar="N", help=help)
     _add_scheduler(parser, "a Dask cluster's, whose workers do the jobs")
-    add_options(parser, ["mask", "regions"])  # which are those of one picture
+    add_options(parser, DEFAULT, ["mask", "regions"])  # which are those of one picture
 
 
-def _add_scheduler(parser: Parser, help: str) -> None:
-    parser.add_argument("--scheduler", metavar="tcp://HOST:PORT", help=help)
+def _add_scheduler(parser: Parser, help: str) -> argparse.Action:
+    return parser.add_argument("--scheduler", metavar="tcp://HOST:PORT", help=help)
 
 
 # -- no runs ----------------------------------------------------------------------------------------------------------
@@ -267,17 +345,24 @@ def _lab(parser: Parser) -> None:
 
 
 def _recipes(parser: Parser) -> None:
-    parser.add_argument("recipe", nargs="?", metavar="NAME")
+    parser.add_argument("recipe", nargs="?", metavar="NAME", help="print this one as TOML")
+
+
+def _help(parser: Parser) -> None:
+    parser.add_argument("topic", nargs="*", metavar="COMMAND", help="the command (default: an overview of all)")
 
 
 def _weights(parser: Parser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="list|fetch|import|path", required=True, parser_class=Parser)
+    actions = parser.add_subparsers(
+        title="actions", dest="action", metavar="list|fetch|import|path", required=True, parser_class=Parser
+    )
     actions.add_parser("list", help="the sources, and which of them are here")
     fetch = actions.add_parser("fetch", help="get a source's parameters into the cache")
-    fetch.add_argument("source", choices=list(SOURCES), metavar="SOURCE")
+    fetch.add_argument("source", choices=list(SOURCES), metavar="SOURCE", help=f"one of {', '.join(SOURCES)}")
     import_file = actions.add_parser(
         "import", help="take a source's file that was carried here, on a machine with no network"
     )
-    import_file.add_argument("file", type=path, metavar="FILE")
+    import_file.add_argument("file", type=path, metavar="FILE", help="as it was downloaded")
     find = actions.add_parser("path", help="print where the parameters are")
-    find.add_argument("source", nargs="?", default="auto", choices=["auto", *SOURCES], metavar="SOURCE")
+    help = f"one of {', '.join(SOURCES)} (default: the first that is here)"
+    find.add_argument("source", nargs="?", default="auto", choices=["auto", *SOURCES], metavar="SOURCE", help=help)

@@ -8,7 +8,17 @@ from gluon_nst.errors import InputError, did_you_mean
 from gluon_nst.experiments.trials import Experiment, Pathlike, Trial
 from gluon_nst.machine.files import given
 from gluon_nst.network.layers import NAMES
-from gluon_nst.recipes import CHAPTER, LONGEST_SIDE, PUBLISHED, RecipeName, customise, recipe_settings, rules, settings
+from gluon_nst.recipes import (
+    CHAPTER,
+    LONGEST_SIDE,
+    PUBLISHED,
+    RECONSTRUCTION,
+    RecipeName,
+    customise,
+    recipe_settings,
+    rules,
+    settings,
+)
 from gluon_nst.runs.job import Job, split
 
 FIGURE_1 = {
@@ -78,7 +88,7 @@ def reconstruct(
     picture: Pathlike,
     layers: Sequence[str | int] | Mapping[str | int, float] | None = None,
     *,
-    recipe: RecipeName = "reconstruction",
+    recipe: RecipeName = RECONSTRUCTION,
     **options: Any,
 ) -> Experiment:
     """Return the Experiment that reconstructs a picture's `content` or `style` from noise in several layers.

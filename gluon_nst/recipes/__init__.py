@@ -3,7 +3,18 @@ MXNet."""
 
 from gluon_nst.recipes.changes import customise, fit, follow_optimizer, style_shape
 from gluon_nst.recipes.choices import ACTIVATION_SCALES, INITS, OPTIMIZERS, PRECISIONS, SOURCES
-from gluon_nst.recipes.files import CHAPTER, DEFAULT, PUBLISHED, RecipeName, names, of_dict, paths, read, text
+from gluon_nst.recipes.files import (
+    CHAPTER,
+    DEFAULT,
+    PUBLISHED,
+    RECONSTRUCTION,
+    RecipeName,
+    names,
+    of_dict,
+    paths,
+    read,
+    text,
+)
 from gluon_nst.recipes.schema import LONGEST_SIDE, Change, Recipe, Setting, Stage, recipe_settings, setting, settings
 from gluon_nst.recipes.written import as_toml
 
@@ -16,6 +27,7 @@ __all__ = [
     "OPTIMIZERS",
     "PRECISIONS",
     "PUBLISHED",
+    "RECONSTRUCTION",
     "SOURCES",
     "Change",
     "Recipe",

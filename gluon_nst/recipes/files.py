@@ -24,6 +24,8 @@ DEFAULT = "fine"
 """The default recipe of a run."""
 CHAPTER = "d2l-2019"
 """The recipe of the book's first edition: of its exercises, and of the fields that a recipe file does not have."""
+RECONSTRUCTION = "reconstruction"
+"""The default recipe of `reconstruct`."""
 PUBLISHED = ("d2l-2019", "udacity", "poster", "tensorflow", "gatys-2016")
 """The recipes of the four documents and of the paper: the default of `compare`."""
 

@@ -37,13 +37,21 @@ SMALLEST_FACTOR = 1.05
 
 
 def setting(
-    rule: Rule, help: str, default: Any = dataclasses.MISSING, *, words: bool = False, needs: Needs | None = None
+    rule: Rule,
+    help: str,
+    default: Any = dataclasses.MISSING,
+    *,
+    words: bool = False,
+    needs: Needs | None = None,
+    everyday: bool = False,
 ) -> Any:
     """A field of a dataclass that is checked by `rule`.
 
     `words` marks what is for people, and makes no other picture; without what it `needs` the field has no effect.
+    `everyday` marks the few that the short help of a command shows.
     """
-    return dataclasses.field(default=default, metadata={"rule": rule, "help": help, "words": words, "needs": needs})
+    metadata = {"rule": rule, "help": help, "words": words, "needs": needs, "everyday": everyday}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def check_fields(instance: Any, of: str = "") -> None:
@@ -69,7 +77,7 @@ class Stage:
         size(),
         "height and width in pixels; or one `side`, for the content picture's own shape; "
         "or its own size, or a ladder's")
-    epochs: int = setting(integer(1), "steps of Adam, or evaluations of L-BFGS")
+    epochs: int = setting(integer(1), "steps of Adam, or evaluations of L-BFGS", everyday=True)
     lr: float = setting(
         number(above=0), "learning rate that the stage starts with, in the pixels' unit",
         0.01, needs=effects.ADAM)
@@ -176,8 +184,8 @@ class Recipe:
     moments_weight: float = setting(
         number(0), "weight of means and standard deviations beside the Gram matrices, for gram-mean-std",
         10.0, needs=effects.MOMENTS)
-    content_weight: float = setting(number(0), "weight of the content loss", 1.0)
-    style_weight: float = setting(number(0), "weight of the style loss", 1e3)
+    content_weight: float = setting(number(0), "weight of the content loss", 1.0, everyday=True)
+    style_weight: float = setting(number(0), "weight of the style loss", 1e3, everyday=True)
     tv_weight: float = setting(number(0), "weight of the total variation loss", 10.0)
     tv_norm: str = setting(
         choice(*choices.TV_NORMS),
@@ -247,12 +255,12 @@ class Recipe:
     style_size: str | float = setting(
         style_size(),
         "style picture squashed to the content's size, or its longest side as a multiple of the composite's",
-        "content")
+        "content", everyday=True)
     enlarge_style: bool = setting(boolean(), "whether a style picture in its own shape may be enlarged", True)
     preserve_colors: str = setting(
         choice(*choices.PRESERVE_COLORS),
         "keep the content's colours: its chroma under the result's luminance, or brought to the style picture before",
-        "no")
+        "no", everyday=True)
     content_colors: str = setting(
         choice(*choices.CONTENT_COLORS),
         "colours of the content picture in the content loss and at the start: its own, or the styles'",
@@ -366,6 +374,8 @@ class Setting(NamedTuple):
     """Whether each stage has one."""
     words: bool
     needs: Needs | None = None
+    everyday: bool = False
+    """Whether the short help of a command shows it."""
 
     def parse(self, text: str) -> Any:
         """Read the text of a command line, or raise ValueError; what it gives is still to be checked."""
@@ -387,11 +397,12 @@ def settings(kind: type) -> Iterator[Setting]:
                 kind is Stage,
                 metadata["words"],
                 metadata["needs"],
+                metadata["everyday"],
             )
 
 
 _SIDES = "sizes of the content picture's own shape, by their longest side: 225,450; or own, its own size"
-LONGEST_SIDE = Setting("longest_side", side(), _SIDES, None, staged=True, words=False)
+LONGEST_SIDE = Setting("longest_side", side(), _SIDES, None, staged=True, words=False, everyday=True)
 """Another way to give the sizes."""
 
 

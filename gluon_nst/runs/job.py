@@ -92,7 +92,7 @@ class Job:
     # fmt: off
     mask: Source | None = setting(
         path("a picture"), "a picture of where: white is stylised, black stays as the content is",
-        None)
+        None, everyday=True)
     regions: Source | None = setting(
         path("a picture"), "a map of the content: what has one colour is drawn from where a style's map has it",
         None)

@@ -50,7 +50,7 @@ COMMANDS = {
     "reconstruct": "reconstruct content c.jpg --out . --layers relu1_1,relu4_2 --sizes 48x64 --epochs 4",
     "batch": f"batch contents s.jpg --out made --workers 1 --recipe fast {SMALL}",
     "recipes": "recipes fine",
-    "help": "render --help",
+    "help": "render --help-all",
 }
 
 VARYING = (  # what differs from run to run in text

@@ -2,12 +2,14 @@
 
 import inspect
 import re
+import shlex
 
 import gluon_nst as nst
 from gluon_nst import recipes
 from gluon_nst.cli import main
-from gluon_nst.cli.options import given_options
-from gluon_nst.cli.parser import build_parser
+from gluon_nst.cli.options import default_text, given_options
+from gluon_nst.cli.options import options as all_options
+from gluon_nst.cli.parser import EXAMPLES, build_parser
 
 import PIL.Image
 import pytest
@@ -80,12 +82,17 @@ def test_each_setting_can_be_varied(name):
     assert found == [value] * len(found)
 
 
-def test_the_help_tells_of_each_setting_and_of_no_words(capfd, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
+def help_of(capfd, *arguments):
+    """What an option such as --help prints."""
     with pytest.raises(SystemExit) as done:
-        build_parser().parse_args(["render", "--help"])
-    out = capfd.readouterr().out
+        build_parser().parse_args(list(arguments))
     assert done.value.code == 0
+    return capfd.readouterr().out
+
+
+def test_the_full_help_has_each_setting_and_no_words(capfd, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    out = help_of(capfd, "render", "--help-all")
     for name, setting in SETTINGS.items():
         assert f"  --{name.replace('_', '-')} " in out
         assert name == "sizes" or setting.help in out  # which are said in words of their own, as text
@@ -98,10 +105,76 @@ def test_the_help_tells_of_each_setting_and_of_no_words(capfd, monkeypatch):
 @pytest.mark.parametrize("command", ["chapter", "render", "sweep", "compare", "reconstruct"])
 def test_the_help_can_be_shown_at_any_width(capfd, monkeypatch, command, columns):
     monkeypatch.setenv("COLUMNS", str(columns))  # argparse breaks lines by the brackets in them
-    with pytest.raises(SystemExit) as done:
-        build_parser().parse_args([command, "--help"])
-    assert done.value.code == 0
-    assert "--content" in capfd.readouterr().out
+    assert "--content" in help_of(capfd, command, "--help-all")
+
+
+# -- the short help ---------------------------------------------------------------------------------------------------
+
+COMMANDS = list(EXAMPLES)
+
+
+def test_the_short_help_of_render_fits_a_screen(capfd, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    out = help_of(capfd, "render", "--help")
+    assert out.startswith("usage: gluon-nst render [options] ")
+    assert out.splitlines()[0].endswith("CONTENT STYLE [STYLE ...]")
+    assert "By default: the recipe fine, 512 pixels on the longest side." in " ".join(out.split())
+    options = re.findall(r"^  (?:-\w, )?(--[a-z-]+)", out, re.MULTILINE)
+    assert len(options) < 18
+    assert len(out.splitlines()) < 50
+    assert {"--longest-side", "--recipe", "--style-weight", "--output", "--checkpoint", "--help-all"} <= set(options)
+    assert "--gram-divisor" not in out
+    assert out.splitlines()[-1] == "gluon-nst render --help-all shows all options, in groups."
+
+
+@pytest.mark.parametrize("command", ["render", "chapter", "sweep", "compare", "reconstruct", "batch"])
+def test_the_short_help_shows_the_everyday_settings_and_the_full_help_all(capfd, command):
+    short, full = (
+        set(re.findall(r"^  (--[a-z0-9-]+)", help_of(capfd, command, option), re.MULTILINE))
+        for option in ("--help", "--help-all")
+    )
+    settings = {f"--{each.name.replace('_', '-')}": each for each in SETTINGS.values()}
+    assert {name for name in short if name in settings} == {
+        name for name in full if name in settings and settings[name].everyday
+    }
+    assert short < full
+
+
+def test_the_defaults_in_the_help_are_those_of_the_commands_recipe(capfd):
+    defaults = {
+        command: re.findall(r"--style-weight NUMBER\s.*?\(default:\s+(\S+)\)", help_of(capfd, command, "--help"), re.S)
+        for command in ("render", "chapter", "sweep", "reconstruct", "batch")
+    }
+    recipe = {"chapter": recipes.CHAPTER, "sweep": recipes.CHAPTER}
+    assert defaults.pop("reconstruct") == []  # it has none
+    for command, found in defaults.items():
+        assert found == [f"{recipes.read(recipe.get(command, recipes.DEFAULT)).style_weight:g}"]
+    compared = help_of(capfd, "compare", "--help")
+    assert re.search(r"--style-weight NUMBER +weight of the style loss\n", compared)  # each recipe has its own
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_default_in_the_help_is_what_can_be_typed(name):
+    setting, recipe = SETTINGS[name], recipes.read("fine")
+    text = default_text(setting, recipe)
+    if text:
+        options = {each.destination: each for each in all_options()}
+        value = options[name].parse(text)
+        job = nst.Job.customised("a.png", "b.png", recipe="fine", **{name: value})
+        default = value_of(nst.Job("a.png", "b.png", "fine"), name)
+        is_rounded = name == "size_factor"  # whose root of 2 is shown with six digits
+        assert value_of(job, name) == (pytest.approx(default, rel=1e-5) if is_rounded else default)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_examples_of_a_command_are_in_its_help_and_are_commands(capfd, command):
+    out = help_of(capfd, command, "--help")
+    assert 1 <= len(EXAMPLES[command]) <= 2
+    for example in EXAMPLES[command]:
+        assert f"\n  {example}\n" in out
+        program, *words = shlex.split(example.partition(" > ")[0])
+        assert program == "gluon-nst"
+        assert build_parser().parse_args(words).command == command
 
 
 def test_what_is_not_given_is_left_to_transfer():
@@ -285,9 +358,7 @@ TEXTS = {"--recipe", "--device", "--scheduler", "--host", "--password"}
 @pytest.mark.parametrize("command", ["chapter", "render", "resume", "rerun", "sweep", "compare", "batch", "lab"])
 def test_a_bad_value_is_refused_under_the_name_that_its_option_was_typed_with(capfd, command):
     parser = build_parser()
-    with pytest.raises(SystemExit):
-        parser.parse_args([command, "--help"])
-    options = re.findall(r"^  (--[a-z0-9-]+) \S", capfd.readouterr().out, re.MULTILINE)  # those that take a value
+    options = re.findall(r"^  (--[a-z0-9-]+) \S", help_of(capfd, command, "--help-all"), re.MULTILINE)  # with a value
     assert options
     for option in set(options) - TEXTS:
         with pytest.raises(nst.InputError, match=f"^argument {option}: "):

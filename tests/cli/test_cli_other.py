@@ -1,5 +1,7 @@
 """The commands that run nothing: recipes, info, weights, and the options of the command itself."""
 
+import re
+
 import gluon_nst as nst
 from gluon_nst import cli, recipes
 from gluon_nst.machine.extras import EXTRAS
@@ -7,9 +9,32 @@ from gluon_nst.machine.extras import EXTRAS
 import pytest
 
 
-def test_no_command_is_one_line(capfd):
-    assert cli.main([]) == 2
-    assert capfd.readouterr().err == "error: the following arguments are required: COMMAND; see gluon-nst --help\n"
+def test_no_command_prints_the_help(capfd):
+    assert cli.main([]) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert out.startswith("usage: gluon-nst [options] COMMAND ...\n")
+    commands = re.findall(r"^    ([a-z]+)\b", out, re.MULTILINE)
+    assert commands[:2] == ["render", "chapter"]  # what people need first
+    with pytest.raises(SystemExit) as done:
+        cli.main(["--help"])
+    assert done.value.code == 0
+    assert capfd.readouterr().out == out
+
+
+@pytest.mark.parametrize("command", ["render", "recipes", "weights", "weights fetch"])
+def test_help_prints_the_help_of_a_command(capfd, command):
+    assert cli.main(["help", *command.split()]) == 0
+    out = capfd.readouterr().out
+    assert out.startswith(f"usage: gluon-nst {command} [options] ")
+    with pytest.raises(SystemExit):
+        cli.main([*command.split(), "--help"])
+    assert capfd.readouterr().out == out
+
+
+def test_help_of_a_misspelt_command_gets_a_suggestion(capfd):
+    assert cli.main(["help", "rendr"]) == 2
+    assert "did you mean render?" in capfd.readouterr().err
 
 
 def test_version(capfd):
