@@ -58,7 +58,7 @@ def collect(
             pass  # raises InputError if it can't be read
         if folder.is_dir() and output.is_dir() and folder.samefile(output):
             raise InputError(
-                f"--out {output}: the results would be taken for inputs the next time; name another folder"
+                f"--output {output}: the results would be taken for inputs the next time; name another folder"
             )
     if sequence:
         check_frames()

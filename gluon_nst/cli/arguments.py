@@ -137,6 +137,17 @@ class Parser(argparse.ArgumentParser):
             raise
 
 
+OUTPUT = ("-o", "--output", "--out", "--dir")
+"""The spellings of a command's output option. The help shows the first two; the others stay, for scripts."""
+
+
+def add_output(parser: Parser, help: str, dest: str = "output", metavar: str = "DIR", **options: Any) -> None:
+    """Add the output option of a command, in all its spellings."""
+    shown, aliases = OUTPUT[:2], OUTPUT[2:]
+    action = parser.add_argument(*shown, type=path, dest=dest, metavar=metavar, help=help, **options)
+    parser._option_string_actions.update(dict.fromkeys(aliases, action))
+
+
 def _is_option(text: str) -> bool:
     return text.startswith("-") and text.lstrip("-")[:1].isalpha()
 

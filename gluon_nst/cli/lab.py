@@ -11,6 +11,7 @@ import sys
 import webbrowser
 from typing import Any
 
+from gluon_nst.errors import InputError
 from gluon_nst.lab import doctor as examination
 from gluon_nst.lab import notebooks
 from gluon_nst.machine.files import cache_folder
@@ -78,8 +79,11 @@ def kit(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     from gluon_nst.lab.kit import make
     from gluon_nst.observers import Bar
 
+    folders = [each for each in (arguments.folder, arguments.output) if each is not None]
+    if len(folders) != 1:
+        raise InputError(f"kit: {'two folders' if folders else 'no folder'}; name the one in which it is made")
     with Bar() as bar:
-        path = make(arguments.folder, notify=bar.note, progress=bar.download, counting=bar.counting)
+        path = make(folders[0], notify=bar.note, progress=bar.download, counting=bar.counting)
     install = shlex.quote(f"{path.name}/install")
     print(f"{path}: carry it to a machine without a network, and run there: bash {install}")
     return 0

@@ -6,7 +6,18 @@ import argparse
 from typing import Sequence
 
 from gluon_nst import __doc__ as description
-from gluon_nst.cli.arguments import Parser, base_url, count, files, hours, interval_of_epochs, names, path, port
+from gluon_nst.cli.arguments import (
+    Parser,
+    add_output,
+    base_url,
+    count,
+    files,
+    hours,
+    interval_of_epochs,
+    names,
+    path,
+    port,
+)
 from gluon_nst.cli.options import (
     add_options,
     default_text,
@@ -73,8 +84,8 @@ def sentence(text: str) -> str:
 EXAMPLES = {
     "demo": ("gluon-nst demo",),
     "render": (
-        "gluon-nst render photo.jpg painting.jpg --output out.png",
-        "gluon-nst render photo.jpg painting.jpg --output out.png --longest-side 1024 --preserve-colors luminance",
+        "gluon-nst render photo.jpg painting.jpg -o out.png",
+        "gluon-nst render photo.jpg painting.jpg -o out.png --longest-side 1024 --preserve-colors luminance",
     ),
     "chapter": ("gluon-nst chapter", "gluon-nst chapter --content photo.jpg --style painting.jpg --edition 2023"),
     "notebook": ("gluon-nst notebook", "gluon-nst notebook exercises"),
@@ -93,12 +104,12 @@ EXAMPLES = {
         "gluon-nst reconstruct style painting.jpg --layers relu1_1,relu3_1",
     ),
     "batch": (
-        "gluon-nst batch contents styles --out painted",
-        "gluon-nst batch jobs.toml --out painted --workers 2",
+        "gluon-nst batch contents styles -o painted",
+        "gluon-nst batch jobs.toml -o painted --workers 2",
     ),
     "resume": ("gluon-nst resume run", "gluon-nst resume run --style-weight 3e3"),
     "show": ("gluon-nst show out.png",),
-    "rerun": ("gluon-nst rerun out.png --output again.png --inputs pictures",),
+    "rerun": ("gluon-nst rerun out.png -o again.png --inputs pictures",),
     "weights": ("gluon-nst weights list", "gluon-nst weights fetch caffe"),
     "doctor": ("gluon-nst doctor",),
     "kit": ("gluon-nst kit gluon-nst-kit",),
@@ -124,7 +135,8 @@ def _demo(parser: Parser) -> None:
 
 def _chapter(parser: Parser) -> None:
     add = parser.add_argument
-    add("--out", type=path, default=given("neural-style"), metavar="DIR", help="default: %(default)s")
+    help = "where pictures and losses are written (default: %(default)s)"
+    add_output(parser, help, dest="out", default=given("neural-style"))
     add("--edition", choices=("2019", "2023"), help="of the book (default: 2019)")
     add("--content", type=path, metavar="FILE", help="the photo (default: the project's own picture of mountains)")
     add("--style", type=path, metavar="FILE", help="the painting (default: the project's own painting of oaks)")
@@ -137,7 +149,7 @@ def _chapter(parser: Parser) -> None:
 def _render(parser: Parser) -> None:
     _add_defaults(parser, DEFAULT)
     _add_pictures(parser, several=True)
-    parser.add_argument("--output", type=path, required=True, metavar="OUT.png", help="PNG, TIFF, WebP or JPEG")
+    add_output(parser, "PNG, TIFF, WebP or JPEG", metavar="OUT.png", required=True)
     add_options(parser, DEFAULT)
     styles = parser.add_argument_group("the styles (one value for each, or one for all)")
     for name, setting in style_settings().items():
@@ -176,12 +188,8 @@ def _resume(parser: Parser) -> None:
         if setting.name in WEIGHTS:
             name = setting.name.replace("_", "-")
             add(f"--{name}", type=setting_parser(setting), metavar="W", help=f"{setting.help}, from here on")
-    add(
-        "--output",
-        type=path,
-        metavar="OUT",
-        help="where the picture goes, or chapter's folder, in place of what was said",
-    )
+    help = "where the picture goes, or chapter's folder, in place of what the command of the run says"
+    add_output(parser, help, metavar="OUT")
     add("--checkpoint", type=path, metavar="DIR", help="keep the run there from here on, and leave the other as it is")
     add("--quiet", action="store_true", help="no progress bar")
 
@@ -189,7 +197,7 @@ def _resume(parser: Parser) -> None:
 def _rerun(parser: Parser) -> None:
     add = parser.add_argument
     add("picture", type=path, metavar="PICTURE", help="a picture that gluon-nst wrote")
-    add("--output", type=path, required=True, metavar="OUT", help="PNG, TIFF, WebP or JPEG")
+    add_output(parser, "PNG, TIFF, WebP or JPEG", metavar="OUT.png", required=True)
     help = "folders in which its inputs are looked for, beside its own; they are known by their hashes"
     add("--inputs", type=path, nargs="+", action="extend", default=[], metavar="DIR", help=help)
     add(
@@ -266,9 +274,9 @@ def _reconstruct(parser: Parser) -> None:
 
 
 def _add_sheet(parser: Parser, out: str, recipe: str | None, without: Sequence[str] = ()) -> None:
-    add = parser.add_argument
-    add("--out", type=path, metavar="DIR", help=f"where each picture and its losses are kept (default: {out})")
-    add("--figure", type=path, metavar="FILE.png|svg|pdf", help="the sheet (default: sheet.png in DIR)")
+    add_output(parser, f"where each picture and its losses are kept (default: {out})", dest="out")
+    help = "the sheet (default: sheet.png in DIR)"
+    parser.add_argument("--figure", type=path, metavar="FILE.png|svg|pdf", help=help)
     add_options(parser, recipe, ["regions", *without])
 
 
@@ -278,7 +286,7 @@ def _batch(parser: Parser) -> None:
     add("jobs", type=path, metavar="JOBS.toml|JOBS.csv|CONTENTS_DIR", help=help)
     help = "a folder of style pictures, or one; each content is painted in each"
     add("styles", type=path, nargs="?", metavar="STYLES_DIR", help=help)
-    add("--out", type=path, required=True, metavar="DIR", help="where pictures, losses and the report are written")
+    add_output(parser, "where pictures, losses and the report are written", dest="out", required=True)
     help = "the contents are a film's frames: each starts from the result before it, as things have moved since"
     add("--sequence", action="store_true", help=help)
     help = "processes that share this machine's cores (default: one for each GPU, or else for each core)"
@@ -297,11 +305,13 @@ def _add_scheduler(parser: Parser, help: str) -> argparse.Action:
 def _notebook(parser: Parser) -> None:
     help = "chapter (the default), exercises, or answers: the exercises with their solutions"
     parser.add_argument("name", nargs="?", choices=list(NOTEBOOKS), default="chapter", metavar="NAME", help=help)
-    parser.add_argument("--out", type=path, default=given("."), metavar="DIR", help="default: this folder")
+    add_output(parser, "where it is written (default: this folder)", dest="out", default=given("."))
 
 
 def _kit(parser: Parser) -> None:
-    parser.add_argument("folder", type=path, metavar="DIR", help="where it is made; no file is there yet")
+    help = "where it is made; no file is there yet"
+    parser.add_argument("folder", type=path, nargs="?", metavar="DIR", help=help)
+    add_output(parser, "the same")
 
 
 def _lab(parser: Parser) -> None:
@@ -325,7 +335,7 @@ def _lab(parser: Parser) -> None:
         help="of the class; for other machines one is made where none is given, and printed",
     )
     add("--workers", type=count, metavar="N", help="runs at once (default: what the cores and the memory bear)")
-    add("--dir", type=path, metavar="DIR", help="where pictures and runs are kept (default: gluon-nst's cache)")
+    add_output(parser, "where pictures and runs are kept (default: gluon-nst's cache)", dest="dir")
     add(
         "--keep",
         type=hours,

@@ -6,9 +6,10 @@ import argparse
 import contextlib
 import os
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 from gluon_nst import recipes
+from gluon_nst.cli.arguments import OUTPUT
 from gluon_nst.cli.parser import WEIGHTS, build_parser
 from gluon_nst.cli.session import Resumed
 from gluon_nst.errors import InputError
@@ -31,10 +32,9 @@ def original_arguments(arguments: argparse.Namespace) -> Iterator[argparse.Names
         raise InputError(f"{folder}: it does not say how the run was begun ({error}); give its command again") from None
     if argv[:1] not in [[name] for name in _COMMANDS]:
         raise InputError(f"{folder}: not of a command that can be gone on with; give that again")
-    output = "--output" if argv[0] == "render" else "--out"
     checkpoint = new_paths.get("checkpoint", str(folder))
-    argv = _replace_option(argv, "--checkpoint", checkpoint)
-    argv = _replace_option(argv, output, new_paths["output"]) if "output" in new_paths else argv
+    argv = _replace_option(argv, ["--checkpoint"], checkpoint)
+    argv = _replace_option(argv, OUTPUT, new_paths["output"]) if "output" in new_paths else argv
     if checkpoint != str(folder) and "output" not in new_paths:
         raise InputError("--checkpoint: a run that branches off takes a picture of its own; name it with --output")
     weights = {name: getattr(arguments, name) for name in WEIGHTS if getattr(arguments, name) is not None}
@@ -73,14 +73,21 @@ def _working_directory(original_directory: str, folder: Path, command: argparse.
     return candidates[0]
 
 
-def _replace_option(argv: list[str], option: str, value: str) -> list[str]:
-    """Return the arguments with another value of an option, which comes first: after a -- there are no options."""
+def _replace_option(argv: list[str], names: Sequence[str], value: str) -> list[str]:
+    """Return the arguments with another value of an option, which may be spelled with any of the `names`.
+
+    It comes first: after a -- there are no options.
+    """
     end = argv.index("--") if "--" in argv else len(argv)
-    others = [each for each in argv[1:end] if not each.startswith(f"{option}=")]
-    while option in others:
-        index = others.index(option)
-        del others[index : index + 2]
-    return [argv[0], option, value, *others, *argv[end:]]
+    short = tuple(name for name in names if not name.startswith("--"))
+    others, rest = [], iter(argv[1:end])
+    for each in rest:
+        if each in names:
+            next(rest, None)  # its value
+        elif each.partition("=")[0] not in names and not (short and each.startswith(short)):  # -oFILE
+            others.append(each)
+    name = next(name for name in names if name.startswith("--"))
+    return [argv[0], name, value, *others, *argv[end:]]
 
 
 def _new_paths(arguments: argparse.Namespace) -> dict[str, Any]:

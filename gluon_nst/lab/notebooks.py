@@ -69,7 +69,7 @@ def place_notebook(name: str, folder: str | Path) -> Path:
     if path.is_file() and path.read_bytes() == text.encode():
         return path
     if path.exists():
-        raise InputError(f"{path}: is there already, and somebody may have worked in it; choose another folder (--out)")
+        raise InputError(f"{path}: is there already, and may have been worked on; name another folder with --output")
     folder.mkdir(parents=True, exist_ok=True)
     check_writable(path)
     with written_whole(path, "w", encoding="utf-8") as file:

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import gluon_nst as nst
+from gluon_nst.cli.parser import build_parser
+from gluon_nst.cli.resuming import original_arguments
 from gluon_nst.runs import processes, result
 from gluon_nst.runs.checkpoint import Checkpoint, container
 from gluon_nst.runs.loop import carry_out
@@ -461,6 +463,24 @@ def test_a_checkpoint_that_names_no_command_is_refused(job, tmp_path, resume):
     status, _, err = resume()
     assert status == 2
     assert "not of a command that can be gone on with" in err
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [["-o", "old.png"], ["-oold.png"], ["-o=old.png"], ["--out", "old.png"], ["--out=old.png"], ["--dir=old.png"]],
+    ids=" ".join,
+)
+def test_an_output_for_a_branch_replaces_the_output_in_any_spelling(job, content, style, tmp_path, spelling):
+    argv = ["render", *spelling, "--quiet", "--checkpoint", "kept", "--", str(content), str(style)]
+    with Checkpoint(tmp_path / "kept", command={"argv": argv, "folder": str(tmp_path)}) as checkpoint:
+        run = prepare(job())
+        checkpoint.load(run)
+        checkpoint.begin(run)
+    branch = ["-o", str(tmp_path / "new.png"), "--checkpoint", str(tmp_path / "branch")]
+    with original_arguments(build_parser().parse_args(["resume", str(tmp_path / "kept"), *branch])) as arguments:
+        assert arguments.output == tmp_path / "new.png"
+        assert (arguments.quiet, arguments.style) == (True, [style])
+        assert not any("old.png" in each for each in arguments.argv)
 
 
 def test_a_loss_that_is_not_finite_leaves_the_last_good_state_and_advice(kept, resume, tmp_path):

@@ -1,8 +1,10 @@
 """The options of the command line: each setting is one, its value reaches the run, and a wrong one is one line."""
 
+import contextlib
 import inspect
 import re
 import shlex
+from pathlib import Path
 
 import gluon_nst as nst
 from gluon_nst import recipes
@@ -358,10 +360,11 @@ TEXTS = {"--recipe", "--device", "--scheduler", "--host", "--password"}
 @pytest.mark.parametrize("command", ["chapter", "render", "resume", "rerun", "sweep", "compare", "batch", "lab"])
 def test_a_bad_value_is_refused_under_the_name_that_its_option_was_typed_with(capfd, command):
     parser = build_parser()
-    options = re.findall(r"^  (--[a-z0-9-]+) \S", help_of(capfd, command, "--help-all"), re.MULTILINE)  # with a value
+    full = help_of(capfd, command, "--help-all")
+    options = re.findall(r"^  (?:-\w, )?(--[a-z0-9-]+) \S", full, re.MULTILINE)  # those that take a value
     assert options
     for option in set(options) - TEXTS:
-        with pytest.raises(nst.InputError, match=f"^argument {option}: "):
+        with pytest.raises(nst.InputError, match=f"^argument (-o/)?{option}: "):
             parser.parse_args([command, f"{option}="])
 
 
@@ -404,6 +407,45 @@ def test_a_quality_is_warned_of_where_a_command_writes_png_alone(
     assert err.count("warning: quality has no effect on a PNG, in which nothing is lost\n") == 1
 
 
+# -- the output -------------------------------------------------------------------------------------------------------
+
+WITH_OUTPUT = {
+    "chapter": "",
+    "notebook": "",
+    "lab": "",
+    "kit": "",
+    **dict.fromkeys(["render", "compare", "batch"], "a b"),
+    "sweep": "a b --vary seed=1",
+    "reconstruct": "content a",
+    **dict.fromkeys(["resume", "rerun"], "a"),
+}
+"""The commands with an output, and their other arguments."""
+
+
+@pytest.mark.parametrize("command", WITH_OUTPUT)
+def test_the_output_of_each_command_has_the_same_spellings(capfd, command):
+    def output(*arguments):
+        return vars(build_parser().parse_args([command, *WITH_OUTPUT[command].split(), *arguments]))
+
+    found = [
+        output(*each.split()) for each in ("-o x", "-ox", "-o=x", "--output x", "--output=x", "--out x", "--dir=x")
+    ]
+    assert found == [found[0]] * len(found)
+    assert Path("x") in found[0].values()
+    out = help_of(capfd, command, "--help-all")
+    assert "  -o, --output " in out
+    assert not re.search(r"--(out|dir)\b", out)
+
+
+def test_the_commands_with_an_output_are_all_of_those():
+    with_output = set()
+    for command in EXAMPLES:
+        with contextlib.suppress(nst.InputError):
+            build_parser().parse_args([command, *WITH_OUTPUT.get(command, "").split(), "-o", "x"])
+            with_output.add(command)
+    assert with_output == set(WITH_OUTPUT)
+
+
 # -- misspelt ---------------------------------------------------------------------------------------------------------
 
 
@@ -427,7 +469,7 @@ def test_a_quality_is_warned_of_where_a_command_writes_png_alone(
         ("recipes fsat", "did you mean fast?"),
         ("sweep a b --vary styl-weight=1", "did you mean style-weight?"),
         ("sweep a b --vary optimizer=lbgfs", "optimizer=lbgfs: 'lbgfs' is not one of adam, lbfgs; did you mean lbfgs?"),
-        ("render a b", "the following arguments are required: --output; see gluon-nst render --help"),
+        ("render a b", "the following arguments are required: -o/--output; see gluon-nst render --help"),
     ],
 )
 def test_a_misspelt_word_gets_a_suggestion_and_the_help_of_its_command(refused, command, message):

@@ -132,7 +132,7 @@ def _lock_folder(folder: Path) -> filelock.BaseFileLock:
         return lock(folder / "lock")
     except filelock.Timeout:
         raise InputError(
-            f"{folder}: another lab is open with this folder; close it, or name another with --dir"
+            f"{folder}: another lab is open with this folder; close it, or name another with --output"
         ) from None
 
 
