@@ -17,6 +17,7 @@ from gluon_nst.batch.overview import Outcome, Overview
 from gluon_nst.batch.payloads import Payload, pack
 from gluon_nst.cluster.pool import Pool
 from gluon_nst.errors import DoesNotFit, InputError, NSTError, reason
+from gluon_nst.machine.durations import format_duration
 from gluon_nst.pictures import optical_flow
 from gluon_nst.pictures.decoding import pixels_limit, read_record
 from gluon_nst.runs.loop import Halt, never
@@ -235,7 +236,9 @@ class Batch:
         except NSTError as error:
             return self._record_outcome(payload.entry, None, str(error), failed=True)
         job = read_record(path)["job"]
-        return self._record_outcome(payload.entry, path, f"total loss {job['loss']:.4g}, {job['seconds']:.0f} s")
+        return self._record_outcome(
+            payload.entry, path, f"total loss {job['loss']:.4g}, {format_duration(job['seconds'])}"
+        )
 
     def _requeue(self, task: _Task) -> Iterator[Outcome]:
         """Requeue a job whose worker is lost, unless the batch is stopping. After _MOST_LOST of them the job fails."""

@@ -11,6 +11,7 @@ from typing import Callable, Iterable, Iterator
 from gluon_nst.errors import InputError, NSTError
 from gluon_nst.machine.files import check_folder, check_writable, free_path, given
 from gluon_nst.observers.progress import Notify
+from gluon_nst.recipes import Recipe
 from gluon_nst.runs.result import Result
 
 
@@ -81,3 +82,17 @@ def report_path(path: Path, written: Path, notify: Notify) -> None:
     """Report if an output is `written` to another path than `path`."""
     if written != path:
         notify(f"{path}: left as it was; the run that did not end is in {written}")
+
+
+def larger_option(recipe: Recipe, fitted: Recipe) -> str:
+    """Return the option for a picture of twice the size by `recipe`; `fitted` has the sizes of its run.
+
+    >>> recipe = recipes.read("fine")
+    >>> larger_option(recipe, recipes.fit(recipe, (1000, 1500)))
+    '--longest-side 1024'
+    """
+    count = 1 if recipe.size_factor != 1 else len(recipe.stages)  # a ladder is given by its last size
+    shapes = [(2 * height, 2 * width) for height, width in (stage.shape for stage in fitted.stages[-count:])]
+    if all(isinstance(stage.size, tuple) for stage in recipe.stages):
+        return f"--sizes {','.join(f'{height}x{width}' for height, width in shapes)}"
+    return f"--longest-side {','.join(str(max(shape)) for shape in shapes)}"

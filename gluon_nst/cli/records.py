@@ -8,6 +8,7 @@ from typing import Any
 
 from gluon_nst.cli.outputs import check_distinct, writing
 from gluon_nst.errors import NSTError
+from gluon_nst.machine.durations import format_duration
 from gluon_nst.observers import Bar
 from gluon_nst.pictures.decoding import read_record
 from gluon_nst.pictures.encoding import check_picture_writable
@@ -37,5 +38,5 @@ def rerun(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     with writing(arguments.output.parent):
         result.save(arguments.output)
     height, width = result.image.height, result.image.width
-    print(f"{arguments.output}: {height} x {width}, made again, {result.seconds:.0f} s")
+    print(f"{arguments.output}: {height} x {width}, made again, {format_duration(result.seconds)}")
     return 0

@@ -12,11 +12,12 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple
 from tqdm import tqdm
 
 from gluon_nst import recipes
-from gluon_nst.cli.outputs import OutputWriter, free_output_path, report_path
+from gluon_nst.cli.outputs import OutputWriter, free_output_path, larger_option, report_path
 from gluon_nst.cli.stopping import Stop
 from gluon_nst.cluster import Pool, Spread
 from gluon_nst.errors import InputError, NSTError
 from gluon_nst.losses.records import FINISHED, Status
+from gluon_nst.machine.durations import format_duration
 from gluon_nst.machine.files import check_folder, free_path
 from gluon_nst.observers import Bar, Film, Snapshots, Window, check_film, snapshot_paths
 from gluon_nst.pictures.decoding import open_picture, read_made
@@ -56,7 +57,8 @@ class Session:
     def __init__(self, arguments: argparse.Namespace, base: Path, job: Job, observers: Iterable[Observer] = ()) -> None:
         self._arguments = arguments
         self.bar = Bar(quiet=arguments.quiet)
-        self.recipe = recipes.fit(recipes.read(job.recipe), open_picture(job.content).size)
+        self._job_recipe = recipes.read(job.recipe)
+        self.recipe = recipes.fit(self._job_recipe, open_picture(job.content).size)
         self.outputs: list[Path] = []
         self._observers: list[Observer] = [self.bar, *observers]
         self._film = None
@@ -196,7 +198,11 @@ class Session:
         """Report the result, whose picture is in `written`, if it could be written, and finish the observers."""
         height, width = result.image.height, result.image.width
         if written:
-            print(f"{written}: {height} x {width}, total loss {result.loss:.2f}, {result.seconds:.0f} s")
+            larger = f"; larger: {larger_option(self._job_recipe, result.recipe)}" if result.complete else ""
+            print(
+                f"{written}: {height} x {width} (height x width), total loss {result.loss:.4g},"
+                f" {format_duration(result.seconds)}{larger}"
+            )
         if written and not result.complete:
             self.bar.note(f"{result.status}: {progress_text(result)}; {written} is {_picture_description(result)}")
         self._observer.end(result)

@@ -18,6 +18,7 @@ from PIL import Image
 
 from gluon_nst.errors import DoesNotFit, InputError, NSTError, reason
 from gluon_nst.losses.records import Status
+from gluon_nst.machine.durations import format_duration
 from gluon_nst.machine.files import file_name, given
 from gluon_nst.pictures.decoding import Picture, open_picture, read_made
 from gluon_nst.recipes import INITS, Recipe, paths
@@ -242,4 +243,4 @@ def _outcome(
         Generations(checkpoint, observer.note).remove(folder=True)
     except (NSTError, MXNetError, MemoryError) as error:
         return Outcome(trial, None, reason(error), failed=True)
-    return Outcome(trial, result.image, f"total loss {result.loss:.4g}, {result.seconds:.0f} s")
+    return Outcome(trial, result.image, f"total loss {result.loss:.4g}, {format_duration(result.seconds)}")

@@ -16,6 +16,7 @@ from gluon_nst.engine.objective import Objective
 from gluon_nst.engine.windows import Part, cut, whole, work
 from gluon_nst.losses.style_statistics import style_statistic
 from gluon_nst.machine import nd_mode, release_memory
+from gluon_nst.machine.durations import format_duration
 from gluon_nst.network.layers import multiplications, shape_at
 from gluon_nst.recipes import Recipe, Stage
 from gluon_nst.runs.job import Job
@@ -191,14 +192,14 @@ def note_if_long(runs: Sequence[Run], observer: Observer, state: State | None = 
         )
         larger = math.prod(_LARGE[0]) / math.prod(_SMALL)
         if first_guess > LONG and (time.perf_counter() - start) * larger * len(speeds) > MAX_UNANNOUNCED:
-            observer.note(f"about {format_duration(first_guess)}, by a first guess; it is being measured")
+            observer.note(f"about {format_duration(first_guess, about=True)}, by a first guess; it is being measured")
         seconds = sum(speeds[_speed_key(run)].seconds_at_most(run, state) for run in runs)
         if seconds > LONG:
             seconds = sum(speeds[_speed_key(run)].seconds(run, state) for run in runs)
         if seconds > LONG:
             on_cpu = [_memory(run) for run in runs if run.device.device_type == "cpu"]
             memory = f", and up to {max(on_cpu) / 1e9:.1f} GB of memory" if on_cpu else ""
-            observer.note(f"this will take about {format_duration(seconds)}{memory}")
+            observer.note(f"this will take about {format_duration(seconds, about=True)}{memory}")
     del speeds
     release_memory()
 
@@ -228,12 +229,3 @@ def _speed_key(run: Run) -> Any:
 def _multiplications(run: Run, state: State) -> float:
     pixels = sum(epochs * math.prod(stage.shape) for stage, epochs in _remaining(run, state))
     return pixels * multiplications(run.recipe.last_layer)
-
-
-def format_duration(seconds: float) -> str:
-    """Return a duration in words.
-
-    >>> format_duration(754), format_duration(9000)
-    ('13 minutes', '2.5 hours')
-    """
-    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,10 @@ from painting import BAD_PICTURES
 def test_render_writes_the_picture_and_the_losses(render, tmp_path):
     status, out, err = render("--losses", tmp_path / "losses.csv")
     assert status == 0
-    assert "out.png: 48 x 64, total loss" in out
+    closing = r"/out\.png: 48 x 64 \(height x width\), total loss (\S+), \d\.\d s; larger: --sizes 64x96,96x128\n"
+    loss = re.search(closing, out).group(1)
+    last = (tmp_path / "losses.csv").read_text().splitlines()[-1].split(",")
+    assert loss == f"{float(last[5]):.4g}"
     assert Image.open(tmp_path / "out.png").size == (64, 48)
     assert len((tmp_path / "losses.csv").read_text().splitlines()) == 1 + 5
     assert "48x64 epoch 2/2" in err
@@ -40,7 +44,9 @@ def test_render_twice_gives_the_same_bytes(render, tmp_path):
 
 @pytest.mark.slow
 def test_the_longest_side_keeps_the_contents_shape(render, tmp_path):
-    assert render("--longest-side", "48", "--epochs", "2", small=False)[0] == 0
+    status, out, _ = render("--longest-side", "48", "--epochs", "2", small=False)
+    assert status == 0
+    assert out.endswith("; larger: --longest-side 96\n")
     assert Image.open(tmp_path / "out.png").size == (48, 32)  # of a content picture of 60 x 90
 
 

@@ -189,7 +189,7 @@ def test_a_third_stage_that_diverges_leaves_the_picture_of_the_second(render, tm
     losses, output = tmp_path / "losses.csv", tmp_path / "out.png"
     status, out, err = render(*HOT, "--losses", losses, "--quiet")
     assert status == 1
-    assert out.startswith(f"{output}: 16 x 24, total loss ")
+    assert out.startswith(f"{output}: 16 x 24 (height x width), total loss ")
     reason, end = err.splitlines()
     assert reason.startswith("error: stage 3, epoch 1: the loss is nan; lower the learning rate")
     assert end == f"diverged: stage 3, 1 of 2 epochs; {output} is the picture of stage 2"
@@ -214,7 +214,7 @@ def test_a_chapter_whose_third_stage_diverges_keeps_the_pictures_of_the_first_tw
     folder = tmp_path / "out"
     assert status == 1
     assert names(folder) == ["losses.csv", "losses.png", "neural-style-1.png", "neural-style-2.png"]
-    assert f"{folder}/neural-style-2.png: 16 x 24, total loss " in out
+    assert f"{folder}/neural-style-2.png: 16 x 24 (height x width), total loss " in out
     reason, end = err.splitlines()
     assert reason.startswith("error: stage 3, epoch 1: the loss is nan")
     assert end == f"diverged: stage 3, 1 of 2 epochs; {folder}/neural-style-2.png is the picture of stage 2"

@@ -4,6 +4,7 @@ import sys
 import weakref
 
 from gluon_nst import InputError, machine
+from gluon_nst.machine.durations import format_duration
 
 import mxnet as mx
 import pytest
@@ -550,3 +551,26 @@ at_rest = steps()
 next(at_rest)
 """
     assert python(code).stderr == ""
+
+
+# -- durations --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "seconds, text, about",
+    [
+        (0.04, "0.0 s", "0.0 s"),
+        (9.94, "9.9 s", "9.9 s"),
+        (9.96, "10 s", "10 s"),
+        (59.4, "59 s", "59 s"),
+        (59.6, "1 min", "1 min"),
+        (83, "1 min 23 s", "1 min"),
+        (754, "12 min 34 s", "13 min"),
+        (3599.7, "1 h", "1 h"),
+        (9030, "2 h 30 min", "2 h 30 min"),
+        (90000, "25 h", "25 h"),
+    ],
+)
+def test_a_duration_has_two_units_and_an_estimate_whole_minutes(seconds, text, about):
+    assert format_duration(seconds) == text
+    assert format_duration(seconds, about=True) == about

@@ -19,15 +19,6 @@ _MAX_CORRECTION = 4.0
 """Largest correction, up or down; also the longest startup, as a multiple of _STARTUP."""
 
 
-def format_duration(seconds: float) -> str:
-    """Return a duration in words.
-
-    >>> format_duration(40), format_duration(200)
-    ('40 seconds', '3 minutes')
-    """
-    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
-
-
 class DurationEstimator:
     """Estimates the duration of runs.
 

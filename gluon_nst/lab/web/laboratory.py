@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Callable, Iterator
 
 from gluon_nst.errors import InputError, NSTError
-from gluon_nst.lab.web.estimates import format_duration
 from gluon_nst.lab.web.limits import MAX_STUDENTS, MIN_SIDE, Limits
 from gluon_nst.lab.web.models import (
     ACTIVE,
@@ -30,6 +29,7 @@ from gluon_nst.lab.web.processes import call_in_subprocess
 from gluon_nst.lab.web.request_bodies import RunRequest
 from gluon_nst.lab.web.scheduler import Scheduler
 from gluon_nst.lab.web.store import ORIGINAL, PREVIEW, Store, new_id
+from gluon_nst.machine.durations import format_duration
 from gluon_nst.machine.files import shipped
 
 BUNDLED = {"mountains": "mountains.jpg", "autumn-oaks": "autumn-oaks.jpg"}
@@ -210,7 +210,7 @@ class Laboratory:
         seconds = self.scheduler.estimator.corrected(uncorrected)
         if not self.allows(request, seconds):
             raise InputError(
-                f"this would take about {format_duration(seconds)} here, and the lab allows"
+                f"this would take about {format_duration(seconds, about=True)} here, and the lab allows"
                 f" {self.limits.minutes:g} minutes; choose a smaller size"
             )
         self._check_active_limit(student)
