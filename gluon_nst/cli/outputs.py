@@ -6,12 +6,24 @@ import contextlib
 import os
 import tempfile
 from pathlib import Path
-from typing import Callable, Iterable, Iterator
+from typing import Callable, Iterable, Iterator, Sequence
 
 from gluon_nst.errors import InputError, NSTError
-from gluon_nst.machine.files import check_folder, check_writable, free_path, given
+from gluon_nst.machine.files import (
+    check_folder,
+    check_writable,
+    file_name,
+    free_path,
+    given,
+    interrupted,
+    move_to_first,
+    numbered,
+)
 from gluon_nst.observers.progress import Notify
+from gluon_nst.pictures.decoding import read_made
+from gluon_nst.pictures.encoding import check_picture_writable
 from gluon_nst.recipes import Recipe
+from gluon_nst.runs.provenance import job_key
 from gluon_nst.runs.result import Result
 
 
@@ -49,18 +61,19 @@ class OutputWriter:
         self._notify = notify
         self._errors: list[NSTError] = []
 
-    def write(self, write: Callable[[Path], object], path: Path, fallback: bool = False) -> Path | None:
-        """Write to `path`, or, after an error and with `fallback`, to a temporary folder; return the written path."""
+    def write(self, write: Callable[[Path], Path | None], path: Path, fallback: bool = False) -> Path | None:
+        """Write to `path`, or, after an error and with `fallback`, to a temporary folder; return the written path.
+
+        `write` returns it where it chooses another one.
+        """
         try:
-            write(path)
-            return path
+            return write(path) or path
         except NSTError as error:
             self._errors.append(error)
         if fallback:
             with contextlib.suppress(NSTError, OSError):
                 temporary = Path(tempfile.mkdtemp(prefix="gluon-nst-"), path.name)
-                write(temporary)
-                return temporary
+                return write(temporary) or temporary
         return None
 
     def raise_errors(self, advice: str = "") -> None:
@@ -82,6 +95,57 @@ def report_path(path: Path, written: Path, notify: Notify) -> None:
     """Report if an output is `written` to another path than `path`."""
     if written != path:
         notify(f"{path}: left as it was; the run that did not end is in {written}")
+
+
+# -- the name of a picture, where the user gave none ------------------------------------------------------------------
+
+_MAX_NAME = 180
+"""Bytes of a chosen name: systems allow 255, and there are endings and temporary names."""
+
+
+def default_output(content: Path, styles: Sequence[Path]) -> Path:
+    """Return the path of a picture for which the user named none: CONTENT-STYLE.png beside the content picture.
+
+    >>> default_output(Path("pictures/photo.jpg"), [Path("oaks.png"), Path("ink.tif")])
+    PosixPath('pictures/photo-oaks-ink.png')
+    """
+    styles = [Path(os.path.abspath(style)) for style in styles]
+    names = [content.stem, *((style.name if style.is_dir() else style.stem) or "style" for style in styles)]
+    name = "-".join(names)
+    return content.with_name(f"{name if len(os.fsencode(name)) <= _MAX_NAME else file_name(name)}.png")
+
+
+def check_default_output(path: Path, bits: int, quality: int) -> None:
+    """Raise InputError if no picture can be written beside `path`, which the program chose."""
+    try:
+        check_picture_writable(next(each for each in numbered(path) if not os.path.lexists(each)), bits, quality)
+    except InputError as error:
+        raise InputError(f"{error} with --output") from None
+
+
+def save_beside(result: Result, notify: Notify, path: Path) -> Path:
+    """Write the picture of a result to the first of out.png, out-2.png, … that is free or of the same job; return it.
+
+    The picture of a run that did not finish replaces none. Reports if it is written to another path than `path`.
+    """
+    same_job = job_key(result.provenance)
+
+    def is_replaceable(existing: Path) -> bool:
+        made = read_made(existing) if result.complete else None
+        return made is not None and job_key(made[1]) == same_job
+
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}.") as folder:
+            temporary = Path(folder, path.name)
+            result.save(temporary)
+            written = move_to_first(temporary, (numbered if result.complete else interrupted)(path), is_replaceable)
+    except OSError as error:
+        raise NSTError(f"{path}: can't write it ({error.strerror or error}); free some space or name another") from None
+    if not result.complete:
+        report_path(path, written, notify)
+    elif written != path:
+        notify(f"{path}: another picture, left as it was; --overwrite would replace it")
+    return written
 
 
 def larger_option(recipe: Recipe, fitted: Recipe) -> str:

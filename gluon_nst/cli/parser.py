@@ -84,7 +84,7 @@ def sentence(text: str) -> str:
 EXAMPLES = {
     "demo": ("gluon-nst demo",),
     "render": (
-        "gluon-nst render photo.jpg painting.jpg -o out.png",
+        "gluon-nst render photo.jpg painting.jpg",
         "gluon-nst render photo.jpg painting.jpg -o out.png --longest-side 1024 --preserve-colors luminance",
     ),
     "chapter": ("gluon-nst chapter", "gluon-nst chapter --content photo.jpg --style painting.jpg --edition 2023"),
@@ -149,7 +149,10 @@ def _chapter(parser: Parser) -> None:
 def _render(parser: Parser) -> None:
     _add_defaults(parser, DEFAULT)
     _add_pictures(parser, several=True)
-    add_output(parser, "PNG, TIFF, WebP or JPEG", metavar="OUT.png", required=True)
+    help = "PNG, TIFF, WebP or JPEG (default: CONTENT-STYLE.png beside CONTENT; if that is another picture, …-2.png)"
+    add_output(parser, help, metavar="OUT.png")
+    help = "without --output: write CONTENT-STYLE.png, whatever file is there"
+    parser.add_argument("--overwrite", action="store_true", help=help)
     add_options(parser, DEFAULT)
     styles = parser.add_argument_group("the styles (one value for each, or one for all)")
     for name, setting in style_settings().items():

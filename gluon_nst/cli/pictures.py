@@ -11,7 +11,15 @@ from typing import Any, Iterable
 
 from gluon_nst import recipes
 from gluon_nst.cli import plain
-from gluon_nst.cli.outputs import OutputWriter, check_distinct, check_writable_with, writing
+from gluon_nst.cli.outputs import (
+    OutputWriter,
+    check_default_output,
+    check_distinct,
+    check_writable_with,
+    default_output,
+    save_beside,
+    writing,
+)
 from gluon_nst.cli.session import Session
 from gluon_nst.errors import InputError, warn
 from gluon_nst.losses.records import Status
@@ -29,18 +37,29 @@ _STATUS = {Status.COMPLETE: 0, Status.SETTLED: 0, Status.INTERRUPTED: 130}
 def render(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     """gluon-nst render."""
     job = _job(arguments, options, recipes.DEFAULT, _styles(arguments))
-    check_picture_writable(arguments.output, job.bits, job.quality)
-    session = Session(arguments, arguments.output, job)
-    outputs = [arguments.output, *session.outputs, *filter(None, [arguments.losses])]
+    is_named = arguments.output is not None or arguments.overwrite
+    output = arguments.output or default_output(arguments.content, arguments.style)
+    if is_named:
+        check_picture_writable(output, job.bits, job.quality)
+    else:
+        check_default_output(output, job.bits, job.quality)
+        if arguments.save_every:
+            raise InputError("--save-every: its pictures are named after the picture; name that with --output")
+    session = Session(arguments, output, job)
+    outputs = [*([output] if is_named else []), *session.outputs, *filter(None, [arguments.losses])]
     for path in outputs:
         check_writable(path)
     _check_inputs(arguments, job, [*outputs, *session.checkpoint_files])
     result = session.carry_out(job)
     if result is None:
         return _STATUS[Status.INTERRUPTED]
-    with writing(arguments.output.parent):
+    with writing(output.parent):
         writer = OutputWriter(session.bar.note)
-        picture = writer.write(result.save, session.free_output_path(arguments.output, result), fallback=True)
+        if is_named:
+            picture = writer.write(result.save, session.free_output_path(output, result), fallback=True)
+        else:
+            save = functools.partial(save_beside, result, session.bar.note)
+            picture = writer.write(save, output, fallback=True)
         if arguments.losses:
             writer.write(result.save_losses, session.free_output_path(arguments.losses, result))
         session.end(result, picture, writer)

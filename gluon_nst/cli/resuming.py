@@ -35,11 +35,12 @@ def original_arguments(arguments: argparse.Namespace) -> Iterator[argparse.Names
     checkpoint = new_paths.get("checkpoint", str(folder))
     argv = _replace_option(argv, ["--checkpoint"], checkpoint)
     argv = _replace_option(argv, OUTPUT, new_paths["output"]) if "output" in new_paths else argv
-    if checkpoint != str(folder) and "output" not in new_paths:
-        raise InputError("--checkpoint: a run that branches off takes a picture of its own; name it with --output")
     weights = {name: getattr(arguments, name) for name in WEIGHTS if getattr(arguments, name) is not None}
     current_directory = os.getcwd()
     original = build_parser().parse_args(argv)
+    is_named = original.command != "render" or original.output is not None or original.overwrite
+    if checkpoint != str(folder) and "output" not in new_paths and is_named:
+        raise InputError("--checkpoint: a run that branches off takes a picture of its own; name it with --output")
     original.argv, original.quiet = argv, original.quiet or arguments.quiet
     original.resumed = Resumed(changes, weights, folder if checkpoint != str(folder) else None)
     directory = _working_directory(original_directory, folder, build_parser().parse_args(command["argv"]))

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import itertools
 import os
 import re
 import site
@@ -15,7 +16,7 @@ import sysconfig
 import tempfile
 import unicodedata
 from pathlib import Path
-from typing import IO, Any, Iterator, Sequence
+from typing import IO, Any, Callable, Iterable, Iterator, Sequence
 
 import platformdirs
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
@@ -287,14 +288,41 @@ def _has_flock(path: Path) -> bool:
     return True
 
 
+def numbered(path: Path) -> Iterator[Path]:
+    """Yield `path`, and names beside it: out.png, out-2.png, out-3.png, …"""
+    yield path
+    for number in itertools.count(2):
+        yield path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+def interrupted(path: Path) -> Iterator[Path]:
+    """Yield the paths for an output that is not complete: out.png, out-interrupted.png, out-interrupted-2.png, …"""
+    yield path
+    yield from numbered(path.with_name(f"{path.stem}-interrupted{path.suffix}"))
+
+
 def free_path(path: str | Path, complete: bool) -> Path:
     """Return the path for an output: `path`, unless the output is not `complete` and `path` exists.
 
     Then it is the first free name of out-interrupted.png, out-interrupted-2.png, …
     """
-    path, number = given(path), 1
-    free = path
-    while not complete and os.path.lexists(free):
-        free = path.with_name(f"{path.stem}-interrupted{f'-{number}' if number > 1 else ''}{path.suffix}")
-        number += 1
-    return free
+    path = given(path)
+    return path if complete else next(each for each in interrupted(path) if not os.path.lexists(each))
+
+
+def move_to_first(file: Path, paths: Iterable[Path], replaceable: Callable[[Path], bool]) -> Path:
+    """Move a whole `file` to the first of `paths` that is free or `replaceable`; return that path.
+
+    Several processes may do so at the same time: none takes a path that another one has just taken. The file is on the
+    disk then.
+    """
+    for path in paths:
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))  # an empty file claims the name
+        except FileExistsError:
+            if not replaceable(path):
+                continue
+        os.replace(file, path)
+        _sync(path.parent)
+        return path
+    raise ValueError("no path is free")

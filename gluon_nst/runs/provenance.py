@@ -71,6 +71,15 @@ def key(record: Provenance) -> str:
     return hashlib.sha256(as_text(_determining_fields(record)).encode()).hexdigest()
 
 
+OF_THE_PICTURE = ("stage", "epochs", "status", "interrupted", "job")
+"""Fields of a record that belong to one picture of the run, or to the end of the run."""
+
+
+def job_key(record: Provenance) -> str:
+    """Return the key of the job that made a picture: the same for its last picture, earlier and unfinished ones."""
+    return key({name: value for name, value in record.items() if name not in OF_THE_PICTURE})
+
+
 def _determining_fields(record: Provenance) -> Provenance:
     recipe = {name: value for name, value in record.get("recipe", {}).items() if name not in WORDS}
     if "init_sha256" in record:  # wherever its file is

@@ -20,13 +20,10 @@ from gluon_nst.runs.inputs import inputs
 from gluon_nst.runs.job import Job, Style
 from gluon_nst.runs.loop import carry_out
 from gluon_nst.runs.observer import Observer, Observers
-from gluon_nst.runs.provenance import Provenance, differences, listed, other_machine
+from gluon_nst.runs.provenance import OF_THE_PICTURE, Provenance, differences, listed, other_machine
 from gluon_nst.runs.result import Result
 from gluon_nst.runs.run import Run, prepare
 from gluon_nst.runs.state import State
-
-_OF_THE_PICTURE = ("stage", "epochs", "status", "interrupted", "job")
-"""Fields of a record that belong to one picture of the run, or to the end of the run."""
 
 
 class Reproduction(NamedTuple):
@@ -40,7 +37,7 @@ class Reproduction(NamedTuple):
         """Return the Result, whose last image is the picture, with the picture's record."""
         state, stage_number = State(), self.record["stage"]
         result = carry_out(self.run, observer, state, lambda: self._is_reached(state))
-        picture_fields = {name: self.record[name] for name in _OF_THE_PICTURE if name in self.record}
+        picture_fields = {name: self.record[name] for name in OF_THE_PICTURE if name in self.record}
         if len(result.images) < stage_number:
             return result  # it ended before that stage
         status = Status.COMPLETE if result.status == Status.INTERRUPTED else result.status
@@ -83,7 +80,7 @@ def again(
     except (KeyError, TypeError, AttributeError, ValueError):
         raise InputError(f"{picture}: does not say all of how it was made; it can't be made again") from None
     run = prepare(job, observer)
-    run_record = {name: value for name, value in record.items() if name not in _OF_THE_PICTURE}
+    run_record = {name: value for name, value in record.items() if name not in OF_THE_PICTURE}
     different = differences(run_record, run.provenance)
     if different:
         raise InputError(f"{picture}: would be another picture ({listed(different)})")

@@ -452,7 +452,10 @@ def test_the_commands_with_an_output_are_all_of_those():
 @pytest.mark.parametrize(
     "command, message",
     [
-        ("render a b --ouput c.png", "unrecognized arguments: --ouput; did you mean --output? See gluon-nst render --"),
+        (
+            "render a b --ouput c.png",
+            "unrecognized arguments: --ouput c.png; did you mean --output? See gluon-nst render ",
+        ),
         ("render a b --output c --longest-sid 9", "--longest-sid 9; did you mean --longest-side? See gluon-nst render"),
         ("render a b --output c --style_weight=9", "--style_weight=9; did you mean --style-weight? See"),
         ("render a b --output c --opt adam", "--opt adam; did you mean --optimizer? See"),  # never guessed
@@ -469,7 +472,8 @@ def test_the_commands_with_an_output_are_all_of_those():
         ("recipes fsat", "did you mean fast?"),
         ("sweep a b --vary styl-weight=1", "did you mean style-weight?"),
         ("sweep a b --vary optimizer=lbgfs", "optimizer=lbgfs: 'lbgfs' is not one of adam, lbfgs; did you mean lbfgs?"),
-        ("render a b", "the following arguments are required: -o/--output; see gluon-nst render --help"),
+        ("rerun a --ouput c.png", "unrecognized arguments: --ouput; did you mean --output? See gluon-nst rerun --help"),
+        ("rerun a", "the following arguments are required: -o/--output; see gluon-nst rerun --help"),
     ],
 )
 def test_a_misspelt_word_gets_a_suggestion_and_the_help_of_its_command(refused, command, message):

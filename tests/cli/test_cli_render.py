@@ -6,13 +6,15 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 from gluon_nst import machine, recipes
+from gluon_nst.runs import result
 
 import pytest
 from PIL import Image
 
-from commands import SHALLOW, command_line, made, names
+from commands import SHALLOW, command_line, ended, failing, made, names
 from painting import BAD_PICTURES
 
 
@@ -200,3 +202,166 @@ def test_a_style_size_that_is_out_of_all_proportion_is_refused(refuses):
     refuses(
         "argument --style-size: 1e+300 is not content, or a number above 0, 100 at the most", "--style-size", "1e300"
     )
+
+
+# -- without --output -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def beside(content, style, converted, capfd):
+    """Run `gluon-nst render` without --output; gives what `render` gives."""
+
+    def run(*options, style=(style,)):
+        small = ["--weights", converted, "--recipe", "d2l-2019", "--sizes", "16x24", "--epochs", "2", *SHALLOW]
+        return ended(capfd, "render", content, *style, *small, "--quiet", *options)
+
+    return run
+
+
+def test_without_an_output_the_picture_is_written_beside_the_photo(beside, tmp_path):
+    status, out, err = beside()
+    assert (status, err) == (0, "")
+    assert out.startswith(f"{tmp_path}/content-style.png: 16 x 24 (height x width), total loss ")
+    assert names(tmp_path) == ["content-style.png", "content.png", "style.png"]
+
+
+def test_the_same_command_replaces_its_picture_and_another_one_does_not(beside, tmp_path):
+    first = tmp_path / "content-style.png"
+    assert beside()[0] == 0
+    pixels = first.read_bytes()
+    assert beside("--dpi", "300")[0] == 0  # the same picture in another file
+    assert first.read_bytes() != pixels
+    status, out, err = beside("--style-weight", "5")
+    assert status == 0
+    assert out.startswith(f"{tmp_path}/content-style-2.png: ")
+    assert err == f"{first}: another picture, left as it was; --overwrite would replace it\n"
+    assert made(first)["recipe"]["style_weight"] == 1000
+    assert beside("--style-weight", "6")[1].startswith(f"{tmp_path}/content-style-3.png: ")
+    assert beside("--style-weight", "5")[1].startswith(f"{tmp_path}/content-style-2.png: ")
+    assert [name for name in names(tmp_path) if name.startswith("content-style")] == [
+        "content-style-2.png", "content-style-3.png", "content-style.png",
+    ]  # fmt: skip
+
+
+def identity(path):
+    """What changes if a file is replaced or written to."""
+    status = os.lstat(path)
+    return status.st_mode, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@pytest.mark.parametrize("kind", ["picture", "folder", "fifo", "dangling link", "text"])
+def test_a_file_that_is_not_of_this_program_stays(beside, content, tmp_path, kind):
+    taken = tmp_path / "content-style.png"
+    if kind == "picture":
+        shutil.copy(content, taken)
+    elif kind == "folder":
+        taken.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(taken)
+    elif kind == "dangling link":
+        taken.symlink_to("nowhere")
+    else:
+        taken.write_text("mine")
+    before = identity(taken)
+    assert beside()[1].startswith(f"{tmp_path}/content-style-2.png: ")
+    assert identity(taken) == before
+
+
+def test_overwrite_writes_to_the_plain_name_whatever_is_there(beside, content, tmp_path):
+    taken = tmp_path / "content-style.png"
+    shutil.copy(content, taken)
+    assert beside("--overwrite")[1].startswith(f"{taken}: ")
+    assert made(taken)["recipe"]["style_weight"] == 1000
+    assert beside("--overwrite", "--style-weight", "5")[1].startswith(f"{taken}: ")
+    assert made(taken)["recipe"]["style_weight"] == 5
+
+
+def test_several_styles_and_folders_are_in_the_name(beside, content, style, tmp_path):
+    (tmp_path / "old masters").mkdir()
+    shutil.copy(style, tmp_path / "old masters/one.png")
+    assert beside(style=[style, tmp_path / "old masters"])[1].startswith(f"{tmp_path}/content-style-old masters.png: ")
+    long = tmp_path / f"{'é' * 100}.png"
+    shutil.copy(style, long)
+    status, out, _ = beside(style=[long])
+    assert status == 0
+    (name,) = [name for name in names(tmp_path) if name.startswith("content-é")]
+    assert len(name.encode()) < 130
+
+
+def test_an_interrupted_picture_replaces_none_and_is_replaced_when_the_same_run_is_done(beside, tmp_path):
+    with failing(1):
+        assert beside()[0] == 130
+    assert "interrupted" in made(tmp_path / "content-style.png")
+    with failing(1):
+        status, _, err = beside()
+    written = tmp_path / "content-style-interrupted.png"
+    assert f"{tmp_path}/content-style.png: left as it was; the run that did not end is in {written}" in err
+    assert beside()[1].startswith(f"{tmp_path}/content-style.png: ")
+    assert "interrupted" not in made(tmp_path / "content-style.png")
+
+
+def test_two_runs_at_the_same_time_do_not_write_over_each_other(beside, tmp_path):
+    original = result.Result.save
+
+    def save(self, path, stage=None):
+        original(self, path, stage)
+        if self.provenance["recipe"]["style_weight"] == 5:  # another run ends between the check and the end of this one
+            shutil.copy(tmp_path / "other.png", tmp_path / "content-style.png")
+
+    assert beside("-o", tmp_path / "other.png")[0] == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(result.Result, "save", save)
+        assert beside("--style-weight", "5")[1].startswith(f"{tmp_path}/content-style-2.png: ")
+    assert made(tmp_path / "content-style.png")["recipe"]["style_weight"] == 1000
+
+
+@pytest.mark.slow
+def test_parallel_runs_have_pictures_of_their_own(content, style, converted, tmp_path):
+    small = ["--weights", converted, "--recipe", "d2l-2019", "--sizes", "16x24", "--epochs", "2", *SHALLOW, "--quiet"]
+    weights = ["5", "6", "6"]
+    commands = [command_line("render", content, style, *small, "--style-weight", weight) for weight in weights]
+    runs = [subprocess.Popen(command, stdout=subprocess.PIPE) for command in commands]
+    written = [Path(run.communicate()[0].decode().partition(": ")[0]) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0]
+    assert [made(path)["recipe"]["style_weight"] for path in written] == [5, 6, 6]
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
+
+
+def test_save_every_needs_a_name(beside, tmp_path):
+    before = names(tmp_path)
+    status, _, err = beside("--save-every", "1")
+    assert status == 2
+    assert err == "error: --save-every: its pictures are named after the picture; name that with --output\n"
+    assert names(tmp_path) == before
+
+
+def test_a_folder_that_can_not_be_written_to_is_one_line(content, style, converted, tmp_path):
+    folder = tmp_path / "read only"
+    folder.mkdir()
+    shutil.copy(content, folder / "photo.png")
+    folder.chmod(0o555)
+    done = obeying_permissions([["render", folder / "photo.png", style, "--weights", converted]])
+    assert done.stdout == "[2]\n"
+    assert done.stderr == (
+        f"error: {folder}/photo-style.png: can't write there (Permission denied); choose another folder with --output\n"
+    )
+
+
+def test_a_run_without_an_output_is_resumed_to_the_same_path(beside, tmp_path, capfd):
+    shutil.copy(tmp_path / "style.png", tmp_path / "content-style.png")
+    kept = ["--checkpoint", tmp_path / "kept"]
+    with failing(1):
+        assert beside(*kept)[0] == 130
+    status, out, _ = ended(capfd, "resume", tmp_path / "kept", "--quiet")
+    assert status == 0
+    assert out.startswith(f"{tmp_path}/content-style-2.png: ")
+    assert beside(*kept)[1].startswith(f"{tmp_path}/content-style-2.png: ")
+    assert names(tmp_path) == ["content-style-2.png", "content-style.png", "content.png", "kept", "style.png"]
+
+
+def test_a_branch_of_a_run_without_an_output_chooses_a_name_as_well(beside, tmp_path, capfd):
+    with failing(1):
+        assert beside("--checkpoint", tmp_path / "kept")[0] == 130
+    branch = ["--checkpoint", tmp_path / "branch", "--style-weight", "5", "--quiet"]
+    assert ended(capfd, "resume", tmp_path / "kept", *branch)[1].startswith(f"{tmp_path}/content-style.png: ")
+    assert ended(capfd, "resume", tmp_path / "kept", "--quiet")[1].startswith(f"{tmp_path}/content-style-2.png: ")
