@@ -28,8 +28,7 @@ if TYPE_CHECKING:  # what a type checker and an editor see; __getattr__ below gi
     from gluon_nst.runs.steering import steer
     from gluon_nst.runs.training import train
 
-if TYPE_CHECKING:  # the modules of _SUBMODULES
-    from gluon_nst import batch as batch
+if TYPE_CHECKING:  # the modules of _SUBMODULES; batch, which can be called, is a function here
     from gluon_nst import cluster as cluster
     from gluon_nst import experiments as experiments
     from gluon_nst import observers as observers

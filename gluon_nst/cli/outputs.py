@@ -151,6 +151,7 @@ def save_beside(result: Result, notify: Notify, path: Path) -> Path:
 def larger_option(recipe: Recipe, fitted: Recipe) -> str:
     """Return the option for a picture of twice the size by `recipe`; `fitted` has the sizes of its run.
 
+    >>> from gluon_nst import recipes
     >>> recipe = recipes.read("fine")
     >>> larger_option(recipe, recipes.fit(recipe, (1000, 1500)))
     '--longest-side 1024'

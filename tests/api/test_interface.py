@@ -22,6 +22,7 @@ ONLY_IN_PYTHON = {"callback", "observers", "state", "progress", "settings"}
 """Keywords of `transfer` that no option of `gluon-nst render` has."""
 ONLY_OPTIONS = {
     "output": "Result.save",
+    "overwrite": "Result.save",
     "losses": "Result.save_losses",
     "save_every": "observers.Snapshots",
     "animate": "observers.Film",
