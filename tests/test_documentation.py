@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
+import gluon_nst as nst
 from gluon_nst import batch, recipes
 from gluon_nst.cli import main
 from gluon_nst.cli.parser import build_parser
@@ -304,6 +305,23 @@ def test_every_block_is_of_a_kind_that_is_run_or_read():
         "shell",
         "toml",
     }
+
+
+# -- the site ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_reference_has_every_public_name():
+    text = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    named = re.findall(r"^::: gluon_nst\.(?:batch\.run\.)?(\w+)$", text, re.MULTILINE)
+    assert sorted(named) == sorted(set(nst.__all__) - {"__version__"})
+
+
+def test_the_index_and_the_site_list_every_page():
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"\]\(([a-z]+\.md)\)", index)) == sorted(pages)
+    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^ +- ([a-z]+\.md)$", site, re.MULTILINE)) == sorted([*pages, "index.md"])
 
 
 # -- what the text names ----------------------------------------------------------------------------------------------
