@@ -36,6 +36,14 @@ NOT_RUN = {
     "python3.11 -m venv .venv && . .venv/bin/activate": "tests/integration installs into a fresh environment",
     'pip install "pip>=24.1"': "the tests have no network",
     "pip install git+ADDRESS-OF-THIS-REPOSITORY": "where it is cloned from is not known here",
+    **dict.fromkeys(
+        (
+            "docker build --tag gluon-nst .",
+            'docker run --rm -it --user "$(id -u)" -v gluon-nst:/home/nst/.cache -v "$PWD:/pictures" gluon-nst',
+            "docker run --rm -it gluon-nst /gluon-nst/scripts/test",
+        ),
+        "there is no Docker; tests/test_docker.py runs its steps",
+    ),
     "scripts/demo": "installs, and computes for a minute",
     "scripts/test": "runs this test",
     "pip uninstall mxnet": "these tests run on it",
