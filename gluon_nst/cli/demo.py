@@ -68,6 +68,7 @@ def _is_wanted(picture: Path) -> bool:
         print()
         return False
     except KeyboardInterrupt:
+        print()
         raise KeyboardInterrupt(f"{picture} is written") from None
 
 

@@ -37,3 +37,9 @@ def test_a_missing_package_is_one_line_with_its_extra(monkeypatch):
 def test_an_installed_package_is_no_error():
     extras.require("notebook:", "jupytext")
     assert extras.EXTRAS["notebook"].is_installed
+
+
+def test_readme_names_every_extra():
+    text = (SETUP.parent / "README.md").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"(?s)Extras add packages (.*?)\n\n", text)
+    assert {name for name in extras.EXTRAS if f"`{name}`" in listed} == set(extras.EXTRAS)
