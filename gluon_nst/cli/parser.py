@@ -64,7 +64,7 @@ def build_parser() -> Parser:
         ("batch", "run many jobs, on this machine's cores or on many machines", _batch),
         ("resume", "resume a run that is kept in a checkpoint", _resume),
         ("show", "print how a picture was made", _show),
-        ("rerun", "reproduce a picture from the record in its file", _rerun),
+        ("rerun", "reproduce a picture from the record in its file, and compare the two", _rerun),
         ("weights", "list, fetch, import or find VGG-19's parameters", _weights),
         ("doctor", "check whether this machine is ready for a lab, and how long it will take", lambda parser: None),
         ("kit", "make a folder that installs and runs with no network", _kit),
@@ -108,7 +108,7 @@ EXAMPLES = {
         "gluon-nst batch jobs.toml -o painted --workers 2",
     ),
     "resume": ("gluon-nst resume run", "gluon-nst resume run --style-weight 3e3"),
-    "show": ("gluon-nst show out.png",),
+    "show": ("gluon-nst show out.png", "gluon-nst show out.png --json"),
     "rerun": ("gluon-nst rerun out.png -o again.png --inputs pictures",),
     "weights": ("gluon-nst weights list", "gluon-nst weights fetch caffe"),
     "doctor": ("gluon-nst doctor",),
@@ -215,6 +215,7 @@ def _rerun(parser: Parser) -> None:
 
 def _show(parser: Parser) -> None:
     parser.add_argument("picture", type=path, metavar="PICTURE", help="a picture that gluon-nst wrote")
+    parser.add_argument("--json", action="store_true", help="print the whole record as JSON, for programs")
 
 
 def _add_pictures(parser: Parser, several: bool = False) -> None:

@@ -619,7 +619,7 @@ def test_a_run_in_a_subprocess_is_stopped_when_its_epoch_is_done_and_can_be_resu
 
 def test_what_is_said_of_a_run_can_be_shown(kept, tmp_path, capfd):
     kept()
-    status, out, err = ended(capfd, "show", tmp_path / "out.png")
+    status, out, err = ended(capfd, "show", "--json", tmp_path / "out.png")
     assert (status, err) == (0, "")
     assert json.loads(out) == made(tmp_path / "out.png")
     assert json.loads(out)["sizes"] == [[32, 48], [48, 64]]

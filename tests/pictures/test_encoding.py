@@ -1,7 +1,10 @@
 """Pictures out: formats, bits, profiles, resolution, and what they say of themselves, read back by others."""
 
+import dataclasses
+import functools
 import io
 import json
+import re
 import struct
 import zlib
 
@@ -10,6 +13,7 @@ from gluon_nst.pictures import decoding, encoding
 from gluon_nst.pictures.colours import blended
 from gluon_nst.pictures.encoding import Encoding, write_image
 from gluon_nst.pictures.pixels import to_pixels
+from gluon_nst.runs import result
 
 import mxnet as mx
 import numpy as np
@@ -315,7 +319,7 @@ def test_a_picture_is_made_again_to_the_same_bytes(render, rerun, tmp_path, name
     assert render("--quiet", *options, output=tmp_path / name)[0] == 0
     status, out, err = rerun(tmp_path / name, tmp_path / f"again-{name}")
     assert (status, err) == (0, "")
-    assert "made again" in out
+    assert f", made again, identical to {tmp_path / name} pixel by pixel, " in out
     assert (tmp_path / f"again-{name}").read_bytes() == (tmp_path / name).read_bytes()
 
 
@@ -399,6 +403,97 @@ def test_what_can_not_be_made_again_is_refused(render, rerun, content, tmp_path,
     assert "the content picture (SHA-256" in err
     assert "has been changed since" in err
     assert not (tmp_path / "again.png").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_picture_that_is_reproduced_with_other_pixels_says_how_far_off_they_are(render, rerun, tmp_path, bits):
+    assert render("--quiet", "--bits", bits)[0] == 0
+    run = functools.partial(rerun, tmp_path / "out.png", tmp_path / "again.png")
+    original = result.Result.save
+
+    def save(self, path):
+        pixels = np.asarray(self.image if bits == 8 else self.deep).copy()
+        pixels[:12, :, 0] ^= 1  # a quarter of 48 rows
+        changed = {"deep": pixels} if bits == 16 else {"images": (Image.fromarray(pixels),)}
+        original(dataclasses.replace(self, **changed), path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(result.Result, "save", save)
+        status, out, err = run()
+    assert (status, err) == (0, "")
+    most = 2**bits - 1
+    assert (
+        f"different from {tmp_path}/out.png: by 1 of {most} at most, 0.083 on average, in 25.00% of the pixels" in out
+    )
+
+
+def test_what_is_no_longer_comparable_is_said(render, rerun, tmp_path):
+    assert render("--quiet")[0] == 0
+    with Image.open(tmp_path / "out.png") as picture:
+        record, small = picture.text["gluon-nst"], picture.resize((32, 24))
+    write_image(small, tmp_path / "small.png", record)
+    status, out, _ = rerun(tmp_path / "small.png", tmp_path / "again.png")
+    assert status == 0
+    assert f"made again, not compared with {tmp_path}/small.png, which has been changed since, " in out
+
+
+# -- shown ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_record_of_a_picture_is_shown_as_a_table(render, tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert render("--quiet")[0] == 0
+    rows = dict(re.split("  +", line, maxsplit=1) for line in shown(capfd, tmp_path / "out.png"))
+    record = made(tmp_path / "out.png")
+    assert rows["picture"] == f"{tmp_path}/out.png: 48 x 64 (height x width)"
+    assert rows["recipe"].startswith("Dive into Deep Learning, 2019 edition: Neural Style Transfer, https://d2l.ai/")
+    assert (rows["sizes"], rows["epochs"]) == ("32 x 48, 48 x 64", "3, 2")
+    assert rows["content loss"] == "weight 1, features of conv1_1 1"
+    assert rows["style loss"] == "weight 1000, gram of conv1_1 1"
+    assert rows["content"] == f"SHA-256 {record['content_sha256'][:12]}…"
+    assert rows["weights"].endswith(f", SHA-256 {record['weights']['sha256'][:12]}…")
+    assert rows["versions"].startswith(f"gluon-nst {nst.__version__}, mxnet 1.9.1, numpy ")
+    assert rows["again"] == f"gluon-nst rerun {tmp_path}/out.png --output {tmp_path}/out-again.png"
+    assert "status" not in rows
+
+
+def shown(capfd, picture):
+    """The lines of the table of a picture's record."""
+    status, out, err = ended(capfd, "show", picture)
+    assert (status, err) == (0, "")
+    return out.splitlines()
+
+
+def test_the_table_fits_the_terminal_and_tells_of_unfinished_and_scaled_pictures(render, tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "70")
+    with failing(4):
+        assert render("--quiet")[0] == 130
+    assert max(map(len, shown(capfd, tmp_path / "out.png")[1:-1])) <= 70
+    assert any(
+        re.fullmatch("status +interrupted after 1 of 2 epochs of stage 2", line)
+        for line in shown(capfd, tmp_path / "out.png")
+    )
+    with Image.open(tmp_path / "out.png") as picture:
+        write_image(picture.resize((32, 24)), tmp_path / "thumbnail.png", picture.text["gluon-nst"])
+    assert any(
+        re.fullmatch("sizes +32 x 48, 48 x 64; the picture is that of 48 x 64", line)
+        for line in shown(capfd, tmp_path / "thumbnail.png")
+    )
+
+
+@pytest.mark.parametrize("record", [{}, {"recipe": {}}, {"recipe": {"stages": [1]}, "stage": 1}])
+def test_an_incomplete_record_is_one_line(content, tmp_path, capfd, record):
+    write_image(Image.open(content), tmp_path / "odd.png", json.dumps(record))
+    status, _, err = ended(capfd, "show", tmp_path / "odd.png")
+    assert status == 2
+    assert_one_line(err)
+    assert ended(capfd, "show", "--json", tmp_path / "odd.png")[:2] == (0, f"{json.dumps(record, indent=2)}\n")
+
+
+def test_a_sheet_is_shown_with_its_number_of_pictures(content, tmp_path, capfd):
+    write_image(Image.open(content), tmp_path / "sheet.png", json.dumps({"pictures": 5}))
+    assert shown(capfd, tmp_path / "sheet.png")[1:] == ["sheet    of 5 pictures; each says itself how it was made"]
 
 
 @pytest.mark.slow
