@@ -32,9 +32,9 @@ from gluon_nst.lab.web.limits import Limits
 from gluon_nst.machine.files import given
 from gluon_nst.recipes import (
     CHAPTER,
+    COMPARED,
     DEFAULT,
     LONGEST_SIDE,
-    PUBLISHED,
     RECONSTRUCTION,
     SOURCES,
     read,
@@ -58,7 +58,7 @@ def build_parser() -> Parser:
         ("notebook", "write the chapter, or its exercises, as a Jupyter notebook", _notebook),
         ("lab", "open a page in the browser on which a class paints, and watches", _lab),
         ("recipes", "list the published programs' recipes, or print one as TOML", _recipes),
-        ("compare", "run several recipes on the same two pictures, and lay them side by side", _compare),
+        ("compare", "run several recipes on the same two pictures, and lay the results side by side", _compare),
         ("sweep", "vary one thing or two of a run, and lay the pictures out in a grid", _sweep),
         ("reconstruct", "find a picture's content, or style, from noise, layer by layer", _reconstruct),
         ("batch", "run many jobs, on this machine's cores or on many machines", _batch),
@@ -262,8 +262,8 @@ def _sweep(parser: Parser) -> None:
 
 def _compare(parser: Parser) -> None:
     _add_pictures(parser)
-    help = f"names or .toml files (default: {','.join(PUBLISHED)})"
-    parser.add_argument("--recipes", type=names, default=list(PUBLISHED), metavar="NAME,...", help=help)
+    help = f"names or .toml files (default: {','.join(COMPARED)})"
+    parser.add_argument("--recipes", type=names, default=list(COMPARED), metavar="NAME,...", help=help)
     _add_sheet(parser, "compare-CONTENT-STYLE", None, without=["recipe"])
 
 

@@ -70,6 +70,8 @@ def _carry_out(arguments: argparse.Namespace, experiment: Experiment, folder_nam
     if num_complete:
         with writing(folder):
             figure = _draw(experiment, outcomes, figure, num_complete)
+        if experiment.note and num_complete > 1:
+            print(experiment.note)
         print(f"{figure}: {num_complete} of {len(outcomes)} pictures; each with its losses in {folder}")
     if interrupted:
         progress = f"{num_complete} of {len(outcomes)} are done and kept in {folder}"

@@ -10,8 +10,8 @@ from gluon_nst.machine.files import given
 from gluon_nst.network.layers import NAMES
 from gluon_nst.recipes import (
     CHAPTER,
+    COMPARED,
     LONGEST_SIDE,
-    PUBLISHED,
     RECONSTRUCTION,
     RecipeName,
     customise,
@@ -55,14 +55,15 @@ def sweep(content: Pathlike, style: Pathlike, vary: Mapping[str, Any], **options
             raise InputError(f"vary: {name}: at least one value is needed")
         if name in options:
             raise InputError(f"{name}: both varied and given; leave one of them out")
+    note = _NOT_COMPARABLE if len(varied.get("recipe", ())) > 1 else ""
     axes = [[(name, label, value) for label, value in values.items()] for name, values in varied.items()]
     if len(axes) == 1:
         rows: tuple[tuple[Trial, ...], ...] = (tuple(_trial(setting) for setting in axes[0]),)
-        return Experiment(_title(content, style), given(content), given(style), rows, options)
+        return Experiment(_title(content, style), given(content), given(style), rows, options, note=note)
     across, down = axes
     rows = tuple(tuple(_trial(column, row) for column in across) for row in down)
-    titles = [tuple(f"{name.replace('_', ' ')} {label}" for name, label, _ in axis) for axis in axes]
-    return Experiment(_title(content, style), given(content), given(style), rows, options, *titles)
+    titles, row_titles = (tuple(f"{name.replace('_', ' ')} {label}" for name, label, _ in axis) for axis in axes)
+    return Experiment(_title(content, style), given(content), given(style), rows, options, titles, row_titles, note)
 
 
 def _trial(*settings: tuple[str, str, Any]) -> Trial:
@@ -72,11 +73,15 @@ def _trial(*settings: tuple[str, str, Any]) -> Trial:
 
 
 def compare(
-    content: Pathlike, style: Pathlike, recipe_names: Sequence[RecipeName] = PUBLISHED, **options: Any
+    content: Pathlike, style: Pathlike, recipe_names: Sequence[RecipeName] = COMPARED, **options: Any
 ) -> Experiment:
     """Return the Experiment that runs several recipes, by name or path, on the same two pictures."""
     rows = (tuple(Trial(str(name), {"recipe": name}) for name in recipe_names),)
-    return Experiment(_title(content, style), given(content), given(style), rows, options)
+    note = _NOT_COMPARABLE if len(recipe_names) > 1 else ""
+    return Experiment(_title(content, style), given(content), given(style), rows, options, note=note)
+
+
+_NOT_COMPARABLE = "losses of different recipes can't be compared: each has its own terms and weights"
 
 
 def _title(content: Pathlike, style: Pathlike) -> str:

@@ -77,6 +77,8 @@ class Experiment:
     options: dict[str, Any]
     column_titles: tuple[str, ...] = ()
     row_titles: tuple[str, ...] = ()
+    note: str = ""
+    """A sentence under the title of the sheet."""
 
     def __post_init__(self) -> None:
         names = [trial.file_name for trial in self.trials]
@@ -196,7 +198,7 @@ class Experiment:
             rows = _wrapped([*inputs, *rows[0]])
         else:
             rows = [[input_cell, *row] for input_cell, row in zip([*inputs, *[None] * len(rows)], rows)]
-        return sheet(rows, title=self.title)
+        return sheet(rows, title=self.title, note=self.note)
 
 
 def _wrapped(cells: Sequence[Cell | None], longest: int = 5) -> list[list[Cell | None]]:

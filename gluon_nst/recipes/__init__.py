@@ -5,6 +5,7 @@ from gluon_nst.recipes.changes import customise, fit, follow_optimizer, style_sh
 from gluon_nst.recipes.choices import ACTIVATION_SCALES, INITS, OPTIMIZERS, PRECISIONS, SOURCES
 from gluon_nst.recipes.files import (
     CHAPTER,
+    COMPARED,
     DEFAULT,
     PUBLISHED,
     RECONSTRUCTION,
@@ -21,6 +22,7 @@ from gluon_nst.recipes.written import as_toml
 __all__ = [
     "ACTIVATION_SCALES",
     "CHAPTER",
+    "COMPARED",
     "DEFAULT",
     "INITS",
     "LONGEST_SIDE",

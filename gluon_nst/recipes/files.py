@@ -27,7 +27,9 @@ CHAPTER = "d2l-2019"
 RECONSTRUCTION = "reconstruction"
 """The default recipe of `reconstruct`."""
 PUBLISHED = ("d2l-2019", "udacity", "poster", "tensorflow", "gatys-2016")
-"""The recipes of the four documents and of the paper: the default of `compare`."""
+"""The recipes of the four documents and of the paper."""
+COMPARED = (*PUBLISHED, DEFAULT)
+"""The default of `compare`."""
 
 RENAMED = {
     "activations": "activation_scale",

@@ -141,10 +141,10 @@ class Cell(NamedTuple):
     side: str = ""
 
 
-def sheet(rows: Sequence[Sequence[Cell | None]], *, title: str = "") -> Figure:
+def sheet(rows: Sequence[Sequence[Cell | None]], *, title: str = "", note: str = "") -> Figure:
     """Draw a labelled contact sheet; return a matplotlib Figure. `rows` are lists of Cells, or None for an empty cell.
 
-    Each picture keeps its aspect ratio.
+    Each picture keeps its aspect ratio. The `note` is below them.
     """
     cells = [cell for row in rows for cell in row if cell]
     shapes = [cell.picture.height / cell.picture.width for cell in cells if cell.picture]
@@ -165,9 +165,11 @@ def sheet(rows: Sequence[Sequence[Cell | None]], *, title: str = "") -> Figure:
                 axes.imshow(picture)
             else:
                 axes.set(facecolor="0.92", xlim=(0, 1), ylim=(tallest, 0), aspect="equal")
-                note = "\n".join(textwrap.wrap(cell.note, 34))
-                axes.text(0.5, tallest / 2, note, ha="center", va="center", fontsize=9, color="darkred", **_PLAIN)
+                reason = "\n".join(textwrap.wrap(cell.note, 34))
+                axes.text(0.5, tallest / 2, reason, ha="center", va="center", fontsize=9, color="darkred", **_PLAIN)
     figure.suptitle(title, fontsize=12, **_PLAIN)
+    if note:
+        figure.supxlabel(note, fontsize=9, color="grey", **_PLAIN)
     return figure
 
 

@@ -5,6 +5,7 @@ from gluon_nst import experiments, recipes
 from gluon_nst.runs.loop import carry_out
 
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 from commands import assert_one_line, names
@@ -155,13 +156,15 @@ def test_what_is_left_out_of_a_folder_of_styles_is_reported_once_for_all_cells(e
 
 
 @pytest.mark.slow
-def test_compare_runs_the_published_recipes_on_the_same_pictures(experiment, started, tmp_path):
+def test_compare_runs_the_published_recipes_and_fine_on_the_same_pictures(experiment, started, tmp_path):
     status, out, _ = experiment("compare", "--epochs", "1")
     assert status == 0
-    assert "5 of 5 pictures" in out
-    assert [tuple(recipe.content_layers) for recipe in started] == [(25,), (22,), (7,), (31,), (22,)]
+    assert "6 of 6 pictures" in out
+    assert out.count("losses of different recipes can't be compared") == 1
+    contents = [(25,), (22,), (7,), (31,), (22,), (1, 13, 22)]
+    assert [tuple(recipe.content_layers) for recipe in started] == contents
     assert {recipe.stages[0].size for recipe in started} == {(32, 48)}
-    cells = [f"{name}{end}" for name in recipes.PUBLISHED for end in (".csv", ".png")]
+    cells = [f"{name}{end}" for name in (*recipes.PUBLISHED, "fine") for end in (".csv", ".png")]
     assert names(tmp_path / "out") == sorted(["sheet.png", *cells])
 
 
@@ -170,6 +173,32 @@ def test_compare_takes_the_recipes_it_is_given(experiment, started):
     status, _, err = experiment("compare", "--recipes", "d2l-2023,d2l-2019")
     assert (status, err) == (0, "")
     assert [recipe.style_weight for recipe in started] == [1e4, 1e3]
+
+
+@pytest.mark.parametrize(
+    "experiment, is_noted",
+    [
+        (experiments.compare("a.png", "b.png"), True),
+        (experiments.compare("a.png", "b.png", ["fast"]), False),
+        (experiments.sweep("a.png", "b.png", {"recipe": ["fast", "fine"]}), True),
+        (experiments.sweep("a.png", "b.png", {"lr": [1, 2], "recipe": ["fast", "fine"]}), True),
+        (experiments.sweep("a.png", "b.png", {"lr": [1, 2]}), False),
+    ],
+)
+def test_a_sheet_of_several_recipes_says_that_their_losses_can_not_be_compared(experiment, is_noted, monkeypatch):
+    outcomes = [experiments.Outcome(trial, None, "failed") for trial in experiment.trials]
+    monkeypatch.setattr("gluon_nst.experiments.trials.open_picture", lambda path: Flat())
+    texts = [text.get_text() for text in experiment.sheet(outcomes).findobj(Text)]
+    assert any("can't be compared" in text for text in texts) == is_noted
+
+
+class Flat:
+    """A grey picture."""
+
+    image = Image.new("RGB", (30, 20), "grey")
+
+    def flattened(self):
+        return self
 
 
 def test_compare_with_a_misspelt_recipe_begins_nothing(experiment, started, tmp_path, monkeypatch):
