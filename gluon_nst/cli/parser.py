@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Sequence
+from typing import Any, Sequence
 
 from gluon_nst import __doc__ as description
 from gluon_nst.cli.arguments import (
@@ -30,6 +30,7 @@ from gluon_nst.cli.options import (
 from gluon_nst.lab.notebooks import NOTEBOOKS
 from gluon_nst.lab.web.limits import Limits
 from gluon_nst.machine.files import given
+from gluon_nst.machine.system import mxnet_build
 from gluon_nst.recipes import (
     CHAPTER,
     COMPARED,
@@ -49,7 +50,7 @@ from gluon_nst.version import __version__
 def build_parser() -> Parser:
     """The parser of the whole command line; the commands in the order in which people need them."""
     parser = Parser(prog="gluon-nst", description=description)
-    parser.add_argument("--version", action="version", version=f"gluon-nst {__version__}", help="show the version")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the versions of gluon-nst and MXNet")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=Parser)
     for name, help, add in (
         ("demo", "paint the project's own pictures by the recipe fine, then offer the chapter's run", _demo),
@@ -74,6 +75,14 @@ def build_parser() -> Parser:
         add(commands.add_parser(name, help=help, description=sentence(help), examples=EXAMPLES[name]))
     parser.examples = (*EXAMPLES["render"][:1], "gluon-nst help render")
     return parser
+
+
+class _Version(argparse.Action):
+    """Prints the versions of gluon-nst and of MXNet, which is not loaded for that, and exits."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *ignored: Any) -> None:
+        print(f"gluon-nst {__version__}\n{mxnet_build() or 'mxnet is not installed'}")
+        parser.exit()
 
 
 def sentence(text: str) -> str:

@@ -1,8 +1,9 @@
-"""Reads /proc and /sys, below a `root` for tests, and builds commands of Python subprocesses."""
+"""Reads /proc and /sys, below a `root` for tests, finds MXNet, and builds commands of Python subprocesses."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -42,3 +43,17 @@ def other_python(module: str, function: str) -> list[str]:
     """
     code = f"import sys; sys.path[:] = {sys.path!r}; from {module} import {function}; {function}()"
     return [sys.executable, "-W", "ignore", "-c", code]
+
+
+def mxnet_build() -> str:
+    """Return the name and version of the installed distribution of MXNet, which is not loaded for that.
+
+    `mxnet 1.9.1`, or a build for GPUs, `mxnet-cu112 1.9.1`; "" if there is none.
+    """
+    import importlib.metadata  # which takes a while to load
+
+    for distribution in importlib.metadata.distributions():
+        name = distribution.metadata["Name"] or ""
+        if re.fullmatch("mxnet([-_][a-z0-9]+)?", name, re.IGNORECASE):
+            return f"{name} {distribution.version}"
+    return ""

@@ -1,11 +1,13 @@
 """The commands that run nothing: recipes, info, weights, and the options of the command itself."""
 
+import importlib.metadata
 import re
 
 import gluon_nst as nst
 from gluon_nst import cli, recipes
 from gluon_nst.machine.extras import EXTRAS
 
+import mxnet as mx
 import pytest
 
 
@@ -41,7 +43,26 @@ def test_version(capfd):
     with pytest.raises(SystemExit) as done:
         cli.main(["--version"])
     assert done.value.code == 0
-    assert capfd.readouterr().out == f"gluon-nst {nst.__version__}\n"
+    assert capfd.readouterr().out == f"gluon-nst {nst.__version__}\nmxnet {mx.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "installed, told",
+    [
+        ({"numpy": "1.23.5", "mxnet-cu112": "1.9.1"}, "mxnet-cu112 1.9.1"),
+        ({"mxnet_tools_of_others": "3"}, "mxnet is not installed"),
+    ],
+)
+def test_version_of_another_build_of_mxnet_or_of_none(capfd, monkeypatch, tmp_path, installed, told):
+    for name, version in installed.items():
+        folder = tmp_path / f"{name}-{version}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    distributions = importlib.metadata.distributions(path=[str(tmp_path)])
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda: distributions)
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert capfd.readouterr().out.splitlines()[1] == told
 
 
 def test_recipes_lists_them_with_their_sources(capfd):
