@@ -238,7 +238,9 @@ def _add_pictures(parser: Parser, several: bool = False) -> None:
 
 def _add_watching(parser: Parser) -> None:
     add = parser.add_argument_group("following the run, and keeping it").add_argument
-    losses = add("--losses", type=path, metavar="FILE.csv", help="write the losses, one row an epoch")
+    losses = add(
+        "--losses", type=path, metavar="FILE.csv|png|svg|pdf", help="write the losses: one row an epoch, or their plot"
+    )
     help = "keep the picture after every N epochs as well"
     save_every = add("--save-every", type=interval_of_epochs, metavar="N", help=help)
     help = "make a film: the composite beside its losses"

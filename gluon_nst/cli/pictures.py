@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import os
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Any, Callable, Iterable
 
 from gluon_nst import recipes
 from gluon_nst.cli import plain
@@ -26,8 +26,10 @@ from gluon_nst.losses.records import Status
 from gluon_nst.machine.files import check_writable
 from gluon_nst.observers import Bar, Lines
 from gluon_nst.pictures.encoding import check_picture_writable, warn_of_quality
+from gluon_nst.runs import figures
 from gluon_nst.runs.inputs import inputs
 from gluon_nst.runs.job import Job, Style, Styles
+from gluon_nst.runs.result import Result
 from gluon_nst.weights.pictures import book_pictures, own_pictures
 
 _STATUS = {Status.COMPLETE: 0, Status.SETTLED: 0, Status.INTERRUPTED: 130}
@@ -61,7 +63,7 @@ def render(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
             save = functools.partial(save_beside, result, session.bar.note)
             picture = writer.write(save, output, fallback=True)
         if arguments.losses:
-            writer.write(result.save_losses, session.free_output_path(arguments.losses, result))
+            writer.write(_losses_saver(result, arguments.losses), session.free_output_path(arguments.losses, result))
         session.end(result, picture, writer)
     return _STATUS.get(result.status, 1)
 
@@ -93,10 +95,15 @@ def chapter(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
         for number, path in enumerate(images[: len(result.images)], start=1):
             save = functools.partial(result.save, stage=number)
             picture = writer.write(save, session.free_output_path(path, result), fallback=True)
-        writer.write(result.save_losses, session.free_output_path(losses, result))
+        writer.write(_losses_saver(result, losses), session.free_output_path(losses, result))
         writer.write(result.save_plot, session.free_output_path(out / "losses.png", result))
         session.end(result, picture, writer)
     return _STATUS.get(result.status, 1)
+
+
+def _losses_saver(result: Result, path: Path) -> Callable[[Path], None]:
+    """Return the method that writes the losses as the ending of `path` says: a plot, or else CSV."""
+    return result.save_plot if path.suffix.lower() in figures.ENDINGS else result.save_losses
 
 
 def _job(arguments: argparse.Namespace, options: dict[str, Any], default: str, styles: Styles) -> Job:

@@ -31,6 +31,11 @@ def test_render_writes_the_picture_and_the_losses(render, tmp_path):
     assert "100%" in err
 
 
+def test_the_losses_are_plotted_where_their_file_is_a_figure(render, tmp_path):
+    assert render("--losses", tmp_path / "losses.svg", "--quiet")[0] == 0
+    assert b"<svg" in (tmp_path / "losses.svg").read_bytes()
+
+
 def test_quiet_shows_no_progress(render):
     status, _, err = render("--quiet")
     assert status == 0
