@@ -81,6 +81,7 @@ def test_the_steps_install_the_clone_and_the_two_commands_of_readme_run(image):
     assert calls[-1] == "python -c import mxnet"
     (command,) = map(json.loads, arguments("CMD"))
     assert image(" ".join(command)) == ["gluon-nst demo"]
+    assert image(" ".join([*command, "--epochs 100"])) == ["gluon-nst chapter --epochs 100"]
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     others = re.findall(r"docker run .* gluon-nst (\S+/scripts/\S+)", readme)
     assert others == [f"{APPLICATION}/scripts/test"]

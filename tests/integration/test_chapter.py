@@ -16,6 +16,7 @@ from gluon_nst.weights import calibration, formats, pictures
 
 import mxnet as mx
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -158,11 +159,11 @@ def memory_of(arguments, environment):
     most = 0
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as started:
         while started.poll() is None:
-            children = subprocess.run(
-                ["pgrep", "-P", str(started.pid)], stdout=subprocess.PIPE, text=True
-            ).stdout.split()
+            children = []
+            with contextlib.suppress(psutil.NoSuchProcess):
+                children = psutil.Process(started.pid).children()
             shares = []
-            for process in (str(started.pid), *children):
+            for process in (started.pid, *(child.pid for child in children)):
                 with contextlib.suppress(OSError):  # it has ended meanwhile
                     shares += re.findall(r"^Pss:\s*(\d+)", Path(f"/proc/{process}/smaps_rollup").read_text(), re.M)
             most = max(most, sum(map(int, shares)) * 1024)
