@@ -12,9 +12,9 @@ import threading
 import warnings
 from typing import Any, Sequence, TextIO
 
-from gluon_nst import recipes
 from gluon_nst.cli.options import given_options
 from gluon_nst.cli.parser import build_parser
+from gluon_nst.cli.recipes import list_recipes, print_recipe
 from gluon_nst.errors import InputError, NSTError, one_line, reason, warnings_to
 
 
@@ -45,18 +45,6 @@ class _Pipe:
                 os.dup2(nowhere.fileno(), self._stream.fileno())
 
 
-def _list_recipes(name: str | None) -> int:
-    if name:
-        print(recipes.text(name), end="")
-        return 0
-    width = max(map(len, recipes.names()))
-    for name in recipes.names():
-        recipe = recipes.read(name)
-        print(f"{name:<{width}} {recipe.title}\n{'':<{width}} {recipe.source}")
-    print("A file of your own gets what it does not say from the recipe that it extends, or else from d2l-2019.")
-    return 0
-
-
 def _run(argv: Sequence[str] | None) -> int:
     parser = build_parser()
     arguments = parser.parse_args(argv)
@@ -67,7 +55,7 @@ def _run(argv: Sequence[str] | None) -> int:
         return 0
     arguments.argv = list(sys.argv[1:] if argv is None else argv)
     if arguments.command == "recipes":
-        return _list_recipes(arguments.recipe)
+        return print_recipe(arguments.recipe) if arguments.recipe else list_recipes()
     if arguments.command in ("notebook", "doctor", "lab"):
         from gluon_nst.cli import lab
 

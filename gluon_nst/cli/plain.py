@@ -24,7 +24,7 @@ from gluon_nst.runs.run import Run
 from gluon_nst.runs.state import State
 
 _SUPPORTED_FIELDS = (
-    *("title", "source", "report_every", "stages", "side", "enlarge"),
+    *("title", "source", "good_for", "report_every", "stages", "side", "enlarge"),
     *("content_weight", "style_weight", "tv_weight"),
 )
 """Fields of a recipe that the book's own loop supports; the others must have the values of d2l-2019."""

@@ -17,15 +17,13 @@ from mxnet import nd
 from gluon_nst import machine, recipes, weights
 from gluon_nst.engine.memory import needed
 from gluon_nst.engine.windows import whole, work
+from gluon_nst.machine.files import OWN_SIZE
 from gluon_nst.machine.instructions import instructions
 from gluon_nst.network.layers import parameter_shapes
 from gluon_nst.network.vgg import truncated_vgg19
 from gluon_nst.recipes import Recipe
 from gluon_nst.runs.estimates import objective_on_noise, time_objective
 from gluon_nst.runs.run import fitted
-
-PICTURE = (1000, 1500)
-"""(height, width) of the bundled pictures."""
 
 TIMED_SIZE = (150, 225)
 """(height, width) at which an epoch is timed: the chapter's first size."""
@@ -78,7 +76,7 @@ def parameters() -> dict[str, Any]:
 
 
 def _fitted_recipe(name: str) -> Recipe:
-    return fitted(recipes.read(name), PICTURE, machine.choose_device())
+    return fitted(recipes.read(name), OWN_SIZE, machine.choose_device())
 
 
 class SpeedMeasurement:

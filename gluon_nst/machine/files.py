@@ -126,6 +126,10 @@ def cache_folder(name: str = "weights") -> Path:
         raise WeightsError("no home folder to keep a cache in; set HOME, or GLUON_NST_CACHE to a folder") from None
 
 
+OWN_SIZE = (1000, 1500)
+"""(height, width) of the project's own pictures, `img/mountains.jpg` and `img/autumn-oaks.jpg`."""
+
+
 def shipped(path: str) -> Path:
     """Return the path of a file of the project outside of the package, one of `data_files` in setup.cfg.
 

@@ -149,6 +149,7 @@ class Recipe:
     # what people are told; it makes no other picture
     title: str = setting(line(empty=True), "what the recipe is called", "", words=True)
     source: str = setting(line(empty=True), "where the program is published", "", words=True)
+    good_for: str = setting(line(empty=True), "what the recipe is good for", "", words=True)
     report_every: int = setting(integer(1), "epochs between two printed lines", 50, words=True)
     # the network
     trunk: str = setting(

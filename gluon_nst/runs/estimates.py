@@ -6,24 +6,28 @@ import contextlib
 import functools
 import math
 import time
-from typing import Any, Iterator, NamedTuple, Sequence
+from typing import Any, Iterable, Iterator, NamedTuple, Sequence
 
 import numpy as np
 from mxnet import MXNetError, nd
 
+from gluon_nst import weights as trunks
 from gluon_nst.engine.memory import Plan, allowed_memory, needed
 from gluon_nst.engine.objective import Objective
 from gluon_nst.engine.windows import Part, cut, whole, work
+from gluon_nst.errors import DoesNotFit, WeightsError
 from gluon_nst.losses.style_statistics import style_statistic
 from gluon_nst.machine import nd_mode, release_memory
 from gluon_nst.machine.durations import format_duration
 from gluon_nst.network.layers import multiplications, shape_at
+from gluon_nst.pictures.decoding import open_picture
 from gluon_nst.recipes import Recipe, Stage
 from gluon_nst.runs.job import Job
 from gluon_nst.runs.observer import Observer
 from gluon_nst.runs.run import Run, prepare
 from gluon_nst.runs.state import State
 from gluon_nst.typing import NDArray
+from gluon_nst.weights.pictures import own_pictures
 
 LONG = 600
 """Seconds: a longer run is announced with its duration."""
@@ -170,6 +174,32 @@ def estimate(job: Job | Run) -> Estimate:
 
 def _memory(run: Run) -> float:
     return max(run.plan(stage).needed for stage in run.recipe.stages)
+
+
+@nd_mode
+def seconds_of_recipes(names: Iterable[str]) -> Iterator[tuple[str, float | None]]:
+    """Yield the name of each recipe, and its estimated seconds on the project's own pictures at its own sizes.
+
+    Recipes of the same speed are timed once. One that does not fit into this machine's memory has None. The parameters
+    are those in the cache. Raises WeightsError if there are none.
+    """
+    trunk = trunks.cached()
+    if trunk is None:
+        raise WeightsError("no parameters of VGG-19 in the cache")
+    content, style = own_pictures()
+    open = functools.lru_cache(maxsize=None)(open_picture)
+    speeds: dict[Any, Speed] = {}
+    try:
+        for name in names:
+            try:
+                run = prepare(Job(content, style, name), open=open, trunk=trunk)
+            except DoesNotFit:
+                yield name, None
+            else:
+                yield name, speeds.setdefault(_speed_key(run), Speed(run)).seconds(run, State())
+    finally:
+        del speeds
+        release_memory()
 
 
 @nd_mode

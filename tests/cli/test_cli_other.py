@@ -1,6 +1,7 @@
 """The commands that run nothing: recipes, info, weights, and the options of the command itself."""
 
 import importlib.metadata
+import json
 import re
 
 import gluon_nst as nst
@@ -73,6 +74,93 @@ def test_recipes_lists_them_with_their_sources(capfd):
     assert out.count("https://d2l.ai/") == 2
     for source in ("udacity/deep-learning-v2-pytorch", "symoon94", "blog.tensorflow.org", "10.1109/CVPR.2016.265"):
         assert source in out
+
+
+def test_recipes_marks_the_default_and_says_what_each_is_good_for(capfd):
+    assert cli.main(["recipes"]) == 0
+    out = capfd.readouterr().out
+    assert re.findall(r"^(\S+) .* \(the default\)$", out, re.MULTILINE) == [recipes.DEFAULT]
+    texts = [recipes.read(name).good_for for name in recipes.names()]
+    assert len({*texts, ""}) == len(recipes.names()) + 1  # each has its own
+    assert all(f"good for {text}\n" in out for text in texts)
+    assert out.count(" 341 x 512\n") == sum(
+        recipes.fit(recipes.read(name), (1000, 1500)).stages[-1].shape == (341, 512) for name in recipes.names()
+    )
+    assert out.endswith("shown after a first run, or gluon-nst weights fetch: it takes the weights.\n")
+
+
+@pytest.fixture
+def timed(tmp_path, monkeypatch):
+    """A cache with weights, and the recipes that are timed, which take 90 s each, or do not fit."""
+    names = []
+
+    def measured(recipe_names):
+        for name in recipe_names:
+            names.append(name)
+            yield name, None if name == "udacity" else 90.0
+
+    monkeypatch.setenv("GLUON_NST_CACHE", str(tmp_path))
+    monkeypatch.setattr("gluon_nst.runs.estimates.seconds_of_recipes", measured)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/vgg19-pypi.json").write_text("{}")
+    return names
+
+
+def test_recipes_are_timed_by_the_first_call_and_the_times_are_kept(timed, capfd):
+    assert cli.main(["recipes"]) == 0
+    first, err = capfd.readouterr()
+    assert "timing the recipes on this machine, once" in err
+    assert timed == recipes.names()
+    assert first.count(", about 2 min here\n") == len(timed) - 1
+    assert " 400 x 600, more than fits into the memory here\n" in first
+    assert cli.main(["recipes"]) == 0
+    assert capfd.readouterr() == (first, "")
+    assert timed == recipes.names()  # once
+
+
+@pytest.mark.parametrize("change", ["threads", "version", "recipe", "damage"])
+def test_recipes_are_timed_again_where_something_has_changed(timed, capfd, monkeypatch, tmp_path, change):
+    assert cli.main(["recipes"]) == 0
+    if change == "threads":
+        monkeypatch.setenv("OMP_NUM_THREADS", "37")
+    elif change == "version":
+        monkeypatch.setattr("gluon_nst.cli.recipes.mxnet_build", lambda: "mxnet 1.9.2")
+    elif change == "recipe":
+        kept = (tmp_path / "recipe-times.json").read_text()
+        hashes = json.loads(kept)["recipes"]
+        (tmp_path / "recipe-times.json").write_text(kept.replace(hashes["fine"]["recipe"], "0"))
+    else:
+        (tmp_path / "recipe-times.json").write_text("[")
+    del timed[:]
+    assert cli.main(["recipes"]) == 0
+    assert timed == (["fine"] if change == "recipe" else recipes.names())
+
+
+def test_an_interrupt_of_the_timing_keeps_and_shows_what_was_timed(timed, capfd, monkeypatch):
+    def measured(names):
+        yield "d2l-2019", 60.0
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gluon_nst.runs.estimates.seconds_of_recipes", measured)
+        assert cli.main(["recipes"]) == 130
+    out, err = capfd.readouterr()
+    assert out.count("about 1 min here") == 1
+    assert err.endswith("interrupted: the recipes that have no time yet are timed by the next call\n")
+    assert cli.main(["recipes"]) == 0
+    assert timed == [name for name in recipes.names() if name != "d2l-2019"]
+
+
+def test_recipes_that_can_not_be_timed_are_listed_with_the_reason(timed, capfd, monkeypatch):
+    def measured(names):
+        raise nst.InputError("img/mountains.jpg: the project's own file is not installed")
+        yield
+
+    monkeypatch.setattr("gluon_nst.runs.estimates.seconds_of_recipes", measured)
+    assert cli.main(["recipes"]) == 0
+    assert capfd.readouterr().out.endswith(
+        "How long each takes here could not be measured: img/mountains.jpg: the project's own file is not installed\n"
+    )
 
 
 def test_recipes_prints_one_that_can_be_run(tmp_path, capfd):

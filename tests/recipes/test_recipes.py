@@ -366,7 +366,8 @@ def test_a_recipe_made_in_python_may_name_its_layers():
 
 def test_what_a_recipe_does_not_say_is_as_in_the_default_recipe(tmp_path):
     default, bare = recipes.read(recipes.CHAPTER), recipes.read(write(tmp_path, STAGE))
-    assert dataclasses.replace(bare, stages=default.stages, title=default.title, source=default.source) == default
+    words = {name: getattr(default, name) for name in ("title", "source", "good_for")}
+    assert dataclasses.replace(bare, stages=default.stages, **words) == default
     assert recipes.Stage(300, 1) == dataclasses.replace(default.stages[0], size=300, epochs=1)
 
 

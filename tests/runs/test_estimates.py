@@ -174,6 +174,28 @@ def test_the_estimate_of_a_job_is_measured(job):
     assert 0 < small < large < math.inf
 
 
+# -- of recipes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_recipes_of_the_same_speed_are_timed_once(machine, timing, converted, monkeypatch):
+    trunk = nst.weights.find(str(converted))
+    monkeypatch.setattr("gluon_nst.weights.cached", lambda: trunk)
+    num_before = len(machine)
+    first = dict(estimates.seconds_of_recipes(["d2l-2019"]))
+    num_timings = len(machine) - num_before
+    both = dict(estimates.seconds_of_recipes(["d2l-2019", "d2l-2023"]))
+    assert len(machine) - num_before == 2 * num_timings > 0
+    assert both["d2l-2019"] == first["d2l-2019"]
+    assert both["d2l-2023"] > both["d2l-2019"]  # it has 500 epochs at 300 x 450, the other one 300 there
+
+
+def test_without_weights_in_the_cache_recipes_are_not_timed(monkeypatch):
+    monkeypatch.setattr("gluon_nst.weights.cached", lambda: None)
+    with pytest.raises(nst.WeightsError, match="no parameters of VGG-19 in the cache"):
+        list(estimates.seconds_of_recipes(["fine"]))
+
+
 # -- where it is told -------------------------------------------------------------------------------------------------
 
 
