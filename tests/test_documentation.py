@@ -9,6 +9,7 @@ from typing import NamedTuple
 import gluon_nst as nst
 from gluon_nst import batch, recipes
 from gluon_nst.cli import main
+from gluon_nst.cli import parser as command_line
 from gluon_nst.cli.parser import build_parser
 from gluon_nst.machine import bfloat16_by
 from gluon_nst.recipes.reference import with_reference
@@ -20,6 +21,7 @@ from gluon_nst.weights import pictures
 import matplotlib.pyplot as plt
 import mxnet as mx
 import pytest
+from document_commands import PAGE, reference
 from draw_packages import drawn
 from PIL import Image
 
@@ -357,15 +359,13 @@ def options_in(text):
 
 @pytest.mark.parametrize("page", RUN, ids=name)
 def test_the_commands_and_options_that_the_text_names_are_there(page, help_of):
-    with_runs = set().union(
-        *(options_in(help_of(each)) for each in ("chapter", "render", "rerun", "sweep", "compare", "batch", "lab"))
-    )
+    of_a_command = set().union(*(options_in(help_of(each)) for each in command_line.EXAMPLES))
     for span in spans(page):
         words = span.split()
         if words[0] == "gluon-nst" and len(words) > 1:
             assert options_in(span) <= options_in(help_of(words[1])), span
         elif words[0].startswith("--"):
-            assert options_in(span) <= with_runs, span
+            assert options_in(span) <= of_a_command | {"--version", "--out", "--dir"}, span
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=name)
@@ -405,3 +405,8 @@ def test_the_drawing_of_the_packages_is_that_of_the_imports():
 def test_the_tables_of_the_settings_are_those_of_the_schema():
     page = (ROOT / "docs/recipes.md").read_text(encoding="utf-8")
     assert with_reference(page) == page, "run python scripts/dev/document_recipes.py"
+
+
+def test_the_reference_of_the_commands_is_that_of_the_parser(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")  # it does not depend on the terminal
+    assert PAGE.read_text(encoding="utf-8") == reference(), "run python scripts/dev/document_commands.py"

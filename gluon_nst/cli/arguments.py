@@ -63,6 +63,10 @@ class Parser(argparse.ArgumentParser):
         self._help_all.help = "show all options, in groups"
         self._rare += actions
 
+    def is_everyday(self, option: argparse.Action) -> bool:
+        """Whether an option is in the short help."""
+        return option not in self._rare
+
     def format_help(self) -> str:
         """Return the help: the short one where there are two."""
         return self._format(short=bool(self._rare))
@@ -90,7 +94,7 @@ class Parser(argparse.ArgumentParser):
         groups = list(self.groups())
         if short:
             options = [each for _, _, actions in groups for each in actions if each.option_strings]
-            options = [each for each in options if each not in self._rare]
+            options = [each for each in options if self.is_everyday(each)]
             options.sort(key=lambda each: isinstance(each, (argparse._HelpAction, _HelpAll)))
             groups = [("arguments", None, self._positionals._group_actions), ("options", None, options)]
         for title, description, actions in groups:

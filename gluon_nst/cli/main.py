@@ -12,6 +12,7 @@ import threading
 import warnings
 from typing import Any, Sequence, TextIO
 
+from gluon_nst.cli.completion import completion
 from gluon_nst.cli.options import given_options
 from gluon_nst.cli.parser import build_parser
 from gluon_nst.cli.recipes import list_recipes, print_recipe
@@ -54,6 +55,8 @@ def _run(argv: Sequence[str] | None) -> int:
             parser.parse_args([*topic, "--help"])
         return 0
     arguments.argv = list(sys.argv[1:] if argv is None else argv)
+    if arguments.command == "completion":
+        return completion(arguments, parser)
     if arguments.command == "recipes":
         return print_recipe(arguments.recipe) if arguments.recipe else list_recipes()
     if arguments.command in ("notebook", "doctor", "lab"):

@@ -70,6 +70,7 @@ def build_parser() -> Parser:
         ("doctor", "check whether this machine is ready for a lab, and how long it will take", lambda parser: None),
         ("kit", "make a folder that installs and runs with no network", _kit),
         ("info", "print versions, device, cores, and which weights are here", lambda parser: None),
+        ("completion", "print a script with which a shell completes commands, options and files", _completion),
         ("help", "print the help of a command", _help),
     ):
         add(commands.add_parser(name, help=help, description=sentence(help), examples=EXAMPLES[name]))
@@ -123,6 +124,10 @@ EXAMPLES = {
     "doctor": ("gluon-nst doctor",),
     "kit": ("gluon-nst kit gluon-nst-kit",),
     "info": ("gluon-nst info",),
+    "completion": (
+        'eval "$(gluon-nst completion bash)"',
+        "gluon-nst completion zsh > ~/.zsh/completions/_gluon-nst",
+    ),
     "help": ("gluon-nst help render",),
 }
 """Examples of each command, for its help."""
@@ -371,6 +376,12 @@ def _lab(parser: Parser) -> None:
 
 def _recipes(parser: Parser) -> None:
     parser.add_argument("recipe", nargs="?", metavar="NAME", help="print this one as TOML")
+
+
+def _completion(parser: Parser) -> None:
+    shells = "bash", "zsh", "fish", "tcsh"
+    parser.add_argument("shell", choices=shells, metavar="|".join(shells), help="the shell")
+    parser.description = f"{parser.description} Load it where the shell starts, in ~/.bashrc for instance."
 
 
 def _help(parser: Parser) -> None:

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import re
+import subprocess
 
 import gluon_nst as nst
 from gluon_nst import cli, recipes
@@ -205,3 +206,62 @@ def test_weights_path_refuses_an_unknown_source(capfd):
 def test_weights_path_says_what_to_do_where_there_are_none(capfd):
     assert cli.main(["weights", "path", "caffe"]) == 1
     assert capfd.readouterr().err == "error: weights caffe: not here; run gluon-nst weights fetch, or import a file\n"
+
+
+# -- completion -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def complete(capfd, tmp_path):
+    """What bash completes the last word of a command to, in a folder with some files."""
+    assert cli.main(["completion", "bash"]) == 0
+    script = tmp_path / "completion"
+    script.write_text(capfd.readouterr().out)
+    folder = tmp_path / "here"
+    (folder / "photos").mkdir(parents=True)
+    for name in ("photo.jpg", "my.toml"):
+        (folder / name).touch()
+    program = """
+        source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+        function=$(complete -p gluon-nst | sed 's/.*-F \\([^ ]*\\).*/\\1/')
+        $function gluon-nst "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+        printf '%s\\n' "${COMPREPLY[@]}"
+    """
+
+    def words(*command):
+        arguments = ["bash", "-c", program, "bash", script, "gluon-nst", *command]
+        done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True)
+        assert done.stderr == ""
+        return sorted(done.stdout.split())
+
+    return words
+
+
+def test_bash_completes_commands_options_values_and_files(complete):
+    assert complete("re") == ["recipes", "reconstruct", "render", "rerun", "resume"]
+    assert complete("render", "--longest") == ["--longest-side"]
+    assert complete("render", "a", "b", "--optimizer", "l") == ["lbfgs"]
+    assert complete("render", "pho") == ["photo.jpg", "photos"]
+    assert complete("render", "a", "b", "-o", "pho") == ["photo.jpg", "photos"]
+    assert complete("sweep", "a", "b", "-o", "pho") == ["photos"]
+    assert complete("render", "a", "b", "--recipe", "f") == ["fast", "fine"]
+    assert complete("render", "a", "b", "--recipe", "m") == ["my.toml"]
+    assert complete("weights", "fetch", "c") == ["caffe"]
+    assert complete("recipes", "d") == ["d2l-2019", "d2l-2023"]
+
+
+@pytest.mark.parametrize("shell", ["zsh", "tcsh"])
+def test_completion_has_a_script_for_other_shells(capfd, shell):
+    assert cli.main(["completion", shell]) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert "longest-side" in out
+    assert "gatys-2016" in out
+
+
+def test_a_shell_that_an_old_shtab_does_not_have_is_one_line(capfd, monkeypatch):
+    monkeypatch.setattr("shtab.SUPPORTED_SHELLS", ["bash", "zsh", "tcsh"])
+    assert cli.main(["completion", "fish"]) == 2
+    assert capfd.readouterr().err.startswith("error: completion fish: takes a newer shtab than ")
+    assert cli.main(["completion", "csh"]) == 2
+    assert "did you mean tcsh?" in capfd.readouterr().err
