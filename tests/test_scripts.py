@@ -116,5 +116,5 @@ def test_an_environment_of_the_users_is_not_deleted(tmp_path, user_environment):
     command = ["bash", "-c", f"source {shlex.quote(str(tmp_path / 'scripts/environment'))}"]
     ended = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert ended.returncode == 1
-    assert f"{tmp_path}/.venv is not of these scripts" in ended.stderr
+    assert f"{tmp_path}/.venv was not created by this script" in ended.stderr
     assert (tmp_path / ".venv/notes").read_text() == "mine"
