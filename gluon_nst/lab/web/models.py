@@ -13,7 +13,7 @@ from gluon_nst.losses.records import Status
 from gluon_nst.machine.files import replace_symbols
 
 WAITING, WORKING, PAUSED, LOST = "waiting", "working", "paused", "lost"
-"""Statuses of a run: queued; computed now; paused by its student; its process was killed."""
+"""Statuses of a run: queued; running; paused by its student; its process was killed."""
 ACTIVE = (WAITING, WORKING)
 
 HALT_COMMANDS = {"pause": PAUSED, "stop": Status.INTERRUPTED}
@@ -24,7 +24,7 @@ RESUMABLE = (*HALT_COMMANDS.values(), LOST)
 FILM_IN_PROGRESS = "making"
 """`LabRun.film` while the film is being made."""
 
-DISK_FULL = "there is no room on the lab's disk; tell your teacher"
+DISK_FULL = "the lab's disk is full; tell your teacher"
 
 
 @dataclasses.dataclass
@@ -112,7 +112,7 @@ class Student:
     def run(self, id: str) -> LabRun:
         """Return the student's run with that id. Raises NotFound for any other."""
         if id not in self.runs:
-            raise NotFound("there is no such run of yours")
+            raise NotFound("you have no such run")
         return self.runs[id]
 
 

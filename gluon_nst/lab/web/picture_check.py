@@ -23,7 +23,7 @@ _PREVIEW_SIDE = 1024
 def check_picture(path: Path, preview: Path, max_pixels: int) -> tuple[int, int]:
     """Decode the picture at `path`, write its preview, and return its (height, width).
 
-    Raises InputError for a file that is no such picture.
+    Raises InputError if the file is not a picture of these formats.
     """
     with pixels_allowed(max_pixels):
         picture = open_picture(path, FORMATS)
@@ -43,11 +43,12 @@ def main() -> None:
         height, width = check_picture(Path(path), Path(preview), int(max_pixels))
         print(json.dumps({"height": height, "width": width}))
     except MemoryError:
-        print(json.dumps({"error": "the picture takes too much memory; scale it down first"}))
+        print(json.dumps({"error": "the picture needs too much memory; scale it down first"}))
     except NSTError as error:
         line = one_line(error).replace(f"{path}: ", "").replace(", or raise the limit with --max-pixels", "")
         line = line.replace(
-            "in a format that Pillow reads; convert it to PNG or JPEG", f"of a kind that is taken here: {_FORMAT_NAMES}"
+            "in a format that Pillow reads; convert it to PNG or JPEG",
+            f"in a format that the lab accepts: {_FORMAT_NAMES}",
         )
         disk_full = not isinstance(error, InputError)
         print(json.dumps({"error": line, "disk_full": disk_full}))

@@ -84,7 +84,7 @@ class PicturesHandler(BaseHandler):
         self._size += len(chunk)
         limit = self.lab.limits.upload
         if self._size > limit:
-            self._refuse(TooLarge(f"the file has more than {limit / 1e6:.0f} MB; scale the picture down first"))
+            self._refuse(TooLarge(f"the file is larger than {limit / 1e6:.0f} MB; scale the picture down first"))
             return
         try:
             self._file.write(chunk)
@@ -134,7 +134,7 @@ class PictureHandler(BaseHandler):
 
 
 class OriginalHandler(BaseHandler):
-    """The original file of a picture: with it the same composite can be made elsewhere."""
+    """The original file of a picture, from which a student reproduces the composite elsewhere."""
 
     def get(self, id: str) -> None:
         """GET /pictures/ID/original. A download without a type, so that no browser interprets it."""

@@ -78,7 +78,7 @@ class Publisher(Observer):
         except OutOfMemory as error:
             self.error = str(error)
         except (NSTError, OSError):
-            self.error = "the lab's disk is full: pictures along the way are missing"
+            self.error = "the lab's disk is full: some intermediate pictures are missing"
         self._last_time = time.monotonic()
 
     def _write_snapshot(self, picture: Image.Image, done: int) -> None:

@@ -1,5 +1,5 @@
-"""The JSON bodies of requests, validated by the schema of recipes, and the program that makes a run's picture without
-the page."""
+"""The JSON bodies of requests, validated by the schema of recipes, and the program that reproduces a run without the
+page."""
 
 from __future__ import annotations
 
@@ -84,9 +84,9 @@ class RunRequest(RequestBody):
     styles: tuple[tuple[str, float], ...]
     """Ids of pictures, each with its weight."""
     # fmt: off
-    recipe: str = setting(choice(*RECIPES), "what to compute", "fine")
+    recipe: str = setting(choice(*RECIPES), "the recipe", "fine")
     side: int = setting(integer(32), "the longest side of the composite, in pixels", 256)
-    seed: int = setting(integer(0), "seed of the noise that a start from noise starts from", 0)
+    seed: int = setting(integer(0), "random seed of the noise for init = noise", 0)
     epochs: int | None = _optional_setting("epochs")
     content_weight: float | None = _optional_setting("content_weight")
     style_weight: float | None = _optional_setting("style_weight")
@@ -97,14 +97,14 @@ class RunRequest(RequestBody):
 
     def __post_init__(self) -> None:
         if not is_id(self.content):
-            raise InputError("content: choose a picture of the page; nothing else can be named here")
+            raise InputError("content: choose a picture on the page; a path is not accepted")
         styles = self.styles if isinstance(self.styles, (list, tuple)) else ()
         if not 1 <= len(styles) <= MAX_STYLES:
             raise InputError(f"styles: choose one to {MAX_STYLES} pictures")
         checked = []
         for style in styles:
             if not (isinstance(style, (list, tuple)) and len(style) == 2 and is_id(style[0])):
-                raise InputError("styles: choose pictures of the page; nothing else can be named here")
+                raise InputError("styles: choose pictures on the page; a path is not accepted")
             checked.append((style[0], number(above=0, most=1e6).check(style[1], "style weight")))
         object.__setattr__(self, "styles", tuple(checked))
         super().__post_init__()
@@ -120,7 +120,7 @@ class RunRequest(RequestBody):
 
     @property
     def sizes(self) -> list[int]:
-        """The longest sides of the stages: the recipe's, scaled; for a ladder of sizes the last one alone."""
+        """The longest sides of the stages: the recipe's, scaled; for a ladder of sizes, the last one."""
         recipe = read(self.recipe)
         lengths = [max(stage.size) if isinstance(stage.size, tuple) else stage.size for stage in recipe.stages]
         if recipe.size_factor != 1 or not all(isinstance(length, int) for length in lengths):
@@ -191,7 +191,7 @@ def _python_program(
     keywords = ", ".join(f"{name}={json.dumps(value)}" for name, value in values.items())
     return (
         "import os\n\n"
-        f'os.environ["OMP_NUM_THREADS"] = "{threads}"  # as the lab computes: other sums, another picture\n\n'
+        f'os.environ["OMP_NUM_THREADS"] = "{threads}"  # as in the lab: the number of threads affects rounding\n\n'
         f"import gluon_nst as nst\n\nresult = nst.transfer({content}, {style_argument}, {keywords})\n"
         'result.save("picture.png")\nresult.plot()\n'
     )

@@ -120,7 +120,7 @@ class Scheduler:
         seconds_before = run.seconds
         self.set_status(run, WORKING)
         end_message: dict[str, Any] = {}
-        exit_status, process = "before it began", None
+        exit_status, process = "before it started", None
         try:
             process = await WorkerProcess.start(self._store.run_folder(run), self._task_of(run), self.threads)
             self._processes[run.id] = process
@@ -133,10 +133,10 @@ class Scheduler:
                 end_message = message if message["event"] == "ended" else end_message
             exit_status = await process.wait()
         except OSError as error:
-            note = f"its process did not start ({error.strerror}); go on a little later"
+            note = f"the process did not start ({error.strerror}); resume the run later"
             end_message = {"status": LOST, "note": note}
         except Exception as error:  # the other runs must not be affected
-            end_message = {"status": Status.FAILED, "note": f"its process did not start: {reason(error)}"}
+            end_message = {"status": Status.FAILED, "note": f"the process did not start: {reason(error)}"}
         finally:
             if process:
                 process.kill()  # if it still runs, nobody reads its messages any more
@@ -147,7 +147,7 @@ class Scheduler:
             halt_note = self._halt_notes.pop(run.id, None)
         self._queue.finish(run.id, total_seconds)
         if not end_message:
-            note = f"the process of this run ended {exit_status}; it can go on from where it was last saved"
+            note = f"the process of this run ended {exit_status}; the run can be resumed from its last checkpoint"
             self.set_status(run, LOST, note)
         elif self._open or end_message["status"] != PAUSED or halt_note is not None:
             self.set_status(run, end_message["status"], end_message["note"] or halt_note or "")

@@ -110,7 +110,7 @@ async def serve(settings: Settings, notify: Notify, on_open: Notify = lambda url
         server.add_sockets(sockets)
         tasks = [asyncio.ensure_future(each) for each in (notifier.run(), _remove_inactive(lab, settings.keep))]
         at_once = f"{workers} run{'s' * (workers > 1)} at once, {threads} thread{'s' * (threads > 1)} each"
-        notify(f"the lab is open, {at_once}; Ctrl-C closes it, and the same command goes on")
+        notify(f"the lab is open, {at_once}; Ctrl-C closes it, the same command resumes it")
         url = f"{server_url(settings)}{settings.base_url}"
         query = "" if settings.password or password is None else f"?token={password}"
         notify(f"students:  {url}{query}")
@@ -118,7 +118,7 @@ async def serve(settings: Settings, notify: Notify, on_open: Notify = lambda url
         on_open(f"{url}{query}")
         preparation = asyncio.ensure_future(_prepare(lab, settings.preload, notify))
         await interrupted.wait()
-        notify("closing: every run saves what it has come to")
+        notify("closing: saving the runs")
         server.stop()
         for task in (*tasks, preparation):
             task.cancel()
@@ -132,7 +132,7 @@ def _lock_folder(folder: Path) -> filelock.BaseFileLock:
         return lock(folder / "lock")
     except filelock.Timeout:
         raise InputError(
-            f"{folder}: another lab is open with this folder; close it, or name another with --output"
+            f"{folder}: another lab uses this folder; close it, or choose another folder with --output"
         ) from None
 
 
@@ -149,7 +149,7 @@ def _bind(settings: Settings) -> list[Any]:
         return bind_sockets(settings.port, settings.host)
     except OSError as error:
         raise InputError(
-            f"{settings.host}:{settings.port}: can't listen there ({error.strerror or error});"
+            f"{settings.host}:{settings.port}: can't listen ({error.strerror or error});"
             " choose another --port or --host"
         ) from None
 
@@ -164,10 +164,10 @@ async def _prepare(lab: Laboratory, preload: bool, notify: Notify) -> None:
     """Fetch the weights, if `preload`, and time the recipes."""
     if preload:
         reply = await call_in_subprocess("probe.fetch", timeout=3600) or {}
-        notify(f"weights: {reply.get('weights', 'could not be had; see gluon-nst doctor')}")
+        notify(f"weights: {reply.get('weights', 'not available; see gluon-nst doctor')}")
     await lab.measure_speed()
     if preload:
-        notify("ready: the recipes are timed on this machine")
+        notify("ready: the speed of the recipes has been measured")
 
 
 def _application(
@@ -181,7 +181,7 @@ def _application(
     secret, base = lab.store.secret("secret"), settings.base_url
     # Changing the password invalidates all sessions.
     cookie_secret = hashlib.sha256(f"{secret}{password}".encode()).hexdigest()
-    # All ports of a host share its cookies: those of Jupyter and of other labs have to have other names.
+    # All ports of a host share its cookies, so Jupyter and other labs need different names.
     lab_hash = hashlib.sha256(secret.encode()).hexdigest()[:8]
     names = (STUDENT_COOKIE, TEACHER_COOKIE, XSRF_COOKIE, SESSION_COOKIE)
     cookies = {name: f"gluon-nst-{lab_hash}-{name}" for name in names}

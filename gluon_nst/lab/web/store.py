@@ -1,4 +1,4 @@
-"""The lab's folder: everything that outlives the server, each thing in a file that is replaced as a whole."""
+"""The lab's folder: persistent state of the server, in files that are replaced atomically."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Store:
             (folder / _BUNDLED).mkdir(exist_ok=True)
         except OSError as error:
             raise InputError(
-                f"{folder}: can't keep the lab there ({error.strerror}); name another with --output"
+                f"{folder}: can't create the lab's files ({error.strerror}); choose another folder with --output"
             ) from None
 
     def _check_folder(self) -> None:
@@ -61,7 +61,7 @@ class Store:
             return
         path = self.folder / _SECRET
         if not (path.is_file() and _SECRET_PATTERN.fullmatch(path.read_bytes()[:40].decode("latin-1").strip())):
-            raise InputError(f"{self.folder}: not the folder of a lab, and not empty; name another with --output")
+            raise InputError(f"{self.folder}: not a lab's folder, and not empty; choose another with --output")
 
     def secret(self, name: str) -> str:
         """Return a secret, which is created once and stays the same when the server restarts."""

@@ -88,7 +88,7 @@ class EventsHandler(BaseHandler):
         """GET /events: a stream of {"runs": new or changed ones, "gone": removed ids, "all": whether these are all}."""
         student = self.require_student()
         if student.open_streams >= _MAX_STREAMS:
-            raise LimitReached("you have the lab open many times; close some of its pages")
+            raise LimitReached("the lab is open in too many tabs; close some of them")
         sent: dict[str, dict[str, Any]] = {}
         first = True
 
@@ -141,7 +141,7 @@ class RunCommand(RequestBody):
     """A student's command to a run; the command `weights` has `weights`."""
 
     do: str = setting(choice(*HALT_COMMANDS, "go on", "weights"), "the command")
-    weights: dict[str, float] | None = setting(_weights_rule(), "other weights of the losses", None)
+    weights: dict[str, float] | None = setting(_weights_rule(), "new weights of the losses", None)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -202,7 +202,7 @@ class RunFileHandler(BaseHandler):
     def get(self, id: str, name: str) -> None:
         """GET /runs/ID/NAME: one of RUN_FILES."""
         if name not in RUN_FILES:
-            raise NotFound("there is no such file of a run")
+            raise NotFound("a run has no such file")
         file, content_type, download_name = RUN_FILES[name]
         folder = self.lab.store.run_folder(self.require_student().run(id))
         self.send_file(folder / file, content_type, download_name if self.get_argument("download", "") else "")

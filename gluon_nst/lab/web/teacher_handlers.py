@@ -36,7 +36,7 @@ class TeacherBaseHandler(BaseHandler):
         for student in self.lab.students.values():
             if id in student.runs:
                 return student, student.runs[id]
-        raise NotFound("there is no such run; it may have been removed")
+        raise NotFound("no such run; it may have been removed")
 
 
 class TeacherPageHandler(TeacherBaseHandler):

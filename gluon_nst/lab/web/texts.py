@@ -42,7 +42,7 @@ def _read_texts(path: Path) -> dict[str, str]:
         raise InputError(f"{path}: not TOML: {error}") from None
     for name, text in texts.items():
         if not isinstance(text, str):
-            raise InputError(f'{path}: {name}: not a text; write {name} = "…"')
+            raise InputError(f'{path}: {name}: not a string; write {name} = "…"')
     return texts
 
 

@@ -91,7 +91,7 @@ class Worker:
             self._save_result(run, status)
         except NSTError as error:
             self._send_ended(Status.FAILED, self._with_labels(one_line(error)))
-        except Exception as error:  # MXNet's own
+        except Exception as error:  # of MXNet
             self._send_ended(Status.FAILED, self._with_labels(reason(error)))
 
     def _prepare(self) -> Run:
@@ -102,7 +102,7 @@ class Worker:
         try:
             checkpoint = container.read(path) if path.exists() else None
         except container.OtherFormat:
-            raise InputError("saved by another version of gluon-nst, it can't be resumed; start it again") from None
+            raise InputError("saved by another version of gluon-nst, it can't be resumed; start a new run") from None
         if weights and not checkpoint:
             recipe, weights = recipes.customise(recipe, **weights), {}
         with pixels_allowed(self._task["max_pixels"]):
@@ -144,7 +144,7 @@ class Worker:
                     break
                 minutes = self._task["max_minutes"]
                 if state.seconds > minutes * 60 and state.status == Status.RUNNING:
-                    state.note = f"it has computed for {minutes:g} minutes, which is as long as the lab allows"
+                    state.note = f"the run has reached the lab's limit of {minutes:g} minutes"
                     return run, Status.INTERRUPTED
             if not steered:
                 return run, self._state.status
@@ -247,5 +247,5 @@ def main() -> None:
         worker.execute()
         run_lock.release()
     except Timeout:
-        worker.send("ended", status=LOST, note="another process is still at this run; go on a little later")
+        worker.send("ended", status=LOST, note="another process still computes this run; resume it later")
     os._exit(0)  # after a failure of MXNet, its cleanup at exit may crash
