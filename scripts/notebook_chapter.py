@@ -1,15 +1,15 @@
 # %% [markdown]
 # # Neural Style Transfer
 #
-# The chapter *Neural Style Transfer* of *Dive into Deep Learning*, in our own words, in its order and under its names.
-# Every cell shows what it did. From top to bottom it takes one to four minutes on two cores; read each cell, run it
-# (Shift and Enter), change something in it, and run it again.
+# This notebook follows the chapter *Neural Style Transfer* of *Dive into Deep Learning*: the same order, the same
+# function names, our own text. Every cell shows its result. The whole notebook takes one to four minutes on two cores.
+# Run each cell with Shift-Enter, change something in it, and run it again.
 #
-# The question: given a photograph (the *content picture*) and a painting (the *style picture*), can a third picture,
-# the *composite*, have what the one shows and the strokes and colours of the other?
+# The question: given a photograph (the *content picture*) and a painting (the *style picture*), can we compute a third
+# picture, the *composite*, that shows the content of the photograph with the strokes and colours of the painting?
 
 # %%
-import gluon_nst as nst  # before mxnet, which it tells of this machine's cores
+import gluon_nst as nst  # before mxnet, whose number of threads it sets
 from gluon_nst import layers, weights
 
 import matplotlib.pyplot as plt
@@ -22,7 +22,7 @@ device = d2l.try_gpu()
 print("computed on", device)
 
 # %% [markdown]
-# A helper for the figures below: pictures side by side, each under its title.
+# A helper for the figures below: it draws pictures side by side, each with a title.
 
 
 # %%
@@ -45,17 +45,17 @@ def show(pictures, titles, columns=None, height=2.2, **how):
 # %% [markdown]
 # ## Method
 #
-# No network is trained here. VGG-19 has been trained to name what is in a photograph, and stays as it is: a machine
-# that turns a picture into *features*. What is trained is the **composite itself**. Its pixels are the parameters; they
-# begin as the content picture, and in every epoch
+# No network is trained here. VGG-19, trained to classify photographs, extracts *features* from pictures; its parameters
+# are frozen. The only parameters that are trained are the pixels of the **composite**. They are initialised with the
+# content picture, and every epoch has four steps:
 #
-# 1. the composite goes through the network (forward),
-# 2. three losses compare its features with those of the two pictures,
-# 3. the gradient of their sum goes back through the network, down to the pixels (backward),
-# 4. the optimiser moves each pixel a little against it.
+# 1. forward propagation: the network extracts the features of the composite,
+# 2. three losses compare these features with those of the two pictures,
+# 3. backpropagation: the gradient of the total loss with respect to the pixels,
+# 4. the optimiser updates the pixels.
 #
-# The **content loss** holds the composite near the photograph's deep features, the **style loss** draws it to the
-# painting's statistics, and the **total variation loss** keeps noise down.
+# The **content loss** keeps the features of the composite close to those of the photograph, the **style loss** moves
+# their statistics towards those of the painting, and the **total variation loss** reduces noise.
 #
 # ## Reading the Content and Style Images
 
@@ -68,10 +68,10 @@ print("height, width, channels:", content_img.shape, style_img.shape)
 # %% [markdown]
 # ## Preprocessing and Postprocessing
 #
-# The network wants a picture of its own kind: resized, channels first, and *standardised*, which means that from each
-# of the three channels the mean over all of ImageNet's photographs is taken, and the rest divided by their standard
-# deviation. `preprocess` does that, and `postprocess` undoes it, clipping what no picture can show. `image_shape` is
-# (width, height), as the book has it.
+# The network expects a resized picture with channels first, *standardised* with the statistics of ImageNet: the mean
+# of each channel is subtracted, and the difference is divided by the standard deviation. `preprocess` does this, and
+# `postprocess` reverses it and clips the values to the range of a picture. `image_shape` is (width, height), as in the
+# book.
 
 # %%
 image_shape = (225, 150)
@@ -96,13 +96,12 @@ show([back], ["and back: postprocess"])
 # %% [markdown]
 # ## Extracting Features
 #
-# VGG-19 has sixteen convolutions in five blocks. `conv4_1` is the first of the fourth block. Near the input the
-# features are edges and colours; towards the end each of them sees a large part of the picture and answers to *what* is
-# there rather than to where exactly.
+# VGG-19 has sixteen convolutions in five blocks; `conv4_1` is the first of the fourth block. Layers near the input
+# respond to edges and colours. Layers near the output have a large receptive field and respond to objects, less to
+# their exact positions.
 #
-# The book takes the first convolution of every block for the style, and the last one of the fourth for the content.
-# What comes after the last of them is not needed, so `truncated_vgg19` builds the network only so far: a `Sequential`
-# up to the index 28.
+# The book uses the first convolution of every block for the style, and the last one of the fourth block for the
+# content. Later layers are not needed, so `truncated_vgg19` builds a `Sequential` that ends at index 28.
 
 # %%
 style_layers, content_layers = layers.STYLE_LAYERS, layers.CONTENT_LAYERS
@@ -115,13 +114,13 @@ print(len(net), "layers; the last one:", net[28])
 print("parameters:", weights.SOURCES[trunk.source].title)
 
 # %% [markdown]
-# `extract_features` sends a picture through the network and keeps what comes out of these layers. Each row below is a
-# layer; in it are five of its channels, strong ones that differ from one another; bright is a high number, and each map
-# has a scale of its own. The further down, the coarser: every block halves the height and the width.
+# `extract_features` runs a picture through the network and keeps the outputs of these layers. Each row below shows five
+# channels of one layer, chosen for strong and different responses. Bright means a high value; each map has its own
+# scale. Deeper layers are coarser: every block halves the height and the width.
 #
-# (Where the parameters are *VGG-16 held in VGG-19's layers*, which is what a package index has, VGG-19's three
-# additional convolutions, the fourth ones of the last three blocks, pass on what they get. Then `conv4_4` is the third
-# convolution of its block after its ReLU, and nowhere below 0: its maps are mostly black.)
+# (If the parameters are *VGG-16 held in VGG-19's layers*, the ones available from a package index, the three
+# convolutions that VGG-16 lacks, the fourth ones of the last three blocks, are identities. `conv4_4` is then the third
+# convolution of its block after its ReLU, so it has no negative values, and its maps are mostly black.)
 
 
 # %%
@@ -148,7 +147,7 @@ for index in sorted(features):
 show(maps, titles, columns=5, height=1.7, cmap="magma")
 
 # %% [markdown]
-# The features of the two pictures do not change while the composite is trained. So they are extracted once.
+# The features of the two pictures do not change during training, so they are extracted once.
 
 # %%
 content_X, contents_Y = nst.get_contents(content_img, image_shape, device, net)
@@ -160,10 +159,9 @@ for kind, indices, features in (("content", content_layers, contents_Y), ("style
 # %% [markdown]
 # ## Defining the Loss Function
 #
-# The losses are best looked at on a picture that is neither the one nor the other. Here is one to try them on: the
-# painting laid over the photograph, half and half. For each loss we shall ask two things. How large is it? And in which
-# direction would it move the pixels, if it were alone? The latter is its *gradient*, an array of the picture's own
-# shape, which `autograd` gives.
+# To see what each loss does, we evaluate it on a trial picture: the average of the painting and the photograph. For
+# each loss we ask two questions. How large is it? In which direction does it move the pixels, on its own? The second
+# answer is its *gradient*, an array of the shape of the picture, computed by `autograd`.
 
 # %%
 trial = (content_X + style_X) / 2
@@ -195,8 +193,8 @@ def show_gradient(title, loss, length):
 
 
 # %% [markdown]
-# Three pictures will show it for each loss: where the loss pulls at the pixels (bright), to which colour (grey is
-# nowhere), and the trial picture after one step against the gradient, with the loss before and after it.
+# For each loss we draw three pictures: where it changes the pixels (bright), towards which colour (grey: no change),
+# and the trial picture after one step against the gradient, with the loss before and after the step.
 
 # %% [markdown]
 # ### Content Loss
@@ -205,7 +203,7 @@ def show_gradient(title, loss, length):
 #
 # $$\mathcal L_\mathrm{content} = \operatorname{mean}\,(\hat Y - Y)^2 .$$
 #
-# It compares what the network sees at each place with what it sees there in the photograph.
+# It compares the features at each position with those of the photograph at the same position.
 
 
 # %%
@@ -221,17 +219,17 @@ print(f"of the photograph itself:          {value_of(content_loss, content_X):.3
 # %% [markdown]
 # ### Style Loss
 #
-# Style has no place. A stroke is as much in the painter's manner at the left as at the right. So the positions are
-# summed out: of the feature map of $c$ channels, laid out as a matrix $\mathbf X$ of $c$ rows and $hw$ columns, the
-# **Gram matrix**
+# Style does not depend on position: a brush stroke has the same style on the left as on the right. So the style loss
+# uses sums over all positions. For a feature map with $c$ channels, reshaped to a matrix $\mathbf X$ with $c$ rows and
+# $hw$ columns, the **Gram matrix**
 #
 # $$\mathbf G = \frac{\mathbf X \mathbf X^\top}{c\,h\,w}$$
 #
-# says for every two channels how strongly they answer *together*. Where in the picture that happens is gone.
+# measures how strongly each pair of channels responds *together*; it does not depend on where in the picture.
 #
-# Look at how it changes with the picture, and how it does not. The painting mirrored, or cut into tiles that are laid
-# out anew, has nearly the Gram matrix that it had: to the style loss they are the same painting. The photograph, and
-# the painting without its colours, are others.
+# Compare the Gram matrices of five pictures. Mirroring the painting, or shuffling tiles of it, hardly changes its Gram
+# matrix: for the style loss it is the same painting. The Gram matrices of the photograph and of the painting without
+# its colours are different.
 
 
 # %%
@@ -260,8 +258,8 @@ for name, picture in pictures.items():
     grams[name] = [nst.gram(Y) for Y in features]
 
 # %% [markdown]
-# Below each picture is its Gram matrix in `conv2_1`, 128 × 128, the channels in the order of their strength in the
-# painting; and the style loss, summed over the five layers, between it and the painting.
+# Below each picture is its Gram matrix in `conv2_1`, 128 × 128, with the channels sorted by their strength in the
+# painting, and below it the style loss between the picture and the painting, summed over the five layers.
 
 # %%
 figure, places = plt.subplots(2, 5, figsize=(13, 4.6), gridspec_kw={"height_ratios": (150 / 225, 1)})
@@ -282,9 +280,9 @@ figure.tight_layout()
 plt.show()
 
 # %% [markdown]
-# The style loss of a layer is the mean squared difference of two such matrices, that of the composite and that of the
-# painting. It is taken in each of the five layers, and summed. Its gradient pulls everywhere, as the strokes are to be
-# everywhere. And mark its size: half a painting does not have half of its style.
+# The style loss of a layer is the mean squared difference between the Gram matrices of the composite and of the
+# painting. The losses of the five layers are added. The gradient changes pixels everywhere, as strokes belong
+# everywhere. Note the value: the average of the two pictures does not have half of the painting's style.
 
 # %%
 styles_Y_gram = [nst.gram(Y) for Y in styles_Y]
@@ -302,8 +300,8 @@ print(f"of the photograph:               {value_of(style_loss, content_X):.5f}")
 # %% [markdown]
 # ### Total Variation Loss
 #
-# What the two losses leave open is filled with high-frequency noise: dots brighter or darker than their neighbours. The
-# total variation loss counts how much neighbours differ, downwards and across, and so wants them alike:
+# The two losses above do not penalise high-frequency noise: dots that are brighter or darker than their neighbours. The
+# total variation loss measures the differences between neighbouring pixels, vertically and horizontally:
 #
 # $$\mathcal L_\mathrm{tv} = \tfrac12 \left( \operatorname{mean} |x_{i+1,j} - x_{i,j}| +
 # \operatorname{mean} |x_{i,j+1} - x_{i,j}| \right) .$$
@@ -321,10 +319,10 @@ show(list(variants.values()), [f"{name}: TV loss {value:.2f}" for name, value in
 # %% [markdown]
 # ### Loss Function
 #
-# What is minimised is the weighted sum of the three. The weights decide what the picture becomes: more weight on the
-# content keeps the photograph, more on the style gives it up to the painting, more on the total variation makes it
-# smooth. The book's are 1, 1000 and 10, and they are large or small only beside the losses that they multiply. So look
-# at what they make of them: which bar is the longest is what the optimiser will shorten first.
+# The total loss is the weighted sum of the three losses. A higher content weight keeps more of the photograph, a higher
+# style weight gives more of the painting, and a higher total variation weight makes the picture smoother. The book's
+# weights are 1, 1000 and 10. A weight is only large or small in relation to the loss that it multiplies, so look at the
+# weighted losses: the optimiser reduces the largest one first.
 
 # %%
 contents_Y_hat, styles_Y_hat = nst.extract_features(trial, net)
@@ -344,8 +342,8 @@ plt.show()
 # %% [markdown]
 # ## Initializing the Synthesized Image
 #
-# A `GeneratedImage` is a block with one parameter, the composite, and nothing else to learn. `get_inits` makes one that
-# begins as `X`, with the Gram matrices of the painting and a `Trainer` that will change it.
+# A `GeneratedImage` is a block whose only parameter is the composite. `get_inits` creates one, initialised with `X`,
+# and returns it with the Gram matrices of the painting and a `Trainer`.
 
 # %%
 composite, styles_Y_gram, trainer = nst.get_inits(content_X, device, 0.01, styles_Y)
@@ -355,12 +353,12 @@ print("optimiser:", type(trainer.optimizer).__name__, "with a learning rate of",
 # %% [markdown]
 # ## Training
 #
-# `train` is the loop: forward, losses, backward, one step; and after every so many epochs a learning rate ten times
-# smaller. The first epochs take large steps, the last ones small.
+# `train` is the training loop: forward propagation, losses, backpropagation, update. Every `lr_decay_epoch` epochs the
+# learning rate is divided by ten, so the first steps are large and the last ones small.
 #
-# The book trains for 500 epochs, and then for 300 at twice the size. This notebook takes fewer epochs and longer steps,
-# and comes to nearly the same losses at the first size. For the book's own run, set `FAITHFUL = True`; the cell says
-# how long that will take.
+# The book trains for 500 epochs, and then for 300 at twice the size. This notebook uses fewer epochs and a higher
+# learning rate, and reaches nearly the same losses at the first size. For the book's run, set `FAITHFUL = True`; the
+# cell prints an estimate of its duration.
 
 # %%
 FAITHFUL = False
@@ -377,8 +375,8 @@ for name, job in jobs.items():
 first, second = jobs["the book's run" if FAITHFUL else "the shorter one"].recipe.stages
 
 # %% [markdown]
-# While it trains, `Live` draws the composite and its losses, again and again in the same place. Watch where the style
-# sets in first, and what the curves do where the learning rate falls.
+# During training, `Live` redraws the composite and its losses in the output of the cell. Watch where the style appears
+# first, and how the curves change when the learning rate drops.
 
 # %%
 lr, num_epochs, lr_decay_epoch = first.lr, first.epochs, first.lr_decay_epoch
@@ -391,10 +389,10 @@ show([photograph, small], ["where it began", f"after {num_epochs} epochs"], heig
 # %% [markdown]
 # ## From Coarse to Fine
 #
-# Strokes have a size in pixels, and the network sees only so many at once. If the picture is large from the start, the
-# strokes come out too small for it, and every epoch takes four times as long. So the first edition trains a small
-# picture, enlarges it, and trains the larger one from there: the small one decides what goes where, the large one adds
-# what is too fine for the small one. Its features are extracted anew, as they belong to the size.
+# The receptive fields of the network have a fixed size in pixels. If training starts with a large picture, the strokes
+# are too small in relation to it, and every epoch at twice the size takes four times as long. So the first edition
+# trains a small composite, enlarges it, and trains the enlarged one: the small one determines the layout, the large one
+# adds detail. The features of the two pictures depend on the size, so they are extracted again.
 
 # %%
 image_shape = (450, 300)
@@ -407,7 +405,7 @@ output = nst.train(X, contents_Y, styles_Y, net, device, lr, num_epochs, lr_deca
 large = as_picture(output)
 
 # %% [markdown]
-# A part of both, each at the same scale:
+# A part of both, at the same scale:
 
 # %%
 enlarged = small.resize(large.size, Image.Resampling.BICUBIC)
@@ -420,8 +418,7 @@ show(
 )
 
 # %% [markdown]
-# The learning rate and the size, epoch by epoch. At each size the steps begin long and end short; the larger picture
-# begins with long ones anew.
+# The learning rate and the size by epoch. At each size the learning rate starts high and decreases.
 
 # %%
 rates = [stage.lr_at(epoch) for stage in (first, second) for epoch in range(stage.epochs)]
@@ -439,11 +436,11 @@ plt.show()
 # %% [markdown]
 # ## Finer
 #
-# Programs have come a long way since the chapter was printed. The recipe `fine` keeps its plan (one network, three
-# losses, from coarse to fine) and changes the parts: the style's statistics are means and covariances of more layers,
-# their distance is that of two Gaussians, and L-BFGS takes the steps in place of Adam. It is what `gluon-nst render`
-# does unless it is told otherwise, and one call; here at a small size, and with fewer epochs than it would take by
-# itself. The curves jump where the larger size begins. The last line is the `Result`, which shows its picture.
+# The recipe `fine` follows the same method (one network, three losses, from coarse to fine) with newer parts: the style
+# statistics are means and covariances of more layers, compared as Gaussian distributions, and the optimiser is L-BFGS
+# instead of Adam. It is the default of `gluon-nst render`, and a single call in Python; here with a small size and
+# fewer epochs than its default. The curves jump where a larger size starts. The last line of the cell is a `Result`,
+# which displays its picture.
 
 # %%
 result = nst.transfer(
@@ -459,17 +456,18 @@ show([large, fine], titles, height=3.2)
 # %% [markdown]
 # ## Summary
 #
-# - The composite's pixels are what is trained; the network stays as it is.
-# - The content loss compares features place by place, the style loss compares Gram matrices, in which there is no place
-#   any more, and the total variation loss keeps noise down.
-# - Their weights decide what the picture becomes.
-# - From coarse to fine gives larger pictures sooner, and strokes of a good size.
+# - The pixels of the composite are trained; the network is frozen.
+# - The content loss compares features position by position, the style loss compares Gram matrices, which do not depend
+#   on position, and the total variation loss reduces noise.
+# - The weights of the losses determine the balance between content, style and smoothness.
+# - Training from coarse to fine takes less time for a large picture, and gives strokes of a suitable size.
 #
 # ## Exercises
 #
-# `gluon-nst notebook exercises` has the chapter's three and six of ours, each with a check. Or go on here:
+# `gluon-nst notebook exercises` writes a notebook with nine exercises, three of them from the chapter, each with a
+# check. Or continue here:
 #
 # 1. Set the style weight in
 #    `nst.transfer(content_path, style_path, recipe="d2l-2019", sizes=[(150, 225)], epochs=100, style_weight=1e4)`.
-# 2. Start the composite from noise: `init="noise"`.
-# 3. Take pictures of your own: any path in place of `content_path` and `style_path`.
+# 2. Initialise the composite with noise: `init="noise"`.
+# 3. Use your own pictures: replace `content_path` and `style_path` with their paths.

@@ -1,14 +1,15 @@
 # %% [markdown]
 # # Neural Style Transfer: Exercises
 #
-# Three exercises of the chapter's and six of ours. Each has a question, a cell for your answer, and a check. The check
-# says how far you are right, and what to look at next; it passes when it ends without an error. Run a cell with Shift
-# and Enter, change your answer, and run it and its check again, as often as you like.
+# Nine exercises; the first three are from the chapter. Each has a question, a cell for your answer, and a check. The
+# check lists the parts of your answer that are right, and gives a hint for the first one that is not; it passes if it
+# ends without an error. Run a cell with Shift-Enter, change your answer, and run the cell and the check again, as often
+# as you like.
 #
-# Run this cell first, and again whenever you have started the notebook anew.
+# Run the next cell first, and again after a restart of the kernel.
 
 # %%
-import gluon_nst as nst  # before mxnet, which it tells of this machine's cores
+import gluon_nst as nst  # before mxnet, whose number of threads it sets
 from gluon_nst.lab import checks
 from gluon_nst.lab.checks import FROM_NOISE, SMALL, distance
 
@@ -22,7 +23,7 @@ print("every run below is", SMALL)
 
 
 def show(results):
-    """The pictures of several Results side by side, each under its name."""
+    """Draw the pictures of several Results, a dictionary, side by side with their names."""
     _, places = plt.subplots(1, len(results), figsize=(3.2 * len(results), 2.6), squeeze=False)
     for place, (name, result) in zip(places[0], results.items()):
         place.imshow(result.image)
@@ -32,10 +33,10 @@ def show(results):
 
 
 # %% [markdown]
-# A run is one call. It takes the two pictures, what all runs here have in common (`**SMALL`), and what is to be
-# different; it gives a `Result`, which has the picture (`result.image`), the losses of each epoch (`result.losses`),
-# and what was computed (`result.recipe`). `distance(result)` is the mean squared difference of its picture and the
-# photograph.
+# A run is one call. Its arguments are the two pictures, the settings that all runs here share (`**SMALL`), and the
+# settings that you vary. It returns a `Result` with the picture (`result.image`), the losses of each epoch
+# (`result.losses`) and all settings (`result.recipe`). `distance(result)` is the mean squared difference between its
+# picture and the photograph.
 
 # %%
 result = nst.transfer(content, style, **SMALL)
@@ -50,20 +51,20 @@ show({"as it is": result})
 # %% [markdown]
 # ## 1. Layers
 #
-# *How does the output change when you select different content and style layers?* (the chapter's)
+# *How does the output change when you select different content and style layers?* (from the chapter)
 #
-# *Content.* Begin with noise, and leave nothing but the content loss: `**FROM_NOISE` in place of `**SMALL` does that.
-# Run it once for each layer in `checks.CONTENT_CHOICES`, with that layer alone: `content_layers=["conv1_1"]` and so on.
-# What comes out is what the layer still knows of the photograph.
+# *Content.* Start from noise and use only the content loss: write `**FROM_NOISE` instead of `**SMALL`. Make one run for
+# each layer in `checks.CONTENT_CHOICES`, with only that layer: `content_layers=["conv1_1"]` and so on. The resulting
+# picture shows what the layer preserves of the photograph.
 #
-# *Style.* Then, with `**SMALL`, run it once for each layer in `checks.STYLE_CHOICES`, a dictionary of layers and of the
-# style weight to give each, which makes up for how small its loss is:
+# *Style.* Then, with `**SMALL`, make one run for each layer in `checks.STYLE_CHOICES`. It is a dictionary {layer: style
+# weight}; the weights compensate for the different sizes of the losses:
 # `style_layers=["conv1_1"], style_weight=checks.STYLE_CHOICES["conv1_1"]` and so on.
 #
-# Keep the results in two dictionaries by the layer's name, look at them, and measure `distance` for each:
+# Store the results in two dictionaries {layer: Result}, look at the pictures, and compute the `distance` of each:
 #
-# - `nearest`: from which content layer does the picture come out nearest to the photograph?
-# - `farthest`: with which style layer does it come out farthest from it?
+# - `nearest`: which content layer gives the picture with the smallest distance from the photograph?
+# - `farthest`: which style layer gives the picture with the largest distance from the photograph?
 
 # %% tags=["answer"]
 by_content = {}  # the layer's name: its Result
@@ -86,12 +87,12 @@ checks.exercise_1(by_content, by_style, nearest, farthest)
 # %% [markdown]
 # ## 2. Weights
 #
-# *Adjust the weight hyperparameters in the loss function. Does the output retain more content or have less noise?* (the
-# chapter's)
+# *Adjust the weight hyperparameters in the loss function. Does the output retain more content or have less noise?*
+# (from the chapter)
 #
-# The weights are `content_weight`, `style_weight` and `tv_weight`; of these runs they are 1, 1000 and 10. Find some
-# with which the picture keeps clearly more of the photograph, and others with which it has clearly less noise, both
-# still in the painting's style. Change nothing else.
+# The weights are `content_weight`, `style_weight` and `tv_weight`; the defaults of these runs are 1, 1000 and 10. Find
+# weights that keep clearly more of the photograph, and others that give clearly less noise, both still in the style of
+# the painting. Change nothing else.
 
 # %% tags=["answer"]
 results = {"as it is": None, "more content": None, "less noise": None}
@@ -108,10 +109,10 @@ checks.exercise_2(results)
 # %% [markdown]
 # ## 3. Other Pictures
 #
-# *Use different content and style images. Can you create more interesting synthesized images?* (the chapter's)
+# *Use different content and style images. Can you create more interesting synthesized images?* (from the chapter)
 #
-# Take two pictures of your own: paths of files, or PIL images that you have painted here. Then transfer the style of
-# the one to the other.
+# Use two pictures of your own: paths of files, or PIL images that you create here. Transfer the style of one to the
+# other.
 
 # %% tags=["answer"]
 my_content, my_style = None, None
@@ -135,23 +136,22 @@ checks.exercise_3(my_content, my_style, my_result)
 # ## 4. Weights by Hand
 #
 # Write the chapter's total loss as a function of numbers: the content losses (a list, one for each layer), the style
-# losses (a list), the total variation loss, none of them weighted yet, and the three weights.
+# losses (a list) and the total variation loss, all unweighted, and the three weights.
 #
-# Then turn it around. The three losses are `content_l`, `style_l` and `tv_l`, of which the first and the last are
-# weighted already. How large must the style's weight be for the weighted style loss to make up the share `share` of the
-# total, say 0.5 for a half?
+# Then solve for a weight. `content_l` and `tv_l` are weighted losses, and `style_l` is not weighted. Which style weight
+# makes the weighted style loss a fraction `share` of the total loss, for example 0.5?
 
 
 # %% tags=["answer"]
 def total_loss(contents_l, styles_l, tv_l, content_weight, style_weight, tv_weight):
-    """The weighted sum."""
+    """Return the weighted sum of the losses."""
     ### BEGIN SOLUTION
     return content_weight * sum(contents_l) + style_weight * sum(styles_l) + tv_weight * tv_l
     ### END SOLUTION
 
 
 def style_weight_for(share, content_l, style_l, tv_l):
-    """The weight that gives the style so large a share."""
+    """Return the style weight for which the style loss is this share of the total loss."""
     ### BEGIN SOLUTION
     return share * (content_l + tv_l) / ((1 - share) * style_l)
     ### END SOLUTION
@@ -163,16 +163,17 @@ checks.exercise_4(total_loss, style_weight_for)
 # %% [markdown]
 # ## 5. Layers by Hand
 #
-# How many pixels across does one position of a layer see? VGG-19 has blocks of 2, 2, 4, 4 and 4 convolutions of 3 × 3;
-# between two blocks is a pooling of 2 × 2 with a stride of 2. A position of `conv1_1` sees 3 pixels across, one of
-# `conv1_2` 5: each of the three that it is made of sees 3, and they are one pixel apart.
+# What is the receptive field of a layer: the width, in pixels, of the part of the picture that affects one position?
+# VGG-19 has blocks of 2, 2, 4, 4 and 4 convolutions of 3 × 3, with a pooling of 2 × 2 and stride 2 between blocks. The
+# receptive field of `conv1_1` is 3 pixels, that of `conv1_2` is 5: it combines three positions of `conv1_1` that are
+# one pixel apart.
 #
-# Write it for every layer, from `"conv1_1"` to `"conv5_4"`.
+# Write a function that returns it for every layer, from `"conv1_1"` to `"conv5_4"`.
 
 
 # %% tags=["answer"]
 def receptive_field(name):
-    """The number of pixels, across, that a position of the convolution `name` sees."""
+    """Return the width of the receptive field of the convolution `name`, in pixels."""
     ### BEGIN SOLUTION
     sees, apart = 1, 1
     for block, convolutions in enumerate((2, 2, 4, 4, 4), start=1):
@@ -190,13 +191,13 @@ checks.exercise_5(receptive_field)
 # %% [markdown]
 # ## 6. The Gram Matrix by Hand
 #
-# Write the Gram matrix of a feature map `X` of the shape 1 × c × h × w, without `nst.gram`: a c × c array, divided by
-# c·h·w. `X` is an array of MXNet's; `X.asnumpy()` gives it to NumPy, if you would rather.
+# Compute the Gram matrix of a feature map `X` of shape 1 × c × h × w without `nst.gram`: a c × c array, divided by
+# c·h·w. `X` is an MXNet array; `X.asnumpy()` converts it to NumPy, if you prefer.
 
 
 # %% tags=["answer"]
 def my_gram(X):
-    """The Gram matrix of X, c × c."""
+    """Return the Gram matrix of X, c × c."""
     ### BEGIN SOLUTION
     _, c, h, w = X.shape
     rows = X.asnumpy().reshape(c, h * w)
@@ -210,13 +211,13 @@ checks.exercise_6(my_gram)
 # %% [markdown]
 # ## 7. Total Variation by Hand
 #
-# Write the total variation loss of a picture `X` of the shape 1 × 3 × h × w, without `nst.tv_loss`: half of the sum of
-# the mean absolute difference of neighbours downwards and that of neighbours across.
+# Compute the total variation loss of a picture `X` of shape 1 × 3 × h × w without `nst.tv_loss`: half the sum of the
+# mean absolute difference of vertical neighbours and that of horizontal neighbours.
 
 
 # %% tags=["answer"]
 def my_tv(X):
-    """The total variation loss of X, a number."""
+    """Return the total variation loss of X, a number."""
     ### BEGIN SOLUTION
     X = X.asnumpy()
     return 0.5 * (np.abs(X[:, :, 1:] - X[:, :, :-1]).mean() + np.abs(X[:, :, :, 1:] - X[:, :, :, :-1]).mean())
@@ -229,13 +230,13 @@ checks.exercise_7(my_tv)
 # %% [markdown]
 # ## 8. L-BFGS against Adam
 #
-# The chapter takes its steps by Adam. `SMALL` takes them by L-BFGS, which remembers how the gradient changed over the
-# last steps, and so knows something of the curvature. Run both for 60 epochs: `{**SMALL, "epochs": 60}`, once with
+# The chapter uses the optimiser Adam. `SMALL` uses L-BFGS, which approximates the curvature of the loss from the
+# gradient differences of the last steps. Run both for 60 epochs: `{**SMALL, "epochs": 60}`, once with
 # `optimizer="adam"` and once with `optimizer="lbfgs"`.
 #
-# Then write a function that says after how many epochs, counted from 1, a list of losses is for the first time at or
-# below a loss. With it, `speedup`: the epochs that Adam takes to the lowest of its own losses, divided by those that
-# L-BFGS takes to that same loss.
+# Then write a function that returns the first epoch, counted from 1, at which a list of losses is at or below a given
+# loss. Use it to compute `speedup`: the epochs that Adam takes to its lowest loss, divided by those that L-BFGS takes
+# to the same loss.
 
 # %% tags=["answer"]
 adam, lbfgs = None, None
@@ -243,7 +244,7 @@ speedup = None
 
 
 def epochs_to_reach(losses, loss):
-    """The number of epochs until one of `losses`, a list, is no higher than `loss`."""
+    """Return the number of epochs until one of `losses`, a list, is at or below `loss`."""
     ### BEGIN SOLUTION
     return next(number for number, each in enumerate(losses, start=1) if each <= loss)
     ### END SOLUTION
@@ -270,10 +271,10 @@ checks.exercise_8(adam, lbfgs, epochs_to_reach, speedup)
 # %% [markdown]
 # ## 9. A Region
 #
-# A mask is a picture of the content picture's size: where it is white the composite is painted, where it is black the
-# photograph stays. Make one whose upper half is black and whose lower half is white:
-# `Image.new("L", (width, height), 0)` is a black one, and `mask.paste(255, (left, top, right, bottom))` paints a part
-# of it white. Then run it with `mask=mask`.
+# A mask is a picture of the size of the content picture: white areas are painted, black areas keep the photograph.
+# Create a mask whose upper half is black and whose lower half is white: `Image.new("L", (width, height), 0)` creates a
+# black one, and `mask.paste(255, (left, top, right, bottom))` makes a rectangle white. Then make a run with
+# `mask=mask`.
 
 # %% tags=["answer"]
 mask = None

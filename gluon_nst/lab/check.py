@@ -1,4 +1,4 @@
-"""The steps of a check of an exercise: each reports what is right, or ends the check with a hint."""
+"""Check: the steps of the check of an exercise, which list what is right or end with a hint."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Answer = Any
 
 
 class Check:
-    """The steps of one check. The first wrong step raises AssertionError with the right ones before it and a hint."""
+    """One check. The first failed step raises AssertionError with a hint and the list of the steps that passed."""
 
     def __init__(self, exercise: int) -> None:
         self._exercise = exercise
@@ -32,14 +32,14 @@ class Check:
 
     def fail(self, what: str, hint: str, cause: BaseException | None = None) -> NoReturn:
         """End the check with the `hint`: the requirement `what` does not hold."""
-        # Raised, not asserted: python -O removes assert statements.
+        # Not an assert statement, which python -O removes.
         raise AssertionError(self._failure(what, hint)) from cause
 
     def _failure(self, what: str, hint: str) -> str:
         return "\n".join([f"exercise {self._exercise}", *self._passed, f"  not yet: {what}", f"  {hint}"])
 
     def expect(self, holds: bool, what: str, hint: str) -> None:
-        """Like `require`; if it holds, it is listed as right."""
+        """Like `require`, and list the requirement as right if it holds."""
         self.require(holds, what, hint)
         self.passed(what)
 
@@ -54,22 +54,22 @@ class Check:
 
     def call(self, function: Answer, name: str, *arguments: Any) -> Any:
         """Call a student's function, and return its value."""
-        hint = f"It is {describe_type(function)}: write it in the cell above"
+        hint = f"It is {describe_type(function)}: define it in the cell above"
         self.require(callable(function), f"{name} is a function", hint)
         try:
             value = function(*arguments)
         except (Exception, SystemExit) as error:
             line = one_line(error)
             if any(hasattr(argument, "asnumpy") for argument in arguments):
-                line += ". (It is given an array of MXNet's; X.asnumpy() is one of NumPy's)"
-            self.fail(f"{name} runs", f"It ended with {type(error).__name__}: {line}", error)
-        self.require(value is not None, f"{name} gives something", "It gives None: is there a return?")
+                line += ". (Its argument is an MXNet array; X.asnumpy() converts it to NumPy)"
+            self.fail(f"{name} runs", f"It raised {type(error).__name__}: {line}", error)
+        self.require(value is not None, f"{name} returns a value", "It returns None: is a return statement missing?")
         return value
 
     def array(self, value: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """Return a value as a NumPy array of float64. Ends the check if it is none of that shape."""
+        """Return a value as a NumPy array of float64. Ends the check if it is not an array of that shape."""
         words = "one number" if math.prod(shape) == 1 else " × ".join(map(str, shape))
-        self.require(value is not None, f"{name} is {words}", "It is None: give it a value in the cell above")
+        self.require(value is not None, f"{name} is {words}", "It is None: assign a value in the cell above")
         try:
             array = np.asarray(value.asnumpy() if hasattr(value, "asnumpy") else value)
         except (TypeError, ValueError):
@@ -79,20 +79,22 @@ class Check:
         self.require(fits, f"{name} is {words}", f"Its shape is {array.shape}")
         array = array.astype(np.float64).reshape(shape)
         self.require(
-            bool(np.isfinite(array).all()), f"{name} is finite", "It has a NaN or an infinity: a division by 0?"
+            bool(np.isfinite(array).all()),
+            f"{name} is finite",
+            "It contains NaN or infinity: is there a division by 0?",
         )
         return array
 
     def number(self, value: Any, name: str) -> float:
-        """Return a value as a number. Ends the check if it is none."""
+        """Return a value as a number. Ends the check if it is not one."""
         return float(self.array(value, name, (1,))[0])
 
     def complete_run(self, result: Answer, name: str) -> Result:
         """Return an answer that is the Result of a complete run. Ends the check if it is not."""
-        hint = f"It is {describe_type(result)}: run nst.transfer, and keep the Result that it gives"
+        hint = f"It is {describe_type(result)}: assign the Result that nst.transfer returns"
         self.require(isinstance(result, Result), f"{name} is a Result", hint)
-        hint = f"Its status is {result.status!r}: run it again, to the end"
-        self.require(result.complete, f"{name} came to its end", hint)
+        hint = f"Its status is {result.status!r}: run it again until it is complete"
+        self.require(result.complete, f"{name} is complete", hint)
         return result
 
     def has_recipe(self, result: Result, name: str, expected: Recipe, free: Sequence[str] = ()) -> None:
@@ -101,16 +103,16 @@ class Check:
             actual, wanted = getattr(result.recipe, field.name), getattr(expected, field.name)
             if actual == wanted or field.name in free:
                 continue
-            what = f"{field.name} is {actual!r} in place of {wanted!r}"
+            what = f"{field.name} is {actual!r} instead of {wanted!r}"
             if field.name == "stages" and len(actual) == len(wanted) == 1:
                 values = (
                     (each.name, getattr(actual[0], each.name), getattr(wanted[0], each.name))
                     for each in dataclasses.fields(Stage)
                 )
                 what = ", ".join(
-                    f"{name} is {value!r} in place of {other!r}" for name, value, other in values if value != other
+                    f"{name} is {value!r} instead of {other!r}" for name, value, other in values if value != other
                 )
-            self.fail(f"nothing else is changed in {name}", f"{what}: run it again as the exercise says")
+            self.fail(f"nothing else is changed in {name}", f"{what}: run it again with the settings of the exercise")
 
 
 def exercise(number: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -123,7 +125,7 @@ def exercise(number: int) -> Callable[[Callable[..., None]], Callable[..., None]
             try:
                 steps(check, *answers)
             except AssertionError as wrong:
-                # Raised again here: the frames below would show the solution.
+                # Raised again without the frames below, which would show the solution.
                 raise AssertionError(str(wrong)) from wrong.__cause__
             print(check.summary)  # returns None: nbgrader would take a value for points
 

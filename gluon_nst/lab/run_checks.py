@@ -29,10 +29,10 @@ SMALL: dict[str, Any] = {
     "tolerance": 0.0,
     "precision": "float32",
 }
-"""Settings of the exercises' runs, so small that each takes a second."""
+"""Settings of the exercises' runs; each takes about a second."""
 
 FROM_NOISE: dict[str, Any] = {**SMALL, "init": "noise", "epochs": 40, "style_weight": 0.0, "tv_weight": 0.0}
-"""Settings of runs from noise with the content loss alone: they show what a layer preserves of the photograph."""
+"""Settings of runs from noise with only the content loss, which show what a layer preserves of the photograph."""
 
 CONTENT_CHOICES = ("conv1_1", "conv2_1", "conv4_4")
 STYLE_CHOICES = {"conv1_1": 1e4, "conv3_1": 3e3, "conv5_1": 3e5}
@@ -76,7 +76,7 @@ def _recipe(**settings: Any) -> Recipe:
 
 
 def _runs_by_key(check: Check, results: Answer, name: str, keys: Iterable[str]) -> dict[str, Result]:
-    """Return a dictionary of runs on the chapter's pictures with these keys. Ends the check if it is none."""
+    """Return a dictionary of runs on the chapter's pictures with these keys. Ends the check if it is not one."""
     content = f" with {', '.join(map(repr, results)) or 'nothing in it'}" if isinstance(results, Mapping) else ""
     holds = isinstance(results, Mapping) and set(results) == set(keys)
     hint = f"It is {describe_type(results)}{content}"
@@ -85,24 +85,24 @@ def _runs_by_key(check: Check, results: Answer, name: str, keys: Iterable[str]) 
 
 
 def _chapter_run(check: Check, result: Answer, name: str) -> Result:
-    """Return a complete run on the chapter's pictures. Ends the check if it is none."""
+    """Return a complete run on the chapter's pictures. Ends the check if it is not one."""
     run = check.complete_run(result, name)
     hashes = run.provenance.get("content_sha256"), run.provenance.get("style_sha256")
     expected = tuple(picture.sha256 for picture in _bundled_pictures())
-    hint = "It is of others: run nst.transfer(content, style, …)"
-    check.require(hashes == expected, f"{name} is of the chapter's two pictures", hint)
+    hint = "It uses other pictures: run nst.transfer(content, style, …)"
+    check.require(hashes == expected, f"{name} uses the chapter's two pictures", hint)
     return run
 
 
 def _layer_runs(check: Check, results: Answer, name: str, settings: Mapping[str, dict[str, Any]]) -> dict[str, Result]:
-    """Return the runs of exercise 1: one for each layer, with its settings. Ends the check if they are others."""
+    """Return the runs of exercise 1: one for each layer, with its settings. Ends the check if settings differ."""
     runs = _runs_by_key(check, results, name, settings)
     for layer, run in runs.items():
         expected = _recipe(**settings[layer])
         for field in ("content_layers", "style_layers"):
             used, wanted = ([NAMES[index] for index in getattr(recipe, field)] for recipe in (run.recipe, expected))
-            hint = f"Its {field} are {used}: give it {wanted}"
-            check.require(used == wanted, f"{name}[{layer!r}] has that layer alone", hint)
+            hint = f"Its {field} are {used}: pass {wanted}"
+            check.require(used == wanted, f"{name}[{layer!r}] uses only that layer", hint)
         check.has_recipe(run, f"{name}[{layer!r}]", expected)
     check.passed(f"{name} has a run for each layer, with nothing else changed")
     return runs
@@ -110,7 +110,7 @@ def _layer_runs(check: Check, results: Answer, name: str, settings: Mapping[str,
 
 @exercise(1)
 def exercise_1(check: Check, by_content: Answer, by_style: Answer, nearest: Answer, farthest: Answer) -> None:
-    """Exercise 1: runs with one content layer each and with one style layer each, and what their pictures show."""
+    """Exercise 1: runs with one content layer or one style layer each, and a comparison of their pictures."""
     content_settings = {layer: {**FROM_NOISE, "content_layers": [layer]} for layer in CONTENT_CHOICES}
     style_settings = {
         layer: {**SMALL, "style_layers": [layer], "style_weight": weight} for layer, weight in STYLE_CHOICES.items()
@@ -128,8 +128,8 @@ def exercise_1(check: Check, by_content: Answer, by_style: Answer, nearest: Answ
         best = choose(distances.values())
         check.expect(
             math.isclose(distances[answer], best, rel_tol=0.02),
-            f"{name} is what your pictures say",
-            "It is another one: measure distance(result) of each",
+            f"{name} agrees with your pictures",
+            "It is a different layer: compute distance(result) for each",
         )
 
 
@@ -141,34 +141,34 @@ def exercise_2(check: Check, results: Answer) -> None:
     for name, run in runs.items():
         free = () if name == names[0] else ("content_weight", "style_weight", "tv_weight")
         check.has_recipe(run, f"results[{name!r}]", _recipe(**SMALL), free)
-    check.passed("three runs that differ in their weights alone")
+    check.passed("three runs that differ only in their weights")
     base, content, noise = runs.values()
     check.expect(
         distance(content) < 0.85 * distance(base),
         "'more content' is nearer the photograph",
-        "It is not, or hardly: which loss holds the composite to the photograph, and is its weight large enough?",
+        "It is not, or hardly: which loss keeps the composite close to the photograph, and is its weight large enough?",
     )
     check.expect(
         _total_variation(noise) < 0.85 * _total_variation(base),
         "'less noise' has less total variation",
-        "It has not, or hardly: which loss counts how much neighbours differ, and is its weight large enough?",
+        "It does not, or hardly: which loss measures differences of neighbours, and is its weight large enough?",
     )
     for name, run in (("more content", content), ("less noise", noise)):
         first, final = run.losses[0].losses.style, _final_style_loss(run)
         check.expect(
             0 < final < 0.8 * first,
             f"{name!r} is still in the painting's style",
-            "The style loss hardly falls: the weight of the style counts for too little beside the others",
+            "The style loss hardly falls: the style weight is too small compared with the other weights",
         )
 
 
 def _final_style_loss(run: Result) -> float:
-    """Return the style loss of a run's picture, which is that of the lowest total loss."""
+    """Return the style loss of a run's picture, the composite with the lowest total loss."""
     return min((epoch.losses.total, epoch.losses.style) for epoch in run.losses)[1]
 
 
 def _thumbnail(picture: Picture) -> np.ndarray:
-    """Return a picture so small that its copies in other sizes or formats are about equal."""
+    """Return a 16 × 16 copy of a picture, which hardly depends on the size and format of the picture."""
     return np.asarray(picture.image.resize((16, 16), Image.Resampling.BOX), np.float64)
 
 
@@ -177,29 +177,31 @@ def exercise_3(check: Check, my_content: Answer, my_style: Answer, my_result: An
     """Exercise 3: two pictures of the student, and a run on them."""
     hashes = {}
     for name, picture in (("my_content", my_content), ("my_style", my_style)):
-        check.require(picture is not None, f"{name} is given", "It is None: name a file, or paint a PIL image")
+        check.require(picture is not None, f"{name} is set", "It is None: use the path of a file, or a PIL image")
         try:
             opened = open_picture(picture)
         except (NSTError, TypeError, AttributeError, ValueError) as error:
             check.fail(f"{name} is a picture", str(error))
         hashes[name] = opened.sha256
         difference = min(np.abs(_thumbnail(opened) - _thumbnail(each)).mean() for each in _bundled_pictures())
-        check.expect(difference > 8, f"{name} is not one of the chapter's", "Take another picture")
-    check.expect(len(set(hashes.values())) == 2, "they are two pictures", "They are the same one: take a second")
+        check.expect(difference > 8, f"{name} is not one of the chapter's", "Use a different picture")
+    check.expect(
+        len(set(hashes.values())) == 2, "the two pictures differ", "They are the same picture: use a second one"
+    )
     run = check.complete_run(my_result, "my_result")
     run_hashes = run.provenance["content_sha256"], run.provenance["style_sha256"]
     check.expect(
         run_hashes == (hashes["my_content"], hashes["my_style"]),
-        "my_result is of these two",
-        "It is of the same two the other way round"
+        "my_result uses these two pictures",
+        "Content and style are swapped"
         if run_hashes == (hashes["my_style"], hashes["my_content"])
-        else "It was made of others: run nst.transfer(my_content, my_style, …) again",
+        else "It uses other pictures: run nst.transfer(my_content, my_style, …) again",
     )
     first, last = run.losses[0].losses.style, run.losses[-1].losses.style
     check.expect(
         last < 0.7 * first,
-        "the style of the one came to the other",
-        f"The style loss went from {first:.3g} to {last:.3g}: more epochs, or more weight on the style",
+        "the style was transferred",
+        f"The style loss went from {first:.3g} to {last:.3g}: use more epochs, or a higher style weight",
     )
 
 
@@ -208,8 +210,8 @@ def exercise_8(check: Check, adam: Answer, lbfgs: Answer, epochs_to_reach: Answe
     """Exercise 8: a run by L-BFGS and one by Adam, the number of epochs to a loss, and their ratio."""
     runs = {"adam": _chapter_run(check, adam, "adam"), "lbfgs": _chapter_run(check, lbfgs, "lbfgs")}
     for name, run in runs.items():
-        hint = f"It is by {run.recipe.optimizer}: pass optimizer={name!r} to nst.transfer"
-        check.expect(run.recipe.optimizer == name, f"{name} is a run by that optimiser", hint)
+        hint = f"It uses {run.recipe.optimizer}: pass optimizer={name!r} to nst.transfer"
+        check.expect(run.recipe.optimizer == name, f"{name} uses that optimiser", hint)
         check.has_recipe(run, name, _recipe(**{**SMALL, "epochs": 60}, optimizer=name))
     check.passed("60 epochs each, with nothing else changed")
     for losses, loss, expected in (
@@ -221,8 +223,8 @@ def exercise_8(check: Check, adam: Answer, lbfgs: Answer, epochs_to_reach: Answe
         epochs = check.number(check.call(epochs_to_reach, name, losses, loss), name)
         check.expect(
             epochs == expected,
-            f"of the losses {losses} it takes {expected} to come to {loss} or below",
-            f"It gives {epochs:g}: the number of epochs, counted from 1, until a loss is for the first time no higher",
+            f"{name}({losses}, {loss}) is {expected}",
+            f"It is {epochs:g}: count the epochs, from 1, until a loss is at or below {loss} for the first time",
         )
     totals = {name: [epoch.losses.total for epoch in run.losses] for name, run in runs.items()}
     target = min(totals["adam"])
@@ -234,40 +236,42 @@ def exercise_8(check: Check, adam: Answer, lbfgs: Answer, epochs_to_reach: Answe
     check.expect(
         math.isclose(ratio, epochs_needed["adam"] / epochs_needed["lbfgs"], rel_tol=1e-3),
         "speedup",
-        f"It is {ratio:.3g}, and your runs say otherwise: the epochs that Adam takes to its lowest loss, divided by "
-        "those that L-BFGS takes to that same loss",
+        f"It is {ratio:.3g}, which does not match your runs: divide the epochs that Adam takes to its lowest loss by "
+        "those that L-BFGS takes to the same loss",
     )
 
 
 @exercise(9)
 def exercise_9(check: Check, mask: Answer, result: Answer) -> None:
     """Exercise 9: a mask that keeps the upper half of the photograph, and a run with it."""
-    hint = f"It is {describe_type(mask)}: Image.new gives one, and mask.paste changes it where it is, and gives None"
+    hint = f"It is {describe_type(mask)}: Image.new returns one; mask.paste changes it in place, and returns None"
     check.expect(isinstance(mask, Image.Image), "mask is a PIL image", hint)
     size = _bundled_pictures()[0].image.size
     check.expect(
         mask.size == size,
-        "it is as large as the photograph",
-        f"It is {mask.size}, the photograph (width, height) = {size}",
+        "it has the size of the photograph",
+        f"Its (width, height) is {mask.size}, that of the photograph is {size}",
     )
     shares = np.asarray(mask.convert("L"), np.float64) / 255
     upper, lower = shares[: len(shares) // 2], shares[len(shares) // 2 :]
     check.expect(
         upper.mean() < 0.02,
         "its upper half is black",
-        f"{upper.mean():.0%} of it is white; black is what stays as it is",
+        f"{upper.mean():.0%} of it is white; black areas keep the photograph",
     )
     check.expect(
         lower.mean() > 0.98, "its lower half is white", f"{lower.mean():.0%} of it is white, which is 255 in mode L"
     )
     run = _chapter_run(check, result, "result")
-    check.expect("mask_sha256" in run.provenance, "the run had a mask", "It had none: pass mask=mask to nst.transfer")
+    check.expect("mask_sha256" in run.provenance, "the run used a mask", "It used none: pass mask=mask to nst.transfer")
     check.expect(
-        run.provenance["mask_sha256"] == open_picture(mask).sha256, "it was this mask", "It was another: run it again"
+        run.provenance["mask_sha256"] == open_picture(mask).sha256,
+        "it used this mask",
+        "It used a different one: run it again",
     )
     picture = _pixels(run)
     height, width = picture.shape[:2]
     difference = np.abs(picture - _photograph((height, width))).mean(axis=(1, 2))
     above, below = difference[: height // 2 - 2].mean(), difference[height // 2 + 2 :].mean()
-    check.expect(above < 2, "the upper half is as it was", f"Its pixels differ by {above:.1f} of 255")
-    check.expect(below > 4, "the lower half is painted", f"Its pixels differ by {below:.1f} of 255: more epochs")
+    check.expect(above < 2, "the upper half is unchanged", f"Its pixels differ by {above:.1f} of 255")
+    check.expect(below > 4, "the lower half is painted", f"Its pixels differ by {below:.1f} of 255: use more epochs")

@@ -117,7 +117,7 @@ WRONG = {
         lambda a: checks.exercise_1(
             dict(zip(checks.CONTENT_CHOICES, a["by_style"].values())), a["by_style"], "conv4_4", "conv1_1"
         ),
-        r"content_layers are \['conv4_4'\]: give it \['conv1_1'\]",
+        r"content_layers are \['conv4_4'\]: pass \['conv1_1'\]",
     ),
     "1: a run of another size": (
         lambda a: checks.exercise_1(
@@ -129,7 +129,7 @@ WRONG = {
             "conv1_1",
             "conv1_1",
         ),
-        r"nothing else is changed in by_content\['conv1_1'\].*size is \(32, 48\) in place of \(48, 72\)",
+        r"nothing else is changed in by_content\['conv1_1'\].*size is \(32, 48\) instead of \(48, 72\)",
     ),
     "1: the pictures swapped": (
         lambda a: checks.exercise_1(
@@ -139,7 +139,7 @@ WRONG = {
             },
             a["by_style"], "conv1_1", "conv1_1",
         ),
-        r"by_content\['conv1_1'\] is of the chapter's two pictures",
+        r"by_content\['conv1_1'\] uses the chapter's two pictures",
     ),
     "1: guessed": (
         lambda a: checks.exercise_1(
@@ -148,14 +148,14 @@ WRONG = {
             max(a["by_content"], key=lambda n: checks.distance(a["by_content"][n])),
             a["farthest"],
         ),
-        "by_style has a run for each layer.*not yet: nearest is what your pictures say",
+        "by_style has a run for each layer.*not yet: nearest agrees with your pictures",
     ),
     "1: the photograph in place of noise": (
         lambda a: checks.exercise_1(
             {name: prepared(a, content_layers=[name]) for name in checks.CONTENT_CHOICES},
             a["by_style"], "conv4_4", "conv1_1",
         ),
-        r"nothing else is changed in by_content\['conv1_1'\].*in place of",
+        r"nothing else is changed in by_content\['conv1_1'\].*instead of",
     ),
     "1: not said": (
         lambda a: checks.exercise_1(a["by_content"], a["by_style"], a["nearest"], None),
@@ -171,11 +171,11 @@ WRONG = {
     ),
     "2: no style left": (
         lambda a: checks.exercise_2({**a["results"], "more content": again(a, style_weight=0)}),
-        "'more content' is still in the painting's style.*counts for too little",
+        "'more content' is still in the painting's style.*is too small compared",
     ),
     "2: less of the total variation loss": (
         lambda a: checks.exercise_2({**a["results"], "less noise": again(a, tv_weight=1)}),
-        "not yet: 'less noise' has less total variation.*which loss counts",
+        "not yet: 'less noise' has less total variation.*which loss measures",
     ),
     "2: the wrong way round": (
         lambda a: checks.exercise_2(
@@ -185,7 +185,7 @@ WRONG = {
     ),
     "2: more epochs as well": (
         lambda a: checks.exercise_2({**a["results"], "less noise": prepared(a, tv_weight=50, epochs=30)}),
-        r"nothing else is changed in results\['less noise'\].*epochs is 30 in place of 20",
+        r"nothing else is changed in results\['less noise'\].*epochs is 30 instead of 20",
     ),
     "3: the chapter's pictures": (
         lambda a: checks.exercise_3(a["content"], a["style"], a["result"]),
@@ -201,17 +201,17 @@ WRONG = {
     ),
     "3: the wrong way round": (
         lambda a: checks.exercise_3(a["my_content"], a["my_style"], prepared(a, a["my_style"], a["my_content"])),
-        "the same two the other way round",
+        "Content and style are swapped",
     ),
     "3: a run on others": (
         lambda a: checks.exercise_3(a["my_content"], a["my_style"], a["results"]["as it is"]),
-        "It was made of others",
+        "It uses other pictures",
     ),
     "3: one epoch": (
         lambda a: checks.exercise_3(
             a["my_content"], a["my_style"], again(a, a["my_content"], a["my_style"], epochs=1)
         ),
-        "the style of the one came to the other.*more epochs",
+        "the style was transferred.*more epochs",
     ),
     "3: a file that is not there": (
         lambda a: checks.exercise_3("nowhere.jpg", a["my_style"], a["my_result"]),
@@ -219,31 +219,31 @@ WRONG = {
     ),
     "8: twice the same optimiser": (
         lambda a: checks.exercise_8(a["lbfgs"], a["lbfgs"], a["epochs_to_reach"], a["speedup"]),
-        "adam is a run by that optimiser.*It is by lbfgs: pass optimizer='adam'",
+        "adam uses that optimiser.*It uses lbfgs: pass optimizer='adam'",
     ),
     "8: fewer epochs": (
         lambda a: checks.exercise_8(
             prepared(a, optimizer="adam"), a["result"], a["epochs_to_reach"], a["speedup"]
         ),
-        "nothing else is changed in adam.*epochs is 20 in place of 60",
+        "nothing else is changed in adam.*epochs is 20 instead of 60",
     ),
     "8: another learning rate": (
         lambda a: checks.exercise_8(
             prepared(a, optimizer="adam", epochs=60, lr=0.5), a["lbfgs"], a["epochs_to_reach"], a["speedup"]
         ),
-        "nothing else is changed in adam.*lr is 0.5 in place of",
+        "nothing else is changed in adam.*lr is 0.5 instead of",
     ),
     "8: counted from 0": (
         lambda a: checks.exercise_8(
             a["adam"], a["lbfgs"], lambda losses, loss: a["epochs_to_reach"](losses, loss) - 1, a["speedup"]
         ),
-        "It gives 1: the number of epochs, counted from 1",
+        "It is 1: count the epochs, from 1",
     ),
     "8: the last that is above": (
         lambda a: checks.exercise_8(
             a["adam"], a["lbfgs"], lambda losses, loss: 1 + sum(each > loss for each in losses), a["speedup"]
         ),
-        "It gives 3: the number of epochs",
+        "It is 3: count the epochs",
     ),
     "8: the wrong way round": (
         lambda a: checks.exercise_8(a["adam"], a["lbfgs"], a["epochs_to_reach"], 1 / a["speedup"]),
@@ -259,15 +259,15 @@ WRONG = {
     ),
     "9: not passed on": (
         lambda a: checks.exercise_9(a["mask"], a["results"]["as it is"]),
-        "the run had a mask.*pass mask=mask",
+        "the run used a mask.*pass mask=mask",
     ),
     "9: as small as the run": (
         lambda a: checks.exercise_9(a["mask"].resize((72, 48)), a["result"]),
-        "it is as large as the photograph",
+        "it has the size of the photograph",
     ),
     "9: another mask": (
         lambda a: checks.exercise_9(a["mask"], again(a, mask=Image.new("L", a["mask"].size, 255))),
-        "it was this mask.*run it again",
+        "it used this mask.*run it again",
     ),
 }  # fmt: skip
 

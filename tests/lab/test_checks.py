@@ -42,10 +42,10 @@ def my_tv(X):
 
 def test_right_answers_pass_and_what_is_right_of_them_is_told(capsys):
     for check, answers, said in (
-        (checks.exercise_4, (total_loss, style_weight_for), "a share of 90% of the whole"),
-        (checks.exercise_5, (receptive_field,), "what the convolutions of block 5 see"),
-        (checks.exercise_6, (my_gram,), "at another size too"),
-        (checks.exercise_7, (my_tv,), "both together, on noise"),
+        (checks.exercise_4, (total_loss, style_weight_for), "a share of 90% of the total"),
+        (checks.exercise_5, (receptive_field,), "the receptive fields of block 5"),
+        (checks.exercise_6, (my_gram,), "for a different shape"),
+        (checks.exercise_7, (my_tv,), "both directions, on noise"),
     ):
         assert check(*answers) is None  # nbgrader takes what a cell gives for points
         printed = capsys.readouterr().out
@@ -88,17 +88,17 @@ def gram_of(X, rows, divisor):
 WRONG = {
     "4: the total variation is forgotten": (
         lambda: checks.exercise_4(lambda c, s, t, cw, sw, tw: cw * sum(c) + sw * sum(s), style_weight_for),
-        "the total variation loss, weighted.*too small: it, times tv_weight",
+        "the total variation loss, weighted.*too small: it is the loss times tv_weight",
     ),
     "4: means of the layers": (
         lambda: checks.exercise_4(
             lambda c, s, t, cw, sw, tw: cw * np.mean(c) + sw * np.mean(s) + tw * t, style_weight_for
         ),
-        "the content losses, weighted.*too small: their sum",
+        "the content losses, weighted.*too small: it is their sum",
     ),
     "4: the weights are swapped": (
         lambda: checks.exercise_4(lambda c, s, t, cw, sw, tw: total_loss(c, s, t, sw, cw, tw), style_weight_for),
-        "too large: their sum, times content_weight",
+        "too large: it is their sum times content_weight",
     ),
     "4: one style layer": (
         lambda: checks.exercise_4(lambda c, s, t, *weights: total_loss(c, s[:1], t, *weights), style_weight_for),
@@ -106,7 +106,7 @@ WRONG = {
     ),
     "4: a share of the others": (
         lambda: checks.exercise_4(total_loss, lambda share, c, s, t: share * (c + t) / s),
-        "would make up 33% of the whole",
+        "the style loss is 33% of the total",
     ),
     "4: the weights of the first example": (
         lambda: checks.exercise_4(lambda c, s, t, *weights: total_loss(c, s, t, 3, 700, 20), style_weight_for),
@@ -124,10 +124,13 @@ WRONG = {
         lambda: checks.exercise_4(lambda *losses: str(total_loss(*losses)), style_weight_for),
         "total_loss is one number.*It is a str",
     ),
-    "4: no return": (lambda: checks.exercise_4(lambda *values: None, style_weight_for), "is there a return"),
+    "4: no return": (
+        lambda: checks.exercise_4(lambda *values: None, style_weight_for),
+        "is a return statement missing",
+    ),
     "5: no poolings": (
         lambda: checks.exercise_5(lambda name: receptive_field(name, pooling=False, grows=1)),
-        "block 1 see.*conv2_1.*7 pixels are too small: a pooling of 2 × 2 adds",
+        "receptive fields of block 1.*conv2_1.*7 pixels are too small: a 2 × 2 pooling adds",
     ),
     "5: poolings add nothing": (
         lambda: checks.exercise_5(lambda name: receptive_field(name, pooling=False)),
@@ -139,7 +142,7 @@ WRONG = {
     ),
     "5: three for each convolution": (
         lambda: checks.exercise_5(lambda name: receptive_field(name, step=3)),
-        "conv1_1.*4 pixels are too large: a convolution of 3 × 3 adds the position on either side",
+        "conv1_1.*4 pixels are too large: a 3 × 3 convolution adds one position on each side",
     ),
     "5: the radius": (
         lambda: checks.exercise_5(lambda name: receptive_field(name) // 2),
@@ -147,11 +150,11 @@ WRONG = {
     ),
     "6: not divided": (
         lambda: checks.exercise_6(lambda X: my_gram(X) * X.size),
-        "it is the Gram matrix but for a factor.*60 times what it should be",
+        "it is the Gram matrix up to a factor.*60 times the right value",
     ),
     "6: divided by the positions": (
         lambda: checks.exercise_6(lambda X: my_gram(X) * X.shape[1]),
-        "4 times what it should be, for c, h, w = 4, 3, 5",
+        "4 times the right value, for c, h, w = 4, 3, 5",
     ),
     "6: the positions in rows": (
         lambda: checks.exercise_6(lambda X: gram_of(X, X.asnumpy().reshape(-1, X.shape[1]), X.size)),
@@ -163,26 +166,26 @@ WRONG = {
     ),
     "6: the mean is taken away": (
         lambda: checks.exercise_6(lambda X: np.cov(X.asnumpy().reshape(X.shape[1], -1), bias=True) / X.shape[1]),
-        "it is symmetric.*the sums over the positions.*as they are",
+        "it is symmetric.*the sums over the positions.*unchanged",
     ),
     "6: c, h and w of the first example": (
         lambda: checks.exercise_6(lambda X: my_gram(X) * X.size / 60),
-        "at another size too",
+        "for a different shape",
     ),
     "6: zeros": (lambda: checks.exercise_6(lambda X: np.zeros((4, 4))), "not yet: the sums over the positions"),
     "6: it ends with an error": (
         lambda: checks.exercise_6(lambda X: X.nonsense),
-        r"my_gram runs.*AttributeError.*X.asnumpy\(\) is one of NumPy's",
+        r"my_gram runs.*AttributeError.*X.asnumpy\(\) converts it to NumPy",
     ),
     "6: it leaves": (lambda: checks.exercise_6(lambda X: exit(0)), "my_gram runs.*SystemExit"),
     "7: squares": (
         lambda: checks.exercise_7(lambda X: tv(X, of=np.square)),
-        "steps across count.*2 is too large.*not their squares",
+        "horizontal steps count.*2 is too large.*not the squares",
     ),
-    "7: sums": (lambda: checks.exercise_7(lambda X: tv(X, mean=np.sum)), "steps downwards count.*too large: the mean"),
-    "7: not halved": (lambda: checks.exercise_7(lambda X: tv(X, half=1)), "steps downwards count.*1 is too large"),
-    "7: across alone": (lambda: checks.exercise_7(lambda X: tv(X, down=False)), "downwards count.*0 is too small"),
-    "7: around the edge": (lambda: checks.exercise_7(around_the_edge), "steps downwards count.*too large"),
+    "7: sums": (lambda: checks.exercise_7(lambda X: tv(X, mean=np.sum)), "vertical steps count.*too large: the mean"),
+    "7: not halved": (lambda: checks.exercise_7(lambda X: tv(X, half=1)), "vertical steps count.*1 is too large"),
+    "7: across alone": (lambda: checks.exercise_7(lambda X: tv(X, down=False)), "vertical steps count.*0 is too small"),
+    "7: around the edge": (lambda: checks.exercise_7(around_the_edge), "vertical steps count.*too large"),
     "7: signs": (lambda: checks.exercise_7(lambda X: tv(X, of=np.asarray)), "from bright to dark.*-1 is too small"),
     "7: an array": (lambda: checks.exercise_7(lambda X: X), r"my_tv is one number.*Its shape is \(1, 3, 4, 6\)"),
 }
