@@ -47,7 +47,7 @@ class Folder:
             self._lock.release()
 
     def _check_report(self) -> None:
-        """Raise InputError if a report would replace a file that is not one."""
+        """Raise InputError if the report would replace a file that is not a report."""
         table, is_ours = self.path / TABLE, False
         if os.path.isfile(table):
             with reading(table, "a report"), open(table, "rb") as file:
@@ -81,12 +81,12 @@ class Folder:
         path = self.picture(entry)
         if entry.file_name.lower() == "report":
             raise InputError(
-                f"{entry.name}: what the batch says of all its jobs is called so; give the job another name"
+                f"{entry.name}: this name is reserved for the report of the batch; give the job another name"
             )
         if os.path.realpath(path) in inputs:
             raise InputError(f"{path}: is one of the batch's inputs; give the job another name, or name another folder")
         if os.path.isdir(path):
-            raise InputError(f"{path}: a folder; give the job another name")
+            raise InputError(f"{path}: is a folder; give the job another name")
         check_replaceable(path)
 
     def place(self, payload: Payload, picture: bytes, losses: bytes) -> Path:
@@ -105,28 +105,28 @@ class Folder:
 
     def clean(self, payload: Payload) -> None:
         """Delete the checkpoints of a finished job, and the picture that it started from."""
-        self._kept(payload).remove(folder=True)
+        self._checkpoints(payload).remove(folder=True)
         with contextlib.suppress(OSError):
             self.start(payload.entry).unlink()
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
 
-    def _kept(self, payload: Payload) -> Generations:
+    def _checkpoints(self, payload: Payload) -> Generations:
         return Generations(self.path / f".{payload.entry.file_name}.checkpoint", self._notify)
 
     def checkpoint(self, payload: Payload) -> bytes | None:
         """Return the newest valid checkpoint of a job, or None; reports those that can't be read."""
         try:
-            return self._kept(payload).content()
+            return self._checkpoints(payload).content()
         except InputError as error:
             self._notify(f"{payload.entry.name}: {str(error).partition('; ')[0]}; the job restarts")
             return None
 
     def keep(self, payload: Payload, checkpoint: bytes) -> None:
         """Save a checkpoint of a job. If that fails, reports it, and the job continues."""
-        kept = self._kept(payload)
+        checkpoints = self._checkpoints(payload)
         try:
-            kept.folder.mkdir(exist_ok=True)
-            kept.keep(checkpoint)
+            checkpoints.folder.mkdir(exist_ok=True)
+            checkpoints.keep(checkpoint)
         except (NSTError, OSError) as error:
-            self._notify(f"{payload.entry.name}: no checkpoint: {reason(error)}; the job goes on")
+            self._notify(f"{payload.entry.name}: no checkpoint was written: {reason(error)}; the job continues")

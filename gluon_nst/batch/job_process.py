@@ -50,17 +50,17 @@ def run_job(context: TaskContext, payload: Payload, checkpoint: bytes | None, pi
     """
     from distributed import Event, Queue, get_worker
 
-    own = get_worker()
-    key = own.get_current_task()
+    worker = get_worker()
+    key = worker.get_current_task()
     messages, stop, repeated = Queue(context.name), StopRequest(context), Event(key)
-    folder = Path(own.local_directory) / str(key)
+    folder = Path(worker.local_directory) / str(key)
     try:
         if stop.is_set() or repeated.is_set():
             return None
         repeated.set()
-        messages.put((key, "started", own.address))
+        messages.put((key, "started", worker.address))
         folder.mkdir()
-        device, memory = context.device(payload.job.device), _memory(payload.job, memory_limit(own))
+        device, memory = context.device(payload.job.device), _memory(payload.job, memory_limit(worker))
         job = dataclasses.replace(payload.job, device=device, memory=memory)
         trunk = dataclasses.replace(payload.trunk, path=context.file(payload.trunk.path, payload.trunk.sha256))
         payload = payload._replace(trunk=trunk, job=job)
@@ -76,7 +76,7 @@ def run_job(context: TaskContext, payload: Payload, checkpoint: bytes | None, pi
     except NSTError as error:
         raise type(error)(one_line(payload.with_original_paths(str(error), folder))) from None
     finally:
-        with contextlib.suppress(Exception):  # of Dask's own kinds: the scheduler is gone
+        with contextlib.suppress(Exception):  # classes of Dask's own: the scheduler is lost
             messages.close()
         shutil.rmtree(folder, ignore_errors=True)
 

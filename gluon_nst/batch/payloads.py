@@ -18,9 +18,9 @@ from gluon_nst.runs.job import Job, Style
 from gluon_nst.runs.provenance import WORDS
 from gluon_nst.weights.cache import Trunk, sha256_of
 
-_OTHERS = [each.name for each in settings(Job) if not each.words and each.name not in ("weights", "memory")]
-"""The fields of a Job that affect the picture, without content, style and recipe, and without `weights`, of which the
-trunk's hash is used. `memory` changes only the rounding."""
+_OTHER_FIELDS = [each.name for each in settings(Job) if not each.words and each.name not in ("weights", "memory")]
+"""The fields of a Job that affect the picture, other than content, style, recipe, and `weights`, whose trunk is hashed.
+`memory` affects only the rounding."""
 
 FindTrunk = Callable[[str, str], Trunk]
 """Function that returns the Trunk for a job's `weights` and the source that its recipe prefers."""
@@ -33,7 +33,7 @@ class Payload(NamedTuple):
     recipe: Recipe
     """The recipe fitted to the content picture, from which the job's duration is estimated."""
     sha256: str
-    """A SHA-256 of all that determines the picture."""
+    """A SHA-256 of all inputs that affect the picture."""
     job: Job
     """The job with a name in place of each picture: the SHA-256 of its content."""
     trunk: Trunk
@@ -88,7 +88,7 @@ def pack(entry: Entry, find: FindTrunk, before: Payload | None = None) -> Payloa
 
     def named(source: Any) -> str:
         if not isinstance(source, (str, Path)):
-            raise InputError("a picture in the memory can't be sent; save it, and name its file")
+            raise InputError("a picture in memory can't be sent to a worker; save it, and pass its path")
         path = given(source)
         name = f"{_sha256(path)}{path.suffix.lower()}"
         files[name] = path
@@ -104,7 +104,7 @@ def pack(entry: Entry, find: FindTrunk, before: Payload | None = None) -> Payloa
         "content": sent.content,
         "styles": [[style.picture, style.weight, style.scale, style.regions] for style in sent.style],
         "recipe": {name: value for name, value in sent.recipe.as_dict().items() if name not in WORDS},
-        "others": [*(getattr(sent, name) for name in _OTHERS), sent.file, trunk.sha256],
+        "others": [*(getattr(sent, name) for name in _OTHER_FIELDS), sent.file, trunk.sha256],
         "before": before.sha256 if before else None,
     }
     sha256 = hashlib.sha256(json.dumps(determining, sort_keys=True).encode()).hexdigest()

@@ -27,7 +27,7 @@ _TEMPLATE = Path(__file__).with_name("report.html")
 
 
 class Row(NamedTuple):
-    """What the report shows of a job."""
+    """A row of the report."""
 
     entry: Entry
     status: str
@@ -42,7 +42,7 @@ class Row(NamedTuple):
 
 def rows(batch: Batch) -> list[Row]:
     """Return the row of each job, in the order of the jobs."""
-    found = []
+    result = []
     for entry in batch.entries:
         outcome = batch.outcomes.get(entry.name)
         job: Mapping[str, Any] = {}
@@ -51,49 +51,49 @@ def rows(batch: Batch) -> list[Row]:
                 job = read_record(outcome.path).get("job", {})
         status = "left" if outcome is None else "failed" if outcome.failed else "done"
         path, note = (outcome.path, outcome.note) if outcome else (None, "not done yet")
-        found.append(Row(entry, status, path, job.get("loss"), job.get("seconds"), note))
-    return found
+        result.append(Row(entry, status, path, job.get("loss"), job.get("seconds"), note))
+    return result
 
 
 def differing(batch: Batch) -> list[str]:
     """Return the settings in which the jobs differ, other than their pictures, by their names on the command line."""
     names = dict.fromkeys(
-        name for entry in batch.entries for name in entry.said if name not in ("content", "style", "")
+        name for entry in batch.entries for name in entry.settings if name not in ("content", "style", "")
     )
-    return [name for name in names if len({entry.said.get(name) for entry in batch.entries}) > 1]
+    return [name for name in names if len({entry.settings.get(name) for entry in batch.entries}) > 1]
 
 
 def write_report(batch: Batch) -> Path:
     """Write the report into the batch's folder, and return the page's path. Raises NSTError if it can't be written."""
-    found, settings = rows(batch), differing(batch)
+    report_rows, settings = rows(batch), differing(batch)
     with written_whole(batch.folder.path / TABLE, "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow([*COLUMNS, *settings, "loss", "seconds", "note"])
-        for row in found:
-            said = [row.entry.said.get(name, "") for name in ("content", "style", *settings)]
+        for row in report_rows:
+            values = [row.entry.settings.get(name, "") for name in ("content", "style", *settings)]
             picture = row.path.name if row.path else ""
-            table.writerow([row.entry.name, row.status, picture, *said, row.loss, row.seconds, row.note])
+            table.writerow([row.entry.name, row.status, picture, *values, row.loss, row.seconds, row.note])
     page = batch.folder.path / PAGE
     with written_whole(page) as file:
-        file.write(_page(batch, found, settings))
+        file.write(_page(batch, report_rows, settings))
     return page
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------
 
 
-def _page(batch: Batch, found: list[Row], settings: list[str]) -> bytes:
-    counts = {status: sum(row.status == status for row in found) for status in ("done", "failed", "left")}
+def _page(batch: Batch, report_rows: list[Row], settings: list[str]) -> bytes:
+    counts = {status: sum(row.status == status for row in report_rows) for status in ("done", "failed", "left")}
     common = {
         name: value
         for entry in batch.entries
-        for name, value in entry.said.items()
+        for name, value in entry.settings.items()
         if name not in ("content", "style", "", *settings)
     }
     return Template(_TEMPLATE.read_text(encoding="utf-8"), name=_TEMPLATE.name).generate(
         title=", ".join(f"{count} {status}" for status, count in counts.items() if count),
         common=", ".join(f"{name} {value}" for name, value in common.items()),
-        rows=found,
+        rows=report_rows,
         settings=settings,
         inputs=functools.partial(_inputs, batch),
         thumbnail_of=functools.partial(_thumbnail, batch),
@@ -113,7 +113,7 @@ def _inputs(batch: Batch, entry: Entry, which: str) -> list[tuple[Path, str]]:
 
 
 def _thumbnail(batch: Batch, path: Path, name: str) -> str:
-    """Return the path of a picture's thumbnail, relative to the page, after making it unless it is up to date.
+    """Make the thumbnail of a picture, unless it is up to date; return its path relative to the page.
 
     Returns "" if the thumbnail can't be made.
     """

@@ -37,28 +37,25 @@ _MOST_SHOWN = 24
 def collect(
     jobs: str | Path, styles: str | Path | None, output: Path, sequence: bool = False, **settings: Any
 ) -> list[Entry]:
-    """Return the jobs of a batch: those that the file `jobs` lists, or each picture of the folder `jobs` in each of
-    the `styles`.
+    """Return the jobs of a batch: those in the file `jobs`, or each picture of the folder `jobs` in each of `styles`.
 
-    Raises InputError for arguments that do not go together, and for folders that can't be read.
+    Raises InputError for conflicting arguments, and for folders that can't be read.
     """
     jobs = given(jobs)
     if jobs.suffix.lower() in entries.ENDINGS and not jobs.is_dir():
         for argument, name in ((styles, "STYLES_DIR"), (sequence, "--sequence")):
             if argument:
-                raise InputError(f"{name}: {jobs} lists the jobs, and their styles; leave it out")
+                raise InputError(f"{name}: not with {jobs}, which lists the jobs and their styles; leave it out")
         return entries.read(jobs, **settings)
     if not styles:
-        raise InputError(
-            f"{jobs}: neither a .toml nor a .csv; give the pictures' styles, a folder or a picture, as well"
-        )
+        raise InputError(f"{jobs}: neither a .toml nor a .csv; for pictures, give a style, or a folder of styles, too")
     styles = given(styles)
     for folder in (jobs, styles):
         with reading(folder, "a picture, or a folder of pictures"):
             pass  # raises InputError if it can't be read
         if folder.is_dir() and output.is_dir() and folder.samefile(output):
             raise InputError(
-                f"--output {output}: the results would be taken for inputs the next time; name another folder"
+                f"--output {output}: a folder of inputs, which would include the results; choose another folder"
             )
     if sequence:
         check_frames()
@@ -125,12 +122,12 @@ def batch(
 
     `contents` is a folder of pictures, a picture, or a .toml or .csv file that lists jobs, which have their own styles.
     With `sequence`, the contents are the frames of a film. `workers` is the number of processes on this machine;
-    `scheduler` the address of a Dask cluster (`tcp://HOST:PORT`) whose workers do the jobs instead. `settings` are
-    keywords of `transfer`, the same for all jobs. What is done in `output` already is not done again, so that the same
-    call resumes a batch that was interrupted. A job that fails does not stop the others: see the result's `outcomes`.
+    `scheduler` is the address of a Dask cluster (`tcp://HOST:PORT`) whose workers run the jobs instead. `settings` are
+    keywords of `transfer`, the same for all jobs. Jobs that are finished in `output` are not repeated, so the same call
+    resumes an interrupted batch. A failed job does not stop the others: see the result's `outcomes`.
     Raises InputError for bad arguments.
 
-    In a program that is a file, call it below `if __name__ == "__main__":`, as the processes import that file.
+    In a script, call it below `if __name__ == "__main__":`, because the processes import the script.
     """
     folder = given(output)
     jobs = collect(contents, styles, folder, sequence, **settings)

@@ -43,7 +43,7 @@ class _Task:
     lost: int = 0
     """Number of workers lost since its last checkpoint."""
     refused: frozenset[str] = frozenset()
-    """The workers that have too little memory or disk space for it."""
+    """The workers with too little memory or disk space for it."""
     why: str = ""
     """The error of the last of them."""
 
@@ -142,7 +142,7 @@ class Batch:
                 reported = time.monotonic()
             elif time.monotonic() - reported > _PATIENCE:
                 reported = time.monotonic()
-                self._overview.note("no worker is there; waiting for one")
+                self._overview.note("no worker is available; waiting for one")
             for name, task in list(self._running.items()):
                 may_end = task.worker in workers if self._stopping else task.allowed.intersection(workers)
                 if not may_end:
@@ -244,11 +244,14 @@ class Batch:
         """Requeue a job whose worker is lost, unless the batch is stopping. After _MOST_LOST of them the job fails."""
         if self._stopping:
             return
-        entry, lost = task.payload.entry, task.lost + 1  # even if it had not started: it may have killed the worker
+        entry, lost = (
+            task.payload.entry,
+            task.lost + 1,
+        )  # counted even if the job had not started: it may have killed the worker
         if lost >= _MOST_LOST:
-            why = f"{lost} workers were lost over it, one after the other; have they memory enough?"
+            why = f"{lost} workers were lost in a row while they ran it; check that they have enough memory"
             yield self._record_outcome(entry, None, why, failed=True)
             return
         worker = f"worker {task.worker}" if task.worker else "its worker"
-        self._overview.note(f"{entry.name}: {worker} is lost; another goes on from its last checkpoint")
+        self._overview.note(f"{entry.name}: {worker} is lost; the job resumes elsewhere from its last checkpoint")
         self._waiting.appendleft(task.waiting(lost=lost))

@@ -46,7 +46,7 @@ class Pool:
         if address and not re.fullmatch(r"tcp://[^/\s]+:\d+", address):
             raise InputError(f"--scheduler {address}: not tcp://HOST:PORT, as `dask scheduler` prints it")
         if address and workers:
-            raise InputError("--workers: those of --scheduler are there already; leave one of the two out")
+            raise InputError("--workers: not with --scheduler, which has workers of its own; leave one of the two out")
         self._address, self._number, self._notify = address, workers, notify
         self._stack = contextlib.ExitStack()
         self.context = TaskContext(f"gluon-nst-{uuid.uuid4().hex}", None, 0, keeps_files=address is not None)
@@ -79,10 +79,8 @@ class Pool:
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             self._stack.close()
             if self._address is None:
-                raise NSTError(f"the workers could not be started ({reason(error)}); give the command again") from None
-            raise NSTError(
-                f"{self._address}: no scheduler answers there ({reason(error)}); look whether it runs"
-            ) from None
+                raise NSTError(f"the workers could not be started ({reason(error)}); run the command again") from None
+            raise NSTError(f"{self._address}: no scheduler answers ({reason(error)}); check that it runs") from None
         except BaseException:
             self._stack.close()
             raise
@@ -92,7 +90,7 @@ class Pool:
         self._stack.close()
 
     def _forget(self) -> None:
-        with contextlib.suppress(Exception):  # the scheduler may be gone
+        with contextlib.suppress(Exception):  # the scheduler may be lost
             self._messages.close()
             self._stop.clear()
             for event in self._events:
@@ -142,11 +140,11 @@ class Pool:
             if isinstance(found, Exception):
                 self._leave_out(address, reason(found))
             elif found != __version__:
-                self._leave_out(address, f"it has gluon-nst {found}, and this is {__version__}")
+                self._leave_out(address, f"it has gluon-nst {found}, not {__version__}")
         return self._accepted()
 
     def _accepted(self) -> list[str]:
-        """Return the addresses of the workers that passed the last check of versions, without those left out."""
+        """Return the addresses of the workers with a checked version that are not left out."""
         return [address for address in self._seen if address not in self._left_out]
 
     def _present(self) -> dict[str, str]:
@@ -203,7 +201,7 @@ class Pool:
     ) -> Any:
         """Return the Dask Future of a task that runs on one of the `workers`. `options` are those of Client.submit.
 
-        With `once` the task sets the Dask Event of its key, and so detects that Dask has repeated it.
+        With `once`, the task sets the Dask Event named by its key, to detect when Dask repeats it.
         """
         import distributed
 
@@ -269,12 +267,11 @@ class Pool:
         try:
             yield
         except (Exception, asyncio.CancelledError) as error:
-            # A closed client has an exception of its own, whose class depends on Dask's version.
+            # A closed client raises an exception whose class depends on Dask's version.
             if not isinstance(error, lost) and self._client.status == "running":
                 raise
             raise NSTError(
-                f"the scheduler is gone ({reason(error)}); what is done is kept,"
-                " and the same command goes on from there"
+                f"the scheduler is lost ({reason(error)}); finished work is kept, and the same command resumes it"
             ) from None
 
 

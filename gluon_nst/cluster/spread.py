@@ -1,8 +1,8 @@
 """Spread: one picture on many workers. They compute its windows and return sums and gradients; the optimiser is local.
 
-The windows are those of the stage's plan, whatever the number of workers, and their results are added up in a fixed
-order: which worker computes a window, and how many are lost, affects only the time. Dask schedules the windows: each is
-computed on the worker that has its content picture, unless another worker is idle.
+The windows are those of the stage's plan, whatever the number of workers, and their results are added in a fixed order:
+the workers, and the loss of some, affect only the time, not the result. Dask schedules each window on the worker that
+has its content picture, unless another worker is idle.
 """
 
 from __future__ import annotations
@@ -116,9 +116,9 @@ class _Part:
         self._evaluation += 1
         windows_X = zip(self._in_windows(self._source), self._contents)
         self._Xs = [self._processes.pool.send(X, content) for X, content in windows_X]
-        found = self._compute(range(len(self._Xs)), None)
+        results = self._compute(range(len(self._Xs)), None)
         for place, total in enumerate(self.sums):
-            total[:] = nd.array(sum(each[place] for each in found), ctx=total.context)
+            total[:] = nd.array(sum(each[place] for each in results), ctx=total.context)
 
     def backward(self, of_sums: list[NDArray]) -> None:
         """Compute the gradients of all windows on the workers, and add them up."""
@@ -163,13 +163,13 @@ class _Processes:
         """
         from distributed import KilledWorker
 
-        found: dict[int, list[np.ndarray]] = {}
-        while len(found) < len(tasks):
+        results: dict[int, list[np.ndarray]] = {}
+        while len(results) < len(tasks):
             ready = self._ready()
             futures = {
                 self.pool.submit(windows.compute, self._stage.name, number, *tasks[number], workers=ready): number
                 for number in tasks
-                if number not in found
+                if number not in results
             }
             while futures and self._present().intersection(ready):
                 for future in self.pool.done(list(futures), _WAIT):
@@ -180,18 +180,15 @@ class _Processes:
                     elif future.status == "finished":
                         result = self.pool.result(future)
                         if result is not None:
-                            found[number] = result
+                            results[number] = result
                     elif error is not None and not isinstance(error, KilledWorker):
                         raise NSTError(reason(error))
             for future in futures:
                 self.pool.cancel(future)
-        return [found[number] for number in sorted(found)]
+        return [results[number] for number in sorted(results)]
 
     def _ready(self) -> list[str]:
-        """Start a process for the stage on each new worker, and return the workers that have one.
-
-        Waits until there is at least one.
-        """
+        """Start a process for the stage on each new worker; wait for at least one, and return the workers with one."""
         began = time.monotonic()
         while True:
             new = self._present() - set(self._actors)
@@ -213,8 +210,8 @@ class _Processes:
                 if actor.status == "error":
                     self._lose(address, reason(actor.exception()))
             if not self._actors and time.monotonic() - began > (_PATIENCE_IF_FAILED if self._failed else _PATIENCE):
-                why = "; ".join(dict.fromkeys(self._failed.values())) or "all are gone"
-                raise NSTError(f"there is no worker for the windows ({why}); start some, and give the command again")
+                why = "; ".join(dict.fromkeys(self._failed.values())) or "all are lost"
+                raise NSTError(f"no worker can compute the windows ({why}); start workers, and run the command again")
 
     def _present(self) -> set[str]:
         """Report lost workers, and return the present ones that have not failed."""
@@ -224,9 +221,9 @@ class _Processes:
         return present - set(self._failed)
 
     def _lose(self, address: str, why: str = "") -> None:
-        """Report that a worker is lost, or `why` it failed."""
+        """Report a lost worker, or, with the reason `why`, one that failed."""
         if why:
             self._failed[address] = why
         if self._actors.pop(address, None):
-            what = f"can't do it ({why})" if why else "is lost"
-            self._notify(f"worker {address} {what}; the others do what it was at")
+            what = f"failed ({why})" if why else "is lost"
+            self._notify(f"worker {address} {what}; the others compute its windows")

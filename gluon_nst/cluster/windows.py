@@ -57,7 +57,7 @@ class WindowProcess:
 
     def compute(self, *window: Any) -> list[np.ndarray]:
         """Return what `Windows.compute` returns for these arguments."""
-        with self._lock:  # a worker of several threads has several windows at a time
+        with self._lock:  # a worker with several threads gets several windows at a time
             self._process.put(window)
             return self._process.get()[1]
 
@@ -75,12 +75,12 @@ def compute(stage: str, *window: Any) -> list[np.ndarray]:
     """On a worker: return what `Windows.compute` returns for a window, called in the worker's process for the stage."""
     from distributed import get_worker
 
-    own = get_worker()
+    worker = get_worker()
     try:
-        process: Any = own.state.actors[process_key(stage, own.address)]
+        process: Any = worker.state.actors[process_key(stage, worker.address)]
         return process.compute(*window)
     except (NSTError, KeyError) as error:
-        raise WorkerFailed(own.address, reason(error)) from None
+        raise WorkerFailed(worker.address, reason(error)) from None
 
 
 # -- in the process ---------------------------------------------------------------------------------------------------
@@ -111,7 +111,7 @@ class Windows:
         (self._computed,) = objective.parts
         self._windows = list(stage.part.windows)
         self._features: dict[int, list[Any]] = {}
-        """The content's features in each window."""
+        """The features of the content picture in each window."""
         self._last: tuple[int, int] | None = None
         """The number and the evaluation of the window computed last, whose features are still in memory."""
 

@@ -17,7 +17,7 @@ _STOP_CHECKED_EVERY = 2.0
 
 
 def dask_setup(worker: Any) -> None:
-    """Ignore the signals that stop a command: local workers, which preload this module, finish their epochs first."""
+    """Ignore the signals that stop a command, so that local workers, which preload this module, finish their epochs."""
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
 
@@ -103,6 +103,6 @@ class StopRequest:
             self._checked = time.monotonic()
             try:
                 self._is_set = self.is_cancelled() or self._event.is_set()
-            except Exception:  # of Dask's own kinds: the scheduler is gone
+            except Exception:  # classes of Dask's own: the scheduler is lost
                 self._is_set = True
         return self._is_set

@@ -32,21 +32,19 @@ VARIABLE = (
     *(each.name for each in (*recipe_settings(), *settings(Job)) if each.name != "regions" and not each.words),
     LONGEST_SIDE.name,
 )
-"""What can be varied: the options of `transfer` that make another picture. Regions go with maps of the style as well.
-"""
+"""The options of `transfer` that can be varied: those that affect the picture, except `regions`."""
 
 
 def sweep(content: Pathlike, style: Pathlike, vary: Mapping[str, Any], **options: Any) -> Experiment:
     """Return the Experiment that varies one or two options of a run.
 
-    `vary` maps one or two options of `transfer` to lists of values, or to dictionaries of them whose keys are the
-    labels. The first is drawn across, the second down. `options` are those that stay; the recipe is the chapter's
-    unless they say another.
+    `vary` maps one or two options of `transfer` to lists of values, or to dictionaries {label: value}. The first varies
+    by column of the sheet, the second by row. `options` are common to all runs; the default recipe is the chapter's.
     """
     if "recipe" not in vary:
         options = {"recipe": CHAPTER, **options}
     if len(vary) not in (1, 2):
-        raise InputError(f"vary: {len(vary)} things; one or two can be varied at once")
+        raise InputError(f"vary: {len(vary)} options; vary one or two at once")
     varied = {name: v if isinstance(v, dict) else {str(value): value for value in v} for name, v in vary.items()}
     for name, values in varied.items():
         if name not in VARIABLE:
@@ -54,7 +52,7 @@ def sweep(content: Pathlike, style: Pathlike, vary: Mapping[str, Any], **options
         if not values:
             raise InputError(f"vary: {name}: at least one value is needed")
         if name in options:
-            raise InputError(f"{name}: both varied and given; leave one of them out")
+            raise InputError(f"{name}: both varied and given; remove one of the two")
     note = _NOT_COMPARABLE if len(varied.get("recipe", ())) > 1 else ""
     axes = [[(name, label, value) for label, value in values.items()] for name, values in varied.items()]
     if len(axes) == 1:
@@ -96,11 +94,11 @@ def reconstruct(
     recipe: RecipeName = RECONSTRUCTION,
     **options: Any,
 ) -> Experiment:
-    """Return the Experiment that reconstructs a picture's `content` or `style` from noise in several layers.
+    """Return the Experiment that reconstructs a picture's `content` or `style` from noise for several layers.
 
-    Content: from the features of each of `layers` alone. Style: from the Gram matrices of the first one, of the first
-    two, and so on (Gatys et al. 2016, figure 1, whose layers are the default). A mapping of layers gives each a weight.
-    The other keywords are `transfer`'s.
+    Content: from the features of each of `layers`. Style: from the Gram matrices of the first layer, the first two, and
+    so on (Gatys et al. 2016, figure 1, whose layers are the default). A mapping {layer: weight} sets weights.
+    The other keywords are those of `transfer`.
     """
     if kind not in FIGURE_1:
         raise InputError(f"reconstruct {kind}: not one of {', '.join(FIGURE_1)}{did_you_mean(kind, FIGURE_1)}")

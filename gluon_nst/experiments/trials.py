@@ -1,7 +1,7 @@
 """Experiment: several trials, each a transfer, as a sheet of labelled pictures.
 
-A trial's picture and losses are written into the experiment's folder as soon as it is done, and what is there already
-is not run again.
+The picture and the losses of a trial are written into the experiment's folder when it finishes; trials that are
+finished there are not repeated.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from gluon_nst.runs.result import Result, check_replaceable
 from gluon_nst.runs.run import Run, prepare
 
 Prepared = Dict[str, Union[Run, NSTError]]
-"""By the names of the trials."""
+"""The Run of each trial, or the error of its preparation, by the trial's name."""
 Pathlike = Union[str, Path]
 
 
@@ -83,10 +83,10 @@ class Experiment:
     def __post_init__(self) -> None:
         names = [trial.file_name for trial in self.trials]
         if not names:
-            raise InputError(f"{self.title}: nothing to run; name one recipe, value or layer at least")
+            raise InputError(f"{self.title}: nothing to run; give at least one recipe, value or layer")
         for name in names:
             if names.count(name) > 1:
-                raise InputError(f"{name}: two cells of this name; give each value once")
+                raise InputError(f"{name}: two cells have this name; give each value once")
 
     @functools.cached_property
     def _open(self) -> Callable[..., Picture]:
@@ -95,11 +95,11 @@ class Experiment:
 
     @property
     def trials(self) -> list[Trial]:
-        """All of them, row by row."""
+        """All trials, row by row."""
         return [trial for row in self.rows for trial in row]
 
     def inputs(self, prepared: Prepared) -> set[str]:
-        """Return the input files of its runs, as far as they are known from the prepared ones."""
+        """Return the input files of its runs, including those that the prepared runs name."""
         options = [self.options, *(trial.options for trial in self.trials)]
         files = [option.get(name) for option in options for name in ("weights", "mask", "regions")]
         files += [run.recipe.init for run in prepared.values() if isinstance(run, Run) and run.recipe.init not in INITS]
@@ -209,7 +209,7 @@ def _wrapped(cells: Sequence[Cell | None], longest: int = 5) -> list[list[Cell |
 
 
 def kept(path: Path, run: Run) -> Image.Image | None:
-    """Return the picture at `path` if `run` would make the same one and its losses exist; else None."""
+    """Return the picture at `path` if it is the result of this `run` and its losses exist; else None."""
     existing = read_made(path)
     if not existing or "interrupted" in existing[1] or not path.with_suffix(".csv").is_file():
         return None
@@ -221,14 +221,14 @@ def kept(path: Path, run: Run) -> Image.Image | None:
 def _outcome(
     trial: Trial, run: Run | NSTError, folder: Path, carry_out_trial: Callable[[Run, Path], Result], observer: Observer
 ) -> Outcome:
-    """Run a trial, unless its files exist; return its Outcome. An unfinished run leaves no files but its checkpoint."""
+    """Run a trial, unless its files exist; return its Outcome. An unfinished run leaves only its checkpoint."""
     if isinstance(run, NSTError):
         return Outcome(trial, None, str(run), failed=True)
     path = trial.path(folder)
     picture = kept(path, run)
     checkpoint = path.with_name(f".{trial.file_name}.checkpoint")
     if picture:
-        Generations(checkpoint, observer.note).remove(folder=True)  # in case the last call was killed before that
+        Generations(checkpoint, observer.note).remove(folder=True)  # a killed call may have left it
         return Outcome(trial, picture, "kept from before")
     try:
         result = carry_out_trial(run, checkpoint)
@@ -238,7 +238,7 @@ def _outcome(
             return Outcome(trial, None, result.note, failed=True)
         losses = path.with_suffix(".csv")
         with contextlib.suppress(FileNotFoundError):
-            losses.unlink()  # else an interrupt would leave them next to another picture
+            losses.unlink()  # else an interrupt would leave old losses next to the new picture
         result.save(path)
         result.save_losses(losses)
         observer.end(result)

@@ -1,5 +1,4 @@
-"""Observers of runs: the bar, the chapter's lines, pictures kept along the way, a film, a window, a notebook's
-output."""
+"""Observers of runs: progress bar, the chapter's lines, snapshots, film, window, and live output in a notebook."""
 
 from gluon_nst.observers.film import FILMS, Film, check_film
 from gluon_nst.observers.live import Live

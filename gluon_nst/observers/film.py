@@ -37,10 +37,10 @@ def _without_progress(frames: Iterable[Any], total: int) -> Iterable[Any]:
 
 
 class Film(Observer):
-    """Collects about ninety snapshots of a run, and writes a film of them at its end.
+    """Collects about ninety snapshots of a run, and writes a film of them when it ends.
 
-    It is written to `path`, or next to it if the run did not finish and `path` exists. `written` is its path then, or
-    None if it was not written. `progress(frames, total)` wraps the frames, to show progress.
+    The film is written to `path`, or next to it if the run did not finish and `path` exists. `written` is then its
+    path, or None if no film was written. `progress(frames, total)` wraps the frames, to show progress.
     """
 
     def __init__(

@@ -19,16 +19,17 @@ from gluon_nst.runs.state import State
 
 
 class Live(Observer):
-    """Shows the composite beside its losses in the output of a notebook's cell, and redraws that one output.
+    """Shows the composite beside its losses in the output of a notebook's cell, and redraws that output.
 
-    It is redrawn after `seconds` at the earliest, and at the end. Outside of a notebook nothing is shown.
+    `seconds` is the minimum time between two redraws; the last epoch is always drawn. Outside a notebook nothing is
+    shown.
     """
 
     def __init__(self, seconds: float = 1.0) -> None:
         self._seconds = seconds
 
     def begin(self, run: Run) -> None:
-        from IPython import get_ipython  # here, because it takes a moment that the command line can save
+        from IPython import get_ipython  # here: the import is slow, and the command line does not need it
 
         self._run, self._drawn_at, self._epochs_drawn = run, 0.0, 0
         self._num_epochs = sum(stage.epochs for stage in run.recipe.stages)

@@ -24,17 +24,17 @@ def interval() -> float:
 
 
 def is_watched() -> bool:
-    """Return whether somebody sees a bar: on a terminal, and in a notebook."""
+    """Return whether a bar is visible: standard error is a terminal, or this is a notebook."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return "IPKernelApp" in getattr(shell, "config", {}) or sys.stderr.isatty()
 
 
 class Bar(Observer):
-    """A bar on standard error over one run or several, and lines and downloads above it.
+    """A progress bar on standard error for one run or several, with lines and downloads above it.
 
-    `recipes` maps the names of several runs, in order, to their recipes; without it each run has a bar.
-    The bar's unit is a multiplication, so that the estimate holds for all sizes and recipes. If `quiet`, there are only
-    the lines.
+    `recipes` maps the names of several runs, in order, to their recipes; without it, each run has a bar.
+    The bar's unit is a multiplication, so that the estimate holds across sizes and recipes. If `quiet`, only lines are
+    printed.
     """
 
     def __init__(self, recipes: Mapping[str, Recipe] | None = None, quiet: bool = False) -> None:

@@ -20,7 +20,7 @@ def snapshot_paths(path: str | Path, every: int, recipe: Recipe) -> dict[tuple[i
     """Return {(stage, finished epochs): path} of the pictures that Snapshots writes: out-stage-1-epoch-050.png, …"""
     path, count = given(path), sum(stage.epochs // every for stage in recipe.stages)
     if count > _MAX_PICTURES:
-        raise InputError(f"save every {every}: would keep {count} pictures; choose a larger number of epochs")
+        raise InputError(f"save every {every}: would write {count} pictures; choose a larger number of epochs")
     return {
         (number, done): path.with_name(
             f"{path.stem}-stage-{number}-epoch-{done:0{len(str(stage.epochs))}}{path.suffix}"

@@ -18,7 +18,7 @@ _INTERVAL = 1
 
 
 class Window(Observer):
-    """Shows the composite and its losses as they evolve, until it is closed; `say` reports a missing screen."""
+    """Shows the composite and its losses as they evolve, until it is closed; `say` reports a missing display."""
 
     def __init__(self, say: Callable[[str], object]) -> None:
         self._say, self._drawn_at = say, 0.0
@@ -32,17 +32,17 @@ class Window(Observer):
 
     def begin(self, run: Run) -> None:
         self._run = run
-        try:  # without a screen matplotlib falls back to drawing into memory, or refuses
+        try:  # without a display matplotlib falls back to drawing in memory, or raises an error
             from matplotlib import pyplot, rcsetup
 
             self._pyplot = pyplot
             if pyplot.get_backend().lower() in {backend.lower() for backend in rcsetup.interactive_bk}:
                 self._figure = pyplot.figure("gluon-nst")
                 self._figure.show()
-        except Exception:  # each toolkit has its own error for a screen that can't be opened
+        except Exception:  # each toolkit has its own error for a missing display
             self._figure = None
         if not self.opened:
-            self._say("no screen: --show shows nothing here")
+            self._say("no display: --show has no effect")
 
     def state(self, state: State) -> None:
         if self.opened and time.monotonic() - self._drawn_at > _INTERVAL:
@@ -50,7 +50,7 @@ class Window(Observer):
             self._drawn_at = time.monotonic()
 
     def _draw(self, picture: Image.Image, record: list[Epoch]) -> None:
-        if not self._pyplot.fignum_exists(self._figure.number):  # closed by the user: the run goes on
+        if not self._pyplot.fignum_exists(self._figure.number):  # closed by the user: the run continues
             return
         if self._panel is None:
             num_epochs = sum(stage.epochs for stage in self._run.recipe.stages)

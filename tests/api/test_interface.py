@@ -285,5 +285,5 @@ def test_a_batch_gives_its_pictures_and_a_report(content, style, weights_file, t
     assert made._repr_html_().count("<img") == 2
     again = nst.batch(tmp_path / "contents", style, output=tmp_path / "painted", **options)
     assert {each.note for each in again.outcomes.values()} == {"kept from before"}
-    with pytest.raises(nst.InputError, match="neither a .toml nor a .csv; give the pictures' styles"):
+    with pytest.raises(nst.InputError, match="neither a .toml nor a .csv; for pictures, give a style"):
         nst.batch(tmp_path / "contents", output=tmp_path / "painted")

@@ -130,7 +130,7 @@ def test_a_table_of_comma_separated_values_says_it_as_the_command_line_does(list
     [
         ('style = "styles/s0.png"', "content: missing; name a picture"),
         ('content = "contents/c0.png"', "style: missing; name a picture"),
-        (f"{ONE}colour = 3", "colour: unknown; there are name, content"),
+        (f"{ONE}colour = 3", "colour: unknown; allowed are name, content"),
         (f"{ONE}style-wieght = 3", "; did you mean style-weight?"),
         (f"{ONE}sizes = [48, 64]", "sizes: (48, 64) is either one size or two; write [[48, 64]]"),
         (f"{ONE}longest-side = 48\nsizes = [[48, 64]]", "sizes, longest_side: both say how large the stages are"),
@@ -140,7 +140,7 @@ def test_a_table_of_comma_separated_values_says_it_as_the_command_line_does(list
         ),
         (f"{ONE}epochs = 0", "epochs: 0 is not an integer of at least 1"),
         (f'{ONE}epochs = "many"', "epochs: 'many' is not an integer of at least 1"),
-        (f"{ONE}style-weights = [1, 2]", "style-weights: 2 for 1 styles; give one each"),
+        (f"{ONE}style-weights = [1, 2]", "style-weights: 2 values for 1 styles; give one for each style"),
         (f'{ONE}recipe = "nobody"', "recipe nobody: not one of"),
         (f'{ONE}recipe = "gone.toml"', "gone.toml: no such file"),
         (f'{ONE}name = "a\\nb"', "name: 'a\\nb' is not a text of one line"),
@@ -158,17 +158,17 @@ def test_a_job_that_can_not_be_one_says_why_and_the_others_are_there(listed, sai
 @pytest.mark.parametrize(
     ("name", "text", "error"),
     [
-        ("jobs.toml", "job = 3", "job: each is a [[job]] table"),
+        ("jobs.toml", "job = 3", "job: write each job as a [[job]] table"),
         ("jobs.toml", "[[job]", "not TOML"),
-        ("jobs.toml", "epochs = 3", "no jobs are in there"),
+        ("jobs.toml", "epochs = 3", "no jobs; add a [[job]] table"),
         ("jobs.toml", "epochz = 3\n[[job]]", "epochz: unknown key"),
         ("jobs.toml", 'name = "all"\n[[job]]', "name: unknown key"),
-        ("jobs.csv", "content,style", "no jobs are in there"),
-        ("jobs.csv", "", "no jobs are in there"),
+        ("jobs.csv", "content,style", "no jobs; add a [[job]] table"),
+        ("jobs.csv", "", "no jobs; add a [[job]] table"),
         ("jobs.csv", "content,tone\na,b", "tone: unknown column"),
-        ("jobs.csv", "content,style,\na,b,c", "a column with no name has values"),
+        ("jobs.csv", "content,style,\na,b,c", "a column without a name has values"),
         ("jobs.csv", 'content,style\n"a,b', "a quote in it is not closed"),
-        ("jobs.csv", "content,style,tv-weight,tv_weight\na,b,1,2", "tv-weight: two columns of this name"),
+        ("jobs.csv", "content,style,tv-weight,tv_weight\na,b,1,2", "tv-weight: two columns have this name"),
     ],
 )
 def test_a_list_that_can_not_be_read_is_refused(listed, name, text, error):
@@ -233,7 +233,7 @@ def test_the_error_of_a_job_is_told_once(pictures, weights_file, capfd):
 def test_a_row_with_too_many_cells_is_a_job_that_can_not_be_one(listed):
     (bad,) = listed("content,style\ncontents/c0.png,styles/s0.png,3\n", "jobs.csv")
     assert bad.job is None
-    assert bad.error == "3 cells for 2 names"
+    assert bad.error == "3 cells for 2 columns"
 
 
 def test_jobs_on_the_same_pictures_are_called_by_their_own_settings(listed):
@@ -241,7 +241,7 @@ def test_jobs_on_the_same_pictures_are_called_by_their_own_settings(listed):
     first, second, third = listed(text)
     assert [first.name, second.name] == ["c0-s0", "c0-s0,style-weight=10000"]
     assert third.job is None
-    assert "another job is called c0-s0,style-weight=10000 already" in third.error
+    assert "another job is already named c0-s0,style-weight=10000" in third.error
     assert len({entry.file_name for entry in (first, second, third)}) == 3
 
 
@@ -396,7 +396,7 @@ def test_a_payload_has_the_contents_of_all_pictures_and_their_original_paths(pac
 
 def test_a_picture_in_the_memory_is_not_sent(pictures, trunk):
     job = nst.Job(Image.fromarray(paint(40, 60, 1)), str(pictures / "styles/s0.png"))
-    with pytest.raises(nst.InputError, match="save it, and name its file"):
+    with pytest.raises(nst.InputError, match="save it, and pass its path"):
         pack(batch.Entry("memory", job), lambda spec, preferred: trunk)
 
 
@@ -567,8 +567,8 @@ def test_a_job_whose_worker_is_lost_goes_on_elsewhere_but_not_for_ever(listed, t
     with batch.Batch(entries, tmp_path / "out", overview) as jobs, Pool(workers=2) as pool:
         list(jobs.run(pool))
     assert jobs.outcomes["c0-s0"].failed
-    assert "3 workers were lost over it" in jobs.outcomes["c0-s0"].note
-    lost = [note for note in notes if "is lost; another goes on from its last checkpoint" in note]
+    assert "3 workers were lost in a row" in jobs.outcomes["c0-s0"].note
+    lost = [note for note in notes if "is lost; the job resumes elsewhere from its last checkpoint" in note]
     assert len(set(lost)) == len(lost) == 2
 
 
@@ -579,7 +579,7 @@ def test_a_job_that_kills_its_workers_before_it_has_started_is_not_repeated_for_
 
     monkeypatch.setattr("gluon_nst.batch.scheduler.run_job", run)
     jobs, _ = carried(workers(1), a=None)
-    assert "3 workers were lost over it" in jobs.outcomes["a"].note
+    assert "3 workers were lost in a row" in jobs.outcomes["a"].note
 
 
 @pytest.mark.slow
@@ -635,7 +635,7 @@ def test_messages_of_a_worker_that_was_thought_to_be_lost_are_not_taken_for_the_
     assert jobs.outcomes["a"].note == "as it should"
     assert not kept
     assert len(notes) == 2
-    assert "is lost; another goes on" in notes[0]
+    assert "is lost; the job resumes elsewhere" in notes[0]
     assert notes[1] == "a: in time"
 
 
@@ -654,7 +654,7 @@ def test_a_lost_scheduler_ends_a_batch_with_one_line(clusters, carried, monkeypa
             cluster.close()
         return bool(Process.started)  # the pool is asked to stop the jobs after the scheduler is closed
 
-    with pytest.raises(nst.NSTError, match=r"the scheduler is gone \(.*\); what is done is kept"):
+    with pytest.raises(nst.NSTError, match=r"the scheduler is lost \(.*\); finished work is kept"):
         carried(cluster.scheduler_address, halt, a=act)
 
 
@@ -665,7 +665,7 @@ def test_a_scheduler_that_is_lost_while_a_pool_waits_is_one_line(clusters, monke
     with Pool(cluster.scheduler_address) as pool:
         future = pool.submit(time.sleep, 1, workers=pool.workers())
         threading.Timer(0.3, cluster.close).start()
-        with pytest.raises(nst.NSTError, match="the scheduler is gone"):
+        with pytest.raises(nst.NSTError, match="the scheduler is lost"):
             while True:
                 pool.done([future], 5)
 
@@ -724,7 +724,7 @@ def test_a_worker_of_another_version_is_left_out(workers, monkeypatch):
     with Pool(workers(1), notify=notes.append) as pool:
         assert pool.workers() == [] == pool.workers()
     assert len(notes) == 1
-    assert f"left out, it has gluon-nst {nst.__version__}, and this is 0.1" in notes[0]
+    assert f"left out, it has gluon-nst {nst.__version__}, not 0.1" in notes[0]
 
 
 @pytest.mark.slow

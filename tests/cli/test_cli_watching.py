@@ -14,7 +14,7 @@ from commands import made, names
 def test_a_run_can_be_watched(render, tmp_path):
     status, out, err = render("--save-every", 2, "--animate", tmp_path / "film.gif", "--show", "--quiet")
     assert status == 0
-    assert err == "no screen: --show shows nothing here\n"
+    assert err == "no display: --show has no effect\n"
     assert f"{tmp_path / 'film.gif'}: the film of the run" in out
     written = ["film.gif", "out-stage-1-epoch-2.png", "out-stage-2-epoch-2.png", "out.png"]
     assert names(tmp_path) == sorted(["content.png", "style.png", *written])

@@ -237,7 +237,7 @@ def test_a_picture_in_windows_on_two_workers_is_the_same_if_one_is_lost(
     worker()
     status, _, err = finished(process)
     assert status == 0
-    assert "is lost; the others do what it was at" in err
+    assert "is lost; the others compute its windows" in err
     assert np.array_equal(pixels("calm.png"), pixels("shaken.png"))
     assert totals("calm") == totals("shaken")
     assert ended(capfd, *render("alone"))[0] == 0
@@ -250,5 +250,5 @@ def test_an_unreachable_scheduler_is_reported_in_one_line(pictures, weights_file
     with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
         status, _, err = ended(capfd, *command)
     assert status == 1
-    assert "error: tcp://127.0.0.1:9: no scheduler answers there" in err
+    assert "error: tcp://127.0.0.1:9: no scheduler answers (" in err
     assert "Traceback" not in err

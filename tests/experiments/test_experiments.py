@@ -67,7 +67,7 @@ def test_values_to_vary_can_be_a_list(content, style):
     [
         ({"colour": [1]}, "vary: colour: not one of recipe, sizes"),
         ({"title": ["x"]}, "vary: title: not one of recipe, sizes"),
-        ({}, "0 things"),
+        ({}, "0 options"),
         ({"lr": []}, "lr: at least one"),
     ],
 )
@@ -303,7 +303,7 @@ def test_an_experiment_of_nothing_is_refused(content, style):
         lambda: experiments.compare(content, style, []),
         lambda: experiments.reconstruct("style", content, []),
     ):
-        with pytest.raises(nst.InputError, match="nothing to run; name one recipe, value or layer at least"):
+        with pytest.raises(nst.InputError, match="nothing to run; give at least one recipe, value or layer"):
             make()
     with pytest.raises(nst.InputError, match="reconstruct colour: not one of content, style"):
         experiments.reconstruct("colour", content)

@@ -182,7 +182,7 @@ def test_a_sheet_takes_the_place_of_one_with_more_holes(experiment, tmp_path):
         (["--vary", "lr="], "'lr=' is not NAME=VALUE"),
         (["--vary", "lr=1,1"], "has 1 twice"),
         (["--vary", "lr=1", "--vary", "lr=2"], "--vary lr: given twice"),
-        (["--vary", "lr=1", "--vary", "seed=1", "--vary", "tv-weight=1"], "3 things; one or two can be varied at once"),
+        (["--vary", "lr=1", "--vary", "seed=1", "--vary", "tv-weight=1"], "3 options; vary one or two at once"),
         (["--vary", "lr=1", "--lr", "2"], "lr: both varied and given"),
         (["--vary", "lr=1", "--figure", "sheet.bmp"], "sheet.bmp: the name must end with .png or .svg or .pdf"),
         ([], "the following arguments are required: --vary"),

@@ -106,7 +106,7 @@ def test_a_film_of_a_run_that_ended_early_ends_with_its_result(tmp_path, done):
 
 def test_more_snapshots_than_anybody_wants_are_refused(tmp_path):
     recipe = recipes.customise("d2l-2019", epochs=10**9)
-    with pytest.raises(nst.InputError, match="save every 1: would keep 2000000000 pictures; choose a larger number"):
+    with pytest.raises(nst.InputError, match="save every 1: would write 2000000000 pictures; choose a larger number"):
         snapshot_paths(tmp_path / "out.png", 1, recipe)
 
 
@@ -143,7 +143,7 @@ def test_without_a_screen_no_window_opens(recipe):
     window.end(result(recipe, follow(recipe, window)))
     assert not window.opened
     assert matplotlib.pyplot.get_fignums() == []
-    assert said == ["no screen: --show shows nothing here"]
+    assert said == ["no display: --show has no effect"]
 
 
 @pytest.mark.slow
