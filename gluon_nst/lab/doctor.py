@@ -1,6 +1,6 @@
-"""Examines whether a machine is ready for the lab, and names a remedy for each fault. Loads no MXNet.
+"""Check whether a machine is ready for the lab, with a remedy for each fault. Does not load MXNet.
 
-What needs MXNet is measured in a subprocess (`probe`), because it may crash or hang on a faulty machine.
+Measurements with MXNet run in a subprocess (`probe`), because MXNet may crash or hang on a faulty machine.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gluon_nst.machine.instructions import instructions
 from gluon_nst.machine.memory import check_address_space
 
 OK, SLOW, FAULT = "ok", "slow", "FAULT"
-"""Levels of a finding: right; not as it should be, but the lab runs; the lab would fail."""
+"""Levels of a finding: right; the lab runs, but slowly or not offline; the lab would fail."""
 
 _PROBE_TIMEOUT = 60
 """Seconds that the subprocess may take; on two cores it takes seven."""
@@ -63,7 +63,7 @@ def examine() -> Iterator[Finding]:
         yield _threads()
         check_address_space()
     except InputError as error:
-        yield Finding(FAULT, "MXNet", "not asked", str(error))
+        yield Finding(FAULT, "MXNet", "not checked", str(error))
         enough = False
     yield from _disk()
     if not enough:
@@ -81,22 +81,22 @@ def _python() -> Finding:
     detail = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     right = (3, 8) <= sys.version_info[:2] <= (3, 11) and detail.endswith("Linux x86_64")
     if not right:
-        return Finding(FAULT, "Python", detail, "MXNet 1.9.1 takes Python 3.8 to 3.11 on Linux x86_64")
+        return Finding(FAULT, "Python", detail, "MXNet 1.9.1 needs Python 3.8 to 3.11 on Linux x86_64")
     return Finding(OK, "Python", detail)
 
 
 def _jupyter() -> Finding:
     missing = [name for name in _JUPYTER if importlib.util.find_spec(name) is None]
     if missing:
-        return Finding(FAULT, "Jupyter", f"without {', '.join(missing)}", "pip install 'gluon-nst[notebook]'")
-    return Finding(OK, "Jupyter", "JupyterLab, and all that makes and runs the notebooks")
+        return Finding(FAULT, "Jupyter", f"missing: {', '.join(missing)}", "pip install 'gluon-nst[notebook]'")
+    return Finding(OK, "Jupyter", "JupyterLab and the packages for notebooks")
 
 
 def _threads() -> Finding:
     cores, threads = physical_cores(), os.environ.get("OMP_NUM_THREADS", "")
     if instructions.mxnet_imported_first:
-        remedy = "import gluon_nst before mxnet, everywhere: in scripts, in sitecustomize.py, in the first cell"
-        return Finding(SLOW, "threads", f"mxnet was imported before gluon_nst, and takes half of {cores} cores", remedy)
+        remedy = "import gluon_nst before mxnet: in scripts, in sitecustomize.py, in the first cell"
+        return Finding(SLOW, "threads", f"mxnet was imported before gluon_nst, and uses half of {cores} cores", remedy)
     if threads != str(cores):
         return Finding(SLOW, "threads", f"{threads} for {cores} cores (OMP_NUM_THREADS)", "unset OMP_NUM_THREADS")
     return Finding(OK, "threads", f"{threads} for {cores} cores")
@@ -106,7 +106,9 @@ def _memory(memory: dict[str, Any]) -> Finding:
     free = float("inf") if memory["free"] is None else memory["free"]
     detail = f"{free / 1e9:.1f} GB free, {memory['needed'] / 1e9:.1f} GB needed at most"
     if free < memory["needed"]:
-        return Finding(FAULT, "memory", detail, "end other programs, or raise the limit (ulimit -v, the container's)")
+        return Finding(
+            FAULT, "memory", detail, "close other programs, or raise the limit (ulimit -v, or that of the container)"
+        )
     return Finding(OK, "memory", detail)
 
 
@@ -114,9 +116,7 @@ def _disk() -> Iterator[Finding]:
     try:
         temporary = tempfile.gettempdir()
     except OSError:  # no folder is writable
-        yield Finding(
-            FAULT, "disk", "no folder for temporary files can be written in", "free some space, or set TMPDIR"
-        )
+        yield Finding(FAULT, "disk", "no writable folder for temporary files", "free some space, or set TMPDIR")
         temporary = ""
     folders = {"this folder": (".", _DISK_FOR_LAB)}
     if temporary:
@@ -131,14 +131,14 @@ def _disk() -> Iterator[Finding]:
 
 
 def _full(name: str, path: Path, free: float, required: float) -> Finding:
-    remedy = f"free {required / 1e9:.1f} GB, or choose another place"
-    return Finding(FAULT, "disk", f"{name}: {_absolute(path)} has {free / 1e9:.2f} GB to write in", remedy)
+    remedy = f"free {required / 1e9:.1f} GB, or choose another folder"
+    return Finding(FAULT, "disk", f"{name}: {_absolute(path)} has {free / 1e9:.2f} GB free to write", remedy)
 
 
 def _absolute(path: Path) -> str:
     try:
         return os.path.abspath(path)
-    except OSError:  # the folder that the command was started in is gone
+    except OSError:  # the working directory was deleted
         return str(path)
 
 
@@ -156,7 +156,7 @@ def _writable_bytes(path: Path) -> float:
 
 def _run_probe() -> dict[str, Any]:
     """Return the measurements of the subprocess; if it did not finish, `failed` has the reason."""
-    # If mxnet was imported first here, import it first there, too: the times are to be those of this process.
+    # If mxnet was imported first here, import it first there, too, to measure the speed of this process.
     first = "import mxnet; " if instructions.mxnet_imported_first else ""
     code = f"{first}from gluon_nst.lab import probe; probe.main()"
     command = [sys.executable, "-W", "ignore", "-c", code]
@@ -188,46 +188,46 @@ def _mxnet(report: dict[str, Any]) -> Iterator[Finding]:
     software, failed = report.get("software"), report.get("failed")
     if software is None:
         failed = failed or "no answer"
-        remedy = "install what is missing (Debian: libgomp1 libquadmath0), or gluon-nst anew"
+        remedy = "install the missing libraries (Debian: libgomp1 libquadmath0), or reinstall gluon-nst"
         if "backend" in failed and "MPLBACKEND" in os.environ:
             backend = os.environ["MPLBACKEND"]
-            failed, remedy = f"MPLBACKEND={backend}, which matplotlib does not know", "unset it, or set it to Agg"
+            failed, remedy = f"MPLBACKEND={backend}, which is not a backend of matplotlib", "unset it, or set it to Agg"
         yield Finding(FAULT, "MXNet", f"does not load: {failed}", remedy)
         return
     features = "oneDNN" if "MKLDNN" in software["features"] else "no oneDNN: every convolution is slow"
     features += ", CUDA" if "CUDA" in software["features"] else ", no CUDA"
     yield Finding(OK, "MXNet", f"{software['mxnet']} with {features}; computes on {software['device']}")
     reason = f"by {software['bfloat16 by']}" if software["precision"] == "bfloat16" else "the fastest here"
-    precision = f"{software['precision']} where a recipe says auto, {reason}"
+    precision = f"{software['precision']} for the setting auto, {reason}"
     yield Finding(OK, "precision", f"{precision}; AMX: {software['amx']}")
 
 
 def _weights(weights: dict[str, Any]) -> Iterator[Finding]:
     if weights["status"] == "cached":
-        yield Finding(OK, "weights", f"here: {weights['title']}")
+        yield Finding(OK, "weights", f"cached: {weights['title']}")
         return
     folder = cache_folder()
     if os.path.lexists(folder.parent) and not folder.parent.is_dir():
-        yield Finding(FAULT, "weights", f"{folder.parent}: not a folder", "set GLUON_NST_CACHE to another")
+        yield Finding(FAULT, "weights", f"{folder.parent}: not a folder", "set GLUON_NST_CACHE to a folder")
         return
     free = _writable_bytes(folder)
     if free < _DISK_FOR_WEIGHTS:
         yield _full("the cache (GLUON_NST_CACHE)", folder, free, _DISK_FOR_WEIGHTS)
     if weights["status"] == "on this machine":
-        yield Finding(OK, "weights", f"left here by another program: {weights['title']}")
+        yield Finding(OK, "weights", f"found in the cache of another program: {weights['title']}")
     elif weights["source"] is None:
-        remedy = "bring a kit (gluon-nst kit), or a file: gluon-nst weights import FILE (docs/weights.md)"
-        yield Finding(FAULT, "weights", "none here, and no source of them answers", remedy)
+        remedy = "install a kit (gluon-nst kit), or import a file: gluon-nst weights import FILE (docs/weights.md)"
+        yield Finding(FAULT, "weights", "not cached, and no source of them is reachable", remedy)
     else:
-        remedy = f"fetch them while there is a network: gluon-nst weights fetch {weights['source']}"
-        yield Finding(SLOW, "weights", f"none here; {weights['source']} answers", remedy)
+        remedy = f"fetch them while the machine is online: gluon-nst weights fetch {weights['source']}"
+        yield Finding(SLOW, "weights", f"not cached; {weights['source']} is reachable", remedy)
 
 
 def _times(report: dict[str, Any]) -> Iterator[Finding]:
     epoch, minutes = report.get("epoch"), report.get("minutes")
     if "software" in report and minutes is None:
-        remedy = "end other programs, and run gluon-nst doctor again"
-        yield Finding(FAULT, "speed", f"an epoch could not be timed: {report.get('failed')}", remedy)
+        remedy = "close other programs, and run gluon-nst doctor again"
+        yield Finding(FAULT, "speed", f"the time of an epoch could not be measured: {report.get('failed')}", remedy)
     if epoch is None or minutes is None:
         return
     yield Finding(OK, "speed", f"{epoch['seconds']:.2f} s for an epoch of the chapter at 150x225")
@@ -235,7 +235,7 @@ def _times(report: dict[str, Any]) -> Iterator[Finding]:
     yield Finding(OK, "recipes", f"minutes expected, at their own sizes: {recipes}")
     notebook = minutes["notebook"]
     slow = notebook > _MAX_MINUTES
-    remedy = "have it run beforehand, or let two students share the machine with the most cores" if slow else ""
+    remedy = "run it beforehand, or let two students share the machine with the most cores" if slow else ""
     yield Finding(SLOW if slow else OK, "notebook", f"the chapter's takes about {_minutes(notebook)} minutes", remedy)
 
 

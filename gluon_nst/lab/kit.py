@@ -1,6 +1,7 @@
-"""The kit: a folder from which machines without a network install gluon-nst and its notebooks.
+"""Build the kit: a folder from which machines without a network install gluon-nst and its notebooks.
 
-It has wheels of the installed packages at their versions, so it is for this version of Python and this platform.
+It contains wheels of the packages at their installed versions, so it is specific to this version of Python and this
+platform.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def make(
     """
     folder = given(folder).absolute()
     if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder}: is there already; name a folder that is not, or an empty one")
+        raise InputError(f"{folder}: exists; name a new folder, or an empty one")
     check_folder(folder)
     packages = sorted(_closure("gluon-nst", _EXTRA).items())
     trunk = weights.find(notify=notify, progress=progress)
@@ -64,7 +65,7 @@ def make(
                 path.rename(folder / path.name)
     except OSError as error:
         raise NSTError(
-            f"{folder}: can't make it ({error.strerror or error}); free some space, or choose another place"
+            f"{folder}: can't create the kit ({error.strerror or error}); free some space, or choose another folder"
         ) from None
     finally:
         if folder.is_dir() and not any(folder.iterdir()):
@@ -84,13 +85,13 @@ def _fill(
     requirements = kit / "requirements.txt"
     others = [f"{name}=={version}\n" for name, version in packages if name != "gluon-nst"]
     requirements.write_text("".join(others))
-    notify(f"{len(packages)} packages, as they are installed here, about 300 MB")
+    notify(f"{len(packages)} packages at their installed versions, about 300 MB")
     bar = counting("packages", len(others)) if counting else None
     try:
         _make_wheels([f"--requirement={requirements}"], kit / "wheels", bar)
         _build_wheel(kit / "wheels")
     except downloads.Unavailable as error:
-        raise NSTError(f"kit: {error}; it takes a package index, and 1 GB of disk") from None
+        raise NSTError(f"kit: {error}; a kit needs a package index, and 1 GB of disk space") from None
     finally:
         if bar:
             bar.close()
@@ -118,7 +119,7 @@ def _fill(
 
 
 def _make_wheels(packages: list[str], folder: Path, bar: Download | None = None) -> None:
-    """Have pip put wheels of the `packages`, and of nothing they require, into a folder; `bar` counts them."""
+    """Write wheels of the `packages`, without their requirements, into a folder with pip; `bar` counts them."""
 
     def count(line: str) -> None:
         if bar and line.startswith("Collecting "):
@@ -150,7 +151,7 @@ def _oldest_versions(wheels: Sequence[Path]) -> tuple[tuple[int, ...], tuple[int
 
 
 def _closure(package: str, extra: str = "") -> dict[str, str]:
-    """Return {name: version} of an installed package and its requirements here, with those of its `extra`."""
+    """Return {name: version} of an installed package and its requirements, including those of its `extra`."""
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
@@ -174,7 +175,7 @@ def _closure(package: str, extra: str = "") -> dict[str, str]:
 
 
 def _build_wheel(folder: Path) -> None:
-    """Build the wheel of gluon-nst from a copy, because setuptools writes files into the folder in which it builds."""
+    """Build the wheel of gluon-nst from a copy, because setuptools writes files into the source folder."""
     with tempfile.TemporaryDirectory() as temporary:
         shutil.copytree(_PACKAGE, Path(temporary, _PACKAGE.name), ignore=shutil.ignore_patterns("__pycache__"))
         for name in _SOURCES:
@@ -188,17 +189,17 @@ _README = """gluon-nst @VERSION@: a kit for a lab without a network
 
 For Python @PYTHON@ (from @FIRST_PYTHON@ on) on @MACHINE@ with glibc @LIBC@ or newer.
 
-    bash install              installs into ~/gluon-nst-lab, and says whether the machine is ready
-    bash install FOLDER       the same into another folder
+    bash install              installs into ~/gluon-nst-lab, and checks whether the machine is ready
+    bash install FOLDER       installs into another folder
     ~/gluon-nst-lab/start     opens JupyterLab there
 
-wheels     the packages, at the versions of the installation that made the kit; requirements.txt names them
-weights    VGG-19's parameters; they go into the user's cache
-pictures   the project's own two pictures
+wheels     the packages; requirements.txt lists their versions
+weights    VGG-19's parameters, which are copied into the user's cache
+pictures   the two example pictures
 notebooks  the chapter, and its exercises
 """
 
-# A backslash that ends a line here is Python's, and joins the line to the next one; one of the script's own is doubled.
+# A single backslash at the end of a line joins lines in Python; a backslash of the shell script is doubled.
 _INSTALL = """#!/usr/bin/env bash
 # Installs gluon-nst @VERSION@ from this folder, with no network: bash install [FOLDER], by default ~/gluon-nst-lab.
 # PYTHON=/path/to/python@PYTHON@ chooses the Python.
@@ -212,7 +213,7 @@ stop() {
 }
 
 kit=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-[ -n "${1:-${HOME:-}}" ] || stop "there is no home folder; name one to install into: bash install FOLDER"
+[ -n "${1:-${HOME:-}}" ] || stop "HOME is not set; name a folder to install into: bash install FOLDER"
 lab=${1:-${HOME:-}/gluon-nst-lab}
 cache=${GLUON_NST_CACHE:-${XDG_CACHE_HOME:-${HOME:-$lab}/.cache}/gluon-nst}/weights
 
@@ -223,57 +224,57 @@ here, first = sys.version_info[:3], tuple(map(int, "@FIRST_PYTHON@".split(".")))
 sys.exit(here[:2] != first[:2] or here < first)' 2>/dev/null
 }
 
-[ "$(uname -sm)" = "@MACHINE@" ] || stop "this kit is for @MACHINE@, and here is $(uname -sm)"
+[ "$(uname -sm)" = "@MACHINE@" ] || stop "this kit is for @MACHINE@, and this machine is $(uname -sm)"
 python=
 if [ -n "${PYTHON:-}" ]; then candidates=("$PYTHON"); else candidates=(python@PYTHON@ python3 python); fi
 for candidate in "${candidates[@]}"; do
     if is_right "$candidate"; then python=$candidate; break; fi
 done
-[ -n "$python" ] || stop "there is no Python @PYTHON@ (from @FIRST_PYTHON@ on) here, \
-for which this kit is (${candidates[*]}); install it, name it with PYTHON=..., \
-or make a kit with the Python that is here"
+[ -n "$python" ] || stop "this kit needs Python @PYTHON@ (@FIRST_PYTHON@ or newer), \
+not found (tried: ${candidates[*]}); install it, set PYTHON=/path/to/python@PYTHON@, \
+or make a kit with the Python of this machine"
 "$python" -c '
 import platform, sys
 _, here = platform.libc_ver()
 sys.exit(tuple(map(int, here.split(".")[:2])) < tuple(map(int, "@LIBC@".split("."))))' ||
-    stop "this kit is for glibc @LIBC@ or newer, and this system has an older one; \
+    stop "this kit needs glibc @LIBC@ or newer, and this system has an older one; \
 make a kit on a machine like this one"
 
-echo "checking that the kit is whole"
-(cd "$kit" && sha256sum --check --quiet SHA256SUMS) >&2 || stop "files of the kit are damaged (see above); copy it anew"
+echo "checking the files of the kit"
+(cd "$kit" && sha256sum --check --quiet SHA256SUMS) >&2 || stop "files of the kit are damaged (see above); copy the kit"
 
-mkdir -p "$lab" || stop "$lab can't be made (see above); name another folder"
+mkdir -p "$lab" || stop "can't create $lab (see above); name another folder"
 lab=$(cd "$lab" && pwd)
 environment=$lab/.venv
 stamp=$(sha256sum < "$kit/SHA256SUMS")
 if [ "$(cat "$environment/gluon-nst-kit" 2>/dev/null)" != "$stamp" ]; then
     [ ! -e "$environment" ] || [ -e "$environment/gluon-nst-kit" ] || \
-stop "$environment is somebody's already; name another folder"
+stop "$environment exists, and is not of a kit; name another folder"
     echo "installing into $environment (a minute or two)"
     rm -rf "$environment"
-    mkdir "$environment" && touch "$environment/gluon-nst-kit" || stop "$lab can't be written in; name another folder"
+    mkdir "$environment" && touch "$environment/gluon-nst-kit" || stop "can't write in $lab; name another folder"
     "$python" -m venv "$environment" || \
-stop "$python can't make a virtual environment (see above); on Debian: apt-get install python@PYTHON@-venv"
+stop "$python can't create a virtual environment (see above); on Debian: apt-get install python@PYTHON@-venv"
     "$environment/bin/python" -m pip --isolated install --quiet --disable-pip-version-check --no-index --no-deps \\
         --find-links "$kit/wheels" --requirement "$kit/requirements.txt" || \
 stop "the packages can't be installed (see above)"
     problems=$("$environment/bin/python" -m pip --isolated check --disable-pip-version-check 2>&1) || \
-stop "the packages do not fit together: $problems"
+stop "the packages are incompatible: $problems"
     echo "$stamp" > "$environment/gluon-nst-kit"
 fi
 
-place() {  # whole or not at all
+place() {  # atomically
     cp "$1" "$2/.new-${1##*/}" && mv "$2/.new-${1##*/}" "$2/${1##*/}" && return
     rm -f "$2/.new-${1##*/}"
-    stop "${1##*/} can't be written into $2 (see above); free some space"
+    stop "can't write ${1##*/} into $2 (see above); free some space"
 }
 
-mkdir -p "$cache" || stop "$cache can't be made (see above); set GLUON_NST_CACHE to another folder"
+mkdir -p "$cache" || stop "can't create $cache (see above); set GLUON_NST_CACHE to another folder"
 for file in "$kit"/weights/*.params "$kit"/weights/*.json; do  # the record last: \
-without it the parameters are not there
+parameters without a record are ignored
     place "$file" "$cache"
 done
-for file in "$kit"/notebooks/* "$kit"/pictures/*; do  # what somebody has worked in stays
+for file in "$kit"/notebooks/* "$kit"/pictures/*; do  # existing files may contain work, and are kept
     [ -e "$lab/${file##*/}" ] || place "$file" "$lab"
 done
 cat > "$lab/start" <<'END'
@@ -285,7 +286,7 @@ exec jupyter lab "$@"
 END
 chmod +x "$lab/start"
 
-echo "installed; is the machine ready?"
-(cd "$lab" && .venv/bin/gluon-nst doctor) || stop "installed, and not ready: see the faults above"
+echo "installed; checking the machine"
+(cd "$lab" && .venv/bin/gluon-nst doctor) || stop "installed, but the machine is not ready: see the faults above"
 printf 'open the notebooks:  %q\\nor in a shell:       . %q\\n' "$lab/start" "$environment/bin/activate"
 """

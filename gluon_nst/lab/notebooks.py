@@ -1,4 +1,4 @@
-"""Notebooks, built from scripts in percent format; exercises and answers have the same source."""
+"""Build the notebooks from scripts in percent format; exercises and answers have the same source."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def source_of(name: str) -> Path:
 def notebook(name: str) -> str:
     """Return a notebook, one of NOTEBOOKS, as JSON (nbformat 4.5); each call returns the same.
 
-    Cells of the exercises have nbgrader's metadata for answers, which students write, and checks, which it grades.
+    Cells of the exercises have nbgrader's metadata: `answer` cells are solutions, `check` cells are graded.
     Raises InputError if jupytext is not installed.
     """
     require(f"notebook {name}:", "jupytext")
@@ -69,7 +69,7 @@ def place_notebook(name: str, folder: str | Path) -> Path:
     if path.is_file() and path.read_bytes() == text.encode():
         return path
     if path.exists():
-        raise InputError(f"{path}: is there already, and may have been worked on; name another folder with --output")
+        raise InputError(f"{path}: exists, and may contain somebody's work; choose another folder with --output")
     folder.mkdir(parents=True, exist_ok=True)
     check_writable(path)
     with written_whole(path, "w", encoding="utf-8") as file:

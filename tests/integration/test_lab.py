@@ -393,18 +393,18 @@ def test_a_kit_installs_and_runs_fine_and_begins_the_notebook_with_no_network(in
     again = offline("bash", kit / "install", lab, folder="/", **own, OMP_NUM_THREADS="abc")
     assert again.returncode == 1
     assert "installing" not in again.stdout
-    assert "installed, and not ready: see the faults above" in again.stderr
+    assert "installed, but the machine is not ready: see the faults above" in again.stderr
     assert (lab / "exercises.ipynb").read_text() == "my work"
 
     (tmp_path / "other" / ".venv").mkdir(parents=True)
     theirs = offline("bash", kit / "install", tmp_path / "other", folder="/", **own)
     assert theirs.returncode == 1
-    assert "/other/.venv is somebody's already; name another folder" in theirs.stderr
+    assert "/other/.venv exists, and is not of a kit; name another folder" in theirs.stderr
     assert os.listdir(tmp_path / "other") == [".venv"]
     assert not os.listdir(tmp_path / "other" / ".venv")
     wrong = offline("bash", kit / "install", tmp_path / "third", folder="/", **{**own, "PYTHON": "/bin/false"})
     assert wrong.returncode == 1
-    assert "here, for which this kit is (/bin/false)" in wrong.stderr
+    assert "not found (tried: /bin/false)" in wrong.stderr
 
     wheel = next((kit / "wheels").glob("d2l-*.whl"))
     wheel.write_bytes(wheel.read_bytes()[:-1])
@@ -424,7 +424,7 @@ def test_a_kit_is_not_made_where_something_is(tmp_path, capfd):
     for folder in (tmp_path, tmp_path / "mine", tmp_path / "dangling"):
         status, _, errors = ended(capfd, "kit", folder)
         assert status == 2
-        assert f"{folder}: is there already" in errors
+        assert f"{folder}: exists" in errors
         assert sorted(os.listdir(tmp_path)) == before
         assert_one_line(errors)
 
@@ -441,5 +441,5 @@ def test_a_kit_without_a_package_index_is_told_and_leaves_nothing(tmp_path, capf
     status, _, errors = ended(capfd, "kit", tmp_path / "below" / "kit")
     assert status == 1
     assert "error: kit: pip wheel failed (ERROR: " in errors
-    assert "it takes a package index" in errors
+    assert "a kit needs a package index" in errors
     assert not (tmp_path / "below" / "kit").exists()

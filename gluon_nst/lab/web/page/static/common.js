@@ -1,14 +1,14 @@
-// What all scripts of the lab share: its words, its way to the server, and small things to build a page of.
+// Shared by all scripts of the lab: texts, requests to the server, and helpers to build elements.
 
 export const data = JSON.parse(document.getElementById("data").textContent);
 export const byId = (id) => document.getElementById(id);
 
-/** A text of the page, with {names} in it replaced. */
+/** Return a text of the page with its {placeholders} replaced by values. */
 export function say(name, values = {}) {
   return data.texts[name].replace(/\{(\w+)\}/g, (whole, key) => (key in values ? values[key] : whole));
 }
 
-/** An element with attributes and children. */
+/** Create an element with attributes and children. */
 export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -19,10 +19,10 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-const READ = 8000; // milliseconds in which a line is read
+const READ = 8000; // milliseconds that an announcement is shown
 let saying = 0;
 
-/** Tell everybody, those who listen too; the line goes when it has been read. */
+/** Show a text in the live region, which screen readers read out, and clear it after some seconds. */
 export function announce(text) {
   byId("said").textContent = text;
   clearTimeout(saying);
@@ -41,7 +41,7 @@ export function complain(text) {
   warn(byId("wrong"), text);
 }
 
-/** Ask whether something is to be removed; gives whether it is. */
+/** Ask the user to confirm a removal; resolves to true or false. */
 export function confirmed(question) {
   const dialog = byId("asking");
   byId("asking-title").textContent = question;
@@ -61,7 +61,7 @@ export function confirmed(question) {
 
 class Unreached extends Error {}
 
-/** Ask the server; gives its JSON, or throws an Error with its sentence. */
+/** Send a request; returns the JSON of the response, or throws an Error with the server's message. */
 export async function ask(method, path, body, headers = {}) {
   const json = body !== undefined && !(body instanceof Blob);
   let response;
@@ -79,7 +79,7 @@ export async function ask(method, path, body, headers = {}) {
   return found;
 }
 
-/** A listener to what somebody does: it shows what went wrong in it, and no longer what did before. */
+/** Wrap an event listener: hide the previous error, and show the error that the listener throws. */
 export const careful = (listener) => async (event) => {
   byId("wrong").hidden = true;
   try {
@@ -89,18 +89,18 @@ export const careful = (listener) => async (event) => {
   }
 };
 
-/** Seconds in words. */
+/** Return a duration in words. */
 export function time(seconds) {
   if (seconds < 5) return say("moment");
   return seconds < 90 ? say("seconds", { count: Math.round(seconds) }) : say("minutes", { count: Math.round(seconds / 60) });
 }
 
-export const AGAIN = 3000; // milliseconds until something that failed is tried again
+export const AGAIN = 3000; // milliseconds until a failed request is repeated
 const SILENCE = 25000; // two events that the server sends every ten seconds are missing
 
 /**
- * Receive news for as long as the page is looked at: `hear` gets each of them, first the whole state. A lost
- * connection is shown until there is one again; then `found` is called. Another error of `hear` is shown once.
+ * Receive server-sent events while the page is open: `hear` gets each event, the first with the whole state. A lost
+ * connection is reported until it is restored; then `found` is called. Other errors of `hear` are shown once.
  */
 export function listen(path, hear, found = () => {}) {
   let source = null;
@@ -153,12 +153,12 @@ export function listen(path, hear, found = () => {}) {
     here();
   };
   const refused = async () => {
-    // The lab answers, but not with news: it says why, or the page is not let in any more.
+    // The lab responds, but not with events: show its error, or that the session has ended.
     const answer = await fetch(path, { headers: { Accept: "application/json" } }).catch(() => null);
     if (answer?.ok) answer.body.cancel();
     else if (answer?.status === 401) out = true;
-    const told = answer && !answer.ok ? await answer.json().catch(() => ({})) : {};
-    if (out || told.error) show(out ? say("out") : told.error);
+    const refusal = answer && !answer.ok ? await answer.json().catch(() => ({})) : {};
+    if (out || refusal.error) show(out ? say("out") : refusal.error);
     if (!out) later();
   };
   const later = () => setTimeout(again, AGAIN);
@@ -167,12 +167,12 @@ export function listen(path, hear, found = () => {}) {
     clearTimeout(silence);
     if (!document.hidden && !out) open();
   };
-  // A browser has few connections for one address: pages in the background do without.
+  // A browser limits the connections to one host: pages in the background close theirs.
   document.addEventListener("visibilitychange", again);
   open();
 }
 
-/** Let an element have these children: those that it has become them, so that the focus, and a click half done, stay. */
+/** Update the children of an element in place, so that the focus and a click in progress are kept. */
 export function put(element, ...wanted) {
   const children = wanted.map((child) => (child instanceof Node ? child : document.createTextNode(child)));
   const before = new Map([...element.children].filter((child) => child.dataset.key).map((child) => [child.dataset.key, child]));
@@ -199,7 +199,7 @@ function become(known, wanted) {
   put(known, ...wanted.childNodes);
 }
 
-/** Light or dark: as the machine has it, until somebody chooses. */
+/** Apply the light or dark theme: that of the system, unless the user chose one. */
 export function themed() {
   const root = document.documentElement;
   const system = matchMedia("(prefers-color-scheme: dark)");

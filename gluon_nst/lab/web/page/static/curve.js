@@ -1,10 +1,10 @@
-// The curve of a run: its losses by epoch, on a logarithmic axis; where a size begins, and where somebody changed a weight.
+// The loss curve of a run: losses by epoch on a logarithmic axis, with the starts of sizes and the weight changes.
 
 import { make, say } from "./common.js";
 import { short } from "./sliders.js";
 
 const HEIGHT = 240, LEFT = 52, RIGHT = 112, TOP = 14, BOTTOM = 26;
-const LINES = ["content", "style", "tv", "total"]; // as the server sends them, after the epoch
+const LINES = ["content", "style", "tv", "total"]; // the order of the server's values, after the epoch
 
 function svg(tag, attributes, text) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -16,17 +16,17 @@ function svg(tag, attributes, text) {
 export const inWords = (weights) =>
   Object.entries(weights).map(([name, value]) => `${say(name)} ${short(value)}`).join(", ");
 
-/** Draw what the server tells of a run into `place`. */
-export function draw(place, told) {
-  const points = told.losses;
+/** Draw the curve of a run, as the server sends it, into the element `place`. */
+export function draw(place, data) {
+  const points = data.losses;
   if (!points.length) return place.replaceChildren();
   const last = points[points.length - 1];
   const all = points.flatMap((point) => point.slice(1)).filter((loss) => loss > 0);
   const top = Math.max(...all, 1e-12);
   const bottom = Math.max(Math.min(...all, top), top / 1e5);
-  const WIDTH = Math.max(300, place.clientWidth || 640); // so that its letters are as large as the page's
+  const WIDTH = Math.max(300, place.clientWidth || 640); // so that its text has the size of the page's text
   const span = Math.log(top / bottom) || 1;
-  const epochs = Math.max(told.epochs, last[0] + 1, 2);
+  const epochs = Math.max(data.epochs, last[0] + 1, 2);
   const x = (at) => LEFT + ((WIDTH - LEFT - RIGHT) * at) / (epochs - 1);
   const y = (loss) => TOP + (HEIGHT - TOP - BOTTOM) * Math.min(1, Math.log(top / Math.max(loss, bottom)) / span);
   const label = say("curve_label", { content: short(last[1]), style: short(last[2]), tv: short(last[3]), total: short(last[4]) });
@@ -39,13 +39,13 @@ export function draw(place, told) {
   }
   picture.append(svg("text", { x: LEFT, y: HEIGHT - 8 }, "1"));
   picture.append(svg("text", { x: WIDTH - RIGHT, y: HEIGHT - 8, "text-anchor": "end" }, epochs));
-  for (const { at, size } of told.stages) {
+  for (const { at, size } of data.stages) {
     picture.append(svg("path", { class: "stage", d: `M${x(at)} ${TOP}V${HEIGHT - BOTTOM}` }));
-    if (told.stages.length < 4 || at === told.stages[told.stages.length - 1].at) {
+    if (data.stages.length < 4 || at === data.stages[data.stages.length - 1].at) {
       picture.append(svg("text", { x: x(at) + 4, y: HEIGHT - BOTTOM - 6 }, `${size[0]} × ${size[1]}`));
     }
   }
-  told.changes.forEach(({ at }, number) => {
+  data.changes.forEach(({ at }, number) => {
     picture.append(svg("path", { class: "change", d: `M${x(at)} ${TOP}V${HEIGHT - BOTTOM}` }));
     picture.append(svg("text", { class: "changed", x: x(at), y: TOP - 2, "text-anchor": "middle" }, number + 1));
   });
@@ -56,7 +56,7 @@ export function draw(place, told) {
     picture.append(svg("path", { class: `line ${name}`, d: `M${path}` }));
     ends.push({ name, y: y(last[number + 1]) });
   });
-  // The names beside the ends of their lines, none over another.
+  // The names beside the ends of their lines, without overlaps.
   ends.sort((one, other) => one.y - other.y);
   let free = TOP + 6;
   for (const end of ends) {
@@ -64,6 +64,6 @@ export function draw(place, told) {
     free = at + 14;
     picture.append(svg("text", { class: end.name, x: WIDTH - RIGHT + 8, y: at }, say(`curve_${end.name}`)));
   }
-  const changes = told.changes.map(({ weights }) => make("li", {}, say("curve_change", { weights: inWords(weights) })));
+  const changes = data.changes.map(({ weights }) => make("li", {}, say("curve_change", { weights: inWords(weights) })));
   place.replaceChildren(picture, ...(changes.length ? [make("ol", { class: "changes" }, ...changes)] : []));
 }

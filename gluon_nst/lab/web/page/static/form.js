@@ -1,4 +1,4 @@
-// The form: what is asked for. Its choices are the recipes' own.
+// The form for a new run. Its choices are derived from the recipes.
 
 import { announce, ask, byId, careful, complain, data, make, say, time } from "./common.js";
 import { chosenPictures, choosePictures } from "./pictures.js";
@@ -7,12 +7,12 @@ import { Sliders } from "./sliders.js";
 let sliders = null;
 let expecting = 0;
 
-// The form outlives a reload of the page; behind a proxy, other pages have the same storage.
+// The form is restored after a reload; behind a proxy, other pages share the storage, hence the path in the key.
 const KEPT = `gluon-nst-form ${location.pathname}`;
 let before = null;
 try {
   before = JSON.parse(sessionStorage.getItem(KEPT));
-} catch { /* it is damaged: the form is as it is at first */ }
+} catch { /* damaged: keep the default form */ }
 
 const recipe = () => data.recipes[byId("recipe").value];
 
@@ -22,13 +22,13 @@ function options(select, entries) {
   if (entries.some(([value, , disabled]) => value === before && !disabled)) select.value = before;
 }
 
-/** Select a value, if it is offered. */
+/** Select a value, if the element offers it. */
 function select(id, value) {
   const offered = [...byId(id).options].some((option) => option.value === String(value) && !option.disabled);
   if (offered) byId(id).value = value;
 }
 
-/** What a student would ask for with the form as it is. */
+/** Return the request that the form describes. */
 export function asked() {
   const values = { ...chosenPictures(), recipe: byId("recipe").value, side: Number(byId("side").value), ...sliders.values(recipe().weights) };
   for (const name of ["init", "preserve_colors"]) if (byId(name).value !== recipe()[name]) values[name] = byId(name).value;
@@ -53,10 +53,10 @@ async function expect() {
   const values = asked();
   if (!complete(values)) return;
   const { sides, waiting } = await ask("POST", "expected", values);
-  if (number !== expecting) return; // the form is another by now
+  if (number !== expecting) return; // the form has changed since
   const errors = new Set(Object.values(sides).map(({ error }) => error));
   const [error] = errors;
-  if (errors.size === 1 && error) return complain(error); // whatever the size
+  if (errors.size === 1 && error) return complain(error); // the same error for every size
   options(byId("side"), Object.entries(sides).map(([side, { seconds, allowed }]) => [
     side,
     allowed ? say("size_option", { side, time: time(seconds) }) : say("size_not", { side }),
@@ -79,26 +79,26 @@ function fill(values) {
   byId("form").dispatchEvent(new Event("filled"));
 }
 
-/** Put the form as a run was asked for. */
+/** Fill the form with the settings of a run. */
 export function fillForm(run) {
   fill(run.asked);
   announce(say("again_done"));
   byId("start").focus();
 }
 
-/** Put the form as it was before the page was loaded again; its pictures are there. */
+/** Restore the form after a reload, once its pictures are loaded. */
 export function restoreForm() {
   if (before && before.recipe in data.recipes) fill(before);
 }
 
-/** The weights that a run was asked for with. */
+/** Return the weights of a request. */
 export function weightsOf(values) {
   const found = { ...data.recipes[values.recipe].weights };
   for (const name of data.weights) if (values[name] !== null && values[name] !== undefined) found[name] = values[name];
   return found;
 }
 
-/** Make the form; `started` gets the run that it asks for. */
+/** Initialise the form; `started` is called with each new run. */
 export function makeForm(started) {
   sliders = new Sliders(byId("weights"), "new-");
   options(byId("recipe"), Object.entries(data.recipes).map(([name, { title }]) => [name, title ? `${name}: ${title}` : name]));
@@ -118,7 +118,7 @@ export function makeForm(started) {
     if (byId("start").getAttribute("aria-disabled") === "true") return;
     const values = asked();
     if (!complete(values)) throw new Error(say("pictures_none"));
-    byId("start").setAttribute("aria-disabled", true); // not disabled, which would take the focus away
+    byId("start").setAttribute("aria-disabled", true); // `disabled` would remove the focus
     try {
       started(await ask("POST", "runs", values));
       announce(say("starting"));

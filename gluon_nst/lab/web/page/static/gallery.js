@@ -1,4 +1,4 @@
-// The gallery: all runs of this student, and two of them side by side.
+// The gallery: all runs of the student, and a comparison of two of them.
 
 import { announce, ask, byId, careful, confirmed, data, make, put, say } from "./common.js";
 import { inWords } from "./curve.js";
@@ -8,12 +8,12 @@ import { statusOf } from "./words.js";
 
 const runs = new Map();
 const compared = new Set();
-const PAIR = { content: "pair_content", style: "pair_style", run: "pair_run" }; // their words beside each other
+const PAIR = { content: "pair_content", style: "pair_style", run: "pair_run" }; // texts of the rows of the comparison
 
 const picture = (run) =>
   run.shown ? make("img", { src: `runs/${run.id}/latest.jpg?v=${version(run)}`, alt: say("picture_of", { done: run.shown }) }) : make("div", { class: "blank" });
 
-/** What tells a run from others: its recipe, its size, and when it was asked for. */
+/** Return the title of a run: its recipe, its size and the time of its request. */
 function titled(run) {
   const since = new Date(run.since * 1000).toLocaleTimeString(data.texts.language);
   return `${run.asked.recipe}, ${run.asked.side}, ${since}`;
@@ -40,9 +40,9 @@ function showCards() {
   for (const run of all) byId(`compare-${run.id}`).checked = compared.has(run.id);
 }
 
-/** What of two runs differs: [what, one, other]. */
+/** Return the differences of two runs: [text, value of one, value of the other]. */
 function differences(one, other) {
-  const told = (run) => {
+  const describe = (run) => {
     const { content, styles, recipe, side, seed, epochs, init, preserve_colors: colors } = run.asked;
     const usual = data.recipes[recipe];
     const words = {
@@ -60,7 +60,7 @@ function differences(one, other) {
     if (run.steered) words.steer = (run.changes ?? []).map(({ at, weights }) => `${at + 1}: ${inWords(weights)}`).join("; ");
     return words;
   };
-  const [first, second] = [told(one), told(other)];
+  const [first, second] = [describe(one), describe(other)];
   return [...new Set([...Object.keys(first), ...Object.keys(second)])]
     .filter((name) => String(first[name]) !== String(second[name]))
     .map((name) => [say(PAIR[name] ?? name), String(first[name] ?? ""), String(second[name] ?? "")]);
@@ -78,7 +78,7 @@ async function showCompared() {
   put(byId("differences"), rows.length ? make("table", {}, head, make("tbody", {}, ...rows)) : make("p", {}, say("compare_same")));
 }
 
-/** Take in what the server has told: the runs that are another, those that are gone, and whether that is all there is. */
+/** Handle an event of the server: changed runs, ids of removed runs, and whether these are all runs. */
 export async function hear({ runs: fresh, gone, all }) {
   if (all) forgetHalting();
   if (all) gone = [...runs.keys()].filter((id) => !fresh.some((run) => run.id === id));
@@ -91,7 +91,7 @@ export async function hear({ runs: fresh, gone, all }) {
   const shown = runs.get(shownRun());
   const [latest] = [...runs.values()].sort((one, other) => other.since - one.since);
   const next = shown ? fresh.includes(shown) && shown : latest;
-  const showing = next && showRun(next); // which marks its card, and then fetches its curve
+  const showing = next && showRun(next); // it marks the card, then fetches the curve
   showCards();
   await showing;
   if (fresh.some((run) => compared.has(run.id)) || gone.length) await showCompared();
@@ -114,7 +114,7 @@ const DO = {
   },
 };
 
-/** Make the gallery. */
+/** Initialise the gallery. */
 export function makeGallery() {
   byId("cards").addEventListener("click", careful(async (event) => {
     const { do: what, run } = event.target.dataset;

@@ -1,4 +1,4 @@
-// The student's page.
+// Entry point of the student's page.
 
 import { AGAIN, byId, complain, listen, themed } from "./common.js";
 import { makeForm, restoreForm } from "./form.js";

@@ -1,19 +1,19 @@
-// The pictures: those that are here, and the ways for others to come: a file, a drop, the camera.
+// The pictures: the list of available ones, and uploads by file, drop and camera.
 
 import { announce, ask, byId, careful, complain, confirmed, data, make, say } from "./common.js";
 
 let known = [];
-const weights = {}; // of the styles, by the picture's name
+const weights = {}; // of the styles, by picture id
 
 const chosen = (kind) => [...document.querySelectorAll(`input[name="${kind}"]:checked`)].map((input) => input.value);
 
-/** What the form says of pictures: {content, styles: [[name, weight]]}. */
+/** Return the selected pictures: {content, styles: [[id, weight]]}. */
 export function chosenPictures() {
   const styles = chosen("style");
   return { content: chosen("content")[0], styles: styles.map((name) => [name, styles.length > 1 ? weights[name] ?? 1 : 1]) };
 }
 
-/** Choose these pictures, as far as they are here. */
+/** Select these pictures, as far as they exist. */
 export function choosePictures({ content, styles }) {
   const here = (name) => known.some((picture) => picture.id === name);
   const wanted = new Map(styles.filter(([name]) => here(name)));
@@ -51,11 +51,11 @@ function showWeights() {
   byId("style-weights").replaceChildren(...rows);
 }
 
-/** Show the pictures that are here; `fresh` is the name of a new one, which becomes the content. */
+/** Load and show the list of pictures; `fresh` is the id of a new one, which becomes the content. */
 export async function loadPictures(fresh = null) {
   const before = chosenPictures();
   const { pictures } = await ask("GET", "pictures");
-  if (JSON.stringify(pictures) === JSON.stringify(known)) return; // and the focus stays
+  if (JSON.stringify(pictures) === JSON.stringify(known)) return; // keeps the focus
   known = pictures;
   const has = (name) => known.some((picture) => picture.id === name);
   const content = fresh || (has(before.content) ? before.content : known[0].id);
@@ -67,7 +67,7 @@ export async function loadPictures(fresh = null) {
   byId("form").dispatchEvent(new Event("filled"));
 }
 
-/** Add these files; those that are refused are named in the end, and do not keep the others out. */
+/** Add these files; errors are reported together at the end, and do not stop the other files. */
 async function addAll(files) {
   const wrong = [];
   for (const file of files) await add(file).catch((error) => wrong.push(error.message));
@@ -107,7 +107,7 @@ function camera() {
     if (dialog.open) dialog.close();
   };
   byId("camera").addEventListener("click", careful(async () => {
-    if (!navigator.mediaDevices) { // a browser gives its camera to safe addresses only; a phone's file button takes photos too
+    if (!navigator.mediaDevices) { // without HTTPS there is no camera API; on a phone the file input takes photos
       byId("file").setAttribute("capture", "environment");
       byId("file").click();
       byId("file").removeAttribute("capture");
@@ -132,10 +132,10 @@ function camera() {
   dialog.addEventListener("close", close);
 }
 
-/** Let pictures come in. */
+/** Initialise uploads. */
 export function receivePictures() {
   byId("file").addEventListener("change", careful(async (event) => {
-    event.stopPropagation(); // it is no change of the form, whose listener would hide what is said of the files
+    event.stopPropagation(); // the listener of the form would hide the errors of the files
     const files = [...event.target.files];
     event.target.value = "";
     await addAll(files);

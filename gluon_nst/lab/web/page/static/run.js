@@ -1,4 +1,4 @@
-// One run: its composite as it grows, its curve, what can be done to it, and what can be had of it.
+// The current run: composite, loss curve, controls and downloads.
 
 import { announce, ask, byId, careful, data, make, put, say } from "./common.js";
 import { draw, inWords } from "./curve.js";
@@ -6,25 +6,25 @@ import { weightsOf } from "./form.js";
 import { Sliders } from "./sliders.js";
 import { statusOf } from "./words.js";
 
-let run = null; // the one that is shown
+let run = null; // the run that is shown
 let curve = { moments: [], changes: [], losses: [] };
-let drawn = ""; // which run, and how much of it, the page shows
+let drawn = ""; // id, version and status of the run whose curve is drawn
 let sliders = null;
-let steering = false; // whether somebody has a hand on the sliders
+let steering = false; // whether the sliders have unapplied changes
 
-let halting = ""; // how the run has been told to halt
+let halting = ""; // the pending halt command: "pause", "stop" or none
 
-/** Forget what the run was told: the lab has been opened again, and has forgotten it too. */
+/** Discard the pending halt command: the lab was restarted, and lost it. */
 export function forgetHalting() {
   halting = "";
 }
 
 export const shownRun = () => run?.id;
 
-/** What makes the address of a picture or a curve of a run another: it has gone on since, come further, or been steered. */
+/** Return the cache key of a run's pictures and curve; it changes when the run resumes, progresses or is steered. */
 export const version = (each) => `${Math.round(each.since)}-${each.shown}-${each.turns}`;
 
-/** The weights of the losses of a run as they are now. */
+/** Return the current weights of the losses. */
 function weightsNow() {
   const now = weightsOf(run.asked);
   for (const change of curve.changes) Object.assign(now, change.weights);
@@ -49,7 +49,7 @@ function showComposite() {
 function compare() {
   const percent = Number(byId("compare-slider").value);
   byId("after").style.clipPath = `inset(0 ${100 - percent}% 0 0)`;
-  byId("before").style.clipPath = run.shown ? `inset(0 0 0 ${percent}%)` : ""; // their shapes differ by a fraction of a pixel
+  byId("before").style.clipPath = run.shown ? `inset(0 0 0 ${percent}%)` : ""; // the two pictures differ in size by a fraction of a pixel
   byId("compare-slider").setAttribute("aria-valuetext", say("compare_value", { percent }));
 }
 
@@ -78,7 +78,7 @@ function showDownloads() {
     make("a", { class: "button", href: `runs/${run.id}/${what}?download=1`, download: true }, say(`download_${what}`)));
   if (run.film === "made") links.push(make("a", { class: "button", href: `runs/${run.id}/film?download=1`, download: true }, say("film_made")));
   else links.push(make("button", { type: "button", id: "film-make", "aria-disabled": run.film === "making" }, say(run.film === "making" ? "film_making" : "film_make")));
-  if (!["", "making", "made"].includes(run.film)) links.push(make("span", { class: "hint" }, run.film)); // why there is none
+  if (!["", "making", "made"].includes(run.film)) links.push(make("span", { class: "hint" }, run.film)); // the error
   const focused = document.activeElement?.id === "film-make";
   put(byId("downloads"), ...links);
   if (focused && run.film === "made") byId("downloads").lastElementChild.focus();
@@ -98,7 +98,7 @@ async function showCode() {
   put(byId("code-files"), ...files.map(([href, label]) => make("li", {}, make("a", { href, download: true }, label))));
 }
 
-/** Show a run, or what has become of the one that is shown. */
+/** Show a run, or update the one that is shown. */
 export async function showRun(each) {
   const another = run?.id !== each.id;
   const focused = ["pause", "stop", "go-on"].includes(document.activeElement?.id);
@@ -114,7 +114,7 @@ export async function showRun(each) {
   byId("go-on").hidden = !run.goes_on;
   if (another || before !== run.status) halting = "";
   markHalting();
-  // The button that was pressed has gone: the one in its place has the focus.
+  // The button that was pressed is now hidden: focus the one in its place.
   if (!another && before !== run.status && focused) byId(active ? "pause" : run.goes_on ? "go-on" : "run").focus();
   byId("steer").hidden = !(active || run.goes_on);
   showDownloads();
@@ -138,20 +138,20 @@ export async function showRun(each) {
   }
 }
 
-/** No run is shown any more. */
+/** Hide the run. */
 export function hideRun() {
   run = null;
   byId("none").hidden = false;
   byId("shown").hidden = true;
 }
 
-/** Show which buttons have been pressed already; not by disabling them, which would take the focus away. */
+/** Mark pressed buttons with aria-disabled; the attribute `disabled` would remove the focus. */
 function markHalting() {
   byId("pause").setAttribute("aria-disabled", halting !== "");
   byId("stop").setAttribute("aria-disabled", halting === "stop");
 }
 
-const tell = (command, announced) => careful(async () => {
+const sendCommand = (command, announced) => careful(async () => {
   if (halting === command || halting === "stop") return;
   const of = run.id;
   await ask("POST", `runs/${of}`, { do: command });
@@ -161,12 +161,12 @@ const tell = (command, announced) => careful(async () => {
   announce(say(announced));
 });
 
-/** Make what the page shows of a run. */
+/** Initialise the section of the run. */
 export function makeRun() {
   sliders = new Sliders(byId("steer-weights"), "now-", () => { steering = true; });
-  byId("pause").addEventListener("click", tell("pause", "pausing"));
-  byId("stop").addEventListener("click", tell("stop", "stopping"));
-  byId("go-on").addEventListener("click", tell("go on"));
+  byId("pause").addEventListener("click", sendCommand("pause", "pausing"));
+  byId("stop").addEventListener("click", sendCommand("stop", "stopping"));
+  byId("go-on").addEventListener("click", sendCommand("go on"));
   byId("compare-slider").addEventListener("input", compare);
   byId("along").addEventListener("input", showComposite);
   addEventListener("resize", () => draw(byId("curve"), curve));
@@ -178,7 +178,7 @@ export function makeRun() {
     const weights = sliders.values(weightsNow());
     if (!Object.keys(weights).length) return;
     await ask("POST", `runs/${run.id}`, { do: "weights", weights });
-    Object.assign(run.weights, weights); // as the server will tell in a moment
+    Object.assign(run.weights, weights); // until the server's next event confirms it
     steering = false;
     announce(say("steered", { weights: inWords(weights) }));
   }));
@@ -187,7 +187,7 @@ export function makeRun() {
       const text = byId(button.dataset.copy);
       getSelection().selectAllChildren(text);
       if (navigator.clipboard) await navigator.clipboard.writeText(text.textContent);
-      else document.execCommand("copy"); // an address that is not a safe one has no clipboard
+      else document.execCommand("copy"); // without HTTPS there is no clipboard API
       announce(say("copied"));
     }));
   }

@@ -1,14 +1,13 @@
-// Sliders for the weights of the losses. A weight is a matter of tens and hundreds, so the slider goes by its logarithm;
-// all the way to the left it is nothing.
+// Sliders for the weights of the losses, on a logarithmic scale; the leftmost position is 0.
 
 import { data, make, say } from "./common.js";
 
-const REACH = 20; // steps to each side, ten of which are a factor of ten
-const FALLBACK = { content_weight: 1, style_weight: 1000, tv_weight: 10 }; // where a recipe has nothing that could be multiplied
+const REACH = 20; // steps to each side; ten steps are a factor of ten
+const FALLBACK = { content_weight: 1, style_weight: 1000, tv_weight: 10 }; // for recipes whose weight is 0
 
 export const short = (value) => String(Number(Number(value).toPrecision(3)));
 
-/** The sliders of one form, in `place`: `set(usual, now)` puts them, `values(usual)` reads those that differ. */
+/** The sliders of a form, in `place`: `set(usual, now)` sets them, `values(before)` returns the changed weights. */
 export class Sliders {
   constructor(place, prefix, changed = () => {}) {
     this.usual = {};
@@ -18,7 +17,7 @@ export class Sliders {
       const input = make("input", { type: "range", id, min: -REACH - 1, max: REACH, step: 1, value: 0, "aria-describedby": `${id}-help` });
       const output = make("output", { for: id });
       input.addEventListener("input", () => {
-        this.tell(name);
+        this.describe(name);
         changed();
       });
       this.inputs[name] = { input, output };
@@ -37,7 +36,7 @@ export class Sliders {
     return position < -REACH ? 0 : Number((this.base(name) * 10 ** (position / 10)).toPrecision(2));
   }
 
-  tell(name) {
+  describe(name) {
     const { input, output } = this.inputs[name];
     const value = this.value(name);
     let text = value === 0 ? say("off") : short(value);
@@ -51,11 +50,11 @@ export class Sliders {
     for (const name of data.weights) {
       const ratio = now[name] / this.base(name);
       this.inputs[name].input.value = ratio > 0 ? Math.max(-REACH, Math.min(REACH, Math.round(10 * Math.log10(ratio)))) : -REACH - 1;
-      this.tell(name);
+      this.describe(name);
     }
   }
 
-  /** Those that are other than `before`. */
+  /** Return the weights that differ from `before`. */
   values(before) {
     const found = {};
     for (const name of data.weights) {

@@ -1,4 +1,4 @@
-// The teacher's page: who is here, what goes on, and the class's latest pictures.
+// Entry point of the teacher's page: students, their runs, and the latest pictures of the class.
 
 import { announce, ask, byId, careful, listen, make, put, say, themed } from "./common.js";
 import { statusOf } from "./words.js";

@@ -1,10 +1,10 @@
-// How a run is, in words: for its student and for the teacher.
+// The status of a run in words, for the student's and the teacher's page.
 
 import { say, time } from "./common.js";
 
 const ENDED = ["complete", "settled"];
 
-/** How a run is, in words. */
+/** Return the status of a run in words. */
 export function statusOf(run) {
   const values = { done: run.done, epochs: run.epochs, place: run.place, time: time(run.status === "waiting" ? run.starts : run.left) };
   if (run.status === "waiting") return say(run.place === 1 && run.starts < 5 ? "status_waiting_next" : "status_waiting", values);
