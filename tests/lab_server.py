@@ -1,4 +1,4 @@
-"""A lab that is really open, and students who ask it without a browser."""
+"""A running lab server, and students who send requests without a browser."""
 
 import contextlib
 import html
@@ -19,7 +19,7 @@ from PIL import Image
 from painting import paint
 
 SMALL = {"content": "mountains", "styles": [["autumn-oaks", 1]], "recipe": "d2l-2019", "side": 64, "epochs": 3}
-"""A run that takes no longer than the start of its process."""
+"""A run that takes less time than the start of its process."""
 LONG = {**SMALL, "epochs": 1000, "side": 96}
 """A run that does not finish during a test."""
 
@@ -34,20 +34,20 @@ async def measure_speed(lab):
 Laboratory.measure_speed = measure_speed
 command()
 """
-"""The command without the timing of the recipes, which keeps a core busy for the first ten seconds."""
+"""The command without timing the recipes, which occupies a core for ten seconds."""
 
 
 def free_port():
-    """A port that nobody listens at."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    """Return a free port."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 class Lab:
     """The command `gluon-nst lab` with a folder, a free port, and options.
 
-    `before` is a command that runs it; `measured` is whether the lab times the recipes.
+    `before` is a prefix of the command; with `measured` the lab times the recipes. `lines` are its output.
     """
 
     def __init__(self, folder, *options, before=(), path="", measured=False, **environment):
@@ -59,47 +59,47 @@ class Lab:
         self._environment = {**os.environ, **environment}
 
     def open(self):
-        """Start it, and wait until it says where it is."""
+        """Start the lab, and wait until it prints its addresses."""
         self.process = subprocess.Popen(
             self._command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self._environment
         )
-        self.said = []
+        self.lines = []
         for line in self.process.stdout:
-            self.said.append(line.rstrip())
+            self.lines.append(line.rstrip())
             if line.startswith("teacher:"):
                 break
-        said, lines = self.said, self.process.stdout
-        self.output = threading.Thread(target=lambda: said.extend(map(str.rstrip, lines)), daemon=True)
+        lines, stdout = self.lines, self.process.stdout
+        self.output = threading.Thread(target=lambda: lines.extend(map(str.rstrip, stdout)), daemon=True)
         self.output.start()
-        self.addresses = [line.split()[-1] for line in self.said if line.startswith(("students:", "teacher:"))]
-        assert self.addresses, self.said
+        self.addresses = [line.split()[-1] for line in self.lines if line.startswith(("students:", "teacher:"))]
+        assert self.addresses, self.lines
         return self
 
     def close(self, number=signal.SIGINT):
-        """Ctrl-C, or another signal; gives the exit status."""
+        """Send Ctrl-C, or another signal; return the exit status."""
         self.process.send_signal(number)
         return self.process.wait(90)
 
     def kill(self):
-        """What no program survives."""
+        """Kill the server."""
         self.process.kill()
         self.process.wait()
 
     @property
     def memory(self):
-        """Bytes that the server's process holds."""
+        """The resident memory of the server, in bytes."""
         with open(f"/proc/{self.process.pid}/status") as status:
             return int(re.search(r"VmRSS:\s+(\d+)", status.read()).group(1)) * 1024
 
     def workers(self):
-        """The processes of the runs that are at work, by the folder of their run."""
-        found = {}
+        """Return the processes of the active runs, by the folder of the run."""
+        pids = {}
         for pid in filter(str.isdecimal, os.listdir("/proc")):
             with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
                 words = file.read().decode(errors="replace").split("\0")
                 if "gluon_nst.lab.web.worker" in " ".join(words) and str(self.folder) in words[-2]:
-                    found[words[-2]] = int(pid)
-        return found
+                    pids[words[-2]] = int(pid)
+        return pids
 
     def __enter__(self):
         return self.open()
@@ -110,7 +110,7 @@ class Lab:
 
 
 class Student:
-    """Somebody who has come in: a session with its cookies, and the page's own token against forged forms."""
+    """A student: a signed-in session with its cookies and XSRF token."""
 
     def __init__(self, lab, timeout=None, **joining):
         self.lab, self.session = lab, requests.Session()
@@ -132,17 +132,17 @@ class Student:
         return self.session.post(f"{self.lab.url}/{path}", json=values, **options)
 
     def upload(self, content, name="a.png"):
-        """Send the bytes of a file."""
+        """Upload the bytes of a file."""
         return self.session.post(f"{self.lab.url}/pictures", data=content, headers={"X-Name": name})
 
     def start(self, **asked):
-        """Ask for a run; gives its name."""
+        """Request a run; return its id."""
         answer = self.post("runs", {**SMALL, **asked})
         assert answer.status_code == 201, answer.text
         return answer.json()["id"]
 
     def runs(self):
-        """All of their runs by name, as the page first hears of them."""
+        """Return all runs of the student by id, from the first event of the stream."""
         with self.get("events", stream=True, headers={"Accept": "text/event-stream"}) as stream:
             assert stream.status_code == 200, stream.text
             for line in stream.iter_lines():
@@ -151,18 +151,18 @@ class Student:
         return {}
 
     def wait(self, name, *statuses, seconds=120, until=lambda run: True):
-        """Wait until a run has one of some statuses, and more; gives the run."""
+        """Wait until a run has one of the statuses and `until(run)` is true; return the run."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             run = self.runs().get(name, {})
             if run.get("status") in statuses and until(run):
                 return run
             time.sleep(0.1)
-        raise AssertionError(f"{name} is {run} and not {statuses}: {self.lab.said}")
+        raise AssertionError(f"{name} is {run} and not {statuses}: {self.lab.lines}")
 
 
 def png(height=60, width=90, seed=1, **options):
-    """The bytes of a picture."""
+    """Return the bytes of a PNG."""
     file = io.BytesIO()
     Image.fromarray(paint(height, width, seed)).save(file, "PNG", **options)
     return file.getvalue()

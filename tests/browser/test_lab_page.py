@@ -1,4 +1,4 @@
-"""The lab page in a browser, at a desk and on a phone, light and dark, by mouse and by keyboard."""
+"""The lab page in a browser: desktop and phone widths, light and dark, mouse and keyboard."""
 
 import contextlib
 import json
@@ -42,7 +42,7 @@ def browser():
 
 @contextlib.contextmanager
 def page_of(browser, lab, **options):
-    """A page of a new student's, of which nothing may go wrong, and nothing may go elsewhere."""
+    """Open the page as a new student; check that it logs no errors and sends no requests to other hosts."""
     context = browser.new_context(accept_downloads=True, **{"viewport": {"width": 1280, "height": 900}, **options})
     page = context.new_page()
     wrong, asked = [], []
@@ -60,13 +60,13 @@ def page_of(browser, lab, **options):
     context.close()
 
 
-def says(page, where, text, seconds=60):
-    """Wait until it says something somewhere."""
+def expect_text(page, where, text, seconds=60):
+    """Wait until the element `where` contains a text."""
     expect(page.locator(where)).to_contain_text(text, timeout=seconds * 1000)
 
 
 def start(page, epochs, side="128", recipe="d2l-2019"):
-    """Choose, and press Start, by keyboard."""
+    """Fill the form and press Start, by keyboard."""
     page.locator("#recipe").focus()
     page.select_option("#recipe", recipe)
     page.select_option("#side", side)
@@ -80,19 +80,19 @@ def start(page, epochs, side="128", recipe="d2l-2019"):
 def upload(page, tmp_path, name="mine.png"):
     (tmp_path / name).write_bytes(png(120, 180, 7))
     page.set_input_files("#file", tmp_path / name)
-    says(page, "#said", f"{name} is now the content picture (120 × 180 pixels).")
+    expect_text(page, "#said", f"{name} is now the content picture (120 × 180 pixels).")
     expect(page.locator(f'.thumb:has-text("{name}")').first.locator("input")).to_be_checked()
 
 
-def test_a_student_paints_steers_compares_and_takes_the_picture_home(browser, lab, tmp_path):
+def test_a_student_runs_steers_compares_and_downloads(browser, lab, tmp_path):
     with page_of(browser, lab) as page:
         upload(page, tmp_path)
         start(page, epochs=25)
-        says(page, "#status", "Epoch")
+        expect_text(page, "#status", "Epoch")
         first = page.get_attribute("#after", "src")
-        expect(page.locator("#after")).not_to_have_attribute("src", first or "")  # it is seen to change
+        expect(page.locator("#after")).not_to_have_attribute("src", first or "")  # the composite is updated
         page.locator("#pause").press("Enter")
-        says(page, "#status", "Paused after")
+        expect_text(page, "#status", "Paused after")
         assert page.evaluate("document.activeElement.id") == "go-on"
         page.locator("#steer summary").press("Enter")
         page.locator("#now-style_weight").focus()
@@ -100,12 +100,12 @@ def test_a_student_paints_steers_compares_and_takes_the_picture_home(browser, la
             page.keyboard.press("ArrowRight")
         assert page.get_attribute("#now-style_weight", "aria-valuetext") == "3200"
         page.locator("#steer-apply").press("Enter")
-        says(page, "#said", "Weights changed: Style weight 3200.")
+        expect_text(page, "#said", "Weights changed: Style weight 3200.")
         page.locator("#go-on").press("Enter")
-        says(page, "#status", "Done: 50 epochs")
-        says(page, "#curve", "changed: Style weight 3200")
+        expect_text(page, "#status", "Done: 50 epochs")
+        expect_text(page, "#curve", "changed: Style weight 3200")
         assert "style" in page.get_attribute("#curve svg", "aria-label")
-        # before and after, and along the way
+        # the sliders for before and after, and for intermediate composites
         page.locator("#compare-slider").focus()
         page.keyboard.press("Home")
         assert page.locator("#after").evaluate("image => image.style.clipPath") == "inset(0px 100% 0px 0px)"
@@ -116,22 +116,22 @@ def test_a_student_paints_steers_compares_and_takes_the_picture_home(browser, la
         expect(page.locator("#after")).to_have_attribute("src", re.compile("moments/1"))
         page.keyboard.press("End")
         assert page.get_attribute("#along", "aria-valuetext") == "latest"
-        # a second one, of which a film is made, beside the first
+        # a second run with a film, compared with the first
         start(page, epochs=3)
-        says(page, "#status", "Done: 6 epochs")
+        expect_text(page, "#status", "Done: 6 epochs")
         page.locator("#film-make").press("Enter")
         expect(page.locator("#film img")).to_be_visible()
         assert page.locator("#film img").evaluate("image => image.decode().then(() => image.naturalWidth)") > 300
         for box in page.locator("#cards input[type=checkbox]").all():
             box.check()
-        says(page, "#differences", "3200")
+        expect_text(page, "#differences", "3200")
         assert page.locator("#pair img").count() == 2
         page.locator("#compare-close").press("Enter")
         page.locator("#cards button[data-do=open]").nth(1).press("Enter")
-        says(page, "#status", "Done: 50 epochs")
-        # what is taken home; that this command reproduces the picture is shown in test_lab_server
+        expect_text(page, "#status", "Done: 50 epochs")
+        # downloads; test_lab_server checks that this command reproduces the picture
         page.locator("#code summary").press("Enter")
-        says(page, "#code-command", "--recipe recipe.toml")
+        expect_text(page, "#code-command", "--recipe recipe.toml")
         _, _, command = page.inner_text("#code-command").partition(" ")
         assert command == "gluon-nst render mine.png autumn-oaks.jpg --output picture.png --recipe recipe.toml"
         picture, recipe = (_downloaded(page, what, tmp_path) for what in ("Picture", "Recipe"))
@@ -149,7 +149,7 @@ def _downloaded(page, what, folder):
     return path
 
 
-def test_pictures_come_by_drop_and_by_camera_too_and_can_be_several_styles(browser, lab):
+def test_pictures_are_added_by_drop_and_camera_and_a_run_can_have_several_styles(browser, lab):
     with page_of(browser, lab) as page:
         drop = """async () => {
             const picture = await (await fetch("pictures/mountains")).blob();
@@ -161,45 +161,47 @@ def test_pictures_come_by_drop_and_by_camera_too_and_can_be_several_styles(brows
             return shown;
         }"""
         assert page.evaluate(drop)
-        says(page, "#said", "dropped.jpg is now the content picture")
+        expect_text(page, "#said", "dropped.jpg is now the content picture")
         page.click("#camera")
         expect(page.locator("#photo")).to_be_visible()
-        expect(page.locator("#video")).to_have_js_property("readyState", 4)  # a picture of the camera is there
+        expect(page.locator("#video")).to_have_js_property("readyState", 4)  # the camera delivers pictures
         page.click("#photo-take")
-        says(page, "#said", "photo.jpg is now the content picture")
+        expect_text(page, "#said", "photo.jpg is now the content picture")
         page.locator("#styles input").nth(0).check()
         expect(page.locator("#style-weights input")).to_have_count(2)
         page.locator("#style-weights input").nth(0).fill("3")
         page.keyboard.press("Tab")
         start(page, epochs=3)
-        says(page, "#status", "Done")
+        expect_text(page, "#status", "Done")
         page.locator("#code summary").click()
-        says(page, "#code-command", "--style-weights 3,1")
-        # what a run has can't be removed, and the page says why; what none has can
+        expect_text(page, "#code-command", "--style-weights 3,1")
+        # A picture that a run uses cannot be removed, and the page shows why; others can be removed.
         page.locator("#contents .thumb", has_text="photo.jpg").locator("button").click()
         page.click("#asking-yes")
-        says(page, "#wrong", "one of your runs uses this picture; remove that run first")
+        expect_text(page, "#wrong", "one of your runs uses this picture; remove that run first")
         page.locator("#contents .thumb", has_text="dropped.jpg").locator("button").click()
         page.click("#asking-yes")
-        says(page, "#said", "Removed dropped.jpg.")
-        page.wrong.clear()  # the browser tells of the refusal too
+        expect_text(page, "#said", "Removed dropped.jpg.")
+        page.wrong.clear()  # the browser logs the refusal too
 
 
-def test_what_is_no_picture_is_told_on_the_page(browser, lab, tmp_path):
+def test_invalid_uploads_are_reported_on_the_page(browser, lab, tmp_path):
     with page_of(browser, lab) as page:
         (tmp_path / "a.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>")
         page.set_input_files("#file", tmp_path / "a.svg")
-        says(page, "#wrong", "a.svg: not a picture in a format that the lab accepts: PNG, JPEG, WebP, GIF or BMP")
+        expect_text(
+            page, "#wrong", "a.svg: not a picture in a format that the lab accepts: PNG, JPEG, WebP, GIF or BMP"
+        )
         (tmp_path / "large.png").write_bytes(bytes(31_000_000))
         page.set_input_files("#file", tmp_path / "large.png")
-        says(page, "#wrong", "large.png: the file is larger than 30 MB")
-        page.wait_for_timeout(500)  # for what the form asks the server meanwhile
+        expect_text(page, "#wrong", "large.png: the file is larger than 30 MB")
+        page.wait_for_timeout(500)  # for pending requests of the form
         expect(page.locator("#wrong")).to_be_visible()
-        # Those that are refused keep no other out, and are named when all have been seen.
+        # Refused files do not stop the others, and are reported together at the end.
         (tmp_path / "good.png").write_bytes(png())
         page.set_input_files("#file", [tmp_path / name for name in ("a.svg", "good.png", "large.png")])
-        says(page, "#wrong", "a.svg: not a picture")
-        says(page, "#wrong", "large.png: the file is larger than 30 MB")
+        expect_text(page, "#wrong", "a.svg: not a picture")
+        expect_text(page, "#wrong", "large.png: the file is larger than 30 MB")
         expect(page.locator('.thumb:has-text("good.png")')).to_have_count(2)
         expect(page.locator("#wrong")).to_be_visible()
         page.wrong.clear()
@@ -219,15 +221,15 @@ def test_axe_finds_nothing_and_no_content_overflows_horizontally(browser, lab, s
         page.locator("#form summary").click()
         page.locator("#styles input").nth(0).check()
         start(page, epochs=400)
-        says(page, "#status", "Epoch")
+        expect_text(page, "#status", "Epoch")
         for summary in page.locator("#shown summary").all():
             summary.click()
-        says(page, "#code-command", "gluon-nst render")
+        expect_text(page, "#code-command", "gluon-nst render")
         looks_right()
         page.click("#stop")
-        says(page, "#status", "Stopped after")
+        expect_text(page, "#status", "Stopped after")
         start(page, epochs=3)
-        says(page, "#status", "Done")
+        expect_text(page, "#status", "Done")
         for box in page.locator("#cards input[type=checkbox]").all():
             box.check()
         expect(page.locator("#pair img")).to_have_count(2)
@@ -245,7 +247,7 @@ def test_axe_finds_nothing_and_no_content_overflows_horizontally(browser, lab, s
 
 
 def _found(page):
-    """What axe finds, in words."""
+    """Return the violations that axe finds."""
     results = axe.Axe().run(page).response
     return [f"{found['id']}: {[node['html'] for node in found['nodes']]}" for found in results["violations"]]
 
@@ -258,24 +260,24 @@ def test_the_teachers_page_lists_students_and_stops_runs(browser, converted, tmp
         student.wait(running, "working", until=lambda run: run["shown"] > 0)
         context = browser.new_context(viewport={"width": 1280, "height": 800})
         page = context.new_page()
-        page.goto(f"{lab.url}/")  # to be asked for the password
+        page.goto(f"{lab.url}/")  # redirects to the form for the password
         assert page.url.endswith("/join")
         assert _found(page) == []
         page.fill("#name", "Ben")
         page.fill("#password", "wrong")
         page.click("button")
-        says(page, "[role=alert]", "Wrong password.")
+        expect_text(page, "[role=alert]", "Wrong password.")
         assert _found(page) == []
         page.fill("#password", "pass")
         page.click("button")
-        says(page, ".who", "Ben")
+        expect_text(page, ".who", "Ben")
         expect(page.locator("#contents img")).not_to_have_count(0)
         page.goto(f"{lab.url}/teacher")
         assert _found(page) == []
         page.goto(lab.addresses[1])
-        says(page, "#rows", "Anna")
-        says(page, "#rows", "Ben")
-        says(page, "#load", "1 of")
+        expect_text(page, "#rows", "Anna")
+        expect_text(page, "#rows", "Ben")
+        expect_text(page, "#load", "1 of")
         expect(page.locator("#sheet img")).to_have_count(1)
         assert _found(page) == []
         page.click("#large")
@@ -285,43 +287,43 @@ def test_the_teachers_page_lists_students_and_stops_runs(browser, converted, tmp
         page.click("#large")
         page.locator("[data-stop]").focus()
         before = page.inner_text("#rows")
-        expect(page.locator("#rows")).not_to_have_text(before, use_inner_text=True)  # news comes, and the focus stays
+        expect(page.locator("#rows")).not_to_have_text(before, use_inner_text=True)  # updates keep the focus
         assert page.evaluate("document.activeElement.dataset.stop") == running
         page.keyboard.press("Enter")
-        says(page, "#said", "Stopping the run of Anna.")
+        expect_text(page, "#said", "Stopping the run of Anna.")
         assert student.wait(running, "interrupted")["note"] == "stopped by your teacher"
         context.close()
 
 
-def test_the_page_says_that_the_lab_is_gone_and_goes_on_when_it_is_back(browser, converted, tmp_path):
+def test_the_page_reports_a_lost_server_and_reconnects(browser, converted, tmp_path):
     with Lab(tmp_path / "lab", "--weights", converted) as lab, page_of(browser, lab) as page:
         start(page, epochs=1000)
-        says(page, "#status", "Epoch")
+        expect_text(page, "#status", "Epoch")
         lab.kill()
-        says(page, "#lost", "The lab does not respond.")
+        expect_text(page, "#lost", "The lab does not respond.")
         lab.open()
-        says(page, "#said", "Reconnected to the lab.")
-        says(page, "#status", "Epoch")
+        expect_text(page, "#said", "Reconnected to the lab.")
+        expect_text(page, "#status", "Epoch")
         page.click("#stop")
-        says(page, "#status", "Stopped after")
-        page.wrong.clear()  # the browser tells of what did not answer
+        expect_text(page, "#status", "Stopped after")
+        page.wrong.clear()  # the browser logs the failed requests
 
 
-def test_a_stream_that_is_silent_is_noticed_and_opened_again(browser, lab):
+def test_a_silent_event_stream_is_detected_and_reopened(browser, lab):
     with page_of(browser, lab) as page:
         page.clock.install()
         page.reload()
-        says(page, "#side", "about")
-        lab.process.send_signal(signal.SIGSTOP)  # nothing comes, and no connection is closed
+        expect_text(page, "#side", "about")
+        lab.process.send_signal(signal.SIGSTOP)  # no data arrives, and the connection stays open
         try:
             page.clock.fast_forward(20_000)
             expect(page.locator("#lost")).to_be_hidden()
             page.clock.fast_forward(6_000)
-            says(page, "#lost", "The lab does not respond.")
+            expect_text(page, "#lost", "The lab does not respond.")
             expect(page.locator("#lost")).to_be_visible()
         finally:
             lab.process.send_signal(signal.SIGCONT)
-        says(page, "#said", "Reconnected to the lab.")
+        expect_text(page, "#said", "Reconnected to the lab.")
         expect(page.locator("#lost")).to_be_hidden()
 
 
@@ -332,7 +334,7 @@ def test_failed_actions_lost_connections_and_refusals_are_reported_separately(br
         expect(page.locator("#contents img")).not_to_have_count(0)
         page.route("**/runs", lambda route: route.abort())
         page.locator("#start").press("Enter")
-        says(page, "#wrong", "The request did not reach the lab. Try again.")
+        expect_text(page, "#wrong", "The request did not reach the lab. Try again.")
         assert page.evaluate("document.activeElement.id") == "start"
         expect(page.locator("#lost")).to_be_hidden()
         page.unroute("**/runs")
@@ -340,20 +342,20 @@ def test_failed_actions_lost_connections_and_refusals_are_reported_separately(br
         expect(page.locator("#wrong")).to_be_hidden()
         page.route("**/curve*", lambda route: route.abort())
         start(page, epochs=3)
-        says(page, "#lost", "The lab does not respond.")
+        expect_text(page, "#lost", "The lab does not respond.")
         page.unroute("**/curve*")
         page.clock.fast_forward(3000)
-        says(page, "#said", "Reconnected to the lab.")
+        expect_text(page, "#said", "Reconnected to the lab.")
         expect(page.locator("#lost")).to_be_hidden()
         expect(page.locator("#curve svg")).to_be_visible()
-        says(page, "#status", "Done")
+        expect_text(page, "#status", "Done")
         # A curve that is refused is reported once, and the page does not reconnect.
         refused = {"status": 404, "json": {"error": "this file does not exist yet"}}
         page.route(re.compile(r"/curve\?"), lambda route: route.fulfill(**refused))
         streams = []
         page.on("request", lambda request: streams.append(request.url) if request.url.endswith("/events") else None)
         page.reload()
-        says(page, "#wrong", "this file does not exist yet")
+        expect_text(page, "#wrong", "this file does not exist yet")
         expect(page.locator("#cards > li")).to_have_count(1)
         page.clock.fast_forward(3500)  # longer than until a page reconnects
         page.wait_for_timeout(300)
@@ -362,7 +364,7 @@ def test_failed_actions_lost_connections_and_refusals_are_reported_separately(br
         page.wrong.clear()  # the browser reports the failed requests too
 
 
-def test_what_is_chosen_outlives_a_reload_and_a_run_needs_a_style(browser, lab):
+def test_the_form_is_kept_on_reload_and_a_run_needs_a_style(browser, lab):
     with page_of(browser, lab) as page:
         page.select_option("#recipe", "d2l-2019")
         page.select_option("#side", "192")
@@ -384,29 +386,29 @@ def test_what_is_chosen_outlives_a_reload_and_a_run_needs_a_style(browser, lab):
         assert page.get_attribute("#new-style_weight", "aria-valuetext") == "1300"
         page.locator("#styles input").nth(0).uncheck()
         page.locator("#styles input").nth(1).click()
-        says(page, "#said", "A run needs at least one style. Select another one first.")
+        expect_text(page, "#said", "A run needs at least one style. Select another one first.")
         assert page.locator("#styles input").nth(1).is_checked()
 
 
-def test_pictures_that_do_not_load_are_asked_for_again_and_the_form_is_restored(browser, lab):
+def test_pictures_that_fail_to_load_are_requested_again_and_the_form_is_restored(browser, lab):
     with page_of(browser, lab) as page:
         page.select_option("#recipe", "poster")
         page.clock.install()
         page.route("**/pictures", lambda route: route.abort())
         page.reload()
-        says(page, "#wrong", "The request did not reach the lab. Try again.")
+        expect_text(page, "#wrong", "The request did not reach the lab. Try again.")
         page.locator("#start").press("Enter")
-        says(page, "#wrong", "Choose a content picture and a style picture first.")
+        expect_text(page, "#wrong", "Choose a content picture and a style picture first.")
         page.unroute("**/pictures")
         page.clock.fast_forward(3000)
         expect(page.locator("#contents img")).not_to_have_count(0)
         expect(page.locator("#wrong")).to_be_hidden()
         assert page.input_value("#recipe") == "poster"
-        page.wrong.clear()  # the browser tells of what did not get through
+        page.wrong.clear()  # the browser logs the failed requests
 
 
 @pytest.mark.parametrize("damage", [None, {"side": 1024, "init": "elsewhere"}])
-def test_a_kept_form_that_is_damaged_or_out_of_date_leaves_a_form_that_can_be_sent(browser, lab, damage):
+def test_a_damaged_or_outdated_saved_form_gives_a_valid_form(browser, lab, damage):
     with page_of(browser, lab) as page:
         page.locator("#form summary").click()
         page.fill("#seed", "7")
@@ -417,19 +419,19 @@ def test_a_kept_form_that_is_damaged_or_out_of_date_leaves_a_form_that_can_be_se
             [name, json.dumps({**json.loads(kept), **damage}) if damage else kept[:-1]],
         )
         page.reload()
-        says(page, "#side", "about")
+        expect_text(page, "#side", "about")
         assert [page.input_value(each) for each in ("#side", "#init")] == ["256", "content"]
         assert page.input_value("#seed") == ("7" if damage else "0")
-        assert page.locator("#seed").is_visible() == bool(damage)  # what is changed is seen
+        assert page.locator("#seed").is_visible() == bool(damage)  # changed settings are visible
 
 
-def test_the_page_asks_before_it_removes_anything(browser, lab, tmp_path):
+def test_the_page_asks_for_confirmation_before_removing(browser, lab, tmp_path):
     with page_of(browser, lab) as page:
         upload(page, tmp_path)
         start(page, epochs=3)
-        says(page, "#status", "Done")
+        expect_text(page, "#status", "Done")
         page.locator("[data-do=remove]").press("Enter")
-        says(page, "#asking-title", "Remove the run “d2l-2019, 128, ")
+        expect_text(page, "#asking-title", "Remove the run “d2l-2019, 128, ")
         assert page.inner_text("#asking-title")[16:-2] == page.inner_text("#cards strong")
         assert page.evaluate("document.activeElement.id") == "asking-no"
         page.keyboard.press("Escape")
@@ -439,7 +441,7 @@ def test_the_page_asks_before_it_removes_anything(browser, lab, tmp_path):
         page.keyboard.press("Enter")  # on Keep
         expect(page.locator("#asking")).to_be_hidden()
         expect(page.locator("#cards li")).to_have_count(1)
-        # Asked again at once: the event that the dialog was closed comes only after it is open again.
+        # Removing again at once: the close event of the dialog arrives after it is open again.
         page.evaluate(
             """() => {
                 const remove = document.querySelector("[data-do=remove]");
@@ -449,9 +451,9 @@ def test_the_page_asks_before_it_removes_anything(browser, lab, tmp_path):
             }"""
         )
         page.locator("#asking-yes").press("Enter")
-        says(page, "#said", "Run removed.")
+        expect_text(page, "#said", "Run removed.")
         expect(page.locator("#cards li")).to_have_count(0)
         page.locator("#contents .thumb button").click()
-        says(page, "#asking-title", "Remove the picture “mine.png”?")
+        expect_text(page, "#asking-title", "Remove the picture “mine.png”?")
         page.click("#asking-no")
         expect(page.locator("#contents .thumb")).to_have_count(3)

@@ -22,8 +22,8 @@ class Clock:
         self.time += seconds
 
 
-def attempt(authenticator, clock, attempts, apart=0.1):
-    """Return the results of attempts (password, address, session, known), `apart` seconds apart, or "slow"."""
+def attempt(authenticator, clock, attempts, interval=0.1):
+    """Return the results of attempts (password, address, session, known) at an `interval` in seconds, or "slow"."""
     results = []
     for each in attempts:
         try:
@@ -31,7 +31,7 @@ def attempt(authenticator, clock, attempts, apart=0.1):
         except TooManyAttempts as error:
             assert error.seconds >= 1
             results.append("slow")
-        clock.time += apart
+        clock.time += interval
     return results
 
 
@@ -62,7 +62,7 @@ def test_an_attacker_without_cookies_is_slowed_and_others_still_sign_in(authenti
     without_session = 20 * [("wrong", "10.0.0.7", "")]  # counts as one session
     assert set(attempt(authenticator, clock, without_session)) == {False, "slow"}
     new_sessions = [("wrong", "10.0.0.7", f"made up {number}") for number in range(500)]
-    results = attempt(authenticator, clock, new_sessions, apart=0)
+    results = attempt(authenticator, clock, new_sessions, interval=0)
     assert results.count(False) <= 35 + (clock.time - begun) / 2
     before = clock.time
     others = [("right", "10.0.0.7", "a new page"), ("right", "10.0.0.8", "b")]
@@ -90,7 +90,7 @@ def test_a_session_of_some_seconds_has_priority_over_new_sessions():
         assert await authenticator.check("right", "10.0.0.7", "a classmate", age=8.0)
         took = (time.monotonic() - begun) * fast
         assert not await authenticator.check("wrong", "10.0.0.7", "another one", age=20.0)
-        assert await authenticator.check("right", "10.0.0.7", "another one", age=50.0)  # has made a mistake
+        assert await authenticator.check("right", "10.0.0.7", "another one", age=50.0)  # after a typing error
         for each in guessers:
             each.cancel()
         return took

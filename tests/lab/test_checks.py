@@ -1,4 +1,4 @@
-"""The checks of the exercises that are written by hand: right answers, plausible wrong ones, and none."""
+"""The checks of functions that students write: right answers, plausible wrong answers, and missing answers."""
 
 import subprocess
 import sys
@@ -40,20 +40,20 @@ def my_tv(X):
     return 0.5 * (np.abs(X[:, :, 1:] - X[:, :, :-1]).mean() + np.abs(X[:, :, :, 1:] - X[:, :, :, :-1]).mean())
 
 
-def test_right_answers_pass_and_what_is_right_of_them_is_told(capsys):
-    for check, answers, said in (
+def test_right_answers_pass_and_each_requirement_is_listed(capsys):
+    for check, answers, requirement in (
         (checks.exercise_4, (total_loss, style_weight_for), "a share of 90% of the total"),
         (checks.exercise_5, (receptive_field,), "the receptive fields of block 5"),
         (checks.exercise_6, (my_gram,), "for a different shape"),
         (checks.exercise_7, (my_tv,), "both directions, on noise"),
     ):
-        assert check(*answers) is None  # nbgrader takes what a cell gives for points
+        assert check(*answers) is None  # nbgrader would take a value for points
         printed = capsys.readouterr().out
         assert "is right.\n" in printed
-        assert f"  right:   {said}\n" in printed
+        assert f"  right:   {requirement}\n" in printed
 
 
-def test_right_answers_pass_in_arrays_of_mxnets_too():
+def test_right_answers_may_return_mxnet_arrays():
     checks.exercise_6(lambda X: nd.linalg.syrk(X.reshape((X.shape[1], -1))) / X.size)
     checks.exercise_7(
         lambda X: 0.5 * ((X[:, :, 1:] - X[:, :, :-1]).abs().mean() + (X[:, :, :, 1:] - X[:, :, :, :-1]).abs().mean())
@@ -67,7 +67,7 @@ def test_the_checks_work_in_np_mode(np_mode):
     checks.exercise_7(my_tv)
 
 
-# -- wrong ones -------------------------------------------------------------------------------------------------------
+# -- wrong answers ----------------------------------------------------------------------------------------------------
 
 
 def tv(X, of=np.abs, mean=np.mean, half=0.5, down=True):
@@ -86,7 +86,7 @@ def gram_of(X, rows, divisor):
 
 
 WRONG = {
-    "4: the total variation is forgotten": (
+    "4: without the total variation": (
         lambda: checks.exercise_4(lambda c, s, t, cw, sw, tw: cw * sum(c) + sw * sum(s), style_weight_for),
         "the total variation loss, weighted.*too small: it is the loss times tv_weight",
     ),
@@ -104,7 +104,7 @@ WRONG = {
         lambda: checks.exercise_4(lambda c, s, t, *weights: total_loss(c, s[:1], t, *weights), style_weight_for),
         "the style losses, weighted.*too small",
     ),
-    "4: a share of the others": (
+    "4: the share of the other losses": (
         lambda: checks.exercise_4(total_loss, lambda share, c, s, t: share * (c + t) / s),
         "the style loss is 33% of the total",
     ),
@@ -112,7 +112,7 @@ WRONG = {
         lambda: checks.exercise_4(lambda c, s, t, *weights: total_loss(c, s, t, 3, 700, 20), style_weight_for),
         "the content losses, weighted.*too large",
     ),
-    "4: a sign": (
+    "4: a negative weight": (
         lambda: checks.exercise_4(total_loss, lambda share, c, s, t: -(c + t) / s),
         "is not above 0",
     ),
@@ -128,7 +128,7 @@ WRONG = {
         lambda: checks.exercise_4(lambda *values: None, style_weight_for),
         "is a return statement missing",
     ),
-    "5: no poolings": (
+    "5: without poolings": (
         lambda: checks.exercise_5(lambda name: receptive_field(name, pooling=False, grows=1)),
         "receptive fields of block 1.*conv2_1.*7 pixels are too small: a 2 × 2 pooling adds",
     ),
@@ -136,7 +136,7 @@ WRONG = {
         lambda: checks.exercise_5(lambda name: receptive_field(name, pooling=False)),
         "conv2_1.*9 pixels are too small",
     ),
-    "5: neighbours stay as near as they were": (
+    "5: the distance of positions does not double": (
         lambda: checks.exercise_5(lambda name: receptive_field(name, grows=1)),
         "conv2_1.*8 pixels are too small",
     ),
@@ -160,11 +160,11 @@ WRONG = {
         lambda: checks.exercise_6(lambda X: gram_of(X, X.asnumpy().reshape(-1, X.shape[1]), X.size)),
         r"my_gram is 4 × 4.*Its shape is \(15, 15\)",
     ),
-    "6: laid out anew": (
+    "6: reshaped without a transpose": (
         lambda: checks.exercise_6(lambda X: gram_of(X, X.asnumpy().reshape(-1, X.shape[1]).T, X.size)),
         "the sums over the positions.*one row for each channel",
     ),
-    "6: the mean is taken away": (
+    "6: the mean is subtracted": (
         lambda: checks.exercise_6(lambda X: np.cov(X.asnumpy().reshape(X.shape[1], -1), bias=True) / X.shape[1]),
         "it is symmetric.*the sums over the positions.*unchanged",
     ),
@@ -173,18 +173,21 @@ WRONG = {
         "for a different shape",
     ),
     "6: zeros": (lambda: checks.exercise_6(lambda X: np.zeros((4, 4))), "not yet: the sums over the positions"),
-    "6: it ends with an error": (
+    "6: an exception": (
         lambda: checks.exercise_6(lambda X: X.nonsense),
         r"my_gram runs.*AttributeError.*X.asnumpy\(\) converts it to NumPy",
     ),
-    "6: it leaves": (lambda: checks.exercise_6(lambda X: exit(0)), "my_gram runs.*SystemExit"),
+    "6: exit": (lambda: checks.exercise_6(lambda X: exit(0)), "my_gram runs.*SystemExit"),
     "7: squares": (
         lambda: checks.exercise_7(lambda X: tv(X, of=np.square)),
         "horizontal steps count.*2 is too large.*not the squares",
     ),
     "7: sums": (lambda: checks.exercise_7(lambda X: tv(X, mean=np.sum)), "vertical steps count.*too large: the mean"),
     "7: not halved": (lambda: checks.exercise_7(lambda X: tv(X, half=1)), "vertical steps count.*1 is too large"),
-    "7: across alone": (lambda: checks.exercise_7(lambda X: tv(X, down=False)), "vertical steps count.*0 is too small"),
+    "7: only horizontal": (
+        lambda: checks.exercise_7(lambda X: tv(X, down=False)),
+        "vertical steps count.*0 is too small",
+    ),
     "7: around the edge": (lambda: checks.exercise_7(around_the_edge), "vertical steps count.*too large"),
     "7: signs": (lambda: checks.exercise_7(lambda X: tv(X, of=np.asarray)), "from bright to dark.*-1 is too small"),
     "7: an array": (lambda: checks.exercise_7(lambda X: X), r"my_tv is one number.*Its shape is \(1, 3, 4, 6\)"),
@@ -192,30 +195,30 @@ WRONG = {
 
 
 @pytest.mark.parametrize("answer", WRONG)
-def test_a_wrong_answer_is_told_with_a_hint(answer):
+def test_a_wrong_answer_gets_a_hint(answer):
     check, message = WRONG[answer]
-    with pytest.raises(AssertionError, match=f"(?s){message}") as told:
+    with pytest.raises(AssertionError, match=f"(?s){message}") as raised:
         check()
-    assert str(told.value).startswith(f"exercise {answer[0]}\n")
-    assert "  not yet: " in str(told.value)
+    assert str(raised.value).startswith(f"exercise {answer[0]}\n")
+    assert "  not yet: " in str(raised.value)
 
 
 @pytest.mark.slow
-def test_a_wrong_answer_fails_where_python_drops_assertions_too():
+def test_a_wrong_answer_fails_with_python_minus_o_too():
     code = "from gluon_nst.lab import checks; checks.exercise_7(lambda X: 5)"
     done = subprocess.run([sys.executable, "-O", "-W", "ignore", "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     assert "AssertionError: exercise 7\n  not yet: a picture of one colour" in done.stderr
 
 
-def test_what_is_told_shows_nothing_of_how_the_check_comes_to_it():
-    with pytest.raises(AssertionError) as told:
+def test_the_traceback_does_not_show_the_solution():
+    with pytest.raises(AssertionError) as raised:
         checks.exercise_6(lambda X: X.asnumpy())
-    assert "einsum" not in str(told.getrepr(style="long"))
+    assert "einsum" not in str(raised.getrepr(style="long"))
 
 
 @pytest.mark.parametrize("nothing", [None, 3, lambda *arguments: None])
-def test_no_answer_is_no_right_one(nothing):
+def test_a_missing_answer_fails(nothing):
     for check, arguments in (
         (checks.exercise_4, 2),
         (checks.exercise_5, 1),

@@ -17,10 +17,10 @@ from tornado.web import Application
 class Exhausted(socket.socket):
     """A listening socket of a process that can open no more files."""
 
-    tries = 0
+    attempts = 0
 
     def accept(self):
-        self.tries += 1
+        self.attempts += 1
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
@@ -36,7 +36,7 @@ def test_the_server_waits_and_warns_once_when_no_file_can_be_opened(caplog):
         with socket.create_connection(listening.getsockname()):
             await asyncio.sleep(1.3)
         server.stop()
-        return listening.tries
+        return listening.attempts
 
     assert asyncio.run(try_to_connect()) == 2
     assert [record.getMessage() for record in caplog.records] == ["connections have to wait: Too many open files"]
@@ -82,7 +82,7 @@ def test_a_new_event_stream_replaces_the_oldest_at_the_limit():
             writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             streams.append((reader, writer))
             await asyncio.wait_for(reader.readuntil(b"here\n\n"), 5)
-        await asyncio.wait_for(streams[0][0].read(), 5)  # which ends when it is closed
+        await asyncio.wait_for(streams[0][0].read(), 5)  # ends when the server closes it
         assert not streams[1][0].at_eof()
         server.stop()
         await server.close_all_connections()

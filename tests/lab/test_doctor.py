@@ -1,4 +1,4 @@
-"""The doctor, on this machine as it is and with faults."""
+"""The doctor on this machine, without and with simulated faults."""
 
 import json
 import re
@@ -21,11 +21,11 @@ TIMES = {
     "epoch": {"seconds": 0.3},
     "minutes": {"recipes": {"d2l-2019": 8.9, "d2l-2023": 10.5, "fast": 2.0, "fine": 1.5}, "notebook": 1.8},
 }
-"""What the probe prints after it has timed the recipes."""
+"""The output of the probe after timing the recipes."""
 
 
 def report_of(status, printed):
-    """The exit status, the lines by the name of the finding, and the last line."""
+    """Return the exit status, the lines by the name of the finding, and the last line."""
     *lines, last = printed.splitlines()
     return status, {re.split(r"\s+", line)[1]: line for line in lines}, last
 
@@ -48,9 +48,9 @@ def doctor(user_environment, trunk_cache):
 
 @pytest.fixture
 def measured(tmp_path, trunk_cache, monkeypatch):
-    """A program in place of Python that prints a report of the probe, as it is called by the doctor.
+    """Return a function that writes a stand-in for Python, which prints a report like that of the probe.
 
-    All but the times is measured by the probe's functions, in this process and as it is now.
+    The times are constants; everything else is measured by the functions of the probe, in this process.
     """
     monkeypatch.setenv("GLUON_NST_CACHE", str(trunk_cache))
 
@@ -94,7 +94,7 @@ def test_a_machine_that_is_ready_is_reported_in_about_ten_lines(doctor):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CORES < 2, reason="half of one core is none")
+@pytest.mark.skipif(CORES < 2, reason="needs two cores")
 def test_fewer_threads_than_cores_are_slow(examine):
     status, lines, last = examine(OMP_NUM_THREADS="1")
     assert status == 0
@@ -105,7 +105,7 @@ def test_fewer_threads_than_cores_are_slow(examine):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CORES < 2, reason="half of one core is none")
+@pytest.mark.skipif(CORES < 2, reason="needs two cores")
 def test_mxnet_imported_first_is_slow(doctor, measured):
     code = "import sys, mxnet; from gluon_nst.cli import main"
     status, lines, _ = doctor(code=f"{code}; sys.executable = {measured()!r}; sys.exit(main(['doctor']))")
@@ -114,7 +114,7 @@ def test_mxnet_imported_first_is_slow(doctor, measured):
     assert "mxnet was imported before gluon_nst" in lines["threads"]
 
 
-def test_a_limit_of_a_gigabyte_of_memory_is_a_fault_and_mxnet_is_not_waited_for(doctor):
+def test_a_memory_limit_of_one_gigabyte_is_a_fault_and_mxnet_is_not_loaded(doctor):
     status, lines, last = doctor(before="ulimit -v 1000000")
     assert status == 1
     assert last == "not ready: 2 faults, see above"
@@ -133,22 +133,22 @@ def test_the_other_commands_report_such_a_limit_too(user_environment):
 
 
 @pytest.mark.slow
-def test_no_weights_and_no_source_of_them_are_a_fault(examine, weights_folder):
+def test_missing_weights_without_a_reachable_source_are_a_fault(examine, weights_folder):
     status, lines, last = examine()
     assert status == 1
     assert last == "not ready: 1 fault, see above"
     assert lines["weights"].startswith("FAULT")
-    assert "none here, and no source of them answers" in lines["weights"]
+    assert "not cached, and no source of them is reachable" in lines["weights"]
     assert "gluon-nst weights import FILE" in lines["weights"]
 
 
 @pytest.mark.slow
-def test_weights_that_can_be_fetched_are_no_fault(examine, server):
+def test_weights_that_can_be_fetched_are_not_a_fault(examine, server):
     status, lines, last = examine()
     assert status == 0
     assert last == "ready for a lab that has a network: the weights are still to be fetched"
     assert lines["weights"].startswith("slow")
-    assert "none here; model-zoo answers; fetch them" in lines["weights"]
+    assert "not cached; model-zoo is reachable; fetch them" in lines["weights"]
     assert lines["weights"].endswith(": gluon-nst weights fetch model-zoo")
 
 
@@ -158,20 +158,20 @@ def test_a_full_disk_is_a_fault(examine, monkeypatch):
     assert status == 1
     assert last == "not ready: 2 faults, see above"
     assert lines["disk"].startswith("FAULT")
-    assert "has 0.01 GB to write in; free 0.2 GB" in lines["disk"]
+    assert "has 0.01 GB free to write; free 0.2 GB" in lines["disk"]
 
 
-def test_a_disk_on_which_nothing_can_be_written_is_a_fault(doctor):
+def test_a_read_only_disk_is_a_fault(doctor):
     code = (
         "import sys, tempfile; from gluon_nst.cli import main; tempfile.tempdir = None;"
         " tempfile._candidate_tempdir_list = list"
     )
     status, lines, _ = doctor(before="ulimit -v 1000000", code=f"{code}; sys.exit(main(['doctor']))")
     assert status == 1
-    assert "no folder for temporary files can be written in; free some space" in lines["disk"]
+    assert "no writable folder for temporary files; free some space" in lines["disk"]
 
 
-def test_a_really_full_disk_is_a_fault(doctor, measured, tmp_path):
+def test_a_full_file_system_is_a_fault(doctor, measured, tmp_path):
     way = namespace("m")
     if not way:
         pytest.skip("no namespace to mount a small disk in")
@@ -185,7 +185,7 @@ def test_a_really_full_disk_is_a_fault(doctor, measured, tmp_path):
     status, lines, _ = doctor(code=f"import os; os.execvp({way[0]!r}, {command!r})", TMPDIR=str(disk))
     assert status == 1
     assert lines["disk"].startswith("FAULT")
-    assert "0.00 GB to write in" in lines["disk"]
+    assert "0.00 GB free to write" in lines["disk"]
 
 
 @pytest.mark.slow
@@ -193,7 +193,7 @@ def test_a_cache_that_is_a_file_and_too_many_threads_are_reported(examine, weigh
     (tmp_path / "file").write_text("")
     status, lines, _ = examine(GLUON_NST_CACHE=str(tmp_path / "file"), OMP_NUM_THREADS=str(CORES + 1))
     assert status == 1
-    assert f"{tmp_path}/file: not a folder; set GLUON_NST_CACHE to another" in lines["weights"]
+    assert f"{tmp_path}/file: not a folder; set GLUON_NST_CACHE to a folder" in lines["weights"]
     assert lines["threads"].startswith("slow")
     assert f"{CORES + 1} for {CORES} cores" in lines["threads"]
 
@@ -202,7 +202,7 @@ def test_a_cache_that_is_a_file_and_too_many_threads_are_reported(examine, weigh
 def test_an_unknown_backend_is_reported(doctor):
     status, lines, _ = doctor(MPLBACKEND="nonsense")
     assert status == 1
-    assert "MPLBACKEND=nonsense, which matplotlib does not know; unset it" in lines["MXNet"]
+    assert "MPLBACKEND=nonsense, which is not a backend of matplotlib; unset it" in lines["MXNet"]
 
 
 def test_an_invalid_number_of_threads_is_reported(doctor):
@@ -212,7 +212,7 @@ def test_an_invalid_number_of_threads_is_reported(doctor):
     assert "threads" not in lines
 
 
-def test_a_terminal_that_has_no_utf_8_gets_all_lines(doctor, measured):
+def test_a_terminal_without_utf_8_gets_all_lines(doctor, measured):
     code = "import sys; from gluon_nst.cli.main import command; sys.argv = ['gluon-nst', 'doctor']"
     status, lines, _ = doctor(code=f"{code}; sys.executable = {measured()!r}; command()", PYTHONIOENCODING="ascii")
     assert status == 0

@@ -1,4 +1,4 @@
-"""The lab's queue is fair by student, and forecasts when a run starts."""
+"""The fair queue: order by student, and forecasts of the start of runs."""
 
 import random
 
@@ -91,16 +91,16 @@ def test_seconds_that_were_not_used_are_refunded():
 
 def test_shares_of_students_stay_about_equal():
     chance, queue = random.Random(1), FairQueue()
-    had = dict.fromkeys("abcdef", 0.0)
+    served_seconds = dict.fromkeys("abcdef", 0.0)
     costs = {}
-    for student in had:
+    for student in served_seconds:
         for number in range(40):
             costs[f"{student}{number}"] = chance.uniform(5, 120)
             queue.add(f"{student}{number}", student, costs[f"{student}{number}"], number)
-    for _ in range(120):  # as long as all of them wait for something
+    for _ in range(120):  # as long as every student has a waiting run
         run = queue.pop()
-        had[run[0]] += costs[run]
-        assert max(had.values()) - min(had.values()) <= 2 * 120
+        served_seconds[run[0]] += costs[run]
+        assert max(served_seconds.values()) - min(served_seconds.values()) <= 2 * 120
 
 
 def test_positions_and_times_are_forecast_by_the_workers():

@@ -1,4 +1,4 @@
-"""The settings of the command `gluon-nst lab`: its URL, its workers, and the browser that it opens."""
+"""The settings of the command `gluon-nst lab`: URL, number of workers, opening a browser."""
 
 from gluon_nst.cli.lab import lab
 from gluon_nst.cli.parser import build_parser
@@ -25,7 +25,7 @@ def test_a_base_url_has_a_slash_at_both_ends(text, path):
 
 
 @pytest.mark.parametrize("text", ["/../", "lab/./b", "..", "/lab//b", "/a b/"])
-def test_a_base_url_that_is_no_path_is_refused(text):
+def test_an_invalid_base_url_is_refused(text):
     with pytest.raises(InputError, match="is not a path such as /lab/"):
         build_parser().parse_args(["lab", "--base-url", text])
 

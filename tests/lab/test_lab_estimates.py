@@ -35,7 +35,7 @@ def test_the_startup_of_a_process_is_limited():
 
 def test_the_correction_is_a_limited_median_of_recent_runs():
     estimator = DurationEstimator()
-    for computed in (11, 1000, 9, 10):  # somebody's laptop slept
+    for computed in (11, 1000, 9, 10):  # one laptop was suspended
         estimator.add_run(10, computed, computed + 3)
     assert 9 <= estimator.corrected(10) - estimator.startup <= 11
     for computed, furthest in ((1000, 4), (0.1, 1 / 4)):
@@ -45,5 +45,5 @@ def test_the_correction_is_a_limited_median_of_recent_runs():
     for _ in range(10):
         estimator.add_run(10, 15, 15)
     assert estimator.corrected(10) == pytest.approx(15)
-    estimator.set_rates({})  # other rates: what was learned from the old ones says nothing
+    estimator.set_rates({})  # new rates invalidate the correction
     assert estimator.correction == 1

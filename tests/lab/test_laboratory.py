@@ -47,13 +47,13 @@ def test_waiting_runs_use_the_latest_correction_and_the_smallest_size_is_always_
 
     async def start():
         lab = laboratory(tmp_path, minutes=0.2)
-        await lab.scheduler.close()  # so that nothing is really computed
+        await lab.scheduler.close()  # so that no run starts
         lab.bundled = {name: StoredPicture(name, name, 600, 900) for name in request.picture_ids}
         first = lab.submit(lab.get_or_add_student("a"), request)
         before = lab.scheduler.forecasts()[first.id].remaining
         for _ in range(20):
             lab.scheduler.estimator.add_run(first.expected, 3 * first.expected, 3 * first.expected + 5)
-        # Who waits follows what was learned, and somebody new may still ask for the smallest size.
+        # The correction applies to waiting runs, and a new student may still request the smallest size.
         last = lab.submit(lab.get_or_add_student("b"), request)
         forecasts = lab.scheduler.forecasts()
         assert forecasts[first.id].remaining == forecasts[last.id].remaining == pytest.approx(3 * (before - 5) + 5)
@@ -73,7 +73,7 @@ def test_changed_weights_must_leave_a_loss_with_a_weight(tmp_path):
         run = student.runs["run"] = LabRun("run", "a", request.as_dict(), {}, 0.0, 9.0, status="paused", done=5)
         lab.steer(student, "run", {"content_weight": 0.0})
         lab.steer(student, "run", {"tv_weight": 0.0})
-        run.weights.clear()  # its process has them
+        run.weights.clear()  # its process has confirmed them
         with pytest.raises(InputError, match="no loss has a weight"):
             lab.steer(student, "run", {"style_weight": 0.0})
         assert run.weights == {}

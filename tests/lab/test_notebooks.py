@@ -1,5 +1,4 @@
-"""The notebooks as they are written: the student's copy and the answers from one source, the page from the
-chapter's."""
+"""The notebooks: exercises and answers from one source, and the documentation page of the chapter."""
 
 import ast
 import json
@@ -26,13 +25,13 @@ def cells(name):
 
 
 def of_kind(name, kind):
-    """The cells of the exercises that are an `answer` or a `check`, by nbgrader's name of them."""
+    """Return the cells of a notebook that are an `answer` or a `check`, by their nbgrader id."""
     found = {cell.metadata["nbgrader"]["grade_id"]: cell for cell in cells(name) if "nbgrader" in cell.metadata}
     return {grade_id: cell for grade_id, cell in found.items() if grade_id.startswith(kind)}
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_a_notebook_is_valid_and_the_same_each_time(name):
+def test_a_notebook_is_valid_and_deterministic(name):
     made = nbformat.reads(notebook(name), as_version=4)
     nbformat.validate(made)
     assert made.metadata["kernelspec"]["name"] == "python3"
@@ -40,7 +39,7 @@ def test_a_notebook_is_valid_and_the_same_each_time(name):
     assert notebook(name) == notebook(name)
 
 
-def test_the_students_copy_is_the_answers_without_them():
+def test_the_exercises_are_the_answers_without_solutions():
     students, teachers = cells("exercises"), cells("answers")
     assert "SOLUTION" not in notebook("exercises")
     for student, teacher in zip(students, teachers):
@@ -55,7 +54,7 @@ def test_the_students_copy_is_the_answers_without_them():
     assert len(students) == len(teachers)
 
 
-def test_each_exercise_has_a_place_to_answer_and_a_check_for_nbgrader():
+def test_each_exercise_has_an_answer_cell_and_a_check_cell_for_nbgrader():
     for name in ("exercises", "answers"):
         answers, checks = of_kind(name, "answer"), of_kind(name, "check")
         assert list(answers) == [f"answer-{number}" for number in range(1, 10)]
@@ -68,9 +67,9 @@ def test_each_exercise_has_a_place_to_answer_and_a_check_for_nbgrader():
             assert re.fullmatch(rf"checks\.exercise_{number}\([a-z_, ]+\)", check.source)
 
 
-def test_a_notebook_is_written_once_and_somebodys_work_in_it_is_left(tmp_path, capfd):
+def test_a_notebook_is_written_once_and_edited_ones_are_kept(tmp_path, capfd):
     out = tmp_path / "lab"
-    for _ in range(2):  # what is the same is no harm
+    for _ in range(2):  # an identical file is accepted
         status, printed, errors = ended(capfd, "notebook", "exercises", "--out", out)
         assert status == 0
         assert printed.splitlines()[0] == str(out / "exercises.ipynb")
@@ -80,12 +79,12 @@ def test_a_notebook_is_written_once_and_somebodys_work_in_it_is_left(tmp_path, c
     status, printed, errors = ended(capfd, "notebook", "exercises", "--out", out)
     assert status == 2
     assert not printed
-    assert "exercises.ipynb: is there already" in errors
+    assert "exercises.ipynb: exists" in errors
     assert_one_line(errors)
     assert (out / "exercises.ipynb").read_text() == "my work"
 
 
-def test_a_folder_that_is_none_is_refused(tmp_path, capfd):
+def test_a_file_in_place_of_a_folder_is_refused(tmp_path, capfd):
     (tmp_path / "file").write_text("")
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
         status, _, errors = ended(capfd, "notebook", "--out", out)
@@ -93,7 +92,7 @@ def test_a_folder_that_is_none_is_refused(tmp_path, capfd):
         assert_one_line(errors)
 
 
-def test_without_jupytext_there_is_one_line(tmp_path):
+def test_without_jupytext_the_error_is_one_line(tmp_path):
     code = "import sys; sys.modules['jupytext'] = None; from gluon_nst.cli import main; sys.exit(main(['notebook']))"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
@@ -101,16 +100,16 @@ def test_without_jupytext_there_is_one_line(tmp_path):
     assert_one_line(done.stderr)
 
 
-def test_the_page_is_made_of_the_notebook_as_it_stands():
+def test_the_documentation_page_has_the_cells_of_the_notebook():
     page = (ROOT / "docs" / "chapter.md").read_text(encoding="utf-8")
     place = 0
     for cell in cells("chapter"):
         found = page.find(text_of(cell), place)
-        assert found >= 0, f"run python scripts/dev/document_chapter.py: the page has not\n{cell.source}"
+        assert found >= 0, f"run python scripts/dev/document_chapter.py: the page lacks\n{cell.source}"
         place = found + len(text_of(cell))
 
 
-def test_what_the_doctor_counts_is_what_the_notebook_runs():
+def test_the_doctor_estimates_the_epochs_of_the_notebook():
     text = source_of("chapter").read_text(encoding="utf-8")
     epochs = [count for _, _, count in probe.NOTEBOOK]
     assert f'shorter = {{"lr": [0.05, 0.03], "epochs": {epochs[:2]}' in text

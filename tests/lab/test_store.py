@@ -30,8 +30,8 @@ def test_secrets_are_kept_and_private(tmp_path):
     assert (tmp_path / "lab").stat().st_mode & 0o777 == 0o700
 
 
-def test_a_folder_of_something_else_is_refused_and_left_as_it_is(tmp_path):
-    """A lab removes folders of students that it does not know, so it must not open any folder."""
+def test_a_folder_that_is_not_a_labs_is_refused_and_not_changed(tmp_path):
+    """A lab removes incomplete uploads from its folder, so it must not open a folder with other files."""
     own = tmp_path / "students" / "anna" / "thesis.txt"
     own.parent.mkdir(parents=True)
     own.write_text("mine")
@@ -44,7 +44,7 @@ def test_a_folder_of_something_else_is_refused_and_left_as_it_is(tmp_path):
     assert [student.name for student in Store(tmp_path / "empty").load_students()] == ["Anna"]
 
 
-def test_a_folder_with_a_secret_of_something_else_is_refused(tmp_path):
+def test_a_folder_with_an_unrelated_secret_is_refused(tmp_path):
     (tmp_path / "secret").write_text("password of the printer")
     with pytest.raises(InputError, match="not a lab's folder, and not empty"):
         Store(tmp_path)
