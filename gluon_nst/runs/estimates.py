@@ -53,7 +53,7 @@ class Estimate(NamedTuple):
 def objective_on_noise(
     recipe: Recipe, net: Any, size: tuple[int, int], parts: Sequence[Part], device: Any
 ) -> Objective:
-    """Return the Objective of a recipe for noise of a `size` (height, width), as fast and as large as that of a run."""
+    """Return the Objective of a recipe for noise of a `size` (height, width); it takes as long as that of a run."""
     random = np.random.default_rng(0)
 
     def noise(shape: tuple[int, ...]) -> NDArray:
@@ -222,7 +222,7 @@ def note_if_long(runs: Sequence[Run], observer: Observer, state: State | None = 
         )
         larger = math.prod(_LARGE[0]) / math.prod(_SMALL)
         if first_guess > LONG and (time.perf_counter() - start) * larger * len(speeds) > MAX_UNANNOUNCED:
-            observer.note(f"about {format_duration(first_guess, about=True)}, by a first guess; it is being measured")
+            observer.note(f"about {format_duration(first_guess, about=True)} (first guess); measuring the speed…")
         seconds = sum(speeds[_speed_key(run)].seconds_at_most(run, state) for run in runs)
         if seconds > LONG:
             seconds = sum(speeds[_speed_key(run)].seconds(run, state) for run in runs)

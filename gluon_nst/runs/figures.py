@@ -21,7 +21,7 @@ ENDINGS = (".png", ".svg", ".pdf")
 
 _LONGEST_SIDE = 1200  # of a picture in a sheet, in pixels: enough for print, and the file stays small
 
-_PLAIN = {"parse_math": False}  # a name or a title with a $ in it is no formula
+_PLAIN = {"parse_math": False}  # a $ in a name or a title does not start a formula
 
 _LINES = {
     "total": {"label": "total", "color": "black", "linewidth": 2},
@@ -43,7 +43,7 @@ def save(figure: Figure, path: str | Path, provenance: str = "") -> None:
         "pdf": {"Subject": provenance, "CreationDate": None},
     }
     metadata = {name: value for name, value in kinds[kind].items() if value != ""}
-    if kind != "png":  # on a page the pictures keep their own pixels
+    if kind != "png":  # SVG and PDF embed the pictures at their own resolution
         for axes in figure.axes:
             for image in axes.images:
                 image.set_interpolation("none")
@@ -122,7 +122,7 @@ def _finish(axes: Axes, record: Sequence[Epoch], recipe: Recipe, curves: Iterabl
         if epoch.epoch in recipe.changed_in(epoch.stage):
             axes.axvline(index, color="tab:red", linestyle=":", linewidth=1.2)
     floor = _axis_floor(curves)
-    if floor:  # else nothing is above 0, and the axis stays linear
+    if floor:  # otherwise no loss is above 0, and the axis stays linear
         axes.set(yscale="log")
         axes.set_ylim(bottom=floor)
     axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
@@ -184,7 +184,7 @@ class Panel:
 
     def __init__(self, figure: Figure, shape: tuple[int, int], num_epochs: int) -> None:
         height, width = shape
-        picture_width = min(max(4 * width / height, 2), 8)  # inches; what is wider or taller leaves some of them empty
+        picture_width = min(max(4 * width / height, 2), 8)  # inches; wider or taller pictures do not fill them
         figure.set_size_inches(picture_width + 4.6, 4.4)
         self._picture, self._curve = figure.subplots(1, 2, gridspec_kw={"width_ratios": (picture_width, 4.2)})
         figure.subplots_adjust(left=0.01, right=0.98, top=0.92, bottom=0.13, wspace=0.16)
@@ -214,7 +214,7 @@ class Panel:
 def film(snapshots: Sequence[tuple[int, Image.Image]], record: Sequence[Epoch]) -> Iterator[Image.Image]:
     """Yield the frames of a film, PIL images of one even size: the composite of each snapshot beside the losses so far.
 
-    A snapshot is (number of finished epochs, PIL image); `record` is that of the whole run.
+    A snapshot is (number of finished epochs, PIL image); `record` has the epochs of the whole run.
     """
     figure = Figure(dpi=100)
     canvas = FigureCanvasAgg(figure)
@@ -225,4 +225,4 @@ def film(snapshots: Sequence[tuple[int, Image.Image]], record: Sequence[Epoch]) 
         panel.draw(picture, record[:done])
         canvas.draw()
         frame = np.asarray(canvas.buffer_rgba())[:, :, :3]
-        yield Image.fromarray(frame[: len(frame) // 2 * 2, : frame.shape[1] // 2 * 2])  # codecs want even sides
+        yield Image.fromarray(frame[: len(frame) // 2 * 2, : frame.shape[1] // 2 * 2])  # codecs require even sides

@@ -41,7 +41,7 @@ def style_files(path: Source) -> list[Source]:
 
     Warns of files and folders in it that are left out.
     """
-    # os.path's tests, unlike Path's, are False where the system refuses to look.
+    # os.path's tests, unlike Path's, are False where permission is denied.
     if isinstance(path, Image.Image) or not os.path.isdir(given(path)):
         return [path]
     register_heif()
@@ -97,7 +97,7 @@ def expanded(styles: Sequence[Style]) -> Iterator[tuple[Source, Style, float]]:
 def open_styles(job: Job, content: Picture, recipe: Recipe, open: Open) -> tuple[StylePicture, ...]:
     """Return the style pictures of a job, in the content's colours if the `recipe` says so.
 
-    Transparent pixels are no part of a style.
+    Transparent pixels do not count in the style statistics.
     """
     assert isinstance(job.style, tuple)
     styles = []
@@ -119,11 +119,11 @@ def with_regions(
     num_maps = sum(style.regions is not None for style in job.style)
     if job.regions is None:
         if num_maps:
-            raise InputError("--style-regions: the content has no map of regions; give it one with --regions")
+            raise InputError("--style-regions: the content has no region map; give it one with --regions")
         return None, styles
     if num_maps < len(job.style):
         raise InputError(
-            f"--regions: {num_maps} maps for {len(job.style)} style pictures; give each its own with --style-regions"
+            f"--regions: {num_maps} maps for {len(job.style)} style pictures; give one for each with --style-regions"
         )
     maps = [style.regions for _, style, _ in expanded(job.style) if style.regions is not None]
     regions = read_regions(job.regions, maps, content.size, [style.picture.size for style in styles])

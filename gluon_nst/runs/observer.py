@@ -70,7 +70,7 @@ class Observers(Observer):
                 observer.state(state)
             except _FAILURES as error:
                 self._active.remove(observer)
-                self.note(f"{reason(error)}; the run goes on without")
+                self.note(f"{reason(error)}; the run continues without it")
 
     def end(self, result: Result) -> None:
         for observer in self._active:

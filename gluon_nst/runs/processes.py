@@ -66,8 +66,9 @@ class Subprocess:
 
     def _ended(self) -> NSTError:
         status = self._process.wait()
-        ending = f"by signal {-status}; was there memory enough?" if status < 0 else f"with status {status}"
-        return NSTError(f"the process of this run ended {ending}")
+        if status < 0:
+            return NSTError(f"the process of this run was killed by signal {-status}; was there enough memory?")
+        return NSTError(f"the process of this run exited with status {status}")
 
     def stop(self) -> None:
         """Request a stop."""

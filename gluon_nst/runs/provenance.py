@@ -95,8 +95,8 @@ _INPUTS = {
     "style_sha256": "the style picture",
     "init_sha256": "the picture that it starts from",
     "mask_sha256": "the mask",
-    "regions_sha256": "the maps of regions",
-    "flattened": "whether the content picture is flattened",
+    "regions_sha256": "the region maps",
+    "flattened": "the flattening of the content picture",
 }
 
 
@@ -137,7 +137,7 @@ def _differing_values(first: Any, second: Any, path: _Path = ()) -> Iterator[tup
 def _description(path: _Path, first: Any, second: Any) -> str:
     name, *rest = path
     if name in _INPUTS:
-        return f"{_INPUTS[str(name)]} is another"
+        return f"{_INPUTS[str(name)]} differs"
     if rest and isinstance(rest[0], int):  # an element of stages, changes or styles
         name, rest = f"{str(name)[:-1]} {rest[0]}", rest[1:]
     return f"{': '.join(map(str, [name, *rest]))}: {_text(first)} there, {_text(second)} here"

@@ -39,7 +39,7 @@ class Reproduction(NamedTuple):
         result = carry_out(self.run, observer, state, lambda: self._is_reached(state))
         picture_fields = {name: self.record[name] for name in OF_THE_PICTURE if name in self.record}
         if len(result.images) < stage_number:
-            return result  # it ended before that stage
+            return result  # the run ended before that stage
         status = Status.COMPLETE if result.status == Status.INTERRUPTED else result.status
         return dataclasses.replace(result, status=status, provenance={**self.run.provenance, **picture_fields})
 
@@ -60,9 +60,9 @@ def again(
     """Prepare the run that reproduces `picture` from its record.
 
     The inputs are searched by their hashes in the picture's folder and the `folders`. `options` are arguments of the
-    Job that the record does not have, such as `device`, or that replace its own: `weights`. `observer` is notified of
-    different versions and a different processor. Raises InputError for an incomplete record and missing inputs, and the
-    errors of `prepare`.
+    Job that the record does not have, such as `device`, or that replace those in the record: `weights`. `observer` is
+    notified of different versions and a different processor. Raises InputError for an incomplete record and missing
+    inputs, and the errors of `prepare`.
     """
     record, observer = read_record(picture), Observers.of(observer)
     if "recipe" not in record:
@@ -78,15 +78,15 @@ def again(
     except InputError as error:
         raise InputError(str(error) if str(error).startswith(str(picture)) else f"{picture}: {error}") from None
     except (KeyError, TypeError, AttributeError, ValueError):
-        raise InputError(f"{picture}: does not say all of how it was made; it can't be made again") from None
+        raise InputError(f"{picture}: its record is incomplete, so the picture can't be reproduced") from None
     run = prepare(job, observer)
     run_record = {name: value for name, value in record.items() if name not in OF_THE_PICTURE}
     different = differences(run_record, run.provenance)
     if different:
-        raise InputError(f"{picture}: would be another picture ({listed(different)})")
+        raise InputError(f"{picture}: the run would make a different picture ({listed(different)})")
     machines = other_machine(record, run.provenance)
     if machines:
-        observer.note(f"{picture}: was made on another machine ({'; '.join(machines)}); this one may differ a little")
+        observer.note(f"{picture}: made on another machine ({'; '.join(machines)}); this one may differ slightly")
     return Reproduction(record, run, inputs(job))
 
 
@@ -102,7 +102,7 @@ def _check(record: Provenance) -> None:
             stage = integer(1, len(stages)).check(each["stage"], "stage")
             integer(1, stages[stage - 1]["epochs"]).check(each["epochs"], "epochs")
     if set(record.get("file", {})) - {each.name for each in settings(Job) if each.words}:
-        raise InputError("file: says more than how a picture is written")
+        raise InputError("file: has settings other than those of a picture's file")
     if not all(isinstance(version, str) for version in dict(record.get("versions") or {}).values()):
         raise InputError("versions: not a version for each package")
 
@@ -110,7 +110,7 @@ def _check(record: Provenance) -> None:
 def _job(record: Provenance, picture: Path, folders: Iterable[str | Path], options: dict[str, Any]) -> Job:
     if "before" in record:
         raise InputError(
-            f"{picture}: several runs have made it, one after the other; its record is not enough to make it again"
+            f"{picture}: made by several runs, one after the other; its record is not enough to reproduce it"
         )
     recipe = recipes.of_dict(record["recipe"], str(picture))
     styles = record.get("styles") or [{"sha256": record["style_sha256"], "weight": 1.0, "scale": None}]

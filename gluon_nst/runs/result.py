@@ -68,11 +68,11 @@ class Result:
     def of(cls, run: Run, state: State) -> Result:
         """Return the Result of a run in its current `state`. Raises NSTError if there is no picture yet."""
         if not state.record:
-            raise NSTError("the run has not come to a picture yet")
+            raise NSTError("the run has no picture yet")
         images, status, provenance = list(state.images), state.status, run.provenance
         status = Status.INTERRUPTED if status == Status.RUNNING else status
         if state.made is not None and key(state.made) != key(provenance):
-            raise InputError("state: of another job than the run")
+            raise InputError("state: belongs to another job")
         if state.before:
             provenance = {**provenance, "before": state.before}
         last = state.record[-1]
@@ -80,7 +80,7 @@ class Result:
             with contextlib.suppress(OutOfMemory):
                 images.append(state.picture(run))
         if not images:
-            raise NSTError(state.note or "there is no memory for a picture of the run")
+            raise NSTError(state.note or "not enough memory for a picture of the run")
         if status not in FINISHED:
             interrupted = {"stage": last.stage, "epochs": last.epoch + 1}
             provenance = {**provenance, "status": status, "interrupted": interrupted}

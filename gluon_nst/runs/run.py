@@ -41,8 +41,7 @@ from gluon_nst.typing import NDArray
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A prepared job: its pictures are decoded, its recipe is fitted to them, its trunk is available. It can be
-    pickled."""
+    """A prepared job: decoded pictures, the recipe fitted to them, the trunk. It can be pickled."""
 
     recipe: Recipe
     """The recipe with the size of every stage and without `auto`."""
@@ -103,7 +102,7 @@ class Run:
 
     @property
     def allowed_memory(self) -> float:
-        """The bytes that the run may use, at most those that are free now."""
+        """The bytes of memory that the run may use, at most those that are free now."""
         return allowed_memory(self.memory, self.device)
 
     def plan(self, stage: Stage) -> Plan:
@@ -126,8 +125,8 @@ class Run:
             if not any(self._has_positions(number, stage, layer) for number in range(regions)):
                 height, width = stage.shape
                 raise InputError(
-                    f"size {height}x{width}: {NAMES[layer]} sees nothing of what the mask and the regions leave, or of"
-                    " what of the styles is not transparent; make that larger, or the size"
+                    f"size {height}x{width}: the mask, the regions or the styles' transparency leave no position of"
+                    f" {NAMES[layer]}; make them larger, or the size"
                 )
 
     def warn_of_enlarged_styles(self) -> None:
@@ -140,7 +139,7 @@ class Run:
                 warn(
                     f"a style size of {scale:g} is too small for the network, whose layer"
                     f" {NAMES[self.recipe.last_layer]} needs {smallest_side(self.recipe.last_layer)} pixels:"
-                    f" the style picture has {height} × {width} of them"
+                    f" the style picture is enlarged to {height} × {width}"
                 )
 
     def _has_positions(self, number: int, stage: Stage, layer: int) -> bool:
@@ -159,7 +158,7 @@ class Run:
     def start_of(self, number: int, content_X: NDArray, before: NDArray | None) -> NDArray:
         """Return the start of a stage, by number from 1: 1 × 3 × h × w on its canvas, on the run's device.
 
-        `content_X` is the run's reference on that canvas, `before` the final composite of the stage before.
+        `content_X` is the run's reference on that canvas, `before` the final composite of the previous stage.
         """
         stage = self.recipe.stages[number - 1]
         (height, width), resize, place = stage.shape, self.recipe.resize, self.canvas(stage).place
@@ -251,9 +250,9 @@ def fitted(recipe: Recipe, size: tuple[int, int], device: Any) -> Recipe:
 
 
 def _check_start(recipe: Recipe, start: Picture | None, content: Picture) -> None:
-    """Refuse a picture to start from that would be stretched to the content's shape; warn of a style picture that is.
+    """Raise InputError for a start picture that would be stretched to the content's shape; warn of a style picture.
 
-    It may have the shape of the first stage instead, as the result of a recipe that stretches the content has.
+    It may have the shape of the first stage instead: the result of a recipe that stretches the content has that shape.
     """
     init = recipe.init
     if start is None or not is_stretched(start.size, recipe.stages[0].shape):
@@ -299,13 +298,13 @@ def prepare(
     inputs_values = inputs_record(job, recipe, {"content": original, "init": start}, styles, open)
     record = provenance(recipe, inputs_values, weights_record, job.seed, device)
     if job.keep_profile and not content.profile:
-        note("--keep-profile: the content picture has no profile for RGB of its own; sRGB it is")
+        note("--keep-profile: the content picture has no RGB profile of its own; sRGB is used")
     encoding = Encoding(job.bits, job.quality, job.dpi, content.profile if job.keep_profile else None)
     reference = content
     if recipe.content_colors == "style":
         recolored = with_style_colors(content, styles, mask, regions)
         start = recolored if recipe.init == "content" else start
-        # What the network sees of a masked composite is the content picture itself beyond the mask.
+        # Outside the mask, the network's input is the content picture itself.
         reference = recolored if mask is None else within(mask, recolored, content)
     run = Run(
         recipe, content, styles, reference, start, mask, regions, job.seed, trunk, device, job.memory, record, encoding
@@ -313,5 +312,5 @@ def prepare(
     run.check_seen()
     run.warn_of_enlarged_styles()
     if job.memory is not None and any(run.plan(stage).windowed for stage in recipe.stages):
-        record["memory"] = job.memory  # other windows round other sums
+        record["memory"] = job.memory  # different windows round differently
     return run

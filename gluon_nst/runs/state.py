@@ -1,4 +1,4 @@
-"""State: all that evolves in a run."""
+"""State: everything that changes during a run."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from gluon_nst.typing import NDArray
 
 
 class Developer(Protocol):
-    """What makes pictures of composites: a Run."""
+    """The part of a Run that makes pictures of composites."""
 
     @property
     def recipe(self) -> Recipe:
         """The recipe of the run."""
 
     def develop(self, X: NDArray, number: int) -> tuple[NDArray, Image.Image]:
-        """Return what is in the frame of a composite of the stage of this `number`, and its picture."""
+        """Return the composite of a stage, by number from 1, without padding, and its picture."""
 
     def in_frame(self, X: NDArray, number: int) -> NDArray:
-        """Return what is in the frame of a composite of the stage of this `number`."""
+        """Return the composite of a stage, by number from 1, without padding."""
 
     def pixels(self, X: NDArray, bits: int = 8) -> np.ndarray:
-        """Return the pixels of the picture of what is in the frame, `X`."""
+        """Return the pixels of a composite `X` without padding."""
 
 
 SETTLING = 10
@@ -45,47 +45,48 @@ SETTLING = 10
 
 @dataclasses.dataclass
 class State:
-    """All that evolves in a run, whole between two epochs: what `steps` gives, takes to go on from, and changes in
+    """Everything that changes during a run: `steps` yields it after each epoch, resumes from it, and changes it in
     place.
 
-    A tree of arrays and values. It can be pickled, and resumed in another process, to the same picture: what was
-    pickled, or read from a checkpoint, has NumPy's arrays until it is resumed (`carried_moments` until the next stage).
+    A tree of arrays and values. It can be pickled and resumed in another process, with the same picture. A State that
+    was unpickled or read from a checkpoint has NumPy arrays until it is resumed (`carried_moments`: until the next
+    stage).
     """
 
     images: list[Image.Image] = dataclasses.field(default_factory=list)
-    """The composites of the stages that have ended, as PIL images."""
+    """The composites of the finished stages, as PIL images."""
     record: list[Epoch] = dataclasses.field(default_factory=list)
-    """One for each epoch, all stages in turn."""
+    """The records of all epochs, stage after stage."""
     seconds: float = 0.0
-    """How long the run has taken so far."""
+    """Duration of the run so far, in seconds."""
     status: Status = Status.RUNNING
-    """`running` while there is more to do; then any other Status but `interrupted`, which is a Result's."""
+    """`running` until the run ends; then any other Status except `interrupted`, which only a Result has."""
     note: str = ""
-    """Why it ended, in one line, where it could not go on."""
+    """The reason, in one line, if the run could not continue."""
     optimiser: OptimiserState | None = None
-    """The state of the optimiser of the stage that has begun, with its composite; None between two stages."""
+    """The state of the current stage's optimiser, with its composite; None between two stages."""
     composite: NDArray | None = None
-    """The composite that the stage before ended with, 1 × 3 × h × w, standardised."""
+    """The final composite of the previous stage, 1 × 3 × h × w, standardised."""
     best: NDArray | None = None
-    """What the optimiser's composite was when the loss of this stage was the lowest, where the recipe keeps that."""
+    """The optimiser's composite with the lowest loss of this stage, if the recipe keeps the best one."""
     average: NDArray | None = None
-    """The sum of the stage's composites, each weighted by how late it came, where the recipe keeps their average."""
+    """The sum of the stage's composites, with weights that decay with age, if the recipe keeps their average."""
     average_weight: float = 0.0
     """The sum of these weights."""
     carried_moments: Moments | None = None
-    """What the optimiser of the stage before handed on: kept through a stage, which begins anew where it diverged."""
+    """Adam's moments from the previous stage; kept during a stage, which may have to restart if it diverges."""
     lowest: float = math.inf
-    """The lowest loss of this stage, since the weights of the losses are what they are."""
+    """The lowest loss of this stage since the last weight change."""
     comparable_from: int = 0
-    """How long the record was when the stage began, or the weights of its losses changed: losses before that are
-    others."""
+    """Index of the first epoch in `record` whose losses are comparable with the current ones: later than the start of
+    the stage if the weights of the losses were changed."""
     plans: list[Plan] = dataclasses.field(default_factory=list)
-    """How each stage is computed, decided when the run begins: other windows round other sums, and make another
-    picture."""
+    """The memory plan of each stage. Set at the start of the run, because different windows round differently and
+    give a different picture."""
     made: Provenance | None = None
-    """What the run says of itself that the state is of."""
+    """The provenance of the run that the state belongs to."""
     before: list[Provenance] = dataclasses.field(default_factory=list)
-    """The same of runs that handed the state over."""
+    """The provenances of the previous runs, which handed the state over."""
 
     def __post_init__(self) -> None:
         self.status = Status(self.status)
@@ -93,7 +94,7 @@ class State:
 
     @nd_mode
     def __getstate__(self) -> dict[str, Any]:
-        # MXNet pickles its arrays such that they can't be read in the other of its two array modes.
+        # MXNet's own pickles of arrays can't be read in the other one of its two array modes.
         state: dict[str, Any] = as_numpy({name: value for name, value in vars(self).items() if name != "_run"})
         return state
 
@@ -102,20 +103,20 @@ class State:
 
     @property
     def stage(self) -> int:
-        """The number of the stage that is at work, or that the last epoch was of; from 1."""
+        """The number of the current stage, or of the last epoch's stage, counted from 1."""
         if self.optimiser:
             return len(self.images) + 1
         return self.record[-1].stage if self.record else 1
 
     @property
     def epoch(self) -> int:
-        """How many epochs of that stage are done."""
+        """The number of finished epochs of that stage."""
         last = self.record[-1] if self.record else None
         return last.epoch + 1 if last and last.stage == self.stage else 0
 
     @property
     def image(self) -> Image.Image:
-        """The picture so far: of the stage that is at work, or else of the last stage that has ended.
+        """The picture so far: that of the current stage, or else of the last finished one.
 
         Raises NSTError if there is none yet, or if the state was read from a file and is not resumed yet.
         """
@@ -124,7 +125,7 @@ class State:
         if self.optimiser:
             raise NSTError("the state was read from a file, and has no picture until it is resumed")
         if not self.images:
-            raise NSTError("there is no picture of the run yet")
+            raise NSTError("the run has no picture yet")
         return self.images[-1]
 
     @property
@@ -134,13 +135,16 @@ class State:
 
     @property
     def totals(self) -> list[float]:
-        """The total losses of that stage's epochs, since the weights of the losses are what they are."""
+        """The total losses of that stage's epochs since the last weight change."""
         return [epoch.losses.total for epoch in self.record[max(self.comparable_from, len(self.record) - self.epoch) :]]
 
     @nd_mode
     def reached(self, recipe: Recipe) -> NDArray:
-        """What the stage that is at work has come to, 1 × 3 × h × w, standardised: the array itself, which goes on to
-        change."""
+        """Return the current composite, 1 × 3 × h × w, standardised: the last, best or average one, as `recipe.keep`
+        says.
+
+        It may be the optimiser's own array, which the next epoch changes.
+        """
         if self.optimiser is None:
             return None if self.composite is None else as_ndarray(self.composite)
         X = self.optimiser.reached
@@ -151,9 +155,9 @@ class State:
         return from_unit(as_ndarray(X), recipe.pixel_unit)
 
     def picture(self, run: Developer) -> Image.Image:
-        """The same as the PIL image that the `run` makes of it.
+        """Return the picture of the current composite, or else of the last finished stage, as a PIL image.
 
-        Raises NSTError where there is none, as of a run that is in another process, and OutOfMemory.
+        Raises OutOfMemory, and NSTError if there is none, for example because the run is in another process.
         """
         if self.optimiser:
             try:
@@ -161,15 +165,15 @@ class State:
             except (MemoryError, MXNetError) as error:
                 if not is_out_of_memory(error):
                     raise
-                raise OutOfMemory("there is no memory for a picture of the run") from None
+                raise OutOfMemory("not enough memory for a picture of the run") from None
         if not self.images:
-            raise NSTError("there is no picture of the run here")
+            raise NSTError("this process has no picture of the run")
         return self.images[-1]
 
     @nd_mode
     def deep(self, run: Developer) -> np.ndarray:
-        """The pixels of the last picture in 16 bits, h × w × 3 or 4: of the stage at work where an epoch of it is
-        done."""
+        """Return the pixels of the last picture in 16 bits, h × w × 3 or 4: that of the current stage if it has a
+        finished epoch."""
         if self.optimiser and self.epoch:
             X = run.in_frame(self.reached(run.recipe), self.stage)
         else:
@@ -177,40 +181,40 @@ class State:
         return run.pixels(X, 16)
 
     def go_on(self, made: Provenance, stages: int, run: Developer | None = None) -> None:
-        """The run of so many `stages`, whose provenance is `made`, begins, or goes on where it was stopped or could
-        not. A `run` makes the picture so far (`image`).
+        """Start or resume a run with this number of `stages` and the provenance `made`; `run` makes pictures for
+        `image`.
 
-        Raises InputError where the state is another run's: what is in it was not made as that says.
+        Raises InputError if the state belongs to a run with a different provenance.
         """
         if self.made is not None and key(self.made) != key(made):
-            raise InputError("state: of another job; go on with its own, or call the state's `hand_over` first")
+            raise InputError("state: belongs to another job; resume that one, or call the state's `hand_over` first")
         self.made, self._run = made, run
         if len(self.images) < stages:
             self.status, self.note = Status.RUNNING, ""
-        if self.optimiser is None:  # a stage that diverged begins anew
+        if self.optimiser is None:  # a stage that diverged restarts
             self.record = [epoch for epoch in self.record if epoch.stage <= len(self.images)]
 
     def move_to(self, device: Any) -> None:
-        """Move what the stage keeps to a device; the optimiser's own arrays are moved when it is made."""
+        """Move the composites to a device; the optimiser moves its own arrays when it is created."""
         kept = self.composite, self.best, self.average
         self.composite, self.best, self.average = on_device(kept, device)
 
     def hand_over(self) -> None:
-        """Let another job go on from here; its picture will say of both how it was made."""
+        """Allow another job to resume from this state; the record in its picture will list both jobs."""
         if self.made is not None:
             self.before, self.made, self.plans = [*self.before, self.made], None, []
 
     def begin(self, optimiser: OptimiserState) -> None:
-        """A stage begins."""
+        """Start a stage."""
         self.optimiser, self.best, self.lowest, self.comparable_from = optimiser, None, math.inf, len(self.record)
         self.average, self.average_weight = None, 0.0
 
     def change_weights(self) -> None:
-        """The losses have other weights from the next epoch on: what was the best so far was so by others."""
+        """Discard the best composite, because the next epochs have different weights of the losses."""
         self.best, self.lowest, self.comparable_from = None, math.inf, len(self.record)
 
     def see(self, X: NDArray, total: float) -> None:
-        """Keep a copy of the composite `X` where its loss is the lowest so far."""
+        """Keep a copy of the composite `X` if its loss `total` is the lowest so far."""
         if total < self.lowest:
             self.lowest = total
             if self.best is None:
@@ -219,8 +223,7 @@ class State:
                 self.best[:] = X
 
     def take_into_average(self, X: NDArray, decay: float) -> None:
-        """Let the composite `X` count, and those before it less: the average is corrected for its beginning at
-        nothing."""
+        """Add the composite `X` to the moving average. `average_weight` corrects for the average's start at zero."""
         now = X * (1 - decay)
         if self.average is None:
             self.average = now
@@ -230,7 +233,7 @@ class State:
         self.average_weight = self.average_weight * decay + (1 - decay)
 
     def settled(self, tolerance: float) -> bool:
-        """Whether the lowest loss of the stage has fallen by less than this share of it over the last ten epochs."""
+        """Whether the loss has converged: its minimum fell by less than this share of it in the last ten epochs."""
         totals = self.totals
         if not tolerance or len(totals) <= SETTLING:
             return False
@@ -238,14 +241,14 @@ class State:
         return min(totals[:-SETTLING]) - lowest < tolerance * lowest
 
     def diverge(self, note: str) -> None:
-        """The loss is not finite any more: what the stage has come to is of no use."""
+        """Set the status `diverged` with a note, and discard the composite of the stage."""
         self.status, self.note, self.optimiser, self.best, self.average = Status.DIVERGED, note, None, None, None
 
     def end(self, run: Developer) -> None:
-        """The stage is done: its picture is kept, and its composite is what the next one starts from."""
+        """Finish the stage: keep its picture, and its composite as the start of the next stage."""
         assert self.optimiser is not None
         composite, picture = run.develop(self.reached(run.recipe), self.stage)
         self.carried_moments = self.optimiser.carried_moments() if run.recipe.carry_moments else None
-        # All at once: whatever stops the run before finds the stage at work, and after it finds it done.
+        # In one statement: if the run is stopped before or after it, the stage is either unfinished or finished.
         self.optimiser, self.best, self.average, self.composite = None, None, None, composite
         self.images.append(picture)

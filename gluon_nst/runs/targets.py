@@ -79,7 +79,7 @@ def _features(
             stride = smallest_side(layer)
             core, slices = zip(*((span.core(stride), span.core_covered(stride)) for span in window))
             yield layer, sliced(Y, *core), slices
-        nd.waitall()  # else later windows would be allocated while this one is computed
+        nd.waitall()  # otherwise later windows would be allocated while this one is computed
 
 
 def _guides(run: Run, canvas: Canvas) -> Guides:

@@ -26,7 +26,7 @@ from gluon_nst.typing import NDArray
 def optimiser_of(X: NDArray, recipe: Recipe, before: Moments | None = None) -> Optimiser:
     """Create the recipe's optimiser for a composite that starts as `X` (1 × 3 × h × w, standardised).
 
-    `before` is the state that the optimiser of the stage before handed on.
+    `before` are the moments carried over from the previous stage.
     """
     return CLASSES[recipe.optimizer].start(in_unit(X, recipe.pixel_unit), recipe, before)
 
@@ -36,8 +36,8 @@ def epochs(
 ) -> Iterator[Epoch]:
     """Train the current `stage` of `state`; yield each epoch's record after it was added to the state.
 
-    The iteration ends at an epoch where the recipe changes the weights of the losses, because `objective` has the
-    weights before. The `optimiser` works on the state's own arrays.
+    The iteration ends at an epoch where the recipe changes the weights of the losses, because `objective` has the old
+    weights. The `optimiser` changes the arrays of the state in place.
 
     The stage ends after its last epoch, or when its loss has converged; its picture is made before the last record is
     yielded. If the loss or its gradient is not finite, the status of the state becomes `diverged`, and there is no
@@ -71,7 +71,7 @@ def epochs(
         state.record.append(epoch)
         last = now
         if _is_finished(state, recipe, stage):
-            del objective  # the picture takes memory too
+            del objective  # to free memory for the picture
             state.end(run)
         changes = state.optimiser and state.epoch in recipe.changed_in(state.stage)
         yield epoch
@@ -114,13 +114,11 @@ def train(  # noqa: PLR0913 (the chapter's own)
     """Train a composite that starts as `X` (1 × 3 × h × w), and return it.
 
     The learning rate `lr` is multiplied by the recipe's `lr_decay` after the step of every epoch whose number is a
-    positive multiple of `lr_decay_epoch`. All else is as `recipe` has it (a Recipe, or a name): the layers that
-    `contents_Y` and `styles_Y` are the features of, the losses, the optimiser. Its sizes are of no account here, and of
-    its stages the first one counts.
+    positive multiple of `lr_decay_epoch`. The layers of `contents_Y` and `styles_Y`, the losses and the optimiser are
+    those of the first stage of `recipe` (a Recipe, or a name), whose sizes are ignored.
 
-    `report` is called with the record of each epoch; its losses are those printed in the chapter. An `observer` that
-    asks no more of a run than its recipe and its pictures (`Live`, `Lines`) can follow. Raises NSTError when the loss
-    is not finite any more.
+    `report` is called with the record of each epoch; its losses are those printed in the chapter. `observer` may be one
+    that needs only the recipe and the pictures of a run (`Live`, `Lines`). Raises NSTError if the loss is not finite.
     """
     recipe = follow_optimizer(read(recipe))
     recipe = dataclasses.replace(recipe, precision=choose_precision(recipe.precision, device))

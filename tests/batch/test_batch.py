@@ -434,11 +434,11 @@ def test_checkpoints_from_elsewhere_are_kept_and_the_newest_that_is_whole_is_giv
         assert len(list(newest.parent.iterdir())) == 2
         newest.write_bytes(b"damaged")
         assert folder.checkpoint(one) == sent[-2]
-        assert "is taken instead" in said[0]
+        assert "is used instead" in said[0]
         for path in newest.parent.iterdir():
             path.write_bytes(b"damaged")
         assert folder.checkpoint(one) is None
-        assert said[1:] == [f"c0-s0: {newest}: no checkpoint of gluon-nst; the job restarts"]
+        assert said[1:] == [f"c0-s0: {newest}: not a checkpoint of gluon-nst; the job restarts"]
 
 
 def test_a_batch_killed_after_a_picture_was_written_leaves_no_checkpoint_to_the_next(listed, tmp_path, monkeypatch):

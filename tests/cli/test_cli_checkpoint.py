@@ -329,7 +329,7 @@ def test_a_branch_takes_a_folder_and_a_picture_of_its_own(kept, resume, render, 
     status, _, err = resume(*branch)
     goes_on = f"{resume_command(tmp_path / 'branch')}"
     assert status == 2
-    assert f"there is a run already; name another folder, or go on with it: {goes_on}" in err
+    assert f"has a run already; name another folder, or resume that run: {goes_on}" in err
     assert resume(folder=tmp_path / "branch")[0] == 0
     assert (tmp_path / "branch.png").exists()
 
@@ -351,7 +351,7 @@ def test_the_command_of_a_run_that_was_steered_says_how_to_go_on(kept, resume, t
         resume("--style-weight", "5e3")
     status, _, err = kept()
     assert status == 2
-    assert f"it was steered: {resume_command(tmp_path / 'kept')} goes on with it" in err
+    assert f"that run was steered; resume it with {resume_command(tmp_path / 'kept')}" in err
 
 
 # -- refused ----------------------------------------------------------------------------------------------------------
@@ -371,7 +371,7 @@ def test_what_can_not_be_is_refused_in_one_line(refuses, resume, tmp_path, capfd
     refuses("can't write there", "--checkpoint", "/proc/kept")
     status, _, err = resume()
     assert status == 2
-    assert "no checkpoint is there; name the folder that --checkpoint was given" in err
+    assert "no checkpoint in this folder; name the folder given to --checkpoint" in err
     assert_one_line(err)
 
 

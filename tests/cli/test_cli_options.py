@@ -387,7 +387,7 @@ def test_what_has_no_effect_is_told_once(render, tmp_path):
         "warning: lr has no effect without optimizer adam",
         "warning: quality has no effect on a PNG, in which nothing is lost",
         "warning: a style size of 0.01 is too small for the network, whose layer conv3_1 needs 4 pixels:"
-        " the style picture has 5 × 4 of them",
+        " the style picture is enlarged to 5 × 4",
     ]
     assert render("--quality", "5", *SHALLOW, "--quiet", output=tmp_path / "out.jpg")[::2] == (0, "")
 

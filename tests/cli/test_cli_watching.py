@@ -72,7 +72,7 @@ def test_a_snapshot_that_can_not_be_written_does_not_end_the_run(render, tmp_pat
     assert status == 0
     assert "out.png: 48 x 64" in out
     assert (tmp_path / "out.png").exists()
-    assert err == "out-stage-1-epoch-1.png: can't write it (No space left on device); the run goes on without\n"
+    assert err == "out-stage-1-epoch-1.png: can't write it (No space left on device); the run continues without it\n"
 
 
 def test_a_film_that_can_not_be_written_is_an_error_and_the_picture_is_kept(render, tmp_path, monkeypatch):

@@ -155,7 +155,7 @@ def endless(content, style, converted):
 
 @pytest.mark.slow
 def test_a_subprocess_that_is_killed_is_an_error(endless, started_processes):
-    with pytest.raises(nst.NSTError, match="the process of this run ended by signal 9; was there memory enough"):
+    with pytest.raises(nst.NSTError, match="the process of this run was killed by signal 9; was there enough memory"):
         processes.carry_out_apart(endless, Follower(lambda: started_processes[0].kill()))
 
 

@@ -181,7 +181,7 @@ def test_an_observer_that_fails_is_let_go_and_the_others_go_on(recipe):
             seen.append(len(state.record))
 
     follow(recipe, Observers([Failing(), Listening()]))
-    assert said == ["out.png: can't write it; the run goes on without"]
+    assert said == ["out.png: can't write it; the run continues without it"]
     assert len(seen) == 11
 
 
@@ -200,7 +200,7 @@ def test_an_observer_of_a_run_in_another_process_hears_of_its_stages_and_has_no_
     result = processes.carry_out_apart(prepare(job(epochs=2)), observer)
     assert result.status == "complete"
     assert seen == [(1, 1), (1, 2), (2, 1), (2, 2)]
-    assert said == ["there is no picture of the run here; the run goes on without"]
+    assert said == ["this process has no picture of the run; the run continues without it"]
 
 
 def test_an_observer_that_fails_at_the_end_does_not_lose_the_result(job):

@@ -140,7 +140,7 @@ def test_a_style_of_which_a_deep_layer_sees_nothing_is_refused(job, content):
     picture = Image.new("RGBA", (90, 60), (0, 0, 0, 0))
     picture.paste((200, 30, 30, 255), (0, 52, 90, 60))  # of 60 rows conv5_1 sees the first 48
     layers = {"content_layers": ["conv1_1"], "style_layers": ["conv1_1", "conv5_1"]}
-    with pytest.raises(nst.InputError, match="conv5_1 sees nothing of .* what of the styles is not transparent"):
+    with pytest.raises(nst.InputError, match="the styles. transparency leave no position of conv5_1"):
         prepare(nst.Job(content, picture, weights=job().weights, sizes=[(60, 90)], **layers))
 
 
@@ -155,7 +155,7 @@ def test_a_content_that_is_transparent_everywhere_is_white_and_reported(render, 
 def test_a_picture_that_is_transparent_everywhere_counts_as_it_is_for_histogram(job, content, style):
     nothing = Image.new("RGBA", (90, 60), (9, 9, 9, 0))
     prepare(nst.Job(nothing, style, preserve_colors="histogram", weights=job().weights, **CHOSEN))
-    with pytest.raises(nst.InputError, match="sees nothing"):
+    with pytest.raises(nst.InputError, match="leave no position"):
         prepare(nst.Job(content, nothing, preserve_colors="histogram", weights=job().weights, **CHOSEN))
 
 

@@ -1,5 +1,4 @@
-"""Checkpoints: what is written of a run, what becomes of it when it is damaged, and that it goes on to the same
-picture."""
+"""Checkpoints: their file, damaged and missing files, and runs that resume with the same picture."""
 
 import dataclasses
 import errno
@@ -46,7 +45,7 @@ RUNS = pytest.mark.parametrize(
         {"carry_moments": True, "resize": "bicubic"},
         {"optimizer": "lbfgs", "tolerance": 0.5, "epochs": (14, 3), "init": "noise"},
     ],
-    ids=["adam", "lbfgs", "preconditioned", "average", "best", "moments", "settling"],
+    ids=["adam", "lbfgs", "preconditioned", "average", "best", "moments", "converging"],
 )
 
 
@@ -67,14 +66,14 @@ def same(one, other):
     return one == other
 
 
-def kept(folder, run, said=None, **options):
-    """A Checkpoint of a run, to be used as a context manager."""
-    return Checkpoint(folder, say=(said if said is not None else []).append, **options)
+def open_checkpoint(folder, run, lines=None, **options):
+    """Return a Checkpoint of a run, a context manager."""
+    return Checkpoint(folder, say=(lines if lines is not None else []).append, **options)
 
 
-def gone_on(folder, run, epochs=None, said=None):
-    """The Result of a run that goes on from what is in a folder, and stops after so many epochs more."""
-    with kept(folder, run, said, every=0) as checkpoint:
+def resume(folder, run, epochs=None, lines=None):
+    """Return the Result of a run that resumes from a folder, and stops after this number of further epochs."""
+    with open_checkpoint(folder, run, lines, every=0) as checkpoint:
         state = checkpoint.load(run)
         before = len(state.record)
         return carry_out(run, checkpoint, state, lambda: epochs is not None and len(state.record) == before + epochs)
@@ -83,13 +82,13 @@ def gone_on(folder, run, epochs=None, said=None):
 # -- the file ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_tree_comes_back_as_it_was(tmp_path):
+def test_a_tree_is_read_as_it_was_written(tmp_path):
     container.write(tmp_path / "tree", TREE)
     assert same(container.read(tmp_path / "tree"), TREE)
     assert names(tmp_path) == ["tree"]
 
 
-def test_mxnets_arrays_come_back_as_numpys_in_np_mode_too(tmp_path, np_mode):
+def test_ndarrays_are_read_as_numpy_arrays_also_in_np_mode(tmp_path, np_mode):
     X = mx.np.arange(24).reshape((1, 3, 2, 4)).as_nd_ndarray()
     container.write(tmp_path / "tree", [X])
     (array,) = container.read(tmp_path / "tree")
@@ -97,17 +96,17 @@ def test_mxnets_arrays_come_back_as_numpys_in_np_mode_too(tmp_path, np_mode):
     assert np.array_equal(array, X.asnumpy())
 
 
-def test_a_file_that_is_cut_at_any_byte_is_refused(tmp_path):
+def test_a_truncated_file_is_refused(tmp_path):
     path = tmp_path / "tree"
     container.write(path, TREE)
     whole = path.read_bytes()
     for length in {*range(100), *range(0, len(whole), 7), *range(len(whole) - 100, len(whole))}:
         path.write_bytes(whole[:length])
-        with pytest.raises(nst.InputError, match="damaged|no checkpoint"):
+        with pytest.raises(nst.InputError, match="damaged|not a checkpoint"):
             container.read(path)
 
 
-def test_a_file_with_bits_that_are_flipped_is_refused(tmp_path):
+def test_a_file_with_flipped_bits_is_refused(tmp_path):
     path, chance = tmp_path / "tree", random.Random(15)
     container.write(path, TREE)
     whole = path.read_bytes()
@@ -116,7 +115,7 @@ def test_a_file_with_bits_that_are_flipped_is_refused(tmp_path):
         for _ in range(chance.choice([1, 1, 2, 8])):
             damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
         path.write_bytes(damaged)
-        with pytest.raises(nst.InputError, match="damaged|no checkpoint"):
+        with pytest.raises(nst.InputError, match="damaged|not a checkpoint"):
             assert bytes(damaged) == whole or container.read(path)
 
 
@@ -132,7 +131,7 @@ def sealed(path, members, compression=zipfile.ZIP_STORED):
 
 
 def saved(descr, shape, content=b""):
-    """The bytes of a .npy file."""
+    """Return the bytes of a .npy file."""
     file = io.BytesIO()
     np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
     return file.getvalue() + content
@@ -152,13 +151,13 @@ def saved(descr, shape, content=b""):
         ('{"format": 2, "tree": {"$array": "0"}}', b"\x93NUMPY\1\0\x40\0" + b"(" * 64),
     ],
 )
-def test_a_file_that_is_no_checkpoint_is_refused_although_its_checksum_is_right(tmp_path, header, array):
+def test_a_malformed_file_with_a_correct_checksum_is_refused(tmp_path, header, array):
     sealed(tmp_path / "tree", {"gluon-nst.json": header, "0.npy": array})
     with pytest.raises(nst.InputError, match="not a checkpoint of gluon-nst, although"):
         container.read(tmp_path / "tree")
 
 
-def test_compressed_members_are_refused_as_they_may_be_of_any_size(tmp_path):
+def test_compressed_members_are_refused(tmp_path):
     header = '{"format": 2, "tree": {"$array": "0"}}'
     members = {"gluon-nst.json": header, "0.npy": saved("<f4", (1000000,), bytes(4000000))}
     sealed(tmp_path / "tree", members, zipfile.ZIP_DEFLATED)
@@ -166,13 +165,13 @@ def test_compressed_members_are_refused_as_they_may_be_of_any_size(tmp_path):
         container.read(tmp_path / "tree")
 
 
-def test_a_checkpoint_whose_tree_has_no_state_is_refused(job, tmp_path):
+def test_a_checkpoint_without_a_state_is_refused(job, tmp_path):
     run = prepare(job())
     made = {"made": run.provenance}
     (tmp_path / "kept").mkdir()
     container.write(tmp_path / "kept" / "state-00000001.checkpoint", {"state": made, "command": []})
     with pytest.raises(nst.InputError, match="it has no State"):
-        gone_on(tmp_path / "kept", run)
+        resume(tmp_path / "kept", run)
 
 
 def test_numpy_reads_a_checkpoint_without_pickle(tmp_path):
@@ -195,14 +194,14 @@ def of_another_format(path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("write", [old_checkpoint, of_another_format])
-def test_a_checkpoint_of_another_format_is_refused_and_makes_room_for_a_new_run(job, tmp_path, write):
+def test_a_checkpoint_of_another_format_is_refused_and_replaced_by_a_new_run(job, tmp_path, write):
     (tmp_path / "kept").mkdir()
     path, run = tmp_path / "kept" / "state-00000005.checkpoint", prepare(job())
     write(path)
-    said = "00005.checkpoint: a checkpoint of another version of gluon-nst, .* command again with --fresh$"
-    with pytest.raises(nst.InputError, match=said):
-        gone_on(tmp_path / "kept", run)
-    with kept(tmp_path / "kept", run, every=0) as checkpoint:
+    message = "00005.checkpoint: a checkpoint of another version of gluon-nst, .* command again with --fresh$"
+    with pytest.raises(nst.InputError, match=message):
+        resume(tmp_path / "kept", run)
+    with open_checkpoint(tmp_path / "kept", run, every=0) as checkpoint:
         result = carry_out(run, checkpoint, checkpoint.load(run, fresh=True))
     assert result.complete
     assert path not in states(tmp_path / "kept")
@@ -213,7 +212,7 @@ def test_a_checkpoint_of_another_format_is_refused_and_makes_room_for_a_new_run(
     assert path not in states(tmp_path / "kept")
 
 
-def test_a_file_is_on_the_disk_before_it_has_its_name_and_so_has_the_name(tmp_path, monkeypatch):
+def test_a_file_is_synced_before_it_is_renamed_and_the_folder_after(tmp_path, monkeypatch):
     done, fsync, replace = [], os.fsync, os.replace
 
     def synced(descriptor):
@@ -235,11 +234,11 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_so_has_the_name(tmp_pa
 
 @pytest.mark.slow
 @RUNS
-def test_a_run_that_is_stopped_again_and_again_ends_as_one_that_was_not(job, tmp_path, options):
+def test_a_run_that_is_stopped_repeatedly_gives_the_same_result(job, tmp_path, options):
     run = prepare(job(**options))
     whole, stops = carry_out(run), 0
     while True:
-        result = gone_on(tmp_path / "kept", run, epochs=2 if run.recipe.tolerance else 1)
+        result = resume(tmp_path / "kept", run, epochs=2 if run.recipe.tolerance else 1)
         if result.complete:
             break
         stops += 1
@@ -251,7 +250,7 @@ def test_a_run_that_is_stopped_again_and_again_ends_as_one_that_was_not(job, tmp
 
 
 @pytest.mark.parametrize("options", [{"keep": "average", "carry_moments": True}, {"optimizer": "lbfgs"}])
-def test_all_of_a_state_comes_back_with_its_types(job, tmp_path, options):
+def test_a_state_is_restored_with_its_types(job, tmp_path, options):
     run, state = prepare(job(**options, epochs=(2, 5))), nst.State()
     for _ in nst.steps(run, state):
         if len(state.record) == 4:
@@ -265,7 +264,7 @@ def test_all_of_a_state_comes_back_with_its_types(job, tmp_path, options):
 
 
 def alike(one, other):
-    """Whether two trees are of the same types and values, with NumPy's arrays in the first one."""
+    """Whether two trees have the same types and values; the first has NumPy arrays."""
     if hasattr(other, "asnumpy"):
         other = other.asnumpy()
     if type(one) is not type(other) and {type(one), type(other)} != {list, tuple}:
@@ -280,33 +279,33 @@ def alike(one, other):
 
 
 @pytest.mark.slow
-def test_a_run_that_is_done_is_there_at_once(job, tmp_path):
+def test_a_finished_run_resumes_with_its_result(job, tmp_path):
     run = prepare(job())
-    first, again = gone_on(tmp_path / "kept", run), gone_on(tmp_path / "kept", run, epochs=0)
+    first, again = resume(tmp_path / "kept", run), resume(tmp_path / "kept", run, epochs=0)
     assert again.status == "complete"
     assert again.image.tobytes() == first.image.tobytes()
     assert again.seconds == first.seconds
 
 
 @pytest.mark.slow
-def test_two_checkpoints_are_kept_and_no_rest_of_one(job, tmp_path):
+def test_two_checkpoints_are_kept_and_temporary_files_deleted(job, tmp_path):
     run = prepare(job())
-    gone_on(tmp_path / "kept", run)
+    resume(tmp_path / "kept", run)
     assert len([name for name in names(tmp_path / "kept") if name.startswith("state-")]) == 2
     (tmp_path / "kept" / ".state-00000009.abc.checkpoint").write_bytes(b"half")
     (tmp_path / "kept" / ".state-mine").write_bytes(b"mine")
-    gone_on(tmp_path / "kept", run)
+    resume(tmp_path / "kept", run)
     assert [name for name in names(tmp_path / "kept") if name.startswith(".")] == [".state-mine"]
 
 
-def test_a_checkpoint_comes_when_it_is_due(job, tmp_path, monkeypatch):
+def test_checkpoints_are_written_at_intervals(job, tmp_path, monkeypatch):
     run, now, written = prepare(job()), [0.0], []
 
     class Clock(nst.Observer):
         def state(self, state):
             now[0] += 25
 
-    with kept(tmp_path / "kept", run) as checkpoint:
+    with open_checkpoint(tmp_path / "kept", run) as checkpoint:
         state = checkpoint.load(run)
         write = container.write
 
@@ -317,11 +316,11 @@ def test_a_checkpoint_comes_when_it_is_due(job, tmp_path, monkeypatch):
         monkeypatch.setattr("gluon_nst.runs.checkpoint.container.write", noted)
         monkeypatch.setattr(time, "monotonic", lambda: now[0])
         carry_out(run, Observers([Clock(), checkpoint]), state)
-    assert written == [0, 3, 6, 7]  # at its beginning, each 75 seconds, at its end
+    assert written == [0, 3, 6, 7]  # at the start, every 75 seconds, at the end
 
 
 @pytest.mark.slow
-def test_where_writing_takes_long_it_comes_less_often(job, tmp_path, monkeypatch):
+def test_checkpoints_are_written_less_often_if_writing_takes_long(job, tmp_path, monkeypatch):
     run, now, written = prepare(job(epochs=(30, 1))), [0.0], []
 
     class Clock(nst.Observer):
@@ -334,7 +333,7 @@ def test_where_writing_takes_long_it_comes_less_often(job, tmp_path, monkeypatch
         write(path, tree)
 
     write = container.write
-    with kept(tmp_path / "kept", run) as checkpoint:
+    with open_checkpoint(tmp_path / "kept", run) as checkpoint:
         state = checkpoint.load(run)
         monkeypatch.setattr("gluon_nst.runs.checkpoint.container.write", slow)
         monkeypatch.setattr(time, "monotonic", lambda: now[0])
@@ -353,27 +352,27 @@ def states(folder):
 @pytest.mark.parametrize(
     "damage", [lambda whole: whole[:-1], lambda whole: whole[:40] + b"?" + whole[41:], lambda whole: b""]
 )
-def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_says_so(job, tmp_path, damage):
-    run, said = prepare(job()), []
-    gone_on(tmp_path / "kept", run, epochs=3)
+def test_the_previous_checkpoint_is_used_if_the_newest_is_damaged(job, tmp_path, damage):
+    run, lines = prepare(job()), []
+    resume(tmp_path / "kept", run, epochs=3)
     before, newest = states(tmp_path / "kept")
     newest.write_bytes(damage(newest.read_bytes()))
-    result = gone_on(tmp_path / "kept", run, said=said)
-    (line,) = said
+    result = resume(tmp_path / "kept", run, lines=lines)
+    (line,) = lines
     assert newest.name in line
-    assert f"{before.name}, the one before, is taken" in line
+    assert f"the previous one, {before.name}, is used instead" in line
     assert result.image.tobytes() == carry_out(run).image.tobytes()
     assert newest not in states(tmp_path / "kept") or newest.read_bytes() != damage(newest.read_bytes())
 
 
-def test_where_no_checkpoint_is_whole_that_is_refused(job, tmp_path):
+def test_damaged_checkpoints_are_refused_and_replaced_with_fresh(job, tmp_path):
     run = prepare(job())
-    gone_on(tmp_path / "kept", run, epochs=3)
+    resume(tmp_path / "kept", run, epochs=3)
     for path in states(tmp_path / "kept"):
         path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(nst.InputError, match="nothing in .* is whole: begin anew with --fresh"):
-        gone_on(tmp_path / "kept", run)
-    with kept(tmp_path / "kept", run) as checkpoint:
+    with pytest.raises(nst.InputError, match="no checkpoint in .* is intact; restart with --fresh"):
+        resume(tmp_path / "kept", run)
+    with open_checkpoint(tmp_path / "kept", run) as checkpoint:
         assert checkpoint.load(run, fresh=True).record == []
         assert len(states(tmp_path / "kept")) == 2  # until there is a new one
         checkpoint.begin(run)
@@ -382,22 +381,24 @@ def test_where_no_checkpoint_is_whole_that_is_refused(job, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_largest_number_is_the_newest_whatever_the_clock_says(job, tmp_path, monkeypatch):
+def test_the_largest_number_is_the_newest_regardless_of_times(job, tmp_path, monkeypatch):
     run = prepare(job())
-    gone_on(tmp_path / "kept", run, epochs=2)
+    resume(tmp_path / "kept", run, epochs=2)
     monkeypatch.setattr(time, "time", lambda: 0.0)
-    gone_on(tmp_path / "kept", run, epochs=2)
+    resume(tmp_path / "kept", run, epochs=2)
     older, newer = states(tmp_path / "kept")
     os.utime(newer, (0, 0))
-    with kept(tmp_path / "kept", run) as checkpoint:
+    with open_checkpoint(tmp_path / "kept", run) as checkpoint:
         assert len(checkpoint.load(run).record) == 4
 
 
-def test_another_process_is_kept_out(job, tmp_path):
+def test_the_folder_is_locked(job, tmp_path):
     run = prepare(job())
-    with kept(tmp_path / "kept", run), pytest.raises(nst.InputError, match="another process is using this folder"):
-        gone_on(tmp_path / "kept", run)
-    assert gone_on(tmp_path / "kept", run).complete
+    with open_checkpoint(tmp_path / "kept", run), pytest.raises(
+        nst.InputError, match="another process is using this folder"
+    ):
+        resume(tmp_path / "kept", run)
+    assert resume(tmp_path / "kept", run).complete
 
 
 MANY = (
@@ -417,7 +418,7 @@ MANY = (
     "changed, difference",
     [
         ({"style_weight": 5e3}, "style_weight: 1000.0 there, 5000.0 here"),
-        ({"content": "other.png"}, "the content picture is another"),
+        ({"content": "other.png"}, "the content picture differs"),
         ({"seed": 4}, "seed: 0 there, 4 here"),
         ({"optimizer": "lbfgs"}, "optimizer: adam there, lbfgs here"),
         ({"epochs": [4, 30]}, "another run (stage 2: epochs: 3 there, 30 here); name"),
@@ -428,34 +429,34 @@ MANY = (
     ],
     ids=["recipe", "content", "seed", "optimiser", "stage", "stages", "layer", "three", "many"],
 )
-def test_the_checkpoint_of_another_run_is_refused_and_stays(job, style, tmp_path, changed, difference):
-    gone_on(tmp_path / "kept", prepare(job()), epochs=2)
+def test_the_checkpoint_of_a_different_run_is_refused_and_kept(job, style, tmp_path, changed, difference):
+    resume(tmp_path / "kept", prepare(job()), epochs=2)
     before = [path.read_bytes() for path in states(tmp_path / "kept")]
     changed = dict(changed)
     other = dataclasses.replace(job(), content=style) if changed.pop("content", None) else job(**changed)
     with pytest.raises(nst.InputError) as refused:
-        gone_on(tmp_path / "kept", prepare(other))
+        resume(tmp_path / "kept", prepare(other))
     assert difference in str(refused.value)
-    assert "with --fresh, to begin anew" in str(refused.value)
+    assert "name another folder, or restart with --fresh" in str(refused.value)
     assert [path.read_bytes() for path in states(tmp_path / "kept")] == before
 
 
 @pytest.mark.slow
-def test_a_checkpoint_of_another_version_is_refused_and_its_run_starts_over_where_nobody_asks(job, tmp_path):
+def test_a_checkpoint_of_another_version_is_refused_or_with_replace_restarts_the_run(job, tmp_path):
     run = prepare(job())
-    gone_on(tmp_path / "kept", run, epochs=2)
+    resume(tmp_path / "kept", run, epochs=2)
     for path in states(tmp_path / "kept"):
         tree = container.read(path)
         del tree["state"]["lowest"]
         container.write(path, tree)
     with pytest.raises(nst.InputError, match=r"kept: the checkpoint is of another version .*with --fresh"):
-        gone_on(tmp_path / "kept", run)
+        resume(tmp_path / "kept", run)
     result = carry_out_kept(run, None, tmp_path / "kept")
     assert result.complete
     assert result.losses[0].epoch == 0
 
 
-def test_of_several_styles_the_one_that_differs_is_named():
+def test_the_differing_style_is_named():
     one, two = {"sha256": "a", "weight": 1.0, "scale": None}, {"sha256": "b", "weight": 1.0, "scale": 0.5}
     kinds = [{"style_sha256": "a"}, {"styles": [one, two]}, {"styles": [one, {**two, "weight": 3.0}]}]
     single, several, weighted = ({"recipe": {}, "sizes": [], **each} for each in kinds)
@@ -465,27 +466,27 @@ def test_of_several_styles_the_one_that_differs_is_named():
 
 
 @pytest.mark.slow
-def test_another_machine_is_told_of(job, tmp_path):
-    run, said = prepare(job()), []
-    gone_on(tmp_path / "kept", run, epochs=2)
+def test_a_different_machine_is_reported(job, tmp_path):
+    run, lines = prepare(job()), []
+    resume(tmp_path / "kept", run, epochs=2)
     versions = {**run.provenance["versions"], "mxnet": "2.0"}
     elsewhere = dataclasses.replace(run, provenance={**run.provenance, "threads": 64, "versions": versions})
-    assert gone_on(tmp_path / "kept", elsewhere, said=said).complete
-    assert len(said) == 1
-    assert "mxnet 1.9.1 there, 2.0 here; threads" in said[0]
-    assert "64 here" in said[0]
+    assert resume(tmp_path / "kept", elsewhere, lines=lines).complete
+    assert len(lines) == 1
+    assert "mxnet 1.9.1 there, 2.0 here; threads" in lines[0]
+    assert "64 here" in lines[0]
 
 
 @pytest.mark.slow
-def test_windows_stay_what_they_were_when_the_memory_is_another(job, tmp_path, monkeypatch):
+def test_windows_do_not_change_with_the_free_memory(job, tmp_path, monkeypatch):
     run = prepare(job(sizes=[(192, 288)], epochs=3, precision="float32"))
     needed = run.plan(run.recipe.stages[0]).needed
     monkeypatch.setattr("gluon_nst.engine.memory.available_memory", lambda: 0.8 * needed)
     assert run.plan(run.recipe.stages[0]).windowed
     whole = carry_out(run)
-    gone_on(tmp_path / "kept", run, epochs=2)
+    resume(tmp_path / "kept", run, epochs=2)
     monkeypatch.undo()
-    result = gone_on(tmp_path / "kept", run)
+    result = resume(tmp_path / "kept", run)
     assert result.image.tobytes() == whole.image.tobytes()
 
 
@@ -493,8 +494,8 @@ def test_windows_stay_what_they_were_when_the_memory_is_another(job, tmp_path, m
 
 
 @pytest.mark.slow
-def test_on_a_full_disk_the_run_goes_on_says_so_once_and_tries_again(job, tmp_path, monkeypatch):
-    run, said, tried = prepare(job(epochs=(6, 3))), [], []
+def test_on_a_full_disk_the_run_warns_once_continues_and_retries(job, tmp_path, monkeypatch):
+    run, lines, tried = prepare(job(epochs=(6, 3))), [], []
     write = container.write
 
     def full(path, tree):
@@ -504,20 +505,20 @@ def test_on_a_full_disk_the_run_goes_on_says_so_once_and_tries_again(job, tmp_pa
         write(path, tree)
 
     monkeypatch.setattr("gluon_nst.runs.checkpoint.container.write", full)
-    result = gone_on(tmp_path / "kept", run, said=said)
+    result = resume(tmp_path / "kept", run, lines=lines)
     assert result.image.tobytes() == carry_out(run).image.tobytes()
     assert tried == list(range(10))
-    first, second = said
+    first, second = lines
     assert first.startswith("no checkpoint: ")
     assert "No space left" in first
-    assert "the run goes on, and it is tried again" in first
-    assert second.endswith("the checkpoint is written again")
+    assert "the run continues and will try again" in first
+    assert second.endswith("checkpoints are written again")
 
 
 @pytest.mark.slow
-def test_what_was_written_before_the_disk_was_full_is_not_lost(job, tmp_path, monkeypatch):
+def test_older_checkpoints_survive_a_full_disk(job, tmp_path, monkeypatch):
     run = prepare(job())
-    gone_on(tmp_path / "kept", run, epochs=3)
+    resume(tmp_path / "kept", run, epochs=3)
     before = [path.read_bytes() for path in states(tmp_path / "kept")]
     with monkeypatch.context() as full:
 
@@ -525,25 +526,25 @@ def test_what_was_written_before_the_disk_was_full_is_not_lost(job, tmp_path, mo
             raise OSError(28, "No space left on device")
 
         full.setattr(os, "fsync", fail)
-        stopped = gone_on(tmp_path / "kept", run, epochs=2)
+        stopped = resume(tmp_path / "kept", run, epochs=2)
     assert not stopped.complete
     assert [path.read_bytes() for path in states(tmp_path / "kept")] == before
-    assert gone_on(tmp_path / "kept", run).image.tobytes() == carry_out(run).image.tobytes()
+    assert resume(tmp_path / "kept", run).image.tobytes() == carry_out(run).image.tobytes()
 
 
-def test_without_flock_a_lock_file_takes_its_place_with_one_warning(job, tmp_path, monkeypatch):
+def test_without_flock_lock_files_are_used_with_one_warning(job, tmp_path, monkeypatch):
     def no_flock(descriptor, operation):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     run = prepare(job(sizes=[(32, 48)], epochs=1))
     monkeypatch.setattr(fcntl, "flock", no_flock)
-    said = []
-    with warnings_to(said.append):
+    lines = []
+    with warnings_to(lines.append):
         for _ in range(2):
-            assert gone_on(tmp_path / "kept", run).status == "complete"
-    assert said == ["this file system has no flock; lock files are used instead, which a killed process leaves behind"]
-    with kept(tmp_path / "kept", run), pytest.raises(nst.InputError) as refused:
-        gone_on(tmp_path / "kept", run)
+            assert resume(tmp_path / "kept", run).status == "complete"
+    assert lines == ["this file system has no flock; lock files are used instead, which a killed process leaves behind"]
+    with open_checkpoint(tmp_path / "kept", run), pytest.raises(nst.InputError) as refused:
+        resume(tmp_path / "kept", run)
     assert f"if there is no such process, delete {tmp_path / 'kept/lock.soft'}" in str(refused.value)
 
 
@@ -551,14 +552,14 @@ def test_without_flock_a_lock_file_takes_its_place_with_one_warning(job, tmp_pat
 
 
 @pytest.mark.parametrize("every", [0, 1e9])
-def test_the_last_state_whose_loss_is_finite_stays(job, tmp_path, every):
+def test_the_last_state_with_a_finite_loss_is_kept(job, tmp_path, every):
     run = prepare(job(lr=[0.01, 1e38], epochs=(2, 5)))
-    with kept(tmp_path / "kept", run, every=every) as checkpoint:
+    with open_checkpoint(tmp_path / "kept", run, every=every) as checkpoint:
         result = carry_out(run, checkpoint, checkpoint.load(run))
     assert result.status == "diverged"
     assert len(result.losses) > 2
     calm = prepare(job(lr=[0.01, 1e38], epochs=(2, 5)))
-    with kept(tmp_path / "kept", calm, every=every) as checkpoint:
+    with open_checkpoint(tmp_path / "kept", calm, every=every) as checkpoint:
         state = checkpoint.load(calm)
         assert state.status == "running"
         assert len(state.record) <= 2
@@ -569,11 +570,11 @@ def test_the_last_state_whose_loss_is_finite_stays(job, tmp_path, every):
 
 
 MINE = [".hidden", "state-00000000.checkpoint", "state-1.checkpoint", "state-mine.checkpoint", "thesis.txt"]
-"""Files of the user's, some with names like those of checkpoints."""
+"""Files of the user, some with names like those of checkpoints."""
 
 
 @pytest.mark.parametrize("folder_is_new", [True, False])
-def test_a_loss_that_diverges_removes_its_checkpoints_and_nothing_else(job, tmp_path, folder_is_new):
+def test_only_checkpoints_are_deleted_if_the_loss_diverges(job, tmp_path, folder_is_new):
     folder, run = tmp_path / "kept", prepare(job(lr=[0.01, 1e38], epochs=(2, 5)))
     if not folder_is_new:
         folder.mkdir()
@@ -585,13 +586,13 @@ def test_a_loss_that_diverges_removes_its_checkpoints_and_nothing_else(job, tmp_
     assert folder.exists() is not folder_is_new
 
 
-def test_an_empty_folder_of_the_users_stays_when_a_loss_diverges(job, tmp_path):
+def test_an_empty_folder_of_the_user_is_kept_if_the_loss_diverges(job, tmp_path):
     carry_out_kept(prepare(job(lr=[0.01, 1e38], epochs=(2, 5))), None, tmp_path)
     assert tmp_path.is_dir()
     assert not any(name.startswith("state-") for name in names(tmp_path))
 
 
-def test_a_file_of_the_users_called_lock_is_not_erased(job, tmp_path):
+def test_a_file_of_the_user_named_lock_is_not_deleted(job, tmp_path):
     (tmp_path / "lock").write_text("my own")
     with pytest.raises(nst.InputError, match="lock: not a lock file of gluon-nst"):
         carry_out_kept(prepare(job()), None, tmp_path)
@@ -601,7 +602,7 @@ def test_a_file_of_the_users_called_lock_is_not_erased(job, tmp_path):
 
 def test_a_composite_that_is_not_finite_is_not_written(job, tmp_path):
     run = prepare(job())
-    with kept(tmp_path / "kept", run, every=1e9) as checkpoint:
+    with open_checkpoint(tmp_path / "kept", run, every=1e9) as checkpoint:
         state = checkpoint.load(run)
         for _ in nst.steps(run, state):
             if len(state.record) == 2:
@@ -614,10 +615,10 @@ def test_a_composite_that_is_not_finite_is_not_written(job, tmp_path):
         state.status = "failed"
 
 
-def test_a_result_can_be_had_of_what_was_kept(job, tmp_path):
+def test_a_checkpoint_gives_a_result(job, tmp_path):
     run = prepare(job())
-    stopped = gone_on(tmp_path / "kept", run, epochs=2)
-    with kept(tmp_path / "kept", run) as checkpoint:
+    stopped = resume(tmp_path / "kept", run, epochs=2)
+    with open_checkpoint(tmp_path / "kept", run) as checkpoint:
         again = Result.of(run, checkpoint.load(run))
     assert again.image.tobytes() == stopped.image.tobytes()
     assert again.status == "interrupted"

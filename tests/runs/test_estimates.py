@@ -1,4 +1,4 @@
-"""What a run will take is told before it begins: its memory and its time."""
+"""Estimates of a run's memory and duration, and the note before a long run."""
 
 import math
 
@@ -15,9 +15,9 @@ from mxnet import MXNetError
 
 from commands import SHALLOW
 
-FIXED, WHOLE, WINDOWED, MAKING = 0.25, 2e-8, 3e-8, 1.5
-"""The machine that the tests run on: seconds of an evaluation, for each unit of work whole and in windows, and before
-the first."""
+FIXED, WHOLE, WINDOWED, EXTRA = 0.25, 2e-8, 3e-8, 1.5
+"""A simulated machine: fixed seconds of an evaluation, seconds per unit of work whole and in windows, and extra seconds
+of the first evaluation."""
 
 
 class Notes(nst.Observer):
@@ -30,14 +30,14 @@ class Notes(nst.Observer):
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A machine whose seconds are known; gives what it has timed."""
+    """Simulate a machine with known durations; return the list of timings."""
     timed = []
 
     def time(self, size, parts):
         timed.append((size, sum(part.number for part in parts)))
         factor = WINDOWED if any(part.number > 1 for part in parts) else WHOLE
         seconds = FIXED + factor * work(parts)
-        return estimates.Timing(seconds + MAKING, seconds)
+        return estimates.Timing(seconds + EXTRA, seconds)
 
     monkeypatch.setattr(estimates.Speed, "time", time)
     return timed
@@ -45,32 +45,32 @@ def machine(monkeypatch):
 
 @pytest.fixture
 def timing(monkeypatch):
-    """Runs of any size are timed."""
+    """Time runs of any size."""
     monkeypatch.setattr(estimates, "ALWAYS_SHORT", 0)
 
 
-def test_the_time_is_that_of_the_evaluations_of_every_stage_and_of_what_comes_before_them(job, machine):
+def test_the_estimate_sums_evaluations_features_and_setup_of_all_stages(job, machine):
     run = prepare(job(sizes=[(64, 96), (128, 192)], epochs=[500, 200]))
-    found = nst.estimate(run)
+    estimate = nst.estimate(run)
     evaluations = seconds = 0
     for stage, epochs in zip(run.recipe.stages, (500, 200)):
         units = work(run.plan(stage).parts)
         evaluations += epochs * (FIXED + WHOLE * units)
-        seconds += MAKING + 2 * WHOLE * units / 3  # the content's features, and the style's
-    assert found.seconds == pytest.approx(evaluations + seconds)
-    assert found.memory == max(run.plan(stage).needed for stage in run.recipe.stages)
+        seconds += EXTRA + 2 * WHOLE * units / 3  # the content's features, and the style's
+    assert estimate.seconds == pytest.approx(evaluations + seconds)
+    assert estimate.memory == max(run.plan(stage).needed for stage in run.recipe.stages)
 
 
-def test_what_is_computed_in_windows_is_timed_in_windows(job, machine):
+def test_windows_are_timed_in_windows(job, machine):
     size = (512, 768)
     whole = nst.estimate(job(sizes=[size], epochs=[100], memory=20e9))
     assert [number for _, number in machine] == [1, 1]
     run = prepare(job(sizes=[size], epochs=[100], memory=1.0e9))
     parts = run.plan(run.recipe.stages[0]).parts
-    found = nst.estimate(run)
+    estimate = nst.estimate(run)
     assert machine[-1][1] > 2
-    assert found.memory < 1.0e9 < whole.memory
-    assert found.seconds - whole.seconds == pytest.approx(
+    assert estimate.memory < 1.0e9 < whole.memory
+    assert estimate.seconds - whole.seconds == pytest.approx(
         100
         * (
             WINDOWED * work(parts)
@@ -80,7 +80,7 @@ def test_what_is_computed_in_windows_is_timed_in_windows(job, machine):
     )  # fmt: skip
 
 
-def test_a_long_run_is_told_of_with_its_time_and_its_memory(job, machine, timing):
+def test_a_long_run_is_announced_with_its_duration_and_memory(job, machine, timing):
     run = prepare(job(sizes=[(64, 96)], epochs=[6000]))
     seconds, memory = nst.estimate(run)[::-1]
     notes = Notes()
@@ -90,7 +90,7 @@ def test_a_long_run_is_told_of_with_its_time_and_its_memory(job, machine, timing
     assert notes.lines == [f"this will take about {time}, and up to {memory / 1e9:.1f} GB of memory"]
 
 
-def test_several_runs_are_told_of_together(job, machine, timing):
+def test_several_runs_are_announced_together(job, machine, timing):
     runs = [prepare(job(sizes=[(64, 96)], epochs=[epochs])) for epochs in (1000, 1500, 2000)]
     notes = Notes()
     for run in runs[:2]:
@@ -101,7 +101,7 @@ def test_several_runs_are_told_of_together(job, machine, timing):
     assert [line.split(",")[0] for line in notes.lines] == [f"this will take about {time}"]
 
 
-def test_where_timing_takes_long_a_first_guess_comes_before(job, machine, timing, monkeypatch):
+def test_a_first_guess_is_announced_if_timing_takes_long(job, machine, timing, monkeypatch):
     now = [0.0]
 
     def slow(self, size, parts):
@@ -115,24 +115,24 @@ def test_where_timing_takes_long_a_first_guess_comes_before(job, machine, timing
     note_if_long(runs, notes)
     first, guess, *_, last = notes.lines
     assert first == "1 s of timing"
-    assert guess.endswith(", by a first guess; it is being measured")
+    assert guess.endswith(" (first guess); measuring the speed…")
     assert guess.startswith("about ")
     assert last.startswith("this will take about ")
 
 
-def test_of_a_run_that_is_short_in_any_case_little_is_timed(job, machine, timing):
+def test_a_short_run_is_timed_at_the_smallest_size_only(job, machine, timing):
     notes = Notes()
     note_if_long([prepare(job(sizes=[(64, 96)], epochs=[300]))], notes)
     assert notes.lines == []
     assert [size for size, _ in machine] == [(128, 128)]
 
 
-def test_of_a_tiny_run_nothing_is_timed(job, machine):
+def test_a_tiny_run_is_not_timed(job, machine):
     note_if_long([prepare(job(sizes=[(64, 96)], epochs=[300]))], Notes())
     assert machine == []
 
 
-def test_of_many_tiny_runs_the_sum_counts(job, machine):
+def test_many_tiny_runs_are_timed_together(job, machine):
     run = prepare(job(sizes=[(64, 96)], epochs=[600]))
     notes = Notes()
     note_if_long([run] * 20, notes)
@@ -140,7 +140,7 @@ def test_of_many_tiny_runs_the_sum_counts(job, machine):
 
 
 @pytest.mark.slow
-def test_of_a_run_that_goes_on_what_is_left_counts(job, machine):
+def test_only_the_remaining_epochs_of_a_resumed_run_count(job, machine):
     run, state = prepare(job(sizes=[(32, 48), (32, 48)], epochs=[2, 4])), nst.State()
     whole = estimates.Speed(run).seconds(run, nst.State())
     for _ in nst.steps(run, state):
@@ -153,7 +153,7 @@ def test_of_a_run_that_goes_on_what_is_left_counts(job, machine):
     assert estimates.Speed(run).seconds(run, state) == 0
 
 
-def test_where_there_is_no_memory_to_time_anything_the_run_begins_untold(job, timing, monkeypatch):
+def test_without_memory_for_timing_there_is_no_note(job, timing, monkeypatch):
     def fail(*_):
         raise MXNetError("std::bad_alloc")
 
@@ -163,7 +163,7 @@ def test_where_there_is_no_memory_to_time_anything_the_run_begins_untold(job, ti
     assert notes.lines == []
 
 
-def test_what_is_timed_fits_into_the_memory_that_the_run_may_take(job, machine):
+def test_timed_sizes_fit_into_the_allowed_memory(job, machine):
     nst.estimate(job(sizes=[(512, 768)], epochs=[100], memory=0.95e9))
     assert max(size for size, _ in machine) < (384, 384)
 
@@ -196,31 +196,31 @@ def test_without_weights_in_the_cache_recipes_are_not_timed(monkeypatch):
         list(estimates.seconds_of_recipes(["fine"]))
 
 
-# -- where it is told -------------------------------------------------------------------------------------------------
+# -- the callers ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def long(monkeypatch, machine, timing):
-    """Any run is long."""
+    """Make every run count as long."""
     monkeypatch.setattr(estimates, "LONG", 0)
 
 
-def test_transfer_tells_its_observers(run, long):
+def test_transfer_notifies_its_observers_of_a_long_run(run, long):
     notes = Notes()
     run(observers=[notes], content_layers=["conv1_1"], style_layers=["conv1_1"])
     assert len([line for line in notes.lines if line.startswith("this will take about ")]) == 1
 
 
-def test_the_command_tells_it_once(render, long):
+def test_the_command_announces_a_long_run_once(render, long):
     status, _, err = render(*SHALLOW)
     assert status == 0
     assert err.count("this will take about ") == 1
 
 
 @pytest.mark.slow
-def test_a_sweep_tells_it_once_of_the_cells_that_are_left(content, style, weights_file, tmp_path, monkeypatch):
-    told = []
-    monkeypatch.setattr("gluon_nst.experiments.trials.note_if_long", lambda runs, observer: told.append(len(runs)))
+def test_a_sweep_announces_its_remaining_cells_once(content, style, weights_file, tmp_path, monkeypatch):
+    announced = []
+    monkeypatch.setattr("gluon_nst.experiments.trials.note_if_long", lambda runs, observer: announced.append(len(runs)))
     options = {
         "recipe": "d2l-2019", "weights": str(weights_file), "sizes": [(32, 48)], "epochs": [2],
         "content_layers": ["conv1_1"], "style_layers": ["conv1_1"],
@@ -228,4 +228,4 @@ def test_a_sweep_tells_it_once_of_the_cells_that_are_left(content, style, weight
     for values in ([1.0, 2.0], [1.0, 2.0, 3.0]):
         experiment = sweep(content, style, {"style_weight": values}, **options)
         assert not any(outcome.failed for outcome in experiment.run(tmp_path))
-    assert told == [2, 1]
+    assert announced == [2, 1]

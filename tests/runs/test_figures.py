@@ -24,7 +24,7 @@ def losses(loss, tv):
 
 
 def drawn(figure):
-    """The pixels of a figure, as a PNG shows them."""
+    """Return the pixels of a figure as PNG."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=50)
     return np.asarray(Image.open(file).convert("RGB")).astype(int)
@@ -56,7 +56,7 @@ def test_the_losses_are_drawn_together_and_layer_by_layer():
 # -- sheets -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_sheet_shows_every_picture_under_its_title_at_its_own_shape(picture):
+def test_a_sheet_shows_every_picture_with_its_title_and_aspect_ratio(picture):
     square, tall = picture.resize((40, 40)), picture.resize((30, 60))
     sheet = figures.sheet([[figures.Cell(picture, "wide"), figures.Cell(square, "square"), figures.Cell(tall, "tall")]])
     drawn(sheet)
@@ -66,7 +66,7 @@ def test_a_sheet_shows_every_picture_under_its_title_at_its_own_shape(picture):
         assert box.height / box.width == pytest.approx(shown.height / shown.width, rel=0.02)
 
 
-def test_a_sheet_says_why_a_picture_is_not_there(picture):
+def test_a_sheet_shows_why_a_picture_is_missing(picture):
     sheet = figures.sheet(
         [[figures.Cell(picture, "a", side="row"), None], [figures.Cell(None, "b", "failed: too small"), None]]
     )
@@ -76,7 +76,7 @@ def test_a_sheet_says_why_a_picture_is_not_there(picture):
 
 
 @pytest.mark.parametrize("ending, magic", [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
-def test_a_figure_is_written_by_its_ending_and_says_how_it_was_made(picture, tmp_path, ending, magic):
+def test_a_figure_is_written_by_its_ending_with_its_provenance(picture, tmp_path, ending, magic):
     for name in ("1", "2"):
         figures.save(figures.sheet([[figures.Cell(picture, "a")]]), tmp_path / f"{name}.{ending}", '{"seed": 3}')
     written = (tmp_path / f"1.{ending}").read_bytes()
@@ -88,12 +88,12 @@ def test_a_figure_is_written_by_its_ending_and_says_how_it_was_made(picture, tmp
         assert b"seed" in written
 
 
-def test_a_figure_of_another_kind_is_refused(picture, tmp_path):
+def test_an_unknown_ending_is_refused(picture, tmp_path):
     with pytest.raises(nst.InputError, match="sheet.tiff: the name must end with .png or .svg or .pdf"):
         figures.save(figures.sheet([[figures.Cell(picture)]]), tmp_path / "sheet.tiff")
 
 
-def test_the_pictures_of_a_page_keep_their_own_pixels(picture, tmp_path):
+def test_pictures_in_an_svg_keep_their_resolution(picture, tmp_path):
     sheet = figures.sheet([[figures.Cell(picture)]])
     figures.save(sheet, tmp_path / "sheet.svg")
     assert 'width="60"' in (tmp_path / "sheet.svg").read_text().split("<image")[1]
@@ -115,7 +115,7 @@ def test_a_film_has_the_composite_beside_the_losses_so_far(picture):
 
 
 @pytest.mark.slow
-def test_losses_that_are_all_0_are_drawn_too():
+def test_losses_of_0_are_plotted():
     recipe = recipes.customise("d2l-2019", sizes=[(32, 48)])
     nothing = [nst.Epoch(1, number, losses(0, 0), 0.01, 1.0) for number in range(3)]
     assert drawn(figures.plot_losses(nothing, recipe)).std() > 0
@@ -123,7 +123,7 @@ def test_losses_that_are_all_0_are_drawn_too():
 
 
 @pytest.mark.slow
-def test_a_dollar_in_a_name_is_no_formula(picture):
+def test_a_dollar_in_a_name_is_not_a_formula(picture):
     name = "a $^$ b"
     sheet = figures.sheet([[figures.Cell(picture, name, side=name), figures.Cell(None, name, name)]], title=name)
     assert drawn(sheet).std() > 0

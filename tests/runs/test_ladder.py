@@ -17,7 +17,7 @@ STAGES = (recipes.Stage("ladder", 9, lr=0.3), recipes.Stage("ladder", 7, lr=0.2)
 
 
 def ladder(**options):
-    """A ladder by the root of 2 from 16 to 64 pixels, with stages of its own to take from."""
+    """Return a ladder with factor √2 from 16 to 64 pixels, whose stages have different values."""
     chosen = {"size_factor": 2**0.5, "smallest_size": 16, "style_layers": ["conv1_1"], "content_layers": ["conv1_1"]}
     return recipes.Recipe(STAGES, **{**chosen, **options})
 
@@ -27,14 +27,14 @@ def sizes(recipe, picture_size):
 
 
 @pytest.mark.parametrize(
-    "end, rungs",
+    "end, expected",
     [(362, [128, 181, 256, 362]), (512, [128, 181, 256, 362, 512]), (100, [100]), (128, [128]), (180, [180])],
 )
-def test_stps_sizes_are_its_own(end, rungs):
-    """Down from the end by the root of 2, each rounded from the end, while it is at least 128."""
+def test_the_sizes_of_stp_are_those_of_its_program(end, expected):
+    """From the end down by √2, each rounded from the end, while it is at least 128."""
     fitted = recipes.fit(recipes.customise("stp", sizes=end), (2000, 3000))
-    assert [max(stage.size) for stage in fitted.stages] == rungs
-    assert fitted.size_factor == 1  # nothing is left to be done to it
+    assert [max(stage.size) for stage in fitted.stages] == expected
+    assert fitted.size_factor == 1  # the ladder has been expanded
 
 
 @pytest.mark.parametrize("picture_size", [(2000, 3000), (3000, 2000), (777, 777), (500, 1700)])
@@ -45,13 +45,13 @@ def test_each_size_has_the_pictures_shape(picture_size):
         assert abs(shorter - longest * min(picture_size) / max(picture_size)) <= 1
 
 
-def test_the_stages_give_their_values_in_turn_and_then_the_last():
+def test_sizes_have_the_values_of_the_stages_in_turn_then_of_the_last():
     stages = recipes.fit(ladder(), (640, 640)).stages
     assert [max(stage.size) for stage in stages] == [16, 23, 32, 45, 64]
     assert [(stage.epochs, stage.lr) for stage in stages] == [(9, 0.3), (7, 0.2), (5, 0.1), (5, 0.1), (5, 0.1)]
 
 
-def test_a_ladder_of_one_size_takes_the_first_stages_values():
+def test_a_ladder_of_one_size_has_the_first_stages_values():
     assert [(stage.size, stage.epochs) for stage in recipes.fit(ladder(smallest_size=60), (640, 640)).stages] == [
         ((64, 64), 9)
     ]
@@ -73,13 +73,13 @@ def test_a_ladder_ends_with_a_size_of_two_numbers():
     ]
 
 
-def test_the_rule_of_the_shortest_side_is_for_each_size():
+def test_the_rule_of_the_shortest_side_applies_to_each_size():
     stages = sizes(ladder(side="shortest"), (600, 900))
     assert [min(size) for size in stages] == [16, 23, 32, 45, 64]
     assert stages[-1] == (64, 96)
 
 
-def test_a_picture_is_not_enlarged_where_the_recipe_has_it_so():
+def test_a_picture_is_not_enlarged_if_the_recipe_says_so():
     assert sizes(ladder(enlarge=False), (30, 50))[-1] == (30, 50)
     assert max(sizes(ladder(), (30, 50))[-1]) == 64
 
@@ -91,11 +91,11 @@ def test_several_sizes_switch_the_ladder_off():
     assert [stage.epochs for stage in recipe.stages] == [1000, 500]
 
 
-def test_a_factor_of_1_leaves_the_sizes_that_are_given():
+def test_a_factor_of_1_keeps_the_given_sizes():
     assert sizes(recipes.customise("stp", sizes=[200], size_factor=1.0), (300, 450)) == [(133, 200)]
 
 
-def test_a_ladder_can_be_made_of_any_recipe():
+def test_any_recipe_can_have_a_ladder():
     recipe = recipes.customise("udacity", sizes=[64], size_factor=2.0, smallest_size=16)
     assert [max(size) for size in sizes(recipe, (400, 450))] == [32, 64]  # and 14 x 16 is too small for its layers
 
@@ -126,13 +126,13 @@ def test_a_ladder_can_be_made_of_any_recipe():
         (lambda: ladder(smallest_size=0), "smallest_size: 0 is not an integer of at least 1"),
     ],
 )
-def test_what_can_be_no_ladder_is_refused(make, message):
+def test_an_impossible_ladder_is_refused(make, message):
     with pytest.raises(InputError, match=message) as refused:
         make()
     assert "\n" not in str(refused.value)
 
 
-def test_a_picture_too_narrow_for_the_network_is_told_in_one_line_before_the_run(weights_file, style):
+def test_a_picture_too_narrow_for_the_network_is_refused_before_the_run(weights_file, style):
     job = nst.Job(Image.fromarray(paint(2000, 40)), style, recipe="stp", sizes=512, weights=str(weights_file))
     with pytest.raises(
         InputError, match="too small for the network, whose layer relu5_1 needs at least 16x16"
@@ -142,8 +142,8 @@ def test_a_picture_too_narrow_for_the_network_is_told_in_one_line_before_the_run
 
 
 @pytest.mark.parametrize("picture_size", [(1000, 80), (80, 1000)])
-def test_sizes_of_a_ladder_that_the_network_can_not_see_are_left_out(picture_size):
-    """At its end the picture is wide enough, and so a picture can be made of it."""
+def test_sizes_too_small_for_the_network_are_left_out(picture_size):
+    """The last size is large enough, so that there is a picture."""
     found = sizes(recipes.customise("stp", sizes=512), picture_size)
     assert [sorted(size) for size in found] == [[20, 256], [29, 362], [41, 512]]
 
@@ -151,14 +151,14 @@ def test_sizes_of_a_ladder_that_the_network_can_not_see_are_left_out(picture_siz
 # -- runs -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_climbs_the_ladder(run):
+def test_a_run_has_a_stage_for_each_size(run):
     result = run(recipe=ladder(), sizes=48, epochs=1, content_layers=None, style_layers=None)
     assert [picture.size for picture in result.images] == [(17, 11), (24, 16), (34, 23), (48, 32)]
     assert result.status == "complete"
     assert result.provenance["sizes"] == [(11, 17), (16, 24), (23, 34), (32, 48)]
 
 
-def test_the_command_climbs_the_ladder_to_the_side_it_is_told(render, tmp_path):
+def test_longest_side_sets_the_end_of_the_ladder(render, tmp_path):
     options = ["--longest-side", "48", "--size-factor", "2", "--smallest-size", "20", "--epochs", "1", *SHALLOW]
     status, out, _ = render(*options, small=False)
     assert status == 0
@@ -172,7 +172,7 @@ def test_the_command_takes_the_pictures_own_size(render, tmp_path):
     assert "60 x 90" in out
 
 
-def test_the_command_refuses_a_factor_that_makes_no_ladder(refuses):
+def test_the_command_refuses_a_factor_close_to_1(refuses):
     refuses("size_factor: 1.01 is neither 1, for no ladder, nor at least 1.05", "--size-factor", "1.01")
 
 

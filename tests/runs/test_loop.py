@@ -17,7 +17,7 @@ from painting import paint
 
 
 def take(steps, count):
-    """The State after so many steps, at which they are stopped."""
+    """Return the State after this number of steps, and stop."""
     for _ in range(count):
         state = next(steps)
     steps.close()
@@ -27,7 +27,7 @@ def take(steps, count):
 # -- steps ------------------------------------------------------------------------------------------------------------
 
 
-def test_steps_give_the_state_after_every_epoch(job):
+def test_steps_yield_the_state_after_every_epoch(job):
     seen = []
     for state in nst.steps(job()):
         seen.append((state.stage, state.epoch, len(state.record), len(state.images), state.status))
@@ -48,7 +48,7 @@ def test_the_last_state_has_the_pictures_of_the_result(job, run):
 
 
 @pytest.mark.slow
-def test_a_state_has_the_picture_that_the_run_has_come_to(job, run):
+def test_a_state_has_the_current_picture_of_the_run(job, run):
     prepared = prepare(job())
     state = take(nst.steps(prepared), 2)
     assert state.picture(prepared).tobytes() == run(sizes=[(32, 48)], epochs=2).image.tobytes()
@@ -56,7 +56,7 @@ def test_a_state_has_the_picture_that_the_run_has_come_to(job, run):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer, count", [("adam", 4), ("lbfgs", 2), ("lbfgs", 6)])
-def test_a_run_that_was_stopped_goes_on_to_the_same_picture(job, optimizer, count):
+def test_a_stopped_run_resumes_with_the_same_picture(job, optimizer, count):
     options = {"optimizer": optimizer, "keep": "best", "carry": "change"}
     *_, whole = nst.steps(job(**options))
     state = pickle.loads(pickle.dumps(take(nst.steps(job(**options)), count)))
@@ -67,7 +67,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_picture(job, optimizer, coun
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_in_another_process(job, tmp_path):
+def test_a_run_resumes_in_another_process(job, tmp_path):
     *_, whole = nst.steps(job())
     state = take(nst.steps(job()), 3)
     (tmp_path / "state").write_bytes(pickle.dumps((job(), state)))
@@ -84,7 +84,7 @@ state.images[-1].save(sys.argv[2])
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_by_another_recipe(job):
+def test_a_run_resumes_with_a_different_recipe(job):
     state = take(nst.steps(job()), 2)
     state.hand_over()
     *_, state = nst.steps(job(style_weight=0), state)
@@ -96,7 +96,7 @@ def test_a_run_goes_on_by_another_recipe(job):
 
 
 @pytest.mark.slow
-def test_a_stage_that_goes_on_with_fewer_epochs_than_are_done_ends_as_it_is(job, run):
+def test_a_stage_that_resumes_with_fewer_epochs_than_are_done_ends_at_once(job, run):
     state = take(nst.steps(job()), 3)
     state.hand_over()
     *_, state = nst.steps(job(epochs=[2, 1]), state)
@@ -106,19 +106,19 @@ def test_a_stage_that_goes_on_with_fewer_epochs_than_are_done_ends_as_it_is(job,
 
 
 @pytest.mark.parametrize("count", [2, 4, 7])
-def test_the_state_of_another_job_is_refused_unless_it_is_handed_over(job, count):
+def test_the_state_of_another_job_is_refused_without_hand_over(job, count):
     state = take(nst.steps(job()), count)
     other = job(tv_weight=1)
     with pytest.raises(
-        nst.InputError, match="state: of another job; go on with its own, or call the state's `hand_over`"
+        nst.InputError, match="state: belongs to another job; resume that one, or call the state's `hand_over`"
     ):
         next(nst.steps(other, state))
-    with pytest.raises(nst.InputError, match="state: of another job than the run"):
+    with pytest.raises(nst.InputError, match="state: belongs to another job"):
         nst.Result.of(prepare(other), state)
 
 
 @pytest.mark.slow
-def test_a_job_of_more_stages_goes_on_from_one_that_is_complete(job):
+def test_a_job_with_more_stages_resumes_from_a_complete_one(job):
     *_, state = nst.steps(job(sizes=[(32, 48)], epochs=2))
     state.hand_over()
     *_, state = nst.steps(job(epochs=[2, 1]), state)
@@ -127,7 +127,7 @@ def test_a_job_of_more_stages_goes_on_from_one_that_is_complete(job):
 
 
 @pytest.mark.slow
-def test_two_generators_on_one_state_do_no_more_than_there_is_to_do(job):
+def test_two_generators_on_one_state_repeat_no_stage(job):
     state = nst.State()
     first = nst.steps(job(), state)
     next(first)
@@ -149,7 +149,7 @@ def test_a_state_can_be_pickled_in_np_mode(job, optimizer, np_mode):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("in_np_mode", [True, False])
-def test_a_state_that_was_pickled_in_one_array_mode_is_resumed_in_the_other(job, in_np_mode):
+def test_a_state_pickled_in_one_array_mode_is_resumed_in_the_other(job, in_np_mode):
     options = {"keep": "best", "carry": "change"}
     *_, whole = nst.steps(job(**options))
     state = take(nst.steps(job(**options)), 6)
@@ -163,14 +163,14 @@ def test_a_state_that_was_pickled_in_one_array_mode_is_resumed_in_the_other(job,
     assert state.images[-1].tobytes() == whole.images[-1].tobytes()
 
 
-def test_an_error_of_mxnet_in_mid_run_keeps_what_there_is(run):
+def test_the_pictures_before_an_error_of_mxnet_are_kept(run):
     result = run(lr_decay=[1, 1e-39], lr_decay_epoch=1, epochs=[2, 4])  # MXNet has no such learning rate
     assert result.status == "failed"
     assert result.note.startswith("the run failed: ")
     assert len(result.images) == 2
 
 
-def test_a_state_of_another_size_is_refused(job):
+def test_a_state_of_a_different_size_is_refused(job):
     state = take(nst.steps(job()), 2)
     state.hand_over()
     with pytest.raises(
@@ -180,13 +180,13 @@ def test_a_state_of_another_size_is_refused(job):
 
 
 @pytest.mark.slow
-def test_a_run_that_is_done_has_no_more_steps(job):
+def test_a_finished_run_has_no_more_steps(job):
     *_, state = nst.steps(job(epochs=1))
     assert list(nst.steps(job(epochs=1), state)) == []
     assert state.status == "complete"
 
 
-def test_the_callers_array_mode_is_its_own_between_two_steps(job, np_mode):
+def test_the_callers_array_mode_is_restored_between_two_steps(job, np_mode):
     modes = [(mx.util.is_np_array(), state.status) for state in nst.steps(job(epochs=1))]
     assert modes == [(True, "running"), (True, "complete")]
 
@@ -195,7 +195,7 @@ def test_the_callers_array_mode_is_its_own_between_two_steps(job, np_mode):
 
 
 class Stopper(nst.Observer):
-    """Stops a run after so many epochs, as Ctrl-C would."""
+    """Stops a run after this number of epochs, like Ctrl-C."""
 
     def __init__(self, count):
         self.count = count
@@ -207,7 +207,7 @@ class Stopper(nst.Observer):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count, pictures, last", [(2, 1, (1, 2)), (4, 1, (1, 4)), (6, 2, (2, 2))])
-def test_an_interrupt_leaves_a_state_with_what_was_done(job, run, count, pictures, last):
+def test_an_interrupted_run_has_a_result(job, run, count, pictures, last):
     prepared, state = prepare(job()), nst.State()
     with pytest.raises(KeyboardInterrupt):
         carry_out(prepared, Stopper(count), state)
@@ -221,7 +221,7 @@ def test_an_interrupt_leaves_a_state_with_what_was_done(job, run, count, picture
 
 
 @pytest.mark.slow
-def test_a_transfer_that_was_stopped_goes_on_by_the_same_call(run):
+def test_an_interrupted_transfer_is_resumed_by_the_same_call(run):
     state = nst.State()
     with pytest.raises(KeyboardInterrupt):
         run(state=state, observers=[Stopper(3)])
@@ -233,7 +233,7 @@ def test_a_transfer_that_was_stopped_goes_on_by_the_same_call(run):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["targets_of", "Objective"])
-def test_an_interrupt_between_two_stages_keeps_the_first(job, run, monkeypatch, name):
+def test_an_interrupt_between_two_stages_keeps_the_first_picture(job, run, monkeypatch, name):
     function, calls = getattr(loop, name), []
 
     def stop(*arguments, **options):
@@ -253,8 +253,8 @@ def test_an_interrupt_between_two_stages_keeps_the_first(job, run, monkeypatch, 
     assert state.images[0].tobytes() == run(sizes=[(32, 48)], epochs=4).image.tobytes()
 
 
-def test_a_run_that_was_stopped_before_its_first_epoch_has_no_result(job):
-    with pytest.raises(nst.NSTError, match="the run has not come to a picture yet"):
+def test_a_run_stopped_before_its_first_epoch_has_no_result(job):
+    with pytest.raises(nst.NSTError, match="the run has no picture yet"):
         nst.Result.of(prepare(job()), nst.State())
 
 
@@ -276,12 +276,12 @@ def test_a_run_that_diverges_in_its_first_stage_has_no_result(run):
 
 
 @pytest.mark.parametrize("sizes", [48, [48]])
-def test_one_longest_side_may_stand_alone(run, sizes):
+def test_sizes_may_be_a_single_longest_side(run, sizes):
     assert run(sizes=sizes, epochs=1).image.size == (48, 32)
 
 
 @pytest.mark.slow
-def test_a_run_that_diverged_goes_on_from_the_stage_before(job):
+def test_a_run_that_diverged_resumes_from_the_previous_stage(job):
     *_, state = nst.steps(job(lr=[0.01, 1e30]))
     assert state.status == "diverged"
     assert len(state.images) == 1
@@ -296,7 +296,7 @@ def test_a_run_that_diverged_goes_on_from_the_stage_before(job):
 
 
 class OutOfMemory(nst.Observer):
-    """Has the memory run out after so many epochs."""
+    """Lets the memory run out after this number of epochs."""
 
     def __init__(self, monkeypatch, count):
         self.monkeypatch, self.count = monkeypatch, count
@@ -310,7 +310,7 @@ def _no_memory(objective):
     raise mx.MXNetError("Failed to allocate CPU Memory")
 
 
-def test_a_run_whose_memory_runs_out_keeps_what_it_has(run, monkeypatch):
+def test_a_run_whose_memory_runs_out_keeps_its_pictures(run, monkeypatch):
     result = run(observers=[OutOfMemory(monkeypatch, 5)])
     assert result.status == "out of memory"
     assert len(result.images) == 2
@@ -318,14 +318,14 @@ def test_a_run_whose_memory_runs_out_keeps_what_it_has(run, monkeypatch):
     assert result.note == "size 48x64: the memory ran out; choose a smaller size, or end other programs"
 
 
-def test_memory_that_runs_out_at_once_is_an_error(run, monkeypatch):
+def test_running_out_of_memory_in_the_first_epoch_is_an_error(run, monkeypatch):
     monkeypatch.setattr("gluon_nst.engine.objective.Objective.__call__", _no_memory)
     with pytest.raises(nst.OutOfMemory, match="size 32x48: the memory ran out"):
         run()
 
 
 @pytest.mark.slow
-def test_a_run_that_its_tolerance_ends_has_settled_and_is_complete(run):
+def test_a_run_that_converges_to_its_tolerance_is_complete(run):
     result = run(epochs=40, tolerance=0.5)
     assert (result.status, result.complete) == ("settled", True)
     assert len(result.losses) < 80
@@ -354,13 +354,13 @@ def test_the_second_stage_starts_from_the_clipped_resized_first_result(job):
     prepared = prepare(job(lr=1.0))
     state = take(nst.steps(prepared), 4)
     shown = nst.postprocess(state.composite) * 255
-    assert nst.postprocess(state.composite).asnumpy().max() == 1  # something was there to clip
+    assert nst.postprocess(state.composite).asnumpy().max() == 1  # there was something to clip
     content_X = nst.preprocess(prepared.content.array, (64, 48))
     start = prepared.start_of(2, content_X, state.composite)
     assert np.array_equal(start.asnumpy(), nst.preprocess(shown, (64, 48)).asnumpy())
 
 
-def test_a_stage_can_carry_over_the_change_from_the_content_picture(job):
+def test_a_stage_can_carry_over_the_difference_from_the_content_picture(job):
     prepared = prepare(job(sizes=[(32, 48), (64, 96)], epochs=3, carry="change"))
     state = take(nst.steps(prepared), 3)
     small, large = (nst.preprocess(prepared.content.array, shape) for shape in ((48, 32), (96, 64)))
@@ -372,7 +372,7 @@ def test_a_stage_can_carry_over_the_change_from_the_content_picture(job):
 
 
 @pytest.mark.parametrize("init", ["content", "style"])
-def test_a_run_starts_from_the_picture_it_is_told(run, content, style, init):
+def test_a_run_starts_from_the_picture_of_init(run, content, style, init):
     picture = {"content": content, "style": style}[init]
     result = run(init=init, sizes=[(32, 48)], epochs=1, lr=1e-6)
     start = nst.preprocess(nst.read_image(picture), (48, 32))
@@ -385,7 +385,7 @@ def test_a_run_starts_from_a_file(run, tmp_path):
     assert np.abs(np.asarray(result.image, float) - paint(32, 48, seed=9)).max() < 1
 
 
-def test_weights_of_the_losses_and_layers_are_the_recipes(run):
+def test_weights_of_the_losses_and_layers_are_those_of_the_recipe(run):
     recipe = nst.Recipe(
         (nst.Stage((32, 48), 2),), content_layers=(7,), style_layers=(0, 2), style_weight=0, tv_weight=0
     )
@@ -398,7 +398,7 @@ def test_weights_of_the_losses_and_layers_are_the_recipes(run):
     assert made == {"conv2_2": 1.0}
 
 
-def test_a_pil_image_is_read_as_a_file_is(run, content):
+def test_a_pil_image_is_read_like_a_file(run, content):
     picture = Image.new("RGBA", (40, 40), (10, 20, 30, 0))
     result = run(picture, content, sizes=[(32, 48)], epochs=1, lr=1e-6).image
     assert result.mode == "RGBA"
@@ -408,7 +408,7 @@ def test_a_pil_image_is_read_as_a_file_is(run, content):
         run(Image.new("RGB", (1, 1)), content)
 
 
-def test_bad_input_is_told_before_the_weights_are_looked_for(run, monkeypatch):
+def test_bad_input_is_refused_before_the_search_for_weights(run, monkeypatch):
     monkeypatch.setattr("gluon_nst.weights.find", lambda *a, **k: pytest.fail("the weights were looked for"))
     for options in ({"seed": -1}, {"seed": 1.5}, {"device": "tpu"}, {"init": "nowhere.png"}, {"sizes": [(8, 8)]}):
         with pytest.raises(nst.InputError):
@@ -420,7 +420,7 @@ def test_bad_input_is_told_before_the_weights_are_looked_for(run, monkeypatch):
             run(**{misspelt: 3})
 
 
-def test_a_run_that_does_not_fit_into_the_memory_says_so_before_it_starts(run, monkeypatch):
+def test_a_run_that_does_not_fit_into_the_memory_is_refused_at_its_start(run, monkeypatch):
     monkeypatch.setattr("gluon_nst.weights.find", lambda *a, **k: pytest.fail("the weights were looked for"))
     monkeypatch.setattr("gluon_nst.engine.memory.available_memory", lambda: 2e9)
     message = r"size 5000x7500: needs at least \d\.\d GB of memory, in windows, and 2\.0 GB are free; choose a smaller"
@@ -437,14 +437,14 @@ def test_a_transfer_is_the_same_in_np_mode(run, np_mode):
 
 
 @pytest.mark.slow
-def test_the_recipe_of_a_result_has_what_auto_stood_for(run, monkeypatch):
+def test_the_recipe_of_a_result_has_the_values_of_auto(run, monkeypatch):
     monkeypatch.setattr("gluon_nst.machine.instructions.processor_flags", lambda: {"avx2"})
     result = run(recipe="fast", epochs=2)
     assert result.recipe.precision == "float32" == result.provenance["recipe"]["precision"]
     assert run(optimizer="lbfgs", epochs=1).provenance["recipe"]["keep"] == "best"
 
 
-def test_a_recipe_for_caffes_scale_says_so_where_the_trunk_is_of_another(run):
+def test_a_recipe_for_caffes_scale_warns_of_a_trunk_at_another_scale(run):
     class Notes(nst.Observer):
         lines = []
 
@@ -466,11 +466,11 @@ def test_each_file_is_decoded_once(content, weights_file, monkeypatch):
     assert len(opened) == 2  # as content and as style: once each
 
 
-# -- what goes wrong at the end of a stage, and on the disk -----------------------------------------------------------
+# -- failures at the end of a stage, and on the disk ------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_a_stop_as_a_stage_hands_over_loses_nothing_and_goes_on_to_the_same_picture(job, monkeypatch):
+def test_a_run_interrupted_at_the_end_of_a_stage_resumes_with_the_same_picture(job, monkeypatch):
     options = {"sizes": [(32, 48), (32, 48)], "epochs": [3, 2], "carry_moments": True}
     *_, whole = nst.steps(job(**options))
 
@@ -488,7 +488,7 @@ def test_a_stop_as_a_stage_hands_over_loses_nothing_and_goes_on_to_the_same_pict
     assert [picture.tobytes() for picture in state.images] == [picture.tobytes() for picture in whole.images]
 
 
-def test_a_disk_that_fails_in_a_later_stage_leaves_what_was_reached(job, monkeypatch):
+def test_a_run_whose_disk_fails_keeps_its_epochs(job, monkeypatch):
     def fail(self):
         raise OSError("No space left on device")
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 
 @pytest.mark.slow
-def test_the_picture_says_how_it_was_made(run, tmp_path, content, style):
+def test_the_picture_contains_its_record(run, tmp_path, content, style):
     run(init="noise", seed=3).save(tmp_path / "out.png")
     made = json.loads(Image.open(tmp_path / "out.png").text["gluon-nst"])
     assert made["content_sha256"] == hashlib.sha256(content.read_bytes()).hexdigest()
@@ -31,7 +31,7 @@ def test_the_picture_says_how_it_was_made(run, tmp_path, content, style):
     assert "status" not in made
 
 
-def test_two_runs_have_the_same_key_where_they_make_the_same_picture(job, content):
+def test_runs_of_the_same_picture_have_the_same_key(job, content):
     first = prepare(job()).key
     assert prepare(job(recipe=dataclasses.replace(nst.recipes.read("d2l-2019"), title="Another"))).key == first
     changed = {"seed": 1, "lr": 0.02, "init": "style", "style_layers": {"conv1_1": 2}}
@@ -40,7 +40,7 @@ def test_two_runs_have_the_same_key_where_they_make_the_same_picture(job, conten
     assert prepare(job()).key != first
 
 
-def test_the_losses_are_saved_one_row_an_epoch(run, tmp_path):
+def test_the_losses_are_saved_with_one_row_per_epoch(run, tmp_path):
     result = run()
     result.save_losses(tmp_path / "losses.csv")
     rows = list(csv.DictReader(io.StringIO((tmp_path / "losses.csv").read_text())))
@@ -52,7 +52,7 @@ def test_the_losses_are_saved_one_row_an_epoch(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_plot_is_of_the_run(run, tmp_path):
+def test_the_plot_shows_the_run(run, tmp_path):
     result = run()
     curves = [line.get_ydata() for line in result.plot().axes[0].get_lines() if len(line.get_ydata()) == 7]
     assert list(curves[0]) == [row.losses.total for row in result.losses]
@@ -60,7 +60,7 @@ def test_the_plot_is_of_the_run(run, tmp_path):
     assert (tmp_path / "losses.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_a_stage_that_was_not_run_can_not_be_saved(run, tmp_path):
+def test_an_unfinished_stage_can_not_be_saved(run, tmp_path):
     result = run(epochs=1)
     for stage in (0, 3):
         with pytest.raises(nst.InputError, match=f"stage {stage}: there are pictures of the stages 1 to 2"):
@@ -68,7 +68,7 @@ def test_a_stage_that_was_not_run_can_not_be_saved(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_loss_of_a_result_is_its_pictures(run):
+def test_the_loss_of_a_result_is_that_of_its_picture(run):
     result = run()
     assert result.loss == result.losses[-1].losses.total
     result = run(optimizer="lbfgs", epochs=8)

@@ -1,4 +1,4 @@
-"""What the first stage starts from: a picture, noise, and all between."""
+"""The start of the first stage: a picture, noise, or a mix of both."""
 
 import gluon_nst as nst
 from gluon_nst.errors import NSTWarning
@@ -31,14 +31,14 @@ def test_without_noise_the_start_is_the_content(job, content):
 
 
 @pytest.mark.parametrize("init", ["content", "style"])
-def test_with_noise_alone_it_is_the_noise_to_the_bit(job, init):
+def test_with_a_share_of_1_the_start_is_exactly_the_noise(job, init):
     assert np.array_equal(start(job, init=init, noise=1.0, seed=5), start(job, init="noise", seed=5))
     assert not np.array_equal(start(job, init=init, noise=1.0, seed=5), start(job, init="noise", seed=6))
 
 
 @pytest.mark.parametrize("init", ["content", "style"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_a_share_of_noise_lies_between_on_a_straight_line(job, init, share):
+def test_a_share_of_noise_interpolates_linearly(job, init, share):
     picture, noise = (start(job, init=init, noise=each, seed=3).astype(float) for each in (0.0, 1.0))
     found = start(job, init=init, noise=share, seed=3)
     assert np.allclose(found, (1 - share) * picture + share * noise, atol=1e-5)
@@ -46,20 +46,20 @@ def test_a_share_of_noise_lies_between_on_a_straight_line(job, init, share):
     assert (found <= np.maximum(picture, noise) + 1e-5).all()
 
 
-def test_the_noise_is_as_wide_as_the_standardised_pictures_are(job):
+def test_the_noise_has_the_variance_of_standardised_pictures(job):
     noise = start(job, init="noise")
     assert abs(noise.mean()) < 0.05
     assert noise.std() == pytest.approx(1, abs=0.05)
 
 
-def test_noise_is_the_same_in_the_frame_with_a_margin(job):
+def test_a_margin_does_not_change_the_noise_inside(job):
     plain, framed = start(job, init="noise", seed=2), start(job, init="noise", seed=2, margin=16)
     assert framed.shape == (1, 3, 64, 80)
     assert np.array_equal(framed[:, :, 16:48, 16:64], plain)
 
 
-def test_the_second_stage_has_no_noise_of_its_own(job):
-    """It starts from what the first one ended with."""
+def test_the_second_stage_adds_no_noise(job):
+    """It starts from the final composite of the first one."""
     run = prepare(job(noise=0.5, lr=1e-7, epochs=1))
     *_, state = nst.steps(run)
     small = np.asarray(state.images[0], float)
@@ -83,7 +83,7 @@ def test_the_command_takes_a_share_of_noise(render, refuses, tmp_path):
     refuses("noise: 1.5 is not a number of at least 0, 1 at the most", "--noise", "1.5")
 
 
-def test_a_picture_to_start_from_has_the_contents_shape(job, content, style, tmp_path):
+def test_the_start_picture_must_have_the_contents_shape(job, content, style, tmp_path):
     with pytest.raises(
         nst.InputError, match="style.png: 80 x 70 pixels are of another shape than the 60 x 90 of the content"
     ):
@@ -94,7 +94,7 @@ def test_a_picture_to_start_from_has_the_contents_shape(job, content, style, tmp
     prepare(job(init=str(tmp_path / "wide.png"), sizes=[(32, 96)], epochs=1))
 
 
-def test_a_style_that_is_stretched_to_start_from_is_reported(job):
+def test_a_stretched_style_as_the_start_is_reported(job):
     stretched = "init style: the style picture, 80 x 70, is stretched to the shape of the content picture, 60 x 90"
     with pytest.warns(NSTWarning, match=stretched):
         prepare(job(init="style", sizes=[(40, 60)], epochs=1))

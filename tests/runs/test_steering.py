@@ -1,4 +1,4 @@
-"""Weights of the losses that change half-way: in a recipe, and by hand while a run goes."""
+"""Changes of the weights of the losses during a run: in a recipe, and by steering."""
 
 import pickle
 
@@ -17,7 +17,7 @@ CHANGED = {"style_weight": 4e4, "tv_weight": 0.0}
 
 
 def steered(job, done, options):
-    """(run, state) of a job that goes on with other weights after so many epochs, in what could be another process."""
+    """Return the (run, state) of a job that is pickled and resumed with different weights after `done` epochs."""
     run, state = prepare(job(**options)), nst.State()
     for _ in nst.steps(run, state):
         if len(state.record) == done:
@@ -40,7 +40,7 @@ def steered(job, done, options):
         pytest.param(6, {"keep": "average", "average_decay": 0.5}, id="in the second, average"),
     ],
 )
-def test_a_steered_run_says_how_it_was_made_and_is_made_again_by_its_recipe(job, done, options, tmp_path):
+def test_a_steered_run_is_reproduced_by_its_record(job, done, options, tmp_path):
     options = {"epochs": (4, 5), **options}
     run, state = steered(job, done, options)
     result = Result.of(run, state)
@@ -55,11 +55,11 @@ def test_a_steered_run_says_how_it_was_made_and_is_made_again_by_its_recipe(job,
 
 
 @pytest.mark.slow
-def test_other_weights_count_from_the_next_epoch_on(job):
+def test_different_weights_count_from_the_next_epoch(job):
     _, state = steered(job, 2, {"epochs": (4, 3)})
     losses = [epoch.losses for epoch in state.record]
     plain = [epoch.losses for epoch in carry_out(prepare(job(epochs=(4, 3)))).losses]
-    # What the step before decided on is the same composite, with other weights: 1e3 to 4e4, and no total variation.
+    # The next composite is the same one, with different weights: 1e3 to 4e4, and no total variation.
     assert losses[:2] == plain[:2]
     assert losses[2].style == pytest.approx(40 * plain[2].style, rel=1e-5)
     assert losses[2].content == plain[2].content
@@ -67,7 +67,7 @@ def test_other_weights_count_from_the_next_epoch_on(job):
     assert [each.tv for each in losses[2:]] == [0] * 5
 
 
-def test_a_weight_that_is_not_given_stays_and_the_last_one_at_a_place_counts(job):
+def test_omitted_weights_are_kept_and_the_last_change_of_an_epoch_counts(job):
     run, state = prepare(job(epochs=4)), nst.State()
     next(nst.steps(run, state))
     run = nst.steer(run, state, style_weight=5.0)
@@ -82,7 +82,7 @@ def test_a_weight_that_is_not_given_stays_and_the_last_one_at_a_place_counts(job
 
 
 @pytest.mark.slow
-def test_a_loss_that_rises_with_its_weights_has_not_settled(job):
+def test_a_loss_that_rises_with_its_weights_has_not_converged(job):
     run, state = prepare(job(sizes=[(32, 48)], epochs=40, tolerance=1e-9)), nst.State()
     for _ in nst.steps(run, state):
         if len(state.record) == 15:
@@ -90,11 +90,11 @@ def test_a_loss_that_rises_with_its_weights_has_not_settled(job):
     run = nst.steer(run, state, style_weight=1e5)
     *_, state = nst.steps(run, state)
     assert len(state.record) > 16
-    assert Result.of(run, state).loss > state.record[0].losses.total  # the lowest by the weights that it ended with
+    assert Result.of(run, state).loss > state.record[0].losses.total  # the lowest with the final weights
 
 
 @pytest.mark.slow
-def test_where_weights_change_is_marked_on_the_curve(job):
+def test_weight_changes_are_marked_on_the_curve(job):
     run, state = steered(job, 2, {"epochs": (4, 3)})
     dotted = [
         line.get_xdata()[0]
@@ -104,12 +104,12 @@ def test_where_weights_change_is_marked_on_the_curve(job):
     assert dotted == [2]
 
 
-def test_a_recipe_without_changes_is_told_as_before_there_were_any(job):
+def test_the_record_of_a_recipe_without_changes_has_no_such_field(job):
     assert "changes" not in prepare(job()).provenance["recipe"]
 
 
 @pytest.mark.parametrize(
-    ("table", "told"),
+    ("table", "message"),
     [
         ("[[changes]]\nepoch = 3", "change 1: stage: missing"),
         ("[[changes]]\nstage = 1\nepoch = -1", "change 1: epoch: -1 is not an integer of at least 0"),
@@ -121,16 +121,16 @@ def test_a_recipe_without_changes_is_told_as_before_there_were_any(job):
         ("[[changes]]\nstage = 1\nepoch = 1\n" * 2, "changes: two at stage 1, epoch 1; make one of them"),
     ],
 )
-def test_a_change_that_cannot_be_is_refused(tmp_path, table, told):
+def test_an_impossible_change_is_refused(tmp_path, table, message):
     file = tmp_path / "a.toml"
     file.write_text(f"[[stages]]\nsize = [32, 48]\nepochs = 8\n{table}")
     with pytest.raises(nst.InputError) as error:
         recipes.read(file)
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert str(error.value).startswith(str(file))
 
 
-def test_changes_that_are_no_tables_are_refused(tmp_path):
+def test_changes_that_are_not_tables_are_refused(tmp_path):
     file = tmp_path / "a.toml"
     file.write_text("changes = 3\n[[stages]]\nsize = [32, 48]\nepochs = 8\n")
     with pytest.raises(nst.InputError, match=r"changes: each is a \[\[changes\]\] table"):
@@ -138,7 +138,7 @@ def test_changes_that_are_no_tables_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", recipes.names())
-def test_a_recipe_that_is_written_is_read_as_it_was(name, tmp_path):
+def test_a_written_recipe_is_read_unchanged(name, tmp_path):
     for number, recipe in enumerate([recipes.read(name), recipes.fit(recipes.read(name), (300, 451))]):
         file = tmp_path / f"{number}.toml"
         file.write_text(recipes.as_toml(recipe), encoding="utf-8")

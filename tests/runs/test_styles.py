@@ -1,4 +1,4 @@
-"""Several styles: what they blend to, their weights, folders of them, and a size of their own for each."""
+"""Several styles: their blend, weights, folders and scales."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ ONE_SIZE = {"sizes": [(32, 48)], "epochs": 2}
 
 @pytest.fixture
 def pictures(tmp_path):
-    """Two styles that have little in common: fine stripes, and dark blots."""
+    """Two very different styles: fine stripes, and dark blots."""
     down, across = np.mgrid[:70, :100]
     stripes = np.stack([(across + channel * down) % 6 * 50 for channel in range(3)], axis=2)
     arrays = {"stripes": stripes, "blots": paint(90, 60, seed=5) * 0.4}
@@ -32,7 +32,7 @@ def pictures(tmp_path):
 
 
 def statistics(job, net, styles, **options):
-    """Those that the run of a job is to come near."""
+    """Return the style targets of a job."""
     content, _ = job().content, job().style
     run = prepare(nst.Job(content, styles, weights=job().weights, **{"recipe": "d2l-2019", **CHOSEN, **options}))
     found = targets_of(run, run.recipe.stages[0], net, style_statistic(run.recipe)).styles_Y
@@ -65,7 +65,7 @@ def test_weights_are_relative(job, net, pictures):
     assert off(*(statistics(job, net, [*map(nst.Style, pictures, weights)]) for weights in ((3, 1), (1, 3)))) > 0.1
 
 
-def test_pictures_without_weights_count_alike(job, net, pictures):
+def test_pictures_without_weights_count_equally(job, net, pictures):
     assert off(statistics(job, net, pictures), statistics(job, net, [*map(nst.Style, pictures, (2, 2))])) < 1e-6
 
 
@@ -73,7 +73,7 @@ def test_one_style_twice_is_that_style(job, net, pictures):
     assert off(statistics(job, net, [pictures[0]] * 2), statistics(job, net, pictures[0])) < 1e-6
 
 
-def test_a_folder_stands_for_its_pictures_and_shares_its_weight(job, net, pictures, style, tmp_path):
+def test_the_pictures_of_a_folder_share_its_weight(job, net, pictures, style, tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
     for path in pictures:
@@ -91,7 +91,7 @@ def test_a_folder_without_pictures_is_refused(job, tmp_path):
         prepare(nst.Job(job().content, tmp_path / "empty", **ONE_SIZE))
 
 
-def test_what_else_is_in_a_folder_is_left_out(tmp_path, pictures):
+def test_other_files_in_a_folder_are_left_out(tmp_path, pictures):
     folder = tmp_path / "folder"
     folder.mkdir()
     pictures[0].rename(folder / "stripes.png")
@@ -101,11 +101,11 @@ def test_what_else_is_in_a_folder_is_left_out(tmp_path, pictures):
     assert style_files(folder) == [folder / "stripes.png"]
 
 
-def test_a_folder_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
+def test_an_unreadable_folder_is_refused(tmp_path, monkeypatch):
     def refuse(folder):
         raise PermissionError(13, "Permission denied", str(folder))
 
-    monkeypatch.setattr(Path, "iterdir", refuse)  # the tests may run as root, who may read everything
+    monkeypatch.setattr(Path, "iterdir", refuse)  # the tests may run as root, which may read everything
     with pytest.raises(nst.InputError, match="no permission to read it; check its mode and owner"):
         style_files(tmp_path)
 
@@ -114,7 +114,7 @@ def test_a_name_that_is_too_long_is_refused(refuses):
     refuses("File name too long", style="x" * 300)
 
 
-def test_an_empty_name_is_refused_and_does_not_stand_for_the_folder_at_hand(job, refuses, pictures, monkeypatch):
+def test_an_empty_name_is_refused_and_is_not_the_current_folder(job, refuses, pictures, monkeypatch):
     monkeypatch.chdir(pictures[0].parent)
     with pytest.raises(nst.InputError, match="'': an empty name"):
         prepare(nst.Job(job().content, "", **ONE_SIZE))
@@ -133,16 +133,16 @@ def test_no_style_at_all_is_refused(content):
         ({"scale": -1}, "^style scale: -1 is not a number above 0"),
     ],
 )
-def test_a_style_is_checked_as_it_is_made(style, value, message):
+def test_a_style_checks_its_fields(style, value, message):
     with pytest.raises(nst.InputError, match=message):
         nst.Style(style, **value)
 
 
-def test_a_scale_gives_a_style_a_size_of_its_own(job, pictures):
+def test_a_scale_sets_the_size_of_a_style(job, pictures):
     both = [nst.Style(pictures[0], scale=0.5), nst.Style(pictures[1], scale=2), pictures[0]]
     run = prepare(nst.Job(job().content, both, recipe="d2l-2019", weights=job().weights, **CHOSEN))
     ((_, *shapes),) = run.sizes
-    assert shapes == [(17, 24), (96, 64), (32, 48)]  # in their own shapes, and squashed as the recipe has it
+    assert shapes == [(17, 24), (96, 64), (32, 48)]  # in their own shapes, and stretched as the recipe says
 
 
 def test_the_statistics_of_a_scaled_style_are_those_at_its_size(job, net, pictures):
@@ -177,7 +177,7 @@ def test_a_picture_of_two_styles_is_nearer_to_the_blend_than_to_either(run, net,
 
 
 @pytest.mark.slow
-def test_the_picture_says_what_styles_made_it(run, content, pictures):
+def test_the_record_lists_the_styles(run, content, pictures):
     result = run(content, [nst.Style(pictures[0], 3, scale=0.5), pictures[1]], **ONE_SIZE)
     assert [(style["weight"], style["scale"]) for style in result.provenance["styles"]] == [(3, 0.5), (1, None)]
     assert len({style["sha256"] for style in result.provenance["styles"]}) == 2
@@ -185,7 +185,7 @@ def test_the_picture_says_what_styles_made_it(run, content, pictures):
     assert alone.provenance["style_sha256"] == result.provenance["styles"][0]["sha256"]
 
 
-def test_other_weights_make_another_key(job, pictures):
+def test_different_weights_give_a_different_key(job, pictures):
     content, weights = job().content, job().weights
     keys = {
         prepare(nst.Job(content, [*map(nst.Style, pictures, each)], weights=weights, **CHOSEN)).key
@@ -199,7 +199,7 @@ def test_other_weights_make_another_key(job, pictures):
 
 @pytest.fixture
 def render_both(content, pictures, converted, tmp_path, capfd):
-    """Run `gluon-nst render` with the two styles; gives what the picture says of them, and the picture."""
+    """Run `gluon-nst render` with the two styles; return the styles in the picture's record, and the picture."""
 
     def run(*options):
         output = tmp_path / "out.png"
@@ -238,7 +238,7 @@ def test_the_command_takes_one_value_for_all_styles(render_both):
 
 @pytest.fixture
 def refuses_both(content, pictures, converted, tmp_path, capfd):
-    """Check that the command with the two styles ends with status 2 and one line with a message in it."""
+    """Check that the command with the two styles exits with status 2 and one line that contains a message."""
 
     def check(message, *options):
         arguments = ["render", content, *pictures, "--output", tmp_path / "out.png", "--weights", converted]
@@ -264,11 +264,11 @@ def refuses_both(content, pictures, converted, tmp_path, capfd):
         (["--style-regions", "map.png,"], "'map.png,' is not FILE,…"),
     ],
 )
-def test_what_can_not_be_said_of_the_styles_is_refused_in_one_line(refuses_both, options, message):
+def test_bad_options_for_styles_are_refused_in_one_line(refuses_both, options, message):
     refuses_both(message, *options)
 
 
-def test_the_command_refuses_to_write_over_a_picture_in_a_folder_of_styles(refuses, pictures, tmp_path):
+def test_the_command_refuses_to_overwrite_a_picture_in_a_folder_of_styles(refuses, pictures, tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "one.png").write_bytes(pictures[0].read_bytes())

@@ -25,7 +25,7 @@ def totals(rows):
 
 
 def as_printed(net, X, contents_Y, styles_Y, lr, num_epochs, lr_decay_epoch):
-    """The loop of the 2019 edition over the public functions, called one by one; the total loss of each epoch."""
+    """Run the loop of the 2019 edition with the public functions; return the total loss of each epoch."""
     X, styles_Y_gram, trainer = nst.get_inits(X, mx.cpu(), lr, styles_Y)
     found = []
     for i in range(num_epochs):
@@ -49,7 +49,7 @@ def test_training_is_the_chapters_loop(net, inputs):
 
 
 @pytest.mark.slow
-def test_the_chapters_call_needs_nothing_more(net, inputs):
+def test_the_chapters_call_is_enough(net, inputs):
     X = nst.train(*inputs, net, mx.cpu(), 0.01, 2, 100)
     assert X.shape == inputs[0].shape
     assert np.array_equal(X.asnumpy(), record(net, inputs, epochs=2)[0].asnumpy())
@@ -74,13 +74,13 @@ def test_the_loss_falls(net, inputs):
 
 
 @pytest.mark.slow
-def test_the_learning_rate_falls_where_the_2019_edition_has_it(net, inputs):
+def test_the_learning_rate_falls_in_the_epochs_of_the_2019_edition(net, inputs):
     _, rows = record(net, inputs, epochs=8, every=3)
     assert [row.lr for row in rows] == pytest.approx([1e-2] * 4 + [1e-3] * 3 + [1e-4])
 
 
 @pytest.mark.slow
-def test_the_learning_rate_falls_where_the_2023_edition_has_it(net, inputs):
+def test_the_learning_rate_falls_in_the_epochs_of_the_2023_edition(net, inputs):
     _, rows = record(net, inputs, epochs=8, every=3, lr_decay=0.8, lr_decay_from=1)
     assert [row.lr for row in rows] == pytest.approx([1e-2] * 3 + [8e-3] * 3 + [6.4e-3] * 2)
 
@@ -92,7 +92,7 @@ def test_the_first_step_is_adams(net, inputs):
     assert np.median(step) > 0.015
 
 
-def test_the_input_is_left_as_it_is(net, inputs):
+def test_the_input_is_not_changed(net, inputs):
     before = inputs[0].asnumpy()
     record(net, inputs, epochs=2)
     assert np.array_equal(inputs[0].asnumpy(), before)
@@ -133,7 +133,7 @@ def test_lbfgs_returns_the_best_composite_that_it_evaluated(net, inputs):
 
 
 @pytest.mark.slow
-def test_an_evaluation_that_is_worse_than_the_one_before_is_not_what_lbfgs_returns(net, inputs):
+def test_lbfgs_does_not_return_a_composite_worse_than_the_previous_one(net, inputs):
     _, rows = record(net, inputs, epochs=30, optimizer="lbfgs")
     found = totals(rows)
     worse = next(number for number in range(1, 30) if found[number] > found[number - 1])  # a step was too long
@@ -154,14 +154,14 @@ def noise(inputs):
 
 
 @pytest.mark.slow
-def test_lbfgs_bounds_a_start_that_can_not_be_shown(net, inputs):
+def test_lbfgs_clips_a_start_outside_the_range_of_pixels(net, inputs):
     X, rows = record(net, noise(inputs), epochs=5, optimizer="lbfgs")
     assert in_range(X)
     assert totals(rows)[-1] < totals(rows)[0]
 
 
 @pytest.mark.slow
-def test_lbfgs_without_bounds_goes_where_it_will(net, inputs):
+def test_lbfgs_without_box_constraints_leaves_the_range_of_pixels(net, inputs):
     X, rows = record(net, noise(inputs), epochs=5, optimizer="lbfgs", clip_at="end")
     assert not in_range(X)
     assert totals(rows)[-1] < totals(rows)[0]
@@ -169,7 +169,7 @@ def test_lbfgs_without_bounds_goes_where_it_will(net, inputs):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
-def test_training_ends_when_the_loss_has_settled(net, inputs, optimizer):
+def test_training_ends_when_the_loss_has_converged(net, inputs, optimizer):
     _, rows = record(net, inputs, epochs=100, optimizer=optimizer, tolerance=0.1)
     assert 10 < len(rows) < 100
     lowest = np.minimum.accumulate(totals(rows))
@@ -179,7 +179,7 @@ def test_training_ends_when_the_loss_has_settled(net, inputs, optimizer):
 
 
 @pytest.mark.slow
-def test_lbfgs_ends_where_nothing_is_left_to_gain(net, inputs):
+def test_lbfgs_ends_at_a_minimum(net, inputs):
     _, rows = record(net, inputs, epochs=500, optimizer="lbfgs", style_weight=0, tv_weight=0)
     assert len(rows) < 500
     assert min(totals(rows)) < 1e-6
@@ -205,7 +205,7 @@ def test_the_losses_are_the_same_in_every_unit_of_the_pixels(net, inputs, optimi
 
 
 @pytest.mark.slow
-def test_pixels_are_clipped_at_each_step_where_the_recipe_says_so(net, inputs):
+def test_pixels_are_clipped_at_each_step_if_the_recipe_says_so(net, inputs):
     free, _ = record(net, inputs, lr=1.0, epochs=6)
     bounded, rows = record(net, inputs, lr=1.0, epochs=6, clip_at="step")
     assert not in_range(free)
@@ -214,7 +214,7 @@ def test_pixels_are_clipped_at_each_step_where_the_recipe_says_so(net, inputs):
 
 
 @pytest.mark.slow
-def test_the_best_composite_can_be_kept_of_adams_as_well(net, inputs):
+def test_adam_can_keep_the_best_composite(net, inputs):
     rising = {"lr": 0.01, "epochs": 9, "every": 4, "lr_decay": 100}  # a step far too long after the fifth epoch
     last, rows = record(net, inputs, **rising)
     found = totals(rows)
@@ -225,13 +225,13 @@ def test_the_best_composite_can_be_kept_of_adams_as_well(net, inputs):
     assert np.abs(best.asnumpy() - last.asnumpy()).max() > 0.1
 
 
-def test_features_that_are_not_of_the_recipes_layers_are_refused(net, inputs):
+def test_features_of_other_layers_than_the_recipes_are_refused(net, inputs):
     X, contents_Y, styles_Y = inputs
     with pytest.raises(nst.InputError, match="style_layers: 4 targets for 5 layers; give one each"):
         record(net, [X, contents_Y, styles_Y[1:]])
 
 
-def test_auto_is_the_faster_precision_in_training_too(net, inputs, monkeypatch):
+def test_auto_is_the_faster_precision_also_in_train(net, inputs, monkeypatch):
     monkeypatch.setattr("gluon_nst.machine.instructions.processor_flags", lambda: {"avx2"})
     X, _ = record(net, inputs, epochs=2, precision="auto")
     assert np.array_equal(X.asnumpy(), record(net, inputs, epochs=2)[0].asnumpy())
@@ -240,7 +240,7 @@ def test_auto_is_the_faster_precision_in_training_too(net, inputs, monkeypatch):
 
 
 @pytest.mark.slow
-def test_an_observer_follows_the_chapters_train(net, inputs):
+def test_train_notifies_its_observer(net, inputs):
     class Follower(nst.Observer):
         def begin(self, run):
             self.run, self.pictures, self.stages = run, [], run.recipe.stages

@@ -1,8 +1,9 @@
-"""A file that holds a tree of arrays and values: NumPy's format .npz without pickle, JSON beside it, and a checksum.
+"""The file format of checkpoints: NumPy's .npz without pickle, with a tree in JSON and a checksum.
 
-It is a zip archive. Its first member, gluon-nst.json, is the tree, in which `{"$array": NAME}` stands for the array in
-the member NAME.npy, and `{"$type": "State", …}` for a State. `numpy.load` reads it. The checksums of a zip archive
-leave out its own headers; so the archive ends with a comment, the SHA-256 of all before it, in hexadecimal.
+It is a zip archive, which `numpy.load` reads. Its first member, gluon-nst.json, is the tree, in which
+`{"$array": NAME}` stands for the array in the member NAME.npy, and `{"$type": "State", …}` for a State. The checksums
+of a zip archive do not cover its headers; therefore the archive comment is the SHA-256 of all bytes before it, in
+hexadecimal.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ FORMAT = 2
 _FORMAT_1_SIGNATURE = b"gluon-nst checkpoint 1\n"
 _TREE = "gluon-nst.json"
 _SIGNATURES = {0: b"PK\3\4", 30: b"gluon-nst"}
-"""What the file begins with, by its place: the header of a zip archive's first member, and the name in it."""
+"""The file's signature, by offset: the header of a zip archive's first member, and the name in it."""
 _ARRAY, _TYPE = "$array", "$type"
 _DTYPES = ("float32", "uint16", "uint8")
 _KINDS: dict[str, Any] = {
@@ -81,7 +82,7 @@ def is_finite(array: Any) -> bool:
 
 
 def _write_array(file: IO[bytes], array: Any) -> None:
-    """Write an array as `numpy.save` does, piece by piece: a picture of MXNet's is never copied whole."""
+    """Write an array as `numpy.save` does, piece by piece, so that an NDArray is never copied whole."""
     descr = npy.dtype_to_descr(np.dtype(array.dtype))
     npy.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": tuple(array.shape)})
     for piece in _pieces(array):
@@ -105,7 +106,7 @@ def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
 
 
 def _encoded(tree: Any, arrays: dict[str, Any]) -> Any:
-    """The tree in JSON's types, with a mark in place of each array; the arrays are added to `arrays` by their names."""
+    """Return a tree in JSON types, with a reference in place of each array, and add the arrays to `arrays` by name."""
 
     def leaf(value: Any) -> Any:
         if isinstance(value, (np.ndarray, nd.NDArray)):
@@ -155,7 +156,7 @@ def restored(tree: Any, kind: type) -> Any:
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether a file is a checkpoint of gluon-nst's, of any format, by its beginning, which may be cut short."""
+    """Whether a file has the signature of a checkpoint of any format, or a truncated one."""
     try:
         with open(path, "rb") as file:
             start = file.read(100)
@@ -168,8 +169,7 @@ def is_checkpoint(path: Path) -> bool:
 
 @nd_mode
 def write(path: str | Path, tree: Any) -> None:
-    """Write a tree to `path`: whole or not at all, and on the disk when this returns. Raises NSTError where it can't
-    be."""
+    """Write a tree to `path` atomically, and flush it to the disk. Raises NSTError if it can't be written."""
     arrays: dict[str, Any] = {}
     header = {"format": FORMAT, "gluon-nst": __version__, "tree": _encoded(tree, arrays)}
     with placed_whole(path, sync=True) as temporary, open(temporary, "w+b") as file:
@@ -194,7 +194,7 @@ def read(path: str | Path) -> Any:
         if start.startswith(_FORMAT_1_SIGNATURE):
             raise _other_format(path)
         if any(not mark.startswith(start[place : place + len(mark)]) for place, mark in _SIGNATURES.items()):
-            raise Damaged(f"{path}: no checkpoint of gluon-nst")
+            raise Damaged(f"{path}: not a checkpoint of gluon-nst")
         if _digest(file) != file.read():
             raise Damaged(f"{path}: the checkpoint is damaged: its SHA-256 does not match")
         try:
@@ -229,7 +229,7 @@ def _digest(file: IO[bytes]) -> bytes:
 
 
 def _check_size(archive: zipfile.ZipFile, size: int) -> None:
-    """Raise ValueError for members that are compressed, or larger together than the file: reading is bounded by it."""
+    """Raise ValueError for members that are compressed, or larger together than the file, to limit what is read."""
     members = archive.infolist()
     compressed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
     if compressed or sum(member.file_size for member in members) > size:
@@ -237,7 +237,7 @@ def _check_size(archive: zipfile.ZipFile, size: int) -> None:
 
 
 def _with_arrays(tree: Any, archive: zipfile.ZipFile) -> Any:
-    """Return the tree with its arrays, each of which it names once. Raises KeyError for another one."""
+    """Return the tree with its arrays, each used once. Raises KeyError for an array that is missing or used twice."""
     unread = set(archive.namelist())
 
     def node(kind: type, fields: dict[Any, Any]) -> Any:

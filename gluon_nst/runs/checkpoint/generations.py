@@ -1,4 +1,4 @@
-"""A folder with the last two checkpoints of a run: the newest, and the one before, should that be damaged."""
+"""A folder with the last two checkpoints of a run: the newest, and the previous one in case that is damaged."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _PATTERN = re.compile(r"state-(\d{8,18})\.checkpoint")
 
 
 def pattern() -> str:
-    """What the names of checkpoints are like, for a glob; the newest is the last one in their order."""
+    """Return the glob pattern of checkpoints' names; in alphabetical order the newest is the last."""
     return "state-????????.checkpoint"
 
 
 def first() -> str:
-    """The name of the first one."""
+    """Return the name of the first checkpoint."""
     return _NAME.format(1)
 
 
 class Generations:
-    """The checkpoints in a `folder`. `say` is given a line for people, of those that are damaged.
+    """The checkpoints in a `folder`. `say` is called with a line for the user if one is damaged.
 
-    They are numbered, and the largest number is the newest: no clock counts.
+    They are numbered, and the one with the largest number is the newest, whatever the files' times.
     """
 
     def __init__(self, folder: str | Path, say: Callable[[str], object]) -> None:
@@ -39,17 +39,16 @@ class Generations:
         self._is_new = False
         """Whether the folder was made by `open`."""
         self._good: list[Path] = []
-        """Those that were read or written, the newest first."""
+        """Those that this process has read or written, the newest first."""
 
     def open(self) -> None:
-        """Make the folder, and keep other processes out of it. Raises InputError where it can't be had, or another has
-        it."""
+        """Create the folder and lock it. Raises InputError if that fails, or if another process has locked it."""
         self._is_new = not self.folder.exists()
         self._lock = lock_folder(self.folder, _LOCK, _NAME.format(0))
         self._remove_unfinished()
 
     def close(self) -> None:
-        """Let other processes have the folder."""
+        """Unlock the folder."""
         if self._lock:
             self._lock.release()
 
@@ -72,21 +71,21 @@ class Generations:
                 self.folder.rmdir()
 
     def _remove_unfinished(self) -> None:
-        """Delete what a process that was killed while it wrote has left."""
+        """Delete the temporary files of a process that was killed while it wrote."""
         for path in self.folder.glob(".state-????????.*.checkpoint"):
             path.unlink()
 
     def _numbered(self) -> list[tuple[int, Path]]:
-        """(number, path) of all that are there, the newest first."""
+        """Return (number, path) of all checkpoints in the folder, the newest first."""
         if not self.folder.is_dir():
             return []
-        found = ((_PATTERN.fullmatch(path.name), path) for path in self.folder.iterdir())
-        return sorted(((int(match.group(1)), path) for match, path in found if match), reverse=True)
+        matches = ((_PATTERN.fullmatch(path.name), path) for path in self.folder.iterdir())
+        return sorted(((int(match.group(1)), path) for match, path in matches if match), reverse=True)
 
     def newest(self) -> Any:
-        """The tree in the newest checkpoint that is whole, or None where there are none at all.
+        """Return the tree in the newest intact checkpoint, or None if there are no checkpoints.
 
-        Raises Damaged where none is whole, and InputError where one can't be read.
+        Raises Damaged if none is intact, and InputError if one can't be read.
         """
         damaged, paths = [], [path for _, path in self._numbered()]
         for place, path in enumerate(paths):
@@ -97,26 +96,26 @@ class Generations:
                 continue
             self._good = paths[place:]
             for line in damaged:
-                self._say(f"{line}; {path.name}, the one before, is taken instead")
+                self._say(f"{line}; the previous one, {path.name}, is used instead")
             return tree
         if damaged:
-            raise container.Damaged(f"{damaged[0]}; nothing in {self.folder} is whole: begin anew with --fresh")
+            raise container.Damaged(f"{damaged[0]}; no checkpoint in {self.folder} is intact; restart with --fresh")
         return None
 
     @property
     def is_empty(self) -> bool:
-        """Whether there are no checkpoints at all."""
+        """Whether the folder has no checkpoint."""
         return not self._numbered()
 
     def write(self, tree: Any) -> None:
-        """Write a checkpoint, and let go of all but the one before it, where that was read or written here.
+        """Write a checkpoint, and delete older ones, except the previous one if this process has read or written it.
 
-        Raises NSTError where it can't be written.
+        Raises NSTError if it can't be written.
         """
         self._add(lambda path: container.write(path, tree))
 
     def keep(self, content: bytes) -> None:
-        """The same of a checkpoint that was written elsewhere; the one before it is taken to be whole."""
+        """Write the bytes of a checkpoint that another process made; the previous one is assumed to be intact."""
 
         def write(path: Path) -> None:
             with written_whole(path) as file:
@@ -126,7 +125,7 @@ class Generations:
         self._add(write)
 
     def content(self) -> bytes | None:
-        """The newest checkpoint that is whole, to be sent; None where there are none at all. Raises as `newest`."""
+        """Return the bytes of the newest intact checkpoint, or None if there is none. Raises the errors of `newest`."""
         return None if self.newest() is None else self._good[0].read_bytes()
 
     def _add(self, write: Callable[[Path], None]) -> None:
@@ -140,6 +139,6 @@ class Generations:
                     other.unlink()
 
     def take_back(self) -> None:
-        """Let go of the newest, where there is one before it."""
+        """Delete the newest checkpoint, if there is a previous one."""
         if len(self._good) > 1:
             self._good.pop(0).unlink()

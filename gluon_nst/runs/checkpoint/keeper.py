@@ -22,22 +22,22 @@ from gluon_nst.runs.run import Run
 from gluon_nst.runs.state import State
 
 EVERY = 60.0
-"""Seconds from one checkpoint to the next, where writing them takes no more than a fiftieth of that."""
+"""Seconds between two checkpoints, unless writing one takes more than _LARGEST_SHARE of that."""
 _LARGEST_SHARE = 1 / 50
 
 
 class Different(InputError):
-    """What is in the folder is of another run."""
+    """The folder has the checkpoint of a different run."""
 
 
 class Checkpoint(Observer):
-    """Writes the State of a run into a `folder`, now and then and at its end, and reads it back.
+    """Writes the State of a run into a `folder` at intervals and at the end, and reads it back.
 
-    - `every` is the seconds between two of them; by default a minute, or more where writing takes long.
-    - `say` is given a line for people.
-    - `command` is what a person would have to do to go on, in plain values: `gluon-nst resume` reads it.
+    - `every` is the interval in seconds; by default a minute, or longer if writing takes long.
+    - `say` is called with a line for the user.
+    - `command` are the arguments of the run as JSON values, for `gluon-nst resume`.
 
-    It is a context manager: while it is open no other process can have the folder.
+    It is a context manager, which locks the folder.
 
     >>> with Checkpoint("folder") as checkpoint:                                                        # doctest: +SKIP
     ...     result = carry_out(run, checkpoint, checkpoint.load(run))
@@ -56,9 +56,9 @@ class Checkpoint(Observer):
         self._state: State | None = None
         self._failed, self._written_at, self._cost = False, 0.0, 0.0
         self._on_disk: Any = None
-        """The provenance and the command of what is in the folder."""
+        """The provenance and the command in the folder's newest checkpoint."""
         self._last: tuple[int, bool] | None = None
-        """Of the checkpoint written last: how many epochs were done, and whether a stage had begun."""
+        """The progress (`_progress`) of the newest checkpoint."""
 
     def __enter__(self) -> Checkpoint:
         self._generations.open()
@@ -90,29 +90,30 @@ class Checkpoint(Observer):
 
     @property
     def is_current(self) -> bool:
-        """Whether the folder has the State as it is now."""
+        """Whether the newest checkpoint has the current State."""
         return self._state is not None and self._last == _progress(self._state)
 
-    # -- in -----------------------------------------------------------------------------------------------------------
+    # -- reading ------------------------------------------------------------------------------------------------------
 
     def load(self, run: Run, *, fresh: bool = False, replace: bool = False, source: str | Path | None = None) -> State:
-        """The State of a run that is in the folder; a new one where there is none, or with `fresh`.
+        """Return the State of `run` in the folder; a new State if there is no checkpoint, or with `fresh`.
 
-        What is of another run is refused with an InputError, which says how they differ, or, with `replace`, let go of.
-        A `source` is another folder that the State is read from, to branch off from there: then there may be none here.
+        Raises InputError for the checkpoint of a different run, with the differences; with `replace`, that checkpoint
+        is ignored and later overwritten. To branch off from a run, `source` is its folder; the State is read from
+        there, and this folder must be empty.
         """
         self._state = State()
         if fresh:
-            return self._state  # what is there goes when the first checkpoint of this run is whole
+            return self._state  # older checkpoints are deleted when the first one of this run is written
         if source and not self.is_empty:
             raise InputError(
-                f"{self.folder}: there is a run already; name another folder, or go on with it: {self.resume_command}"
+                f"{self.folder}: has a run already; name another folder, or resume that run: {self.resume_command}"
             )
         try:
-            found = (Generations(source, self._say) if source else self._generations).newest()
-            if found:
-                self._state = self._of(found, run)
-                self._on_disk = None if source else (self._state.made, found["command"])
+            tree = (Generations(source, self._say) if source else self._generations).newest()
+            if tree:
+                self._state = self._state_in(tree, run)
+                self._on_disk = None if source else (self._state.made, tree["command"])
         except (Damaged, OtherFormat, Different) as error:
             if not replace:
                 raise
@@ -120,35 +121,36 @@ class Checkpoint(Observer):
                 self._say(f"{self.folder}: the checkpoint is of another version of gluon-nst; the run restarts")
         return self._state
 
-    def _of(self, found: Any, run: Run) -> State:
+    def _state_in(self, tree: Any, run: Run) -> State:
+        """Return the State in the `tree` of a checkpoint. Raises Different if it is not the State of `run`."""
         try:
-            different = differences(found["state"]["made"], run.provenance)
+            different = differences(tree["state"]["made"], run.provenance)
         except (KeyError, TypeError, AttributeError):
-            raise Different(f"{self.folder}: no State of a run is in there; begin anew with --fresh") from None
+            raise Different(f"{self.folder}: the checkpoint has no State of a run; restart with --fresh") from None
         if different:
-            goes_on = "name another folder, or give the run's command with --fresh, to begin anew"
+            advice = "name another folder, or restart with --fresh"
             if all(each.startswith("change") for each in different):
-                goes_on = f"it was steered: {self.resume_command} goes on with it"
-            raise Different(f"{self.folder}: a checkpoint of another run ({listed(different)}); {goes_on}")
+                advice = f"that run was steered; resume it with {self.resume_command}"
+            raise Different(f"{self.folder}: a checkpoint of another run ({listed(different)}); {advice}")
         try:
-            state: State = restored(found["state"], State)
+            state: State = restored(tree["state"], State)
         except InputError as error:  # of an earlier version
             raise Different(f"{self.folder}: {error}; restart the run with --fresh") from None
         self._last = _progress(state)
         machines = other_machine(state.made or {}, run.provenance)
         if machines:
             self._say(
-                f"{self.folder}: begun on another machine ({'; '.join(machines)}); the picture may differ a little"
+                f"{self.folder}: started on another machine ({'; '.join(machines)}); the picture may differ slightly"
             )
         elif any(plan.needed > run.allowed_memory for plan in state.plans[len(state.images) :]):
-            self._say(f"{self.folder}: begun with more memory; what is computed in other windows may differ a little")
+            self._say(f"{self.folder}: started with more memory; smaller windows may change the picture slightly")
         return state
 
-    # -- out ----------------------------------------------------------------------------------------------------------
+    # -- writing ------------------------------------------------------------------------------------------------------
 
     def begin(self, run: Run) -> None:
-        """The run begins, with the State that `load` gave: from now on it can be gone on with."""
-        assert self._state is not None, "load comes before"
+        """Write the first checkpoint of the run, which has the State that `load` returned."""
+        assert self._state is not None, "call load first"
         if self._on_disk != (run.provenance, self._command):
             self._state.made = self._state.made or run.provenance
             self.save(self._state)
@@ -160,16 +162,15 @@ class Checkpoint(Observer):
             self.save(state)
 
     def save(self, state: State) -> bool:
-        """Write the State now, and tell whether it is written. Where it can't be, that is said once, and the run goes
-        on."""
+        """Write the State now; return whether it was written. If that fails, warn once, and the run continues."""
         try:
-            nd.waitall()  # what MXNet is still at is the run's own, and no cost of this
+            nd.waitall()  # so that the run's pending operations do not count as time of writing
         except MXNetError:
-            return False  # as the run will find out
+            return False  # the run will raise the error
         begun = time.monotonic()
         try:
             if state.optimiser and not is_finite(state.optimiser.X):
-                return False  # the next loss won't be finite: what was written before is the last good State
+                return False  # the next loss won't be finite: the previous checkpoint has the last good State
             self._generations.write({"state": state, "command": self._command})
         except (NSTError, OSError, MemoryError) as error:
             self._fail(error)
@@ -179,34 +180,34 @@ class Checkpoint(Observer):
         self._cost, self._last, self._on_disk = self._written_at - begun, _progress(state), (state.made, self._command)
         if self._failed:
             self._failed = False
-            self._say(f"{self.folder}: the checkpoint is written again")
+            self._say(f"{self.folder}: checkpoints are written again")
         return True
 
     def _fail(self, error: BaseException) -> None:
         if not self._failed:
-            why = "there is no memory for it" if is_out_of_memory(error) else reason(error)
-            self._say(f"no checkpoint: {why}; the run goes on, and it is tried again")
+            why = "not enough memory" if is_out_of_memory(error) else reason(error)
+            self._say(f"no checkpoint: {why}; the run continues and will try again")
         self._failed = True
 
     def _take_back(self, state: State) -> None:
-        """Have the last State whose loss is finite in the folder: the newest may be of the very composite whose loss is
-        not."""
+        """Delete the newest checkpoint if it has the composite whose loss is not finite."""
         in_stage = state.record and state.record[-1].stage == len(state.images) + 1
         if self._last == (len(state.record), True) and in_stage:
             self._generations.take_back()
 
 
 def _progress(state: State) -> tuple[int, bool]:
+    """Return the number of finished epochs, and whether a stage is in progress."""
     return len(state.record), state.optimiser is not None
 
 
 def command_of(folder: str | Path) -> tuple[Any, Any]:
-    """(command, provenance) of the run whose checkpoint is in a folder. Raises InputError where there is none."""
+    """Return the (command, provenance) of the run in a folder. Raises InputError if there is no checkpoint."""
     generations = Generations(folder, Observer().note)
-    found = generations.newest()
-    if not isinstance(found, dict) or not found.get("command"):
-        raise InputError(f"{generations.folder}: no checkpoint is there; name the folder that --checkpoint was given")
-    return found["command"], found["state"]["made"]
+    tree = generations.newest()
+    if not isinstance(tree, dict) or not tree.get("command"):
+        raise InputError(f"{generations.folder}: no checkpoint in this folder; name the folder given to --checkpoint")
+    return tree["command"], tree["state"]["made"]
 
 
 def carry_out_kept(run: Run, observer: Observer | None, folder: str | Path, halt: Halt = never) -> Result:
