@@ -144,7 +144,7 @@ def save_beside(result: Result, notify: Notify, path: Path) -> Path:
     if not result.complete:
         report_path(path, written, notify)
     elif written != path:
-        notify(f"{path}: another picture, left as it was; --overwrite would replace it")
+        notify(f"{path}: something else, left as it was; --overwrite would replace it")
     return written
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Iterator
 
@@ -52,6 +53,7 @@ def _sentence(text: str) -> str:
 
 def _section(name: str, command: Parser) -> Iterator[str]:
     usage = " ".join(command.format_help().split("\n\n")[0].split()).replace("usage: ", "", 1)
+    usage = re.sub(r"\[(\w+) \[\1 \.\.\.\]\]", r"[\1 ...]", usage)  # as Python 3.8 writes it
     yield from [f"{'###' if ' ' in name else '##'} {name}", "", command.description or "", "", f"`{usage}`", ""]
     if command.examples:
         yield from [f"For example {' or '.join(f'`{each}`' for each in command.examples)}.", ""]

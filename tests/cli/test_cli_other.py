@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import re
 import subprocess
+from pathlib import Path
 
 import gluon_nst as nst
 from gluon_nst import cli, recipes
@@ -206,6 +207,25 @@ def test_weights_path_refuses_an_unknown_source(capfd):
 def test_weights_path_says_what_to_do_where_there_are_none(capfd):
     assert cli.main(["weights", "path", "caffe"]) == 1
     assert capfd.readouterr().err == "error: weights caffe: not here; run gluon-nst weights fetch, or import a file\n"
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [([], "no folder"), (["one", "-o", "two"], "two folders"), (["-o", "one", "two"], "two folders")],
+)
+def test_a_kit_takes_one_folder(capfd, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["kit", *arguments]) == 2
+    assert capfd.readouterr().err == f"error: kit: {message}; name the one in which it is made\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["made"], ["-o", "made"], ["--output=made"]])
+def test_the_folder_of_a_kit_is_an_argument_or_an_output(capfd, monkeypatch, arguments):
+    folders = []
+    monkeypatch.setattr("gluon_nst.lab.kit.make", lambda folder, **_: folders.append(folder) or folder)
+    assert cli.main(["kit", *arguments]) == 0
+    assert folders == [Path("made")]
 
 
 # -- completion -------------------------------------------------------------------------------------------------------

@@ -239,7 +239,7 @@ def test_the_same_command_replaces_its_picture_and_another_one_does_not(beside, 
     status, out, err = beside("--style-weight", "5")
     assert status == 0
     assert out.startswith(f"{tmp_path}/content-style-2.png: ")
-    assert err == f"{first}: another picture, left as it was; --overwrite would replace it\n"
+    assert err == f"{first}: something else, left as it was; --overwrite would replace it\n"
     assert made(first)["recipe"]["style_weight"] == 1000
     assert beside("--style-weight", "6")[1].startswith(f"{tmp_path}/content-style-3.png: ")
     assert beside("--style-weight", "5")[1].startswith(f"{tmp_path}/content-style-2.png: ")
