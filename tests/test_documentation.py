@@ -14,6 +14,7 @@ from gluon_nst.cli.parser import build_parser
 from gluon_nst.machine import bfloat16_by
 from gluon_nst.recipes.reference import with_reference
 from gluon_nst.runs import training
+from gluon_nst.runs.checkpoint import carry_out_kept
 from gluon_nst.runs.estimates import Speed, Timing
 from gluon_nst.weights import cache as trunks
 from gluon_nst.weights import pictures
@@ -172,6 +173,8 @@ def place(trunk_cache, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GLUON_NST_CACHE", str(trunk_cache))
     monkeypatch.setattr("gluon_nst.runs.run.fit", smaller)
+    # Cells of different sizes would be computed in subprocesses, each of which loads MXNet.
+    monkeypatch.setattr("gluon_nst.experiments.trials.carry_out_apart", carry_out_kept)
     (tmp_path / "img").mkdir()
     contents, styles = (
         ("my.jpg", "content.jpg", "img/mountains.jpg"),
