@@ -1,1 +1,1 @@
-"""The objective of a stage and what computes it: graph, windows, memory, composite."""
+"""The objective of a stage and its evaluation: graph, windows, memory plan, composite."""

@@ -1,4 +1,4 @@
-"""The composite image as a Block's only parameter, and what a training run starts from (section 14.12.6)."""
+"""The composite image as a Block's only parameter, and the start of training (section 14.12.6)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class GeneratedImage(nn.Block):
 def get_inits(
     X: NDArray, device: Any, lr: float, styles_Y: Sequence[NDArray], beta2: float = 0.999
 ) -> tuple[NDArray, list[NDArray], gluon.Trainer]:
-    """The composite that starts as a copy of `X` (1 × 3 × h × w), the style layers' Gram matrices, and the Trainer.
+    """Return the composite, a copy of `X` (1 × 3 × h × w), the style layers' Gram matrices, and the Trainer.
 
     The composite is returned as the NDArray that the Trainer (Adam with learning rate `lr`) updates in place. `beta2`
     is the decay of Adam's second moment.

@@ -1,4 +1,4 @@
-"""MXNet graphs whose variables stand for arrays, or for the part of an array that a window covers."""
+"""Builders of MXNet graphs whose variables are arrays, or the parts of arrays that a window covers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from gluon_nst.typing import NDArray, Symbol
 
 
 def sliced(X: Any, rows: slice, columns: slice) -> Any:
-    """Return a part of `X`, 1 × c × h × w, or `X`; of an NDArray by MXNet's operator, which also reads oneDNN's
-    layouts."""
+    """Return these rows and columns of `X`, 1 × c × h × w.
+
+    NDArrays are sliced by MXNet's operator, which also reads oneDNN's layouts.
+    """
     if not isinstance(X, nd.NDArray):
         return X[:, :, rows, columns]
     _, channels, height, width = X.shape
@@ -23,7 +25,7 @@ def sliced(X: Any, rows: slice, columns: slice) -> Any:
 
 
 class Graph:
-    """Builds a graph: its variables stand for arrays, some of which have gradients."""
+    """Builds a graph with arrays as variables, some of which have gradients."""
 
     def __init__(self, context: Any) -> None:
         self.context = context
@@ -42,7 +44,7 @@ class Graph:
         return self.variable(name, array, nd.zeros_like(array))
 
     def constant(self, name: str, array: Any) -> Symbol:
-        """Return a variable for a constant, in MXNet's layout: oneDNN's would be converted in every epoch."""
+        """Return a variable for a constant, in MXNet's layout, because oneDNN's would be converted in every epoch."""
         array = array.asnumpy() if isinstance(array, nd.NDArray) else array
         return self.variable(name, nd.array(array, ctx=self.context))
 
@@ -65,8 +67,8 @@ class _Covered(NamedTuple):
 class PartGraph(Graph):
     """Builds the graph of a part of the network, which computes its windows one by one.
 
-    With one window its variables stand for whole arrays. A `stride` is the number of pixels of the picture that a
-    position covers in each direction.
+    With one window its variables are whole arrays. A `stride` is the number of pixels of the picture that a position
+    covers in each direction.
     """
 
     def __init__(self, context: Any, part: Part) -> None:
@@ -112,8 +114,10 @@ class PartGraph(Graph):
         return weights if core is None else weights * core
 
     def corners(self) -> Symbol | None:
-        """Return a variable for weights of pixels' corners (see `reductions.TotalVariation`): a pixel's is its lower
-        right one."""
+        """Return a variable for weights of pixels' corners (see `reductions.TotalVariation`); None for a single window.
+
+        The corner of a pixel is its lower right one.
+        """
         if not self.windowed:
             return None
         height, width = self._part.shape
@@ -229,7 +233,7 @@ def add_window(whole: NDArray, window: Rectangle, gradient: NDArray) -> None:
 
 
 class Piece:
-    """Stands for an array, 1 × c × h × w, of which only the part in one window is available, as `here`."""
+    """A placeholder of an array, 1 × c × h × w, of which only the part in one window is available, as `here`."""
 
     grad = None
 

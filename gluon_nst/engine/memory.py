@@ -17,23 +17,23 @@ from gluon_nst.network.layers import LAYERS, PIXELS, multiplications, outputs_pe
 from gluon_nst.recipes import OPTIMIZERS, Recipe, style_shape
 
 # Maximum bytes of a process, fitted to the peaks of whole runs of 0.02 to 24 megapixels
-# (scripts/dev/measure_estimates.py). With MXNet, the network's parameters and a picture; in addition oneDNN's code for
-# bfloat16. What MXNet and oneDNN keep of earlier stages: for each stage, at most, and for each pixel of the largest.
+# (scripts/dev/measure_estimates.py). The base: MXNet, the network's parameters and a picture; in addition oneDNN's code
+# for bfloat16. Memory that MXNet and oneDNN keep of earlier stages: per stage, in total, and per pixel of the largest.
 _BASE, _BASE_BY_PRECISION = 0.47e9, {"float32": 0.0, "bfloat16": 0.25e9}
 _BYTES_PER_STAGE, _MAX_BYTES_OF_STAGES = 0.06e9, {"float32": 0.3e9, "bfloat16": 0.4e9}
 _STAGE_BYTES_PER_PIXEL = {"float32": 900, "bfloat16": math.inf}
-# For every output value of a layer, computed whole; and in windows, below the cut and above it.
+# Per output value of a layer: computed whole; in windows below the cut, and above it.
 _BYTES_PER_OUTPUT = 10.2
 _BYTES_PER_OUTPUT_BELOW = {"float32": 8.6, "bfloat16": 10.5}
 _BYTES_PER_OUTPUT_ABOVE = {"float32": 5.3, "bfloat16": 3.4}
-# For every pixel of the picture, in windows: the composite and its gradient (24), the features between the network's
-# two parts and their gradient (64), and the pictures made from it.
+# Per pixel of the picture, in windows: the composite and its gradient (24), the features between the network's two
+# parts and their gradient (64), and the pictures made from it.
 _BYTES_PER_PIXEL = 120
-# For every pixel whose features are computed without a gradient.
+# Per pixel whose features are computed without a gradient.
 _BYTES_PER_STYLE_PIXEL = 1600
-# For every pixel of a picture that remote workers compute: its windows and their part of the content's features.
+# Per pixel of a picture that remote workers compute: its windows and their part of the content's features.
 _BYTES_PER_SPREAD_PIXEL = 80
-# For every pixel, with a preconditioner of L-BFGS: the gains of the filter, and the transform of one channel.
+# Per pixel, with a preconditioner of L-BFGS: the gains of the filter, and the transform of one channel.
 _FILTER_BYTES_PER_PIXEL = 16
 _MIN_STYLE_WINDOW, _MAX_STYLE_WINDOW = 512, 1536
 
@@ -57,7 +57,7 @@ class Plan(NamedTuple):
 
     @property
     def in_one_part(self) -> bool:
-        """Whether it is computed in windows of the whole network, which are independent of each other."""
+        """Whether the windows are of the whole network, and thus independent of each other."""
         return self.windowed and len(self.parts) == 1
 
 
@@ -67,7 +67,7 @@ class Inputs(NamedTuple):
     styles: Sequence[tuple[tuple[int, int], float | None]]
     """(height, width) of each style picture, and its scale, if it has its own."""
     picture_bytes: float = 0
-    """Bytes of the decoded pictures, masks and maps of regions."""
+    """Bytes of the decoded pictures, masks and region maps."""
     guide_bytes: float = 0
     """Bytes of the guides of the losses (`objective.Guides`), for each pixel of the composite."""
 
@@ -86,7 +86,7 @@ def _by_precision(recipe: Recipe, values: dict[str, float]) -> float:
 
 
 def _patches(recipe: Recipe) -> int:
-    """Return the number of channels of the patches of the composite: 0 where pixels is no style layer."""
+    """Return the number of channels of the patches of the composite; 0 if `pixels` is not a style layer."""
     return shape_at(PIXELS, (1, 1))[1] if PIXELS in recipe.style_layers else 0
 
 
@@ -101,13 +101,13 @@ def needed(
 ) -> float:
     """Return the peak memory, in bytes, of a process that trains by `recipe` at `size` (height, width) on the CPU.
 
-    `parts` are those of the network, by default the whole network. `style_pixels` are those of the largest picture, or
-    of a window of it, whose features are computed without a gradient.
+    `parts` are those of the network, by default the whole network. `style_pixels` is the number of pixels of the
+    largest picture, or window of it, whose features are computed without a gradient.
     """
     pixels = math.prod(size)
     base = _BASE + _by_precision(recipe, _BASE_BY_PRECISION)
     if parts is None:
-        # The peak is at the gradients of the first two blocks, which have most outputs.
+        # The peak is at the gradients of the first two blocks, which have the most outputs.
         outputs = outputs_per_pixel(min(recipe.last_layer, LAYERS["conv2_2"])) + _patches(recipe)
         training = pixels * outputs * _BYTES_PER_OUTPUT
     else:
@@ -119,7 +119,7 @@ def needed(
 
 
 def _other_bytes(recipe: Recipe, size: tuple[int, int], inputs: Inputs) -> float:
-    """Return the bytes in addition to the training at a `size`: of earlier stages, of the pictures, of the guides."""
+    """Return the bytes, in addition to the training at a `size`, of earlier stages, of the pictures, of the guides."""
     earlier_pixels = [math.prod(stage.shape) for stage in recipe.stages if 1.1 * min(stage.shape) < min(size)]
     stage_bytes = min(len(earlier_pixels) * _BYTES_PER_STAGE, _by_precision(recipe, _MAX_BYTES_OF_STAGES))
     if earlier_pixels:
@@ -139,7 +139,7 @@ def _columns(recipe: Recipe) -> int:
 def plan(recipe: Recipe, size: tuple[int, int], inputs: Inputs, memory: float) -> Plan | None:
     """Return the plan of a stage of a `size` (height, width) in `memory` bytes; None if there is none.
 
-    The stage is computed whole, if that fits; else in those windows that fit and take the least time.
+    The stage is computed whole if that fits, otherwise in the windows that fit and take the least time.
     """
     shapes = _style_shapes(recipe, size, inputs)
     largest, canvas_size = max(map(math.prod, shapes), default=0), canvas(size, recipe.margin).size
@@ -181,8 +181,8 @@ _SIDES_SPREAD = range(2944, 255, -64)
 def spread_plan(recipe: Recipe, size: tuple[int, int], machines: int, memory: float) -> Plan | None:
     """Return the plan of a stage of a `size` (height, width) for `machines` with `memory` bytes each.
 
-    It has one part: the data between two parts would be several times the picture. Of the windows that fit, it has
-    those that take the least time; it is None if one window is enough.
+    It has one part, because the data between two parts would be several times the picture. Its windows are those that
+    fit and take the least time. None if one window is enough.
     """
     canvas_size, layers, columns = canvas(size, recipe.margin).size, range(recipe.last_layer + 1), _columns(recipe)
     bytes_per_output = _by_precision(recipe, _BYTES_PER_OUTPUT_BELOW)
@@ -252,8 +252,8 @@ def check_memory(recipe: Recipe, inputs: Inputs, device: Any, memory: float | No
         fitting, (height, width) = _scaled(size, low), size
         is_limited = memory is not None and allowed >= memory  # by --memory, not by the machine
         required = math.ceil(smallest.needed / 1e8) / 10
-        available = f"{math.floor(max(allowed, 0) / 1e8) / 10:.1f} GB {'may be taken' if is_limited else 'are free'}"
-        more = f"give it {required:.1f} GB" if is_limited else more_memory()
+        available = f"{math.floor(max(allowed, 0) / 1e8) / 10:.1f} GB {'are allowed' if is_limited else 'are free'}"
+        more = f"allow {required:.1f} GB" if is_limited else more_memory()
         advice = "no size fits, so {2}"
         if min(fitting) >= smallest_side(recipe.last_layer):
             advice = "choose a smaller size, such as {0}x{1}, or {2}"

@@ -1,8 +1,8 @@
-"""The objective of a run: the losses of a composite and their gradient, as a distance of sums over positions.
+"""The objective of a run: the losses of a composite and their gradient, as a distance of reductions over positions.
 
-Two graphs. The first runs the network and sums its statistics over the positions of the feature maps. The second, of a
-few numbers, makes the losses of the sums; its gradient with respect to them is what the first one's backward pass
-begins with. The forward pass is not repeated, and neither graph waits for the other in Python.
+There are two graphs. The first evaluates the network and reduces its statistics over the positions of the feature maps.
+The second, of a few numbers, computes the losses from these sums; its gradient with respect to the sums is the head
+gradient of the first graph's backward pass. The forward pass is not repeated, and Python does not wait between the two.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Guides(NamedTuple):
     """The weights of positions in the losses, on each layer's grid, and the background of the composite.
 
     - `styles` maps style layers to the weights of each region, one for each statistic in the layer's `styles_Y`.
-    - `mask` (1 × 1 × h × w, in pixels) is the share of the composite in what the network sees, and `behind` (1 × 3 × h
-      × w, in the unit of the recipe's pixels) the rest of it.
+    - `mask` (1 × 1 × h × w, in pixels) is the share of the composite in the network's input, and `behind`
+      (1 × 3 × h × w, in the unit of the recipe's pixels) is the background that makes up the rest.
     """
 
     styles: Mapping[int, Sequence[NDArray]] = {}
@@ -51,22 +51,22 @@ class Guides(NamedTuple):
 
 
 class Objective:
-    """The losses of a composite `X` and the gradient of their sum, for the size of `X`.
+    """Evaluates the losses of a composite `X` and the gradient of their sum, for the size of `X`.
 
     - `net` is the truncated network, a Sequential.
     - `X` (1 × 3 × h × w) has a gradient attached; its values are in the `pixel_unit` of the recipe.
     - `contents_Y` are the content layers' features of the content picture, `styles_Y` the style layers' statistics of
-      the style picture: by default their Gram matrices; where a layer is guided, a list of one for each region, None
-      for one that no style has there.
-    - `recipe` says which layers these are, what they weigh, and in what precision the convolutions are computed: in
-      float32 all the same where a part is too wide for bfloat16 (`bfloat16.widest`).
+      the style picture, by default their Gram matrices; with regions, a list with one for each region, or None if no
+      style has the region.
+    - `recipe` has the layers, the weights and the precision of the convolutions. A part that is too wide for bfloat16
+      (`bfloat16.widest`) is computed in float32.
     - `statistic` is that of `styles_Y`, by default the recipe's.
-    - `guides` say where the losses are taken.
-    - `parts` are those of the network, each in its windows, or what computes one elsewhere; without, it is computed
-      whole.
+    - `guides` are the weights of positions and the background.
+    - `parts` are those of the network, each with its windows, or factories of remote evaluators; by default the network
+      is computed whole.
 
-    The memory of each graph is planned once, forward and backward pass together, which takes less than a hybridized
-    block takes. The statistics, the losses and the composite are in float32 in either precision.
+    MXNet plans the memory of the forward and backward pass of each graph together, once; this takes less memory than a
+    hybridized block. The statistics, the losses and the composite are in float32 with either precision.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Objective:
         self._bind_distances(terms_of_parts)
 
     def _part(self, computed: Computed, net: Mapping[int, Any], parameters: dict[str, NDArray]) -> list[_Term]:
-        """Return the losses on features of a part of the network; bind it to their sums."""
+        """Return the loss terms on the features of a part of the network, and create the executor of their sums."""
         recipe, graph, layers = self._recipe, computed.graph, computed.part.layers
         composite = computed.input if layers.start else self._composite(computed.input, graph)
         X = composite if layers.start else self._standardised(composite, graph)
@@ -123,8 +123,7 @@ class Objective:
             self._content_term(layer, features[layer], graph) for layer in recipe.content_layers if layer in layers
         ]
         variation = [] if layers.start else [self._variation_term(composite, X, graph)]
-        # In this order: the sums of a layer are then computed with the layer, and MXNet's plan needs a tenth less
-        # memory.
+        # In this order the sums of a layer are computed with the layer, and MXNet's plan needs a tenth less memory.
         terms = [*variation, *styles, *contents]
         computed.bind(
             [each for term in terms for each in term.sums], features[layers[-1]] if has_next else None, parameters
@@ -132,7 +131,7 @@ class Objective:
         return terms
 
     def _bind_distances(self, terms_of_parts: list[list[_Term]]) -> None:
-        """Bind the graph that computes the losses from all sums."""
+        """Create the executor of the graph that computes the losses from all sums."""
         distances, losses = self._distances, {}
         self._sum_gradients = []
         for computed, terms in zip(self.parts, terms_of_parts):
@@ -203,7 +202,7 @@ class Objective:
             if positions and target
         ]
         if not visible:
-            raise InputError(f"{NAMES[layer]} sees nothing of what the mask and the regions leave; make them larger")
+            raise InputError(f"the mask and the regions leave no position of {NAMES[layer]}; make them larger")
         total_positions = sum(positions for _, positions, _ in visible)
 
         def loss(*sums: Symbol) -> Symbol:

@@ -1,8 +1,8 @@
-"""The canvas that is optimised: the picture with a margin around it, on the network's grid.
+"""The padded canvas that is optimised: the picture with a margin, on the network's grid.
 
-What the network's zero padding does to a picture it does to its outermost pixels, and where a side is no multiple of 16
-the last pooling leaves its end out. With a margin all of that is cut off. The margin is the picture mirrored, content
-and start: left free it would be painted with more of the style, and the picture's border with it.
+The network's zero padding changes the outermost pixels of a picture, and the last pooling drops the end of a side that
+is not a multiple of 16. With a margin, both happen outside the picture. The margin of the content and of the start is
+the mirrored picture; an empty margin would get more of the style, and so would the picture's border.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gluon_nst.typing import NDArray
 
 
 class Canvas(NamedTuple):
-    """Where a picture of `shape` (height, width) lies in a canvas of `size`: `top` and `left` are the margin there."""
+    """The position of a picture of `shape` (height, width) in a canvas of `size`: `top` and `left` are its margins."""
 
     shape: tuple[int, int]
     size: tuple[int, int]
@@ -26,7 +26,7 @@ class Canvas(NamedTuple):
     left: int
 
     def place(self, X: NDArray) -> NDArray:
-        """A picture (1 × c × h × w) on the canvas, the margin mirrored."""
+        """Return a picture (1 × c × h × w) on the canvas, with the mirrored picture as the margin."""
         if self.size == self.shape:
             return X
         (height, width), (rows, columns) = self.shape, self.size
@@ -35,7 +35,7 @@ class Canvas(NamedTuple):
         return nd.array(mirrored, ctx=X.context)
 
     def crop(self, X: NDArray) -> NDArray:
-        """The picture on a canvas (1 × c × h × w)."""
+        """Return the picture on a canvas (1 × c × h × w), without the margin."""
         if self.size == self.shape:
             return X
         height, width = self.shape
@@ -44,7 +44,7 @@ class Canvas(NamedTuple):
 
 
 def canvas(shape: tuple[int, int], margin: int) -> Canvas:
-    """The canvas of a picture with a margin of so many pixels at least; of the picture's own size where that is 0.
+    """Return the canvas of a picture of `shape` with at least `margin` pixels on each side; without a margin if 0.
 
     >>> canvas((300, 450), 16)
     Canvas(shape=(300, 450), size=(336, 496), top=18, left=23)
@@ -56,15 +56,15 @@ def canvas(shape: tuple[int, int], margin: int) -> Canvas:
 
 
 def resized(weights: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Weights of pixels, float32 h × w, for a picture of another shape (height, width): averaged, or interpolated."""
+    """Resize weights of pixels, float32 h × w, to a shape (height, width), by averaging or interpolation."""
     height, width = shape
     return np.asarray(Image.fromarray(weights).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def sees(layer: int, weights: np.ndarray, canvas: Canvas) -> bool:
-    """Whether a position of a layer covers any of the pixels, h × w on the canvas' picture, that have weights.
+    """Whether a position of a layer covers a pixel of the canvas's picture with a weight above 0; `weights` are h × w.
 
-    A pooling leaves the last row or column out where their number is odd.
+    A pooling drops the last row or column if their number is odd.
     """
     grid = smallest_side(layer)
     rows, columns = (side // grid * grid - before for side, before in zip(canvas.size, (canvas.top, canvas.left)))
@@ -72,8 +72,7 @@ def sees(layer: int, weights: np.ndarray, canvas: Canvas) -> bool:
 
 
 def at_layer(weights: NDArray, layer: int) -> NDArray:
-    """Weights of pixels (1 × 1 × h × w) as those of the positions of a layer: the average over the pixels that each
-    covers."""
+    """Average weights of pixels (1 × 1 × h × w) over the pixels that each position of a layer covers."""
     for name, index in LAYERS.items():
         if name.startswith("pool") and index <= layer:
             weights = nd.Pooling(weights, kernel=(2, 2), stride=(2, 2), pool_type="avg")

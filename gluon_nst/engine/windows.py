@@ -1,12 +1,12 @@
 """Windows: parts of a picture that are computed one after the other. Plain arithmetic, without MXNet.
 
-A feature depends on the pixels that its layer reaches. So the features of a window's core are those of the whole
-picture, where a halo of that reach lies around it, or the picture's own border. Every position is in the core of one
-window: sums over the cores are those over the picture, to the last rounding.
+A feature depends only on the pixels in its receptive field. Therefore the features in a window's core are those of the
+whole picture if the core is surrounded by a halo as wide as the receptive field's reach, or by the picture's border.
+Each position is in the core of exactly one window: sums over the cores equal sums over the picture, up to rounding.
 
-Halos cost what is computed twice, and the deep layers reach far: 70 pixels for conv5_1. So the network is cut after its
-second pooling: the layers below it, whose features are large, reach 6 pixels only, and the layers above it have
-features so small that their windows can be large, or one window be enough.
+Halos are computed twice, and deep layers reach far: 70 pixels for conv5_1. Therefore the network is cut after its
+second pooling: the layers below, whose features are large, reach only 6 pixels; the features of the layers above are so
+small that their windows can be large, or a single window is enough.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def smallest_window(layers: range) -> int:
 
 
 def spans(side: int, max_side: int, layers: range) -> list[Span]:
-    """The windows along a `side` of the input of `layers`, of one length, which is `most` at most where it can be.
+    """Return windows of equal length, at most `max_side` if possible, along a `side` of the input of `layers`.
 
     >>> spans(100, 68, range(10))
     [Span(begin=0, end=60, core_begin=0, core_end=48), Span(begin=40, end=100, core_begin=48, core_end=100)]
@@ -128,21 +128,21 @@ def spans(side: int, max_side: int, layers: range) -> list[Span]:
 
 
 def part(layers: range, size: tuple[int, int], max_size: tuple[int, int]) -> Part:
-    """The part of these `layers` whose input is of a `size` (height, width), in windows of `most` at most."""
+    """Return the part of `layers` for an input of a `size` (height, width), in windows of at most `max_size`."""
     rows, columns = (spans(side, limit, layers) for side, limit in zip(size, max_size))
     return Part(layers, rows, columns)
 
 
 def whole(last: int, size: tuple[int, int]) -> list[Part]:
-    """The network up to layer `last`, in one part, for a picture of a `size` (height, width) in one window."""
+    """Return the network up to layer `last` as one part, for a picture of a `size` (height, width) in one window."""
     return [part(range(last + 1), size, size)]
 
 
 def cut(last: int, size: tuple[int, int], below: tuple[int, int], above: tuple[int, int] | None = None) -> list[Part]:
-    """The network up to layer `last`, in windows of `below` at most, and after the cut, where there is one, in those of
-    `above`.
+    """Return the network up to layer `last` in windows of at most `below`, and above the cut of at most `above`.
 
-    All are (height, width) in pixels of the picture; without `above` one window is enough for the layers after the cut.
+    The network is cut if `last` is above CUT. Sizes are (height, width) in pixels of the picture; without `above` the
+    layers above the cut are computed in one window.
     """
     if last <= CUT:
         return [part(range(last + 1), size, below)]

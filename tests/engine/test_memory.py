@@ -1,4 +1,4 @@
-"""The memory that a run takes: what is computed whole, what in windows, and what is refused."""
+"""Memory plans: whole pictures, windows, and sizes that are refused."""
 
 import dataclasses
 import math
@@ -32,13 +32,13 @@ from PIL import Image
 from commands import SHALLOW, made
 
 STYLES = Inputs([((600, 800), None)])
-"""One style picture, of the size that the recipe gives it."""
+"""One style picture, at the recipe's style size."""
 
 CHAPTER = recipes.read("d2l-2019")
 
 
 def at(size, name="d2l-2019", **options):
-    """A recipe with one stage of a size."""
+    """Return a recipe with one stage of a size."""
     changed = recipes.customise(name, sizes=[size], size_factor=1, precision="float32", **options)
     return recipes.follow_optimizer(recipes.fit(changed, size))
 
@@ -50,15 +50,15 @@ def free(monkeypatch):
 
 
 def options(job):
-    """Those of `transfer` that `job` makes its jobs by, for one small size."""
+    """Return the options of `transfer` for the jobs of `job`, with one small size."""
     made = job(sizes=[(32, 48)], epochs=1)
     return {"recipe": made.recipe, "weights": made.weights}
 
 
-# -- what is needed ---------------------------------------------------------------------------------------------------
+# -- needed memory ----------------------------------------------------------------------------------------------------
 
 
-def test_what_is_needed_grows_with_the_size_and_the_layers():
+def test_needed_memory_grows_with_the_size_and_the_layers():
     small, large = (needed(CHAPTER, (height, 450)) for height in (300, 600))
     assert small < large < 2 * small
     assert needed(recipes.customise(CHAPTER, optimizer="lbfgs"), (300, 450)) > small
@@ -79,7 +79,7 @@ def test_the_patches_of_the_pixels_and_the_filter_of_the_preconditioner_are_coun
     assert optimiser_bytes(recipes.customise(fine, **by_adam)) == optimiser_bytes(recipes.customise(plainly, **by_adam))
 
 
-def test_what_is_needed_is_that_of_the_larger_of_the_composite_and_a_style():
+def test_the_larger_one_of_composite_and_style_determines_the_needed_memory():
     alone = needed(CHAPTER, (300, 450))
     assert needed(CHAPTER, (300, 450), style_pixels=100) == alone
     assert needed(CHAPTER, (300, 450), style_pixels=4e6) > 2 * alone
@@ -97,8 +97,8 @@ def test_outputs_per_pixel_are_those_of_the_layers(net):
 
 
 def passes(parts):
-    """The numbers that a plan's layers put out in an epoch: three passes, and in several windows the features once
-    more."""
+    """Return the number of outputs of a plan's layers in an epoch: three passes, and a fourth for the features in
+    several windows."""
     numbers = 0
     for part in parts:
         outputs = layers.outputs_per_pixel(part.layers[-1]) - layers.outputs_per_pixel(part.layers.start - 1)
@@ -107,7 +107,7 @@ def passes(parts):
 
 
 @pytest.mark.parametrize("name", recipes.names())
-def test_with_plenty_of_memory_it_is_whole(name):
+def test_a_stage_is_computed_whole_if_the_memory_allows(name):
     recipe = at((600, 900), name)
     planned = plan(recipe, (600, 900), STYLES, math.inf)
     assert not planned.windowed
@@ -117,7 +117,7 @@ def test_with_plenty_of_memory_it_is_whole(name):
 
 
 @pytest.mark.parametrize("name", recipes.names())
-def test_with_less_memory_it_is_in_windows_and_takes_no_more_than_there_is(name):
+def test_with_less_memory_a_stage_is_computed_in_windows_that_fit(name):
     recipe, size = at((1500, 2250), name), (1500, 2250)
     least, most = smallest_plan(recipe, size, STYLES).needed, plan(recipe, size, STYLES, math.inf).needed
     for share in (0, 0.5, 0.99):
@@ -144,11 +144,11 @@ def test_more_memory_never_gives_more_work(size, memory, more, style_size):
     if less is not None:
         assert less.needed <= memory
         assert planned.needed <= memory * more
-        # Cut after pool2 the layers above lose what a side has beyond the grid: a percent or two of a small picture.
+        # With a cut after pool2, the layers above drop the end of a side beyond the grid: 1 or 2 % of a small picture.
         assert passes(planned.parts) <= 1.03 * passes(less.parts)
 
 
-def test_a_large_style_picture_is_taken_in_windows():
+def test_a_large_style_picture_is_computed_in_windows():
     recipe = at((300, 450), style_size=5.0)
     in_whole, limited = (plan(recipe, (300, 450), STYLES, memory) for memory in (math.inf, 2e9))
     assert in_whole.style_window == 2250
@@ -157,7 +157,7 @@ def test_a_large_style_picture_is_taken_in_windows():
 
 
 @pytest.mark.parametrize("memory", [20e9, math.inf])
-def test_in_bfloat16_no_window_is_wider_than_it_is_computed_in(monkeypatch, memory):
+def test_in_bfloat16_no_window_is_too_wide_for_onednn(monkeypatch, memory):
     monkeypatch.setattr("gluon_nst.engine.memory.widest", lambda: 736)
     recipe = dataclasses.replace(at((600, 2000)), precision="bfloat16")
     planned = plan(recipe, (600, 2000), STYLES, memory)
@@ -168,26 +168,26 @@ def test_in_bfloat16_no_window_is_wider_than_it_is_computed_in(monkeypatch, memo
 
 @pytest.mark.parametrize("style_size", ["content", 4.0])
 @pytest.mark.parametrize("size", [(100, 150), (1000, 1500)])
-def test_the_smallest_plan_is_the_least_that_a_plan_can_do_with(size, style_size):
+def test_no_plan_needs_less_than_the_smallest_plan(size, style_size):
     recipe = at(size, style_size=style_size)
     least = smallest_plan(recipe, size, STYLES).needed
     assert plan(recipe, size, STYLES, least).needed == least
     assert plan(recipe, size, STYLES, least - 1) is None
 
 
-def test_a_ladder_leaves_room_for_what_is_kept_of_its_stages():
+def test_the_plan_counts_the_memory_kept_of_earlier_stages():
     ladder = recipes.fit(recipes.customise("fine", sizes=[1400]), (600, 900))
     alone = at(ladder.stages[-1].size, "fine")
     of_ladder, of_one = (plan(each, alone.stages[0].size, STYLES, math.inf).needed for each in (ladder, alone))
     assert of_ladder > of_one + 0.1e9
 
 
-# -- what is refused --------------------------------------------------------------------------------------------------
+# -- refused sizes ----------------------------------------------------------------------------------------------------
 
 CPU = mx.cpu()
 
 
-def test_what_does_not_fit_whole_but_in_windows_is_not_refused(free):
+def test_a_size_that_fits_in_windows_is_not_refused(free):
     free(2e9)
     assert plan(at((1000, 1500)), (1000, 1500), STYLES, 2e9).windowed
     check_memory(at((1000, 1500)), STYLES, CPU, None)
@@ -195,27 +195,27 @@ def test_what_does_not_fit_whole_but_in_windows_is_not_refused(free):
 
 @pytest.mark.parametrize("size", [(5000, 7500), (9000, 2000)])
 @pytest.mark.parametrize("name, memory", [("d2l-2019", 2e9), ("fine", 2e9), ("stp", 3e9)])
-def test_a_size_that_does_not_even_fit_in_windows_is_refused_and_one_that_would_fit_is_named(free, name, memory, size):
+def test_a_size_that_does_not_fit_is_refused_and_the_error_names_one_that_fits(free, name, memory, size):
     free(memory)
     recipe = at(size, name)
     with pytest.raises(nst.InputError) as refused:
         check_memory(recipe, STYLES, CPU, None)
-    told = re.fullmatch(
+    match = re.fullmatch(
         r"size {}x{}: needs at least (\d+\.\d) GB of memory, in windows, and {:.1f} GB are free; choose a smaller size,"
         r" such as (\d+)x(\d+), or end other programs".format(*size, memory / 1e9),
         str(refused.value),
     )
-    assert told
-    assert float(told[1]) > memory / 1e9
-    fitting = int(told[2]), int(told[3])
+    assert match
+    assert float(match[1]) > memory / 1e9
+    fitting = int(match[2]), int(match[3])
     assert fitting[0] / fitting[1] == pytest.approx(size[0] / size[1], rel=0.01)
     assert plan(at(fitting, name), fitting, STYLES, memory).needed <= memory
-    larger = tuple(round(side * 1.05) for side in fitting)  # the lengths of windows go by steps
+    larger = tuple(round(side * 1.05) for side in fitting)  # windows grow in steps
     assert plan(at(larger, name), larger, STYLES, memory) is None
     check_memory(at(fitting, name), STYLES, CPU, None)
 
 
-def test_where_the_style_pictures_need_more_than_there_is_it_says_how_much(free):
+def test_style_pictures_that_do_not_fit_are_refused_with_the_needed_memory(free):
     free(0.8e9)
     with pytest.raises(nst.InputError) as refused:
         check_memory(at((300, 450), style_size=5.0), STYLES, CPU, None)
@@ -223,37 +223,37 @@ def test_where_the_style_pictures_need_more_than_there_is_it_says_how_much(free)
     assert float(least) > float(there)
 
 
-def test_where_no_size_fits_none_is_named(free):
+def test_the_error_names_no_size_if_none_fits(free):
     free(0.3e9)
     with pytest.raises(nst.InputError, match="no size fits, so end other programs$") as refused:
         check_memory(at((300, 450)), STYLES, CPU, None)
     assert "such as" not in str(refused.value)
 
 
-def test_of_several_sizes_that_do_not_fit_the_last_is_told(free):
+def test_of_several_sizes_that_do_not_fit_the_last_is_reported(free):
     free(2e9)
     recipe = recipes.customise("d2l-2019", sizes=[(6000, 9000), (5000, 7500), (32, 48)])
     with pytest.raises(nst.InputError, match="^size 5000x7500: "):
         check_memory(recipe, STYLES, CPU, None)
 
 
-def test_a_run_may_take_what_it_is_given_and_no_more_than_is_free(free):
+def test_the_allowed_memory_is_at_most_the_free_memory(free):
     free(3e9)
     assert [allowed_memory(memory, CPU) for memory in (None, 2e9, 4e9)] == [3e9, 2e9, 3e9]
     assert [allowed_memory(memory, mx.gpu()) for memory in (None, 2e9, 4e9)] == [math.inf, 2e9, 4e9]
 
 
 @pytest.mark.parametrize(
-    "memory, told", [(1.5e9, "1.5 GB may be taken; .* or give it 7.4 GB$"), (8e9, "2.0 GB are free; .* or end other")]
+    "memory, message", [(1.5e9, "1.5 GB are allowed; .* or allow 7.4 GB$"), (8e9, "2.0 GB are free; .* or end other")]
 )
-def test_the_error_says_whether_more_could_be_given(free, memory, told):
+def test_the_error_suggests_a_higher_limit_or_ending_other_programs(free, memory, message):
     free(2e9)
-    with pytest.raises(nst.InputError, match=told):
+    with pytest.raises(nst.InputError, match=message):
         check_memory(at((5000, 7500)), STYLES, CPU, memory)
 
 
 @pytest.mark.parametrize("name, size", [("fine", (300, 450)), ("d2l-2019", (1000, 1500)), ("fine", (2000, 3000))])
-def test_what_the_error_says_is_needed_is_enough(free, name, size):
+def test_the_memory_named_in_the_error_is_enough(free, name, size):
     free(20e9)
     recipe = at(size, name)
     with pytest.raises(nst.InputError) as refused:
@@ -276,7 +276,7 @@ def test_pictures_masks_and_regions_are_counted(job, content, tmp_path):
     assert needs[2] - needs[1] >= 4 * 24e6
 
 
-def test_of_a_picture_that_pillow_resizes_no_array_is_made(job, monkeypatch, tmp_path):
+def test_pictures_resized_by_pillow_need_no_array(job, monkeypatch, tmp_path):
     monkeypatch.setattr(Picture, "array", property(lambda self: pytest.fail("an array of the whole picture")))
     run = prepare(job(sizes=[(32, 48)], epochs=1, resize="lanczos"))
     for _ in nst.steps(run):
@@ -301,7 +301,7 @@ def test_a_job_refuses_other_amounts(content, style, memory):
         nst.Job(content, style, memory=memory)
 
 
-def test_the_memory_of_a_job_is_its_runs(job):
+def test_a_run_has_the_memory_of_its_job(job):
     size = (128, 160)
     runs = [prepare(job(sizes=[size], epochs=1, memory=memory)) for memory in (None, 0.51e9)]
     assert [run.memory for run in runs] == [None, 0.51e9]
@@ -309,8 +309,8 @@ def test_the_memory_of_a_job_is_its_runs(job):
     assert runs[0].key == runs[1].key
     with pytest.raises(
         nst.InputError,
-        match=r"size 128x160: needs at least 0\.6 GB of memory, in windows, and 0\.4 GB may be taken;"
-        r" no size fits, so give it 0\.6 GB$",
+        match=r"size 128x160: needs at least 0\.6 GB of memory, in windows, and 0\.4 GB are allowed;"
+        r" no size fits, so allow 0\.6 GB$",
     ):
         prepare(job(sizes=[size], epochs=1, memory=0.4e9))
 
@@ -330,30 +330,30 @@ def test_the_command_takes_an_amount_of_memory(render, monkeypatch, text, bytes)
 
 
 @pytest.mark.slow
-def test_the_command_computes_in_windows_what_does_not_fit_whole_and_says_so(render, tmp_path):
+def test_the_command_computes_in_windows_and_records_the_memory(render, tmp_path):
     layers = ["--content-layers", "conv3_1", "--style-layers", "conv1_1,conv3_1", "--precision", "float32"]
     records, pictures = [], []
     for options in ([], ["--memory", "0.85GB"], ["--memory", "8GB"]):
         assert render("--sizes", "320x448", "--epochs", "2", *layers, *options, small=False)[0] == 0
         records.append(made(tmp_path / "out.png"))
         pictures.append(np.asarray(Image.open(tmp_path / "out.png"), int))
-    assert records[1].pop("memory") == 0.85e9  # other windows round other sums; where it fits whole it is of no account
+    assert records[1].pop("memory") == 0.85e9  # not recorded without windows
     assert records[0] == records[1] == records[2]
     assert np.array_equal(pictures[0], pictures[2])
     assert np.abs(pictures[0] - pictures[1]).max() <= 1
 
 
 @pytest.mark.parametrize("text", ["4", "GB", "much", "", "4XB", "four GB"])
-def test_the_command_refuses_a_text_that_is_no_amount(refuses, text):
+def test_the_command_refuses_a_text_that_is_not_an_amount(refuses, text):
     refuses(f"argument --memory: {text!r} is not an amount such as 4GB or 500MB, or auto", "--memory", text)
 
 
 @pytest.mark.parametrize("text", ["0GB", "-4GB", "infGB", "nanMB"])
-def test_the_command_refuses_an_amount_that_can_not_be(refuses, text):
+def test_the_command_refuses_an_impossible_amount(refuses, text):
     refuses("is not a number of bytes above 0, an amount such as 4GB, or auto", f"--memory={text}")
 
 
-def test_the_command_refuses_what_can_not_fit_in_one_line(refuses):
+def test_the_command_refuses_a_size_that_can_not_fit_in_one_line(refuses):
     refuses(
-        "GB may be taken; choose a smaller size, such as", "--memory", "2GB", "--sizes", "9000x9000", "--epochs", "1"
+        "GB are allowed; choose a smaller size, such as", "--memory", "2GB", "--sizes", "9000x9000", "--epochs", "1"
     )

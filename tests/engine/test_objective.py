@@ -25,14 +25,14 @@ def inputs(net):
 
 
 def graph(net, inputs, X, **options):
-    """The losses of `X` and the gradient, by the graphs."""
+    """Return the losses of `X` and the gradient, computed by the graphs."""
     _, contents_Y, styles_Y = inputs
     losses = Objective(net, X, contents_Y, [nst.gram(Y) for Y in styles_Y], recipe(**options))()
     return [losses.content, losses.style, losses.tv, losses.total], X.grad.asnumpy().astype(np.float64)
 
 
 @pytest.mark.slow
-def test_the_graphs_agree_with_the_functions_called_one_by_one(net, inputs):
+def test_the_graphs_agree_with_the_chapters_functions(net, inputs):
     X = composite()
     losses, gradient = graph(net, inputs, X)
     expected, expected_gradient = one_by_one(net, inputs, X)
@@ -54,7 +54,7 @@ def test_the_gradient_of_the_objective_agrees_with_finite_differences(net, input
         assert (up - down) / (2 * step) == pytest.approx((gradient * direction).sum(), rel=1e-2)
 
 
-def test_nothing_but_the_composite_gets_a_gradient(net, inputs):
+def test_only_the_composite_gets_a_gradient(net, inputs):
     X = composite()
     before = {name: parameter.data().asnumpy() for name, parameter in net.collect_params().items()}
     graph(net, inputs, X)
@@ -64,7 +64,7 @@ def test_nothing_but_the_composite_gets_a_gradient(net, inputs):
     assert np.abs(X.grad.asnumpy()).max() > 0
 
 
-def test_the_losses_are_called_by_the_layers_names(net, inputs):
+def test_the_losses_have_the_layers_names(net, inputs):
     _, contents_Y, styles_Y = inputs
     options = {
         "content_layers": ["conv4_4"],
@@ -81,14 +81,14 @@ def test_the_losses_are_called_by_the_layers_names(net, inputs):
 
 
 class Mean(Statistic):
-    """The mean of the features: another statistic, in three lines."""
+    """The mean of the features: a different statistic, in three lines."""
 
     def sums(self, X, weights=None):
         return weighted(X, weights).sum(axis=(2, 3))
 
 
 class Moments(Statistic):
-    """The mean of the features and of their squares, and a distance of its own."""
+    """The mean of the features and of their squares, with its own distance."""
 
     def sums(self, X, weights=None):
         parts = (weighted(each, weights).sum(axis=(2, 3)) for each in (X, X * X))
@@ -100,7 +100,7 @@ class Moments(Statistic):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("statistic", [Mean(), Moments(), Gram("hw", "sum")])
-def test_another_statistic_trains_as_the_gram_matrix_does(net, inputs, statistic):
+def test_a_custom_statistic_can_be_trained(net, inputs, statistic):
     content_X, contents_Y, styles_Y = inputs
     chosen = recipe(content_weight=0, tv_weight=0, style_weight=1, lr=0.05)
     adam = Adam.start(content_X, chosen)
@@ -114,7 +114,7 @@ def test_another_statistic_trains_as_the_gram_matrix_does(net, inputs, statistic
     assert losses.content == losses.tv == 0
 
 
-def test_the_gradient_of_another_statistic_agrees_with_finite_differences(net, inputs):
+def test_the_gradient_of_a_custom_statistic_agrees_with_finite_differences(net, inputs):
     X, (_, contents_Y, styles_Y), statistic = composite(), inputs, Moments()
     chosen = recipe(content_weight=0, tv_weight=0, style_weight=1)
     objective = Objective(net, X, contents_Y, [statistic.of(Y) for Y in styles_Y], chosen, statistic)
@@ -137,7 +137,7 @@ def test_the_sums_of_two_halves_are_those_of_the_whole():
 
 
 @needs_bfloat16
-def test_bfloat16_is_near_float32(net, inputs):
+def test_bfloat16_is_close_to_float32(net, inputs):
     X = composite()
     expected, expected_gradient = one_by_one(net, inputs, X)
     losses, gradient = graph(net, inputs, X, precision="bfloat16")
@@ -150,8 +150,8 @@ def test_bfloat16_is_near_float32(net, inputs):
 @needs_bfloat16
 @pytest.mark.parametrize("pooling", ["max", "average"])
 @pytest.mark.parametrize("amx", ["used", "the processor has none"])
-def test_bfloat16_is_near_float32_where_features_are_pooled_and_convolved(parameters, monkeypatch, amx, pooling):
-    """Behind a layer with a loss the graph is another one with AMX; either works on any processor."""
+def test_bfloat16_is_close_to_float32_if_features_are_pooled_and_convolved(parameters, monkeypatch, amx, pooling):
+    """After a layer with a loss, the graph differs with AMX; both graphs work on any processor."""
     monkeypatch.setattr(bfloat16.instructions, "amx", amx)
     options = {"content_layers": ["conv4_2"], "style_layers": ["relu1_2", "relu2_1", "relu2_2", "conv4_2"]}
     net = nst.truncated_vgg19(parameters, 21, mx.cpu(), pooling)
@@ -167,7 +167,7 @@ def test_bfloat16_is_near_float32_where_features_are_pooled_and_convolved(parame
 
 
 @needs_bfloat16
-def test_bfloat16_changes_nothing_outside_of_the_graphs(net, inputs):
+def test_bfloat16_is_used_only_inside_the_graphs(net, inputs):
     before = nst.extract_features(inputs[0], net)[1][-1].asnumpy()
     graph(net, inputs, composite(), precision="bfloat16")
     after = nst.extract_features(inputs[0], net)[1][-1]
@@ -175,12 +175,12 @@ def test_bfloat16_changes_nothing_outside_of_the_graphs(net, inputs):
     assert np.array_equal(after.asnumpy(), before)
 
 
-# -- without convolutions that only multiply by a factor --------------------------------------------------------------
+# -- without scaling convolutions -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def convolutions(monkeypatch):
-    """The number of convolutions in each graph that is bound with any."""
+    """Collect the number of convolutions in each graph that has any."""
     numbers, bind = [], Graph.bind
 
     def counted(self, outputs, others):
@@ -195,7 +195,7 @@ def convolutions(monkeypatch):
 
 @pytest.fixture(scope="module")
 def scaled(parameters):
-    """The random network with two convolutions that only multiply, and its inputs."""
+    """Return the random network with two scaling convolutions, and its inputs."""
     net = nst.truncated_vgg19(with_scalings(parameters, conv3_4=5.5, conv4_4=0.25), 28, mx.cpu())
     return net, make_inputs(net)
 
@@ -206,7 +206,7 @@ PRECISIONS = ["float32", pytest.param("bfloat16", marks=needs_bfloat16)]
 @pytest.mark.slow
 @pytest.mark.parametrize("windowed", [False, True])
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_what_only_multiplies_is_left_out_of_the_graph(scaled, convolutions, monkeypatch, precision, windowed):
+def test_scaling_convolutions_are_left_out_of_the_graph(scaled, convolutions, monkeypatch, precision, windowed):
     net, (_, contents_Y, styles_Y) = scaled
     targets = [nst.gram(Y) for Y in styles_Y]
     parts, X = cut(28, (32, 48), (64, 40)) if windowed else None, composite()
@@ -228,17 +228,17 @@ def test_what_only_multiplies_is_left_out_of_the_graph(scaled, convolutions, mon
 
 
 def all_layers(net, wanted):
-    """What `without_scalings` gives where there are none."""
+    """Return the result of `without_scalings` for a network without scalings."""
     return dict(enumerate(net)), {name: parameter.data() for name, parameter in net.collect_params().items()}
 
 
-def test_a_trunk_without_them_keeps_all_its_convolutions(net, inputs, convolutions):
+def test_a_trunk_without_scalings_keeps_all_its_convolutions(net, inputs, convolutions):
     graph(net, inputs, composite())
     assert convolutions == [13]
 
 
 @pytest.mark.parametrize("layer, number", [("conv4_3", 12), ("relu4_3", 12), ("conv4_4", 11), ("relu4_4", 11)])
-def test_a_factor_that_would_change_wanted_features_stays_where_it_is(scaled, convolutions, layer, number):
+def test_a_scaling_that_would_change_requested_features_is_kept(scaled, convolutions, layer, number):
     (net, _), X = scaled, composite()
     chosen = recipe(content_layers=[layer], style_layers=["conv5_1"])
     contents_Y, styles_Y = nst.extract_features(composite(seed=1), net, chosen.content_layers, [28])

@@ -1,4 +1,4 @@
-"""The canvas: a picture with a margin around it, on the network's grid."""
+"""The padded canvas: a picture with a margin, on the network's grid."""
 
 import pickle
 
@@ -32,7 +32,7 @@ def test_a_canvas_is_on_the_grid_with_the_margin_on_all_sides(shape, margin):
         assert whole % 16 == 0
         assert min(before, after) >= margin
         assert abs(after - before) <= 1
-        assert whole < side + 2 * margin + 16  # and no more than that takes
+        assert whole < side + 2 * margin + 16  # and no larger than necessary
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -45,7 +45,7 @@ def test_without_a_margin_the_canvas_is_the_picture(shape):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("margin", [1, 16, 40])
-def test_what_is_placed_and_cropped_is_as_it_was(shape, margin):
+def test_cropping_undoes_placing(shape, margin):
     made, X = canvas(shape, margin), mx.nd.array(np.random.default_rng(1).random((1, 3, *shape)))
     placed = made.place(X)
     assert placed.shape == (1, 3, *made.size)
@@ -78,7 +78,7 @@ def test_the_weights_have_the_shape_of_the_features(net, name):
 
 
 @pytest.mark.parametrize("shape", [(15, 20), (60, 80), (30, 41)])
-def test_weights_at_another_size_keep_their_mean(shape):
+def test_resized_weights_keep_their_mean(shape):
     weights = np.random.default_rng(3).random((30, 40)).astype(np.float32)
     found = resized(weights, shape)
     assert found.shape == shape
@@ -111,8 +111,8 @@ def test_a_run_with_a_margin_gives_pictures_of_the_stages_own_sizes(job):
 @pytest.mark.slow
 @pytest.mark.parametrize("init", ["content", "noise"])
 @pytest.mark.parametrize("carry", ["picture", "change"])
-def test_each_stage_starts_with_its_picture_in_the_frame(job, carry, init):
-    """By steps of next to nothing: what comes out is what the stage started from."""
+def test_each_stage_starts_with_its_picture_inside_the_margin(job, carry, init):
+    """With tiny steps, so that the result of a stage is its start."""
     options = {"carry": carry, "init": init, "lr": 1e-7, "epochs": 1, "sizes": [(32, 48), (45, 61)]}
     *_, plain = nst.steps(job(**options))
     *_, framed = nst.steps(job(margin=16, **options))
@@ -121,7 +121,7 @@ def test_each_stage_starts_with_its_picture_in_the_frame(job, carry, init):
         assert np.abs(first - second).max() <= 1
 
 
-def test_the_content_in_the_margin_is_the_picture_mirrored(job, net):
+def test_the_content_in_the_margin_is_the_mirrored_picture(job, net):
     run = prepare(job(margin=16, sizes=[(32, 48)], epochs=2))
     stage = run.recipe.stages[0]
     content_X = targets_of(run, stage, net, style_statistic(run.recipe)).content_X.asnumpy()
@@ -131,14 +131,14 @@ def test_the_content_in_the_margin_is_the_picture_mirrored(job, net):
     assert np.array_equal(content_X[:, :, :16, 16:64], picture[:, :, 15::-1])
 
 
-def test_a_margin_of_the_content_leaves_the_losses_of_the_style_whole(job, net):
+def test_the_style_loss_is_not_guided_by_the_margin(job, net):
     run = prepare(job(margin=16, sizes=[(32, 48)], epochs=2))
     assert targets_of(run, run.recipe.stages[0], net, style_statistic(run.recipe)).guides.styles == {}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer, count", [("adam", 2), ("adam", 6), ("lbfgs", 6)])
-def test_a_run_with_a_margin_that_was_stopped_goes_on_to_the_same_bytes(job, optimizer, count):
+def test_a_stopped_run_with_a_margin_resumes_with_the_same_bytes(job, optimizer, count):
     options = {"optimizer": optimizer, "margin": 8, "carry": "change", "clip_at": "end"}
     *_, whole = nst.steps(job(**options))
     steps = nst.steps(job(**options))
@@ -151,7 +151,7 @@ def test_a_run_with_a_margin_that_was_stopped_goes_on_to_the_same_bytes(job, opt
     assert [epoch.losses.total for epoch in state.record] == [epoch.losses.total for epoch in whole.record]
 
 
-def test_a_margin_makes_another_picture_and_another_key(job):
+def test_a_margin_gives_a_different_picture_and_key(job):
     plain, framed = (prepare(job(margin=margin, sizes=[(32, 48)], epochs=2)) for margin in (0, 16))
     pictures = []
     for run in (plain, framed):
@@ -162,7 +162,7 @@ def test_a_margin_makes_another_picture_and_another_key(job):
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
-def test_the_picture_of_a_run_with_a_margin_can_be_had_in_np_mode(job, optimizer, np_mode):
+def test_a_run_with_a_margin_works_in_np_mode(job, optimizer, np_mode):
     run = prepare(job(margin=16, optimizer=optimizer))
     states = nst.steps(run)
     state = next(states)

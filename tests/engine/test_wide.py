@@ -1,4 +1,4 @@
-"""Pictures wider than what oneDNN's kernels for AMX come to an end on."""
+"""Pictures that are too wide for oneDNN's kernels for AMX, which never return."""
 
 import subprocess
 import sys
@@ -10,8 +10,8 @@ from training_inputs import needs_bfloat16
 
 @needs_bfloat16
 @pytest.mark.slow
-def test_a_wide_picture_comes_to_an_end_in_bfloat16(tmp_path, content, style, converted):
-    """In a process of its own, which can be stopped: what does not come to an end does not in C."""
+def test_a_wide_picture_is_computed_in_bfloat16(tmp_path, content, style, converted):
+    """In a subprocess, which can be killed: the endless loop would be in C."""
     options = ["--sizes", "32x800", "--size-factor", "1", "--epochs", "2", "--precision", "bfloat16", "--quiet"]
     command = [sys.executable, "-m", "gluon_nst", "render", content, style, "--output", tmp_path / "out.png"]
     subprocess.run([*command, "--weights", converted, *options], check=True, timeout=60)

@@ -1,4 +1,4 @@
-"""Windows: their arithmetic, and that what is computed in them is what is computed whole."""
+"""Windows: their arithmetic, and the same losses, gradients and pictures as without windows."""
 
 import functools
 
@@ -25,7 +25,7 @@ from PIL import Image
 from painting import paint
 from training_inputs import needs_bfloat16
 
-# -- their arithmetic -------------------------------------------------------------------------------------------------
+# -- arithmetic -------------------------------------------------------------------------------------------------------
 
 PARTS = [range(1), range(10), range(11), range(26), range(29), range(10, 29), range(10, 20)]
 
@@ -41,20 +41,20 @@ def test_the_cores_of_the_windows_tile_a_side(side, most, layers):
 
 @settings(derandomize=True, deadline=None)
 @given(side=draw.integers(1, 3000), most=draw.integers(1, 900), layers=draw.sampled_from(PARTS))
-def test_windows_are_of_one_length_and_their_halos_reach_as_far_as_the_layers(side, most, layers):
+def test_windows_have_one_length_and_halos_as_wide_as_the_reach_of_the_layers(side, most, layers):
     spans, (halo, grid) = windows.spans(side, most, layers), windows.halo_of(layers)
     assert len({span.end - span.begin for span in spans}) == 1
     for span in spans:
         assert span.begin % grid == 0
         assert span.core_begin % grid == 0
         assert span.begin == 0 or span.core_begin - span.begin >= halo
-        # What is left of a window beyond the grid is lost to the poolings.
+        # The poolings drop the end of a window beyond the grid.
         assert span.end == side or span.end // grid * grid - span.core_end >= halo
 
 
 @settings(derandomize=True, deadline=None)
 @given(side=draw.integers(1, 3000), more=draw.integers(0, 500), layers=draw.sampled_from(PARTS))
-def test_windows_are_as_long_as_they_may_be_at_most(side, more, layers):
+def test_windows_are_not_longer_than_allowed(side, more, layers):
     most = windows.smallest_window(layers) + more
     spans = windows.spans(side, most, layers)
     assert all(span.end - span.begin <= most for span in spans)
@@ -62,12 +62,12 @@ def test_windows_are_as_long_as_they_may_be_at_most(side, more, layers):
 
 
 @pytest.mark.parametrize("side, most, number", [(400, 400, 1), (401, 400, 2), (1000, 400, 4), (150, 100, 1)])
-def test_windows_of_the_whole_network_are_as_many_as_are_needed(side, most, number):
+def test_the_number_of_windows_of_the_whole_network(side, most, number):
     assert len(windows.spans(side, most, range(29))) == number
 
 
 def fewest(side, most, layers):
-    """The fewest windows that are short enough, where there are any; else of the next length that is possible."""
+    """Return the smallest number of windows of at most `most`, or if there is none, of the next possible length."""
     halo, grid = windows.halo_of(layers)
     for length in range(most, side, grid):
         for number in range(2, (side - 2 * halo) // grid + 1):
@@ -83,7 +83,7 @@ def fewest(side, most, layers):
 @example(side=28, most=16, layers=range(10))
 @example(side=10, most=1, layers=range(1))
 @example(side=22, most=6, layers=range(1))
-def test_windows_are_the_fewest_that_are_short_enough(side, most, layers):
+def test_the_number_of_windows_is_the_smallest_possible(side, most, layers):
     assert len(windows.spans(side, most, layers)) == fewest(side, most, layers)
 
 
@@ -150,8 +150,8 @@ def test_the_duration_is_counted_in_outputs_and_multiplications_of_each_window()
 
 
 @pytest.mark.parametrize("last", [28, 25, 19])
-def test_the_halo_is_as_wide_as_what_a_feature_depends_on(parameters, last):
-    """The pixels that one feature in the middle of a picture has a gradient of, and no more than a grid step beyond."""
+def test_the_halo_is_as_wide_as_the_receptive_field(parameters, last):
+    """The gradient of one feature in the middle of a picture is not 0 within the halo, up to a grid step."""
     net = nst.truncated_vgg19(parameters, last, mx.cpu())
     X = nst.preprocess(mx.nd.array(paint(208, 16), dtype="uint8"), (16, 208))
     X.attach_grad()
@@ -170,14 +170,13 @@ def test_the_halo_is_as_wide_as_what_a_feature_depends_on(parameters, last):
 
 
 def prepared(name, size, **options):
-    """A recipe at one size, as it would run there, in float32 unless told otherwise."""
+    """Return a recipe at one size, in float32 by default."""
     changed = recipes.customise(name, sizes=[size], size_factor=1, margin=0, **{"precision": "float32", **options})
     return recipes.follow_optimizer(recipes.fit(changed, size))
 
 
 class Problem:
-    """The objective of a recipe at a size (height, width), with the random network, to be computed whole and in
-    windows."""
+    """The objective of a recipe at a size (height, width) with the random network, whole and in windows."""
 
     def __init__(self, parameters, recipe, size, guided=False):
         self.recipe, self.size, (height, width) = recipe, size, size
@@ -197,7 +196,7 @@ class Problem:
         self.X.attach_grad()
 
     def evaluate(self, parts=None, contents_Y=None):
-        """The losses, and the gradient."""
+        """Return the losses and the gradient."""
         known = self.contents_Y if contents_Y is None else contents_Y, self.styles_Y
         objective = Objective(self.net, self.X, *known, self.recipe, self.statistic, self.guides, parts)
         losses = objective()
@@ -209,19 +208,19 @@ class Problem:
 
 
 def guides(recipe, size, content):
-    """A soft mask, and two regions that meet in the middle."""
+    """Return Guides with a soft mask, and two regions that meet in the middle."""
     height, width = size
     mask = np.broadcast_to(np.linspace(1.2, -0.1, width).clip(0, 1), size)
     upper = np.broadcast_to((np.arange(height) < height // 2)[:, None], size)
     mask, upper = (mx.nd.array(np.array(each)[None, None]) for each in (mask, upper))
-    where = [mask * upper, mask * (1 - upper)]
-    styles = {layer: [at_layer(region, layer) for region in where] for layer in recipe.style_layers}
+    regions = [mask * upper, mask * (1 - upper)]
+    styles = {layer: [at_layer(region, layer) for region in regions] for layer in recipe.style_layers}
     return Guides(styles, mask, in_unit(content, recipe.pixel_unit))
 
 
-def assert_agree(found, expected):
-    """Losses, to 1e-5 of each or of their total, and gradients, to 1e-4 of the largest."""
-    (losses, gradient), (losses_of_whole, gradient_of_whole) = found, expected
+def assert_agree(actual, expected):
+    """Compare losses, to 1e-5 of each or of their total, and gradients, to 1e-4 of the largest."""
+    (losses, gradient), (losses_of_whole, gradient_of_whole) = actual, expected
     assert list(losses) == list(losses_of_whole)
     assert losses.total == pytest.approx(losses_of_whole.total, rel=1e-5)
     near = pytest.approx(list(losses_of_whole.values()), rel=1e-5, abs=1e-5 * losses_of_whole.total)
@@ -232,23 +231,23 @@ def assert_agree(found, expected):
 
 
 def most(number, side, layers):
-    """A length such that a `side` has so many windows at least."""
+    """Return a length that gives at least this number of windows along a `side`."""
     halo, grid = windows.halo_of(layers)
     return side if number == 1 else -(-(side - 2 * halo) // number) + 2 * halo + grid
 
 
 def tiled(last, size, below, above=None):
-    """The network cut, in so many windows at least below and above the cut: (down, across)."""
+    """Cut the network, with at least these numbers of windows (down, across) below and above the cut."""
     low, high = range(windows.CUT + 1), range(windows.CUT + 1, last + 1)
     sides = [most(number, side, low) for number, side in zip(below, size)]
     if above is None or not high:
         return windows.cut(last, size, sides)
-    # A position after the cut covers 4 pixels.
+    # A position above the cut covers 4 pixels in each direction.
     return windows.cut(last, size, sides, [4 * most(number, side // 4, high) for number, side in zip(above, size)])
 
 
 def uncut(last, size, number):
-    """The whole network in so many windows at least, where they can be so small."""
+    """Return the whole network in at least this number of windows, if they can be that small."""
     layers = range(last + 1)
     return [windows.part(layers, size, [most(each, side, layers) for each, side in zip(number, size)])]
 
@@ -261,7 +260,7 @@ TILINGS = {
     "3 x 1, 2 x 1 above": lambda last, size: tiled(last, size, (3, 1), (2, 1)),
     "2 x 1 of the whole network": lambda last, size: uncut(last, size, (2, 1)),
 }
-"""By what they are called: what gives the parts of the network up to a layer, at a size."""
+"""Functions that return the parts of the network up to a layer, at a size, by name."""
 
 SMALL = {"wide": (97, 143), "tall": (210, 75)}
 DIFFERENT = [*recipes.PUBLISHED, "stp", "spst", "fine"]
@@ -270,7 +269,7 @@ DIFFERENT = [*recipes.PUBLISHED, "stp", "spst", "fine"]
 
 @pytest.fixture(scope="module")
 def problem(parameters):
-    """A function that makes each Problem once: of the network at a size only one whole has to be computed."""
+    """Return a function that makes each Problem once, so that its whole network is evaluated once."""
 
     @functools.lru_cache(maxsize=1)
     def make(name, size, guided=False, **options):
@@ -298,7 +297,7 @@ def test_a_recipes_losses_and_gradient_are_the_same_in_windows(problem, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name, size",  # as many windows as of larger ones, in a third of the time
+    "name, size",  # as many windows as with larger sizes, in a third of the time
     [("d2l-2019", (257, 331)), ("gatys-2016", (601, 173)), ("fine", (257, 331))],
 )
 def test_the_losses_and_the_gradient_of_a_large_picture_are_the_same_in_windows(problem, name, size):
@@ -316,7 +315,7 @@ def test_the_losses_and_the_gradient_of_a_large_picture_are_the_same_in_windows(
     below=draw.tuples(draw.integers(32, 90), draw.integers(32, 90)),
     above=draw.none() | draw.tuples(draw.integers(32, 90), draw.integers(32, 90)),
 )
-def test_the_losses_and_the_gradient_are_the_same_whatever_the_windows(problem, size, below, above):
+def test_the_losses_and_the_gradient_do_not_depend_on_the_windows(problem, size, below, above):
     posed = problem("d2l-2019", size, content_layers=(12,), style_layers=(0, 5, 14))
     assert_agree(posed.evaluate(windows.cut(posed.recipe.last_layer, size, below, above)), posed.whole())
 
@@ -337,7 +336,7 @@ def test_the_losses_and_the_gradient_are_the_same_whatever_the_windows(problem, 
     ],
     ids=str,
 )
-def test_what_is_guided_by_a_mask_and_regions_is_the_same_in_windows(problem, options):
+def test_losses_with_a_mask_and_regions_are_the_same_in_windows(problem, options):
     size = SMALL["tall"]
     posed = problem("d2l-2019", size, guided=True, content_layers=(14,), style_layers=(0, 5, 19), **options)
     for parts in (tiled(19, size, (4, 2)), tiled(19, size, (3, 1), (2, 1))):
@@ -347,7 +346,7 @@ def test_what_is_guided_by_a_mask_and_regions_is_the_same_in_windows(problem, op
 @pytest.mark.slow
 @needs_bfloat16
 @pytest.mark.parametrize("guided", [False, True])
-def test_bfloat16_in_windows_is_near_the_whole(problem, guided):
+def test_bfloat16_is_nearly_the_same_in_windows(problem, guided):
     size = SMALL["tall"]
     posed = problem("d2l-2019", size, guided=guided, precision="bfloat16")
     losses_of_whole, gradient_of_whole = posed.whole()
@@ -360,7 +359,7 @@ def test_bfloat16_in_windows_is_near_the_whole(problem, guided):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tiling", TILINGS)
-def test_the_content_pictures_features_may_lie_on_the_disk(problem, tiling):
+def test_the_content_features_may_be_on_disk(problem, tiling):
     size = SMALL["tall"]
     posed = problem("d2l-2019", size)
     parts = TILINGS[tiling](posed.recipe.last_layer, size)
@@ -393,7 +392,7 @@ def pixels(picture):
 
 
 def runs(job, monkeypatch, style_window, **options):
-    """The pictures of two runs of a job: whole, and, in every stage, in windows."""
+    """Return the pictures of two runs of a job: whole, and with windows in every stage."""
     planned = []
 
     def in_windows(recipe, size, styles, memory):
@@ -414,7 +413,7 @@ def runs(job, monkeypatch, style_window, **options):
 
 
 ALIKE = {"sizes": [(48, 64), (72, 108)], "epochs": [3, 4], "content_layers": ["conv3_1"]}
-"""A few epochs: the smallest difference, of a rounding, is a large one after some more of L-BFGS."""
+"""A few epochs: with more of L-BFGS, rounding errors become large."""
 
 
 @pytest.mark.slow
@@ -435,14 +434,14 @@ ALIKE = {"sizes": [(48, 64), (72, 108)], "epochs": [3, 4], "content_layers": ["c
     ],
     ids=["adam", "lbfgs", "lbfgs with a margin", "mask", "preconditioned"],
 )
-def test_a_run_in_windows_ends_with_the_picture_of_one_that_is_whole(job, monkeypatch, options):
+def test_a_run_in_windows_makes_the_same_picture(job, monkeypatch, options):
     for whole, in_windows in runs(job, monkeypatch, 60, **ALIKE, **options):
         assert np.abs(in_windows - whole).max() <= 1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"recipe": "fine", "epochs": 2}])
-def test_a_run_of_the_whole_network_in_windows_ends_with_the_same_picture(job, monkeypatch, options):
+def test_a_run_with_windows_of_the_whole_network_makes_the_same_picture(job, monkeypatch, options):
     deep = {"sizes": [(210, 140)], "epochs": 6, "content_layers": ["conv4_4"]}
     deep["style_layers"] = ["conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"]
     for whole, in_windows in runs(
@@ -455,7 +454,7 @@ def test_a_run_of_the_whole_network_in_windows_ends_with_the_same_picture(job, m
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
-def test_a_run_that_may_take_little_memory_is_in_windows_and_ends_with_the_same_picture(job, optimizer):
+def test_a_run_with_little_memory_uses_windows_and_makes_the_same_picture(job, optimizer):
     options = {"sizes": [(128, 160)], "epochs": 5, "optimizer": optimizer}
     whole, limited = job(**options), job(**options, memory=0.51e9)
     planned = [prepare(each) for each in (whole, limited)]
@@ -466,8 +465,8 @@ def test_a_run_that_may_take_little_memory_is_in_windows_and_ends_with_the_same_
     assert whole.memory is None
 
 
-def test_what_a_style_is_does_not_depend_on_the_windows(job, net):
-    """Of a style picture that is longer than its windows."""
+def test_the_style_statistics_do_not_depend_on_the_windows(job, net):
+    """The style picture is longer than its windows."""
     statistics = []
     for side in (1000, 60):
         run = prepare(job(sizes=[(64, 96)], epochs=1, style_size=2.0))
