@@ -1,4 +1,4 @@
-"""Pictures in arrays: those of NumPy, MXNet and PyTorch."""
+"""Pictures as arrays of NumPy, MXNet and PyTorch."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _WANTED = "give height × width × 3, or × 4 with alpha, as uint8 or as floats 
 
 
 def image_of(array: Any, name: str) -> Image.Image:
-    """The PIL image of an array: h × w × 3, h × w × 4 with alpha, or h × w for a grey one, as a mask is.
+    """Return the PIL image of an array: h × w × 3, h × w × 4 with alpha, or h × w for a grey picture or a mask.
 
-    Its values are uint8, floats from 0 to 1, or Booleans; those of h × w may be uint16, the class numbers of a map
-    of regions. The array is copied. Raises InputError for any other; `name` says in the message what it was given as.
+    Its values are uint8, floats from 0 to 1, or Booleans; h × w may also be uint16, the class numbers of a region map.
+    The array is copied. Raises InputError for other arrays; `name` is the argument's name in the message.
     """
     values = np.asarray(array.asnumpy() if hasattr(array, "asnumpy") else array)
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[:, :, 0]
     kind = f"{name}: an array of {values.dtype} of shape {' × '.join(map(str, values.shape)) or 'no dimension'}"
     if not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (3, 4))):
-        raise InputError(f"{kind} is no picture; {_WANTED}")
+        raise InputError(f"{kind} is not a picture; {_WANTED}")
     if values.dtype == np.uint16 and values.ndim == 2:
         return Image.fromarray(values.copy())
     if values.dtype == bool:
@@ -36,5 +36,5 @@ def image_of(array: Any, name: str) -> Image.Image:
             raise InputError(f"{kind} has values from {low:.4g} to {high:.4g}; {_WANTED}")
         values = np.rint(values * 255).astype(np.uint8)
     if values.dtype != np.uint8:
-        raise InputError(f"{kind} is of another type; {_WANTED}")
+        raise InputError(f"{kind} has an unsupported type; {_WANTED}")
     return Image.fromarray(np.ascontiguousarray(values).copy())

@@ -1,7 +1,7 @@
-"""Colours: CIE L*a*b* and back, one picture's lightness with another's colours, a style in the content's colours.
+"""Colours: conversion to and from CIE L*a*b*, luminance transfer, and matching of colour statistics.
 
-The last two are the ways of Gatys, Bethge, Hertzmann and Shechtman 2016, "Preserving Color in Neural Artistic Style
-Transfer" (arXiv:1606.05897), to keep the content's colours: sections 3 and 2 there.
+Luminance transfer (section 3) and matching (section 2) keep the content's colours as in Gatys, Bethge, Hertzmann and
+Shechtman 2016, "Preserving Color in Neural Artistic Style Transfer" (arXiv:1606.05897).
 """
 
 from __future__ import annotations
@@ -15,57 +15,57 @@ from gluon_nst.errors import InputError
 
 Array = np.ndarray
 
-# All numbers of sRGB with white D65 (IEC 61966-2-1) and of CIE 1976 L*a*b*. Not from scikit-image's `color`, whose
-# primaries have six digits, which gives other bytes, and which clips what sRGB can't show, as `_shown` has to see.
+# The numbers of sRGB with white D65 (IEC 61966-2-1) and of CIE 1976 L*a*b*. scikit-image's `color` is not used: its
+# primaries have six digits, which gives different bytes, and it clips colours outside sRGB, which `_shown` has to find.
 _XYZ = np.array(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
 )
 _TO_XYZ = _XYZ / _XYZ.sum(axis=1, keepdims=True)
-"""Divided by white's X, Y and Z, as L*a*b* asks; a* and b* of a grey become 0 to the last bit that counts."""
+"""Divided by white's X, Y and Z, as L*a*b* requires; a* and b* of a grey become 0 within rounding."""
 _FROM_XYZ = np.linalg.inv(_TO_XYZ)
 
 _KNEE, _LINE, _OFFSET, _GAMMA = 0.04045, 12.92, 0.055, 2.4
 """sRGB's curve: a line up to the knee, and a power above it."""
 
 _TO_LAB = np.array([[0, 116, 0], [500, -500, 0], [0, 200, -200]])
-"""L*, a*, b* from the cube roots of X, Y, Z, but for the 16 that is taken from L*."""
+"""L*, a*, b* from the cube roots of X, Y, Z, without the 16 that is subtracted from L*."""
 _FROM_LAB = np.linalg.inv(_TO_LAB)
 
 _BEND, _SLOPE = 216 / 24389, 24389 / 27
-"""Where CIE's cube root gives way to a line, and 116 times the slope of that line."""
+"""The value below which CIE's cube root is replaced by a line, and 116 times the slope of that line."""
 
 HALVINGS = 12
-"""Of the interval in which the chroma that can be shown is looked for: to 1/4096 of it, less than 0.05."""
+"""Bisections in the search for the largest chroma inside sRGB: to 1/4096 of the chroma, less than 0.05."""
 
 BAND = 2**18
-"""Pixels that are worked on at a time: some megabytes of floating point, whatever the size of the picture."""
+"""Pixels that are processed at a time: some megabytes of floating point, whatever the size of the picture."""
 
 LEAST_SPREAD = 2 / 255
-"""A standard deviation that is smaller, of a style's colours in some direction, is taken for noise: `matched` stretches
-it no more than if it were this large."""
+"""Smallest standard deviation of a style's colours, in any direction, that `matched` stretches fully; smaller ones are
+noise, and are stretched as if they were this large."""
 
 GAINS = 1 / 8, 3
-"""Smallest and largest eigenvalue of the matrix of `transported`. The drawing stays visible with a style of one colour,
-and the noise of a grey photograph does not become colour."""
+"""Smallest and largest eigenvalue of the matrix of `transported`, so that the content stays visible with a style of one
+colour, and the noise of a grey photograph does not become colour."""
 
 
 # -- CIE L*a*b* -------------------------------------------------------------------------------------------------------
 
 
 def _linear(rgb: Array) -> Array:
-    """sRGB without its curve: light. Below 0 its straight piece goes on, so that it can be undone there too."""
+    """Convert sRGB to linear light. Below 0 the line is extended, so that the conversion can be inverted there."""
     return np.where(rgb > _KNEE, ((np.maximum(rgb, _KNEE) + _OFFSET) / (1 + _OFFSET)) ** _GAMMA, rgb / _LINE)
 
 
 def _curved(linear: Array) -> Array:
-    """sRGB's curve, `_linear` undone."""
+    """Convert linear light to sRGB; the inverse of `_linear`."""
     knee = _KNEE / _LINE
     powers = (1 + _OFFSET) * np.maximum(linear, knee) ** (1 / _GAMMA) - _OFFSET
     return np.where(linear > knee, powers, linear * _LINE)
 
 
 def _times(matrix: Array, colours: Array) -> Array:
-    """`matrix` (3 × 3) times each of `colours` (… × 3), in the precision of the colours."""
+    """Multiply `matrix` (3 × 3) by each of `colours` (… × 3), in the precision of the colours."""
     return colours @ matrix.T.astype(colours.dtype)
 
 
@@ -75,9 +75,9 @@ def _lab_to_linear(lab: Array) -> Array:
 
 
 def to_lab(rgb: Array) -> Array:
-    """The CIE 1976 L*a*b* of sRGB colours: floating point, … × 3, as `rgb` is, whose values go from 0 to 1.
+    """Convert sRGB colours (… × 3, floating point from 0 to 1) to CIE 1976 L*a*b*.
 
-    L* goes from 0 to 100; white is D65's, for an observer of 2°. Values below 0 and above 1 are not clipped.
+    L* is 0 to 100; the white point is D65 for the 2° observer. Values below 0 and above 1 are not clipped.
     """
     xyz = _times(_TO_XYZ, _linear(rgb))
     roots = np.where(xyz > _BEND, np.cbrt(xyz), (_SLOPE * xyz + 16) / 116)
@@ -85,7 +85,7 @@ def to_lab(rgb: Array) -> Array:
 
 
 def from_lab(lab: Array) -> Array:
-    """The sRGB, … × 3, of CIE L*a*b* colours, `to_lab` undone: not clipped, so below 0 or above 1 where sRGB ends."""
+    """Convert CIE L*a*b* colours (… × 3) to sRGB; values outside sRGB are below 0 or above 1, not clipped."""
     return _curved(_lab_to_linear(lab))
 
 
@@ -93,23 +93,23 @@ def from_lab(lab: Array) -> Array:
 
 
 def bands(height: int, width: int) -> Iterator[slice]:
-    """The rows of a picture, some at a time."""
+    """Return slices of rows that cover a picture, each of at most BAND pixels or one row."""
     step = max(1, BAND // width)
     return (slice(top, min(top + step, height)) for top in range(0, height, step))
 
 
 def _unit(pixels: Array) -> Array:
-    """Pixels in 8 or 16 bits as float32 from 0 to 1."""
+    """Convert pixels of 8 or 16 bits to float32 from 0 to 1."""
     return pixels.astype(np.float32) / np.iinfo(pixels.dtype).max
 
 
 def _levels(rgb: Array, kind: Any) -> Array:
-    """Values from 0 to 1 in 8 or 16 bits, as `kind` has, clipped."""
+    """Convert values from 0 to 1 to the type `kind`, uint8 or uint16, clipped."""
     most = np.iinfo(kind).max
     return np.rint(rgb * most).clip(0, most).astype(kind)
 
 
-# More than float32 rounds off, and too little for black to get a tinge: blue is as light with 13 times as much.
+# More than the rounding errors of float32, and too little for a visible tinge in black.
 _MARGIN = 0.03 / 255
 _LEAST_LIGHT, _MOST_LIGHT = _linear(np.array([-_MARGIN, 1 + _MARGIN]))
 
@@ -120,9 +120,9 @@ def _can_be_shown(lab: Array) -> Array:
 
 
 def _shown(lab: Array) -> Array:
-    """`lab` (h × w × 3) with less chroma where sRGB has no such colour: as much as it has, by bisection.
+    """Reduce the chroma of colours in `lab` (h × w × 3) that are outside sRGB to the largest one inside, by bisection.
 
-    The least that is tried is grey, which can be shown, and the one taken was tried, so that each can be.
+    The result is a colour that was tested, or grey, so that it can be shown.
     """
     outside = ~_can_be_shown(lab)
     colours = lab[outside]
@@ -138,16 +138,17 @@ def _shown(lab: Array) -> Array:
 
 
 def with_luminance_of(light: Array, chroma: Array) -> Array:
-    """The lightness L* of `light` with the a* and b* of `chroma`: pixels of 8 or 16 bits, h × w × 3, all alike.
+    """Return pixels with the lightness L* of `light` and the a* and b* of `chroma`.
 
-    Where sRGB has no such colour, the chroma is made smaller until it has; hue and lightness stay. So does a stylised
-    picture get the content's colours: section 3 of Gatys et al. 2016, in CIE's space instead of YIQ, whose Y is no
-    measure of how light a saturated colour looks. Raises InputError where the sizes differ.
+    All are of the same size, h × w × 3, and type, 8 or 16 bits. The chroma of colours outside sRGB is reduced; their
+    hue and lightness stay. It gives a stylised picture the content's colours: section 3 of Gatys et al. 2016, in CIE's
+    space instead of YIQ, whose Y does not measure the lightness of saturated colours. Raises InputError if the sizes
+    differ.
     """
     if light.shape != chroma.shape:
         sizes = " and ".join(f"{each.shape[0]} x {each.shape[1]}" for each in (light, chroma))
         raise InputError(
-            f"pictures of {sizes} pixels: one's lightness needs colours of the same size; resize one of them"
+            f"pictures of {sizes} pixels: lightness and colours must have the same size; resize one of them"
         )
     made = np.empty_like(light)
     for rows in bands(*light.shape[:2]):
@@ -158,7 +159,7 @@ def with_luminance_of(light: Array, chroma: Array) -> Array:
 
 
 def blended(above: Array, below: Array, shares: Array) -> Array:
-    """Pixels of 8 or 16 bits, h × w × 3, on others: the share of those `above` is in `shares`, h × w, from 0 to 1."""
+    """Blend pixels of 8 or 16 bits, h × w × 3; `shares` (h × w, from 0 to 1) are those of the pixels `above`."""
     made = np.empty_like(above)
     for rows in bands(*above.shape[:2]):
         share = shares[rows, :, None]
@@ -185,7 +186,7 @@ def moments(image: Image.Image, weights: Array | None = None) -> tuple[Array, Ar
 
 
 def _power(covariance: Array, exponent: float, least: float) -> Array:
-    """A symmetric matrix to a power by its eigenvalues, those below `least` taken as `least`."""
+    """Return a power of a symmetric matrix, with its eigenvalues raised to at least `least`."""
     values, vectors = np.linalg.eigh(covariance)
     return (vectors * np.maximum(values, least) ** exponent) @ vectors.T
 
@@ -196,13 +197,13 @@ def matched(
     style_weights: Array | None = None,
     content_weights: Array | None = None,
 ) -> Image.Image:
-    """`style` with its colours moved linearly such that their mean and covariance are those of `content`.
+    """Return `style` with a linear map of its colours that gives them the mean and covariance of `content`.
 
-    x → A (x − μ_S) + μ_C with A = Σ_C^½ Σ_S^−½, the PCA form of Gatys et al. 2016, section 2, on sRGB as it is, clipped
-    to what can be shown. PIL images in mode RGB, of any two sizes; the result has that of `style`. A style of grey
-    alone has its greys along a line of the content's colours, a style of one colour becomes the content's mean: where
-    Σ_S has (nearly) no extent, `LEAST_SPREAD` keeps its inverse finite and noise from becoming colours. The weights, h
-    × w, say how much each pixel counts; transparent pixels do not.
+    x → A (x − μ_S) + μ_C with A = Σ_C^½ Σ_S^−½, the PCA form of Gatys et al. 2016, section 2, on sRGB values, clipped
+    to 0 … 1. PIL images in mode RGB, of any two sizes; the result has that of `style`. The greys of a grey style are
+    mapped to a line of the content's colours, and a style of one colour to the content's mean: if Σ_S is (nearly)
+    singular, `LEAST_SPREAD` keeps its inverse finite and noise from becoming colours. The weights (h × w) are those of
+    the pixels; transparent pixels have 0.
     """
     style_mean, style_covariance = moments(style, style_weights)
     mean, covariance = moments(content, content_weights)
@@ -211,7 +212,7 @@ def matched(
 
 
 def _mapped(image: Image.Image, A: Array, b: Array) -> Image.Image:
-    """The image with each colour x, 0 to 1, replaced by A x + b, clipped to what can be shown."""
+    """Replace each colour x of an image, from 0 to 1, by A x + b, clipped to 0 … 1."""
     pixels, b = np.asarray(image), b.astype(np.float32)
     made = np.empty_like(pixels)
     for rows in bands(*pixels.shape[:2]):

@@ -1,7 +1,7 @@
-"""Pictures in files, read.
+"""Decoding of pictures from files.
 
-MXNet is loaded when the first array is made of one: a process that only looks at pictures, as the lab page's do, needs
-none of it.
+MXNet is imported only when a picture is converted to an NDArray: processes that only read pictures, like the lab
+page's, do not need it.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ Source = Union[str, Path, Image.Image]
 """A picture: a path, or a PIL image."""
 
 SMALLEST_SIDE = 16
-"""Pictures with a shorter side, in pixels, are refused: there is nothing in them to transfer."""
+"""Pictures with a shorter side, in pixels, are refused: they are too small for a transfer."""
 
 MOST_STRETCH = 1.05
-"""Pictures that belong together have the same width by height, up to this factor: what rounding does to small sizes."""
+"""Pictures that belong together have the same aspect ratio up to this factor, which allows for rounded small sizes."""
 
 
-# -- pictures in ------------------------------------------------------------------------------------------------------
+# -- decoding ---------------------------------------------------------------------------------------------------------
 
 
 def _to_8_bits(picture: Image.Image) -> Image.Image:
-    """Greyscale with more than eight bits to the mode L, or LA; Pillow's own conversion would clip it."""
+    """Convert greyscale with more than eight bits to mode L or LA; Pillow's own conversion would clip it."""
     values = np.asarray(picture, dtype=np.float64)
     if not np.isfinite(values).all():
         raise ValueError("it holds values that are not finite")
-    if picture.mode == "F":  # no range is agreed on for floating point: 0 to 1 where it fits, else its own
+    if picture.mode == "F":  # floating point has no standard range: 0 to 1 if the values fit, else their own range
         low, high = (0, 1) if values.min() >= 0 and values.max() <= 1 else (values.min(), values.max())
     elif values.min() < 0 or values.max() > 65535:
         raise ValueError("it has values below 0, or above 65535")
-    else:  # mode I is 16 bits as older Pillows read them, or an 8-bit picture that somebody widened
+    else:  # in mode I older versions of Pillow read 16 bits; it may also be a converted 8-bit picture
         low, high = 0, 255 if picture.mode == "I" and values.max() <= 255 else 65535
     scaled = (values - low) * (255 / max(high - low, 1e-12))
     scaled = Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))
@@ -56,17 +56,17 @@ def _to_8_bits(picture: Image.Image) -> Image.Image:
 
 
 def _to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
-    """`picture` as RGB, converted from its embedded colour `profile` (bytes) to sRGB."""
+    """Convert `picture` from its embedded colour `profile` (bytes) to sRGB, in mode RGB."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         converted = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
         return converted or picture.convert("RGB")
     except (ImageCms.PyCMSError, OSError, ValueError):
-        return picture.convert("RGB")  # a damaged profile, or one for another colour space: viewers ignore it as well
+        return picture.convert("RGB")  # damaged, or for another colour space: viewers ignore such profiles as well
 
 
 def _to_rgb(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """A PIL image of any mode as RGB in sRGB, and its alpha channel, or None if it has none."""
+    """Return a PIL image of any mode as RGB in sRGB, and its alpha channel, or None if it has none."""
     profile, gamma = picture.info.get("icc_profile"), _gamma(picture)
     if picture.mode == "F" or picture.mode.startswith("I"):
         picture = _to_8_bits(picture)
@@ -80,7 +80,7 @@ def _to_rgb(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
         picture = picture.convert("L" if picture.mode == "LA" else "RGB")
     if profile:
         picture = _to_srgb(picture, profile)
-    elif picture.mode != "RGB":  # a picture that is RGB already would be copied
+    elif picture.mode != "RGB":  # convert() would copy an RGB picture
         picture = picture.convert("RGB")
     if gamma:
         levels = [round(255 * (level / 255) ** gamma) for level in range(256)]
@@ -89,10 +89,10 @@ def _to_rgb(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 
 def _gamma(picture: Image.Image) -> float | None:
-    """The exponent that takes the values of a PNG without a colour profile to sRGB; None if they are sRGB.
+    """Return the exponent that converts a PNG without a colour profile to sRGB; None if its values are sRGB.
 
-    PNG specification, 12.1: the values to the power 1 / gAMA are linear light, and sRGB is near a power of 1 / 2.2.
-    Like libpng, it overlooks differences of up to 5 %.
+    PNG specification, 12.1: the values to the power 1 / gAMA are linear light, and sRGB is close to a power of 1 / 2.2.
+    Like libpng, it ignores differences of up to 5 %.
     """
     gamma: Any = picture.info.get("gamma")
     if not gamma or not 0.01 < gamma < 100 or picture.info.keys() & {"icc_profile", "srgb"}:
@@ -102,19 +102,18 @@ def _gamma(picture: Image.Image) -> float | None:
 
 
 def on_white(picture: Image.Image, alpha: Image.Image | None) -> Image.Image:
-    """An RGB image on white, where its `alpha` channel makes it transparent."""
+    """Composite an RGB image with its `alpha` channel on white."""
     return Image.composite(picture, Image.new("RGB", picture.size, "white"), alpha) if alpha else picture
 
 
 _SEEN = 32
-"""From this alpha on, of 255, a pixel's own colour is used as it is; below, it is rounded too much to be relied on."""
+"""Minimum alpha, of 255, of a pixel whose colour is used unchanged; below, rounding makes it unreliable."""
 
 
 def _extended(picture: Image.Image, alpha: Image.Image) -> Image.Image:
-    """An RGB image whose visible colours are continued smoothly under its transparent pixels.
+    """Extend the visible colours of an RGB image smoothly under its transparent pixels.
 
-    So nothing that a file happens to hide there, and no background that nobody chose, gets into what is computed of
-    neighbouring pixels.
+    Otherwise hidden colours of the file, or an arbitrary background, would influence neighbouring pixels.
     """
     if np.asarray(alpha).min() >= _SEEN:
         return picture
@@ -126,7 +125,7 @@ def _extended(picture: Image.Image, alpha: Image.Image) -> Image.Image:
 
 
 def _continued(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """`values` where their `weights` are 1; elsewhere more and more a mean of those around. Both h × w, float32.
+    """Keep `values` with `weights` of 1, and replace others gradually by a mean of those around; h × w, float32.
 
     The pull-push algorithm (Gortler, Grzeszczuk, Szeliski and Cohen 1996, The Lumigraph, section 3.3).
     """
@@ -134,19 +133,19 @@ def _continued(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
         return values
     height, width = values.shape
     half = (width + 1) // 2, (height + 1) // 2
-    found, below = (
+    sums, sums_of_weights = (
         np.asarray(Image.fromarray(each).resize(half, Image.Resampling.BOX)) for each in (values * weights, weights)
     )
-    coarse = _continued(found / np.maximum(below, 1e-6), np.minimum(4 * below, 1))
+    coarse = _continued(sums / np.maximum(sums_of_weights, 1e-6), np.minimum(4 * sums_of_weights, 1))
     return values * weights + np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BILINEAR)) * (
         1 - weights
     )
 
 
 def read_image(path: str | Path | Image.Image) -> NDArray:
-    """The picture in file `path`, or a PIL image, as a uint8 NDArray, height × width × 3, sRGB.
+    """Read the picture in file `path`, or a PIL image, as a uint8 NDArray, height × width × 3, sRGB.
 
-    Anything that Pillow opens: the first frame, turned as its EXIF orientation says, transparency flattened on white,
+    All formats of Pillow are read: the first frame, rotated by its EXIF orientation, transparency flattened on white,
     an embedded colour profile converted to sRGB. Raises InputError for a file that is not such a picture, is damaged,
     has a side shorter than 16 pixels, or more pixels than Pillow's limit against decompression bombs.
     """
@@ -154,22 +153,21 @@ def read_image(path: str | Path | Image.Image) -> NDArray:
 
 
 class Picture(NamedTuple):
-    """A picture that is decoded: a PIL image in mode RGB, and the SHA-256 of the file, or of the pixels, it came from.
+    """A decoded picture: a PIL image in mode RGB, and the SHA-256 of its file, or of its pixels.
 
     `alpha` is its alpha channel, a PIL image in mode L, or None if it has none. The colours under transparent pixels
-    are those of the pixels around them.
+    are extended from the pixels around them.
     """
 
     image: Image.Image
     sha256: str
     alpha: Image.Image | None = None
     profile: bytes | None = None
-    """The file's own ICC profile, where it has one for RGB; the pixels are converted to sRGB."""
+    """The file's ICC profile, if it has one for RGB; the pixels are converted to sRGB."""
     format: str | None = None
     """Pillow's name of the file's format."""
     values: np.ndarray | None = None
-    """The integers of a picture of one channel with more than 8 bits, h × w, as they are in the file; None for any
-    other."""
+    """The original integers of a picture with one channel of more than 8 bits, h × w; None for others."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -178,11 +176,11 @@ class Picture(NamedTuple):
 
     @property
     def visible(self) -> np.ndarray | None:
-        """How much of each pixel is seen, h × w from 0 to 1 in float32; None for a picture without an alpha channel."""
+        """The opacity of each pixel, h × w from 0 to 1 in float32; None for a picture without an alpha channel."""
         return None if self.alpha is None else np.asarray(self.alpha, np.float32) / 255
 
     def flattened(self) -> Picture:
-        """The picture on white, and opaque."""
+        """Return the picture on white, without an alpha channel."""
         return self._replace(image=on_white(self.image, self.alpha), alpha=None)
 
     @property
@@ -193,7 +191,7 @@ class Picture(NamedTuple):
         return nd.array(np.asarray(self.image), dtype=np.uint8)
 
     def preprocessed(self, image_shape: tuple[int, int], resize: str) -> NDArray:
-        """`pixels.preprocess` of it; Pillow's ways to resize take the PIL image itself, of which no array is made."""
+        """Return `pixels.preprocess` of the picture. Pillow's ways to resize need no array of the whole picture."""
         from mxnet import nd
 
         from gluon_nst.pictures.pixels import RESIZES, preprocess
@@ -205,8 +203,7 @@ class Picture(NamedTuple):
 
 @contextlib.contextmanager
 def pixels_allowed(most: int | None) -> Iterator[None]:
-    """In the block pictures may have so many pixels, in place of Pillow's limit against decompression bombs; None
-    leaves that."""
+    """Replace Pillow's limit against decompression bombs, in pixels, in the block; None keeps it."""
     before = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = most or before
     try:
@@ -216,14 +213,14 @@ def pixels_allowed(most: int | None) -> Iterator[None]:
 
 
 def pixels_limit() -> int | None:
-    """How many pixels a picture may have now."""
+    """Return the maximum number of pixels of a picture; None for no limit."""
     return Image.MAX_IMAGE_PIXELS
 
 
 def open_picture(source: str | Path | Image.Image, formats: tuple[str, ...] | None = None) -> Picture:
-    """The Picture in a file, as `read_image` has it, or of a PIL image of any mode.
+    """Return the Picture in a file, read as by `read_image`, or of a PIL image of any mode.
 
-    `formats` are those of Pillow's that are tried, by default all: some call other programs, or were made long ago.
+    `formats` restricts Pillow's formats, by default all; some of them call other programs, or are obsolete.
     """
     if isinstance(source, Image.Image):
         original = source.copy()
@@ -237,38 +234,40 @@ def open_picture(source: str | Path | Image.Image, formats: tuple[str, ...] | No
 
 
 def _values(picture: Image.Image) -> np.ndarray | None:
-    """A Picture's `values`, of a PIL image that is decoded and turned."""
+    """Return a Picture's `values` from a decoded and rotated PIL image."""
     if picture.mode.startswith("I"):
         return np.asarray(picture)
     return picture.info.get(_VALUES)  # type: ignore[arg-type]
 
 
 def picture_size(source: str | Path | Image.Image) -> tuple[int, int]:
-    """(height, width) of a picture, as `open_picture` has it; most files are not decoded for it. Raises as that
-    does."""
+    """Return the (height, width) of a picture after its EXIF rotation, in most formats without decoding it.
+
+    Raises the errors of `open_picture`.
+    """
     if isinstance(source, Image.Image):
-        picture = ImageOps.exif_transpose(source) if _is_turned(source) else source  # the caller's stays as it is
-        assert picture is not None  # older Pillows type it so
+        picture = ImageOps.exif_transpose(source) if _is_turned(source) else source  # the caller's is not changed
+        assert picture is not None  # for the types of older versions of Pillow
         return picture.height, picture.width
     with _opening(source) as (picture, _):
-        if _is_turned(picture):  # formats differ in whether Pillow has turned the size before it decodes
+        if _is_turned(picture):  # in some formats Pillow rotates the size before it decodes
             picture.load()
             ImageOps.exif_transpose(picture, in_place=True)
         return picture.height, picture.width
 
 
 def is_stretched(found: Sequence[int], size: Sequence[int]) -> bool:
-    """Whether a picture of the size (height, width) `found` has other proportions than `size`."""
+    """Whether two sizes (height, width) have different aspect ratios."""
     stretch = found[0] * size[1] / (found[1] * size[0])
     return not 1 / MOST_STRETCH <= stretch <= MOST_STRETCH
 
 
 def check_shape(name: str, found: Sequence[int], size: Sequence[int], other: str, advice: str) -> None:
-    """Raise InputError unless (height, width) `found` has nearly the proportions of `size`, that of the `other`."""
+    """Raise InputError unless (height, width) `found` has nearly the aspect ratio of `size`, that of the `other`."""
     if is_stretched(found, size):
         raise InputError(
-            f"{name}: {found[0]} x {found[1]} pixels are of another shape than the"
-            f" {size[0]} x {size[1]} of {other}; {advice}"
+            f"{name}: {found[0]} x {found[1]} pixels do not have the aspect ratio of {other}, {size[0]} x {size[1]};"
+            f" {advice}"
         )
 
 
@@ -279,21 +278,21 @@ def _is_turned(picture: Image.Image) -> bool:
 
 @contextlib.contextmanager
 def _opening(source: str | Path, formats: tuple[str, ...] | None = None) -> Iterator[tuple[Image.Image, str]]:
-    """The picture in a file, as Pillow opens it, for the block, and the SHA-256 of the file.
+    """Open the picture in a file with Pillow for the block; yield it and the SHA-256 of the file.
 
-    Raises InputError for whatever Pillow raises here and in the block.
+    Raises InputError in place of Pillow's errors here and in the block.
     """
     path = given(source)
     with reading(path, "a picture"):
         encoded = path.read_bytes()
     if formats:
-        Image.init()  # else Pillow knows some of them only
+        Image.init()  # otherwise Pillow has registered only some of them
     else:
         _register_heif(path, encoded)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            warnings.simplefilter("ignore", UserWarning)  # Pillow's remarks on odd metadata: of no use to a reader
+            warnings.simplefilter("ignore", UserWarning)  # Pillow's warnings of odd metadata do not help the user
             with _opened(path, encoded, formats) as picture, _without_remarks(picture):
                 yield picture, hashlib.sha256(encoded).hexdigest()
     except (InputError, MemoryError):
@@ -305,15 +304,15 @@ def _opening(source: str | Path, formats: tuple[str, ...] | None = None) -> Iter
         ) from None
     except Image.UnidentifiedImageError:
         raise InputError(f"{path}: not a picture in a format that Pillow reads; convert it to PNG or JPEG") from None
-    except Exception as error:  # decoders raise all sorts on damaged files: OSError, SyntaxError, struct.error, …
-        raise InputError(f"{path}: the picture is damaged ({reason(error)}); get a whole copy") from None
+    except Exception as error:  # decoders raise many types on damaged files: OSError, SyntaxError, struct.error, …
+        raise InputError(f"{path}: the picture is damaged ({reason(error)}); get an intact copy") from None
 
 
 def _opened(path: Path, encoded: bytes, formats: tuple[str, ...] | None) -> Image.Image:
-    """The picture in the bytes of a file, not decoded yet where Pillow decodes it."""
+    """Return the picture in the bytes of a file; one that Pillow opens is not decoded yet."""
     if encoded[:4] in _TIFF and (not formats or "TIFF" in formats):
         tags, samples = None, ""
-        with contextlib.suppress(Exception):  # of a damaged head, of which Pillow says more
+        with contextlib.suppress(Exception):  # of a damaged header, for which Pillow has a better error
             tags = _tiff_tags(encoded)
             samples = _kind_of_samples(tags)
         if tags is not None and samples:
@@ -321,25 +320,24 @@ def _opened(path: Path, encoded: bytes, formats: tuple[str, ...] | None) -> Imag
     picture = Image.open(io.BytesIO(encoded), formats=formats)
     scale = {"1": 255, "L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}.get(str(picture.tile[0][3]) if picture.tile else "")
     if picture.format == "PNG" and scale and "transparency" in picture.info:
-        # Pillow scales the pixels of a PNG to 8 bits, but not the colour that is transparent
-        # (recent versions do for 1 bit).
+        # Pillow scales the pixels of a PNG to 8 bits, but not the transparent colour (recent versions do for 1 bit).
         colour: Any = picture.info["transparency"]
         scaled = [min(int(each * scale), 255) for each in (colour if isinstance(colour, tuple) else (colour,))]
         picture.info["transparency"] = tuple(scaled) if len(scaled) > 1 else scaled[0]
     return picture
 
 
-# -- formats that Pillow does not read by itself ----------------------------------------------------------------------
+# -- formats that Pillow does not read without help -------------------------------------------------------------------
 
 _BRANDS = {
     **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "HEIC"),
     **dict.fromkeys((b"avif", b"avis"), "AVIF"),
 }
-"""Pictures in the container of ISO 23008-12: its brands, and what people call them."""
+"""Picture formats in the container of ISO 23008-12, by brand, with their common names."""
 
 
 def register_heif() -> None:
-    """Have Pillow read HEIC and AVIF where pillow-heif is installed."""
+    """Register HEIC and AVIF with Pillow if pillow-heif is installed."""
     with contextlib.suppress(ImportError):
         import pillow_heif
 
@@ -353,7 +351,7 @@ def _reads_avif() -> bool:
 
 
 def _register_heif(path: Path, encoded: bytes) -> None:
-    """`register_heif` for a file that needs it. Raises InputError if pillow-heif is then not installed."""
+    """Call `register_heif` for a file that needs it. Raises InputError if pillow-heif is not installed."""
     kind = _BRANDS.get(encoded[8:12]) if encoded[4:8] == b"ftyp" else None
     if kind is None or (kind == "AVIF" and _reads_avif()):
         return
@@ -362,11 +360,11 @@ def _register_heif(path: Path, encoded: bytes) -> None:
 
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0")
-"""How TIFFs begin, but for a BigTIFF whose bytes are in the other order, which Pillow does not read."""
+"""The signatures of TIFFs, except that of a big-endian BigTIFF, which Pillow does not read."""
 
 
 _VALUES = "gluon-nst values"
-"""The key of the values of more than 8 bits in the `info` of a picture that was converted to 8."""
+"""The key in a picture's `info` of its values with more than 8 bits, before they were converted to 8."""
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _PLANES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 256, 257, 258, 262, 284, 338, 339
 """Tags of TIFF 6.0."""
 
@@ -380,7 +378,7 @@ def _tiff_tags(encoded: bytes) -> TiffImagePlugin.ImageFileDirectory_v2:
 
 
 def _kind_of_samples(tags: TiffImagePlugin.ImageFileDirectory_v2) -> str:
-    """What the samples of a TIFF are, in words, if Pillow can't read them, or reads them wrong; else nothing."""
+    """Describe the samples of a TIFF if Pillow can't read them, or reads them incorrectly; return "" otherwise."""
     bits, formats = tags.get(_BITS, (1,)), set(tags.get(_SAMPLE_FORMAT, (1,)))
     samples, in_one_plane = len(bits), tags.get(_PLANES, 1) == 1
     grey, several = samples == 1 and tags.get(_PHOTOMETRIC) == 1, samples > 2 and in_one_plane
@@ -396,12 +394,12 @@ def _kind_of_samples(tags: TiffImagePlugin.ImageFileDirectory_v2) -> str:
 
 
 def _tiff_by_vips(path: Path, encoded: bytes, tags: TiffImagePlugin.ImageFileDirectory_v2, samples: str) -> Image.Image:
-    """A TIFF that Pillow does not read, in 8 bits, by libvips. Raises InputError if that can't, or is not installed."""
+    """Read a TIFF with libvips, in 8 bits. Raises InputError if libvips can't read it, or is not installed."""
     advice = "convert it to 8 or 16 bits a channel"
     largest = {8: 2**8 - 1, 16: 2**16 - 1, 32: 2**32 - 1}.get(max(tags.get(_BITS, (1,))))
     has_alpha = len(tags.get(_BITS, (1,))) % 2 == 0
-    # Of 32 bits libvips divides the colours by the alpha as if that had 8; what negative values and fractions show is
-    # not defined.
+    # With 32 bits libvips divides the colours by the alpha as if that had 8. The meaning of negative values and
+    # fractions is not defined.
     if "unsigned" not in samples or largest is None or (largest > 2**16 and has_alpha):
         raise InputError(f"{path}: a TIFF of {samples} is not supported; {advice}")
     require(f"{path}: a TIFF of {samples}", "pyvips", advice)
@@ -413,18 +411,17 @@ def _tiff_by_vips(path: Path, encoded: bytes, tags: TiffImagePlugin.ImageFileDir
     if picture.interpretation == "cmyk" or picture.bands > 4:
         raise InputError(f"{path}: a TIFF of {samples} is not supported; {advice}")
     values = picture.numpy()
-    found = Image.fromarray(np.rint(values * (255 / largest)).astype(np.uint8))
+    image = Image.fromarray(np.rint(values * (255 / largest)).astype(np.uint8))
     if values.ndim == 2:
-        found.info[_VALUES] = values
+        image.info[_VALUES] = values
     if picture.get_typeof("icc-profile-data"):
-        found.info["icc_profile"] = picture.get("icc-profile-data")
-    return found
+        image.info["icc_profile"] = picture.get("icc-profile-data")
+    return image
 
 
 @contextlib.contextmanager
 def _without_remarks(picture: Image.Image) -> Iterator[None]:
-    """Keep libtiff, which decodes in the block, from writing what it thinks of a damaged file to standard error by
-    itself."""
+    """Suppress what libtiff, which decodes in the block, writes to standard error about a damaged file."""
     if picture.format != "TIFF":
         yield
         return
@@ -439,23 +436,23 @@ def _without_remarks(picture: Image.Image) -> Iterator[None]:
 
 
 def _rgb_profile(picture: Image.Image) -> bytes | None:
-    """The colour profile that is embedded in a picture, where it is a sound one for RGB."""
+    """Return the colour profile that is embedded in a picture, if it is a valid one for RGB."""
     profile = picture.info.get("icc_profile")
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile or b""))
         if opened.profile.xcolor_space.strip() != "RGB":
             return None
-        ImageCms.buildTransform(ImageCms.createProfile("sRGB"), opened, "RGB", "RGB")  # it can be converted to
+        ImageCms.buildTransform(ImageCms.createProfile("sRGB"), opened, "RGB", "RGB")  # raises if it can't be used
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None
     return profile
 
 
 def decode(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
-    """A PIL image of any mode as RGB, as a Picture has it, and its alpha channel; `name` stands for it in an error.
+    """Return a PIL image of any mode as the RGB image of a Picture, and its alpha channel; `name` is for errors.
 
-    `picture` itself is turned as its EXIF orientation says, and returned if it is RGB. Raises InputError if it is too
-    small for an input.
+    `picture` is rotated in place by its EXIF orientation, and returned itself if it is RGB. Raises InputError if it is
+    too small for an input.
     """
     width, height = picture.size
     if min(width, height) < SMALLEST_SIDE:
@@ -463,48 +460,49 @@ def decode(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image | 
             f"{name}: {height} x {width} pixels are too few;"
             f" use a picture of at least {SMALLEST_SIDE} x {SMALLEST_SIDE}"
         )
-    picture.load()  # only now: a refusal needs no decoding
+    picture.load()  # after the check, which needs no decoding
     ImageOps.exif_transpose(picture, in_place=True)
     picture, alpha = _to_rgb(picture)
     return _extended(picture, alpha) if alpha else picture, alpha
 
 
-# -- what a picture says of itself ------------------------------------------------------------------------------------
+# -- the record in a picture ------------------------------------------------------------------------------------------
 
 
 def read_record(path: str | Path) -> dict[str, Any]:
-    """What the picture in a file says of how it was made. Raises InputError where it is none, is damaged, or says
-    nothing."""
-    _, said = _read_record(path, load=False)
-    if said is None:
+    """Return the record of how the picture in a file was made.
+
+    Raises InputError if the file is not a picture, is damaged, or has no record.
+    """
+    _, record = _read_record(path, load=False)
+    if record is None:
         raise InputError(
-            f"{path}: says nothing of how it was made: it is none of gluon-nst's pictures, or was edited since"
+            f"{path}: has no record of how it was made: it is not a picture of gluon-nst, or was edited since"
         )
-    return said
+    return record
 
 
 def _read_record(path: str | Path, load: bool) -> tuple[Image.Image, dict[str, Any] | None]:
     with _opening(path) as (picture, _):
         if load:
-            picture.load()  # the whole of it: half a file is no picture
+            picture.load()  # raises if the file is truncated
         texts = [getattr(picture, "text", {}).get("gluon-nst"), picture.info.get("comment"), picture.getexif().get(270)]
         for text in texts:
             with contextlib.suppress(ValueError, TypeError, RecursionError):
-                said = json.loads(text or "")
-                # Elsewhere than in a text of our own others describe their pictures in JSON too.
-                if isinstance(said, dict) and (text is texts[0] or "recipe" in said):
-                    return picture, said
+                record = json.loads(text or "")
+                # In comments and descriptions other programs may write JSON, too.
+                if isinstance(record, dict) and (text is texts[0] or "recipe" in record):
+                    return picture, record
         return picture, None
 
 
 def read_made(path: str | Path) -> tuple[Image.Image, dict[str, Any]] | None:
-    """The picture at `path` and what it says of how it was made, or None where it says nothing, is damaged, or isn't
-    there."""
+    """Return the picture at `path` and its record; None if it has no record, is damaged, or does not exist."""
     try:
-        picture, said = _read_record(path, load=True)
+        picture, record = _read_record(path, load=True)
     except InputError:
         return None
-    return None if said is None else (picture.convert("RGBA" if picture.mode == "RGBA" else "RGB"), said)
+    return None if record is None else (picture.convert("RGBA" if picture.mode == "RGBA" else "RGB"), record)
 
 
 def name_of(source: Source, otherwise: str) -> str:

@@ -1,8 +1,6 @@
-"""Pictures out: PNG, TIFF, WebP and JPEG, in 8 bits or 16, with their colour profile, their resolution, and how they
-were made.
+"""Encoding of pictures as PNG, TIFF, WebP and JPEG, in 8 or 16 bits, with colour profile, resolution and provenance.
 
-Pillow writes what has 8 bits a channel. It has no RGB of 16, so that is libvips', by pyvips, which works through a
-picture some rows at a time.
+Pillow writes 8 bits per channel. It has no RGB with 16, which libvips (pyvips) writes, some rows at a time.
 """
 
 from __future__ import annotations
@@ -26,54 +24,54 @@ _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".ti
 _DEEP = ("PNG", "TIFF")
 _LOSSY = ("JPEG", "WEBP")
 _FULL_COLOUR = 90
-"""From this quality on a JPEG has its colours at full resolution (4:4:4), below at half of it, as is usual."""
+"""Minimum quality of a JPEG with colours at full resolution (4:4:4); below, they have half of it, as usual."""
 _LONGEST_COMMENT = 65_000
-"""Bytes: a JPEG's may have no more."""
+"""Maximum bytes of a JPEG's comment."""
 _LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
 
 
 class Encoding(NamedTuple):
-    """How a picture is written, where its format has that."""
+    """The encoding of a picture's file; a format ignores the fields that it does not have."""
 
     bits: int = 8
-    """Of each channel: 8 or 16."""
+    """Bits per channel: 8 or 16."""
     quality: int = 95
-    """1 to 100, of a JPEG or a WebP."""
+    """Quality of a JPEG or a WebP, from 1 to 100."""
     dpi: float | None = None
-    """Pixels to an inch, on paper."""
+    """Resolution in pixels per inch."""
     profile: bytes | None = None
-    """The ICC profile, an RGB one, that the picture is converted to; None for sRGB."""
+    """The ICC profile for RGB to which the picture is converted; None for sRGB."""
 
 
 @functools.lru_cache(maxsize=None)
 def srgb() -> bytes:
-    """The ICC profile of sRGB, without the time at which it was made: the same picture has the same bytes."""
+    """Return the ICC profile of sRGB with a fixed date, so that the same picture has the same bytes."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    profile[24:36] = bytes([7, 208, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0])  # the first of January 2000
+    profile[24:36] = bytes([7, 208, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0])  # 1 January 2000
     return bytes(profile)
 
 
 def check_picture_writable(path: str | Path, bits: int = 8, quality: int = Encoding().quality) -> None:
-    """`check_writable` for a picture: PNG, TIFF, WebP or JPEG; the first two where it is to have 16 `bits`.
+    """Call `check_writable` for a picture: PNG, TIFF, WebP or JPEG; with 16 `bits` PNG or TIFF.
 
-    It warns of a `quality` that the format has not.
+    Warns of a `quality` if the format has none.
     """
     check_writable(path, tuple(_FORMATS))
     warn_of_quality(path, quality)
     kind = _FORMATS[given(path).suffix.lower()]
     if bits != 8 and kind not in _DEEP:
-        raise InputError(f"{path}: {kind} holds 8 bits, not {bits}; name a .png or a .tif")
+        raise InputError(f"{path}: {kind} has 8 bits, not {bits}; name a .png or a .tif")
 
 
 def warn_of_quality(path: str | Path, quality: int | None) -> None:
-    """Warn where a picture at `path` takes no quality."""
+    """Warn of a `quality` if the format of a picture at `path` has none."""
     kind = _FORMATS[given(path).suffix.lower()]
     if kind not in _LOSSY and quality not in (None, Encoding().quality):
-        warn(f"quality has no effect on a {kind}, in which nothing is lost", stacklevel=2)
+        warn(f"quality has no effect on a {kind}, which is lossless", stacklevel=2)
 
 
 def check_bits(bits: int) -> None:
-    """Raise InputError where so many `bits` take a package that is not here."""
+    """Raise InputError if pictures with these `bits` need a package that is not installed."""
     if bits != 8:
         require(f"bits {bits}:", "pyvips", "leave it at 8")
 
@@ -88,17 +86,17 @@ def write_image(
 ) -> None:
     """Write a picture as PNG, TIFF, WebP or JPEG, by the ending of `path`.
 
-    `picture` is sRGB: a PIL image, or, for 16 bits, an array of uint16, h × w × 3, or × 4 with its transparency.
-    `provenance` goes into it as text: the chunk `gluon-nst` of a PNG, the comment of a JPEG, the ImageDescription of
-    the others. `sync` is as in `files.placed_whole`. Raises InputError for a path or an encoding that can't be,
-    NSTError where it can't be written.
+    `picture` is sRGB: a PIL image, or, for 16 bits, an array of uint16, h × w × 3, or × 4 with alpha. `provenance` is
+    written into it as text: the chunk `gluon-nst` of a PNG, the comment of a JPEG, the ImageDescription of the others.
+    `sync` is as in `files.placed_whole`. Raises InputError for an unsupported path or encoding, and NSTError if the
+    file can't be written.
     """
     path, encoding = given(path), encoding or Encoding()
     check_picture_writable(path, 8 if isinstance(picture, Image.Image) else 16, encoding.quality)
     kind = _FORMATS[path.suffix.lower()]
     height, width = picture.shape[:2] if isinstance(picture, np.ndarray) else (picture.height, picture.width)
     if max(height, width) > _LONGEST_SIDE.get(kind, max(height, width)):
-        raise NSTError(f"{path}: {height} x {width} pixels are more than a {kind} holds; name a .png or a .tif")
+        raise NSTError(f"{path}: {height} x {width} pixels are too many for a {kind}; name a .png or a .tif")
     with placed_whole(path, sync) as temporary:
         if isinstance(picture, np.ndarray):
             _write_deep(picture, temporary, kind, provenance, encoding)
@@ -107,7 +105,7 @@ def write_image(
 
 
 def _write_shallow(picture: Image.Image, path: str, kind: str, provenance: str, encoding: Encoding) -> None:
-    if kind == "JPEG" and picture.mode == "RGBA":  # which can't be transparent
+    if kind == "JPEG" and picture.mode == "RGBA":  # a JPEG can't be transparent
         picture = on_white(picture.convert("RGB"), picture.getchannel("A"))
     if encoding.profile:
         picture = _converted(picture, encoding.profile)
@@ -130,12 +128,12 @@ def _write_shallow(picture: Image.Image, path: str, kind: str, provenance: str, 
     elif kind == "WEBP":
         options.update(quality=encoding.quality, exif=_exif(provenance, encoding.dpi))
     else:
-        raise ValueError(f"{kind}: no options to write it with")
+        raise ValueError(f"{kind}: unknown format")
     picture.save(path, format=kind, **options)
 
 
 def _exif(provenance: str, dpi: float | None) -> Image.Exif:
-    """What a WebP holds of a picture beside its pixels."""
+    """Return the EXIF data of a WebP."""
     exif = Image.Exif()
     if provenance:
         exif[270] = provenance  # ImageDescription
@@ -146,7 +144,7 @@ def _exif(provenance: str, dpi: float | None) -> Image.Exif:
 
 
 def _converted(picture: Image.Image, profile: bytes) -> Image.Image:
-    """A picture in sRGB as one in the colours of a profile; its transparency stays."""
+    """Convert a picture from sRGB to a profile; its transparency stays."""
     try:
         other, own = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
         made = ImageCms.profileToProfile(picture.convert("RGB"), own, other, outputMode="RGB")
@@ -170,7 +168,7 @@ def _write_deep(pixels: np.ndarray, path: str, kind: str, provenance: str, encod
                 own, other = (stack.enter_context(_as_file(each)) for each in (srgb(), encoding.profile))
                 picture = picture.icc_transform(other, input_profile=own, intent="perceptual", depth=16)
             resolution = {"xres": encoding.dpi / 25.4, "yres": encoding.dpi / 25.4} if encoding.dpi else {}
-            picture = picture.copy(**resolution)  # of which alone the fields can be set
+            picture = picture.copy(**resolution)  # the fields of other images can't be set
             picture.set_type(pyvips.GValue.blob_type, "icc-profile-data", encoding.profile or srgb())
             if provenance:
                 field = "png-comment-0-gluon-nst" if kind == "PNG" else "image-description"
@@ -180,7 +178,7 @@ def _write_deep(pixels: np.ndarray, path: str, kind: str, provenance: str, encod
             else:
                 picture.tiffsave(path, compression="deflate", predictor="horizontal")
         except pyvips.Error as error:
-            raise OSError(reason(error).strip()) from None  # of which `placed_whole` makes a line with the file's name
+            raise OSError(reason(error).strip()) from None  # `placed_whole` adds the file's name
 
 
 @contextlib.contextmanager

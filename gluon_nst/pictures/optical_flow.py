@@ -1,10 +1,10 @@
-"""The frames of a film: what moves from one to the next, and what a frame starts from so that its result moves with it.
+"""Optical flow between the frames of a film, and the start of a frame from the previous frame's result.
 
-As in Ruder, Dosovitskiy and Brox 2016 (Artistic style transfer for videos), section 4.1: a frame starts from the result
-of the one before it, warped by optical flow. The flow is OpenCV's dense inverse search (Kroeger et al. 2016). Where the
-flow there and the one back don't agree something was uncovered, or comes from beyond the picture's edge: there the
-frame starts from its content in the result's colours. In the content's own it would stay grey among the strokes, as few
-epochs are left to it.
+As in Ruder, Dosovitskiy and Brox 2016 (Artistic style transfer for videos), section 4.1, a frame starts from the result
+of the previous frame, warped by optical flow. The flow is OpenCV's dense inverse search (Kroeger et al. 2016). Where
+the forward and the backward flow disagree, the content was occluded or outside the previous frame: there the frame
+starts from its content in the colours of the result. In its own colours it would stay grey, because a frame has few
+epochs.
 """
 
 from __future__ import annotations
@@ -24,13 +24,12 @@ Pixels = np.ndarray
 
 
 def check_frames() -> None:
-    """Raise InputError where OpenCV, which finds the flow, is not installed."""
+    """Raise InputError if OpenCV, which computes the flow, is not installed."""
     require("a sequence of frames", "opencv-python-headless")
 
 
 def flow(there: Pixels, here: Pixels) -> np.ndarray:
-    """The optical flow from one frame to another: h × w × 2, how many pixels right and down what is in `there` has gone
-    in `here`."""
+    """Return the optical flow from the frame `there` to the frame `here`: h × w × 2, pixels to the right and down."""
     import cv2
 
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
@@ -40,17 +39,17 @@ def flow(there: Pixels, here: Pixels) -> np.ndarray:
 
 
 def warped(pixels: np.ndarray, back: np.ndarray) -> np.ndarray:
-    """An array of pixels, h × w or h × w × c, as it moves by the flow `back` from the new frame to the old one."""
+    """Warp an array of pixels, h × w or h × w × c, by the flow `back` from the new frame to the old one."""
     import cv2
 
     return cv2.remap(pixels, *_places(back), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
 def consistent(back: np.ndarray, forth: np.ndarray) -> np.ndarray:
-    """Where the flow `back` to the frame before can be trusted: h × w, true or false.
+    """Return whether the flow `back` to the previous frame is consistent with the flow `forth`: h × w, Boolean.
 
-    There what comes back by the flow `forth` comes to where it was, up to a share of the way (Sundaram, Brox and
-    Keutzer 2010, as in Ruder et al., equation 4); and what is beyond the picture's edge is not.
+    Both flows together must return to the same position, up to a share of their lengths (Sundaram, Brox and Keutzer
+    2010, as in Ruder et al., equation 4). Positions outside the previous frame are not consistent.
     """
     across, down = _places(back)
     there = warped(forth, back)
@@ -61,22 +60,21 @@ def consistent(back: np.ndarray, forth: np.ndarray) -> np.ndarray:
 
 
 def _places(back: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where each pixel comes from: how far right, and how far down."""
+    """Return the columns and the rows from which the pixels come."""
     height, width = back.shape[:2]
     down, across = np.mgrid[:height, :width].astype(np.float32)
     return across + back[..., 0], down + back[..., 1]
 
 
 def start(before: Source, frame: Source, result: Source, shape: tuple[int, int]) -> Image.Image:
-    """What a frame starts from, at a `shape` (height, width): the `result` of the frame `before` it, as things have
-    moved since.
+    """Return the start of a frame at a `shape` (height, width): the `result` of the frame `before`, warped.
 
-    Raises InputError where a picture can't be opened, or the two frames are of different sizes.
+    Raises InputError if a picture can't be opened, or if the two frames have different sizes.
     """
     pictures = [open_picture(each) for each in (before, frame, result)]
     if pictures[0].size != pictures[1].size:
         sizes = " and ".join("{} x {}".format(*each.size) for each in pictures[:2])
-        raise InputError(f"{frame}: the frames are {sizes}; a film's are all of one size")
+        raise InputError(f"{frame}: the frames are {sizes}; all frames of a film must have one size")
     old, new, made = (np.asarray(_resized(each.image, shape)) for each in pictures)
     back, forth = flow(new, old), flow(old, new)
     trusted = _softened(consistent(back, forth))
@@ -91,7 +89,7 @@ def _resized(picture: Image.Image, shape: tuple[int, int]) -> Image.Image:
 
 
 def _softened(mask: np.ndarray) -> np.ndarray:
-    """A mask with soft edges, h × w × 1, from 0 to 1: a hard one would be drawn into the picture."""
+    """Return a mask with soft edges, h × w × 1, from 0 to 1; hard edges would be visible in the picture."""
     import cv2
 
     grown = cv2.erode(mask.astype(np.float32), np.ones((3, 3), np.uint8))

@@ -1,4 +1,4 @@
-"""Pixels: a picture as the network's input, and back (section 14.12.3), and the units that they are counted in."""
+"""Preprocessing of pictures to the network's input, postprocessing (section 14.12.3), and the units of pixels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gluon_nst.machine import nd_mode
 from gluon_nst.pictures.colours import bands
 from gluon_nst.typing import NDArray
 
-# The mean and standard deviation of ImageNet's pictures, by channel: what the model zoo's VGG-19 was trained on.
+# The mean and standard deviation of ImageNet's pictures, by channel; the model zoo's VGG-19 was trained with them.
 RGB_MEAN = (0.485, 0.456, 0.406)
 RGB_STD = (0.229, 0.224, 0.225)
 
@@ -23,12 +23,12 @@ RESIZES = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-"""The ways to resize: MXNet's, which samples four neighbours however far it scales down, and three of Pillow's, which
-average over all that a pixel covers: bilinear (as torchvision has it), bicubic and Lanczos."""
+"""Resampling methods: MXNet's bilinear one, which always samples four neighbours, and three of Pillow's, which average
+over all pixels that a new pixel covers: bilinear (as in torchvision), bicubic and Lanczos."""
 
 
 def _resize(img: NDArray, image_shape: tuple[int, int], resize: str) -> NDArray:
-    """`img` (height × width × 3) at `image_shape` (width, height), by one of RESIZES."""
+    """Resize `img` (height × width × 3) to `image_shape` (width, height), by one of RESIZES."""
     if resize not in RESIZES:
         raise InputError(f"resize {resize}: not one of {', '.join(RESIZES)}")
     if RESIZES[resize] is None:
@@ -42,20 +42,20 @@ def _resize(img: NDArray, image_shape: tuple[int, int], resize: str) -> NDArray:
 
 
 def resize_channels(X: NDArray, shape: tuple[int, int], resize: str) -> NDArray:
-    """`X` (1 × c × h × w, float32) at another `shape` (height, width), by one of Pillow's ways."""
+    """Resize `X` (1 × c × h × w, float32) to a `shape` (height, width), by one of Pillow's methods."""
     height, width = shape
-    # Pillow has floating point for single channels only.
+    # Pillow supports floating point only for single channels.
     channels = [Image.fromarray(channel).resize((width, height), RESIZES[resize]) for channel in X[0].asnumpy()]
     return nd.array(np.stack([np.asarray(channel) for channel in channels])[None], ctx=X.context)
 
 
 @nd_mode
 def preprocess(img: NDArray, image_shape: tuple[int, int], resize: str = "bilinear") -> NDArray:
-    """The network's input for a picture: resized, standardised by ImageNet's mean and deviation, 1 × 3 × h × w.
+    """Return the network's input for a picture: resized and standardised as for ImageNet, 1 × 3 × h × w.
 
     `img` is height × width × 3 with values from 0 to 255 (uint8 or float32); `image_shape` is (width, height), the
-    order that the book's own `image_shape` and MXNet's `imresize` take, unlike every other size here. `resize` is one
-    of RESIZES; the book's is `bilinear`.
+    order of the book and of MXNet's `imresize`, unlike all other sizes in this package. `resize` is one of RESIZES; the
+    book's is `bilinear`.
     """
     img = _resize(img, image_shape, resize)
     height, width, channels = img.shape
@@ -64,20 +64,20 @@ def preprocess(img: NDArray, image_shape: tuple[int, int], resize: str = "biline
     for rows in bands(height, width):
         band = (img[rows].astype("float32") / 255 - mean) / std
         X[:, :, rows] = band.transpose((2, 0, 1)).expand_dims(axis=0)
-        X.wait_to_read()  # else the bands to come would be allocated meanwhile
+        X.wait_to_read()  # otherwise later bands would be allocated while this one is computed
     return X
 
 
 @nd_mode
 def postprocess(img: NDArray) -> NDArray:
-    """The picture in a network input of 1 × 3 × h × w: h × w × 3, values from 0 to 1, clipped, on the CPU."""
+    """Return the picture in a network input (1 × 3 × h × w): h × w × 3, clipped to 0 … 1, on the CPU."""
     img = img[0].as_in_context(cpu())
     return (img.transpose((1, 2, 0)) * nd.array(RGB_STD) + nd.array(RGB_MEAN)).clip(0, 1)
 
 
 @nd_mode
 def to_pixels(img: NDArray, bits: int = 8) -> np.ndarray:
-    """The network input `img` as pixels, h × w × 3, of 8 or 16 `bits`: uint8 or uint16."""
+    """Return the network input `img` as pixels, h × w × 3, of 8 or 16 `bits`: uint8 or uint16."""
     _, channels, height, width = img.shape
     pixels = np.empty((height, width, channels), {8: np.uint8, 16: np.uint16}[bits])
     for rows in bands(height, width):
@@ -87,16 +87,14 @@ def to_pixels(img: NDArray, bits: int = 8) -> np.ndarray:
 
 
 def to_picture(img: NDArray) -> Image.Image:
-    """The network input `img` as a PIL image."""
+    """Return the network input `img` as a PIL image."""
     return Image.fromarray(to_pixels(img))
 
 
 def standardisation(pixel_unit: str) -> tuple[Any, Any]:
-    """Scale and shift, 1 × 3 × 1 × 1 each, that take values in the unit `pixel_unit` to the network's standardised
-    input.
+    """Return the scale and shift (1 × 3 × 1 × 1) from values in the unit `pixel_unit` to the standardised input.
 
-    `pixel_unit` is one of recipes.choices.PIXEL_UNITS: `standardised` already, `unit` from 0 to 1, or `bytes` from 0 to
-    255.
+    `pixel_unit` is one of recipes.choices.PIXEL_UNITS: `standardised`, `unit` from 0 to 1, or `bytes` from 0 to 255.
     """
     mean, std = (np.array(values, dtype=np.float32).reshape((1, 3, 1, 1)) for values in (RGB_MEAN, RGB_STD))
     if pixel_unit == "standardised":
@@ -106,16 +104,16 @@ def standardisation(pixel_unit: str) -> tuple[Any, Any]:
 
 
 def in_unit(X: NDArray, pixel_unit: str) -> NDArray:
-    """A network input `X` (1 × 3 × h × w, standardised) in the unit `pixel_unit`: itself where that is its own."""
+    """Convert a network input `X` (1 × 3 × h × w, standardised) to the unit `pixel_unit`."""
     if pixel_unit == "standardised":
         return X
     scale, shift = (nd.array(values, ctx=X.context) for values in standardisation(pixel_unit))
-    in_it = nd.broadcast_sub(X, shift)
-    return nd.broadcast_div(in_it, scale, out=in_it)
+    shifted = nd.broadcast_sub(X, shift)
+    return nd.broadcast_div(shifted, scale, out=shifted)
 
 
 def from_unit(X: NDArray, pixel_unit: str) -> NDArray:
-    """`in_unit` undone."""
+    """Convert `X` from the unit `pixel_unit` to the standardised input; the inverse of `in_unit`."""
     if pixel_unit == "standardised":
         return X
     scale, shift = (nd.array(values, ctx=X.context) for values in standardisation(pixel_unit))
@@ -124,7 +122,7 @@ def from_unit(X: NDArray, pixel_unit: str) -> NDArray:
 
 
 def shown_range(pixel_unit: str) -> tuple[Any, Any]:
-    """The least and the largest value that a picture can show, in the unit `pixel_unit`: 1 × 3 × 1 × 1 each."""
+    """Return the smallest and largest value of a picture in the unit `pixel_unit`, 1 × 3 × 1 × 1 each."""
     scale, shift = standardisation(pixel_unit)
     unit_scale, unit_shift = standardisation("unit")
     return (unit_shift - shift) / scale, (unit_scale + unit_shift - shift) / scale

@@ -135,12 +135,12 @@ def test_alpha_and_class_numbers_are_kept():
     [
         (
             PIXELS.transpose(2, 0, 1),
-            "content: an array of uint8 of shape 3 × 60 × 90 is no picture; give height × width",
+            "content: an array of uint8 of shape 3 × 60 × 90 is not a picture; give height × width",
         ),
         (PIXELS.astype(np.float32), "has values from 0 to 255; give height × width × 3"),
-        (PIXELS.astype(np.int64), "content: an array of int64 .* is of another type"),
+        (PIXELS.astype(np.int64), "content: an array of int64 .* has an unsupported type"),
         (PIXELS / np.float32(0.0001) * np.nan, "values that are not finite"),
-        (np.zeros(()), "of shape no dimension is no picture"),
+        (np.zeros(()), "of shape no dimension is not a picture"),
         (3, "content: int is neither a path nor a PIL image nor an array"),
     ],
 )
@@ -171,7 +171,7 @@ def test_a_result_shows_itself(run):
 
 def test_a_state_has_its_picture_and_losses_at_any_time(job):
     assert repr(nst.State().losses) == "<History: no epochs>"
-    with pytest.raises(nst.NSTError, match="no picture of the run yet"):
+    with pytest.raises(nst.NSTError, match="the run has no picture yet"):
         _ = nst.State().image
     shapes = []
     for state in nst.steps(job()):

@@ -295,7 +295,7 @@ def test_precision_auto_asks_for_the_faster_on_this_machine(render, tmp_path, mo
         (["--weights", "n" * 300], "no such file"),
         (["--device", "tpu"], "device tpu: not auto, cpu, gpu or gpu:N"),
         (["--device", "gpu:²"], "device gpu:²: not auto"),
-        (["--device", "gpu:99"], "device gpu:99: MXNet sees"),
+        (["--device", "gpu:99"], "device gpu:99: MXNet finds"),
         (["--recipe", "d2l-1066"], "recipe d2l-1066: not one of d2l-2019, d2l-2023"),
         (["--recipe", "nowhere.toml"], "nowhere.toml: no such file"),
         (["--recipe", f"{__file__}/x.toml"], "no such file"),
@@ -385,7 +385,7 @@ def test_what_has_no_effect_is_told_once(render, tmp_path):
     assert err.splitlines() == [
         "warning: --style-weights has no effect on one style",
         "warning: lr has no effect without optimizer adam",
-        "warning: quality has no effect on a PNG, in which nothing is lost",
+        "warning: quality has no effect on a PNG, which is lossless",
         "warning: a style size of 0.01 is too small for the network, whose layer conv3_1 needs 4 pixels:"
         " the style picture is enlarged to 5 × 4",
     ]
@@ -405,7 +405,7 @@ def test_a_quality_is_warned_of_where_a_command_writes_png_alone(
         _, _, err = ended(
             capfd, "batch", content, style, "--quality", "5", "--out", tmp_path / "out", "--weights", "no"
         )
-    assert err.count("warning: quality has no effect on a PNG, in which nothing is lost\n") == 1
+    assert err.count("warning: quality has no effect on a PNG, which is lossless\n") == 1
 
 
 # -- the output -------------------------------------------------------------------------------------------------------
@@ -505,7 +505,7 @@ def test_a_url_is_refused_as_it_was_typed(refuses, tmp_path, options):
     recipe.write_text(f'extends = "d2l-2019"\ninit = "{URL}"\n')
     named, others = (options, []) if isinstance(options, dict) else ({}, options)
     others = [recipe if each == "FILE" else each for each in others]
-    refuses(f"{URL}: a URL, which is not fetched; download it, and name a file", *others, **named)
+    refuses(f"{URL}: URLs are not supported; download it, and name the file", *others, **named)
 
 
 # -- names of before --------------------------------------------------------------------------------------------------
@@ -522,13 +522,13 @@ RENAMED = {
 def test_an_old_name_in_a_recipe_gets_one_line_that_tells_the_new_one(refuses, tmp_path, old):
     recipe, new = tmp_path / "my.toml", RENAMED[old]
     recipe.write_text(f'extends = "d2l-2019"\n{old} = 5\n')
-    refuses(f"error: {recipe}: {old}: is called {new} now; write {new} = …\n", "--recipe", recipe)
+    refuses(f"error: {recipe}: {old}: was renamed to {new}; write {new} = …\n", "--recipe", recipe)
 
 
 def test_an_old_name_in_a_recipe_that_another_extends_gets_that_line_too(refuses, tmp_path):
     (tmp_path / "base.toml").write_text("corrections = 5\n")
     (tmp_path / "my.toml").write_text('extends = "base.toml"\n')
-    refuses("base.toml: corrections: is called history_size now", "--recipe", tmp_path / "my.toml")
+    refuses("base.toml: corrections: was renamed to history_size", "--recipe", tmp_path / "my.toml")
 
 
 @pytest.mark.parametrize("option", ["--corrections=5", "--pixels=unit", "--content-layer-weights=1"])

@@ -1,4 +1,4 @@
-"""L*a*b* against scikit-image, and what is kept of two pictures whose colours are combined."""
+"""Colours: L*a*b* against scikit-image, luminance transfer, matching and transport of colour statistics."""
 
 import gluon_nst as nst
 from gluon_nst.pictures import colours
@@ -11,14 +11,14 @@ from skimage import color
 from painting import paint
 
 STEP = 0.3
-"""What rounding to 8 bits may do to L*: 0.25 was the most of a hundred thousand random colours."""
+"""Maximum change of L* by rounding to 8 bits: 0.25 in a hundred thousand random colours."""
 
 CHROMA_STEP = 1.0
-"""The same for the distance in a* and b*: 0.77 was the most."""
+"""The same for the distance in a* and b*: 0.77."""
 
 
 def with_luminance_of(light, chroma):
-    """`colours.with_luminance_of` of PIL images."""
+    """Call `colours.with_luminance_of` with PIL images."""
     return Image.fromarray(colours.with_luminance_of(np.asarray(light), np.asarray(chroma)))
 
 
@@ -27,7 +27,7 @@ def picture(pixels):
 
 
 def lab(picture):
-    """By scikit-image, whose coefficients have six digits: as far as 0.005 from ours."""
+    """Convert by scikit-image, whose coefficients have six digits: up to 0.005 from ours."""
     return color.rgb2lab(np.asarray(picture) / 255)
 
 
@@ -36,12 +36,12 @@ def random_colours(seed, height=100, width=120):
 
 
 def saturated(seed, height=100, width=120):
-    """Each pixel one of the eight corners of the RGB cube."""
+    """Return pixels at the eight corners of the RGB cube."""
     return picture(np.random.default_rng(seed).integers(0, 2, (height, width, 3)) * 255)
 
 
 def strokes(seed, height=100, width=120):
-    """What a stylised picture looks like to a program: smooth colours, much contrast, and edges everywhere."""
+    """Return pixels like those of a stylised picture: smooth colours, high contrast, and edges everywhere."""
     blobs = paint(height, width, seed).astype(float)
     return picture(np.clip((blobs - 128) * 2 + 128, 0, 255) // 40 * 40)
 
@@ -60,17 +60,17 @@ RGB = {
 
 @pytest.mark.parametrize("kind", RGB)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_lab_is_scikit_images(kind, dtype):
+def test_lab_agrees_with_scikit_image(kind, dtype):
     rgb = RGB[kind].astype(dtype)
     found = colours.to_lab(rgb)
     assert found.dtype == dtype
     assert found.shape == rgb.shape
-    assert np.abs(found - color.rgb2lab(RGB[kind])).max() < 0.006  # of 100: their coefficients have six digits
+    assert np.abs(found - color.rgb2lab(RGB[kind])).max() < 0.006  # of 100: its coefficients have six digits
     assert np.abs(colours.from_lab(found) - color.lab2rgb(found)).max() < 1e-4
 
 
 @pytest.mark.parametrize("dtype, bound", [("float32", 5e-5), ("float64", 1e-12)])
-def test_what_goes_to_lab_comes_back_even_outside_of_what_can_be_shown(dtype, bound):
+def test_from_lab_inverts_to_lab_also_outside_srgb(dtype, bound):
     rgb = np.random.default_rng(2).uniform(-0.3, 1.4, (50, 60, 3)).astype(dtype)
     assert np.abs(colours.from_lab(colours.to_lab(rgb)) - rgb).max() < bound
     assert colours.from_lab(np.array([[[50, 100, -100.0]]])).min() < -0.1  # not clipped
@@ -82,7 +82,7 @@ def test_a_grey_has_no_chroma_and_white_is_100():
     assert found[..., 0].max() == pytest.approx(100)
 
 
-# -- the lightness of one, the colours of another ---------------------------------------------------------------------
+# -- luminance transfer -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("light", PICTURES)
@@ -96,7 +96,7 @@ def test_the_lightness_is_kept_whatever_the_colours(light, chroma):
 
 
 @pytest.mark.parametrize("chroma", PICTURES)
-def test_the_chroma_is_that_of_the_colours_where_it_can_be_shown_and_the_hue_everywhere(chroma):
+def test_the_chroma_inside_srgb_and_the_hue_are_those_of_the_colours(chroma):
     content, stylised = PICTURES[chroma](5), random_colours(6)
     made, wanted = lab(with_luminance_of(stylised, content)), lab(content)
     exact = colours.from_lab(np.concatenate([lab(stylised)[..., :1], wanted[..., 1:]], axis=2))
@@ -104,7 +104,7 @@ def test_the_chroma_is_that_of_the_colours_where_it_can_be_shown_and_the_hue_eve
     assert 0.1 < can_be_shown.mean() < 0.9
     distances = np.linalg.norm((made - wanted)[..., 1:], axis=2)
     assert distances[can_be_shown].max() < CHROMA_STEP
-    # The same hue is the same direction from grey: nothing across it, and not the other way.
+    # The same hue is the same direction from grey.
     sizes = np.linalg.norm(wanted[..., 1:], axis=2)
     along, across = wanted[..., 1:] / np.maximum(sizes, 1e-9)[..., None], wanted[..., [2, 1]] * [-1, 1]
     across = across / np.maximum(sizes, 1e-9)[..., None]
@@ -114,7 +114,7 @@ def test_the_chroma_is_that_of_the_colours_where_it_can_be_shown_and_the_hue_eve
     assert (lengths - sizes).max() < CHROMA_STEP
 
 
-def test_no_more_chroma_is_lost_than_must_be():
+def test_the_chroma_is_the_largest_inside_srgb():
     content, stylised = saturated(7), random_colours(8)
     made = lab(with_luminance_of(stylised, content))
     lost = np.linalg.norm((made - lab(content))[..., 1:], axis=2) > 5
@@ -124,13 +124,13 @@ def test_no_more_chroma_is_lost_than_must_be():
     assert ((rgb < 0) | (rgb > 1)).any(axis=1).mean() > 0.99
 
 
-def test_a_picture_with_its_own_lightness_is_itself():
+def test_a_picture_with_its_own_lightness_is_unchanged():
     for kind in PICTURES.values():
         made = with_luminance_of(kind(9), kind(9))
         assert np.abs(np.asarray(made, int) - np.asarray(kind(9), int)).max() == 0
 
 
-def test_grey_colours_make_a_grey_picture_and_white_and_black_stay():
+def test_grey_colours_give_a_grey_picture_and_white_and_black_stay():
     grey = Image.new("RGB", (120, 100), (90, 90, 90))
     made = np.asarray(with_luminance_of(random_colours(10), grey), int)
     assert np.ptp(made, axis=2).max() == 0
@@ -140,7 +140,7 @@ def test_grey_colours_make_a_grey_picture_and_white_and_black_stay():
 
 
 @pytest.mark.slow
-def test_a_picture_of_several_bands_is_that_of_its_parts():
+def test_a_picture_of_several_bands_is_the_same():
     height, width = 3, colours.BAND  # a band for each row
     light, chroma = strokes(12, height, width), random_colours(13, height, width)
     made = np.asarray(with_luminance_of(light, chroma))
@@ -162,7 +162,7 @@ def moments(picture):
 
 
 def mid_range(seed, height=100, width=120):
-    """Colours about some mid grey, apart by 8 to 25 levels in three random directions: far from black and white."""
+    """Return colours around a mid grey, with deviations of 8 to 25 levels in three random directions."""
     random = np.random.default_rng(seed)
     directions = np.linalg.qr(random.normal(size=(3, 3)))[0]
     apart = random.uniform(-1.7, 1.7, (height, width, 3)) * random.uniform(8, 25, 3)
@@ -195,17 +195,17 @@ def test_matched_is_the_papers_linear_map():
     assert np.abs(np.asarray(colours.matched(style, content)) / 255 - expected).max() < 0.51 / 255
 
 
-def test_a_style_in_its_own_colours_is_itself():
+def test_a_style_matched_to_itself_is_unchanged():
     style = mid_range(22)
     assert np.abs(np.asarray(colours.matched(style, style), int) - np.asarray(style, int)).max() == 0
 
 
-def test_what_can_not_be_shown_is_clipped_and_does_not_wrap():
+def test_values_outside_the_range_are_clipped_and_do_not_wrap():
     style, content = mid_range(23), saturated(24)
     mean, covariance = moments(style)
     made = np.asarray(colours.matched(style, content), int)
     assert {0, 255} <= set(made.ravel().tolist())
-    # The content's channels are independent and alike, so that the style's own, whitened, become brighter with them.
+    # The content's channels are independent with equal variances, which makes the style's whitened channels brighter.
     values, vectors = np.linalg.eigh(covariance)
     white = (np.asarray(style) / 255 - mean) @ (vectors / np.sqrt(values)) @ vectors.T
     assert (made[white > 1.2] == 255).mean() > 0.95
@@ -219,7 +219,7 @@ def test_a_style_of_one_colour_becomes_the_contents_mean():
     assert np.abs(made[0, 0] - content.mean(axis=(0, 1))).max() <= 0.51
 
 
-def test_a_grey_style_keeps_its_greys_apart_in_the_contents_colours():
+def test_a_grey_style_is_mapped_to_a_line_of_the_contents_colours():
     greys = np.asarray(picture(paint(60, 80, 26)).convert("L"))
     content = mid_range(27)
     made = np.asarray(colours.matched(picture(np.repeat(greys[..., None], 3, axis=2)), content), float)
@@ -229,7 +229,7 @@ def test_a_grey_style_keeps_its_greys_apart_in_the_contents_colours():
     _, sizes, directions = np.linalg.svd(apart, full_matrices=False)
     assert sizes[1] < 0.05 * sizes[0]  # a line of colours
     assert abs(np.corrcoef(greys.ravel(), apart @ directions[0])[0, 1]) > 0.999
-    assert 0.1 < apart.std() / 255 / np.sqrt(np.trace(covariance) / 3) < 1.01  # as far apart as the content's, or less
+    assert 0.1 < apart.std() / 255 / np.sqrt(np.trace(covariance) / 3) < 1.01  # at most the deviation of the content's
 
 
 def test_the_noise_of_a_nearly_grey_style_does_not_become_colours():
@@ -259,7 +259,7 @@ def test_the_transported_content_has_the_styles_mean_and_covariance(seed):
     assert np.abs(covariance - style_covariance).max() < 1e-4
 
 
-def test_the_transport_is_that_between_gaussians():
+def test_the_map_is_the_optimal_transport_between_gaussians():
     content, style = mid_range(3), mid_range(103)
     (mean, covariance), (style_mean, style_covariance) = moments(content), moments(style)
 
@@ -282,13 +282,13 @@ def test_the_noise_of_a_grey_content_does_not_become_colour():
     assert 1.5 * before < after < 1.05 * colours.GAINS[1] * before
 
 
-def test_the_drawing_stays_with_a_style_of_one_colour():
+def test_the_content_stays_visible_with_a_style_of_one_colour():
     content = strokes(8)
     made = colours.transported(content, colours.moments(Image.new("RGB", (20, 20), (120, 110, 90))))
     assert np.asarray(made, float).std() > 0.9 * colours.GAINS[0] * np.asarray(content, float).std()
 
 
-def test_weights_say_which_pixels_of_the_content_count():
+def test_pixels_of_the_content_count_by_their_weights():
     content, target = np.asarray(mid_range(7)).copy(), colours.moments(mid_range(107))
     weights = np.ones(content.shape[:2], np.float32)
     weights[:, :20] = 0

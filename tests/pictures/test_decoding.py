@@ -27,7 +27,7 @@ def save(tmp_path, picture, name="picture.png", **options):
     return path
 
 
-# -- what can be read -------------------------------------------------------------------------------------------------
+# -- readable pictures ------------------------------------------------------------------------------------------------
 
 
 def test_a_picture_is_height_by_width_by_rgb_in_8_bits(tmp_path):
@@ -44,14 +44,14 @@ def heif():
 
 
 TURNS = {1: 0, 2: None, 3: 2, 4: None, 5: None, 6: -1, 7: None, 8: 1}
-"""By EXIF orientation the turns by 90° that show the picture upright; None where it is mirrored as well."""
+"""Rotations by 90° that show the picture upright, by EXIF orientation; None if it is mirrored as well."""
 
 
 @pytest.mark.parametrize("ending", [".jpg", ".png", ".tif", ".webp", ".avif"])
 def test_exif_orientation_is_applied_to_the_picture_and_to_its_size(tmp_path, ending):
     if ending not in Image.registered_extensions():
         pytest.skip("no encoder for this format is installed")
-    pixels = np.zeros((32, 48, 3), np.uint8)  # a light corner, and blocks that survive compression
+    pixels = np.zeros((32, 48, 3), np.uint8)  # a bright corner, in blocks large enough for compression
     pixels[:16, :16], pixels[16:, 32:] = 250, (250, 0, 0)
     upright = {}
     for orientation, turns in TURNS.items():
@@ -76,7 +76,7 @@ def test_exif_orientation_is_applied_to_the_picture_and_to_its_size(tmp_path, en
 
 
 @pytest.mark.parametrize("orientation", [3, 6])
-def test_the_size_of_a_callers_picture_leaves_it_as_it_is(tmp_path, orientation):
+def test_picture_size_does_not_change_the_callers_image(tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = save(tmp_path, Image.fromarray(paint(20, 30)), exif=exif)
@@ -106,7 +106,7 @@ def test_alpha_is_flattened_on_white(tmp_path, mode):
     assert abs(pixels[0, 10] - 177).max() <= 1
 
 
-def test_the_users_file_is_left_as_it_is(tmp_path):
+def test_the_users_file_is_not_changed(tmp_path):
     path = save(tmp_path, Image.new("RGBA", (20, 20), (10, 20, 30, 40)))
     before = path.read_bytes()
     nst.read_image(path)
@@ -128,7 +128,7 @@ def test_a_transparent_colour_of_a_greyscale_picture_becomes_white(tmp_path):
 
 
 def png(depth, kind, row, *chunks):
-    """The bytes of a PNG of 16 rows alike, of a colour type, with chunks before its pixels."""
+    """Return the bytes of a PNG with 16 equal rows, of a colour type, with chunks before its pixels."""
     parts = [(b"IHDR", struct.pack(">IIBBBBB", 16, 16, depth, kind, 0, 0, 0)), *chunks]
     parts += [(b"IDAT", zlib.compress((b"\0" + row) * 16)), (b"IEND", b"")]
     framed = (struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in parts)
@@ -150,10 +150,10 @@ def test_the_transparent_colour_of_a_png_is_found_at_any_depth(tmp_path, depth, 
 
 @pytest.mark.parametrize("gamma, chunks, expected", [
     (100000, (), 186),  # linear light
-    (45455, (), 128),  # sRGB's own, and any other within 5 %
+    (45455, (), 128),  # that of sRGB, or within 5 % of it
     (44000, (), 128),
     (55556, (), 145),  # old Macintoshes
-    (100000, ((b"sRGB", b"\0"),), 128),  # which counts before it
+    (100000, ((b"sRGB", b"\0"),), 128),  # which takes precedence
 ])  # fmt: skip
 def test_the_gamma_of_a_png_without_a_profile_is_applied(tmp_path, gamma, chunks, expected):
     (tmp_path / "gamma.png").write_bytes(png(8, 2, bytes([128] * 48), (b"gAMA", struct.pack(">I", gamma)), *chunks))
@@ -165,7 +165,7 @@ def test_the_gamma_of_a_png_without_a_profile_is_applied(tmp_path, gamma, chunks
     "uint16-separate", "uint32-minisblack", "uint32-rgb", "uint16-rgb", "uint8-assocalpha", "uint16-assocalpha",
     "uint16-unassalpha", "uint16-grey-alpha", "uint8-grey-assocalpha",
 ])  # fmt: skip
-def test_a_tiff_of_any_layout_has_the_values_that_it_shows(tmp_path, kind):
+def test_tiffs_of_all_layouts_are_read(tmp_path, kind):
     pytest.importorskip("pyvips")
     dtype, _, layout = kind.partition("-")
     largest = np.iinfo(dtype).max
@@ -196,7 +196,7 @@ def test_a_tiff_of_any_layout_has_the_values_that_it_shows(tmp_path, kind):
     ("int8", 3, "3 signed 8-bit samples"), ("float32", 3, "3 floating-point 32-bit samples"),
     ("float64", 1, "1 floating-point 64-bit sample"), ("uint32", 4, "4 unsigned 32-bit samples"),
 ])  # fmt: skip
-def test_a_tiff_whose_values_have_no_one_meaning_is_refused_with_the_reason(tmp_path, dtype, samples, said):
+def test_a_tiff_with_undefined_values_is_refused_with_the_reason(tmp_path, dtype, samples, said):
     values = np.ones((20, 30, samples)[: 2 + (samples > 1)], dtype)
     tifffile.imwrite(tmp_path / "odd.tif", values, photometric="rgb" if samples > 1 else "minisblack")
     with pytest.raises(nst.InputError, match=f"odd.tif: a TIFF of {said} is not supported; convert it to 8 or 16 bits"):
@@ -205,7 +205,7 @@ def test_a_tiff_whose_values_have_no_one_meaning_is_refused_with_the_reason(tmp_
 
 @pytest.mark.parametrize("layout", ["miniswhite", "separate", "uint32"])
 @pytest.mark.parametrize("compression", [None, "zlib"])
-def test_a_tiff_that_is_cut_short_is_damaged(tmp_path, layout, compression):
+def test_a_truncated_tiff_is_damaged(tmp_path, layout, compression):
     pytest.importorskip("pyvips")
     values = np.random.default_rng(1).integers(0, 65536, (48, 64, 3))
     deep = values[..., 0].astype(np.uint32) if layout == "uint32" else values[..., 0].astype(np.uint16)
@@ -223,7 +223,7 @@ def test_a_tiff_that_is_cut_short_is_damaged(tmp_path, layout, compression):
             decoding.open_picture(tmp_path / "cut.tif")
 
 
-def test_integers_of_32_bits_are_grey_levels_where_they_are_of_8_or_16(tmp_path):
+def test_integers_of_32_bits_with_values_of_8_or_16_bits_are_grey_levels(tmp_path):
     ramp = np.tile(np.linspace(0, 65535, 40), (20, 1)).astype(np.int32)
     assert abs(read(save(tmp_path, Image.fromarray(ramp), "deep.tif"))[..., 0] - ramp / 257).max() <= 1
     for value in (-1, 65536):
@@ -231,7 +231,7 @@ def test_integers_of_32_bits_are_grey_levels_where_they_are_of_8_or_16(tmp_path)
             read(save(tmp_path, Image.fromarray(np.full((20, 20), value, np.int32)), "odd.tif"))
 
 
-def test_a_format_that_takes_a_package_names_the_extra(tmp_path, monkeypatch):
+def test_the_error_for_a_missing_package_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     tifffile.imwrite(tmp_path / "deep.tif", np.ones((20, 30), np.uint32), photometric="minisblack")
     (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0" + bytes(100))
@@ -240,7 +240,7 @@ def test_a_format_that_takes_a_package_names_the_extra(tmp_path, monkeypatch):
             decoding.open_picture(tmp_path / name)
 
 
-def test_a_telephones_picture_is_read(tmp_path, heif):
+def test_a_heic_picture_is_read(tmp_path, heif):
     pixels = np.full((32, 48, 3), (200, 60, 20), np.uint8)
     assert np.abs(read(save(tmp_path, Image.fromarray(pixels), "photo.heic", quality=95)) - pixels).max() <= 6
 
@@ -279,7 +279,7 @@ def test_floating_point_greyscale_is_scaled(tmp_path):
 
 
 def linear_rgb_profile():
-    """A profile of sRGB's primaries with a gamma of 1, made from the one that lcms builds, its curves replaced."""
+    """Return a profile with sRGB's primaries and a gamma of 1: the one of lcms with other curves."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     count = struct.unpack(">I", profile[128:132])[0]
     for number in range(count):
@@ -305,18 +305,18 @@ def test_a_damaged_profile_is_ignored(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["frames.gif", "frames.tif", "frames.webp"])
-def test_the_first_of_several_frames_is_taken(tmp_path, name):
+def test_the_first_of_several_frames_is_read(tmp_path, name):
     first, second = Image.new("RGB", (20, 20), (255, 0, 0)), Image.new("RGB", (20, 20), (0, 0, 255))
     options = {"lossless": True} if name.endswith("webp") else {}
     path = save(tmp_path, first, name, save_all=True, append_images=[second], **options)
     assert read(path)[10, 10].tolist() == [255, 0, 0]
 
 
-# -- what can't -------------------------------------------------------------------------------------------------------
+# -- errors -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", BAD_PICTURES)
-def test_a_bad_picture_is_one_line_that_names_the_file(tmp_path, kind):
+def test_the_error_for_a_bad_picture_is_one_line_with_the_file(tmp_path, kind):
     make, message = BAD_PICTURES[kind]
     path = tmp_path / "bad.png"
     make(path)
@@ -330,7 +330,7 @@ def test_a_bad_picture_is_one_line_that_names_the_file(tmp_path, kind):
 # -- arrays -----------------------------------------------------------------------------------------------------------
 
 
-def test_preprocess_is_the_books(tmp_path):
+def test_preprocess_agrees_with_the_book(tmp_path):
     pixels = paint(30, 40)
     X = nst.preprocess(mx.nd.array(pixels, dtype="uint8"), (40, 30)).asnumpy()
     expected = (pixels / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
@@ -338,7 +338,7 @@ def test_preprocess_is_the_books(tmp_path):
     assert np.allclose(X[0].transpose(1, 2, 0), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_preprocess_resizes_as_mxnets_imresize_does():
+def test_preprocess_resizes_like_imresize():
     picture = mx.nd.array(paint(60, 80), dtype="uint8")
     resized = mx.image.imresize(picture, 40, 20)
     X = nst.preprocess(picture, (40, 20))
@@ -355,16 +355,16 @@ def test_postprocess_undoes_preprocess_and_clips():
     assert np.array_equal(np.asarray(to_picture(X)), pixels)
 
 
-def test_arrays_go_both_ways_in_np_mode(np_mode):
+def test_preprocess_and_postprocess_work_in_np_mode(np_mode):
     X = nst.preprocess(mx.np.array(paint(30, 40), dtype="uint8"), (40, 30))
     assert isinstance(X, mx.np.ndarray)
     assert isinstance(nst.postprocess(X), mx.np.ndarray)
 
 
-# -- files out --------------------------------------------------------------------------------------------------------
+# -- written files ----------------------------------------------------------------------------------------------------
 
 
-def test_a_png_keeps_its_pixels_and_carries_the_provenance(tmp_path):
+def test_a_png_has_the_exact_pixels_and_the_provenance(tmp_path):
     picture = Image.fromarray(paint(20, 30))
     encoding.write_image(picture, tmp_path / "out.png", '{"seed": 1}')
     with Image.open(tmp_path / "out.png") as saved:
@@ -372,14 +372,14 @@ def test_a_png_keeps_its_pixels_and_carries_the_provenance(tmp_path):
         assert np.array_equal(np.asarray(saved), np.asarray(picture))
 
 
-def test_a_jpeg_carries_the_provenance_as_its_comment(tmp_path):
+def test_a_jpeg_has_the_provenance_as_its_comment(tmp_path):
     encoding.write_image(Image.fromarray(paint(20, 30)), tmp_path / "out.JPG", '{"seed": 1}')
     with Image.open(tmp_path / "out.JPG") as saved:
         assert saved.format == "JPEG"
         assert saved.info["comment"] == b'{"seed": 1}'
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path):
     path = tmp_path / "out.png"
     path.write_text("old")
     with pytest.raises(RuntimeError), files.written_whole(path) as file:
@@ -389,7 +389,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
     assert os.listdir(tmp_path) == ["out.png"]
 
 
-def test_files_are_readable_as_the_umask_says(tmp_path):
+def test_files_have_the_mode_of_the_umask(tmp_path):
     umask = os.umask(0o027)
     try:
         encoding.write_image(Image.fromarray(paint(20, 30)), tmp_path / "out.png")
@@ -417,19 +417,19 @@ def test_an_output_that_can_not_be_written_is_refused(tmp_path, name, message):
 
 
 @pytest.mark.parametrize("resize, filter", [("antialiased", Image.BILINEAR), ("lanczos", Image.LANCZOS)])
-def test_a_picture_can_be_resized_as_pillow_does(resize, filter):
+def test_a_picture_can_be_resized_by_pillow(resize, filter):
     picture = paint(60, 90, seed=1)
     expected = np.asarray(Image.fromarray(picture).resize((30, 20), filter), float)
     for img, rounding in ((mx.nd.array(picture, dtype="uint8"), 0.001), (mx.nd.array(picture.astype(np.float32)), 1.5)):
         shown = nst.postprocess(nst.preprocess(img, (30, 20), resize)).asnumpy() * 255
-        assert np.abs(shown - expected).max() <= rounding  # in 8 bits Pillow rounds twice, in floating point never
+        assert np.abs(shown - expected).max() <= rounding  # Pillow rounds twice in 8 bits, and not in floating point
     nearest = nst.postprocess(nst.preprocess(img, (30, 20))).asnumpy() * 255
-    assert np.abs(nearest - expected).max() > 5  # MXNet's leaves most pixels out
+    assert np.abs(nearest - expected).max() > 5  # MXNet's ignores most pixels
     with pytest.raises(nst.InputError, match="resize nearest: not one of bilinear, antialiased, bicubic, lanczos"):
         nst.preprocess(img, (30, 20), "nearest")
 
 
-def test_pixels_in_every_unit_come_to_the_networks_input():
+def test_pixels_in_every_unit_give_the_same_network_input():
     bytes_ = np.arange(256, dtype=np.float32)[None, None, :, None].repeat(3, axis=1)
     standardised = nst.preprocess(mx.nd.array(bytes_[0].transpose(1, 2, 0)), (1, 256)).asnumpy()
     for pixels, values, limits in (("bytes", bytes_, (0, 255)), ("unit", bytes_ / 255, (0, 1))):
@@ -443,7 +443,7 @@ def test_pixels_in_every_unit_come_to_the_networks_input():
     assert np.allclose(high, standardised.max(axis=2, keepdims=True))
 
 
-def test_the_provenance_of_a_picture_that_has_none_is_none(tmp_path):
+def test_read_made_returns_none_for_a_picture_without_a_record(tmp_path):
     Image.new("RGB", (20, 20)).save(tmp_path / "plain.png")
     (tmp_path / "no.png").write_bytes(b"no picture")
     encoding.write_image(Image.new("RGB", (20, 20)), tmp_path / "ours.png", '{"seed": 3}')

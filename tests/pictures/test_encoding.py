@@ -1,4 +1,4 @@
-"""Pictures out: formats, bits, profiles, resolution, and what they say of themselves, read back by others."""
+"""Encoding: formats, bits, profiles, resolution and records, read back by other libraries; reproduction of pictures."""
 
 import dataclasses
 import functools
@@ -30,7 +30,7 @@ P3 = pyvips.Image.profile_load("p3")
 
 
 def slope(channels=3, height=40, width=3000):
-    """A smooth picture of 16 bits."""
+    """Return a smooth picture of 16 bits."""
     values = np.linspace(1000, 64000, height * width).reshape(height, width)
     return np.dstack([values, values[::-1], values[:, ::-1], values][:channels]).astype(np.uint16)
 
@@ -44,7 +44,7 @@ def profile_of(picture):
 
 @pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize("name", ["out.png", "out.tif", "out.TIFF"])
-def test_16_bits_are_read_back_by_another_library(tmp_path, name, channels):
+def test_16_bits_are_read_by_another_library(tmp_path, name, channels):
     pixels = slope(channels)
     write_image(pixels, tmp_path / name, RECORD, Encoding(16))
     found = pyvips.Image.new_from_file(str(tmp_path / name)).numpy()
@@ -55,8 +55,8 @@ def test_16_bits_are_read_back_by_another_library(tmp_path, name, channels):
         assert np.array_equal(tifffile.imread(tmp_path / name), pixels)
 
 
-def test_a_16_bit_png_is_what_its_specification_says(tmp_path):
-    """Read by the PNG specification alone: the chunks, their checksums, and the rows after their filters."""
+def test_a_16_bit_png_follows_its_specification(tmp_path):
+    """It is decoded by the specification: the chunks, their checksums, and the filtered rows."""
     pixels = slope(3, 8, 50)
     write_image(pixels, tmp_path / "out.png", RECORD, Encoding(16))
     content, chunks, place = (tmp_path / "out.png").read_bytes(), {}, 8
@@ -83,7 +83,7 @@ def test_a_16_bit_png_is_what_its_specification_says(tmp_path):
 
 
 @pytest.mark.slow
-def test_16_bits_are_of_the_composite_and_not_widened(run, tmp_path):
+def test_16_bits_are_those_of_the_composite(run, tmp_path):
     result = run(bits=16)
     result.save(tmp_path / "out.png")
     found = pyvips.Image.new_from_file(str(tmp_path / "out.png")).numpy()
@@ -113,7 +113,7 @@ def test_16_bits_have_the_contents_colours_mask_and_transparency(run, content, s
     assert len(np.unique(result.deep[..., 0])) > 1000
 
 
-def test_pixels_of_16_bits_are_those_of_8_with_more_between():
+def test_pixels_of_16_bits_round_to_those_of_8():
     X = mx.nd.array(np.random.default_rng(3).standard_normal((1, 3, 20, 30), dtype=np.float32))
     shallow, deep = to_pixels(X), to_pixels(X, 16)
     assert shallow.dtype == np.uint8
@@ -122,7 +122,7 @@ def test_pixels_of_16_bits_are_those_of_8_with_more_between():
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
-def test_a_blend_is_exact_at_its_ends(kind):
+def test_a_blend_is_exact_for_shares_of_0_and_1(kind):
     random, most = np.random.default_rng(5), np.iinfo(kind).max
     above, below = (random.integers(0, most + 1, (20, 30, 3)).astype(kind) for _ in range(2))
     shares = np.zeros((20, 30), np.float32)
@@ -134,17 +134,17 @@ def test_a_blend_is_exact_at_its_ends(kind):
     assert np.abs(found[:, 10:20] - expected).max() <= 0.51
 
 
-def test_formats_of_8_bits_are_refused_before_anything_is_begun(refuses, tmp_path):
+def test_formats_of_8_bits_are_refused_before_the_run(refuses, tmp_path):
     for name, kind in (("out.jpg", "JPEG"), ("out.webp", "WEBP")):
-        refuses(f"{name}: {kind} holds 8 bits, not 16; name a .png or a .tif", "--bits", "16", output=tmp_path / name)
+        refuses(f"{name}: {kind} has 8 bits, not 16; name a .png or a .tif", "--bits", "16", output=tmp_path / name)
     refuses("bits: 12 is not 8 or 16", "--bits", "12")
     refuses("quality: 101 is not an integer of at least 1, 100 at the most", "--quality", "101")
     refuses("dpi: 0.0 is not a number of at least 1", "--dpi", "0")
 
 
-def test_16_bits_take_a_package(run, monkeypatch):
+def test_16_bits_need_a_package(run, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(nst.InputError, match=r"bits 16: takes the package pyvips; install gluon-nst\[print\]"):
+    with pytest.raises(nst.InputError, match=r"bits 16: needs the package pyvips; install gluon-nst\[print\]"):
         run(bits=16)
 
 
@@ -154,7 +154,7 @@ ALL = ["out.png", "out.jpg", "out.webp", "out.tif"]
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_picture_says_how_it_was_made_and_is_srgb(tmp_path, name):
+def test_a_picture_has_its_record_and_an_srgb_profile(tmp_path, name):
     write_image(Image.fromarray(paint(40, 60)), tmp_path / name, RECORD, Encoding(dpi=300))
     assert decoding.read_record(tmp_path / name) == json.loads(RECORD)
     with Image.open(tmp_path / name) as picture:
@@ -164,7 +164,7 @@ def test_a_picture_says_how_it_was_made_and_is_srgb(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["out.png", "out.tif"])
-def test_16_bits_say_how_they_were_made_and_are_srgb(tmp_path, name):
+def test_a_16_bit_picture_has_its_record_and_an_srgb_profile(tmp_path, name):
     write_image(slope(), tmp_path / name, RECORD, Encoding(16, dpi=240))
     assert decoding.read_record(tmp_path / name) == json.loads(RECORD)
     with Image.open(tmp_path / name) as picture:
@@ -184,14 +184,14 @@ def test_the_same_picture_has_the_same_bytes(tmp_path, name):
 
 
 @pytest.mark.parametrize("quality, halved", [(89, True), (90, False), (100, False)])
-def test_a_good_jpeg_keeps_the_resolution_of_its_colours(tmp_path, quality, halved):
+def test_a_jpeg_of_high_quality_has_colours_at_full_resolution(tmp_path, quality, halved):
     stripes = Image.fromarray(np.array([[255, 0, 0], [0, 0, 255]], np.uint8)[np.indices((32, 32)).sum(0) % 2])
     encoding.write_image(stripes, tmp_path / "out.jpg", encoding=encoding.Encoding(quality=quality))
     with Image.open(tmp_path / "out.jpg") as picture:
         assert (JpegImagePlugin.get_sampling(picture) == 2) is halved
 
 
-def test_quality_makes_smaller_files(tmp_path):
+def test_lower_quality_makes_smaller_files(tmp_path):
     picture = Image.fromarray(paint(100, 150))
     for name in ("out.jpg", "out.webp"):
         sizes = []
@@ -202,7 +202,7 @@ def test_quality_makes_smaller_files(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["out.png", "out.tif", "out.webp"])
-def test_transparency_stays_where_the_format_has_it(tmp_path, name):
+def test_transparency_is_kept_if_the_format_supports_it(tmp_path, name):
     picture = Image.fromarray(paint(40, 60)).convert("RGBA")
     picture.putalpha(Image.linear_gradient("L").resize((60, 40)))
     write_image(picture, tmp_path / name)
@@ -210,14 +210,14 @@ def test_transparency_stays_where_the_format_has_it(tmp_path, name):
         assert np.array_equal(np.asarray(found.getchannel("A")), np.asarray(picture.getchannel("A")))
 
 
-def test_a_record_too_long_for_a_jpeg_is_left_out(tmp_path):
+def test_a_record_that_is_too_long_for_a_jpeg_is_left_out(tmp_path):
     write_image(Image.fromarray(paint(40, 60)), tmp_path / "out.jpg", json.dumps({"recipe": "x" * 70_000}))
-    with pytest.raises(nst.InputError, match="says nothing of how it was made"):
+    with pytest.raises(nst.InputError, match="has no record of how it was made"):
         decoding.read_record(tmp_path / "out.jpg")
 
 
-def test_a_side_too_long_for_a_format_is_told(tmp_path):
-    with pytest.raises(nst.NSTError, match="16 x 16400 pixels are more than a WEBP holds"):
+def test_a_side_that_is_too_long_for_a_format_is_an_error(tmp_path):
+    with pytest.raises(nst.NSTError, match="16 x 16400 pixels are too many for a WEBP"):
         write_image(Image.new("RGB", (16400, 16)), tmp_path / "out.webp")
     assert not (tmp_path / "out.webp").exists()
 
@@ -235,15 +235,15 @@ def test_the_contents_own_profile_is_kept_on_request(run, content, style, tmp_pa
     with Image.open(tmp_path / name) as found:
         assert found.info["icc_profile"] == P3
         back = ImageCms.profileToProfile(found, profile_of(found), ImageCms.createProfile("sRGB"))
-        # Pillow cuts 16 bits to 8 instead of rounding them.
+        # Pillow truncates 16 bits to 8 instead of rounding them.
         assert np.abs(np.asarray(back, int) - np.asarray(result.image, int)).mean() < 1
         assert np.abs(np.asarray(found, int) - np.asarray(result.image, int)).mean() > 2
     plain = run(content, style)
     assert plain.image.tobytes() == result.image.tobytes()
 
 
-def test_16_bits_in_another_profile_are_as_littlecms_makes_them_of_floats(tmp_path):
-    """Against the definition: sRGB's curve undone, its primaries to those of Display P3, and the same curve."""
+def test_16_bits_in_another_profile_agree_with_littlecms_on_floats(tmp_path):
+    """Compared with the definition: sRGB's curve inverted, its primaries converted to Display P3, the curve applied."""
     pixels = slope(3, 4, 400)
     write_image(pixels, tmp_path / "out.tif", "", Encoding(16, profile=P3))
     found = tifffile.imread(tmp_path / "out.tif") / 65535
@@ -268,7 +268,7 @@ def test_transparency_is_not_converted_with_the_colours(tmp_path):
         assert found.getchannel("A").tobytes() == picture.getchannel("A").tobytes()
 
 
-def test_what_libvips_can_not_write_is_one_line(tmp_path, monkeypatch):
+def test_an_error_of_libvips_is_one_line(tmp_path, monkeypatch):
     def fail(*_, **__):
         raise pyvips.Error(
             "unable to call pngsave", "  wbuffer_write: write failed\nunix error: No space left on device"
@@ -279,7 +279,7 @@ def test_what_libvips_can_not_write_is_one_line(tmp_path, monkeypatch):
         write_image(slope(), tmp_path / "out.png", "", Encoding(16))
 
 
-def test_a_content_picture_without_a_profile_is_told_of(render, tmp_path):
+def test_a_content_picture_without_a_profile_is_reported(render, tmp_path):
     status, _, err = render("--keep-profile", "--quiet")
     assert status == 0
     assert err == "--keep-profile: the content picture has no RGB profile of its own; sRGB is used\n"
@@ -292,7 +292,7 @@ def test_a_profile_that_is_damaged_or_not_for_rgb_is_not_kept(tmp_path):
         assert decoding.open_picture(tmp_path / "in.png").profile is None
 
 
-# -- made again -------------------------------------------------------------------------------------------------------
+# -- reproduction -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -315,7 +315,7 @@ def rerun(tmp_path, capfd, converted):
         ("out.png", ["--optimizer", "lbfgs", "--memory", "2GB"]),
     ],
 )
-def test_a_picture_is_made_again_to_the_same_bytes(render, rerun, tmp_path, name, options):
+def test_a_picture_is_reproduced_with_the_same_bytes(render, rerun, tmp_path, name, options):
     assert render("--quiet", *options, output=tmp_path / name)[0] == 0
     status, out, err = rerun(tmp_path / name, tmp_path / f"again-{name}")
     assert (status, err) == (0, "")
@@ -324,7 +324,7 @@ def test_a_picture_is_made_again_to_the_same_bytes(render, rerun, tmp_path, name
 
 
 @pytest.mark.slow
-def test_pictures_along_the_way_and_of_a_run_that_was_stopped_are_made_again(render, rerun, chapter, tmp_path):
+def test_snapshots_and_pictures_of_interrupted_runs_are_reproduced(render, rerun, chapter, tmp_path):
     assert chapter("--save-every", "2")[0] == 0
     with failing(4):
         assert render("--quiet")[0] == 130
@@ -337,7 +337,7 @@ def test_pictures_along_the_way_and_of_a_run_that_was_stopped_are_made_again(ren
 
 
 @pytest.mark.slow
-def test_styles_masks_and_maps_are_found_by_their_hashes(rerun, content, style, converted, tmp_path, capfd):
+def test_styles_masks_and_maps_are_found_by_hash(rerun, content, style, converted, tmp_path, capfd):
     other = tmp_path / "elsewhere" / "renamed.png"
     other.parent.mkdir()
     Image.fromarray(paint(50, 60, seed=9)).save(tmp_path / "ink.png")
@@ -375,11 +375,11 @@ def test_styles_masks_and_maps_are_found_by_their_hashes(rerun, content, style, 
 
 
 @pytest.mark.slow
-def test_what_can_not_be_made_again_is_refused(render, rerun, content, tmp_path, capfd, monkeypatch):
+def test_a_picture_that_can_not_be_reproduced_is_refused(render, rerun, content, tmp_path, capfd, monkeypatch):
     render("--quiet")
     status, _, err = ended(capfd, "rerun", content, "--output", tmp_path / "again.png")
     assert status == 2
-    assert "content.png: says nothing of how it was made" in err
+    assert "content.png: has no record of how it was made" in err
     status, _, err = rerun(tmp_path / "out.png", tmp_path / "out.png")
     assert status == 2
     assert "is one of the run's inputs" in err
@@ -428,7 +428,7 @@ def test_a_picture_that_is_reproduced_with_other_pixels_says_how_far_off_they_ar
     )
 
 
-def test_what_is_no_longer_comparable_is_said(render, rerun, tmp_path):
+def test_a_picture_that_was_scaled_is_not_compared(render, rerun, tmp_path):
     assert render("--quiet")[0] == 0
     with Image.open(tmp_path / "out.png") as picture:
         record, small = picture.text["gluon-nst"], picture.resize((32, 24))
@@ -465,7 +465,7 @@ def shown(capfd, picture):
     return out.splitlines()
 
 
-def test_the_table_fits_the_terminal_and_tells_of_unfinished_and_scaled_pictures(render, tmp_path, capfd, monkeypatch):
+def test_the_table_fits_the_terminal_and_names_unfinished_and_scaled_pictures(render, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("COLUMNS", "70")
     with failing(4):
         assert render("--quiet")[0] == 130
@@ -497,7 +497,7 @@ def test_a_sheet_is_shown_with_its_number_of_pictures(content, tmp_path, capfd):
 
 
 @pytest.mark.slow
-def test_another_machine_is_told_of_as_a_picture_is_made_again(render, rerun, tmp_path):
+def test_a_different_machine_is_reported(render, rerun, tmp_path):
     render("--quiet")
     record = made(tmp_path / "out.png")
     record.update(processor="Abacus", versions={**record["versions"], "mxnet": "1.8.0"})
@@ -508,19 +508,19 @@ def test_another_machine_is_told_of_as_a_picture_is_made_again(render, rerun, tm
     assert "made on another machine (mxnet 1.8.0 there, 1.9.1 here; processor Abacus there, " in err
 
 
-def test_what_is_no_picture_of_ours_is_not_shown(tmp_path, capfd):
+def test_a_picture_of_another_program_has_no_record(tmp_path, capfd):
     (tmp_path / "text.png").write_text("no picture")
     for name, message in (("text.png", "not a picture"), ("nowhere.png", "no such file")):
         status, out, err = ended(capfd, "show", tmp_path / name)
         assert (status, out) == (2, "")
         assert message in err
         assert_one_line(err)
-    tifffile.imwrite(tmp_path / "other.tif", paint(40, 60))  # which describes itself in JSON too
+    tifffile.imwrite(tmp_path / "other.tif", paint(40, 60))  # which has a description in JSON, too
     assert ended(capfd, "show", tmp_path / "other.tif")[0] == 2
 
 
 @pytest.mark.slow
-def test_a_record_that_was_tampered_with_is_refused_in_one_line(render, rerun, tmp_path):
+def test_a_manipulated_record_is_refused_in_one_line(render, rerun, tmp_path):
     render("--quiet")
     record = made(tmp_path / "out.png")
     for changed in (
@@ -540,7 +540,7 @@ def test_a_record_that_was_tampered_with_is_refused_in_one_line(render, rerun, t
     assert not (tmp_path / "again.png").exists()
 
 
-def test_a_picture_is_not_made_again_over_one_of_its_inputs(render, rerun, content, tmp_path):
+def test_a_reproduction_does_not_overwrite_an_input(render, rerun, content, tmp_path):
     render("--quiet")
     before = content.read_bytes()
     status, _, err = rerun(tmp_path / "out.png", content)
@@ -553,7 +553,7 @@ def test_a_picture_is_not_made_again_over_one_of_its_inputs(render, rerun, conte
 
 
 @pytest.mark.slow
-def test_a_sheet_is_not_made_again(experiment, rerun, tmp_path):
+def test_a_sheet_is_not_reproduced(experiment, rerun, tmp_path):
     experiment("sweep", "--vary", "lr=0.1")
     status, _, err = rerun(tmp_path / "out" / "sheet.png", tmp_path / "again.png")
     assert status == 2
@@ -563,7 +563,7 @@ def test_a_sheet_is_not_made_again(experiment, rerun, tmp_path):
 
 
 @pytest.mark.slow
-def test_cells_that_are_to_be_written_in_another_way_are_made_anew(experiment, started, tmp_path):
+def test_cells_with_a_different_encoding_are_computed_again(experiment, started, tmp_path):
     experiment("sweep", "--vary", "lr=0.1")
     assert experiment("sweep", "--vary", "lr=0.1", "--bits", "16")[0] == 0
     assert len(started) == 2
@@ -571,7 +571,7 @@ def test_cells_that_are_to_be_written_in_another_way_are_made_anew(experiment, s
 
 
 @pytest.mark.parametrize("place", [40, 130, 300])
-def test_a_profile_that_can_not_be_converted_to_is_not_kept(render, content, tmp_path, place):
+def test_a_profile_without_a_conversion_is_not_kept(render, content, tmp_path, place):
     profile = bytearray(P3)
     profile[place : place + 80] = bytes(80)
     Image.open(content).save(content, icc_profile=bytes(profile))

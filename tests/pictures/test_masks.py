@@ -1,4 +1,4 @@
-"""Runs with a mask, and with regions: where the picture is stylised, and from which part of a style."""
+"""Runs with a mask, and with regions."""
 
 import pickle
 
@@ -23,7 +23,7 @@ STRONG = {
     "sizes": [(60, 90)], "epochs": 8, "lr": 0.3, "content_weight": 0, "content_layers": ["conv1_1"],
     "style_layers": ["conv1_1"],
 }  # fmt: skip
-"""At the content's own size, by steps that leave nothing as it was."""
+"""At the content's size, with steps so large that every pixel changes."""
 
 
 def pixels(picture):
@@ -44,7 +44,7 @@ HALF = mask_of(np.where(np.arange(90) < 45, 255, 0))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{"margin": 16}, {"optimizer": "lbfgs"}, {"pixel_unit": "unit", "lr": 0.1}])
-def test_beyond_the_mask_the_picture_is_the_contents(run, content, options):
+def test_outside_the_mask_the_picture_is_the_content(run, content, options):
     result = pixels(run(mask=HALF, **{**STRONG, **options}).image)
     with Image.open(content) as picture:
         difference = np.abs(result - pixels(picture)).max(axis=2)
@@ -53,7 +53,7 @@ def test_beyond_the_mask_the_picture_is_the_contents(run, content, options):
 
 
 @pytest.mark.parametrize("resize", ["bilinear", "bicubic"])
-def test_at_another_size_it_is_the_resized_contents(run, content, resize):
+def test_at_another_size_it_is_the_resized_content(run, content, resize):
     result = pixels(run(mask=HALF, resize=resize, **{**STRONG, "sizes": [(30, 45), (44, 66)], "epochs": 6}).image)
     expected = nst.postprocess(nst.preprocess(nst.read_image(content), (66, 44), resize)).asnumpy() * 255
     difference = np.abs(result - expected).max(axis=2)
@@ -62,14 +62,14 @@ def test_at_another_size_it_is_the_resized_contents(run, content, resize):
 
 
 def masked(job, content, mask, **options):
-    """The picture of a run with a mask, the content's, and the composite's, as pixels."""
+    """Return the pixels of a run's picture with a mask, of the content and of the composite."""
     *_, state = nst.steps(job(mask=mask, **{**STRONG, **options}))
     with Image.open(content) as picture:
         return pixels(state.images[0]), pixels(picture), nst.postprocess(state.composite).asnumpy() * 255
 
 
 @pytest.mark.parametrize("level", [64, 191])
-def test_grey_is_as_much_of_the_picture_as_it_is_light(job, content, level):
+def test_grey_blends_the_composite_with_the_content(job, content, level):
     found, before, composite = masked(job, content, mask_of(np.where(np.arange(90) < 45, 255, level)))
     assert np.abs(found - (before + (composite - before) * level / 255))[:, 45:].max() < 1.6  # rounded three times
     assert np.abs(found - composite)[:, :45].max() < 1.1
@@ -78,7 +78,7 @@ def test_grey_is_as_much_of_the_picture_as_it_is_light(job, content, level):
 
 @pytest.mark.parametrize("margin", [0, 16])
 def test_a_soft_mask_leaves_no_seam(job, content, margin):
-    """What differs from the content falls off as the mask does, column by column."""
+    """The difference from the content decreases with the mask, column by column."""
     ramp = np.clip((65 - np.arange(90)) / 40, 0, 1)
     found, before, composite = masked(job, content, mask_of(np.rint(255 * ramp)), margin=margin)
     shares = ramp[None, :, None]
@@ -95,8 +95,8 @@ def test_a_white_mask_changes_nothing(run):
     assert np.abs(pixels(plain) - pixels(masked)).max() <= 2
 
 
-def test_what_the_mask_hides_is_not_in_the_statistics(job, content, net):
-    """The target is the whole style, and the losses are of what is white: a composite that differs beyond has the
+def test_the_statistics_do_not_include_masked_pixels(job, content, net):
+    """The target is the whole style. The losses are those of the white part: a composite that differs elsewhere has the
     same."""
     prepared = prepare(job(mask=HALF, sizes=[(60, 90)], epochs=1))
     guides = targets_of(prepared, prepared.recipe.stages[0], net, style_statistic(prepared.recipe)).guides
@@ -110,8 +110,8 @@ def test_what_the_mask_hides_is_not_in_the_statistics(job, content, net):
 
 
 @pytest.mark.parametrize("pixel_unit", ["standardised", "unit", "bytes"])
-def test_the_network_sees_the_composite_mixed_with_the_content(job, net, pixel_unit):
-    """In every unit of the pixels: the features of a mixed composite are what the losses are of."""
+def test_the_networks_input_is_the_composite_blended_with_the_content(job, net, pixel_unit):
+    """In every unit of the pixels, the losses are those of the features of a blended composite."""
     prepared = prepare(job(mask=mask_of(102), sizes=[(60, 90)], epochs=1, pixel_unit=pixel_unit, **SHALLOW_LAYERS))
     targets = targets_of(prepared, prepared.recipe.stages[0], net, style_statistic(prepared.recipe))
     standardised = nst.preprocess(mx.nd.array(paint(60, 90, seed=9), dtype="uint8"), (90, 60))
@@ -128,7 +128,7 @@ def test_the_network_sees_the_composite_mixed_with_the_content(job, net, pixel_u
     assert losses[0].content > 0.1
 
 
-def test_another_mask_makes_another_key(job):
+def test_a_different_mask_gives_a_different_key(job):
     keys = {prepare(job(mask=mask)).key for mask in (None, HALF, mask_of(128))}
     assert len(keys) == 3
 
@@ -145,9 +145,9 @@ def test_the_command_takes_a_mask(render, content, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "level, message", [(0, "black everywhere, so nothing is to be stylised"), (None, "no such file")]
+    "level, message", [(0, "black everywhere, so nothing would be stylised"), (None, "no such file")]
 )
-def test_the_command_refuses_a_mask_of_nothing(refuses, tmp_path, level, message):
+def test_the_command_refuses_a_mask_that_is_black_or_missing(refuses, tmp_path, level, message):
     if level is not None:
         mask_of(level).save(tmp_path / "mask.png")
     refuses(message, "--mask", tmp_path / "mask.png")
@@ -159,14 +159,14 @@ RED, BLUE, GREEN = (230, 20, 30), (30, 40, 200), (20, 150, 40)
 
 
 def painted(height, width, *colours):
-    """Stripes of colours side by side."""
+    """Return vertical stripes of these colours."""
     which = np.arange(width) * len(colours) // width
     return Image.fromarray(np.broadcast_to(np.array(colours, np.uint8)[which], (height, width, 3)).copy())
 
 
 @pytest.fixture
 def two_in_one():
-    """A style of two halves that have little in common, and its map."""
+    """Return a style with two very different halves, and its map."""
     array = paint(60, 90, seed=6).astype(float)
     array[:, :45] = (np.mgrid[:60, :45][1] % 6 * 50)[..., None]
     array[:, 45:] = array[:, 45:] * [0.5, 0.2, 0.1]
@@ -174,7 +174,7 @@ def two_in_one():
 
 
 def guided(job, two_in_one, map_of_content, **options):
-    """The Job of a content with a map, and a style with its own."""
+    """Return the Job of a content with a map, and a style with its map."""
     picture, map_of_style = two_in_one
     style = nst.Style(picture, regions=map_of_style)
     made = job()
@@ -188,8 +188,7 @@ def guided(job, two_in_one, map_of_content, **options):
 
 
 def statistics_of(net, picture, statistic, columns):
-    """The statistics of some columns of a picture, by layer; a picture's edge and the border of two regions left
-    out."""
+    """Return the statistics of some columns of a picture, by layer, without its edge and the border of two regions."""
     array = mx.nd.array(np.asarray(picture)[:, columns])
     X = nst.preprocess(array, array.shape[1::-1])
     _, features = nst.extract_features(X, net, (), (0, 5))
@@ -201,7 +200,7 @@ def statistics_of(net, picture, statistic, columns):
     "name, order",
     [("gram", (RED, BLUE)), ("gram", (BLUE, RED)), ("wasserstein", (BLUE, RED))],
 )
-def test_a_region_is_drawn_from_its_own_region_of_the_style(job, net, two_in_one, name, order):
+def test_a_region_is_stylised_from_its_region_of_the_style(job, net, two_in_one, name, order):
     options = {"style_statistic": name, "style_weight": 1 if name == "wasserstein" else 1e3}
     *_, state = nst.steps(guided(job, two_in_one, painted(60, 90, *order), optimizer="lbfgs", **options))
     statistic = style_statistic(nst.Recipe((nst.Stage((32, 48), 1),), style_statistic=name))
@@ -217,7 +216,7 @@ def test_a_region_is_drawn_from_its_own_region_of_the_style(job, net, two_in_one
             assert distances[0] < 0.6 * distances[1]
 
 
-def test_the_target_of_a_region_is_that_of_the_styles_own_part(job, net, two_in_one):
+def test_the_target_of_a_region_is_the_statistic_of_the_styles_region(job, net, two_in_one):
     prepared = prepare(guided(job, two_in_one, painted(60, 90, BLUE, RED), sizes=[(60, 90)], style_layers=["conv1_1"]))
     statistic = style_statistic(prepared.recipe)
     targets = targets_of(prepared, prepared.recipe.stages[0], net, statistic)
@@ -230,7 +229,7 @@ def test_the_target_of_a_region_is_that_of_the_styles_own_part(job, net, two_in_
         assert np.allclose(found[number], part, rtol=1e-4, atol=1e-6)
 
 
-def test_a_region_counts_by_the_mask_too(job, net, two_in_one):
+def test_the_weights_of_a_region_include_the_mask(job, net, two_in_one):
     mask = mask_of(np.where(np.arange(90) < 60, 204, 0))
     options = {"sizes": [(60, 90)], "epochs": 1, "style_layers": ["conv1_1"]}
     prepared = prepare(guided(job, two_in_one, painted(60, 90, RED, BLUE), mask=mask, **options))
@@ -241,7 +240,7 @@ def test_a_region_counts_by_the_mask_too(job, net, two_in_one):
     assert np.allclose(columns, expected, atol=1e-6)
 
 
-def test_two_styles_share_a_region_that_both_have(job, net, two_in_one):
+def test_a_region_of_two_styles_has_their_mean_as_target(job, net, two_in_one):
     picture, map_of_style = two_in_one
     other = Image.fromarray(paint(60, 90, seed=7))
     made = job()
@@ -262,7 +261,7 @@ def test_two_styles_share_a_region_that_both_have(job, net, two_in_one):
     assert np.allclose(found[1], statistic.of(features[0][:, :, :, 45:]).asnumpy(), rtol=1e-4, atol=1e-6)
 
 
-def test_the_share_of_a_region_in_the_loss_is_that_of_its_positions(job, net, two_in_one):
+def test_the_weight_of_a_region_in_the_loss_is_its_share_of_the_positions(job, net, two_in_one):
     prepared = prepare(
         guided(job, two_in_one, painted(60, 90, RED, RED, BLUE), sizes=[(60, 90)], style_layers=["conv1_1"])
     )
@@ -290,8 +289,8 @@ def test_a_mask_may_hide_a_whole_region(job, two_in_one, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["gram"])
-def test_a_region_at_the_edge_that_a_deep_layer_does_not_see_is_drawn_by_the_others(job, two_in_one, name):
-    """Of 60 rows the layers after the fourth pooling see 48; the map's last nine have a region of their own."""
+def test_a_region_at_the_edge_without_positions_of_a_deep_layer_uses_the_others(job, two_in_one, name):
+    """The layers above the fourth pooling cover 48 of 60 rows; the last nine rows of the map are a region."""
     picture, _ = two_in_one
     array = np.asarray(painted(60, 90, RED)).copy()
     array[51:] = BLUE
@@ -306,7 +305,7 @@ def test_a_region_at_the_edge_that_a_deep_layer_does_not_see_is_drawn_by_the_oth
 
 
 @pytest.mark.slow
-def test_a_region_at_the_edge_of_the_style_that_a_deep_layer_does_not_see_is_no_reason_to_diverge(job, two_in_one):
+def test_a_region_at_the_edge_of_the_style_without_positions_of_a_deep_layer_does_not_diverge(job, two_in_one):
     picture, _ = two_in_one
     array = np.asarray(painted(60, 90, RED)).copy()
     array[51:] = BLUE
@@ -321,16 +320,16 @@ def test_a_region_at_the_edge_of_the_style_that_a_deep_layer_does_not_see_is_no_
     assert all(np.isfinite(epoch.losses.total) for epoch in state.record)
 
 
-def test_a_mask_that_a_deep_layer_sees_nothing_of_is_refused(job):
+def test_a_mask_without_positions_of_a_deep_layer_is_refused(job):
     mask = Image.fromarray(np.where(np.arange(60) < 51, 0, 255).astype(np.uint8)[:, None].repeat(90, axis=1))
     layers = {"content_layers": ["conv1_1"], "style_layers": ["conv1_1", "conv5_1"]}
     message = "size 60x90: .* leave no position of conv5_1"
-    with pytest.raises(nst.InputError, match=message):  # before a stage is run that would see something
+    with pytest.raises(nst.InputError, match=message):  # before the first stage, which would have positions
         prepare(job(mask=mask, sizes=[(64, 96), (60, 90)], epochs=2, **layers))
     prepare(job(mask=mask, sizes=[(64, 96), (60, 90)], margin=16, epochs=2, **layers))
 
 
-def test_regions_of_which_a_deep_layer_sees_nothing_in_the_style_are_refused(job, two_in_one):
+def test_regions_without_positions_of_a_deep_layer_in_the_style_are_refused(job, two_in_one):
     array = np.asarray(painted(60, 90, RED)).copy()
     array[51:] = BLUE
     made = job()
@@ -348,12 +347,12 @@ def test_regions_with_a_margin_give_a_picture_of_the_stages_size(job, two_in_one
     assert state.images[0].size == (48, 32)
 
 
-# -- what is refused --------------------------------------------------------------------------------------------------
+# -- errors -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def maps(tmp_path):
-    """The paths of maps: of red and blue, of red and green, and of red alone."""
+    """Return the paths of maps: red and blue, red and green, and only red."""
     found = {}
     for name, colours in {"blue": (RED, BLUE), "green": (RED, GREEN), "red": (RED,)}.items():
         found[name] = tmp_path / f"{name}.png"
@@ -361,10 +360,10 @@ def maps(tmp_path):
     return found
 
 
-def test_a_colour_that_the_styles_map_has_not_is_named(refuses, maps, style, tmp_path):
+def test_the_error_names_a_colour_that_the_styles_map_does_not_have(refuses, maps, style, tmp_path):
     Image.fromarray(np.asarray(Image.open(maps["red"]).resize((70, 80)))).save(tmp_path / "own.png")
     refuses(
-        "no style has a region of its colour #1e28c8",
+        "no style's map has its colour #1e28c8",
         "--regions",
         maps["blue"],
         "--style-regions",
@@ -372,17 +371,17 @@ def test_a_colour_that_the_styles_map_has_not_is_named(refuses, maps, style, tmp
     )
 
 
-def test_maps_go_together(refuses, maps):
+def test_content_and_styles_must_both_have_maps(refuses, maps):
     refuses("--regions: 0 maps for 1 style pictures; give one for each with --style-regions", "--regions", maps["blue"])
     refuses("--style-regions: the content has no region map; give it one", "--style-regions", maps["red"])
 
 
-def test_a_map_of_another_shape_than_its_picture_is_refused(refuses, maps):
-    message = "of another shape than the 80 x 70 of its picture"
+def test_a_map_with_another_aspect_ratio_than_its_picture_is_refused(refuses, maps):
+    message = "do not have the aspect ratio of its picture, 80 x 70"
     refuses(message, "--regions", maps["red"], "--style-regions", maps["red"])
 
 
-def test_a_sweep_does_not_write_over_its_mask(experiment, tmp_path):
+def test_a_sweep_does_not_overwrite_its_mask(experiment, tmp_path):
     for path, options in (
         (tmp_path / "mask.png", ["--figure", tmp_path / "mask.png"]),
         (tmp_path / "out/lr=0.1.png", []),
@@ -396,11 +395,11 @@ def test_a_sweep_does_not_write_over_its_mask(experiment, tmp_path):
         assert path.read_bytes() == before
 
 
-# -- together ---------------------------------------------------------------------------------------------------------
+# -- all together -----------------------------------------------------------------------------------------------------
 
 
 def everything(content, two_in_one, **options):
-    """The pictures and options of a run with all that there is."""
+    """Return the pictures and options of a run with a mask, regions, colours and transparency."""
     picture, map_of_style = two_in_one
     opaque = Image.open(content).convert("RGBA")
     opaque.putalpha(77)
@@ -415,7 +414,7 @@ def everything(content, two_in_one, **options):
 
 
 @pytest.mark.slow
-def test_all_of_it_together_is_the_same_in_np_mode(run, content, two_in_one, np_mode):
+def test_a_run_with_everything_is_the_same_in_np_mode(run, content, two_in_one, np_mode):
     pictures, options = everything(content, two_in_one)
     found = run(*pictures, **options).image
     mx.npx.reset_np()
@@ -425,7 +424,7 @@ def test_all_of_it_together_is_the_same_in_np_mode(run, content, two_in_one, np_
 
 @pytest.mark.slow
 @needs_bfloat16
-def test_all_of_it_together_is_nearly_the_same_in_bfloat16(run, content, two_in_one):
+def test_a_run_with_everything_is_nearly_the_same_in_bfloat16(run, content, two_in_one):
     pictures, options = everything(content, two_in_one)
     results = [run(*pictures, precision=precision, **options) for precision in ("float32", "bfloat16")]
     assert results[1].loss == pytest.approx(results[0].loss, rel=0.05)
@@ -433,7 +432,7 @@ def test_all_of_it_together_is_nearly_the_same_in_bfloat16(run, content, two_in_
 
 
 @pytest.mark.slow
-def test_a_run_with_all_of_it_can_be_sent_to_another_process(job, content, two_in_one):
+def test_a_run_with_everything_can_be_pickled(job, content, two_in_one):
     pictures, options = everything(content, two_in_one)
     made = job()
     prepared = prepare(nst.Job(*pictures, weights=made.weights, recipe="d2l-2019", **options))

@@ -1,4 +1,4 @@
-"""The frames of a film: what moves, what can be trusted of it, and what a frame starts from."""
+"""Optical flow between the frames of a film, its consistency, and the start of a frame."""
 
 import gluon_nst as nst
 from gluon_nst.pictures import optical_flow
@@ -11,17 +11,17 @@ HEIGHT, WIDTH = 144, 192
 
 
 def landscape(height=HEIGHT, width=WIDTH + 40, seed=1):
-    """Something with structure at every place: h × w × 3, uint8."""
+    """Return a picture with structure everywhere: h × w × 3, uint8."""
     small = np.random.default_rng(seed).uniform(0, 255, (height // 12, width // 12, 3)).astype(np.uint8)
     return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def moved(pixels, right):
-    """What a camera sees that has turned so many pixels to the right."""
+    """Return the picture of a camera that has moved to the right by this number of pixels."""
     return np.ascontiguousarray(pixels[:, right : right + WIDTH])
 
 
-def test_the_flow_is_how_far_things_have_gone():
+def test_the_flow_is_the_displacement():
     scene = landscape()
     flow = optical_flow.flow(moved(scene, 0), moved(scene, 5))
     assert flow.shape == (HEIGHT, WIDTH, 2)
@@ -29,7 +29,7 @@ def test_the_flow_is_how_far_things_have_gone():
     assert np.abs(inner - (-5, 0)).mean() < 0.2
 
 
-def test_what_is_warped_comes_to_where_it_has_gone():
+def test_warping_moves_pixels_to_their_new_position():
     scene = landscape()
     before, now = moved(scene, 0), moved(scene, 5)
     back = optical_flow.flow(now, before)
@@ -39,7 +39,7 @@ def test_what_is_warped_comes_to_where_it_has_gone():
     assert warped < unmoved / 10
 
 
-def test_what_was_uncovered_or_comes_from_beyond_the_edge_is_not_trusted():
+def test_occluded_pixels_and_those_from_outside_are_not_consistent():
     scene, thing = landscape(), landscape(48, 48, seed=9)
 
     def frame(at, right):
@@ -50,15 +50,15 @@ def test_what_was_uncovered_or_comes_from_beyond_the_edge_is_not_trusted():
     before, now = frame(30, 0), frame(40, 4)
     trusted = optical_flow.consistent(optical_flow.flow(now, before), optical_flow.flow(before, now))
     assert trusted.mean() > 0.7
-    assert not trusted[:, -3:].any()  # what the camera did not see
-    assert trusted[56:88, 29:37].mean() < 0.4  # behind the thing
-    assert trusted[56:88, 50:80].mean() > 0.8  # the thing itself
+    assert not trusted[:, -3:].any()  # outside the previous frame
+    assert trusted[56:88, 29:37].mean() < 0.4  # behind the object
+    assert trusted[56:88, 50:80].mean() > 0.8  # the object itself
 
 
-def test_a_frame_starts_from_the_result_before_it_and_where_there_is_none_in_its_colours(tmp_path):
+def test_a_frame_starts_from_the_warped_result_or_from_its_content_in_the_results_colours(tmp_path):
     scene = landscape()
     before, now = (Image.fromarray(moved(scene, right)) for right in (0, 10))
-    result = Image.fromarray(255 - np.asarray(before)[..., ::-1])  # a style in which all colours are others
+    result = Image.fromarray(255 - np.asarray(before)[..., ::-1])  # a style with different colours everywhere
     start = optical_flow.start(before, now, result, (HEIGHT, WIDTH))
     wanted = 255 - np.asarray(now)[..., ::-1].astype(float)
     assert start.size == (WIDTH, HEIGHT)
@@ -67,8 +67,8 @@ def test_a_frame_starts_from_the_result_before_it_and_where_there_is_none_in_its
     assert np.abs(edge.mean((0, 1)) - np.asarray(result).mean((0, 1))).max() < 40
 
 
-def test_a_frame_starts_without_the_colours_that_transparent_frames_hide():
-    """The result's visible colours alone count where something was uncovered."""
+def test_hidden_colours_of_transparent_frames_do_not_influence_the_start():
+    """Only the result's visible colours count for occluded content."""
     starts = []
     for hidden in (0, 255):
         frame, result = (
@@ -82,13 +82,13 @@ def test_a_frame_starts_without_the_colours_that_transparent_frames_hide():
     assert np.abs(starts[0] - (180, 40, 40)).max() <= 2
 
 
-def test_the_frames_of_a_film_are_of_one_size(tmp_path):
+def test_frames_of_different_sizes_are_refused(tmp_path):
     one, two = Image.new("RGB", (40, 30)), Image.new("RGB", (41, 30))
-    with pytest.raises(nst.InputError, match="the frames are 30 x 40 and 30 x 41; a film's are all of one size"):
+    with pytest.raises(nst.InputError, match="30 x 40 and 30 x 41; all frames of a film must have one size"):
         optical_flow.start(one, two, one, (30, 40))
 
 
-def test_without_opencv_that_is_one_line(monkeypatch):
+def test_without_opencv_the_error_is_one_line(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(nst.InputError, match=r"install gluon-nst\[film\]"):
         optical_flow.check_frames()

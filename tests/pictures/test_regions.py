@@ -1,4 +1,4 @@
-"""Label maps as people make them: antialiased, compressed, of another size and mode; and those that are none."""
+"""Label maps: exact, antialiased, compressed, of other sizes and modes; refused maps; masks."""
 
 import warnings
 
@@ -25,12 +25,12 @@ WHITE, BLACK, GREY, RED, GREEN, BLUE = (
 SIZE = (120, 180)
 
 ELLIPSES = [(RED, (10, 10, 90, 70)), (BLUE, (70, 40, 150, 110)), (BLACK, (100, 5, 170, 50))]
-"""Painted on white in this order, for a picture of SIZE; red's edge meets white and blue, blue's white, red and black.
+"""Painted on white in this order, for a picture of SIZE; red touches white and blue; blue touches white, red, black.
 """
 
 
 def painted(shapes=ELLIPSES, ground=WHITE, size=SIZE, finer=4):
-    """Ellipses on a ground, antialiased: painted `finer` times as large and averaged."""
+    """Return antialiased ellipses on a ground: painted `finer` times as large and averaged."""
     height, width = size
     picture = Image.new("RGB", (width * finer, height * finer), ground)
     for colour, box in shapes:
@@ -39,7 +39,7 @@ def painted(shapes=ELLIPSES, ground=WHITE, size=SIZE, finer=4):
 
 
 def true_weights(colours, shapes=ELLIPSES, ground=WHITE, size=SIZE):
-    """Where a pixel's middle has each of the colours: len(colours) × h × w, bool."""
+    """Return whether a pixel's centre has each of the colours: len(colours) × h × w, bool."""
     finer = 5
     scaled = [(colour, [finer * each for each in box]) for colour, box in shapes]
     exact = np.asarray(painted(scaled, ground, [finer * each for each in size], 1))
@@ -54,7 +54,7 @@ def read(content, *styles, size=SIZE):
 
 
 def near(colours, expected, within=12):
-    """Whether there are as many colours as expected, each near one of these."""
+    """Return whether there are as many colours as expected, each close to one of them."""
     distances = np.linalg.norm(np.array(colours, float)[:, None] - np.array(expected)[None], axis=2)
     return len(colours) == len(expected) and distances.min(axis=0).max() <= within
 
@@ -64,7 +64,7 @@ def save(tmp_path, picture, name, **options):
     return tmp_path / name
 
 
-# -- what a map says --------------------------------------------------------------------------------------------------
+# -- regions ----------------------------------------------------------------------------------------------------------
 
 
 def test_each_pixel_of_the_content_is_in_the_region_of_its_colour():
@@ -81,7 +81,7 @@ def test_each_pixel_of_the_content_is_in_the_region_of_its_colour():
         assert np.array_equal(weights, (pixels == colour).all(axis=2))
 
 
-def test_a_region_of_a_style_is_where_its_map_has_the_contents_colour():
+def test_a_region_of_a_style_has_the_contents_colour_in_its_map():
     content = painted([(RED, (10, 10, 90, 70))])
     first = painted([(RED, (0, 0, 40, 40))], GREEN, (60, 50), 1)
     second = painted([(BLUE, (0, 0, 40, 40))], (250, 252, 249), (40, 80), 1)
@@ -89,8 +89,8 @@ def test_a_region_of_a_style_is_where_its_map_has_the_contents_colour():
     assert found.colours == [WHITE, RED]
     assert [each.shape for each in found.styles] == [(2, 60, 50), (2, 40, 80)]
     assert all(each.dtype == np.float32 for each in found.styles)
-    assert found.styles[0][0].max() == 0  # no white there: only the second style gives some
-    assert np.array_equal(found.styles[0][1], (np.asarray(first) == RED).all(axis=2))  # and nothing of the green
+    assert found.styles[0][0].max() == 0  # it has no white; only the second style has
+    assert np.array_equal(found.styles[0][1], (np.asarray(first) == RED).all(axis=2))  # without the green
     assert np.array_equal(found.styles[1][0], (np.asarray(second) == (250, 252, 249)).all(axis=2))
     assert found.styles[1][1].max() == 0
 
@@ -104,8 +104,8 @@ CLOSE = {
 
 @pytest.mark.parametrize("kind", CLOSE)
 @pytest.mark.parametrize("soft", [False, True])
-def test_colours_that_are_near_are_regions_of_their_own(kind, soft):
-    """In an exact map, and in one with an antialiased edge elsewhere."""
+def test_similar_colours_are_separate_regions(kind, soft):
+    """In an exact map, and in a map with an antialiased edge in another place."""
     pixels = np.repeat(np.array(CLOSE[kind], np.uint8)[None], 60, axis=1).repeat(120, axis=0)
     size = pixels.shape[:2]
     picture = Image.fromarray(pixels)
@@ -142,7 +142,7 @@ def test_class_numbers_of_16_and_32_bits_are_regions(tmp_path, numbers, kind):
         assert np.array_equal(regions.read_regions(eight, [path], size, [size]).content, found.content)
 
 
-def test_lines_and_points_of_an_exact_map_are_regions_of_their_own():
+def test_lines_and_points_of_an_exact_map_are_regions():
     numbers = np.repeat(np.arange(20, dtype=np.uint8)[None], 6, axis=1).repeat(60, axis=0)
     numbers[30, 50] = 77
     numbers[:, 3] = 5  # in class 0
@@ -155,7 +155,7 @@ def test_lines_and_points_of_an_exact_map_are_regions_of_their_own():
 
 
 def test_a_flat_jpeg_is_matched_with_tolerance(tmp_path):
-    """Its few colours may all be flat, and still be others than those that were painted."""
+    """Its few colours may all be flat, but different from those of the original."""
     pixels = np.repeat(np.array([(60,) * 3, (200,) * 3], np.uint8)[None], 160, axis=1).repeat(240, axis=0)
     for quality in (20, 30, 40):
         path, size = save(tmp_path, Image.fromarray(pixels), "map.jpg", quality=quality), (240, 320)
@@ -163,12 +163,12 @@ def test_a_flat_jpeg_is_matched_with_tolerance(tmp_path):
             assert len(regions.read_regions(content, [style], size, [size]).colours) == 2
 
 
-def test_one_region_alone_is_reported():
-    with pytest.warns(NSTWarning, match="the content's map: one region alone .#ffffff., so it has no effect"):
+def test_a_map_with_a_single_region_is_reported():
+    with pytest.warns(NSTWarning, match="the content's map: only one region .#ffffff., so the map has no effect"):
         read(painted([], finer=1))
 
 
-def test_near_colours_of_a_jpeg_are_regions_of_their_own_and_it_says_what_it_found(tmp_path):
+def test_similar_colours_of_a_jpeg_are_separate_regions_and_are_listed(tmp_path):
     pixels = np.repeat(np.array([(120,) * 3, (140,) * 3], np.uint8)[None], 90, axis=1).repeat(120, axis=0)
     path = save(tmp_path, Image.fromarray(pixels), "map.jpg", quality=75)
     with pytest.warns(NSTWarning) as warned:
@@ -181,30 +181,30 @@ def test_near_colours_of_a_jpeg_are_regions_of_their_own_and_it_says_what_it_fou
     assert "merged" not in note
 
 
-def test_colours_of_a_jpeg_that_are_both_frequent_and_flat_are_never_merged(tmp_path):
-    """Even nearer than what the compression changes."""
+def test_frequent_flat_colours_of_a_jpeg_are_never_merged(tmp_path):
+    """Even if they are closer than the changes by compression."""
     pixels = np.repeat(np.array([(120,) * 3, (123,) * 3], np.uint8)[None], 96, axis=1).repeat(120, axis=0)
     path, size = save(tmp_path, Image.fromarray(pixels), "map.jpg", quality=95), pixels.shape[:2]
     found = regions.read_regions(path, [path], size, [size])
     assert near(found.colours, [(120,) * 3, (123,) * 3], within=1)
 
 
-def test_greys_of_8_bits_and_the_same_widened_to_16_are_one_region(tmp_path):
+def test_greys_of_8_bits_and_the_same_in_16_are_one_region(tmp_path):
     values = np.repeat(np.array([7, 26])[None], 30, axis=1).repeat(60, axis=0)
     wide = save(tmp_path, Image.fromarray((values * 257).astype(np.uint16)), "map.png")
     found = regions.read_regions(Image.fromarray(values.astype(np.uint8)), [wide], (60, 60), [(60, 60)])
     assert np.array_equal(found.content, found.styles[0])
 
 
-def test_colours_that_merge_are_named():
-    picture = painted([(RED, (10, 10, 90, 70)), ((225, 25, 35), (120, 80, 124, 110))])  # too thin to be sure of
+def test_merged_colours_are_listed():
+    picture = painted([(RED, (10, 10, 90, 70)), ((225, 25, 35), (120, 80, 124, 110))])  # too thin for a region
     with pytest.warns(NSTWarning, match="#e11923 is merged into #e6141e"):
         assert near(regions.read_regions(picture, [picture], SIZE, [SIZE]).colours, [WHITE, RED])
 
 
 @pytest.mark.parametrize("kind", ["webp", "jpeg 75"])
 @pytest.mark.parametrize("scale", [1, 3])
-def test_lossy_compression_makes_no_regions_of_greys(tmp_path, kind, scale):
+def test_lossy_compression_adds_no_grey_regions(tmp_path, kind, scale):
     size = [scale * each for each in SIZE]
     shapes = [(BLACK, (10, 10, 90, 90)), (GREY, (80, 30, 170, 110))]
     grey = painted([(colour, [scale * each for each in box]) for colour, box in shapes], size=size, finer=1)
@@ -212,22 +212,22 @@ def test_lossy_compression_makes_no_regions_of_greys(tmp_path, kind, scale):
     assert near(found.colours, [WHITE, BLACK, GREY], within=4)
 
 
-def test_equal_colours_of_exact_maps_alone_are_the_same():
+def test_only_equal_colours_of_exact_maps_are_the_same():
     content, style = (painted([(colour, (10, 10, 90, 70))], finer=1) for colour in (RED, (231, 20, 30)))
     message = refusal(content, [style], SIZE, [SIZE])
-    assert "region of its colour #e6141e; " in message
-    assert message.endswith("#e7141e in the map of style 1 is near, but not the same")
+    assert "no style's map has its colour #e6141e; " in message
+    assert message.endswith("#e7141e in the map of style 1 is close, but not the same")
 
 
-def test_a_colour_of_a_style_is_that_of_one_region_alone(tmp_path):
+def test_a_colour_of_a_style_belongs_to_one_region_only(tmp_path):
     content = Image.fromarray(
         np.repeat(np.array([(0,) * 3, (20,) * 3], np.uint8)[None], 90, axis=1).repeat(120, axis=0)
     )
     style = save(tmp_path, painted([(WHITE, (10, 10, 90, 70))], BLACK), "map.jpg", quality=90)
-    assert "no style has a region of its colour #141414" in refusal(content, [style], SIZE, [SIZE])
+    assert "no style's map has its colour #141414" in refusal(content, [style], SIZE, [SIZE])
 
 
-def test_of_two_near_colours_each_takes_its_own():
+def test_two_similar_colours_are_matched_to_the_nearest():
     light, dark = (200, 60, 60), (150, 60, 60)
     content = painted([(dark, (10, 10, 90, 70))], light)
     style = painted([(light, (10, 10, 90, 70))], dark)
@@ -247,7 +247,7 @@ SAVED = {
 
 
 @pytest.mark.parametrize("kind", SAVED)
-def test_antialiased_and_compressed_edges_are_no_regions_and_stay_where_they_are(tmp_path, kind):
+def test_antialiased_and_compressed_edges_are_not_regions_and_do_not_move(tmp_path, kind):
     name, options = SAVED[kind]
     found = read(save(tmp_path, painted(), name, **options))
     expected = [WHITE, RED, BLUE, BLACK]
@@ -255,7 +255,7 @@ def test_antialiased_and_compressed_edges_are_no_regions_and_stay_where_they_are
     order = [int(np.linalg.norm(np.array(expected) - colour, axis=1).argmin()) for colour in found.colours]
     true = true_weights(expected)[order]
     assert (found.content != true).any(axis=0).mean() < 0.015
-    for weights, real in zip(found.content, true):  # what is wrong is at most two pixels from the edge
+    for weights, real in zip(found.content, true):  # errors are at most two pixels from the edge
         around = np.asarray(Image.fromarray(real).convert("L").filter(ImageFilter.MaxFilter(5))) > 0
         assert not (weights > 0)[~around].any()
 
@@ -269,12 +269,12 @@ def test_an_edge_of_black_and_white_is_not_in_the_grey_region(tmp_path, finer, b
     found = read(save(tmp_path, picture, *SAVED[kind][:1], **SAVED[kind][1]))
     assert near(found.colours, [WHITE, BLACK, GREY])
     grey = found.content[[max(colour) - min(colour) < 9 and 100 < colour[0] < 156 for colour in found.colours]][0]
-    assert grey[:, :92].max() == 0  # none about the black ellipse
+    assert grey[:, :92].max() == 0  # none around the black ellipse
     assert abs(grey.mean() - true_weights([GREY], shapes).mean()) < 0.005
 
 
 @pytest.mark.slow
-def test_a_scaled_up_map_with_its_edges_blurred_has_the_same_regions():
+def test_an_enlarged_map_with_blurred_edges_has_the_same_regions():
     for resample in (Image.BILINEAR, Image.BICUBIC, Image.LANCZOS):
         large = painted().resize((720, 480), resample)
         assert near(read(large, size=(480, 720)).colours, [WHITE, RED, BLUE, BLACK])
@@ -291,7 +291,7 @@ def test_thin_lines_are_regions(tmp_path, width, options):
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg 75"])
-def test_a_speck_is_a_region_of_an_exact_map_alone(tmp_path, kind):
+def test_a_speck_is_a_region_only_in_an_exact_map(tmp_path, kind):
     for side, colours in ((3, [WHITE, RED] if kind == "png" else [WHITE]), (12, [WHITE, RED])):
         speck = Image.new("RGB", SIZE[::-1], WHITE)
         speck.paste(RED, (48, 48, 48 + side, 48 + side))
@@ -300,7 +300,7 @@ def test_a_speck_is_a_region_of_an_exact_map_alone(tmp_path, kind):
         assert len(colours) > 1 or found.content.min() == 1
 
 
-def test_some_grain_is_overlooked():
+def test_slight_noise_is_ignored():
     grain = np.random.default_rng(1).normal(0, 2.5, (*SIZE, 3))
     noisy = Image.fromarray(np.clip(np.asarray(painted()) + grain, 0, 255).astype(np.uint8))
     found = read(noisy)
@@ -327,7 +327,7 @@ def test_a_greyscale_picture_is_a_map(tmp_path, mode):
     assert found.content[1].mean() == pytest.approx(np.pi * 35 * 50 / (120 * 180), rel=0.02)
 
 
-def test_what_is_transparent_is_white():
+def test_transparent_pixels_are_white():
     picture = painted([(RED, (10, 10, 80, 110))], finer=1).convert("RGBA")
     picture.paste((0, 255, 0, 0), (100, 0, 180, 120))
     assert read(picture).colours == [WHITE, RED]
@@ -344,7 +344,7 @@ def test_a_map_of_another_size_is_scaled_without_new_colours():
         assert np.abs(found.content.mean(axis=(1, 2)) - true).max() < 0.01
 
 
-def test_a_region_that_the_scaling_leaves_out_is_none():
+def test_a_region_that_disappears_in_the_scaling_is_left_out():
     line = painted([], finer=1)
     ImageDraw.Draw(line).line((0, 41, 180, 41), fill=RED, width=3)
     assert read(line).colours == [WHITE, RED]
@@ -353,7 +353,7 @@ def test_a_region_that_the_scaling_leaves_out_is_none():
     assert found.content.shape == (1, 12, 18)
 
 
-# -- what is refused --------------------------------------------------------------------------------------------------
+# -- refused maps -----------------------------------------------------------------------------------------------------
 
 
 def refusal(*arguments):
@@ -363,7 +363,7 @@ def refusal(*arguments):
     return str(refused.value)
 
 
-def test_a_colour_that_no_style_has_is_named_with_the_files_to_paint_it_into(tmp_path):
+def test_the_error_names_a_colour_without_a_style_and_the_files_to_add_it_to(tmp_path):
     content = save(tmp_path, painted(), "content-map.png")
     styles = [save(tmp_path, painted(ELLIPSES[1:]), f"style-{number}.png") for number in (1, 2)]
     message = refusal(content, styles, SIZE, [SIZE, SIZE])
@@ -373,21 +373,21 @@ def test_a_colour_that_no_style_has_is_named_with_the_files_to_paint_it_into(tmp
     assert "the content's map: " in refusal(painted(), [painted(ELLIPSES[1:])], SIZE, [SIZE])
 
 
-def test_a_colour_that_the_scaled_style_has_not_any_more_is_missing():
+def test_a_colour_that_disappears_from_the_scaled_style_is_missing():
     line = painted([], finer=1)
     ImageDraw.Draw(line).line((0, 41, 180, 41), fill=RED, width=3)
     assert "#e6141e" in refusal(line, [line], SIZE, [(12, 18)])
 
 
 @pytest.mark.parametrize("which", ["content", "style"])
-def test_another_shape_than_the_pictures_is_refused(tmp_path, which):
+def test_another_aspect_ratio_than_the_pictures_is_refused(tmp_path, which):
     path = save(tmp_path, painted(), "map.png")
     sizes = {"content": SIZE, "style": SIZE, which: (120, 160)}
     message = refusal(path, [path], sizes["content"], [sizes["style"]])
-    assert message.startswith(f"{path}: 120 x 180 pixels are of another shape than the 120 x 160 of its picture; ")
+    assert message.startswith(f"{path}: 120 x 180 pixels do not have the aspect ratio of its picture, 120 x 160; ")
 
 
-def test_a_shape_that_rounding_changes_is_not_refused():
+def test_an_aspect_ratio_that_rounding_changes_is_not_refused():
     assert read(painted(), size=(33, 48)).content.shape[1:] == (33, 48)
 
 
@@ -400,20 +400,20 @@ PHOTOGRAPHS = {
 
 
 @pytest.mark.parametrize("kind", PHOTOGRAPHS)
-def test_a_photograph_is_no_map(tmp_path, kind):
+def test_a_photograph_is_not_a_map(tmp_path, kind):
     path = save(tmp_path, PHOTOGRAPHS[kind](), "photograph.png")
     message = refusal(path, [painted()], SIZE, [SIZE])
-    assert message.startswith(f"{path}: probably a photograph and no map of regions; paint each region in one flat")
+    assert message.startswith(f"{path}: probably a photograph, not a region map; paint each region in one flat")
     assert refusal(painted(), [path], SIZE, [SIZE]).startswith(f"{path}: probably a photograph")
 
 
 def board(count):
-    """A map of `count` colours, far from each other, in strips."""
+    """Return a map of `count` very different colours in strips."""
     levels = [(r, g, b) for r in (0, 120, 240) for g in (0, 120, 240) for b in (0, 120, 240)][:count]
     return Image.fromarray(np.repeat(np.array(levels, np.uint8)[None], 5, axis=1).repeat(40, axis=0))
 
 
-def test_a_map_with_soft_edges_has_sixteen_colours_at_most_and_an_exact_one_256():
+def test_a_map_with_soft_edges_has_at_most_16_colours_and_an_exact_one_256():
     exact = board(27)
     assert len(regions.read_regions(exact, [exact], (40, 135), [(40, 135)]).colours) == 27
     for count in (16, 17):
@@ -427,12 +427,12 @@ def test_a_map_with_soft_edges_has_sixteen_colours_at_most_and_an_exact_one_256(
     assert len(read(Image.fromarray(grid), size=(64, 64)).colours) == 256
 
 
-def test_a_photograph_with_a_palette_is_no_exact_map():
+def test_a_photograph_with_a_palette_is_not_an_exact_map():
     photograph = Image.fromarray(paint(*SIZE)).quantize(256)
     assert "probably a photograph" in refusal(photograph, [painted()], SIZE, [SIZE])
 
 
-def test_more_regions_than_there_is_memory_for_are_refused(monkeypatch):
+def test_regions_that_do_not_fit_into_the_memory_are_refused(monkeypatch):
     monkeypatch.setattr(regions, "available_memory", lambda: 1e6)
     assert refusal(board(27), [board(27)], (400, 1350), [(40, 135)]).endswith("scale the pictures down, or use fewer")
 
@@ -442,7 +442,7 @@ def test_each_style_needs_a_map(count):
     assert refusal(painted(), [painted()] * count, SIZE, [SIZE]).startswith(f"{count} style maps for 1 style pictures")
 
 
-def test_a_file_that_is_no_picture_is_refused(tmp_path):
+def test_a_file_that_is_not_a_picture_is_refused(tmp_path):
     (tmp_path / "map.png").write_text("no picture")
     assert "not a picture" in refusal(tmp_path / "map.png", [painted()], SIZE, [SIZE])
     assert "no such file" in refusal(painted(), [tmp_path / "nowhere.png"], SIZE, [SIZE])
@@ -455,7 +455,7 @@ def disc(mode="L", size=SIZE):
     return painted([(WHITE, (30, 20, 130, 100))], BLACK, size).convert(mode)
 
 
-def test_a_mask_is_1_where_it_is_white_and_0_where_it_is_black():
+def test_white_is_1_and_black_is_0_in_a_mask():
     mask = read_mask(disc(), SIZE)
     assert mask.dtype == np.float32
     assert mask.shape == SIZE
@@ -472,16 +472,16 @@ def test_a_mask_may_have_any_mode(tmp_path, mode):
 
 
 @pytest.mark.parametrize("colour", ["white", "black", "red"])
-def test_a_drawing_on_a_transparent_layer_is_a_mask_by_its_transparency(colour):
+def test_the_transparency_of_a_drawing_on_a_transparent_layer_is_the_mask(colour):
     picture = Image.new("RGBA", SIZE[::-1], colour)
     picture.putalpha(disc())
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         assert np.array_equal(read_mask(picture, SIZE), np.asarray(disc(), np.float32) / 255)
-    assert ["drawn in a dark colour" in str(each.message) for each in warned] == [True] * (colour != "white")
+    assert ["a dark drawing" in str(each.message) for each in warned] == [True] * (colour != "white")
 
 
-def test_in_a_mask_of_black_and_white_what_is_transparent_is_black():
+def test_transparent_pixels_of_a_black_and_white_mask_are_black():
     picture = disc("RGBA")
     picture.paste((255, 255, 255, 0), (0, 0, 90, 120))
     mask = read_mask(picture, SIZE)
@@ -497,7 +497,7 @@ def test_a_mask_that_is_transparent_everywhere_is_black():
 @pytest.mark.parametrize("level", [100, 255])
 def test_a_mask_that_is_the_same_everywhere_is_reported(tmp_path, level):
     path = save(tmp_path, Image.new("L", (180, 120), level), "mask.png")
-    with pytest.warns(NSTWarning, match=f"mask.png: the same everywhere .{level / 255:.0%} white., so no part"):
+    with pytest.warns(NSTWarning, match=f"mask.png: the same everywhere .{level / 255:.0%} white., so it selects no part"):
         assert read_mask(path, SIZE).min() == pytest.approx(level / 255)
 
 
@@ -509,7 +509,7 @@ def test_a_mask_is_scaled_with_antialiasing(size):
         assert mask.shape == size
         assert mask.mean() == pytest.approx(np.asarray(picture).mean() / 255, abs=0.005)
     if size < SIZE:
-        assert np.ptp(mask[2:-2, 2:-2]) < 0.1  # evenly grey, where samples would be black or white
+        assert np.ptp(mask[2:-2, 2:-2]) < 0.1  # uniform grey; sampling would give black or white
 
 
 @pytest.mark.parametrize("level, kept", [(0, False), (3, False), (40, True)])
@@ -519,14 +519,14 @@ def test_a_mask_that_is_black_everywhere_is_refused(tmp_path, level, kept):
         assert read_mask(path, SIZE).max() == pytest.approx(level / 255)
         return
     with pytest.raises(
-        nst.InputError, match="mask.png: black everywhere, so nothing is to be stylised; paint in white"
+        nst.InputError, match="mask.png: black everywhere, so nothing would be stylised; paint the part"
     ):
         read_mask(path, SIZE)
 
 
-def test_a_mask_of_another_shape_is_refused(tmp_path):
+def test_a_mask_of_another_aspect_ratio_is_refused(tmp_path):
     path = save(tmp_path, disc(), "mask.png")
-    with pytest.raises(nst.InputError, match="120 x 180 pixels are of another shape than the 90 x 120 of its picture"):
+    with pytest.raises(nst.InputError, match="120 x 180 pixels do not have the aspect ratio of its picture, 90 x 120"):
         read_mask(path, (90, 120))
     with pytest.raises(nst.InputError, match="the mask: 120 x 180 pixels"):
         read_mask(disc(), (120, 120))

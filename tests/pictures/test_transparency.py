@@ -1,4 +1,4 @@
-"""What a whole run keeps of the content beside its features: its transparency, and its colours."""
+"""Runs that keep the content's transparency or its colours, and runs with the styles' colours."""
 
 import gluon_nst as nst
 from gluon_nst import experiments
@@ -29,20 +29,20 @@ def lab(picture):
 
 @pytest.fixture
 def alpha():
-    """Opaque on the left, clear on the right, with all that is between."""
+    """Return an alpha channel from opaque at the left to transparent at the right."""
     return Image.fromarray(np.broadcast_to(np.linspace(255, 0, 90).astype(np.uint8), (60, 90)).copy())
 
 
 @pytest.fixture
 def clear(alpha, tmp_path):
-    """A content picture that is transparent."""
+    """Return a content picture with this alpha channel."""
     picture = Image.fromarray(paint(60, 90, seed=1))
     picture.putalpha(alpha)
     picture.save(tmp_path / "clear.png")
     return tmp_path / "clear.png"
 
 
-def test_at_the_contents_own_size_its_transparency_comes_back_as_it_was(run, clear, style, alpha):
+def test_at_the_contents_size_its_transparency_is_unchanged(run, clear, style, alpha):
     image = run(clear, style, sizes="own", **CHOSEN).image
     assert image.mode == "RGBA"
     assert image.size == (90, 60)
@@ -50,7 +50,7 @@ def test_at_the_contents_own_size_its_transparency_comes_back_as_it_was(run, cle
 
 
 @pytest.mark.parametrize("options", [{}, {"margin": 16}])
-def test_at_another_size_it_is_resized(run, clear, style, alpha, options):
+def test_at_another_size_the_transparency_is_resized(run, clear, style, alpha, options):
     result = run(clear, style, sizes=[(20, 30), (40, 60)], **{**CHOSEN, **options})
     for image in result.images:
         assert image.mode == "RGBA"
@@ -60,7 +60,7 @@ def test_at_another_size_it_is_resized(run, clear, style, alpha, options):
 
 
 @pytest.mark.slow
-def test_nothing_that_a_file_hides_under_its_transparency_gets_into_the_picture(run, clear, style):
+def test_hidden_colours_of_transparent_pixels_do_not_influence_the_picture(run, clear, style):
     plain = Image.open(clear)
     hidden = Image.fromarray(paint(60, 90, seed=8))
     opaque = np.asarray(plain.getchannel("A")) > 0
@@ -74,7 +74,7 @@ def test_a_content_without_transparency_gives_an_opaque_picture(run):
     assert run(sizes=[(32, 48)], **CHOSEN).image.mode == "RGB"
 
 
-def test_flattened_a_picture_is_on_white_and_opaque_and_says_so(run, job, clear, style):
+def test_a_flattened_picture_is_opaque_on_white_and_recorded_as_such(run, job, clear, style):
     with Image.open(clear) as picture:
         by_hand = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
     made = job()
@@ -87,7 +87,7 @@ def test_flattened_a_picture_is_on_white_and_opaque_and_says_so(run, job, clear,
 
 @pytest.fixture
 def cutout():
-    """A red subject with a soft edge; the file hides white under it."""
+    """Return a red subject with a soft edge on transparent white."""
     disc = Image.new("L", (96, 96))
     ImageDraw.Draw(disc).ellipse((24, 24, 72, 72), fill=255)
     picture = Image.composite(Image.new("RGB", disc.size, (200, 30, 30)), Image.new("RGB", disc.size, "white"), disc)
@@ -95,11 +95,11 @@ def cutout():
     return picture
 
 
-def test_the_subjects_colours_continue_under_a_soft_edge_without_a_halo(cutout):
-    """A blurred alpha keeps the colours at the edge only if those beyond it are the subject's own."""
+def test_the_subjects_colours_are_extended_under_a_soft_edge(cutout):
+    """With a blurred alpha the colours at the edge stay the same only if those beyond it are the subject's."""
     alpha = np.asarray(cutout.getchannel("A"))
     picture = np.array(cutout)
-    picture[alpha < 255, :3] = (200, 30, 30)  # as a paint program keeps them; those of the file itself stay beyond
+    picture[alpha < 255, :3] = (200, 30, 30)  # as in a file of a paint program
     picture[alpha == 0, :3] = 255
     opened = open_picture(Image.fromarray(picture))
     assert np.abs(np.asarray(opened.image, int) - (200, 30, 30)).max() <= 3
@@ -119,8 +119,8 @@ def test_a_result_on_black_has_no_halo(run, style, cutout):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", [0, 1])
-def test_transparent_pixels_of_a_style_are_no_part_of_it(job, content, style, part):
-    """Its statistics are those of the visible half, whatever the other half hides."""
+def test_transparent_pixels_do_not_count_in_the_style_statistics(job, content, style, part):
+    """The statistics are those of the visible half, whatever the hidden colours of the other half."""
     visible = Image.fromarray(paint(64, 48, seed=3))
     statistics = []
     for hidden in ("white", "black"):
@@ -133,12 +133,12 @@ def test_transparent_pixels_of_a_style_are_no_part_of_it(job, content, style, pa
     expected = targets_of(alone, alone.recipe.stages[0], alone.net(), style_statistic(alone.recipe)).styles_Y[0][0]
     one, other = (each.asnumpy() for each in statistics)
     assert np.array_equal(one, other)
-    assert np.abs(one - expected.asnumpy()).max() < 0.1 * np.abs(expected.asnumpy()).max()  # another size, and an edge
+    assert np.abs(one - expected.asnumpy()).max() < 0.1 * np.abs(expected.asnumpy()).max()  # other sizes
 
 
-def test_a_style_of_which_a_deep_layer_sees_nothing_is_refused(job, content):
+def test_a_style_without_a_visible_position_of_a_deep_layer_is_refused(job, content):
     picture = Image.new("RGBA", (90, 60), (0, 0, 0, 0))
-    picture.paste((200, 30, 30, 255), (0, 52, 90, 60))  # of 60 rows conv5_1 sees the first 48
+    picture.paste((200, 30, 30, 255), (0, 52, 90, 60))  # conv5_1 covers the first 48 of 60 rows
     layers = {"content_layers": ["conv1_1"], "style_layers": ["conv1_1", "conv5_1"]}
     with pytest.raises(nst.InputError, match="the styles. transparency leave no position of conv5_1"):
         prepare(nst.Job(content, picture, weights=job().weights, sizes=[(60, 90)], **layers))
@@ -152,15 +152,15 @@ def test_a_content_that_is_transparent_everywhere_is_white_and_reported(render, 
     assert f"content {tmp_path / 'empty.png'}: transparent everywhere" in err
 
 
-def test_a_picture_that_is_transparent_everywhere_counts_as_it_is_for_histogram(job, content, style):
+def test_histogram_uses_all_pixels_of_a_picture_that_is_transparent_everywhere(job, content, style):
     nothing = Image.new("RGBA", (90, 60), (9, 9, 9, 0))
     prepare(nst.Job(nothing, style, preserve_colors="histogram", weights=job().weights, **CHOSEN))
     with pytest.raises(nst.InputError, match="leave no position"):
         prepare(nst.Job(content, nothing, preserve_colors="histogram", weights=job().weights, **CHOSEN))
 
 
-def test_histogram_counts_visible_pixels_alone(blue, content, job):
-    """A content picture whose other half is transparent has the colours of the half that is seen."""
+def test_histogram_uses_only_visible_pixels(blue, content, job):
+    """A content picture with a transparent half has the colours of the visible half."""
     with Image.open(content) as picture:
         half = picture.crop((0, 0, 45, 60))
         clear = picture.convert("RGBA")
@@ -170,14 +170,14 @@ def test_histogram_counts_visible_pixels_alone(blue, content, job):
     assert np.abs(np.asarray(styles[0].image, int) - np.asarray(styles[1].image, int)).max() <= 1
 
 
-def test_transparency_goes_with_a_mask_and_with_luminance(run, clear, style, alpha):
+def test_transparency_works_with_a_mask_and_with_luminance(run, clear, style, alpha):
     mask = Image.fromarray(np.full((60, 90), 128, np.uint8))
     image = run(clear, style, sizes="own", mask=mask, preserve_colors="luminance", **CHOSEN).image
     assert image.mode == "RGBA"
     assert image.getchannel("A").tobytes() == alpha.tobytes()
 
 
-def test_a_transparent_style_leaves_the_picture_opaque(run, content, clear):
+def test_a_transparent_style_gives_an_opaque_picture(run, content, clear):
     assert run(content, clear, sizes=[(32, 48)], **CHOSEN).image.mode == "RGB"
 
 
@@ -205,7 +205,7 @@ def test_a_jpeg_of_a_transparent_picture_is_on_white(render, clear, tmp_path):
         found = np.asarray(jpeg.convert("RGB"), int)
     assert jpeg.mode == "RGB"
     assert np.abs(found - expected).mean() < 6
-    assert found[:, -2:].min() > 225  # where it was clear
+    assert found[:, -2:].min() > 225  # where it was transparent
 
 
 def test_a_jpeg_of_a_transparent_picture_may_be_smaller_than_an_input(run, clear, style, tmp_path):
@@ -228,7 +228,7 @@ def test_films_and_snapshots_of_a_transparent_picture_are_written(render, clear,
 
 
 @pytest.mark.slow
-def test_a_cell_that_was_kept_is_as_transparent_as_when_it_was_made(clear, style, converted, tmp_path):
+def test_a_kept_cell_is_as_transparent_as_when_it_was_computed(clear, style, converted, tmp_path):
     experiment = experiments.sweep(clear, style, {"lr": [0.1, 0.2]}, sizes=[(16, 24)], epochs=1, weights=str(converted))
     first, second = experiment.prepare().values()
     result = carry_out(first)
@@ -243,7 +243,7 @@ def test_a_cell_that_was_kept_is_as_transparent_as_when_it_was_made(clear, style
 
 
 @pytest.mark.slow
-def test_a_sheet_of_transparent_pictures_is_the_same_when_its_cells_are_kept(clear, style, converted, tmp_path):
+def test_a_sheet_of_transparent_pictures_is_the_same_with_kept_cells(clear, style, converted, tmp_path):
     experiment = experiments.sweep(clear, style, {"lr": [0.1, 0.2]}, sizes=[(16, 24)], epochs=1, weights=str(converted))
     first = list(experiment.run(tmp_path / "out"))
     left = Generations(tmp_path / "out/.lr=0.1.checkpoint", print)  # as if the first call had been killed at its end
@@ -257,7 +257,7 @@ def test_a_sheet_of_transparent_pictures_is_the_same_when_its_cells_are_kept(cle
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_to_the_same_transparent_picture(job, clear, style):
+def test_a_resumed_run_makes_the_same_transparent_picture(job, clear, style):
     jobs = [nst.Job(clear, style, weights=job().weights, sizes=[(16, 24), (32, 48)], **CHOSEN)] * 2
     *_, whole = nst.steps(jobs[0])
     states = nst.steps(jobs[1])
@@ -276,7 +276,7 @@ COLOURS = {"epochs": 8, "lr": 0.1, "content_weight": 0, "content_layers": ["conv
 
 @pytest.fixture
 def blue(tmp_path):
-    """A style picture that has little of the content's colours."""
+    """Return a style picture with colours unlike the content's."""
     pixels = paint(80, 70, seed=2) * [0.3, 0.5, 1.0]
     Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "blue.png")
     return tmp_path / "blue.png"
@@ -284,7 +284,7 @@ def blue(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("margin", [0, 16])
-def test_with_luminance_the_lightness_is_the_pictures_and_the_chroma_the_contents(job, content, blue, margin):
+def test_luminance_keeps_the_composites_lightness_with_the_contents_chroma(job, content, blue, margin):
     options = {**COLOURS, "sizes": [(60, 90)], "margin": margin, "weights": job().weights}
     *_, plain = nst.steps(nst.Job(content, blue, recipe="d2l-2019", **options))
     *_, kept = nst.steps(nst.Job(content, blue, preserve_colors="luminance", recipe="d2l-2019", **options))
@@ -295,7 +295,7 @@ def test_with_luminance_the_lightness_is_the_pictures_and_the_chroma_the_content
     before = np.linalg.norm((made_of - wanted)[..., 1:], axis=2)
     assert np.median(distances) < 1
     assert np.median(before) > 5
-    # Where it can not be shown there is less of it, and never another hue.
+    # Outside sRGB the chroma is smaller, with the same hue.
     assert (np.linalg.norm(found[..., 1:], axis=2) < np.linalg.norm(wanted[..., 1:], axis=2) + 1).all()
 
 
@@ -307,7 +307,7 @@ def test_the_next_stage_starts_from_the_composite_and_not_from_the_kept_colours(
     assert [epoch.losses.total for epoch in kept.record] == [epoch.losses.total for epoch in plain.record]
 
 
-def test_with_histogram_the_style_has_the_contents_colours(run, job, content, blue):
+def test_histogram_gives_the_style_the_contents_colours(run, job, content, blue):
     prepared = prepare(
         nst.Job(content, blue, preserve_colors="histogram", weights=job().weights, sizes=[(32, 48)], **COLOURS)
     )
@@ -322,7 +322,7 @@ def test_with_histogram_the_style_has_the_contents_colours(run, job, content, bl
 
 
 @pytest.mark.slow
-def test_with_histogram_the_pictures_colours_are_nearer_the_contents(run, content, blue):
+def test_histogram_makes_the_pictures_colours_closer_to_the_contents(run, content, blue):
     pictures = [
         np.asarray(run(content, blue, sizes=[(32, 48)], preserve_colors=name, **{**COLOURS, "epochs": 20}).image, float)
         for name in ("no", "histogram")
@@ -343,14 +343,14 @@ LEFT, RIGHT, ALL = slice(0, 45), slice(45, 90), slice(None)
 
 @pytest.fixture
 def left():
-    """A mask, or a map of regions: the left half of the content picture."""
+    """Return a mask, or a region map: the left half of the content picture."""
     mask = Image.new("L", (90, 60))
     mask.paste(255, (0, 0, 45, 60))
     return mask
 
 
 def halves(left, right, seed, size=(80, 70)):
-    """A picture with two halves of different colours, with noise of different strengths."""
+    """Return a picture with two halves of different colours and noise of different strengths."""
     random = np.random.default_rng(seed)
     pixels = np.empty((*size, 3))
     for part, colour, noise in ((slice(0, size[1] // 2), left, 10), (slice(size[1] // 2, None), right, 25)):
@@ -368,8 +368,8 @@ def test_with_content_colors_style_the_reference_has_the_styles_colours(job, con
 
 @pytest.mark.slow
 @pytest.mark.parametrize("masked", [False, True])
-def test_a_run_starts_where_the_content_loss_is_nothing(job, content, blue, left, masked):
-    """Its composite is the reference; beyond a mask the network sees the content picture in both."""
+def test_a_run_starts_with_a_content_loss_of_0(job, content, blue, left, masked):
+    """The composite is the reference; outside the mask the network's input is the content picture in both."""
     options = {**STYLE_COLORS, "content_weight": 1, "weights": job().weights, "mask": left if masked else None}
     (first, *_), (other, *_) = (
         list(nst.steps(nst.Job(content, blue, **{**options, **changes})))[-1].record
@@ -383,10 +383,10 @@ def test_a_change_is_carried_from_the_reference(job, content, blue):
     options = {**STYLE_COLORS, "sizes": [(30, 45), (60, 90)], "carry": "change", "content_weight": 1, "lr": 1e-6}
     *_, state = nst.steps(nst.Job(content, blue, weights=job().weights, **options))
     second = next(epoch for epoch in state.record if epoch.stage == 2)
-    assert second.losses.content < 0.02  # 5 if the change were to the content picture
+    assert second.losses.content < 0.02  # it would be 5 with the difference from the content picture
 
 
-def test_the_colours_of_the_reference_are_those_of_all_styles_by_their_weights(job, content, blue):
+def test_the_reference_has_the_weighted_mean_colours_of_all_styles(job, content, blue):
     red = Image.new("RGB", (40, 40), (200, 40, 40))
     styles = [nst.Style(blue, 3e307), nst.Style(red, 1e307)]
     prepared = prepare(nst.Job(content, styles, weights=job().weights, **STYLE_COLORS))
@@ -395,7 +395,7 @@ def test_the_colours_of_the_reference_are_those_of_all_styles_by_their_weights(j
     assert np.abs(means(prepared.reference.image, ALL) - wanted).max() < 6  # some are clipped
 
 
-def test_only_the_part_of_the_content_within_the_mask_counts(job, blue, left):
+def test_only_the_content_inside_the_mask_counts(job, blue, left):
     content = halves((90, 100, 80), (200, 120, 60), 1, (60, 90))
     prepared = prepare(nst.Job(content, blue, weights=job().weights, mask=left, **STYLE_COLORS))
     with Image.open(blue) as picture:
@@ -419,7 +419,7 @@ def test_each_region_of_the_reference_has_the_colours_of_its_own_styles(job, lef
         assert deviations[0] == pytest.approx(deviations[1], rel=0.1)
 
 
-def test_the_style_is_still_told_by_its_own_file(run, content, blue):
+def test_the_record_has_the_hash_of_the_styles_file(run, content, blue):
     results = [
         run(content, blue, sizes=[(16, 24)], preserve_colors=name, **{**CHOSEN, "epochs": 1})
         for name in ("no", "histogram")
