@@ -1,5 +1,4 @@
-"""VGG-19's parameters, from the top down: finding them, their sources, the cache of converted trunks, the conversion,
-the file formats, and the downloads."""
+"""VGG-19's parameters: sources, downloads, file formats, conversion, and the cache of converted trunks."""
 
 from gluon_nst.weights.cache import Notify, Trunk, print_nothing
 from gluon_nst.weights.downloads import Progress

@@ -89,7 +89,7 @@ def look_up(name: str, notify: Notify = print_nothing) -> Trunk | None:
             return Trunk(name, path, record["sha256"], record)
     except (OSError, ValueError, KeyError, TypeError):  # InputError is a ValueError
         pass
-    notify(f"{path}: damaged or unfinished, so it is made again")
+    notify(f"{path}: damaged or incomplete; it is converted again")
     return None
 
 
@@ -118,7 +118,7 @@ def keep(name: str, converted: conversion.Converted, original: Path, origin: obj
 
 @contextlib.contextmanager
 def alone(name: str, notify: Notify) -> Iterator[Path]:
-    """Hold the lock of `name` in the cache; yields an empty folder for temporary files, which is deleted at the end."""
+    """Lock `name` in the cache; yield an empty folder for temporary files, which is deleted at the end."""
     folder = cache_folder()
     work = folder / f".unfinished-{name}"
     try:
@@ -131,7 +131,7 @@ def alone(name: str, notify: Notify) -> Iterator[Path]:
             yield work
     except OSError as error:
         raise WeightsError(
-            f"{folder}: can't keep the parameters there ({error.strerror or error}); free some space, or set "
+            f"{folder}: can't write the parameters ({error.strerror or error}); free some space, or set "
             "GLUON_NST_CACHE to another folder"
         ) from None
 
@@ -141,5 +141,5 @@ def _acquired(path: Path, name: str, notify: Notify) -> filelock.BaseFileLock:
     try:
         return lock(path, timeout=1)
     except filelock.Timeout:
-        notify(f"{name}: waiting for another process, which is at it already")
+        notify(f"{name}: waiting for another process that is preparing it")
         return lock(path, timeout=-1)

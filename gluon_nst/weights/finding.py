@@ -105,7 +105,7 @@ def _first_fetched(names: list[str], notify: Notify, progress: Progress | None) 
                 notify(f"{name}: skipped, {error}")
     raise WeightsError(
         f"no parameters of VGG-19 ({'; '.join(failures)}); "
-        "on a machine without a network, carry a file over and run: gluon-nst weights import FILE"
+        "on a machine without a network, copy a file to it and run: gluon-nst weights import FILE"
     )
 
 
@@ -116,7 +116,7 @@ def _make(name: str, path: Path | None, notify: Notify, progress: Progress | Non
     """
     source = SOURCES.get(name)
     with cache.alone(name if source else "file", notify) as folder:
-        trunk = None if again else cache.look_up(name)  # another process may have made it in the meantime
+        trunk = None if again else cache.look_up(name)  # another process may have converted it in the meantime
         if trunk:
             return trunk
         origin = path.absolute() if path else SOURCES[name].url

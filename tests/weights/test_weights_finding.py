@@ -1,4 +1,4 @@
-"""Finding parameters: a user's file, an imported one, and what `auto` takes first."""
+"""Finding parameters: a user's file, an imported file, and the order of `auto`."""
 
 import shutil
 import sys
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("weights_folder")
 
 
 @pytest.mark.slow
-def test_a_file_is_converted_once_for_each_content(originals, tmp_path, weights_folder, arrays, monkeypatch):
+def test_a_file_is_converted_once_per_content(originals, tmp_path, weights_folder, arrays, monkeypatch):
     path = Path(shutil.copy(str(originals["torchvision"]), str(tmp_path / "mine.bin")))
     trunk = weights.find(str(path))
     assert trunk.source == f"file-{digest(path)[:12]}"
@@ -54,7 +54,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path, weights_folder):
     [("params", "model-zoo"), ("model-zoo", "model-zoo"), ("caffe", "caffe"), ("torchvision", "torchvision"),
      ("hed", "pypi"), ("pypi", "pypi")],
 )  # fmt: skip
-def test_an_imported_file_takes_the_place_of_the_source(name, source, originals, published, small_pictures):
+def test_an_imported_file_replaces_a_download(name, source, originals, published, small_pictures):
     trunk = weights.import_file(originals[name])
     assert trunk.source == source
     assert trunk.record["from"] == str(originals[name])
@@ -85,7 +85,7 @@ def test_auto_without_a_network_names_every_source_in_one_line(weights_folder, m
     assert time.monotonic() - start < 15
     message = str(caught.value)
     assert "\n" not in message
-    assert "carry a file over and run: gluon-nst weights import FILE" in message
+    assert "copy a file to it and run: gluon-nst weights import FILE" in message
     assert "Connection refused" in message
     assert "HF_HUB_OFFLINE is set" in message
     skipped = [line.split(":")[0] for line in lines if ": skipped, " in line]
@@ -96,12 +96,12 @@ def test_auto_without_a_network_names_every_source_in_one_line(weights_folder, m
 
 @pytest.fixture
 def no_hub(monkeypatch):
-    """huggingface_hub as if it were not installed."""
+    """Hide huggingface_hub, as if it were not installed."""
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
 
 
-def test_without_the_hubs_package_its_source_is_one_line_that_names_the_extra(no_hub, server):
-    with pytest.raises(WeightsError, match=r"takes the package huggingface_hub; install gluon-nst\[hub\]") as caught:
+def test_without_the_hubs_package_the_error_names_the_extra(no_hub, server):
+    with pytest.raises(WeightsError, match=r"needs the package huggingface_hub; install gluon-nst\[hub\]") as caught:
         weights.fetch("torchvision")
     assert "\n" not in str(caught.value)
     assert weights.SOURCES["torchvision"].on_this_machine() is None
@@ -111,7 +111,7 @@ def test_without_the_hubs_package_its_source_is_one_line_that_names_the_extra(no
 
 
 @pytest.mark.slow
-def test_without_the_hubs_package_auto_takes_the_other_sources(no_hub, server):
+def test_without_the_hubs_package_auto_uses_the_other_sources(no_hub, server):
     for name in ("model-zoo", "caffe"):
         del server.files[URLS[name]]
     lines = []
@@ -120,7 +120,7 @@ def test_without_the_hubs_package_auto_takes_the_other_sources(no_hub, server):
 
 
 @pytest.mark.slow
-def test_auto_takes_the_first_source_that_answers_and_says_what_it_skipped(server, monkeypatch):
+def test_auto_uses_the_first_available_source_and_reports_skipped_ones(server, monkeypatch):
     del server.files[URLS["model-zoo"]]
     lines = []
     assert weights.find(notify=lines.append).source == "caffe"
@@ -129,7 +129,7 @@ def test_auto_takes_the_first_source_that_answers_and_says_what_it_skipped(serve
 
 
 @pytest.mark.slow
-def test_auto_takes_the_cached_before_what_must_be_fetched(server):
+def test_auto_prefers_cached_trunks_to_downloads(server):
     trunk = weights.fetch("torchvision")
     server.gets.clear()
     assert weights.find() == trunk == weights.cached()
@@ -137,7 +137,7 @@ def test_auto_takes_the_cached_before_what_must_be_fetched(server):
 
 
 @pytest.mark.slow
-def test_auto_takes_the_preferred_source_before_the_others_if_it_is_here(server):
+def test_auto_uses_the_preferred_source_if_it_is_on_this_machine(server):
     weights.fetch("caffe")
     assert weights.find(preferred="torchvision").source == "caffe"
     weights.fetch("torchvision")
@@ -148,7 +148,7 @@ def test_auto_takes_the_preferred_source_before_the_others_if_it_is_here(server)
 
 
 @pytest.mark.slow
-def test_auto_takes_what_other_programs_have_before_what_must_be_fetched(server, originals, tmp_path):
+def test_auto_prefers_files_of_other_programs_to_downloads(server, originals, tmp_path):
     lines = []
     (tmp_path / "keras/models").mkdir(parents=True)
     shutil.copy(str(originals["caffe"]), str(tmp_path / "keras/models" / KERAS_FILE))

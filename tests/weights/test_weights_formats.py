@@ -1,4 +1,4 @@
-"""The formats that parameters come in, and what is refused of them."""
+"""The file formats of parameters, and refused files."""
 
 import sys
 
@@ -17,22 +17,22 @@ pytestmark = pytest.mark.usefixtures("weights_folder")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["torchvision", "params", "caffe"])
-def test_each_format_reads_as_the_same_parameters(name, originals, arrays):
+def test_each_format_gives_the_same_parameters(name, originals, arrays):
     assert_equal(formats.read(originals[name]), arrays)
 
 
 @pytest.mark.slow
-def test_gluon_files_with_legacy_names_read_as_the_same_parameters(tmp_path, arrays):
+def test_gluon_files_with_legacy_names_give_the_same_parameters(tmp_path, arrays):
     assert_equal(formats.read(save_legacy_gluon(tmp_path / "legacy.params", arrays)), arrays)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", ["flat", "new", "keras3"])
-def test_each_layout_of_keras_reads_as_the_same_parameters(layout, tmp_path, arrays):
+def test_each_layout_of_keras_gives_the_same_parameters(layout, tmp_path, arrays):
     assert_equal(formats.read(save_keras(tmp_path / "vgg19.h5", arrays, layout)), arrays)
 
 
-def test_hed_layout_reads_as_vgg16_with_identity_kernels(originals, arrays):
+def test_the_hed_layout_gives_vgg16_with_identity_kernels(originals, arrays):
     found = formats.read(originals["hed"])
     for name, array in found.items():
         if name.split(".")[1] in ("16", "25", "34"):
@@ -47,7 +47,7 @@ def test_hed_layout_reads_as_vgg16_with_identity_kernels(originals, arrays):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("zipped", [True, False])
-def test_pth_reads_as_the_same_parameters(zipped, tmp_path, arrays):
+def test_pth_gives_the_same_parameters(zipped, tmp_path, arrays):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     path = tmp_path / "vgg19.pth"
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
@@ -55,11 +55,11 @@ def test_pth_reads_as_the_same_parameters(zipped, tmp_path, arrays):
     assert_equal(formats.read(path), arrays)
 
 
-def test_pth_without_pytorch_says_what_to_do(tmp_path, monkeypatch):
+def test_the_error_for_pth_without_pytorch_suggests_another_file(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     path = tmp_path / "vgg19.pth"
     path.write_bytes(b"\x80\x02}q\x00.")
-    message = r"vgg19\.pth: .* takes the package torch; install gluon-nst\[torch\], or .*model\.safetensors"
+    message = r"vgg19\.pth: .* needs the package torch; install gluon-nst\[torch\], or .*model\.safetensors"
     with pytest.raises(InputError, match=message):
         weights.find(str(path))
 
@@ -78,7 +78,7 @@ def test_pth_without_pytorch_says_what_to_do(tmp_path, monkeypatch):
 def test_a_file_of_the_wrong_kind_is_refused(content, message, tmp_path, weights_folder):
     path = tmp_path / "bad.file"
     path.write_bytes(content)
-    # What is imported must have the published hash first.
+    # An imported file must first have the published hash.
     for use, expected in ((weights.find, message), (weights.import_file, f"{message}|not .*'s published")):
         with pytest.raises(InputError, match=expected) as caught:
             use(path)
@@ -105,7 +105,7 @@ def test_a_missing_layer_and_a_wrong_shape_are_named(tmp_path, arrays, weights_f
 
 
 @pytest.mark.parametrize("name", ["torchvision", "params", "caffe", "model-zoo", "pypi"])
-def test_a_file_cut_off_half_way_is_refused(name, originals, tmp_path, weights_folder):
+def test_a_truncated_file_is_refused(name, originals, tmp_path, weights_folder):
     path = tmp_path / originals[name].name
     path.write_bytes(originals[name].read_bytes()[:-1_000_000])
     with pytest.raises(InputError, match="damaged"):

