@@ -1,4 +1,4 @@
-"""Losses and their parts: reductions over positions, statistics of a style, the chapter's functions."""
+"""Losses: reductions over positions, style statistics, the chapter's functions."""
 
 from gluon_nst.moved import forward
 

@@ -1,4 +1,4 @@
-"""The chapter's losses, sections 14.12.5.1 to 14.12.5.4, for NDArrays, and for Symbols whose variables have shapes."""
+"""The chapter's losses, sections 14.12.5.1 to 14.12.5.4, for NDArrays and for Symbols with known shapes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LayerWeight = Union[float, Sequence[float]]
 
 @nd_mode
 def content_loss(Y_hat: Array, Y: Array, reduction: str = "mean") -> Array:
-    """The mean squared difference of two feature maps of one shape: a scalar of shape (1,).
+    """Return the mean squared difference of two feature maps of the same shape, of shape (1,).
 
     `reduction` is `mean`, as in the book, `sum`, or `sum/2` (Gatys et al. 2016, equation 1).
     """
@@ -27,21 +27,21 @@ def content_loss(Y_hat: Array, Y: Array, reduction: str = "mean") -> Array:
 
 @nd_mode
 def gram(X: Array, divisor: str = "chw") -> Array:
-    """The Gram matrix of a feature map 1 × c × h × w, divided by c·h·w: c × c (Gatys et al. 2016, equation 3).
+    """Return the Gram matrix, c × c, of a feature map 1 × c × h × w, divided by c·h·w (Gatys et al. 2016, equation 3).
 
-    Without the division large values of h and w would weigh more; a Gram matrix of c channels has nothing else that
-    grows with the picture. Other programs than the book's divide by `hw`, or by `none`.
+    The division makes it independent of h and w. `divisor` is `chw`, as in the book, or as in other programs `hw`, or
+    `none`.
     """
     return Gram(divisor).of(X)
 
 
 @nd_mode
 def style_loss(Y_hat: Array, gram_Y: Array, divisor: str = "chw", reduction: str = "mean") -> Array:
-    """The mean squared difference of the Gram matrix of `Y_hat` (1 × c × h × w) and `gram_Y` (c × c).
+    """Return the mean squared difference of the Gram matrix of `Y_hat` (1 × c × h × w) and `gram_Y` (c × c).
 
     `divisor` is that of both Gram matrices. `reduction` is `mean`, as in the book, `mean/chw` (Udacity's), `sum`,
-    `sum/(2chw)^2` (Gatys et al. 2016, equation 4), or `relative`: the mean, divided by that of `gram_Y` squared, which
-    gives layers of different scales an equal voice.
+    `sum/(2chw)^2` (Gatys et al. 2016, equation 4), or `relative`: the mean, divided by the mean square of `gram_Y`,
+    which gives layers of different scales equal weights.
     """
     statistic = Gram(divisor, reduction)
     return statistic.distance(statistic.of(Y_hat), [gram_Y], shape_of(Y_hat))
@@ -49,13 +49,13 @@ def style_loss(Y_hat: Array, gram_Y: Array, divisor: str = "chw", reduction: str
 
 @nd_mode
 def tv_loss(Y_hat: Array) -> Array:
-    """The total variation loss of a composite 1 × 3 × h × w: half the sum of the mean |Δ| down and across."""
+    """Return the total variation loss of a composite 1 × 3 × h × w: half the sum of the mean |Δ| down and across."""
     variation = TotalVariation()
     return variation.loss(variation.sums(Y_hat), shape_of(Y_hat))
 
 
 def _by_layer(weight: LayerWeight, layers: Sequence[Array]) -> list[float]:
-    """The weight of each of the `layers`."""
+    """Return the weight of each of the `layers`."""
     each = [weight] * len(layers) if isinstance(weight, (int, float)) else list(weight)
     if len(each) != len(layers):
         raise InputError(f"{len(each)} weights for {len(layers)} layers; give one each, or one for all")
@@ -63,7 +63,7 @@ def _by_layer(weight: LayerWeight, layers: Sequence[Array]) -> list[float]:
 
 
 def add_up(contents_l: Sequence[Array], styles_l: Sequence[Array], tv_l: Array) -> Array:
-    """The total loss, of shape (1,)."""
+    """Return the total loss, of shape (1,)."""
     total = tv_l
     for loss in [*styles_l, *contents_l]:
         total = total + loss
@@ -81,7 +81,7 @@ def compute_loss(
     style_weight: LayerWeight = 1e3,
     tv_weight: float = 10.0,
 ) -> tuple[list[Array], list[Array], Array, Array]:
-    """The weighted losses: a list by content layer, a list by style layer, the total variation loss, and their sum.
+    """Return the weighted losses: lists by content layer and by style layer, the total variation loss, and their sum.
 
     `content_weight` and `style_weight` are one number, or one for each layer. The default weights are those of the
     book's 2019 edition; the 2023 edition has a style weight of 1e4.

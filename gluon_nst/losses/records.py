@@ -1,4 +1,4 @@
-"""What a run records: the losses by name, and one record for each epoch."""
+"""Records of a run: its status, the losses by name, and one record for each epoch."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ if TYPE_CHECKING:
 
 
 class Status(str, Enum):
-    """How a run stands, or how it ended; equal to its text, and printed as that.
+    """The status of a run; a member is equal to its text, and is printed as that text.
 
     >>> Status.COMPLETE == "complete", f"{Status.OUT_OF_MEMORY}", Status.SETTLED
     (True, 'out of memory', 'settled')
     """
 
     RUNNING = "running"
-    """There is more to do."""
+    """The run has not finished."""
     COMPLETE = "complete"
     SETTLED = "settled"
-    """The last stage ended before its epochs did, as its loss had converged."""
+    """The loss of the last stage converged before its last epoch."""
     INTERRUPTED = "interrupted"
-    """Of a Result: its run was stopped between two epochs."""
+    """The run of this Result was stopped between two epochs."""
     DIVERGED = "diverged"
-    """The loss is not finite any more."""
+    """The loss is not finite."""
     OUT_OF_MEMORY = "out of memory"
     FAILED = "failed"
-    """MXNet, or the disk, failed."""
+    """MXNet or the disk failed."""
 
     __str__ = str.__str__
     __repr__ = str.__repr__
 
 
 FINISHED = (Status.COMPLETE, Status.SETTLED)
-"""The statuses of a run that came to its end."""
+"""The statuses of a finished run."""
 
 
 @dataclasses.dataclass(eq=False, repr=False)
 class Losses(Mapping[str, float]):
     """The weighted losses of a composite by name: `content/conv4_4`, `style/conv1_1`, `tv`.
 
-    `total` is their sum as the run computed it, in single precision.
+    `total` is their sum, computed in single precision.
 
     >>> losses = Losses({"content/conv4_4": 1.0, "style/conv1_1": 2.0, "style/conv2_1": 3.0, "tv": 0.5}, total=6.5)
     >>> losses["style/conv1_1"], losses.style, losses.total
@@ -67,7 +67,7 @@ class Losses(Mapping[str, float]):
         return f"Losses({self.terms}, total={self.total})"
 
     def of(self, kind: str) -> dict[str, float]:
-        """The losses of a `kind`, content or style, by what follows it in their names."""
+        """Return the losses of a `kind`, content or style, by layer."""
         return {name[len(kind) + 1 :]: loss for name, loss in self.items() if name.startswith(f"{kind}/")}
 
     @property
@@ -87,11 +87,10 @@ class Losses(Mapping[str, float]):
 
 
 class Epoch(NamedTuple):
-    """The record of one epoch: the losses before its step, its learning rate, and how long it took.
+    """The record of one epoch: the losses before its step, its learning rate, and its duration.
 
-    An epoch of L-BFGS is one evaluation of the losses and their gradient; it has no learning rate, which is 1 here.
-    `stage` counts from 1, `epoch` from 0 in each stage; `seconds` is the time since the losses of the epoch before were
-    known.
+    An epoch of L-BFGS is one evaluation of the losses and their gradient; it has no learning rate, and `lr` is 1.
+    `stage` counts from 1, `epoch` from 0 in each stage; `seconds` is the time since the record of the previous epoch.
     """
 
     stage: int

@@ -134,7 +134,7 @@ def root_trace(S: Array, R: Array, inverse: Array, epsilon: float) -> tuple[Arra
 
     B = F.Custom(S, op_type="gluon_nst_cholesky", epsilon=epsilon)
     C = product(R, B.transpose())
-    # No singular value of C is below epsilon. Where many are as small, a fraction of it leads to a better condition
+    # No singular value of C is below epsilon. If many are nearly as small, a fraction of it gives a better condition
     # number.
     delta = epsilon / 8
     norm = summed_product(C, C).sqrt()
@@ -156,6 +156,6 @@ def root_trace(S: Array, R: Array, inverse: Array, epsilon: float) -> tuple[Arra
     G = product(X, X)
     U = product(one * (15 / 8) - G * (10 / 8) + product(G, G) * (3 / 8), X.transpose())
     gradient = F.linalg.trsm(B, product(R.transpose(), U.transpose()), rightside=True, alpha=0.5)
-    # Row by row: `summed_product` of so many positive numbers has ten times the rounding error.
+    # Row by row, because `summed_product` of so many positive numbers has ten times the rounding error.
     rows = F.FullyConnected(U * C, ones.reshape((1, num_channels)), no_bias=True, num_hidden=1)
     return rows.sum().reshape((1,)), gradient

@@ -1,11 +1,10 @@
-"""The trunk in bfloat16, as a graph: convolutions in bfloat16, features in float32 for the losses that are taken of
-them.
+"""The graph of the trunk in bfloat16: convolutions in bfloat16, features in float32 for the losses.
 
-oneDNN's kernels for AMX put the channels last, MXNet's own operators put them first, and the conversion costs more than
-a convolution. So the graph avoids it for large gradients: with AMX, where features are widened, the network continues
-from the wide ones, and two gradients of one layout are added. Without AMX it continues from the bfloat16 ones, in
-oneDNN's blocked layout: there a pooling is ten times as fast. The layers from the second convolution on have a first
-convolution of their own, whose gradient is of a few channels only.
+oneDNN's kernels for AMX have channels last, MXNet's operators have them first, and the conversion of the layout takes
+longer than a convolution. The graph avoids it for large gradients. With AMX, the network continues from the features in
+float32, so that two gradients of the same layout are added. Without AMX, it continues from the features in bfloat16, in
+oneDNN's blocked layout, in which a pooling is ten times as fast. The layers from the second convolution on have their
+own copy of the first convolution, whose gradient has only a few channels.
 """
 
 from __future__ import annotations
@@ -24,15 +23,17 @@ from gluon_nst.network.vgg import FirstConv2D, features_of
 from gluon_nst.typing import Symbol
 
 _CHANNELS = 16
-"""Of the picture, all but three of them 0: for so few as three oneDNN has no kernel for AMX's tiles."""
+"""Channels of the picture, of which all but three are 0: oneDNN has no kernel for AMX's tiles with only three."""
 
 
 _WIDEST = 736
 
 
 def widest() -> int:
-    """How many positions feature maps may be wide here in bfloat16: one more grid step, and oneDNN 2.4.4's backward
-    convolution for AMX does not come to an end, however high they are."""
+    """Return the maximum width, in positions, of feature maps in bfloat16 on this processor.
+
+    For wider ones, by a grid step or more and of any height, oneDNN 2.4.4's backward convolution for AMX never returns.
+    """
     return _WIDEST if instructions.amx == "used" else sys.maxsize
 
 
@@ -47,10 +48,10 @@ def _widened(X: Symbol) -> Symbol:
 def narrow_features(
     X: Symbol, layers: Mapping[int, Any], wanted: Collection[int], parameters: Mapping[str, Any]
 ) -> tuple[dict[int, Symbol], dict[str, Any]]:
-    """`vgg.features_of` for a Symbol `X` whose shape is known, and {name: NDArray} of the parameters that it adds.
+    """Return `vgg.features_of` for a Symbol `X` with a known shape, and the parameters that it adds, {name: NDArray}.
 
     `parameters` are those of the layers, by name. The features of layers before the second convolution are computed in
-    float32 throughout.
+    float32.
     """
     second = CONVOLUTIONS[1]
     features = features_of(X, {index: layer for index, layer in layers.items() if index < second}, wanted)
@@ -83,9 +84,9 @@ def _branch(X: Symbol) -> Symbol:
 
 
 class _Convolution:
-    """A convolution of the network in bfloat16; its `parameters` are narrowed once, into `added`.
+    """A convolution of the network in bfloat16; its `parameters` are converted once, into `added`.
 
-    The network's first one takes the picture in float32.
+    The input of the first convolution is the picture in float32.
     """
 
     def __init__(self, layer: Any, parameters: Mapping[str, Any], added: dict[str, Any]) -> None:
@@ -106,15 +107,15 @@ class _Convolution:
         return sym.Convolution(X, *arguments, kernel=(3, 3), pad=pad, num_filter=len(self._bias))
 
     def _padded(self, X: Symbol) -> Symbol:
-        """The picture, narrow, with as many channels as the kernels want."""
+        """Return the picture in bfloat16, with the number of channels that the kernels require."""
         if self._border != "zero":
             X = padded(X, self._border)
         if hasattr(self._layer, "zero"):
             X = sym.broadcast_sub(X, self._layer.zero.var())
         name = f"{self._layer.name}_channels"
         zeros = self._added[name] = nd.zeros((1, _CHANNELS - 3, *shape_of(X)[2:]), ctx=self._weight.context)
-        # Narrowed after it is put together: without AMX, oneDNN's blocks of channels in bfloat16 can't be taken apart
-        # again at the third, and the process would end there.
+        # Converted after the concatenation: without AMX, oneDNN can't split its blocks of channels in bfloat16 after
+        # the third channel, and would terminate the process.
         return _narrowed(sym.concat(X, sym.var(name, shape=zeros.shape), dim=1))
 
     def _variable(self, name: str, array: Any) -> Symbol:

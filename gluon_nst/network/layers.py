@@ -40,12 +40,11 @@ CONVOLUTIONS = tuple(index for name, index in LAYERS.items() if name.startswith(
 
 
 GRID = 16
-"""Pixels that a position of the last block used covers in each direction: sides that are multiples of it lose nothing.
-"""
+"""Pixels that a position of the last block covers in each direction: poolings drop nothing from multiples of it."""
 
 
 def parameter_shapes() -> dict[str, tuple[int, ...]]:
-    """The shapes of the sixteen convolutions' parameters under the model zoo's names, in the order of the layers."""
+    """Return the shapes of the sixteen convolutions' parameters by the model zoo's names, in order of the layers."""
     shapes: dict[str, tuple[int, ...]] = {}
     below, indices = 3, iter(CONVOLUTIONS)
     for convolutions, channels in BLOCKS:
@@ -57,7 +56,7 @@ def parameter_shapes() -> dict[str, tuple[int, ...]]:
 
 
 def outputs_per_pixel(last: int) -> float:
-    """How many numbers the layers up to and including `last` put out for each pixel of a picture."""
+    """Return the number of outputs of the layers up to and including `last`, per pixel of a picture."""
     numbers, area = 0.0, 1.0
     for name, index in LAYERS.items():
         if index <= last:
@@ -67,7 +66,7 @@ def outputs_per_pixel(last: int) -> float:
 
 
 def multiplications(last: int) -> float:
-    """How many multiplications the convolutions up to layer `last` take for each pixel of a picture, forward."""
+    """Return the multiplications of the forward pass up to layer `last`, per pixel of a picture."""
     numbers, below, area = 0.0, 3, 1.0
     for name, index in LAYERS.items():
         channels = BLOCKS[int(name[4]) - 1][1]
@@ -80,7 +79,7 @@ def multiplications(last: int) -> float:
 
 
 def shape_at(layer: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The shape of a layer's features of a picture of a `size` (height, width): 1 × c × h × w.
+    """Return the shape, 1 × c × h × w, of a layer's features of a picture of a `size` (height, width).
 
     >>> shape_at(28, (300, 450))
     (1, 512, 18, 28)
@@ -91,5 +90,5 @@ def shape_at(layer: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
 
 
 def smallest_side(last: int) -> int:
-    """The shortest side, in pixels, of a picture that still has a pixel left after layer `last`."""
+    """Return the shortest side, in pixels, of a picture with at least one position at layer `last`."""
     return 2 ** sum(index <= last for name, index in LAYERS.items() if name.startswith("pool"))

@@ -1,4 +1,4 @@
-"""MXNet's operators for NDArrays, and for Symbols whose variables have shapes, by one function."""
+"""MXNet's operators for NDArrays and for Symbols with known shapes."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from gluon_nst.typing import Array
 
 
 def shape_of(X: Array) -> tuple[int, ...]:
-    """The shape of an NDArray, or of a Symbol whose variables have theirs; raises InputError where they have not."""
+    """Return the shape of an NDArray or a Symbol; raises InputError if the shape of a Symbol is not known."""
     if not isinstance(X, sym.Symbol):
         return X.shape
     _, shapes, _ = X.infer_shape_partial()
     if not shapes or not shapes[0] or 0 in shapes[0]:
-        raise InputError(f"symbol {X.name}: its shape is not known; give its variables their shapes")
+        raise InputError(f"symbol {X.name}: its shape is not known; give its variables shapes")
     return shapes[0]
 
 
 def operators(X: Array) -> Any:
-    """MXNet's operators for `X`: `mxnet.nd`, or `mxnet.sym`."""
+    """Return MXNet's operators for `X`: `mxnet.nd` or `mxnet.sym`."""
     return sym if isinstance(X, sym.Symbol) else nd
 
 
 def padded(X: Array, padding: str) -> Array:
-    """A picture (1 × 3 × h × w) with a pixel more on each side, by `replicate` or `reflect`."""
+    """Pad a picture (1 × 3 × h × w) by one pixel on each side, by `replicate` or `reflect`."""
     return operators(X).pad(
         X, mode={"replicate": "edge", "reflect": "reflect"}[padding], pad_width=(0, 0, 0, 0, 1, 1, 1, 1)
     )

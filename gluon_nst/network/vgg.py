@@ -1,4 +1,4 @@
-"""The Sequential of VGG-19's layers, truncated after the last one used, and its features."""
+"""The truncated Sequential of VGG-19's layers, and its features (section 14.12.4)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from gluon_nst.typing import NDArray
 class FirstConv2D(nn.Conv2D):
     """The first convolution of VGG, whose padding is one of layers.PADDINGS.
 
-    Where it is `shifted` it takes `zero` (1 × 3 × 1 × 1) from its input, so that its zero padding stands for that.
+    If it is `shifted`, it subtracts `zero` (1 × 3 × 1 × 1) from its input, so that zero padding represents that value.
     """
 
     def __init__(self, padding: str, shifted: bool) -> None:
@@ -48,13 +48,13 @@ class FirstConv2D(nn.Conv2D):
 def truncated_vgg19(
     parameters: Mapping[str, NDArray], last: int, ctx: Any, pooling: str = "max", padding: str = "zero"
 ) -> nn.Sequential:
-    """The model zoo's VGG-19 up to and including layer `last`, as in section 14.12.4 of the book.
+    """Return the model zoo's VGG-19 up to and including layer `last`, as in section 14.12.4 of the book.
 
-    `parameters` maps the model zoo's names (`features.0.weight`, …) to NDArrays, and perhaps `features.0.zero` to the
-    input that the first layer's padding stands for. They are frozen: the composite is the only thing with a gradient.
-    The layers above `last`, the dense ones among them, are never allocated. `pooling` is `max`, as VGG was trained, or
-    `average` (Gatys et al. 2016, section 2). `padding` is what the first convolution takes for the pixels beyond the
-    picture: `zero`, or those of its edge, by `replicate` or `reflect`.
+    `parameters` maps the model zoo's names (`features.0.weight`, …) to NDArrays, and optionally `features.0.zero` to
+    the input that the first layer's zero padding represents. They are frozen: only the composite has a gradient. The
+    layers above `last`, including the dense ones, are never allocated. `pooling` is `max`, as VGG was trained, or
+    `average` (Gatys et al. 2016, section 2). `padding` is that of the first convolution: `zero`, `replicate` or
+    `reflect`.
     """
     for what, name, known in (("pooling", pooling, POOLINGS), ("padding", padding, PADDINGS)):
         if name not in known:
@@ -87,9 +87,9 @@ def extract_features(
     content_layers: Collection[int] = CONTENT_LAYERS,
     style_layers: Collection[int] = STYLE_LAYERS,
 ) -> tuple[list[Any], list[Any]]:
-    """The outputs of the content layers and of the style layers for the network input `X` (1 × 3 × h × w): two lists.
+    """Return the outputs of the content layers and of the style layers for the network input `X`: two lists.
 
-    `net` is any sequence of layers; `X` may be a Symbol, so that the graph of a run is made by this very function.
+    `X` is 1 × 3 × h × w, an NDArray or a Symbol; `net` is any sequence of layers.
     """
     features = features_of(X, dict(enumerate(net)), {*content_layers, *style_layers})
     contents, styles = ([X for index, X in features.items() if index in of] for of in (content_layers, style_layers))
@@ -99,7 +99,7 @@ def extract_features(
 def outputs(X: NDArray, net: Any, wanted: Collection[int]) -> Iterator[tuple[int, NDArray]]:
     """Yield (index, output) for each layer that is `wanted`, in the network's order, for the network input `X`.
 
-    Each is computed when the caller asks for it. The convolutions in `scalings` are computed as products.
+    Each is computed on demand. The convolutions in `scalings` are computed as products.
     """
     if PIXELS in wanted:
         yield PIXELS, patches(X)
@@ -113,8 +113,8 @@ def outputs(X: NDArray, net: Any, wanted: Collection[int]) -> Iterator[tuple[int
 def scalings(net: Any) -> dict[int, float]:
     """Return {index: factor} for the convolutions that only multiply the output of a ReLU by a positive factor.
 
-    A trunk that holds VGG-16 in VGG-19's layers has them at the indices 16, 25 and 34 (Net2DeeperNet, Chen et al.
-    2016). They are detected by their parameters.
+    A trunk with VGG-16 in VGG-19's layers has them at the indices 16, 25 and 34 (Net2DeeperNet, Chen et al. 2016). They
+    are detected by their parameters.
     """
     factors = {}
     for index, layer in enumerate(net):
@@ -148,9 +148,9 @@ def _unchanged(X: Any) -> Any:
 def without_scalings(net: Any, wanted: Collection[int]) -> tuple[dict[int, Any], dict[str, NDArray]]:
     """Return the layers of `net` by index, without the convolutions in `scalings`, and its parameters by name.
 
-    The parameters of the preceding convolution are multiplied by the factor: a ReLU is positively homogeneous. The
-    convolution in question and the ReLU after it then are the identity. A convolution is kept if its factor would
-    change `wanted` features of the preceding convolution and ReLU.
+    The parameters of the preceding convolution are multiplied by the factor, because a ReLU is positively homogeneous.
+    The scaling convolution and the ReLU after it are then the identity. The convolution is kept if its factor would
+    change `wanted` features of the preceding convolution or ReLU.
     """
     layers = dict(enumerate(net))
     parameters = {name: parameter.data() for name, parameter in net.collect_params().items()}
@@ -167,9 +167,9 @@ def without_scalings(net: Any, wanted: Collection[int]) -> tuple[dict[int, Any],
 
 
 def features_of(X: Any, layers: Mapping[int, Any], wanted: Collection[int]) -> dict[int, Any]:
-    """Return {index: output} of those `layers` that are `wanted`, in their order, for the input `X` of the first one.
+    """Return {index: output} of those `layers` that are `wanted`, in order, for the input `X` of the first one.
 
-    If PIXELS is wanted, `X` has to be the network's input.
+    If PIXELS is wanted, `X` must be the network's input.
     """
     features = {PIXELS: patches(X)} if PIXELS in wanted else {}
     for index, layer in layers.items():
@@ -182,8 +182,8 @@ def features_of(X: Any, layers: Mapping[int, Any], wanted: Collection[int]) -> d
 def patches(X: Any) -> Any:
     """Return the 3 × 3 pixels around each pixel of the network input `X` (1 × 3 × h × w) as channels: 1 × 27 × h × w.
 
-    Their means and covariances describe the palette, and the sharpness of the picture in every direction. Beyond its
-    edge the outermost pixels are repeated.
+    Their means and covariances describe the palette, and the sharpness of the picture in every direction. The edge is
+    padded by replication.
     """
     _, channels, height, width = shape_of(X)
     gathered = operators(X).im2col(
@@ -201,7 +201,10 @@ def get_contents(
     content_layers: Collection[int] = CONTENT_LAYERS,
     resize: str = "bilinear",
 ) -> tuple[NDArray, list[NDArray]]:
-    """The preprocessed content image (1 × 3 × h × w) and its content features; `image_shape` is (width, height)."""
+    """Return the preprocessed content image (1 × 3 × h × w) and its content features.
+
+    `image_shape` is (width, height).
+    """
     content_X = preprocess(content_img, image_shape, resize).copyto(device)
     contents_Y, _ = extract_features(content_X, net, content_layers, ())
     return content_X, contents_Y
@@ -216,7 +219,7 @@ def get_styles(
     style_layers: Collection[int] = STYLE_LAYERS,
     resize: str = "bilinear",
 ) -> tuple[NDArray, list[NDArray]]:
-    """The preprocessed style image (1 × 3 × h × w) and its style features; `image_shape` is (width, height)."""
+    """Return the preprocessed style image (1 × 3 × h × w) and its style features; `image_shape` is (width, height)."""
     style_X = preprocess(style_img, image_shape, resize).copyto(device)
     _, styles_Y = extract_features(style_X, net, (), style_layers)
     return style_X, styles_Y

@@ -1,4 +1,4 @@
-"""The optimisers: Adam, as the chapter's Trainer has it, and L-BFGS."""
+"""The optimisers: Adam, by the chapter's Trainer, and L-BFGS."""
 
 from gluon_nst.optimisers.adam import Adam, Moments
 from gluon_nst.optimisers.lbfgs import LBFGS

@@ -1,4 +1,4 @@
-"""Adam: the chapter's Trainer (section 14.12.7), which steps the composite."""
+"""Adam: the chapter's Trainer (section 14.12.7) of the composite."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gluon_nst.typing import NDArray
 
 @dataclasses.dataclass
 class Moments:
-    """The running means of the gradients and of their squares, as large as the composite, and the count of steps."""
+    """The moving averages of the gradients and of their squares, in the composite's shape, and the number of steps."""
 
     mean: NDArray
     square: NDArray
@@ -26,7 +26,7 @@ class Moments:
 
 @dataclasses.dataclass
 class AdamState:
-    """All that evolves in Adam. The arrays are those of the Trainer: they change with each step."""
+    """The state of Adam. Its arrays are those of the Trainer, and change with each step."""
 
     X: NDArray
     """The composite, in the unit of the recipe's pixels."""
@@ -40,12 +40,12 @@ class AdamState:
         return as_ndarray(self.X)
 
     def carried_moments(self) -> Moments:
-        """Return the moments, with which Adam may start at the next size."""
+        """Return the moments, from which Adam may start at the next size."""
         return self.moments
 
 
 class Adam:
-    """The chapter's Trainer on the composite of a `state`, clipped at each step where the recipe says so."""
+    """The chapter's Trainer of the composite of a `state`, clipped at each step if the recipe says so."""
 
     scheduled = True
 
@@ -56,14 +56,14 @@ class Adam:
         state.X, state.moments = self.X, moments
         limits = shown_range(recipe.pixel_unit) if recipe.clip_at == "step" else ()
         self._bounds = [nd.array(limit, ctx=device) for limit in limits]
-        # A Trainer writes its state to files, and reads it, pickled as a whole: here it is used where it is.
+        # A Trainer only reads and writes its whole state as a pickle; therefore its arrays are set directly.
         (updater,) = self._trainer._updaters
         updater.states[0], updater.states_synced[0] = (moments.mean, moments.square), True
         self._trainer.optimizer.begin_num_update = self._trainer.optimizer.num_update = moments.steps
 
     @classmethod
     def start(cls, X: NDArray, recipe: Recipe, before: Moments | None = None) -> Adam:
-        """Return the optimiser of a composite that starts as `X`; `before` are the moments of another size."""
+        """Return the optimiser of a composite that starts as `X`; `before` are the moments of the previous size."""
         if before and recipe.carry_moments:
             moments = _resized(before, X)
         else:
@@ -85,11 +85,11 @@ class Adam:
             nd.broadcast_minimum(self.X, largest, out=self.X)
 
     def change_weights(self) -> None:
-        """Nothing: the moments follow within some steps."""
+        """Do nothing: the moments adapt within some steps."""
 
 
 def _resized(before: Moments, X: NDArray) -> Moments:
-    """Return the moments of another size, resized as in style-transfer-pytorch; the count of steps continues."""
+    """Resize the moments of another size as in style-transfer-pytorch; the number of steps is kept."""
     shape, (mean, square) = X.shape[2:], on_device((before.mean, before.square), X.context)
     square = resize_channels(square, shape, "antialiased").clip(0, float("inf"))
     return Moments(resize_channels(mean, shape, "bicubic"), square, before.steps)

@@ -1,8 +1,8 @@
-"""L-BFGS (Nocedal and Wright 2006, algorithm 7.4) for pictures: bounds on the pixels, and as good as one evaluation a
-step. `LBFGS` is the optimiser of a run, `Minimiser` its method, in NumPy.
+"""L-BFGS (Nocedal and Wright 2006, algorithm 7.4) for pictures: box constraints, and nearly one evaluation per step.
 
-SciPy's L-BFGS-B works in double precision and one thread, 40 ms an evaluation at 300 × 450, which is more than the
-gradient takes on some processors; this takes 8, and no more evaluations.
+`LBFGS` is the optimiser of a run, `Minimiser` its method, in NumPy. SciPy's L-BFGS-B uses double precision and one
+thread: 40 ms per evaluation at 300 × 450, more than the gradient takes on some processors. This one takes 8 ms, and no
+more evaluations.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ from gluon_nst.typing import NDArray
 Array = np.ndarray
 
 _DECREASE = 1e-4
-"""The share of the decrease that the gradient promises which a step must bring (Armijo's condition)."""
+"""Minimum decrease of a step, as a share of the one that the gradient predicts (Armijo's condition)."""
 _MOST_SHORTENINGS = 5
 _PIECE = 2**16
-"""Values that are worked on at a time: they stay in the processor's cache, and so does what is made of them on the way.
-"""
+"""Values that are processed at a time, so that they and intermediate results stay in the processor's cache."""
 
 
 def _pieces(count: int) -> Iterator[slice]:
@@ -36,20 +35,19 @@ def _pieces(count: int) -> Iterator[slice]:
 
 
 def _product(a: Array, b: Array) -> float:
-    """The scalar product. Not by BLAS, whose threads would go on to wait, busily, where MXNet's have to work."""
+    """Return the scalar product; not by BLAS, whose threads would keep spinning while those of MXNet compute."""
     return sum(float(np.einsum("i,i->", a[piece], b[piece])) for piece in _pieces(a.size))
 
 
 @dataclasses.dataclass
 class BFloat16:
-    """Values in bfloat16, the upper half of a float32: half the memory, and exact enough for the steps that are
-    remembered."""
+    """Values in bfloat16, the upper half of float32: half the memory, and precise enough for stored steps."""
 
     halves: Array
     """uint16."""
 
     def write(self, a: Array, b: Array) -> None:
-        """Keep `a - b`, rounded to the nearest even."""
+        """Store `a - b`, rounded to nearest even."""
         for piece in _pieces(a.size):
             bits = (a[piece] - b[piece]).view(np.uint32)
             bits += 0x7FFF + ((bits >> 16) & 1)
@@ -62,12 +60,12 @@ class BFloat16:
         return bits.view(np.float32)
 
     def pieces(self) -> Iterator[tuple[slice, Array]]:
-        """Where the values are, some at a time, and they themselves in float32."""
+        """Yield (slice, values in float32), some values at a time."""
         for piece in _pieces(self.halves.size):
             yield piece, self.values(piece)
 
     def product(self, values: Array) -> float:
-        """The scalar product with other values."""
+        """Return the scalar product with other values."""
         return sum(float(np.einsum("i,i->", own, values[piece])) for piece, own in self.pieces())
 
     def add_to(self, values: Array, factor: float) -> None:
@@ -88,41 +86,41 @@ class Pair(NamedTuple):
 
 @dataclasses.dataclass
 class LBFGSState:
-    """All that evolves in L-BFGS. The arrays are those that it computes with: they change with each step."""
+    """The state of L-BFGS. Its arrays change with each step."""
 
     X: Array
-    """The point at which the loss and its gradient are wanted next; float32."""
+    """The point of the next evaluation of the loss and its gradient; float32."""
     from_X: Array
-    """Where the current step began, the gradient there, and the direction of the step."""
+    """The start of the current step, the gradient there, and the direction of the step."""
     from_gradient: Array
     direction: Array
     from_loss: float | None = None
-    """The loss where the current step began; None before the first evaluation. It and the gradient are scaled."""
+    """The loss at the start of the current step; None before the first evaluation. It and the gradient are scaled."""
     scale: float = 1.0
     slope: float = 0.0
     """The product of the direction and the gradient."""
     length: float = 1.0
-    """The share of the direction by which X is away from `from_X`."""
+    """The step length: X is `from_X` plus this multiple of the direction."""
     shortenings: int = 0
-    """How often the current step was shortened."""
+    """The number of times that the current step was shortened."""
     pairs: list[Pair] = dataclasses.field(default_factory=list)
-    """The steps that are remembered, the oldest first."""
+    """The stored steps, the oldest first."""
     settled: bool = False
-    """Whether it has converged: not even a short step straight downhill lowers the loss."""
+    """Whether it has converged: not even a short step along the negative gradient lowers the loss."""
 
     @classmethod
     def start(cls, X: Array) -> LBFGSState:
-        """Return the state before the first evaluation, which is at `X`: an array that will change in place."""
+        """Return the state before the first evaluation, which is at `X`, an array that will change in place."""
         return cls(X, np.zeros_like(X), np.zeros_like(X), np.zeros_like(X))
 
     @property
     def lowest(self) -> Array:
-        """The point of the lowest loss so far, apart from the noise of the losses: where the current step began."""
+        """The point of the lowest loss so far, up to noise of the losses: the start of the current step."""
         return self.X if self.from_loss is None else self.from_X
 
     @property
     def reached(self) -> NDArray:
-        """The same as an NDArray on the CPU, in the same memory: the last composite may be a step that was too long."""
+        """`lowest` as an NDArray on the CPU that shares its memory; `X` may be after a step that was too long."""
         return as_ndarray(self.lowest)
 
     def carried_moments(self) -> None:
@@ -130,30 +128,28 @@ class LBFGSState:
 
 
 def _scale(gradient: Array) -> float:
-    """Return the power of two that brings the largest value of a gradient near 1; 1 if there is none.
+    """Return the power of two that scales the largest value of a gradient to about 1; 1 if there is none.
 
-    With it squares neither overflow nor underflow in single precision, and nothing is rounded otherwise.
+    Squares then neither overflow nor underflow in single precision, and the results are otherwise the same.
     """
     largest = max(float(gradient.max(initial=0)), -float(gradient.min(initial=0)))  # np.abs would make a copy
     return 2.0 ** -min(max(math.frexp(largest)[1], -120), 120) if 0 < largest < math.inf else 1.0
 
 
 class Minimiser:
-    """Minimises by steps: evaluate the loss and its gradient at `state.X`, give them to `step`, let it `move` there;
-    and again.
+    """Minimises a loss: repeatedly evaluate it and its gradient at `state.X`, pass them to `step`, and call `move`.
 
-    - `state` is changed in place. Its `X` is of any shape, contiguous.
-    - `history_size` is how many steps are remembered.
-    - `bounds`, where there are any, are the least and the largest value, arrays that broadcast to the shape of `X`. A
-      pixel that is at its bound, and would have to pass it to lower the loss, is left out of the step (Kim, Sra and
-      Dhillon 2010).
-    - `first_step` is the root mean square of the first step's changes, when nothing is known of the loss but its
-      gradient.
+    - `state` is changed in place. Its `X` has any shape, and is contiguous.
+    - `history_size` is the number of stored steps.
+    - `bounds`, if any, are the smallest and largest values, arrays that broadcast to the shape of `X`. A pixel in the
+      active set, which is at its bound and would have to pass it to lower the loss, is left out of the step (Kim, Sra
+      and Dhillon 2010).
+    - `first_step` is the root mean square of the first step's changes, when only the gradient is known.
     - `preconditioner`, P, makes the initial inverse Hessian of each step a multiple of P instead of the identity. With
-      a low-pass filter the steps are smoother, above all in a run of few steps. The multiple is sᵀy / yᵀPy
+      a low-pass filter the steps are smoother, especially in a run of few steps. The multiple is sᵀy / yᵀPy
       (equation 7.20, for P).
 
-    For each value of `X` it keeps 12 bytes, and 4 for each step that it remembers.
+    Memory: 12 bytes for each value of `X`, and 4 more for each stored step.
     """
 
     def __init__(
@@ -167,11 +163,11 @@ class Minimiser:
         self._history_size, self._bounds, self._first_step = history_size, bounds, first_step
         self._preconditioner = preconditioner
         self.state = state
-        del state.pairs[: max(len(state.pairs) - history_size, 0)]  # of a state that another recipe has begun
+        del state.pairs[: max(len(state.pairs) - history_size, 0)]  # if the state was started with another recipe
         self._bound()
 
     def step(self, loss: float, gradient: Array) -> None:
-        """Take the `loss` and the `gradient` at `X`, and decide where they are wanted next.
+        """Take the `loss` and the `gradient` at `X`, and determine the point of the next evaluation.
 
         The gradient is scaled in place. Raises FloatingPointError if it is not finite.
         """
@@ -189,7 +185,7 @@ class Minimiser:
             self._set_out(loss, gradient)
 
     def move(self) -> None:
-        """Move `X` to where the last step decided that it goes."""
+        """Move `X` to the point that the last `step` determined."""
         state = self.state
         if state.from_loss is not None:
             np.multiply(state.direction, np.float32(state.length), out=state.X)
@@ -197,13 +193,16 @@ class Minimiser:
             self._bound()
 
     def begin_anew(self) -> None:
-        """Restart from the lowest point, and forget the rest: the loss is a different one from now on."""
+        """Restart from the lowest point without stored steps, because the loss has changed."""
         state = self.state
         state.X[...] = state.lowest
         state.pairs, state.from_loss, state.settled = [], None, False
 
     def _shorten(self, loss: float, before: float) -> None:
-        """Go back to the minimum of the parabola through what is known of the step; after some of them, begin anew."""
+        """Shorten the step to the minimum of the parabola through the known losses and slope.
+
+        After _MOST_SHORTENINGS, restart from the start of the step without stored steps.
+        """
         state = self.state
         state.shortenings += 1
         if state.shortenings > _MOST_SHORTENINGS:
@@ -216,7 +215,7 @@ class Minimiser:
         state.length = min(max(minimum, 0.1 * state.length), 0.5 * state.length)
 
     def _set_out(self, loss: float, gradient: Array) -> None:
-        """Set out from `X`."""
+        """Start a new step from `X`."""
         state = self.state
         state.from_X[...], state.from_gradient[...], state.from_loss = state.X, gradient, loss
         held = self._held()
@@ -224,7 +223,7 @@ class Minimiser:
         self._newton(held)
         flat, of_gradient = state.direction.reshape(-1), state.from_gradient.reshape(-1)
         state.slope = _product(flat, of_gradient)
-        if state.slope >= 0:  # the remembered steps say nothing here
+        if state.slope >= 0:  # not a descent direction: the stored steps are not valid here
             state.pairs = []
             self._downhill(held)
             self._newton(held)
@@ -238,14 +237,14 @@ class Minimiser:
             state.length = self._first_step / (size or 1)
 
     def _downhill(self, held: Array | None) -> None:
-        """Let the direction be straight downhill, but where a bound holds the pixel."""
+        """Set the direction to the negative gradient, and to 0 in the active set."""
         state = self.state
         np.negative(state.from_gradient, out=state.direction)
         if held is not None:
             state.direction[held] = 0
 
     def _remember(self, gradient: Array) -> None:
-        """Remember the step that was made, in the place of the oldest."""
+        """Store the current step, in the memory of the oldest one if the history is full."""
         state = self.state
         places = state.pairs.pop(0)[:2] if len(state.pairs) == self._history_size else None
         step, change = places or (BFloat16(np.empty(state.X.size, np.uint16)) for _ in range(2))
@@ -271,9 +270,9 @@ class Minimiser:
         )
 
     def _newton(self, held: Array | None) -> None:
-        """Make the direction that of the quasi-Newton step, by the two-loop recursion over the remembered steps.
+        """Set the direction to the quasi-Newton step, by the two-loop recursion over the stored steps.
 
-        The pixels of the active set, `held`, are left out: the inverse Hessian is restricted to the others.
+        The inverse Hessian is restricted to the pixels outside the active set, `held`.
         """
         state = self.state
         direction = state.direction.reshape(-1)
@@ -296,7 +295,7 @@ class Minimiser:
             np.clip(self.state.X, *self._bounds, out=self.state.X)
 
     def _held(self) -> Array | None:
-        """Where a step downhill would leave the bounds."""
+        """Return the active set: the pixels at a bound that a step along the negative gradient would pass."""
         if self._bounds is None:
             return None
         least, largest = self._bounds
@@ -307,11 +306,14 @@ class Minimiser:
 
 
 _FIRST_STEP = 0.06
-"""The root mean square of the changes in the first step, in the network's standardised pixels."""
+"""The root mean square of the first step's changes, in standardised pixels."""
 
 
 class LBFGS:
-    """L-BFGS on the composite of a `state`, bounded where the recipe clips at each step. An epoch is one evaluation."""
+    """L-BFGS on the composite of a `state`, with box constraints if the recipe clips at each step.
+
+    An epoch is one evaluation.
+    """
 
     scheduled = False
 
@@ -332,8 +334,8 @@ class LBFGS:
         return cls(LBFGSState.start(X.asnumpy()), recipe, X.context)
 
     def evaluate(self, objective: Callable[[], Losses]) -> Losses:
-        """Return the losses at the composite that the step before decided on."""
-        nd.waitall()  # MXNet does not know that its array changes
+        """Return the losses at the composite that the previous step determined."""
+        nd.waitall()  # MXNet does not track changes of the shared memory
         self._minimiser.move()
         if not self._is_on_cpu:
             self.X[:] = self.state.X
@@ -345,6 +347,6 @@ class LBFGS:
         self._minimiser.step(losses.total, self.X.grad.asnumpy())
 
     def change_weights(self) -> None:
-        """Restart from the lowest point: the steps that are remembered have the curvature of a different loss."""
+        """Restart from the lowest point, because the stored steps have the curvature of a different loss."""
         nd.waitall()
         self._minimiser.begin_anew()

@@ -1,6 +1,6 @@
-"""What Adam and L-BFGS have in common: the protocol Optimiser, and the classes by name and by state.
+"""The protocol of optimisers, and their classes by name and by state.
 
-An optimiser works on its state, which is changed in place and from which another one continues as this one would have.
+An optimiser changes its state in place. Another optimiser created from that state continues with the same results.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ OptimiserState = Union[AdamState, LBFGSState]
 
 
 class Optimiser(Protocol):
-    """What the loop asks of an optimiser; `evaluate` and `step` take turns."""
+    """The protocol of an optimiser; the loop calls `evaluate` and `step` alternately."""
 
     X: NDArray
-    """The composite, in the unit of the recipe's pixels, with its gradient attached: an Objective is bound to it."""
+    """The composite, in the unit of the recipe's pixels, with a gradient attached; an Objective is bound to it."""
     state: Any
     """An OptimiserState."""
     scheduled: bool
     """Whether it uses a learning rate."""
 
     def evaluate(self, objective: Callable[[], Losses]) -> Losses:
-        """Return the losses at the composite; their gradient is being computed when this returns."""
+        """Return the losses at the composite; MXNet may still compute their gradient."""
 
     def step(self, losses: Losses, lr: float) -> None:
-        """Take the losses, and decide on the next composite by them and their gradient."""
+        """Determine the next composite from the losses and their gradient."""
 
     def change_weights(self) -> None:
-        """Adapt to a weight change: the losses have other weights from the next evaluation on."""
+        """Adapt to different weights of the losses from the next evaluation on."""
 
 
 CLASSES: Mapping[str, type[Adam] | type[LBFGS]] = {"adam": Adam, "lbfgs": LBFGS}
-"""The classes by the names that a recipe's `optimizer` has for them."""
+"""The classes by the values of a recipe's `optimizer`."""
 
 
 def resumed(state: OptimiserState, recipe: Recipe, device: Any) -> Optimiser:
@@ -46,4 +46,4 @@ def resumed(state: OptimiserState, recipe: Recipe, device: Any) -> Optimiser:
         return Adam(state, recipe, device)
     if isinstance(state, LBFGSState):
         return LBFGS(state, recipe, device)
-    raise TypeError(f"{type(state).__name__} is the state of no optimiser")
+    raise TypeError(f"{type(state).__name__} is not the state of an optimiser")

@@ -16,7 +16,7 @@ Array = np.ndarray
 FLOOR = 0.03
 """Frequency below which LowPass is flat: the smaller sizes of a run determine larger shapes."""
 TAPER = 0.35, 0.5
-"""Frequencies between which `enlarged` fades out: above, a composite has little but artefacts of the network."""
+"""Frequencies between which `enlarged` fades out; higher ones in a composite are mostly artefacts of the network."""
 
 
 def _frequencies(height: int, width: int) -> Array:

@@ -39,7 +39,7 @@ def test_content_loss_is_the_mean_squared_difference(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_gram_is_the_books(shape):
+def test_gram_agrees_with_the_book(shape):
     X = features(*shape, seed=3)
     gram = nst.gram(nd.array(X))
     assert gram.shape == (shape[0], shape[0])
@@ -59,7 +59,7 @@ def test_tv_loss_is_half_the_mean_absolute_differences(height, width):
     assert close(nst.tv_loss(nd.array(X)), book_tv(X))
 
 
-def test_compute_loss_weighs_and_adds():
+def test_compute_loss_returns_weighted_losses_and_their_sum():
     X = features(3, 20, 30, seed=7)
     contents = [features(8, 5, 6, seed=8), features(4, 3, 3, seed=9)]
     styles = [features(8, 10, 6, seed=10), features(5, 4, 3, seed=11)]
@@ -97,7 +97,7 @@ def test_the_default_weights_are_those_of_the_2019_edition():
 @pytest.mark.parametrize("reduction, factor", [
     ("mean", 1 / 64), ("mean/chw", 1 / 64 / 240), ("sum", 1), ("sum/(2chw)^2", 1 / (4 * 8**2 * 30**2)),
 ])  # fmt: skip
-def test_style_loss_is_what_each_published_program_makes_of_it(divisor, divided_by, reduction, factor):
+def test_style_loss_agrees_with_each_published_program(divisor, divided_by, reduction, factor):
     a, b = features(8, 5, 6, seed=15), features(8, 5, 6, seed=16)
     grams = [X.astype(float).reshape(8, 30) @ X.astype(float).reshape(8, 30).T / divided_by for X in (a, b)]
     loss = nst.style_loss(nd.array(a), nst.gram(nd.array(b), divisor), divisor, reduction)
@@ -105,19 +105,19 @@ def test_style_loss_is_what_each_published_program_makes_of_it(divisor, divided_
 
 
 @pytest.mark.parametrize("reduction, factor", [("mean", 1 / 240), ("sum", 1), ("sum/2", 0.5)])
-def test_content_loss_is_what_each_published_program_makes_of_it(reduction, factor):
+def test_content_loss_agrees_with_each_published_program(reduction, factor):
     a, b = features(8, 5, 6, seed=15), features(8, 5, 6, seed=16)
     assert close(nst.content_loss(nd.array(a), nd.array(b), reduction), ((a.astype(float) - b) ** 2).sum() * factor)
 
 
-def test_a_relative_style_loss_is_the_share_of_the_styles_own_gram_matrix():
+def test_a_relative_style_loss_is_divided_by_the_mean_square_of_the_target():
     a, b = features(8, 5, 6, seed=15), features(8, 5, 6, seed=16)
     expected = ((book_gram(a) - book_gram(b)) ** 2).mean() / (book_gram(b) ** 2).mean()
     assert close(nst.style_loss(nd.array(a), nd.array(book_gram(b)), reduction="relative"), expected)
     assert close(nst.style_loss(nd.array(a * 7), nd.array(book_gram(b * 7)), reduction="relative"), expected)
 
 
-def test_a_reduction_that_is_not_known_is_refused():
+def test_an_unknown_reduction_is_refused():
     X = nd.array(features(3, 5, 6, seed=17))
     with pytest.raises(nst.InputError, match="divisor chwn: not one of chw, hw, none"):
         nst.gram(X, "chwn")
@@ -139,17 +139,17 @@ def test_a_symbol_needs_the_shapes_of_its_variables():
     Y = mx.sym.var("Y", shape=(1, 8, 5, 6))
     assert nst.gram(Y).infer_shape()[1] == [(8, 8)]
     for unknown in (mx.sym.var("Z"), mx.sym.var("Z", shape=(1, 8, 0, 6))):
-        with pytest.raises(nst.InputError, match="symbol Z: its shape is not known; give its variables their shapes"):
+        with pytest.raises(nst.InputError, match="symbol Z: its shape is not known; give its variables shapes"):
             nst.gram(unknown)
 
 
-def test_losses_take_and_give_np_arrays_in_np_mode(np_mode):
+def test_losses_take_and_return_np_arrays_in_np_mode(np_mode):
     X = mx.np.array(features(3, 6, 8, seed=12))
     for loss in (nst.content_loss(X, X), nst.gram(X), nst.style_loss(X, nst.gram(X)), nst.tv_loss(X)):
         assert isinstance(loss, mx.np.ndarray)
 
 
-def test_the_gradient_of_a_gram_matrix_is_the_products_whatever_comes_from_above():
+def test_the_gradient_of_a_gram_matrix_is_right_for_any_head_gradient():
     X, D = nd.array(features(8, 5, 6, seed=13)), nd.array(features(8, 8, 1, seed=14).reshape(8, 8))
     X.attach_grad()
     with autograd.record():
@@ -158,7 +158,7 @@ def test_the_gradient_of_a_gram_matrix_is_the_products_whatever_comes_from_above
     assert np.allclose(X.grad.asnumpy().reshape(8, 30), (D + D.T) @ matrix / 240, rtol=1e-4, atol=1e-6)
 
 
-def test_the_gradient_of_tv_loss_is_the_signs_and_nothing_where_neighbours_are_equal():
+def test_the_gradient_of_tv_loss_is_the_sign_and_0_for_equal_neighbours():
     X = nd.array(np.array([[[[0.0, 0.0, 1e-6], [0.0, 0.0, -3.0]]]]))
     X.attach_grad()
     with autograd.record():
@@ -170,7 +170,7 @@ def test_the_gradient_of_tv_loss_is_the_signs_and_nothing_where_neighbours_are_e
 # -- records ----------------------------------------------------------------------------------------------------------
 
 
-def test_losses_are_a_mapping_of_their_names_with_a_sum_for_each_kind():
+def test_losses_are_a_mapping_with_a_sum_for_each_kind():
     terms = {"content/conv4_4": 1.0, "style/conv1_1": 2.0, "style/conv2_1": 3.0, "tv": 0.5}
     losses = nst.Losses(terms, total=6.5)
     assert (dict(losses), list(losses), len(losses)) == (terms, list(terms), 4)

@@ -1,4 +1,4 @@
-"""The sums that are not the chapter's, against NumPy in double precision."""
+"""Reductions other than the chapter's, against NumPy in double precision."""
 
 import gluon_nst as nst
 from gluon_nst.engine.objective import Objective
@@ -17,7 +17,7 @@ def picture(height, width, seed=1):
 
 
 def nine_points(X):
-    """Each pixel and its eight neighbours, where a pixel beyond the edge is the edge's."""
+    """Return the squared variation over each pixel and its eight neighbours, with replicated edges."""
     X = X.astype(np.float64)
     right, below = np.diff(X, axis=3, append=X[..., -1:]), np.diff(X, axis=2, append=X[:, :, -1:])
     padded = np.pad(X, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
@@ -41,7 +41,7 @@ def test_a_sum_of_products_agrees_with_numpy_for_any_length(size):
     assert mean_square(A).asscalar() == pytest.approx((a**2).mean(), rel=1e-5)
 
 
-def test_a_squared_difference_counts_each_position_by_its_weight():
+def test_a_squared_difference_weights_each_position():
     X, Y, weights = picture(5, 7), picture(5, 7, seed=2), np.random.default_rng(3).random((1, 1, 5, 7))
     difference = SquaredDifference()
     sums = difference.sums(*(mx.nd.array(each) for each in (X, Y, weights)))
@@ -49,7 +49,7 @@ def test_a_squared_difference_counts_each_position_by_its_weight():
     assert difference.loss(sums, X.shape).asscalar() == pytest.approx(sums.asscalar() / 105, rel=1e-6)
 
 
-def test_differences_of_neighbours_are_weighted_at_the_corner_where_they_meet():
+def test_differences_of_neighbours_have_the_weight_of_their_corner():
     X, corners = picture(5, 7).astype(float), np.random.default_rng(3).random((1, 1, 6, 8))
     given = mx.nd.array(X), mx.nd.array(corners)
     down, across = X[:, :, 1:] - X[:, :, :-1], X[..., 1:] - X[..., :-1]
@@ -64,7 +64,7 @@ def test_differences_of_neighbours_are_weighted_at_the_corner_where_they_meet():
 
 
 @pytest.mark.parametrize("height, width", [(2, 2), (5, 7), (30, 45)])
-def test_the_squared_variation_is_numpys(height, width):
+def test_the_squared_variation_agrees_with_numpy(height, width):
     X = picture(height, width)
     assert variation(mx.nd.array(X)).asscalar() == pytest.approx(nine_points(X), rel=1e-5)
 
@@ -89,7 +89,7 @@ def test_the_gradient_of_the_squared_variation_agrees_with_finite_differences():
 
 
 @pytest.mark.parametrize("pixel_unit, of_unit", [("standardised", None), ("unit", 1), ("bytes", 255)])
-def test_the_objective_takes_it_of_pixels_from_0_to_1_in_every_unit(net, pixel_unit, of_unit):
+def test_the_objective_uses_pixels_from_0_to_1_in_every_unit(net, pixel_unit, of_unit):
     chosen = recipe(
         content_weight=0, style_weight=0, tv_weight=3, tv_norm="l2", pixel_unit=pixel_unit, content_layers=["conv1_1"],
         style_layers=["conv1_1"],

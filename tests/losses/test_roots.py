@@ -12,7 +12,7 @@ EPSILON = 1e-4
 
 
 def covariance(channels, spectrum, seed, scale=1.0):
-    """A covariance whose eigenvalues are given by `spectrum` of numbers from 0 to 1, in single precision."""
+    """Return a covariance in single precision with the eigenvalues `spectrum(share)` for shares from 0 to 1."""
     vectors, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(channels, channels)))
     S = (vectors * (scale * spectrum(np.linspace(0, 1, channels)))) @ vectors.T
     return ((S + S.T) / 2).astype("float32")
@@ -29,14 +29,14 @@ def deficient(share):
 
 
 def roots_of(S):
-    """R and its inverse, where RᵀR is S + EPSILON · I."""
+    """Return R and its inverse, where RᵀR = S + EPSILON · I."""
     values, vectors = np.linalg.eigh(S.astype("float64"))
     scales = np.sqrt(np.maximum(values, 0) + EPSILON)
     return scales[:, None] * vectors.T, vectors / scales
 
 
 def by_numpy(S, R):
-    """The trace of the root and its gradient, by eigenvalues."""
+    """Return the trace of the root and its gradient, by eigenvalues."""
     values, vectors = np.linalg.eigh(R @ (S.astype("float64") + EPSILON * np.eye(len(S))) @ R.T)
     values = np.maximum(values, EPSILON**2)
     half = (vectors * values**-0.25).T @ R
@@ -44,14 +44,14 @@ def by_numpy(S, R):
 
 
 def by_mxnet(S, R, inverse):
-    """The same by the function under test."""
+    """Return the same by the function under test."""
     trace, gradient = root_trace(*(mx.nd.array(each, dtype="float32") for each in (S, R, inverse)), EPSILON)
     gradient = gradient.asnumpy().astype("float64")
     return float(trace.asscalar()), (gradient + gradient.T) / 2
 
 
 def silenced(S, channels=slice(None, None, 3)):
-    """`S` without the variance of some channels."""
+    """Return `S` without the variance of some channels."""
     S = S.copy()
     S[channels], S[:, channels] = 0, 0
     return S
@@ -79,13 +79,13 @@ CASES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_the_trace_and_its_gradient_are_those_of_double_precision(name):
+def test_the_trace_and_its_gradient_agree_with_double_precision(name):
     S, S_Y = CASES[name]
     R, inverse = roots_of(S_Y)
     (trace, gradient), (expected, expected_gradient) = by_mxnet(S, R, inverse), by_numpy(S, R)
     assert trace == pytest.approx(expected, rel=2e-6)
     _, vectors = np.linalg.eigh(S.astype("float64"))
-    small = vectors[:, : -(-len(S) // 4)]  # the directions of small variance have a gradient of their own size
+    small = vectors[:, : -(-len(S) // 4)]  # the gradient is larger in directions of small variance
     for within in (np.eye(len(S)), small):
         off = within.T @ (gradient - expected_gradient) @ within
         assert np.linalg.norm(off) < 1e-3 * np.linalg.norm(within.T @ expected_gradient @ within)
@@ -113,11 +113,11 @@ def test_the_steps_take_all_singular_values_to_one(smallest):
 
 
 @pytest.mark.parametrize("smallest", [CAPPED, 0.01, 0.1, 0.5])
-def test_the_first_step_takes_singular_values_as_close_to_one_as_such_a_function_can(smallest):
+def test_the_first_step_is_optimal(smallest):
     (a, b, c), *_ = _weights(smallest)
     x = np.geomspace(smallest, 1, 20001)
     y = x * (a + b * x**2) / (1 + c * x**2)
-    peak = x < np.sqrt(smallest)  # it rises to 1, falls to where it began, and rises to 1 again
+    peak = x < np.sqrt(smallest)  # it rises to 1, falls to its first value, and rises to 1 again
     assert y[peak].max() == pytest.approx(1, abs=1e-6)
     assert y[-1] == pytest.approx(1, abs=1e-12)
     assert y.max() < 1 + 1e-12
@@ -184,7 +184,7 @@ def test_two_evaluations_give_the_same_numbers():
     assert (gradient == gradient_again).all()
 
 
-def test_numpy_semantics_change_nothing():
+def test_np_mode_changes_nothing():
     S, (R, inverse) = covariance(16, wide, 1), roots_of(covariance(16, wide, 2))
     expected, _ = by_mxnet(S, R, inverse)
     mx.npx.set_np()

@@ -1,4 +1,4 @@
-"""The statistics beside the Gram matrix against NumPy in double precision, written from their equations."""
+"""Style statistics other than the Gram matrix, against their equations in NumPy in double precision."""
 
 import gluon_nst as nst
 from gluon_nst.engine.objective import Guides, Objective
@@ -13,7 +13,7 @@ from mxnet import autograd, sym
 from training_inputs import composite, make_inputs, recipe
 
 EPSILON = 1e-4
-"""What is added to the diagonal of both covariances."""
+"""Added to the diagonals of both covariances."""
 
 STATISTICS = {
     "gram": Gram(),
@@ -24,7 +24,7 @@ STATISTICS = {
 
 
 def features(channels, positions, seed):
-    """Features as after a ReLU, of channels that differ in scale and hang together: 1 × c × 4 × positions / 4."""
+    """Return features after a ReLU with correlated channels of different scales: 1 × c × 4 × positions / 4."""
     random = np.random.default_rng(seed)
     mixed = random.normal(size=(channels, channels)) @ random.normal(size=(channels, positions)) / np.sqrt(channels)
     found = np.maximum(mixed + random.normal(0, 0.5, (channels, 1)), 0) * random.uniform(0.1, 3, (channels, 1))
@@ -47,7 +47,7 @@ def gaussian(X):
 
 
 def wasserstein(X, Y):
-    """The distance, and its gradient with respect to X by the closed form of that of the root."""
+    """Return the distance, and its gradient with respect to X in closed form."""
     (mean, S), (mean_Y, S_Y), F = gaussian(X), gaussian(Y), matrix(X)
     A, (channels, positions) = power(S_Y, 0.5), F.shape
     inner = A @ S @ A
@@ -58,7 +58,7 @@ def wasserstein(X, Y):
 
 
 def found_distance(statistic, X, Y):
-    """The distance of two feature maps, and its gradient with respect to the first, by MXNet."""
+    """Return the distance of two feature maps and its gradient with respect to the first, by MXNet."""
     X, target = mx.nd.array(X), statistic.target(statistic.of(mx.nd.array(Y)))
     X.attach_grad()
     with autograd.record():
@@ -80,12 +80,12 @@ def off(found, expected):
     [
         (8, 200, 240, 2e-6, 1e-5),
         (64, 2000, 1200, 2e-6, 1e-5),
-        (64, 40, 2000, 2e-6, 3e-4),  # fewer positions than channels: eigenvalues that are nothing but EPSILON
+        (64, 40, 2000, 2e-6, 3e-4),  # fewer positions than channels: some eigenvalues are EPSILON
         (64, 2000, 40, 1e-5, 1e-4),
         (512, 40, 40, 1e-5, 5e-4),
     ],
 )
-def test_the_wasserstein_distance_and_its_gradient_are_those_of_double_precision(
+def test_the_wasserstein_distance_and_its_gradient_agree_with_double_precision(
     channels, positions, of_style, within, gradient_within
 ):
     X, Y = features(channels, positions, 1), 1.3 * features(channels, of_style, 2)
@@ -95,7 +95,7 @@ def test_the_wasserstein_distance_and_its_gradient_are_those_of_double_precision
     assert off(gradient, expected_gradient) < gradient_within
 
 
-def test_the_gradient_by_numpy_that_ours_is_checked_against_agrees_with_finite_differences():
+def test_the_expected_gradient_agrees_with_finite_differences():
     X, Y = (features(12, 80, seed).astype(np.float64) for seed in (3, 4))
     (_, gradient), direction = wasserstein(X, Y), np.random.default_rng(5).normal(size=X.shape)
     up, down = (wasserstein(X + sign * 1e-5 * direction, Y)[0] for sign in (1, -1))
@@ -103,7 +103,7 @@ def test_the_gradient_by_numpy_that_ours_is_checked_against_agrees_with_finite_d
 
 
 @pytest.mark.parametrize("channels, positions", [(8, 200), (64, 2000), (64, 40), (512, 40)])
-def test_the_wasserstein_distance_of_features_to_themselves_is_nothing(channels, positions):
+def test_the_wasserstein_distance_of_features_to_themselves_is_0(channels, positions):
     X = features(channels, positions, 6)
     value, gradient = found_distance(Wasserstein(), X, X)
     scale = np.trace(gaussian(X)[1]) / channels
@@ -123,7 +123,7 @@ def test_the_wasserstein_distance_of_constants_is_that_of_their_means():
 
 
 def gram_mean_std(X, Y, weight):
-    """Mean squared differences of Gram matrices, by c² once more, and of means and deviations."""
+    """Return the mean squared differences of Gram matrices, and of means and deviations."""
     F, G = matrix(X), matrix(Y)
     grams, means, deviations = (
         (of_F - of_G)
@@ -138,7 +138,7 @@ def gram_mean_std(X, Y, weight):
 
 @pytest.mark.parametrize("weight", [0.0, 10.0])
 @pytest.mark.parametrize("channels, positions", [(8, 200), (64, 2000), (64, 40)])
-def test_grams_means_and_deviations_are_numpys(channels, positions, weight):
+def test_grams_means_and_deviations_agree_with_numpy(channels, positions, weight):
     X, Y = features(channels, positions, 1), 1.3 * features(channels, 240, 2)
     value, gradient = found_distance(GramMeanStd("mean/c^2", weight), X, Y)
     assert value == pytest.approx(gram_mean_std(X, Y, weight), rel=1e-4)
@@ -149,7 +149,7 @@ def test_grams_means_and_deviations_are_numpys(channels, positions, weight):
 
 @pytest.mark.parametrize("statistic", [GramMeanStd(), Wasserstein()])
 @pytest.mark.parametrize("silent_in", ["composite", "style", "both"])
-def test_a_channel_that_never_fires_leaves_the_gradient_finite(statistic, silent_in):
+def test_the_gradient_is_finite_for_a_channel_that_is_0(statistic, silent_in):
     X, Y = features(8, 200, 1), features(8, 240, 2)
     for name, each in (("composite", X), ("style", Y)):
         if silent_in in (name, "both"):
@@ -160,13 +160,13 @@ def test_a_channel_that_never_fires_leaves_the_gradient_finite(statistic, silent
     assert np.abs(gradient).max() > 0
 
 
-def test_means_and_deviations_weigh_1_by_default():
+def test_means_and_deviations_have_a_weight_of_1_by_default():
     X, Y = features(8, 40, 1), features(8, 48, 2)
     assert found_distance(GramMeanStd(), X, Y)[0] == found_distance(GramMeanStd("mean", 1.0), X, Y)[0]
 
 
 class Sum(Statistic):
-    """The sum of each channel, and the defaults for the rest."""
+    """The sum of each channel, with all defaults."""
 
     def sums(self, X, weights=None):
         return weighted(X, weights).sum(axis=(0, 2, 3))
@@ -199,7 +199,7 @@ def test_a_recipe_has_a_statistic_with_its_options():
 
 
 @pytest.mark.parametrize("name", STATISTICS)
-def test_a_statistic_of_what_is_weighted_1_and_else_0_is_that_of_the_part(name):
+def test_weights_of_1_and_0_select_a_part(name):
     statistic, X = STATISTICS[name], mx.nd.array(features(6, 80, 1))
     weights = mx.nd.zeros((1, 1, 4, 20))
     weights[:, :, 1:, 5:13] = 1
@@ -209,7 +209,7 @@ def test_a_statistic_of_what_is_weighted_1_and_else_0_is_that_of_the_part(name):
 
 
 @pytest.mark.parametrize("name", STATISTICS)
-def test_a_position_that_is_weighted_2_counts_as_two(name):
+def test_a_position_with_a_weight_of_2_counts_twice(name):
     statistic, X = STATISTICS[name], mx.nd.array(features(6, 80, 1))
     weights = mx.nd.ones((1, 1, 4, 20))
     weights[:, :, :, :4] = 2
@@ -219,7 +219,7 @@ def test_a_position_that_is_weighted_2_counts_as_two(name):
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("name", STATISTICS)
-def test_a_symbol_gives_what_an_array_gives(name, weighted):
+def test_a_symbol_gives_the_same_as_an_array(name, weighted):
     statistic, X, Y = STATISTICS[name], *(mx.nd.array(features(6, 80, seed)) for seed in (1, 2))
     target, weights = statistic.target(statistic.of(Y)), mx.nd.array(np.random.default_rng(3).random((1, 1, 4, 20)))
     positions = float(weights.sum().asscalar())
@@ -249,7 +249,7 @@ SHALLOW = {"content_layers": ["conv1_1"], "style_layers": ["pixels", "relu1_1", 
 
 
 def style_only(net, statistic, guides=None, **options):
-    """The Objective of a composite by the `statistic` alone, with its targets."""
+    """Return the Objective of a composite with only the style loss of a `statistic`, and its targets."""
     chosen = recipe(content_weight=0, tv_weight=0, style_weight=1, **SHALLOW, **options)
     content_X, _, _ = make_inputs(net)
     contents_Y, _ = nst.extract_features(content_X, net, chosen.content_layers, ())
@@ -286,7 +286,7 @@ def test_the_losses_of_the_objective_are_the_distances_of_the_features(net):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STATISTICS)
 def test_a_region_without_positions_adds_nothing_to_the_losses(net, name):
-    """As of a region that the mask hides: the other one has the whole share."""
+    """The other region has the whole weight, as if a mask hid this one."""
     statistic = STATISTICS[name]
     chosen = recipe(content_weight=0, tv_weight=0, style_weight=1, **SHALLOW)
     _, features_Y = nst.extract_features(composite(seed=2), net, (), chosen.style_layers)

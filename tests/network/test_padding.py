@@ -1,4 +1,4 @@
-"""The padding of the first convolution against NumPy's, at the border of the picture and in both precisions."""
+"""The padding of the first convolution against NumPy, at the border of the picture, in both precisions."""
 
 import gluon_nst as nst
 from gluon_nst.engine.objective import Objective
@@ -16,7 +16,7 @@ MODES = {"zero": "constant", "replicate": "edge", "reflect": "reflect"}
 
 
 def convolved(X, parameters, index, mode="constant"):
-    """The convolution number `index` of the network in double precision, of 1 × c × h × w padded by np.pad."""
+    """Compute the convolution `index` of the network in double precision, for 1 × c × h × w padded by np.pad."""
     weight, bias = (parameters[f"features.{index}.{name}"].asnumpy().astype(float) for name in ("weight", "bias"))
     padded = np.pad(X, ((0, 0), (0, 0), (1, 1), (1, 1)), mode=mode)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
@@ -24,19 +24,19 @@ def convolved(X, parameters, index, mode="constant"):
 
 
 def second(X, parameters, padding):
-    """conv1_2 of the network whose first convolution is padded so."""
+    """Compute conv1_2 of the network with this padding of the first convolution."""
     return convolved(np.maximum(convolved(X, parameters, 0, MODES[padding]), 0), parameters, 2)
 
 
 def border(shape):
-    """1 at the outermost positions and 0 inside."""
+    """Return an array that is 1 at the outermost positions and 0 inside."""
     weights = np.ones((1, 1, *shape[2:]), np.float32)
     weights[:, :, 1:-1, 1:-1] = 0
     return weights
 
 
 @pytest.mark.parametrize("padding", MODES)
-def test_the_first_layers_features_are_numpys_convolution(parameters, padding):
+def test_the_first_layers_features_agree_with_numpy(parameters, padding):
     X = composite()
     net = nst.truncated_vgg19(parameters, 0, mx.cpu(), padding=padding)
     found, expected = net(X).asnumpy(), convolved(X.asnumpy().astype(float), parameters, 0, MODES[padding])
@@ -45,8 +45,8 @@ def test_the_first_layers_features_are_numpys_convolution(parameters, padding):
 
 
 def at_the_border(parameters, padding, expected, layer, precision):
-    """The mean squared difference of a layer's features, as the objective's graph has them, to those expected, at the
-    border."""
+    """Return the mean squared difference, at the border, of a layer's features in the objective's graph from those
+    expected."""
     net, X = nst.truncated_vgg19(parameters, layer, mx.cpu(), padding=padding), composite()
     of_net = {name: parameter.data() for name, parameter in net.collect_params().items()}
     variable, arrays = mx.sym.var("X", shape=X.shape), {"X": X}
@@ -65,8 +65,8 @@ def at_the_border(parameters, padding, expected, layer, precision):
 
 @pytest.mark.parametrize("precision, within", [("float32", 1e-5), pytest.param("bfloat16", 2e-2, marks=needs_bfloat16)])
 @pytest.mark.parametrize("padding", MODES)
-def test_the_border_of_the_objectives_features_is_numpys(parameters, padding, precision, within):
-    """conv1_2, the first layer that bfloat16 is used for; its own padding stays of zeros."""
+def test_the_objectives_features_at_the_border_agree_with_numpy(parameters, padding, precision, within):
+    """Of conv1_2, the first layer in bfloat16, whose own padding is zero."""
     X = composite().asnumpy().astype(float)
     expected = second(X, parameters, padding)
     edge = border(expected.shape)
@@ -101,14 +101,14 @@ def test_the_gradient_at_the_border_agrees_with_finite_differences(parameters, p
         assert gradient[place] == pytest.approx((sides[0] - sides[1]) / 2e-3, rel=1e-3, abs=1e-6)
 
 
-def test_a_padding_that_is_none_is_refused(parameters):
+def test_an_unknown_padding_is_refused(parameters):
     with pytest.raises(nst.InputError, match="padding mirror: not one of zero, replicate, reflect"):
         nst.truncated_vgg19(parameters, 0, mx.cpu(), padding="mirror")
 
 
 @pytest.mark.parametrize("padding", MODES)
-def test_the_style_and_the_composite_are_padded_alike(run, padding):
-    """A picture that is its own style and content has nothing to do."""
+def test_the_style_and_the_composite_have_the_same_padding(run, padding):
+    """The losses are 0 if one picture is content, style and start."""
     same = Image.fromarray(paint(32, 48, seed=3))
     result = run(same, same, padding=padding, tv_weight=0, sizes=[(32, 48)], epochs=1)
     assert result.losses[0].losses.total < 1e-6

@@ -11,7 +11,7 @@ from painting import paint
 from weights_networks import scaling_convolution, with_scalings
 
 
-def test_the_books_indices_are_the_papers_layers():
+def test_the_books_indices_have_the_papers_names():
     names = {index: name for name, index in layers.LAYERS.items()}
     assert [names[index] for index in (0, 5, 10, 19, 28)] == ["conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"]
     assert names[25] == "conv4_4"
@@ -47,7 +47,7 @@ def test_the_network_ends_after_the_last_layer_and_is_frozen(parameters):
 
 
 @pytest.mark.slow
-def test_the_network_holds_the_parameters_it_was_given(parameters):
+def test_the_network_has_the_given_parameters(parameters):
     net = nst.truncated_vgg19(parameters, 7, mx.cpu())
     for index in (0, 2, 5, 7):
         assert (net[index].weight.data() == parameters[f"features.{index}.weight"]).asnumpy().all()
@@ -55,7 +55,7 @@ def test_the_network_holds_the_parameters_it_was_given(parameters):
 
 
 @pytest.mark.parametrize("last, side", [(3, 1), (4, 2), (25, 8), (28, 16), (36, 32)])
-def test_the_smallest_side_is_the_smallest_that_runs(parameters, last, side):
+def test_the_smallest_side_is_the_smallest_that_works(parameters, last, side):
     assert layers.smallest_side(last) == side
     net = nst.truncated_vgg19(parameters, last, mx.cpu())
     assert min(net(mx.nd.zeros((1, 3, side, side))).shape) == 1
@@ -73,7 +73,7 @@ def test_features_are_the_outputs_of_the_layers_in_order(net):
 
 
 @pytest.mark.slow
-def test_patches_are_the_pixels_around_each_pixel_and_the_outermost_are_repeated(net):
+def test_patches_are_the_pixels_around_each_pixel_with_replicated_edges(net):
     X = mx.nd.array(np.random.default_rng(0).standard_normal((1, 3, 32, 48)))
     around = np.pad(X.asnumpy()[0], ((0, 0), (1, 1), (1, 1)), mode="edge")
     expected = np.stack([around[c, y : y + 32, x : x + 48] for c in range(3) for y in range(3) for x in range(3)])
@@ -95,14 +95,14 @@ def test_contents_and_styles_are_those_of_the_preprocessed_pictures(net):
     assert np.array_equal(styles_Y[4].asnumpy(), styles[4].asnumpy())
 
 
-def test_features_can_be_had_in_np_mode(parameters, np_mode):
+def test_extract_features_works_in_np_mode(parameters, np_mode):
     net = nst.truncated_vgg19(parameters, 28, mx.cpu())
     X = nst.preprocess(mx.np.array(paint(32, 48), dtype="uint8"), (48, 32))
     contents, styles = nst.extract_features(X, net)
     assert all(isinstance(Y, mx.np.ndarray) for Y in (X, *contents, *styles))
 
 
-def test_average_pooling_takes_the_place_of_the_maximum(parameters):
+def test_average_pooling_replaces_max_pooling(parameters):
     X = nst.preprocess(mx.nd.array(paint(32, 48), dtype="uint8"), (48, 32))
     before, after = (nst.truncated_vgg19(parameters, last, mx.cpu(), "average")(X).asnumpy() for last in (3, 4))
     assert np.allclose(after, before.reshape(1, 64, 16, 2, 24, 2).mean(axis=(3, 5)), rtol=1e-5, atol=1e-5)
@@ -110,7 +110,7 @@ def test_average_pooling_takes_the_place_of_the_maximum(parameters):
         nst.truncated_vgg19(parameters, 4, mx.cpu(), "sum")
 
 
-def test_the_first_layers_padding_can_stand_for_another_input_than_0(parameters):
+def test_the_first_layers_padding_can_represent_another_input_than_0(parameters):
     X, zero = (np.random.default_rng(seed).normal(size=(1, 3, *size)) for seed, size in ((1, (16, 20)), (2, (1, 1))))
     shifted = nst.truncated_vgg19({**parameters, "features.0.zero": mx.nd.array(zero)}, 0, mx.cpu())
     plain = nst.truncated_vgg19(parameters, 0, mx.cpu())
@@ -126,7 +126,7 @@ def test_multiplications_are_those_of_the_layers(net):
         assert layers.multiplications(index) == count / (32 * 48)
 
 
-# -- convolutions that only multiply by a factor ----------------------------------------------------------------------
+# -- scaling convolutions ---------------------------------------------------------------------------------------------
 
 
 def test_scalings_are_detected_by_their_parameters(parameters):
@@ -139,13 +139,13 @@ def test_scalings_are_detected_by_their_parameters(parameters):
     assert vgg.scalings(nst.truncated_vgg19(parameters, 28, mx.cpu())) == {}
 
 
-def test_a_convolution_of_what_no_relu_puts_out_is_no_scaling(parameters):
+def test_a_convolution_without_a_relu_before_it_is_not_a_scaling(parameters):
     scaled = with_scalings(parameters, conv3_4=2.0)
     assert vgg.scalings(nst.truncated_vgg19(scaled, 16, mx.cpu())[14:]) == {2: 2.0}
     assert vgg.scalings(nst.truncated_vgg19(scaled, 16, mx.cpu())[16:]) == {}
 
 
-def test_the_outputs_are_those_of_all_layers(parameters):
+def test_outputs_agree_with_the_layers(parameters):
     net = nst.truncated_vgg19(with_scalings(parameters, conv3_4=5.5), 18, mx.cpu())
     X = nst.preprocess(mx.nd.array(paint(32, 48), dtype="uint8"), (48, 32))
     expected, _ = nst.extract_features(X, net, range(19), ())
@@ -155,7 +155,7 @@ def test_the_outputs_are_those_of_all_layers(parameters):
         assert np.allclose(Y.asnumpy(), expected[index].asnumpy(), rtol=1e-5, atol=1e-5), index
 
 
-def test_the_outputs_are_those_of_the_wanted_layers_from_the_pixels_up(net):
+def test_outputs_are_those_of_the_wanted_layers_in_order(net):
     X = nst.preprocess(mx.nd.array(paint(32, 48), dtype="uint8"), (48, 32))
     channels = {index: Y.shape[1] for index, Y in vgg.outputs(X, net, {-1: 1.0, 1: 1.0, 6: 1.0})}
     assert list(channels.items()) == [(-1, 27), (1, 64), (6, 128)]

@@ -1,4 +1,4 @@
-"""What a stage keeps of its composites, and what it hands on to the next: averages, and Adam's moments."""
+"""Averages of a stage's composites, and Adam's moments that are carried to the next stage."""
 
 import pickle
 
@@ -44,14 +44,14 @@ def climb(adam, gradients, lr=0.1):
 
 
 def smooth(height, width, seed):
-    """A field that is the same at every size, but for its sampling."""
+    """Return a smooth function sampled at a size."""
     down, across = np.mgrid[:height, :width]
     wave = np.sin(2 * np.pi * ((down + 0.5) / height + seed / 7)) + np.cos(2 * np.pi * (across + 0.5) / width)
     return np.stack([(1 + channel) * wave for channel in range(3)])[None].astype(np.float32)
 
 
 def moments(gradients, beta2):
-    """Adam's, of the gradients so far."""
+    """Return Adam's moments after these gradients."""
     mean, square = np.zeros(gradients[0].shape), np.zeros(gradients[0].shape)
     for gradient in gradients:
         mean, square = BETA1 * mean + (1 - BETA1) * gradient, beta2 * square + (1 - beta2) * gradient.astype(float) ** 2
@@ -59,7 +59,7 @@ def moments(gradients, beta2):
 
 
 def steps_of(mean, square, gradient, count, beta2, lr=0.1):
-    """Where a step leads that is Adam's number `count`, from the moments before."""
+    """Return Adam's step number `count` from the previous moments."""
     mean, square = BETA1 * mean + (1 - BETA1) * gradient, beta2 * square + (1 - beta2) * gradient.astype(float) ** 2
     return -lr * np.sqrt(1 - beta2**count) / (1 - BETA1**count) * mean / (np.sqrt(square) + EPSILON)
 
@@ -68,7 +68,7 @@ def steps_of(mean, square, gradient, count, beta2, lr=0.1):
 
 
 @pytest.mark.parametrize("beta2", [0.999, 0.99])
-def test_the_first_step_at_the_next_size_goes_by_the_moments_and_the_count_of_those_before(beta2):
+def test_the_first_step_at_the_next_size_uses_the_carried_moments_and_number_of_steps(beta2):
     chosen = recipe(carry_moments=True, beta2=beta2)
     before, start = Adam.start(mx.nd.zeros((1, 3, 12, 16)), chosen), mx.nd.zeros((1, 3, 24, 32))
     slopes = [np.full((1, 3, 12, 16), value, np.float32) for value in (1.0, -0.5, 3.0)]
@@ -81,10 +81,10 @@ def test_the_first_step_at_the_next_size_goes_by_the_moments_and_the_count_of_th
     mean, square = (each[0, 0, 0, 0] for each in moments(slopes, beta2))
     expected = steps_of(mean, square, gradient, 4, beta2)
     assert np.allclose(after.X.asnumpy(), expected, rtol=1e-4)
-    assert np.abs(expected - steps_of(0, 0, gradient, 1, beta2)).min() > 0.02  # what it would have been without
+    assert np.abs(expected - steps_of(0, 0, gradient, 1, beta2)).min() > 0.02  # the step without carried moments
 
 
-def test_moments_are_resized_as_pictures_are():
+def test_moments_are_resized_like_pictures():
     chosen = recipe(carry_moments=True)
     before = Adam.start(mx.nd.zeros((1, 3, 24, 32)), chosen)
     climb(before, [smooth(24, 32, 1)] * 3)
@@ -93,13 +93,13 @@ def test_moments_are_resized_as_pictures_are():
         smooth(48, 64, 2),
     )
     climb(after, [gradient])
-    mean, square = moments([smooth(48, 64, 1)] * 3, 0.999)  # what they would have been at this size
+    mean, square = moments([smooth(48, 64, 1)] * 3, 0.999)  # the moments at this size
     expected = steps_of(mean, square, gradient, 4, 0.999)
     inner = (..., slice(3, -3), slice(3, -3))
     assert np.corrcoef(after.X.asnumpy()[inner].ravel(), expected[inner].ravel())[0, 1] > 0.99
 
 
-def test_squares_of_gradients_stay_squares_where_a_filter_would_go_below_0():
+def test_resized_squares_of_gradients_are_not_negative():
     chosen = recipe(carry_moments=True)
     before, gradient = Adam.start(mx.nd.zeros((1, 3, 16, 16)), chosen), np.zeros((1, 3, 16, 16), np.float32)
     gradient[..., 8, 8] = 1e3
@@ -109,7 +109,7 @@ def test_squares_of_gradients_stay_squares_where_a_filter_would_go_below_0():
     assert np.isfinite(after.X.asnumpy()).all()
 
 
-def test_moments_are_left_where_the_recipe_does_not_carry_them():
+def test_moments_are_not_carried_if_the_recipe_says_so():
     plain = recipe()
     before = Adam.start(mx.nd.zeros((1, 3, 12, 16)), plain)
     climb(before, [np.ones((1, 3, 12, 16), np.float32)] * 3)
@@ -125,7 +125,7 @@ CARRYING = {"optimizer": "adam", "lr": 0.05, "epochs": [4, 3]}
 
 
 @pytest.mark.slow
-def test_a_run_that_carries_moments_takes_another_first_step_at_the_second_size(job):
+def test_carried_moments_change_the_first_step_at_the_second_size(job):
     first, second = ([], [])
     for found, carry in ((first, False), (second, True)):
         run = prepare(job(carry_moments=carry, **CARRYING))
@@ -138,8 +138,8 @@ def test_a_run_that_carries_moments_takes_another_first_step_at_the_second_size(
 
 
 @pytest.mark.slow
-def test_a_run_without_moments_begins_the_second_size_as_a_run_of_its_own(job):
-    """By steps of the learning rate: with what is carried they are of any length."""
+def test_a_run_without_carried_moments_starts_the_second_size_like_a_new_run(job):
+    """Its first step has the length of the learning rate; with carried moments it could have any length."""
     for carry in (False, True):
         run = prepare(job(carry_moments=carry, **CARRYING))
         states = nst.steps(run)
@@ -158,7 +158,7 @@ def test_a_run_without_moments_begins_the_second_size_as_a_run_of_its_own(job):
 
 
 def composites(job, **options):
-    """What the optimiser's composite and the average were after each epoch of a stage, and the run."""
+    """Return the optimiser's composite and the average after each epoch of a stage, and the run."""
     run = prepare(job(sizes=[(32, 48)], keep="average", **options))
     X, averages = [], []
     start = run.start_of(1, nst.preprocess(run.content.array, (48, 32)), None).asnumpy()
@@ -170,7 +170,7 @@ def composites(job, **options):
 
 
 @pytest.mark.parametrize("decay", [0.5, 0.99])
-def test_the_average_is_weighted_by_how_late_a_composite_came_and_corrected_for_its_beginning(job, decay):
+def test_the_average_decays_exponentially_with_bias_correction(job, decay):
     _, start, X, averages, _ = composites(job, epochs=6, lr=0.1, average_decay=decay)
     assert len(X) == 5
     for number in range(1, 6):
@@ -180,7 +180,7 @@ def test_the_average_is_weighted_by_how_late_a_composite_came_and_corrected_for_
         assert np.abs(averages[number - 1] - expected).max() < 1e-5
 
 
-def test_the_stage_ends_with_the_average_and_not_with_the_last_composite(job):
+def test_the_result_of_a_stage_is_the_average(job):
     _, _, _, _, state = composites(job, epochs=6, lr=0.1, average_decay=0.9)
     _, _, X, averages, _ = composites(job, epochs=7, lr=0.1, average_decay=0.9)
     assert np.array_equal(averages[5], state.composite.asnumpy())
@@ -189,7 +189,7 @@ def test_the_stage_ends_with_the_average_and_not_with_the_last_composite(job):
     assert np.abs(np.asarray(state.images[0], float) - shown).max() < 0.51
 
 
-def test_the_average_has_less_of_the_noise_of_the_steps(job):
+def test_the_average_has_less_noise(job):
     _, _, X, averages, _ = composites(job, epochs=25, lr=0.5, average_decay=0.95)
 
     def variation(seen):
@@ -199,7 +199,7 @@ def test_the_average_has_less_of_the_noise_of_the_steps(job):
 
 
 @pytest.mark.slow
-def test_each_size_has_an_average_of_its_own(job):
+def test_each_size_has_its_own_average(job):
     run = prepare(job(keep="average", average_decay=0.99, lr=0.2, epochs=[5, 1]))
     states = nst.steps(run)
     for _ in range(5):
@@ -216,7 +216,7 @@ def test_each_size_has_an_average_of_its_own(job):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count, np_arrays", [(2, True), (4, False), (6, False)])
-def test_a_run_that_keeps_averages_and_carries_moments_goes_on_to_the_same_bytes(job, count, np_arrays):
+def test_a_run_with_averages_and_carried_moments_resumes_with_the_same_bytes(job, count, np_arrays):
     options = {
         "keep": "average",
         "carry_moments": True,
@@ -241,13 +241,13 @@ def test_a_run_that_keeps_averages_and_carries_moments_goes_on_to_the_same_bytes
     assert [epoch.losses.total for epoch in state.record] == [epoch.losses.total for epoch in whole.record]
 
 
-def test_moments_are_not_carried_from_margin_to_margin():
-    with pytest.raises(nst.InputError, match="carry_moments: a stage's margin is none of the next one's"):
+def test_moments_can_not_be_carried_with_a_margin():
+    with pytest.raises(nst.InputError, match="carry_moments: a stage's margin does not fit the next stage's"):
         recipes.customise("stp", margin=16)
 
 
 @pytest.mark.slow
-def test_a_stage_that_diverged_begins_anew_with_what_was_handed_on(job):
+def test_a_stage_that_diverged_restarts_with_the_carried_moments(job):
     options = {"carry_moments": True, "lr": 0.05}
     *_, state = nst.steps(job(**{**options, "lr": [0.05, 1e30]}))
     assert state.status == "diverged"
@@ -260,7 +260,7 @@ def test_a_stage_that_diverged_begins_anew_with_what_was_handed_on(job):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("weight", [2.0**70, 2.0**-70])
-def test_with_lbfgs_the_scale_of_all_weights_makes_no_difference(job, weight):
+def test_the_scale_of_all_weights_makes_no_difference_with_lbfgs(job, weight):
     only_style = {"optimizer": "lbfgs", "content_weight": 0, "tv_weight": 0}
     first, second = (carry_out(prepare(job(**only_style, style_weight=each))).image for each in (1, weight))
     assert first.tobytes() == second.tobytes()

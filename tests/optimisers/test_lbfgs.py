@@ -6,7 +6,7 @@ import pytest
 
 
 def minimise(function, x, evaluations, history_size=5, bounds=None, first_step=0.1):
-    """The losses and the points of so many evaluations of `function`, which gives a loss and a gradient."""
+    """Return the losses and points of the evaluations of `function`, which returns a loss and a gradient."""
     optimizer, losses, points = (
         Minimiser(LBFGSState.start(np.array(x, np.float32)), history_size, bounds, first_step),
         [],
@@ -39,7 +39,7 @@ def test_it_finds_the_minimum_at_the_end_of_a_curved_valley():
     assert np.abs(points[np.argmin(losses)] - 1).max() < 1e-2
 
 
-def test_with_a_memory_of_every_direction_it_solves_a_quadratic_in_a_few_steps():
+def test_with_a_full_history_it_solves_a_quadratic_in_a_few_steps():
     scales = np.geomspace(1, 100, 8)
     losses, _ = minimise(bowl(scales), np.ones(8, np.float32), 40, history_size=8)
     assert min(losses) < 1e-8 * losses[0]
@@ -47,7 +47,7 @@ def test_with_a_memory_of_every_direction_it_solves_a_quadratic_in_a_few_steps()
     assert min(forgetful) > min(losses)
 
 
-def test_every_point_is_within_the_bounds_and_the_minimum_on_them_is_found():
+def test_every_point_is_within_the_bounds_and_a_minimum_on_them_is_found():
     centre = np.array([[2.0, 0.3], [-1.0, 0.6]])
     bounds = np.float32(0), np.array([[1.0, 1.0], [1.0, 0.5]], np.float32)
     losses, points = minimise(
@@ -57,38 +57,38 @@ def test_every_point_is_within_the_bounds_and_the_minimum_on_them_is_found():
     assert points[np.argmin(losses)] == pytest.approx(np.array([[1.0, 0.3], [0.0, 0.5]]), abs=1e-3)
 
 
-def test_a_step_that_is_too_long_is_taken_back():
+def test_a_step_that_is_too_long_is_shortened():
     losses, _ = minimise(bowl(np.ones(4)), np.ones(4, np.float32), 20, first_step=100)
     assert losses[1] > losses[0]
     assert min(losses) < 1e-6
 
 
-def test_the_first_step_has_the_length_it_is_given():
+def test_the_first_step_has_the_given_length():
     _, points = minimise(bowl(np.array([1.0, 5.0])), np.ones(2, np.float32), 2, first_step=0.25)
     assert np.sqrt(np.mean((points[1] - points[0]) ** 2)) == pytest.approx(0.25, rel=1e-5)
 
 
-def test_it_settles_where_nothing_is_left_to_gain():
+def test_it_converges_at_a_minimum():
     losses, _ = minimise(bowl(np.ones(3)), np.zeros(3, np.float32), 50)
     assert len(losses) == 1
     losses, _ = minimise(
         lambda x: (1.0 + 1e-9 * np.random.rand(), np.ones(3)), np.zeros(3, np.float32), 50
-    )  # nothing but noise
+    )  # only noise
     assert len(losses) < 50
 
 
-def test_a_gradient_that_is_noisy_does_not_stop_it():
+def test_a_noisy_gradient_does_not_stop_it():
     random = np.random.default_rng(0)
 
     def noisy(x):
         loss, gradient = bowl(np.geomspace(1, 50, 30))(x)
-        return loss, gradient * (1 + 0.1 * random.standard_normal(30))  # as bfloat16's is
+        return loss, gradient * (1 + 0.1 * random.standard_normal(30))  # as with bfloat16
 
     losses, _ = minimise(noisy, np.ones(30, np.float32), 80)
     assert min(losses) < 1e-4 * losses[0]
 
 
-def test_what_is_reached_is_the_lowest_point_and_not_a_step_that_was_too_long():
+def test_the_result_is_the_lowest_point_and_not_a_step_that_was_too_long():
     optimizer = Minimiser(LBFGSState.start(np.ones(4, np.float32)), 5, first_step=100)
     function, found = bowl(np.ones(4)), []
     for _ in range(6):
@@ -101,13 +101,13 @@ def test_what_is_reached_is_the_lowest_point_and_not_a_step_that_was_too_long():
     assert found[1][0] > found[0][0]
 
 
-def test_remembered_steps_in_half_the_precision_are_near_enough():
+def test_stored_steps_in_bfloat16_are_precise_enough():
     scales = np.geomspace(1, 1000, 50)
     losses, _ = minimise(bowl(scales), np.ones(50, np.float32), 120, history_size=10)
     assert min(losses) < 1e-7 * losses[0]
 
 
-def test_values_of_several_pieces_are_moved_as_one_is():
+def test_values_of_several_pieces_are_moved_like_those_of_one():
     count = 2**16 + 1000
     losses, points = minimise(bowl(np.geomspace(1, 10, count)), np.ones(count, np.float32), 30)
     assert min(losses) < 1e-6 * losses[0]
@@ -150,7 +150,7 @@ def test_a_state_with_a_longer_history_than_the_recipe_allows_drops_the_oldest_s
     assert climb(2) == 2
 
 
-# -- one step at a time -----------------------------------------------------------------------------------------------
+# -- single steps -----------------------------------------------------------------------------------------------------
 
 
 def advance(optimizer, function):
@@ -168,10 +168,10 @@ def halved(x):
 @pytest.mark.parametrize(
     "length, expected",
     [
-        (3.0, 0.0),  # the minimum of the parabola is that of the bowl
+        (3.0, 0.0),  # the parabola has the minimum of the bowl
         (2.5, 0.0),
-        (100.0, -9.0),  # no less than a tenth of the step
-        (2.0 * (1 - 5e-5), 5e-5),  # no more than half of it
+        (100.0, -9.0),  # at least a tenth of the step
+        (2.0 * (1 - 5e-5), 5e-5),  # at most half of it
     ],
 )
 def test_a_step_that_is_too_long_is_shortened_to_the_minimum_of_a_parabola(length, expected):
@@ -181,7 +181,7 @@ def test_a_step_that_is_too_long_is_shortened_to_the_minimum_of_a_parabola(lengt
     assert second == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
-def test_a_step_that_lowers_the_loss_by_the_share_it_must_is_accepted():
+def test_a_step_with_a_sufficient_decrease_is_accepted():
     optimizer = Minimiser(LBFGSState.start(np.ones(4, np.float32)), 5, first_step=2.0 * (1 - 2e-4))
     for _ in range(2):
         advance(optimizer, halved)
@@ -190,7 +190,7 @@ def test_a_step_that_lowers_the_loss_by_the_share_it_must_is_accepted():
 
 
 def test_it_restarts_along_the_negative_gradient_after_five_shortenings_and_then_converges():
-    def valley(x):  # curved, so that steps are remembered
+    def valley(x):  # curved, so that steps are stored
         return bowl(np.array([1.0, 4.0, 9.0]))(x)
 
     optimizer = Minimiser(LBFGSState.start(np.ones(3, np.float32)), 5, first_step=0.1)
@@ -214,7 +214,7 @@ def test_it_restarts_along_the_negative_gradient_after_five_shortenings_and_then
 
 
 def dense_step(state, preconditioner=None):
-    """-H g, where H is built from the remembered steps by the BFGS formula (equation 6.17), in double precision."""
+    """-H g, where H is built from the stored steps by the BFGS formula (equation 6.17), in double precision."""
     size = state.X.size
     P = np.eye(size)
     if preconditioner is not None:
@@ -233,7 +233,7 @@ def dense_step(state, preconditioner=None):
 
 
 @pytest.mark.parametrize("power", [None, 1.0])
-def test_a_step_is_that_of_the_bfgs_formula(power):
+def test_a_step_agrees_with_the_bfgs_formula(power):
     shape = (1, 3, 4, 5)
     preconditioner = None if power is None else LowPass(shape, power)
     scales = np.geomspace(1, 20, 60).reshape(shape)
@@ -258,14 +258,14 @@ def test_the_first_step_is_2_percent_by_default():
     assert np.sqrt(np.mean(advance(optimizer, lambda x: (1.0, np.array([3.0, -4.0]))) ** 2)) == pytest.approx(0.02)
 
 
-def test_a_step_along_which_the_gradient_shrinks_is_not_remembered():
+def test_a_step_with_negative_curvature_is_not_stored():
     optimizer = Minimiser(LBFGSState.start(np.full(3, 0.01, np.float32)), 5, first_step=0.005)
     points = [advance(optimizer, lambda x: (-float((x**2).sum()), -2 * x)) for _ in range(3)]
     assert optimizer.state.pairs == []
     assert points == [pytest.approx(x) for x in (0.015, 0.02, 0.025)]
 
 
-def test_remembered_steps_whose_direction_is_uphill_are_forgotten():
+def test_stored_steps_are_discarded_if_the_direction_is_not_one_of_descent():
     state = LBFGSState.start(np.ones(3, np.float32))
     step, change = (BFloat16(np.empty(3, np.uint16)) for _ in range(2))
     for values in (step, change):
@@ -288,7 +288,7 @@ def test_pixels_that_would_pass_their_bounds_are_left_out_of_the_step():
     assert optimizer.state.direction[[0, 2]] == pytest.approx(0)
 
 
-def test_remembered_steps_do_not_move_pixels_at_their_bounds():
+def test_stored_steps_do_not_move_pixels_at_their_bounds():
     bounds = np.float32(-5), np.float32(5)
     A = np.array([[2.0, 1.5, 0], [1.5, 2.0, 0], [0, 0, 1.0]])
 

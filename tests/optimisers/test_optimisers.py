@@ -16,11 +16,11 @@ from mxnet import autograd
 from training_inputs import composite, recipe
 
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-"""ImageNet's, by which pixels from 0 to 1 are standardised."""
+"""ImageNet's mean and standard deviation, which standardise pixels from 0 to 1."""
 
 
 class Bowl:
-    """An objective that is lowest where every pixel has one value; its gradient goes to where an Objective's would."""
+    """An objective with its minimum at one value for all pixels. It writes the gradient to `X.grad`."""
 
     def __init__(self, X, lowest=0.5):
         self.X, self.lowest = X, lowest
@@ -47,7 +47,7 @@ def test_every_optimizer_that_a_recipe_can_name_has_a_class():
 
 @pytest.mark.parametrize("optimizer", CLASSES)
 @pytest.mark.parametrize("clip_at", ["end", "step"])
-def test_an_optimiser_whose_state_is_pickled_between_two_steps_goes_on_as_it_would_have(optimizer, clip_at):
+def test_an_optimiser_whose_state_was_pickled_continues_with_the_same_results(optimizer, clip_at):
     chosen = recipe(optimizer=optimizer, clip_at=clip_at)
     optimiser = optimiser_of(composite(), chosen)
     first = descend(optimiser, 5)
@@ -60,7 +60,7 @@ def test_an_optimiser_whose_state_is_pickled_between_two_steps_goes_on_as_it_wou
 
 
 @pytest.mark.parametrize("optimizer", CLASSES)
-def test_an_optimiser_leaves_what_it_starts_from(optimizer):
+def test_an_optimiser_does_not_change_its_start(optimizer):
     X = composite()
     before = X.asnumpy()
     descend(optimiser_of(X, recipe(optimizer=optimizer)), 3)
@@ -68,7 +68,7 @@ def test_an_optimiser_leaves_what_it_starts_from(optimizer):
 
 
 def test_an_unknown_optimiser_state_is_refused():
-    with pytest.raises(TypeError, match="dict is the state of no optimiser"):
+    with pytest.raises(TypeError, match="dict is not the state of an optimiser"):
         resumed({}, recipe(), mx.cpu())
 
 
@@ -100,7 +100,7 @@ def test_pixels_are_clipped_at_each_step_if_the_recipe_says_so(optimizer, pixel_
 
 
 def adam(x, mean, square, steps, epochs, lr, beta2):
-    """Adam (Kingma and Ba 2015) on the bowl, by NumPy."""
+    """Compute steps of Adam (Kingma and Ba 2015) on the bowl with NumPy."""
     for step in range(steps + 1, steps + epochs + 1):
         gradient = 2 * (x - 0.5) / x.size
         mean, square = 0.9 * mean + 0.1 * gradient, beta2 * square + (1 - beta2) * gradient**2
@@ -121,7 +121,7 @@ def test_adam_agrees_with_numpy(beta2):
 
 
 @pytest.mark.parametrize("carry_moments", [True, False])
-def test_adam_starts_with_the_moments_of_the_size_before_if_the_recipe_carries_them(carry_moments):
+def test_adam_starts_with_the_moments_of_the_previous_size_if_the_recipe_carries_them(carry_moments):
     before, X = Moments(mx.nd.full((1, 3, 16, 24), 2e-4), mx.nd.full((1, 3, 16, 24), 1e-7), 7), composite()
     optimiser = optimiser_of(X, recipe(carry_moments=carry_moments), before)
     descend(optimiser, 2)
@@ -144,7 +144,7 @@ def test_moments_are_resized_and_squares_stay_positive():
     assert square.max() == 1
 
 
-def test_a_weight_change_leaves_adam_as_it_is():
+def test_a_weight_change_does_not_change_adam():
     changed, other = (optimiser_of(composite(), recipe()) for _ in range(2))
     for optimiser in (changed, other):
         descend(optimiser, 2)

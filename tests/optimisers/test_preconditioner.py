@@ -17,7 +17,7 @@ def noise(seed, shape=SHAPE):
 
 
 def wave(frequency, height, width):
-    """A cosine along the rows, of that many cycles per pixel, 1 × 1 × h × w."""
+    """Return a cosine along the rows with a frequency in cycles per pixel, 1 × 1 × h × w."""
     return np.broadcast_to(np.cos(2 * np.pi * frequency * (np.arange(width) + 0.5)), (1, 1, height, width)).astype("f4")
 
 
@@ -36,7 +36,7 @@ def test_the_filter_is_symmetric_and_positive_definite(power):
     assert square > 0
 
 
-def test_the_filter_weakens_a_frequency_by_its_power_and_is_flat_for_the_lowest():
+def test_the_filter_attenuates_a_frequency_by_its_power_and_is_flat_for_the_lowest():
     gains = {}
     for frequency in (0.01, 0.02, 0.1, 0.2):
         values = wave(frequency, 50, 100)
@@ -48,7 +48,7 @@ def test_the_filter_weakens_a_frequency_by_its_power_and_is_flat_for_the_lowest(
 
 
 def frequencies(height, width):
-    """In cycles per pixel: half of one for each half wave that fits the side."""
+    """Return the frequencies of the cosine transform, in cycles per pixel."""
     return np.hypot(np.arange(height)[:, None] / (2 * height), np.arange(width) / (2 * width))
 
 
@@ -80,7 +80,7 @@ def quadratic(x):
 
 
 def lowest(power, bounds=None, evaluations=12):
-    """The lowest loss of so many evaluations, and all points, for a filter of that power; None for none."""
+    """Return the lowest loss of the evaluations, and all points, with a filter of a power; None for no filter."""
     preconditioner = None if power is None else LowPass(SHAPE, power)
     optimizer = Minimiser(LBFGSState.start(noise(3)), 5, bounds, 0.5, preconditioner)
     losses, points = [], []
@@ -97,7 +97,7 @@ def test_a_filter_like_the_inverse_hessian_needs_fewer_evaluations():
     assert lowest(2.0)[0] < 0.05 * lowest(None)[0]
 
 
-def test_a_filter_of_power_0_gives_the_steps_of_none():
+def test_a_filter_of_power_0_gives_the_same_steps_as_none():
     for one, other in zip(lowest(0.0)[1], lowest(None)[1]):
         assert one == pytest.approx(other, abs=1e-3)
 
@@ -124,18 +124,18 @@ def test_a_preconditioned_run_makes_smoother_changes(job):
 # -- enlargement ------------------------------------------------------------------------------------------------------
 
 
-def test_a_wave_keeps_its_frequency_and_its_height_and_gets_no_copies():
+def test_a_wave_keeps_its_frequency_and_amplitude_and_gets_no_copies():
     larger = enlarged(wave(0.1, 40, 40), (60, 60))
     assert larger == pytest.approx(wave(0.1 * 40 / 60, 60, 60), abs=1e-5)
 
 
-def test_noise_gets_no_frequencies_that_it_had_not():
+def test_noise_gets_no_new_frequencies():
     spectrum = np.abs(dctn(enlarged(noise(4), (30, 45))[0, 0], norm="ortho"))
     assert spectrum[20:].max() < 1e-4
     assert spectrum[:, 30:].max() < 1e-4
 
 
-def test_above_the_taper_nothing_is_left():
+def test_frequencies_above_the_taper_are_removed():
     spectrum = np.zeros((1, 1, 32, 32), np.float32)
     spectrum[..., 28, 28] = 1  # like the squares of a chessboard
     assert np.hypot(28 / 64, 28 / 64) > TAPER[1]
@@ -163,7 +163,7 @@ def test_a_constant_stays_at_any_shape():
 
 
 @pytest.mark.slow
-def test_upsampling_makes_a_different_picture_of_a_second_stage_alone(job):
+def test_upsampling_changes_only_the_second_stage(job):
     made = {}
     for upsampling in ("resize", "cosine"):
         run = prepare(job(upsampling=upsampling, sizes=[(32, 48), (48, 72)], epochs=[2, 2]))
