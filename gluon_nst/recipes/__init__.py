@@ -1,5 +1,4 @@
-"""What a run does: the schema of a recipe, the published programs as .toml files, and changes to them. Knows no
-MXNet."""
+"""Recipes: their schema, the published programs as .toml files, and changes of recipes; without MXNet."""
 
 from gluon_nst.recipes.changes import customise, fit, follow_optimizer, style_shape
 from gluon_nst.recipes.choices import ACTIVATION_SCALES, INITS, OPTIMIZERS, PRECISIONS, SOURCES

@@ -15,14 +15,14 @@ from gluon_nst.recipes.schema import LONGEST_SIDE, Recipe, Setting, Stage, recip
 
 
 def customise(recipe: RecipeName, **changes: Any) -> Recipe:
-    """`recipe` (a Recipe, a name or a path) with other values for what is given; None stands for what is not.
+    """Return `recipe` (a Recipe, a name or a path) with `changes` of its values; None keeps a value.
 
-    The keywords are the names of the fields of Recipe, and of Stage for all of its stages. Those of Stage take one
-    value for all, or a sequence of one for each. `sizes` is a list with the size of each stage: (height, width), or one
-    number, the longest side; one number may stand alone. `longest_side` is one longest side, or a list of one for each
-    stage. The stages take their other values from the recipe's stages in turn, and from its last one where there are
-    more. Raises InputError for a value that is not allowed, and for `sizes=(48, 64)`, which could be one size or two;
-    TypeError for an unknown keyword.
+    The keywords are the fields of Recipe and of Stage. Those of Stage take one value for all stages, or a sequence with
+    one for each. `sizes` is a list with the size of each stage, (height, width) or the longest side, or a single
+    longest side. `longest_side` is one longest side, or a list with one for each stage. If the number of stages
+    changes, their other values are those of the recipe's stages in turn, then of its last one. Raises InputError for a
+    value that is not allowed, and for `sizes=(48, 64)`, which could be one size or two; TypeError for an unknown
+    keyword.
 
     >>> [stage.epochs for stage in customise("d2l-2019", sizes=[(75, 112), (150, 225)], epochs=9).stages]
     [9, 9]
@@ -34,7 +34,7 @@ def customise(recipe: RecipeName, **changes: Any) -> Recipe:
     stages, sizes = recipe.stages, []
     size_settings = [settings_by_name[name] for name in ("sizes", "longest_side") if name in values_by_name]
     if len(size_settings) > 1:
-        raise InputError("sizes, longest_side: both say how large the stages are; leave one of them out")
+        raise InputError("sizes, longest_side: both set the sizes of the stages; leave one of them out")
     for size_setting in size_settings:
         sizes = _sizes(values_by_name.pop(size_setting.name), size_setting)
         if values_by_name.get("size_factor", recipe.size_factor) != 1 and len(sizes) == 1:  # a ladder's end
@@ -53,8 +53,8 @@ def customise(recipe: RecipeName, **changes: Any) -> Recipe:
     warn_without_effect((name for name, value in changes.items() if value is not None), settings_by_name, customised)
     if customised.size_factor != 1 and len(sizes) > 1:  # all but the last would be ignored
         raise InputError(
-            f"size_factor: a ladder climbs to one size, and {len(sizes)} are given;"
-            " give the last one alone, or no factor"
+            f"size_factor: a ladder has one final size, and {len(sizes)} are given;"
+            " give only the last one, or no factor"
         )
     return customised
 
@@ -123,7 +123,7 @@ def _fitted(recipe: Recipe, size: int | str | tuple[int, int], picture_size: tup
         return picture_size
     height, width = picture_size
     length = size if recipe.enlarge else min(size, longest)
-    if recipe.side == "shortest":  # torchvision's Resize of one number, which cuts the other side's fraction off
+    if recipe.side == "shortest":  # as torchvision's Resize of one number, which rounds the other side down
         return height * length // shortest, width * length // shortest
     return max(1, round(height * length / longest)), max(1, round(width * length / longest))
 

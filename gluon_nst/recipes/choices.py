@@ -1,15 +1,15 @@
-"""The words that a recipe's fields may hold, by field, with what little is known of each without a network."""
+"""The allowed words of a recipe's fields, and the properties of each that are known without MXNet."""
 
 from typing import Callable, Dict, NamedTuple
 
 SOURCES = ("model-zoo", "caffe", "torchvision", "pypi")
-"""Where VGG-19's parameters can come from, in the order in which they are tried."""
+"""The sources of VGG-19's parameters, in the order in which `auto` tries them."""
 TRAINED = ("model-zoo", "torchvision", "caffe")
-"""Those of them that published programs ran on."""
+"""The sources that published programs used."""
 ACTIVATION_SCALES = ("model-zoo", "caffe", "mean-one")
-"""The model zoo's, which is torchvision's too; the original Caffe network's, tens of times larger; and the one at which
-each convolution's mean activation is one, after its ReLU (Gatys et al. 2016, section 2). A ReLU network computes the
-same at all of them, but for the unit."""
+"""The scale of the model zoo and of torchvision; that of the original Caffe network, tens of times larger; and the one
+with a mean activation of 1 after each convolution's ReLU (Gatys et al. 2016, section 2). A ReLU network computes the
+same function at each of them, up to scale."""
 STYLE_STATISTICS = ("gram", "gram-mean-std", "wasserstein")
 TV_NORMS = ("l1", "l2")
 PRECISIONS = ("float32", "bfloat16")
@@ -19,21 +19,20 @@ KEEP = ("last", "best", "average")
 
 
 class OptimizerFacts(NamedTuple):
-    """What is known of an optimiser before it runs: what suits it, where a recipe says auto, and the memory it
-    takes."""
+    """Properties of an optimiser: its values for `auto` in a recipe, and its memory in bytes."""
 
     clip_at: str
     keep: str
     bytes_per_pixel: float = 0
     bytes_per_remembered_step: float = 0
-    """For each pixel too."""
+    """Per pixel, for each stored step."""
 
 
 OPTIMIZERS = {
     "adam": OptimizerFacts("end", "last", 60),
     "lbfgs": OptimizerFacts("step", "best", 60, 12),  # 12: two pictures in bfloat16
 }
-"""Their classes are in optimisers.CLASSES."""
+"""The optimisers; their classes are in optimisers.CLASSES."""
 
 PRECONDITIONERS = ("none", "low-pass")
 """Initial inverse Hessians of L-BFGS: a multiple of the identity, or of a low-pass filter."""
@@ -47,7 +46,7 @@ SIDES = ("longest", "shortest")
 PRESERVE_COLORS = ("no", "luminance", "histogram")
 CONTENT_COLORS = ("own", "style")
 
-# What the published programs divide a Gram matrix of c × hw features by, and by what they multiply the mean of squares.
+# The divisors of Gram matrices of c × hw features in the published programs, and their factors of the mean of squares.
 _Factors = Dict[str, Callable[[int, int], float]]
 GRAM_DIVISORS: _Factors = {"chw": lambda c, hw: c * hw, "hw": lambda c, hw: hw, "none": lambda c, hw: 1}
 CONTENT_REDUCTIONS: _Factors = {"mean": lambda c, hw: 1, "sum": lambda c, hw: c * hw, "sum/2": lambda c, hw: c * hw / 2}

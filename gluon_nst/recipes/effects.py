@@ -46,11 +46,11 @@ def warn_without_effect(given: Iterable[str], known: Mapping[str, Any], recipe: 
     for name in given:
         needs = known[name].needs if name in known else None
         if needs and not needs.holds(recipe):
-            warn(f"{name} has no effect without {needs.words}", stacklevel=3)  # where the job is made
+            warn(f"{name} has no effect without {needs.words}", stacklevel=3)  # the caller's line that makes the job
 
 
 def check_weights(recipe: Any) -> None:
-    """Raise InputError where no loss has a weight, at first or after one of the changes: nothing would be minimised."""
+    """Raise InputError if no loss has a weight, at first or after one of the changes: nothing would be minimised."""
     layers = {"content_weight": recipe.content_layers.values(), "style_weight": recipe.style_layers.values()}
     names = [name for name in ("content_weight", "style_weight", "tv_weight") if any(layers.get(name, [1]))]
     weights, since = {name: getattr(recipe, name) for name in names}, ""

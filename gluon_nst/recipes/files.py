@@ -18,7 +18,7 @@ else:
     import tomli as tomllib
 
 FOLDER = Path(__file__).parent
-"""Where the package's own recipes are."""
+"""The folder of the package's recipes."""
 
 DEFAULT = "fine"
 """The default recipe of a run."""
@@ -67,7 +67,7 @@ def text(recipe: str | Path) -> str:
 def _text(path: Path, what: str) -> str:
     try:
         with reading(path, what):
-            return path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
+            return path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
     except UnicodeDecodeError:
         raise InputError(f"{path}: not a text in UTF-8; save {what} as one") from None
 
@@ -78,7 +78,7 @@ def table_of(path: Path, what: str) -> dict[str, Any]:
         return tomllib.loads(_text(path, what))
     except InputError:
         raise
-    except (ValueError, RecursionError) as error:  # ValueError: an integer of too many digits, too
+    except (ValueError, RecursionError) as error:  # ValueError: also an integer with too many digits
         raise InputError(f"{path}: not TOML: {error}") from None
 
 
@@ -170,7 +170,7 @@ def _checked(kind: type, table: dict[str, Any], where: str) -> dict[str, Any]:
     fields = {field.name: field for field in dataclasses.fields(kind) if "rule" in field.metadata}
     for name in table:
         if name in RENAMED:
-            raise InputError(f"{where}: {name}: is called {RENAMED[name]} now; write {RENAMED[name]} = …")
+            raise InputError(f"{where}: {name}: was renamed to {RENAMED[name]}; write {RENAMED[name]} = …")
         if name not in fields:
             allowed = ["extends", *_TABLES, *fields] if kind is Recipe else list(fields)
             raise InputError(

@@ -1,4 +1,4 @@
-"""The reference of a recipe's settings in Markdown, made from the schema; docs/recipes.md holds it."""
+"""The reference of a recipe's settings in Markdown, generated from the schema for docs/recipes.md."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gluon_nst.recipes.schema import Change, Recipe, Setting, Stage, settings
 from gluon_nst.recipes.written import toml_value
 
 BEGIN, END = "<!-- settings, made by scripts/dev/document_recipes.py -->", "<!-- end of settings -->"
-"""The lines before and after it in a page."""
+"""The lines before and after the reference in a page."""
 
 
 def _default(setting: Setting) -> str:

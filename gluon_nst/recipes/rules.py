@@ -65,14 +65,14 @@ def integer(low: int, maximum: float = math.inf) -> Rule:
     def convert(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not low <= int(value) <= maximum:
             raise ValueError
-        return int(value)  # NumPy's are integers too
+        return int(value)  # also NumPy's integers
 
     allowed = f"an integer of at least {low}"
     return Rule(convert, allowed if maximum == math.inf else f"{allowed}, {maximum} at the most", int, "N")
 
 
 def one_of(*allowed: int) -> Rule:
-    """One of several integers."""
+    """Return the rule of one of several integers."""
 
     def convert(value: Any) -> int:
         if isinstance(value, bool) or value not in allowed:
@@ -83,8 +83,10 @@ def one_of(*allowed: int) -> Rule:
 
 
 def number(low: float = 0, above: float | None = None, most: float = math.inf, optional: bool = False) -> Rule:
-    """A finite number of at least `low`, or one `above` another; `most` is the largest. None, where it is
-    `optional`."""
+    """Return the rule of a finite number of at least `low`, or `above` another, and at most `most`.
+
+    None is allowed if it is `optional`.
+    """
 
     def convert(value: Any) -> float | None:
         if optional and value is None:
@@ -103,7 +105,7 @@ def number(low: float = 0, above: float | None = None, most: float = math.inf, o
 
 
 def choice(*choices: str) -> Rule:
-    """One of several words."""
+    """Return the rule of one of several words."""
 
     def convert(value: Any) -> str:
         if value not in choices:
@@ -120,7 +122,7 @@ _UNITS = {
 
 
 def amount() -> Rule:
-    """An amount of bytes, or as text with a unit."""
+    """Return the rule of a number of bytes, or of a text with a unit."""
 
     def convert(value: Any) -> float:
         return number(above=0).convert(parse(value) if isinstance(value, str) else value)
@@ -136,7 +138,7 @@ def amount() -> Rule:
 
 
 def memory() -> Rule:
-    """An amount of memory; or None for what is free, which stands as `auto`."""
+    """Return the rule of an amount of memory; None, or `auto`, is the free memory."""
     bytes_rule = amount()
 
     def convert(value: Any) -> float | None:
@@ -156,7 +158,7 @@ def memory() -> Rule:
 
 
 def boolean() -> Rule:
-    """True or false."""
+    """Return the rule of a Boolean."""
 
     def convert(value: Any) -> bool:
         if not isinstance(value, bool):
@@ -172,12 +174,12 @@ def boolean() -> Rule:
 
 
 def flag() -> Rule:
-    """True or false; on a command line its name alone says true."""
+    """Return the rule of a Boolean whose option on the command line has no argument."""
     return dataclasses.replace(boolean(), is_flag=True)
 
 
 def path(what: str) -> Rule:
-    """The path of something, or, in Python, what is there itself; None where there is none."""
+    """Return the rule of the path of `what`, in Python also of the object itself, or None."""
 
     def convert(value: Any) -> Any:
         if isinstance(value, str) and not value:
@@ -190,7 +192,7 @@ def path(what: str) -> Rule:
 
 
 def line(empty: bool = False) -> Rule:
-    """A text of one line."""
+    """Return the rule of a text of one line."""
 
     def convert(value: Any) -> str:
         if not isinstance(value, str) or not value.isprintable() or not (value or empty):
@@ -201,17 +203,17 @@ def line(empty: bool = False) -> Rule:
 
 
 def named_or_path(*named: str, what: str = "a file") -> Rule:
-    """One of several words, or a path."""
+    """Return the rule of one of several words, or a path."""
     check = line().convert
     words = f"one of {', '.join(named)}, or {what}'s path"
     return Rule(lambda value: check(os.fspath(value)), words, metavar="|".join((*named, "FILE")))
 
 
 def layers(*, pixels: bool = False) -> Rule:
-    """Layers of VGG-19 and their weights: {index: weight}, in the network's order; with `pixels`, layers.PIXELS too.
+    """Return the rule of layers of VGG-19 and their weights: {index: weight}, in the network's order.
 
-    Given as names or indices, with a weight of 1 each, or as a mapping from them to weights; on a command line as
-    `conv1_1,conv2_1:0.5`.
+    They are given as names or indices, with a weight of 1 each, or as a mapping from them to weights; on a command line
+    as `conv1_1,conv2_1:0.5`. With `pixels`, layers.PIXELS is allowed, too.
 
     >>> layers().check(["relu4_2", 25], "content_layers")
     {22: 1.0, 25: 1.0}
@@ -256,11 +258,11 @@ def layers(*, pixels: bool = False) -> Rule:
 
 
 OWN, LADDER = "own", "ladder"
-"""Sizes by name: that of the content picture, and that of a recipe's ladder."""
+"""Sizes by name: that of the content picture, and those of a recipe's ladder."""
 
 
 def size() -> Rule:
-    """(height, width) in pixels, or the length of one side, or a word."""
+    """Return the rule of a size: (height, width) in pixels, the length of one side, or OWN or LADDER."""
     check = integer(1).convert
 
     def convert(value: Any) -> int | str | tuple[int, int]:
@@ -280,7 +282,7 @@ def size() -> Rule:
 
 
 def side() -> Rule:
-    """The longest side in pixels, or `own`, the content picture's."""
+    """Return the rule of the longest side in pixels, or `own`, that of the content picture."""
     check = integer(1)
     return Rule(
         lambda value: value if value == OWN else check.convert(value),
@@ -291,7 +293,7 @@ def side() -> Rule:
 
 
 def style_size() -> Rule:
-    """`content`, or how many times the composite's longest side."""
+    """Return the rule of a style size: `content`, or a multiple of the composite's longest side."""
     check, most = number(above=0).convert, 100
 
     def convert(value: Any) -> str | float:

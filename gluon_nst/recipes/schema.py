@@ -1,7 +1,7 @@
-"""The schema of a recipe: each field of Recipe and Stage once, with its rule, its default and its words of help.
+"""The schema of a recipe: the fields of Recipe and Stage, each defined once with its rule, default and help text.
 
-From here come the check wherever a Recipe or a Stage is made, what a .toml file may say, the options of the command
-line, what `--vary` varies, and the tables of docs/recipes.md. To add a field is to add one line here, and its use.
+The checks of Recipe and Stage, the keys of .toml files, the options of the command line, the settings of `--vary` and
+the tables of docs/recipes.md are derived from it. A new field needs one line here, and its use.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Layers = Dict[int, float]
 
 
 SMALLEST_FACTOR = 1.05
-"""The least factor from one size of a ladder to the next."""
+"""The smallest factor from one size of a ladder to the next."""
 
 
 def setting(
@@ -45,19 +45,19 @@ def setting(
     needs: Needs | None = None,
     everyday: bool = False,
 ) -> Any:
-    """A field of a dataclass that is checked by `rule`.
+    """Return a field of a dataclass that is checked by `rule`.
 
-    `words` marks what is for people, and makes no other picture; without what it `needs` the field has no effect.
-    `everyday` marks the few that the short help of a command shows.
+    `words` marks descriptive fields, which do not change the picture. If a recipe does not meet `needs`, the field has
+    no effect. `everyday` marks the fields in the short help of a command.
     """
     metadata = {"rule": rule, "help": help, "words": words, "needs": needs, "everyday": everyday}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def check_fields(instance: Any, of: str = "") -> None:
-    """Check each field that has a rule, in the `__post_init__` of a frozen dataclass, and set it in its type.
+    """Check each field that has a rule, and set it to the converted value; for `__post_init__` of a frozen dataclass.
 
-    `of` stands before the field's name in an error.
+    `of` precedes the field's name in an error.
     """
     for field in dataclasses.fields(instance):
         if "rule" in field.metadata:
@@ -65,7 +65,7 @@ def check_fields(instance: Any, of: str = "") -> None:
             object.__setattr__(instance, field.name, value)
 
 
-# One line each, where it fits: a table, which the formatter would take apart.
+# A table, if possible with one line for each field; the formatter would break it.
 # fmt: off
 
 
@@ -96,27 +96,29 @@ class Stage:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(height, width), where the recipe is fitted to its content picture."""
+        """(height, width) of a stage whose recipe is fitted to its content picture."""
         if not isinstance(self.size, tuple):
             raise TypeError(f"a stage of {self.size} pixels is not fitted to a picture yet: see recipes.fit")
         return self.size
 
     def lr_at(self, epoch: int) -> float:
-        """The learning rate of an epoch, counted from 0.
+        """Return the learning rate of an epoch, counted from 0.
 
         >>> [Stage((300, 450), 8, lr_decay_epoch=3).lr_at(epoch) for epoch in (3, 4, 7)]
         [0.01, 0.001, 0.0001]
         """
         lr, done = self.lr, range(self.lr_decay_from, self.lr_decay_from + epoch)
         for _ in range(sum(1 for counted in done if counted and counted % self.lr_decay_epoch == 0)):
-            lr *= self.lr_decay  # one by one, as a Trainer's learning rate falls in the chapter
+            lr *= self.lr_decay  # repeatedly, as in the chapter, for the same rounding
         return lr
 
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """Other weights of the losses from one epoch on: what is not given stays. Raises InputError for a value that a
-    field can't have."""
+    """A weight change: weights of the losses from an epoch on; None keeps a weight.
+
+    Raises InputError for a value that a field can't have.
+    """
 
     stage: int = setting(integer(1), "the number of the stage, from 1, in which the weights change")
     epoch: int = setting(integer(0), "how many of its epochs are done before they do")
@@ -131,22 +133,22 @@ class Change:
 
     @property
     def weights(self) -> dict[str, Any]:
-        """Those that it gives, by the names of a recipe's fields."""
+        """The weights that change, by the names of a recipe's fields."""
         named = {"content_weight": self.content_weight, "style_weight": self.style_weight, "tv_weight": self.tv_weight}
         return {name: weight for name, weight in named.items() if weight is not None}
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Everything that a run does, whatever its pictures: layers, losses, weights, optimiser, stages.
+    """The settings of a run apart from its pictures: layers, losses, weights, optimiser, stages.
 
-    What is not given is as in the chapter's 2019 edition. `stages` is a sequence of Stage, `changes` one of Change, in
-    any order. Raises InputError for a value that a field can't have.
+    The defaults are those of the chapter's 2019 edition. `stages` is a sequence of Stage, `changes` a sequence of
+    Change, in any order. Raises InputError for a value that a field can't have.
     """
 
     stages: tuple[Stage, ...]
     changes: tuple[Change, ...] = ()
-    # what people are told; it makes no other picture
+    # descriptive fields, which do not change the picture
     title: str = setting(line(empty=True), "what the recipe is called", "", words=True)
     source: str = setting(line(empty=True), "where the program is published", "", words=True)
     good_for: str = setting(line(empty=True), "what the recipe is good for", "", words=True)
@@ -281,7 +283,7 @@ class Recipe:
             ("style_layers", self.style_layers, "style_weight"),
         ):
             weights = [getattr(self, weight), *(change.weights.get(weight, 0) for change in self.changes)]
-            if any(weights) and not used:  # none are enough for a loss that counts for nothing
+            if any(weights) and not used:  # a loss without a weight needs no layers
                 raise InputError(f"{kind}: [] is not {layers().allowed}")
         if not self.content_layers and not self.style_layers:
             raise InputError("content_layers, style_layers: at least one layer is needed")
@@ -291,7 +293,7 @@ class Recipe:
             )
         if self.carry_moments and self.margin:
             raise InputError(
-                "carry_moments: a stage's margin is none of the next one's; set margin to 0, or this to false"
+                "carry_moments: a stage's margin does not fit the next stage's; set margin to 0, or this to false"
             )
         self._check_sizes()
         check_weights(self)
@@ -305,11 +307,11 @@ class Recipe:
             if self.size_factor == 1 and stage > len(self.stages):
                 raise InputError(f"changes: there is no stage {stage}; the recipe has {len(self.stages)}")
             if places.count((stage, epoch)) > 1:
-                raise InputError(f"changes: two at stage {stage}, epoch {epoch}; make one of them")
+                raise InputError(f"changes: two at stage {stage}, epoch {epoch}; combine them into one")
         object.__setattr__(self, "changes", tuple(sorted(changes, key=lambda change: (change.stage, change.epoch))))
 
     def _check_sizes(self) -> None:
-        least = max(2, smallest_side(self.last_layer))  # a total variation takes two
+        least = max(2, smallest_side(self.last_layer))  # total variation needs two pixels
         for place, stage in enumerate(self.stages, start=1):
             if isinstance(stage.size, str):
                 if stage.size == LADDER and (self.size_factor == 1 or place == len(self.stages)):
@@ -326,15 +328,15 @@ class Recipe:
 
     @property
     def last_layer(self) -> int:
-        """The index of the last layer used: the network ends there."""
+        """The index of the last layer that is used, after which the network is truncated."""
         return max([0, *self.content_layers, *self.style_layers])
 
     def changed_in(self, stage: int) -> list[int]:
-        """The epochs of the stage of this number, from 1, from which on the weights of the losses are others."""
+        """Return the epochs of a stage, by number from 1, at which the weights of the losses change."""
         return [change.epoch for change in self.changes if change.stage == stage]
 
     def at(self, stage: int, epoch: int) -> Recipe:
-        """The recipe with the weights of the losses as they are in an epoch of the stage of this number."""
+        """Return the recipe with the weights of the losses in an epoch of a stage, by number from 1."""
         weights: dict[str, Any] = {}
         for change in self.changes:
             if (change.stage, change.epoch) <= (stage, epoch):
@@ -342,13 +344,13 @@ class Recipe:
         return dataclasses.replace(self, changes=(), **weights) if weights else self
 
     def as_dict(self) -> dict[str, Any]:
-        """The recipe in plain values, layers by name, that can be written as JSON."""
+        """Return the recipe as JSON values, with layers by name."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         for kind in ("content_layers", "style_layers"):
             values[kind] = {NAMES[index]: weight for index, weight in values[kind].items()}
         changes = [{"stage": each.stage, "epoch": each.epoch, **each.weights} for each in self.changes]
         del values["changes"]
-        # A recipe without any is told as it was before there were any: a picture's key stays what it was.
+        # Omitted if there are none, so that the keys of older pictures stay valid.
         return {
             **values,
             "stages": [dataclasses.asdict(stage) for stage in self.stages],
@@ -361,11 +363,11 @@ NO_STAGES = "stages: at least one [[stages]] table is needed"
 NO_CHANGES = "changes: each is a [[changes]] table: a stage, an epoch, and the weights from there on"
 
 
-# -- what is derived --------------------------------------------------------------------------------------------------
+# -- derived settings -------------------------------------------------------------------------------------------------
 
 
 class Setting(NamedTuple):
-    """A field as `customise`, the command line and the documentation see it."""
+    """A field for `customise`, the command line and the documentation."""
 
     name: str
     rule: Rule
@@ -379,13 +381,12 @@ class Setting(NamedTuple):
     """Whether the short help of a command shows it."""
 
     def parse(self, text: str) -> Any:
-        """Read the text of a command line, or raise ValueError; what it gives is still to be checked."""
+        """Parse an argument of the command line, or raise ValueError; the result is not checked yet."""
         return [self.rule.parse(part) for part in text.split(",")] if self.staged else self.rule.parse(text)
 
 
 def settings(kind: type) -> Iterator[Setting]:
-    """The fields of `kind` that have a rule, in their order; those of Stage come with `staged`, and its `size` as
-    `sizes`."""
+    """Yield the Settings of the fields of `kind` that have a rule, in order; `size` of Stage is called `sizes`."""
     for field in dataclasses.fields(kind):
         if "rule" in field.metadata:
             name = "sizes" if (kind, field.name) == (Stage, "size") else field.name
@@ -404,9 +405,9 @@ def settings(kind: type) -> Iterator[Setting]:
 
 _SIDES = "sizes of the content picture's own shape, by their longest side: 225,450; or own, its own size"
 LONGEST_SIDE = Setting("longest_side", side(), _SIDES, None, staged=True, words=False, everyday=True)
-"""Another way to give the sizes."""
+"""An alternative to `sizes`."""
 
 
 def recipe_settings() -> tuple[Setting, ...]:
-    """All that makes another picture of a recipe: the fields of its stages, then its own."""
+    """Return the settings of a recipe that can change the picture: the fields of its stages, then its own."""
     return tuple(each for kind in (Stage, Recipe) for each in settings(kind) if not each.words)

@@ -34,7 +34,7 @@ def test_every_recipe_of_the_package_can_be_read():
         assert recipe.last_layer in (10, 28, 29, 31)
 
 
-def test_the_2019_recipe_is_the_chapters():
+def test_the_2019_recipe_agrees_with_the_chapter():
     recipe = recipes.read("d2l-2019")
     assert [(s.size, s.epochs, s.lr, s.lr_decay, s.lr_decay_epoch, s.lr_decay_from) for s in recipe.stages] == [
         ((150, 225), 500, 0.01, 0.1, 200, 0),
@@ -44,7 +44,7 @@ def test_the_2019_recipe_is_the_chapters():
     assert (recipe.content_layers, recipe.style_layers) == ({25: 1}, dict.fromkeys((0, 5, 10, 19, 28), 1))
 
 
-def test_the_2023_recipe_is_the_chapters():
+def test_the_2023_recipe_agrees_with_the_chapter():
     recipe = recipes.read("d2l-2023")
     assert [(s.size, s.epochs, s.lr, s.lr_decay, s.lr_decay_epoch, s.lr_decay_from) for s in recipe.stages] == [
         ((300, 450), 500, 0.9, 0.8, 50, 1)
@@ -75,7 +75,7 @@ def test_the_posters_recipe_uses_the_first_five_convolutions():
     )
 
 
-def test_tensorflows_recipe_is_of_caffes_scale_and_keeps_the_best():
+def test_tensorflows_recipe_is_for_caffes_scale_and_keeps_the_best():
     recipe = recipes.read("tensorflow")
     assert (recipe.content_layers, recipe.style_layers) == ({31: 1}, dict.fromkeys((1, 6, 11, 20, 29), 0.2))
     assert (recipe.content_weight, recipe.style_weight) == (1e3, 1e-2)
@@ -97,14 +97,14 @@ def test_fast_minimises_the_losses_of_the_2019_recipe():
     assert (fast.optimizer, fast.precision) == ("lbfgs", "auto")
 
 
-def test_the_chapters_recipes_stay_in_float32():
+def test_the_chapters_recipes_use_float32():
     for name in ("d2l-2019", "d2l-2023"):
         assert recipes.read(name).precision == "float32"
     assert recipes.read("fast").precision == recipes.customise("d2l-2019", precision="auto").precision == "auto"
     assert recipes.customise("fast", precision="float32").precision == "float32"
 
 
-def test_pixels_are_a_layer_of_the_style_alone(tmp_path):
+def test_pixels_are_only_a_style_layer(tmp_path):
     recipe = recipes.read(write(tmp_path, f"style_layers = {{pixels = 2, relu1_1 = 1}}\n{STAGE}"))
     assert recipe.style_layers == {-1: 2, 1: 1}
     assert recipe.as_dict()["style_layers"] == {"pixels": 2, "relu1_1": 1}
@@ -119,12 +119,12 @@ def test_pixels_are_a_layer_of_the_style_alone(tmp_path):
         recipes.read(write(tmp_path, f'style_layers = ["pixel"]\n{STAGE}'))
 
 
-def test_a_recipe_that_is_printed_can_be_saved_and_read_again(tmp_path):
+def test_a_printed_recipe_can_be_saved_and_read(tmp_path):
     for name in recipes.names():
         assert recipes.read(write(tmp_path, recipes.text(name))) == recipes.read(name)
 
 
-def test_a_readers_own_recipe_names_layers_as_the_paper_does(tmp_path):
+def test_a_recipe_can_name_layers_as_in_the_paper(tmp_path):
     path = write(tmp_path, f'content_layers = ["conv4_2"]\nstyle_layers = ["relu1_1", 5]\ntv_weight = 0\n{STAGE}')
     recipe = recipes.read(path)
     assert recipe.content_layers == {21: 1}
@@ -166,7 +166,7 @@ def test_a_readers_own_recipe_names_layers_as_the_paper_does(tmp_path):
         (f'enlarge = "yes"\n{STAGE}', "enlarge: 'yes' is not true or false"),
     ],
 )
-def test_a_bad_recipe_is_one_line_that_names_the_file_and_what_is_allowed(tmp_path, text, message):
+def test_the_error_for_a_bad_recipe_names_the_file_and_the_allowed_values(tmp_path, text, message):
     path = write(tmp_path, text)
     with pytest.raises(InputError, match=message) as refused:
         recipes.read(path)
@@ -175,26 +175,26 @@ def test_a_bad_recipe_is_one_line_that_names_the_file_and_what_is_allowed(tmp_pa
 
 
 @pytest.mark.parametrize("name", ["d2l-2020", "", "missing.toml"])
-def test_a_recipe_that_is_not_there_is_refused(name):
+def test_a_missing_recipe_is_refused(name):
     with pytest.raises(InputError, match=f"{name}: (not one of d2l-2019, d2l-2023, fast, .*|no such file)"):
         recipes.read(name)
 
 
-def test_sizes_take_the_stages_in_turn_and_then_the_last():
+def test_sizes_have_the_values_of_the_stages_in_turn_then_of_the_last():
     recipe = recipes.customise("d2l-2019", sizes=[(40, 60), (80, 120), (160, 240)])
     assert [stage.size for stage in recipe.stages] == [(40, 60), (80, 120), (160, 240)]
     assert [stage.epochs for stage in recipe.stages] == [500, 300, 300]
     assert [stage.lr_decay_epoch for stage in recipe.stages] == [200, 100, 100]
 
 
-def test_epochs_are_one_each_or_one_for_all():
+def test_epochs_are_one_number_for_each_stage_or_for_all():
     assert [stage.epochs for stage in recipes.customise("d2l-2019", epochs=[7, 8]).stages] == [7, 8]
     assert [stage.epochs for stage in recipes.customise("d2l-2019", epochs=9).stages] == [9, 9]
     with pytest.raises(InputError, match="epochs: 3 numbers for 2 sizes; give one each, or one for all"):
         recipes.customise("d2l-2019", epochs=[1, 2, 3])
 
 
-def test_what_is_not_given_stays():
+def test_omitted_settings_are_kept():
     recipe = recipes.customise("d2l-2019", lr=0.5, tv_weight=0, init="noise")
     assert [stage.lr for stage in recipe.stages] == [0.5, 0.5]
     assert recipe.tv_weight == 0
@@ -226,7 +226,7 @@ def test_a_bad_change_is_refused(changes, message):
 # -- extends, layers, sizes -------------------------------------------------------------------------------------------
 
 
-def test_a_recipe_that_extends_another_says_only_what_differs(tmp_path):
+def test_a_recipe_can_extend_another_one(tmp_path):
     recipe = recipes.read(write(tmp_path, 'extends = "udacity"\ntv_weight = 3\nstyle_layers = ["conv1_1"]'))
     expected = dataclasses.replace(recipes.read("udacity"), tv_weight=3.0, style_layers=(0,))
     assert recipe == expected
@@ -259,19 +259,19 @@ def test_a_recipe_can_extend_a_file_beside_it(tmp_path):
         ("[[stages]]\nsize = 8\nepochs = 1", "my.toml: size 8x8: too small for the network"),
     ],
 )
-def test_what_a_recipe_can_not_be_is_one_line_that_names_the_file(tmp_path, text, message):
+def test_the_error_for_an_impossible_recipe_names_the_file(tmp_path, text, message):
     (tmp_path / "bad.toml").write_text(f"tv_weight = -1\n{STAGE}")
     with pytest.raises(InputError, match=message) as refused:
         recipes.read(write(tmp_path, text))
     assert "\n" not in str(refused.value)
 
 
-def test_a_recipe_may_begin_with_an_editors_mark(tmp_path):
+def test_a_recipe_may_begin_with_a_byte_order_mark(tmp_path):
     (tmp_path / "my.toml").write_text(f"tv_weight = 7\n{STAGE}", encoding="utf-8-sig")
     assert recipes.read(tmp_path / "my.toml").tv_weight == 7
 
 
-def test_layers_can_have_weights_and_come_in_the_networks_order(tmp_path):
+def test_layers_can_have_weights_and_are_in_the_networks_order(tmp_path):
     recipe = recipes.read(write(tmp_path, f"style_layers = {{relu4_1 = 0.5, conv1_1 = 2, 7 = 3}}\n{STAGE}"))
     assert list(recipe.style_layers.items()) == [(0, 2), (7, 3), (20, 0.5)]
     assert recipe.as_dict()["style_layers"] == {"conv1_1": 2, "conv2_2": 3, "relu4_1": 0.5}
@@ -284,7 +284,7 @@ def test_layers_can_be_customised_by_name_index_or_weights():
         recipes.customise("udacity", content_layers=["conv9_1"])
 
 
-def test_a_stage_of_a_longest_side_has_the_pictures_shape():
+def test_a_stage_with_a_longest_side_has_the_pictures_aspect_ratio():
     fitted = [
         recipes.fit(recipes.customise("udacity", sizes=[400]), size).stages[0].size for size in ((800, 600), (300, 900))
     ]
@@ -297,7 +297,7 @@ def test_a_stage_of_a_longest_side_has_the_pictures_shape():
         recipes.fit(recipes.customise("udacity", sizes=[400]), (9, 900))
 
 
-def test_a_stage_of_a_shortest_side_is_as_torchvision_resizes():
+def test_a_stage_with_a_shortest_side_agrees_with_torchvision():
     fitted = [
         recipes.fit(recipes.read("udacity"), size).stages[0].size
         for size in ((1365, 2048), (800, 600), (160, 240), (900, 900))
@@ -305,12 +305,12 @@ def test_a_stage_of_a_shortest_side_is_as_torchvision_resizes():
     assert fitted == [(400, 600), (533, 400), (240, 360), (400, 400)]
 
 
-def test_the_style_picture_is_squashed_or_keeps_its_shape():
+def test_the_style_picture_is_stretched_or_keeps_its_aspect_ratio():
     squashed, own = recipes.read("udacity"), recipes.customise("udacity", style_size=0.5)
     stage = (200, 300)
     assert recipes.style_shape(squashed, stage, (900, 300)) == (200, 300)
     assert recipes.style_shape(own, stage, (900, 300)) == (150, 50)
-    assert recipes.style_shape(own, stage, (900, 20)) == (720, 16)  # what the network needs, and its shape
+    assert recipes.style_shape(own, stage, (900, 20)) == (720, 16)  # enlarged for the network, in its aspect ratio
     assert recipes.style_shape(own, stage, (900, 300), scale=1.0) == (300, 100)
 
 
@@ -341,21 +341,21 @@ def test_the_style_picture_is_squashed_or_keeps_its_shape():
         ),
     ],
 )
-def test_a_recipe_made_in_python_is_checked_as_a_file_is(make, message):
+def test_a_recipe_made_in_python_is_checked_like_a_file(make, message):
     with pytest.raises(InputError, match=message):
         make()
 
 
-def test_a_table_of_layers_brings_its_own_weights():
+def test_a_table_of_layers_replaces_their_weights():
     recipe = dataclasses.replace(recipes.read("udacity"), style_layers=dict.fromkeys(("conv1_1", "conv2_1"), 0.5))
     assert recipe.style_layers == {0: 0.5, 5: 0.5}
 
 
-def test_a_longest_side_that_is_asked_for_is_what_is_made():
+def test_a_requested_longest_side_is_used():
     assert recipes.fit(recipes.customise("udacity", sizes=[800]), (300, 450)).stages[0].size == (533, 800)
 
 
-def test_the_sources_of_weights_are_those_that_a_recipe_knows():
+def test_the_sources_of_weights_are_those_of_the_schema():
     assert tuple(weights.SOURCES) == recipes.SOURCES
 
 
@@ -364,21 +364,21 @@ def test_a_recipe_made_in_python_may_name_its_layers():
     assert (recipe.content_layers, recipe.style_layers) == ({21: 1}, {0: 2, 6: 0.5})
 
 
-def test_what_a_recipe_does_not_say_is_as_in_the_default_recipe(tmp_path):
+def test_omitted_fields_are_those_of_the_2019_recipe(tmp_path):
     default, bare = recipes.read(recipes.CHAPTER), recipes.read(write(tmp_path, STAGE))
     words = {name: getattr(default, name) for name in ("title", "source", "good_for")}
     assert dataclasses.replace(bare, stages=default.stages, **words) == default
     assert recipes.Stage(300, 1) == dataclasses.replace(default.stages[0], size=300, epochs=1)
 
 
-def test_what_a_recipe_sets_stays_with_another_optimizer():
+def test_explicit_settings_are_kept_with_another_optimizer():
     recipe = recipes.customise("tensorflow", optimizer="lbfgs")
     assert (recipe.clip_at, recipe.keep) == ("step", "best")
     recipe = recipes.follow_optimizer(recipes.customise("gatys-2016", optimizer="adam"))
     assert (recipe.clip_at, recipe.keep) == ("end", "best")
 
 
-def test_the_clipping_and_what_is_kept_follow_another_optimizer():
+def test_automatic_clipping_and_keep_follow_the_optimizer():
     for optimizer, expected in (("adam", ("end", "last")), ("lbfgs", ("step", "best"))):
         recipe = recipes.follow_optimizer(recipes.customise("d2l-2019", optimizer=optimizer))
         assert (recipe.clip_at, recipe.keep) == expected
@@ -387,7 +387,7 @@ def test_the_clipping_and_what_is_kept_follow_another_optimizer():
 
 @pytest.fixture
 def recipes_folder(tmp_path, monkeypatch):
-    """A copy of the package's recipes, in the place of theirs."""
+    """Replace the folder of the package's recipes by a copy."""
     folder = tmp_path / "recipes"
     shutil.copytree(files.FOLDER, folder)
     monkeypatch.setattr(files, "FOLDER", folder)
@@ -395,7 +395,7 @@ def recipes_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_to_add_a_recipe_is_to_add_a_file(recipes_folder, content, style, weights_file, tmp_path, capfd):
+def test_a_new_file_is_a_new_recipe(recipes_folder, content, style, weights_file, tmp_path, capfd):
     (recipes_folder / "mine.toml").write_text(
         f'extends = "d2l-2019"\ntitle = "My own"\nsource = "https://example.org"\ncontent_layers = ["relu2_1"]\n{STAGE}'
     )
@@ -409,7 +409,7 @@ def test_to_add_a_recipe_is_to_add_a_file(recipes_folder, content, style, weight
     assert (tmp_path / "out/mine.png").is_file()
 
 
-def test_to_change_a_number_is_to_change_a_line(recipes_folder):
+def test_a_changed_line_changes_the_recipe(recipes_folder):
     path = recipes_folder / "d2l-2019.toml"
     lines = path.read_text().splitlines(keepends=True)
     (changed,) = [number for number, line in enumerate(lines) if line.startswith("content_weight")]
@@ -425,17 +425,17 @@ def test_to_change_a_number_is_to_change_a_line(recipes_folder):
 
 
 @pytest.mark.parametrize("old, new", files.RENAMED.items())
-def test_an_old_name_is_told_the_new_one(tmp_path, old, new):
-    with pytest.raises(InputError, match=f"my.toml: {old}: is called {new} now; write {new} = …"):
+def test_the_error_for_a_renamed_key_names_the_new_key(tmp_path, old, new):
+    with pytest.raises(InputError, match=f"my.toml: {old}: was renamed to {new}; write {new} = …"):
         recipes.read(write(tmp_path, f"{old} = 1\n{STAGE}"))
 
 
 CHANGED = {"init": "noise", "style_size": 0.5, "noise": 0.5, "beta2": 0.99, "average_decay": 0.5}
-"""Other values of settings whose default, one more, is none."""
+"""Different values of settings for which the default plus 1 is not allowed."""
 
 
 def other_value(setting, recipe):
-    """A value of a setting that `recipe` does not have."""
+    """Return a value of a setting that differs from that of `recipe`."""
     before = getattr(recipe.stages[0] if setting.staged else recipe, setting.name)
     if setting.rule.choices:
         return next(choice for choice in setting.rule.choices if choice != before)
@@ -457,12 +457,12 @@ def test_every_setting_of_a_recipe_can_be_changed():
         assert after == [value] * len(after)
 
 
-def test_a_setting_of_the_stages_is_one_for_all_or_one_each():
+def test_a_setting_of_the_stages_is_one_value_for_all_or_one_for_each():
     recipe = recipes.customise("d2l-2019", lr=[0.5, 0.25], lr_decay=0.9)
     assert [(stage.lr, stage.lr_decay) for stage in recipe.stages] == [(0.5, 0.9), (0.25, 0.9)]
 
 
-def test_numbers_of_numpy_are_numbers():
+def test_numpys_numbers_are_allowed():
     recipe = recipes.customise(
         "fast", sizes=[np.int64(64)], epochs=np.int32(3), style_weight=np.float32(2), lr=np.float64(1)
     )
@@ -473,7 +473,7 @@ def test_numbers_of_numpy_are_numbers():
         recipes.customise("fast", epochs=np.float32(3))
 
 
-def test_a_change_that_is_no_setting_is_refused():
+def test_a_change_that_is_not_a_setting_is_refused():
     with pytest.raises(TypeError, match="stile_weight: not a setting of a recipe; did you mean style_weight?"):
         recipes.customise("d2l-2019", stile_weight=3)
     with pytest.raises(nst.NSTError, match="^xyz: not a setting of a recipe; there are sizes, epochs, lr"):
@@ -514,7 +514,7 @@ def test_a_pair_of_integers_is_refused_as_sizes_and_a_list_of_them_is_two_stages
     assert recipes.customise("d2l-2019", sizes=64) == recipes.customise("d2l-2019", longest_side=64)
 
 
-# -- what has an effect -----------------------------------------------------------------------------------------------
+# -- settings without effect ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -535,12 +535,12 @@ def test_a_pair_of_integers_is_refused_as_sizes_and_a_list_of_them_is_two_stages
         ("d2l-2019", {"longest_side": 64, "carry": "change"}, "several stages"),
     ],
 )
-def test_a_setting_without_effect_is_warned_of_where_the_caller_gave_it(recipe, options, needs):
+def test_a_setting_of_the_caller_without_effect_gives_a_warning(recipe, options, needs):
     with pytest.warns(nst.errors.NSTWarning, match=f"^{list(options)[-1]} has no effect without {needs}$"):
         nst.Job("a.png", "b.png", recipe=recipe, **options)
 
 
-def test_what_a_recipe_itself_says_and_what_has_an_effect_is_not_warned_of():
+def test_settings_of_the_recipe_and_those_with_an_effect_give_no_warning():
     with warnings_of_python.catch_warnings():
         warnings_of_python.simplefilter("error")
         for name in recipes.names():
@@ -569,8 +569,8 @@ def test_a_recipe_that_minimises_nothing_is_refused(options, since):
     assert recipe.at(1, 2).style_weight == 0
 
 
-def test_sizes_are_given_in_one_way():
-    with pytest.raises(nst.InputError, match="sizes, longest_side: both say how large the stages are"):
+def test_sizes_and_longest_side_exclude_each_other():
+    with pytest.raises(nst.InputError, match="sizes, longest_side: both set the sizes of the stages"):
         recipes.customise("d2l-2019", sizes=[(48, 64)], longest_side=64)
     with pytest.raises(nst.InputError, match="longest_side: 0 is not a positive integer, or own"):
         recipes.customise("d2l-2019", longest_side=0)
@@ -585,7 +585,7 @@ def test_the_learning_rate_is_a_function_of_the_epoch():
     assert [stage.lr_at(epoch) for epoch in (0, 200, 201, 400, 401)] == pytest.approx([1e-2, 1e-2, 1e-3, 1e-3, 1e-4])
 
 
-def test_a_recipe_as_json_makes_the_recipe_again():
+def test_a_recipe_as_json_is_read_as_the_same_recipe():
     for name in recipes.names():
         recipe = recipes.read(name)
         values = json.loads(json.dumps(recipe.as_dict()))
@@ -594,14 +594,14 @@ def test_a_recipe_as_json_makes_the_recipe_again():
 
 
 @pytest.mark.parametrize("make", [lambda: nst.Job("a", "b", seed=-1), lambda: nst.Job("a", "b", seed=1.5)])
-def test_a_job_is_checked_as_it_is_made(make):
+def test_a_job_checks_its_fields(make):
     with pytest.raises(InputError, match="seed: .* is not an integer of at least 0"):
         make()
 
 
 @pytest.mark.parametrize("name", [setting.name for setting in recipes.recipe_settings() if setting.name != "sizes"])
 def test_every_setting_is_a_key_of_a_recipe_and_in_the_reference(tmp_path, name):
-    # The command line and --vary have each of them by tests/cli/test_cli_options.py and tests/experiments.
+    # The command line and --vary are tested in tests/cli/test_cli_options.py and tests/experiments.
     before = recipes.customise("d2l-2019", sizes=[(64, 96)])
     (setting,) = [each for each in recipes.recipe_settings() if each.name == name]
     value = other_value(setting, before)
@@ -616,6 +616,6 @@ def test_every_setting_is_a_key_of_a_recipe_and_in_the_reference(tmp_path, name)
 
 
 @pytest.mark.parametrize("picture", [None, np.zeros((3, 3)), b"a.png", 3])
-def test_a_picture_of_no_kind_is_refused_as_the_job_is_made(picture):
+def test_an_invalid_picture_is_refused_when_the_job_is_made(picture):
     with pytest.raises(InputError, match="style: .* is neither a path nor a PIL image"):
         nst.Job("a.png", picture)

@@ -1,4 +1,4 @@
-"""The rules of values, one by one: what they allow, what they refuse, and what they say."""
+"""The rules of values: allowed values, refused values, and error messages."""
 
 import dataclasses
 import math
@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 
 OWN = "".join(["o", "wn"])
-"""A word that is equal to a rule's, and a different object."""
+"""A word that is equal to a rule's word, but a different object."""
 
 
 def refusal(rule, value, where="x"):
-    """The error that `rule` raises for `value`."""
+    """Return the error that `rule` raises for `value`."""
     with pytest.raises(InputError) as error:
         rule.check(value, where)
     return str(error.value)
 
 
 def accepted(rule, *values):
-    """Those of the `values` that `rule` accepts."""
+    """Return the `values` that `rule` accepts."""
     found = []
     for value in values:
         try:
@@ -36,7 +36,7 @@ def accepted(rule, *values):
 # -- errors -----------------------------------------------------------------------------------------------------------
 
 
-def test_an_error_names_the_value_and_the_setting_if_there_is_one():
+def test_an_error_names_the_value_and_the_setting():
     assert refusal(rules.number(above=0), -1, "lr") == "lr: -1 is not a number above 0"
     assert refusal(rules.number(above=0), -1, "") == "-1 is not a number above 0"
     assert rules.number().complaint(3, "a word") == "3 is not a word"
@@ -60,7 +60,7 @@ def test_a_value_without_a_misspelt_word_gets_no_suggestion():
 
 
 @pytest.mark.parametrize("raised", [ValueError, TypeError, KeyError, OverflowError])
-def test_what_a_conversion_may_raise_is_an_input_error(raised):
+def test_errors_of_conversions_become_input_errors(raised):
     def convert(value):
         raise raised
 
@@ -155,7 +155,7 @@ def test_a_choice_is_one_of_its_words():
     assert rule.choices == rule.names == ("adam", "lbfgs")
 
 
-def test_a_boolean_is_true_or_false_and_no_number():
+def test_a_boolean_is_true_or_false_and_not_a_number():
     rule = rules.boolean()
     assert (rule.check(True, "x"), rule.check(False, "x")) == (True, False)
     assert accepted(rule, 0, 1, "true", None) == []
@@ -215,7 +215,7 @@ def test_layers_are_names_or_indices_with_weights_in_the_networks_order(pixels):
         assert accepted(rule, value) == []
 
 
-def test_the_pixels_are_a_layer_only_where_they_are_allowed_and_never_the_last_of_a_list():
+def test_pixels_are_a_layer_only_if_allowed_and_minus_1_is_not_the_last_layer():
     rule = rules.layers(pixels=True)
     assert rule.check({PIXELS: 2, "conv1_1": 1}, "x") == {PIXELS: 2.0, 0: 1.0}
     assert rule.check(["conv1_1", "pixels"], "x") == {PIXELS: 1.0, 0: 1.0}
