@@ -1,8 +1,9 @@
 """The section Neural Style Transfer of Dive into Deep Learning (14.12), from top to bottom, in the book's own code.
 
-`gluon-nst chapter --plain` runs this file. It imports MXNet alone, and the numbers of a recipe are passed in: autograd
-differentiates the losses, and the Trainer steps. The rest of the package computes the same losses by one compiled
-graph, several times as fast; docs/book.md names the fast counterparts, and a test holds the losses equal.
+`gluon-nst chapter --plain` runs this file. It imports only MXNet, and gets the numbers of a recipe as arguments:
+autograd differentiates the losses, and a Trainer updates the composite. The rest of the package computes the same
+losses by one compiled graph, several times as fast; docs/book.md names the fast counterparts, and a test checks that
+the losses are equal.
 """
 
 from __future__ import annotations
@@ -150,8 +151,8 @@ def train(
 ) -> NDArray:  # fmt: skip
     """Train the composite that starts as `X`, and return it.
 
-    The book's lr, num_epochs and lr_decay_epoch are those of the `stage` of a `recipe`. Where the book prints, `report`
-    is called, with the record of each epoch and the composite.
+    The book's lr, num_epochs and lr_decay_epoch are those of the `stage` of a `recipe`. Instead of printing, it calls
+    `report` with the record of each epoch and the composite.
     """
     weights = Weights(recipe.content_weight, recipe.style_weight, recipe.tv_weight)
     X, styles_Y_gram, trainer = get_inits(X, device, stage.lr, styles_Y)
@@ -179,12 +180,11 @@ def neural_style(
     content_img: NDArray, style_img: NDArray, net: nn.Sequential, device: Any, recipe: Any,
     report: Callable[[int, EpochRecord, NDArray], object],
 ) -> Iterator[NDArray]:  # fmt: skip
-    """Yield the composite of each size of a `recipe` (h × w × 3, from 0 to 1), each of which starts from the one
-    before.
+    """Yield the composite of each size of a `recipe` (h × w × 3, from 0 to 1); each size starts from the previous one.
 
-    `content_img` and `style_img` are h × w × 3, uint8. `net` is VGG-19, truncated. Of the recipe, a Recipe of the
-    book's (`d2l-2019` or `d2l-2023`), the sizes, epochs, learning rates, weights and layers count. `report` is called
-    with the number of the stage, from 1, the EpochRecord of each epoch, and the composite.
+    `content_img` and `style_img` are h × w × 3, uint8. `net` is the truncated VGG-19. `recipe` is a Recipe of the book
+    (`d2l-2019` or `d2l-2023`); its sizes, epochs, learning rates, weights and layers are used. `report` is called with
+    the number of the stage, from 1, the EpochRecord of each epoch, and the composite.
     """
     output: NDArray | None = None
     for number, stage in enumerate(recipe.stages, start=1):

@@ -1,4 +1,4 @@
-"""The errors that gluon-nst raises; each message is one line: what, which file or argument, what to do."""
+"""The errors of gluon-nst; each message is one line: the file or argument, what is wrong, and what to do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Callable, Iterable, Iterator
 
 
 class NSTError(Exception):
-    """A run failed. The command line ends with `status`."""
+    """A run failed. The command line exits with `status`."""
 
     status = 1
 

@@ -32,7 +32,7 @@ _RENAMED = {
 }
 MOVED = {name: f"{package}.{name}" for package, names in _PACKAGES.items() for name in names.split()}
 MOVED.update(_RENAMED)
-"""The modules that were directly in gluon_nst, by their old names, with their new ones."""
+"""New names of the modules that were directly in gluon_nst, by their old names."""
 
 
 def _new(old: str) -> str | None:
@@ -53,9 +53,9 @@ def import_moved(old: str) -> ModuleType:
 
 
 def forward(package: str, module: str, *names: str) -> Callable[[str], Any]:
-    """Return a `__getattr__` for a `package` in the place of an old module: it has these `names` of a new `module`.
+    """Return a `__getattr__` for a `package` that replaces an old module and has these `names` of a new `module`.
 
-    The new module is imported when a name is asked for: MXNet takes seconds to load.
+    The new module is imported when a name is used, because MXNet takes seconds to load.
     """
 
     def get(name: str) -> Any:
@@ -82,5 +82,5 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def keep_old_paths() -> None:
-    """Register the finder of old paths: before others, which would load a module in a moved package a second time."""
+    """Register the finder of old paths before others, which would load a module of a moved package a second time."""
     sys.meta_path.insert(0, _Finder())

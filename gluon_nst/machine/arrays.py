@@ -1,4 +1,4 @@
-"""MXNet's two array modes: the package computes with classic NDArrays, and its callers may be in np mode."""
+"""MXNet's two array modes: the package computes with classic NDArrays, but its callers may be in np mode."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ _Result = TypeVar("_Result")
 
 
 def _converted(values: Any, kind: type, convert: Callable[[Any], Any]) -> Any:
-    """`values` with each array of `kind` converted, also those in lists, tuples and dictionaries."""
+    """Convert each array of `kind` in `values`, also those in lists, tuples and dictionaries."""
     return walk(values, lambda value: convert(value) if isinstance(value, kind) else value, node=None)
 
 
 def _as_nd(values: Any) -> Any:
-    """`values` with NDArrays for the arrays of mxnet.np."""
+    """Replace the arrays of mxnet.np in `values` by NDArrays."""
     import mxnet as mx
 
     return _converted(values, mx.np.ndarray, lambda array: array.as_nd_ndarray())
 
 
 def nd_mode(function: _Function) -> _Function:
-    """Run `function` with MXNet's classic NDArray, whatever array mode the caller is in.
+    """Decorate `function` to run with MXNet's classic NDArrays in any array mode of the caller.
 
-    After `npx.set_np()`, which every notebook of d2l 1.0 calls, blocks written for NDArray break. So the function
-    runs with np mode off, gets NDArrays for the caller's mxnet.np arrays, and gives such a caller np arrays back.
+    After `npx.set_np()`, which every notebook of d2l 1.0 calls, blocks for NDArrays fail. Therefore the function runs
+    with np mode off; the caller's mxnet.np arrays are converted to NDArrays, and the result back to np arrays.
     """
 
     @functools.wraps(function)
@@ -50,11 +50,11 @@ def nd_mode(function: _Function) -> _Function:
 
 
 def nd_mode_steps(generator_function: _Generator) -> _Generator:
-    """Run each step of a generator with MXNet's classic NDArray, whatever array mode the caller is in.
+    """Decorate a generator function to run each step with MXNet's classic NDArrays in any array mode of the caller.
 
-    A generator stands still between its steps, and the mode that it had set would be its caller's. So np mode is off
-    from a `next` to the `yield` that answers it, and while the generator is closed; in between the caller has its own.
-    The function gets NDArrays for the mxnet.np arrays of a caller in np mode; what it yields is given as it is.
+    The array mode is a global setting. Therefore np mode is off only from a `next` to its `yield`, and while the
+    generator is closed; in between the caller's mode is restored. The arguments' mxnet.np arrays are converted to
+    NDArrays; the yielded values are not converted.
     """
 
     @functools.wraps(generator_function)
@@ -70,8 +70,8 @@ def nd_mode_steps(generator_function: _Generator) -> _Generator:
 
 
 def _stepped(steps: Generator[_Item, None, _Result]) -> Generator[_Item, None, _Result]:
-    """The items and the result of `steps`, each of which is taken with np mode off."""
-    from mxnet.util import np_array, np_shape  # for the end too: a process that ends imports nothing any more
+    """Yield the items of `steps` and return its result; each step runs with np mode off."""
+    from mxnet.util import np_array, np_shape  # here, because nothing can be imported when the interpreter exits
 
     def with_np_off(step: Callable[..., Any], *args: Any) -> Any:
         with np_array(False), np_shape(False):
@@ -79,7 +79,7 @@ def _stepped(steps: Generator[_Item, None, _Result]) -> Generator[_Item, None, _
 
     try:
         while True:
-            yield with_np_off(next, steps)  # under no name, which would keep the item through the next step
+            yield with_np_off(next, steps)  # not in a variable, which would keep the item alive in the next step
     except StopIteration as end:
         return end.value
     finally:

@@ -76,5 +76,5 @@ def check_threads() -> None:
         if not re.fullmatch("0*[1-9][0-9]{0,3}", threads):
             raise InputError(
                 f"{name}={threads}: not a number of threads from 1 to 9999; unset it, or set it to the cores to use, "
-                f"{physical_cores()} at the most"
+                f"at most {physical_cores()}"
             )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def choose_device(name: str = "auto") -> mxnet.Context:
     """Return the MXNet context for `auto` (d2l.try_gpu(): the first GPU, else the CPU), `cpu`, `gpu` or `gpu:N`.
 
-    Raises InputError for another name, and for a GPU that MXNet doesn't see.
+    Raises InputError for another name, and for a GPU that MXNet does not find.
     """
     import mxnet as mx
 
@@ -31,15 +31,15 @@ def choose_device(name: str = "auto") -> mxnet.Context:
     index, num_gpus = int(number or 0), mx.context.num_gpus()
     if index >= num_gpus:
         raise InputError(
-            f"device {name}: MXNet sees {num_gpus} GPUs here; use --device cpu, or install a GPU build of MXNet"
+            f"device {name}: MXNet finds {num_gpus} GPUs; use --device cpu, or install a GPU build of MXNet"
         )
     return mx.gpu(index)
 
 
 def bfloat16_by(device: mxnet.Context) -> str:
-    """What computes a convolution in bfloat16 on `device`: `AMX`, `AVX512_BF16`, `AVX-512`, or nothing, ``.
+    """Return the instruction set of convolutions in bfloat16 on `device`: AMX, AVX512_BF16, AVX-512, or "" for none.
 
-    With AVX-512 alone MXNet emulates it, slower than float32.
+    With only AVX-512 MXNet emulates bfloat16, slower than float32.
     """
     flags = instructions.flags() if device.device_type == "cpu" else set()
     kinds = {"AMX": "amx_bf16", "AVX512_BF16": "avx512_bf16", "AVX-512": "avx512bw"}
@@ -49,14 +49,14 @@ def bfloat16_by(device: mxnet.Context) -> str:
 def choose_precision(name: str, device: mxnet.Context) -> str:
     """Return the precision of a run on `device` for `auto`, `float32` or `bfloat16`.
 
-    `auto` is what is fastest, measured by scripts/benchmark.py: bfloat16 with AMX, and with AVX512_BF16 on AMD's
-    processors (Zen 4 and 5: 1.7 times as fast as float32), not on Intel's (0.7 times). Raises InputError for bfloat16
-    where MXNet does not have it.
+    `auto` is the fastest one, measured by scripts/benchmark.py: bfloat16 with AMX, and with AVX512_BF16 on AMD
+    processors (Zen 4 and 5: 1.7 times as fast as float32), but not on Intel's (0.7 times). Raises InputError for
+    bfloat16 if MXNet does not support it on this processor.
     """
     kind = bfloat16_by(device)
     if name == "auto":
         is_faster = kind == "AMX" or (kind == "AVX512_BF16" and processor_vendor() == "AuthenticAMD")
         return "bfloat16" if is_faster else "float32"
     if name == "bfloat16" and not kind:
-        raise InputError("precision bfloat16: MXNet has it only on processors with AVX-512; use --precision float32")
+        raise InputError("precision bfloat16: MXNet supports it only with AVX-512; use --precision float32")
     return name

@@ -1,4 +1,4 @@
-"""The extras of the installation: which optional packages belong to them, which are installed, and their error."""
+"""The extras of the installation: their optional packages, whether these are installed, and the error if not."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from gluon_nst.errors import InputError
 
 
 class Extra(NamedTuple):
-    """An extra for users, as setup.cfg defines it."""
+    """An extra for users, as defined in setup.cfg."""
 
     modules: Mapping[str, str]
-    """{package: the module that it installs}."""
+    """{package: its module}."""
     purpose: str
 
     @property
@@ -36,22 +36,22 @@ EXTRAS = {
 
 
 def is_missing(module: str) -> bool:
-    """Return whether an optional module is not installed; imports nothing."""
+    """Return whether an optional module is not installed, without importing it."""
     return importlib.util.find_spec(module) is None
 
 
 def missing(what: str, package: str, advice: str = "") -> str:
-    """Return the error where `what` takes a package that is not installed; `advice` is another way.
+    """Return the error if `what` needs a package that is not installed; `advice` is an alternative.
 
     >>> missing("bits 16:", "pyvips", "leave it at 8")
-    'bits 16: takes the package pyvips; install gluon-nst[print], or leave it at 8'
+    'bits 16: needs the package pyvips; install gluon-nst[print], or leave it at 8'
     """
     extra = next(name for name, extra in EXTRAS.items() if package in extra.modules)
-    return f"{what} takes the package {package}; install gluon-nst[{extra}]{f', or {advice}' if advice else ''}"
+    return f"{what} needs the package {package}; install gluon-nst[{extra}]{f', or {advice}' if advice else ''}"
 
 
 def require(what: str, package: str, advice: str = "") -> None:
-    """Raise InputError with the line of `missing` unless the package of an extra is installed."""
+    """Raise InputError with the message of `missing` unless the package is installed."""
     module = next(extra.modules[package] for extra in EXTRAS.values() if package in extra.modules)
     if is_missing(module):
         raise InputError(missing(what, package, advice))

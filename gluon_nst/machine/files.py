@@ -1,5 +1,4 @@
-"""Files: read only where they are regular ones, written whole or not at all; checks of the paths that a caller
-gives."""
+"""Files: reading of regular files only, atomic writing, locks, and checks of a caller's paths."""
 
 from __future__ import annotations
 
@@ -25,18 +24,18 @@ from gluon_nst.errors import InputError, NSTError, WeightsError, warn
 
 
 def given(path: str | Path) -> Path:
-    """Return the Path of a caller's `path`, with ~ expanded: shells don't expand it after a =.
+    """Return the Path of a caller's `path`, with ~ expanded, which shells do not do after a =.
 
     Raises InputError for an empty name, which would be the working directory, and for a URL.
     """
     if not str(path):
-        raise InputError("'': an empty name; name a file, or see why the variable that it comes from is empty")
+        raise InputError("'': an empty name; name a file, or check whether a variable is empty")
     if is_url(path):
         url = re.sub("^([^/]*:)/+", r"\1//", str(path))  # a Path drops a slash
-        raise InputError(f"{url}: a URL, which is not fetched; download it, and name a file")
+        raise InputError(f"{url}: URLs are not supported; download it, and name the file")
     try:
         return Path(path).expanduser()
-    except RuntimeError:  # no such user: a name like any other, as in a shell
+    except RuntimeError:  # no such user: a name without a special meaning, as in a shell
         return Path(path)
 
 
@@ -49,13 +48,13 @@ def is_url(path: str | Path) -> bool:
     return bool(re.match("[A-Za-z][A-Za-z0-9+.-]+://|(https?|ftp|s3|gs|file):/", str(path)))
 
 
-_MAX_NAME = 100  # bytes; systems allow 255, endings and all
+_MAX_NAME = 100  # bytes; systems allow 255, including endings
 
 
 def file_name(name: str) -> str:
     """Return a name as a valid file name, without ending.
 
-    Letters of any script stay, with the marks that belong to them, in Unicode's composed form (NFC).
+    Letters of any script are kept, with their combining marks, in Unicode's composed form (NFC).
 
     >>> file_name("style-weight=1e3,size 300/450")
     'style-weight=1e3,size_300_450'
@@ -101,7 +100,7 @@ def reading(path: str | Path, what: str) -> Iterator[None]:
         mode = os.stat(path).st_mode
         if stat.S_IFMT(mode) in _KINDS:
             raise InputError(
-                f"{path}: {_KINDS[stat.S_IFMT(mode)]}, not {what}; save what it gives to a file, and name that"
+                f"{path}: {_KINDS[stat.S_IFMT(mode)]}, not {what}; save its content to a file, and name that"
             )
         yield
     except InputError:
@@ -123,7 +122,7 @@ def cache_folder(name: str = "weights") -> Path:
     try:
         return Path(os.environ.get("GLUON_NST_CACHE") or platformdirs.user_cache_dir("gluon-nst")).expanduser() / name
     except RuntimeError:
-        raise WeightsError("no home folder to keep a cache in; set HOME, or GLUON_NST_CACHE to a folder") from None
+        raise WeightsError("no home folder for the cache; set HOME, or GLUON_NST_CACHE to a folder") from None
 
 
 OWN_SIZE = (1000, 1500)
@@ -136,14 +135,14 @@ def shipped(path: str) -> Path:
     Raises InputError if it is not installed.
     """
     root = Path(__file__).parents[2]
-    # In a checkout, or where pip puts it: in an environment, with --user, or with --target.
+    # In a checkout, or where pip installs it: in an environment, with --user, or with --target.
     folders = [Path(base, "share/gluon-nst") for base in (sysconfig.get_path("data"), site.getuserbase(), root)]
-    if (root / "scripts/notebook_chapter.py").is_file():  # other packages leave a README.md in site-packages too
+    if (root / "scripts/notebook_chapter.py").is_file():  # other packages, too, install a README.md in site-packages
         folders.insert(0, root)
     for folder in folders:
         if (folder / path).is_file():
             return folder / path
-    raise InputError(f"{path}: the project's own file is not installed; install gluon-nst anew")
+    raise InputError(f"{path}: this file of the project is not installed; reinstall gluon-nst")
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------
@@ -151,10 +150,9 @@ def shipped(path: str) -> Path:
 
 @contextlib.contextmanager
 def placed_whole(path: str | Path, sync: bool = False) -> Iterator[str]:
-    """Give the path of an empty file beside `path`, which is renamed into its place when the block ends without an
-    error.
+    """Yield the path of a temporary file, which is renamed to `path` if the block ends without an error.
 
-    With `sync` it is on the disk then, and outlives a power cut.
+    With `sync` it is flushed to the disk first, so that it survives a power failure.
     """
     path = given(path)
     try:
@@ -168,14 +166,14 @@ def placed_whole(path: str | Path, sync: bool = False) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _replaced_file(path: Path, sync: bool) -> Iterator[str]:
-    # With the ending of `path`, from which some writers choose the format.
+    # With the ending of `path`, by which some writers choose the format.
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
     os.close(descriptor)
     try:
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's 0600 would hide the file from everyone else
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's mode is 0600
         if sync:
             _sync(temporary)
         os.replace(temporary, path)
@@ -188,7 +186,7 @@ def _replaced_file(path: Path, sync: bool) -> Iterator[str]:
 
 
 def _sync(path: str | Path) -> None:
-    """Flush a file, or the names in a folder, to the disk."""
+    """Flush a file, or the entries of a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -198,22 +196,22 @@ def _sync(path: str | Path) -> None:
 
 @contextlib.contextmanager
 def written_whole(path: str | Path, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]:
-    """Open a file beside `path`, and rename it into place when the block ends without an error."""
+    """Open a temporary file, and rename it to `path` if the block ends without an error."""
     with placed_whole(path) as temporary, open(temporary, mode, **options) as file:
         yield file
 
 
 def check_ending(path: str | Path, suffixes: Sequence[str] | None) -> None:
-    """Raise InputError unless the name of `path` ends with one of `suffixes`, where there are any."""
+    """Raise InputError unless the name of `path` ends with one of `suffixes`, if there are any."""
     if suffixes and given(path).suffix.lower() not in suffixes:
         raise InputError(f"{path}: the name must end with {' or '.join(suffixes)}")
 
 
 def check_writable(path: str | Path, suffixes: Sequence[str] | None = None) -> None:
-    """Raise InputError unless a file can be written at `path`, without leaving anything there."""
+    """Raise InputError unless a file can be written at `path`; leaves no file there."""
     path = given(path)
     check_ending(path, suffixes)
-    # os.path's tests, unlike Path's, are False where the system refuses to look.
+    # os.path's tests, unlike Path's, are False where permission is denied.
     if os.path.isdir(path):
         raise InputError(f"{path}: a folder; name a file in it")
     if os.path.lexists(path) and not os.path.isfile(path):
@@ -228,7 +226,7 @@ def check_writable(path: str | Path, suffixes: Sequence[str] | None = None) -> N
 
 
 def check_folder(path: str | Path) -> None:
-    """Raise InputError unless `path` is a folder, or one can be made there, with those above it."""
+    """Raise InputError unless `path` is a folder, or can be created as one, with its parents."""
     path = given(path)
     if os.path.isdir(path):
         return
@@ -240,7 +238,7 @@ def check_folder(path: str | Path) -> None:
 
 
 def lock_folder(folder: Path, name: str, written: str) -> BaseFileLock:
-    """Make `folder` and lock it for this process; returns the lock, to be released by the caller.
+    """Create `folder` and lock it for this process; return the lock, which the caller has to release.
 
     `name` is the lock's file in it, `written` the name of a file that will be written there. Raises InputError if the
     folder can't be written to, is locked by another process, or has a file `name` that is not a lock.
@@ -262,12 +260,12 @@ def lock_folder(folder: Path, name: str, written: str) -> BaseFileLock:
 
 
 def lock(path: Path, timeout: float = 0) -> BaseFileLock:
-    """Acquire the lock in the file `path`; returns it, to be released by the caller.
+    """Acquire the lock in the file `path`; return it. The caller has to release it.
 
-    It waits for `timeout` seconds at most, with -1 without a limit. Where the file system has no flock (Lustre, some
-    network drives) a file `path`.soft that exists while the lock is held takes its place, with a warning. Raises
-    filelock.Timeout if another process has the lock, InputError if `path` is a file with content, which no lock has and
-    some versions of filelock would erase.
+    It waits for at most `timeout` seconds, with -1 without a limit. If the file system has no flock (Lustre, some
+    network drives), the lock is a file `path`.soft that exists while the lock is held, with a warning. Raises
+    filelock.Timeout if another process has the lock, and InputError if `path` is a file with content, which is not a
+    lock, and which some versions of filelock would erase.
     """
     if os.path.lexists(path) and (os.path.isdir(path) or os.path.getsize(path)):
         raise InputError(f"{path}: not a lock file of gluon-nst; move it, or name another folder")
@@ -315,14 +313,13 @@ def free_path(path: str | Path, complete: bool) -> Path:
 
 
 def move_to_first(file: Path, paths: Iterable[Path], replaceable: Callable[[Path], bool]) -> Path:
-    """Move a whole `file` to the first of `paths` that is free or `replaceable`; return that path.
+    """Move a complete `file` to the first of `paths` that is free or `replaceable`; return that path.
 
-    Several processes may do so at the same time: none takes a path that another one has just taken. The file is on the
-    disk then.
+    The new name is flushed to the disk. It is safe if several processes do so at the same time.
     """
     for path in paths:
         try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))  # an empty file claims the name
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))  # an empty file reserves the name
         except FileExistsError:
             if not replaceable(path):
                 continue

@@ -1,7 +1,7 @@
 """The instruction sets that MXNet's oneDNN may use, and the settings with which MXNet is loaded.
 
-MXNet reads its thread count when it is loaded, and its oneDNN the allowed instruction sets at its first operator. So
-importing gluon_nst, which does not import MXNet, installs a finder that sets both when MXNet is imported
+MXNet reads its number of threads when it is loaded, and its oneDNN the allowed instruction sets at its first operator.
+Importing gluon_nst does not import MXNet, but installs a finder that sets both when MXNet is imported
 (`prepare_mxnet`).
 """
 
@@ -50,9 +50,10 @@ _ISA_VARIABLE = "DNNL_MAX_CPU_ISA"
 
 
 def amx_permitted() -> bool:
-    """Ask Linux for AMX's tile registers, for this process and its threads; a process that uses them unasked is ended.
+    """Request AMX's tile registers for this process and its threads; return whether Linux permits them.
 
-    arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA), in Linux from 5.16 on.
+    By arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA), in Linux since 5.16. A process that uses them without
+    permission is killed.
     """
     if platform.machine() != "x86_64" or not sys.platform.startswith("linux"):
         return False
@@ -63,7 +64,7 @@ class Instructions:
     """The instruction sets that MXNet's oneDNN may use, which it reads once, before its first operator.
 
     oneDNN 2.4 has kernels for AMX, which its variable has to enable. The variable is in the environment only while
-    oneDNN reads it: child processes have no permission for AMX, and those with an oneDNN of that age would crash.
+    oneDNN reads it: child processes have no permission for AMX, and those with an old oneDNN would crash.
     """
 
     def __init__(self) -> None:
@@ -164,11 +165,11 @@ class _MXNetFinder(importlib.abc.MetaPathFinder):
 def prepare_mxnet() -> None:
     """Set the environment variables of MXNet, some of them when it is imported; the user's values take precedence."""
     set_threads()
-    # Don't announce on standard error that graphs are fused.
+    # No messages on standard error about fused graphs.
     os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
-    # What is kept of every size that has been computed: code that was made for it, and what that works on. MXNet's own
-    # store keeps 0.2 GB of each size and saves no time beside oneDNN's, which is large enough for one size. And one
-    # buffer for what operators need for a moment, instead of four.
+    # Caches of the code and buffers for each computed size. MXNet's own cache takes 0.2 GB per size and saves no time
+    # in addition to oneDNN's, which is large enough for one size. One buffer, instead of four, for temporary memory of
+    # operators.
     os.environ.setdefault("MXNET_MKLDNN_CACHE_NUM", "2")
     os.environ.setdefault("DNNL_PRIMITIVE_CACHE_CAPACITY", "256")
     os.environ.setdefault("MXNET_CPU_TEMP_COPY", "1")

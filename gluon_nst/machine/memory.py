@@ -30,7 +30,7 @@ def check_address_space() -> None:
     if address_space_is_limited() and limit < _MIN_ADDRESS_SPACE:
         raise InputError(
             f"ulimit -v: {limit / 1e9:.1f} GB of address space are too few for MXNet to load; allow"
-            f" {_MIN_ADDRESS_SPACE / 1e9:.1f} GB, and what the run takes"
+            f" {_MIN_ADDRESS_SPACE / 1e9:.1f} GB plus the memory of the run"
         )
 
 
@@ -63,7 +63,7 @@ def available_memory(root: str | os.PathLike[str] = "/") -> float:
     free: list[float] = [*_read_bytes("MemAvailable", f"{root}/proc/meminfo")]
     if address_space_is_limited():
         limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-        # Later threads reserve more than they use, and freed memory is fragmented: measured.
+        # Measured: later threads reserve more than they use, and freed memory is fragmented.
         free += [0.9 * (limit - size) - 0.9e9 for size in _read_bytes("VmSize", status)]
     for folder in cgroup_folders("memory", root):
         free += _free_in_cgroup(folder)
@@ -81,5 +81,5 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether `error`, of MXNet or Python, is an out-of-memory error."""
     if isinstance(error, MemoryError):
         return True
-    # Only in the last line: MXNet's errors begin with a C++ trace, which names allocators.
+    # Only in the last line, because MXNet's errors begin with a C++ trace, which names allocators.
     return bool(re.search("allocat|bad_alloc|out of memory|memory object", reason(error), re.IGNORECASE))

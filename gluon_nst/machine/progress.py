@@ -1,4 +1,4 @@
-"""Protocol of what reports the progress of a download."""
+"""Protocols for the progress of a download, and for messages to the user."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Callable, Optional, Protocol
 
 
 class Download(Protocol):
-    """What a download is reported to."""
+    """The progress bar of a download."""
 
     def update(self, size: int) -> object:
-        """So many bytes more are here."""
+        """Called when `size` more bytes are downloaded."""
 
     def close(self) -> object:
-        """It has ended."""
+        """Called at the end of the download."""
 
 
 Progress = Callable[[str, Optional[int]], Optional[Download]]
@@ -20,10 +20,10 @@ Progress = Callable[[str, Optional[int]], Optional[Download]]
 
 
 class Notifier(Protocol):
-    """What is told about a run before it begins: an Observer, for instance."""
+    """The methods that are called while a run is prepared, for example those of an Observer."""
 
     def note(self, line: str) -> object:
-        """Take a line for people."""
+        """Called with a line for the user."""
 
     def download(self, description: str, size: int | None) -> Download | None:
-        """Take the beginning of a download, of `size` bytes if that is known; return what it is reported to."""
+        """Called when a download starts, with its size in bytes if known; returns its progress bar, or None."""

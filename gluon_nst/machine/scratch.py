@@ -31,8 +31,8 @@ class Scratch:
         except OSError as error:
             folder = tempfile.tempdir or os.environ.get("TMPDIR") or "/tmp"  # gettempdir would fail once more
             raise NSTError(
-                f"{folder}: no room for {size / 1e9:.1f} GB of features ({reason(error)});"
-                " make some, or set TMPDIR to another folder"
+                f"{folder}: no space for {size / 1e9:.1f} GB of features ({reason(error)});"
+                " free some space, or set TMPDIR to another folder"
             ) from None
 
     def write(self, values: np.ndarray, rows: slice, columns: slice) -> None:

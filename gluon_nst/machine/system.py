@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Iterator
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Signals of termination: Ctrl-C, a scheduler's stop, the end of a session. All processes of a command may get them."""
+"""Signals of termination: Ctrl-C, a scheduler's stop, the end of a session. Each process of a command may get them."""
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
@@ -39,7 +39,7 @@ def cgroup_folders(controller: str, root: str | os.PathLike[str] = "/") -> Itera
 def other_python(module: str, function: str) -> list[str]:
     """Return the command that calls a function of a module in a subprocess, with the sys.path of this process.
 
-    So the working directory is not searched, which may have a file random.py.
+    Thus the working directory, which may have a file random.py, is not searched.
     """
     code = f"import sys; sys.path[:] = {sys.path!r}; from {module} import {function}; {function}()"
     return [sys.executable, "-W", "ignore", "-c", code]

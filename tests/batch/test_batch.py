@@ -133,10 +133,10 @@ def test_a_table_of_comma_separated_values_says_it_as_the_command_line_does(list
         (f"{ONE}colour = 3", "colour: unknown; allowed are name, content"),
         (f"{ONE}style-wieght = 3", "; did you mean style-weight?"),
         (f"{ONE}sizes = [48, 64]", "sizes: (48, 64) is either one size or two; write [[48, 64]]"),
-        (f"{ONE}longest-side = 48\nsizes = [[48, 64]]", "sizes, longest_side: both say how large the stages are"),
+        (f"{ONE}longest-side = 48\nsizes = [[48, 64]]", "sizes, longest_side: both set the sizes of the stages"),
         (
             'content = "https://example.com/a.png"\nstyle = "s.png"',
-            "https://example.com/a.png: a URL, which is not fetched",
+            "https://example.com/a.png: URLs are not supported",
         ),
         (f"{ONE}epochs = 0", "epochs: 0 is not an integer of at least 1"),
         (f'{ONE}epochs = "many"', "epochs: 'many' is not an integer of at least 1"),

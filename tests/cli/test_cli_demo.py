@@ -96,7 +96,7 @@ def test_a_demo_that_is_refused_leaves_no_folder(demo, tmp_path):
 
 def test_the_demo_without_the_projects_pictures_is_one_line(demo, tmp_path, monkeypatch):
     def shipped(path):
-        raise nst.InputError(f"{path}: the project's own file is not installed; install gluon-nst anew")
+        raise nst.InputError(f"{path}: this file of the project is not installed; reinstall gluon-nst")
 
     monkeypatch.setattr("gluon_nst.weights.pictures.shipped", shipped)
     status, _, err, _ = demo()

@@ -96,7 +96,7 @@ def test_without_jupytext_the_error_is_one_line(tmp_path):
     code = "import sys; sys.modules['jupytext'] = None; from gluon_nst.cli import main; sys.exit(main(['notebook']))"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "takes the package jupytext; install gluon-nst[notebook]" in done.stderr
+    assert "needs the package jupytext; install gluon-nst[notebook]" in done.stderr
     assert_one_line(done.stderr)
 
 

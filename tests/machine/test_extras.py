@@ -1,4 +1,4 @@
-"""The extras: one table, which is that of setup.cfg, and one form of error."""
+"""The extras: their table agrees with setup.cfg, and the error for a missing package."""
 
 import configparser
 import re
@@ -12,7 +12,7 @@ import pytest
 SETUP = Path(__file__).parents[2] / "setup.cfg"
 
 
-def test_the_table_of_the_extras_is_that_of_setup_cfg():
+def test_the_table_of_extras_agrees_with_setup_cfg():
     config = configparser.ConfigParser()
     config.read(SETUP, encoding="utf-8")
     defined = {
@@ -25,16 +25,16 @@ def test_the_table_of_the_extras_is_that_of_setup_cfg():
     assert set(re.findall(r"gluon-nst\[(\w+)\]", test)) == {*defined, "docs"} - {"torch"}  # a gigabyte
 
 
-def test_a_missing_package_is_one_line_with_its_extra(monkeypatch):
+def test_the_error_for_a_missing_package_names_its_extra(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for extra in extras.EXTRAS.values():
         assert not extra.is_installed
     with pytest.raises(InputError) as raised:
         extras.require("a film", "opencv-python-headless")
-    assert str(raised.value) == "a film takes the package opencv-python-headless; install gluon-nst[film]"
+    assert str(raised.value) == "a film needs the package opencv-python-headless; install gluon-nst[film]"
 
 
-def test_an_installed_package_is_no_error():
+def test_an_installed_package_is_accepted():
     extras.require("notebook:", "jupytext")
     assert extras.EXTRAS["notebook"].is_installed
 

@@ -1,4 +1,4 @@
-"""The files that are installed beside the package."""
+"""Files of the project that are installed outside of the package."""
 
 import shutil
 
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def places(tmp_path, monkeypatch):
-    """The folders in which pip puts a package and its data: {how it was installed: folder of the data}."""
+    """Return the folders for a package's data, by the way of installation."""
     packages = tmp_path / "packages"
     monkeypatch.setattr(files, "__file__", str(packages / "gluon_nst/machine/files.py"))
     monkeypatch.setattr(files.sysconfig, "get_path", lambda name: str(tmp_path / "environment"))
@@ -27,11 +27,11 @@ def test_a_file_of_the_project_is_found_however_it_was_installed(places, tmp_pat
         (folder / "README.md").write_text("ours")
         assert files.shipped("README.md") == folder / "README.md"
         shutil.rmtree(folder)
-    with pytest.raises(InputError, match=r"README\.md: the project's own file is not installed"):
+    with pytest.raises(InputError, match=r"README\.md: this file of the project is not installed"):
         files.shipped("README.md")
 
 
-def test_in_a_clone_the_file_of_the_clone_comes_first(places, tmp_path):
+def test_in_a_clone_the_file_of_the_clone_is_used(places, tmp_path):
     for folder in (tmp_path / "packages", places["environment"]):
         (folder / "scripts").mkdir(parents=True)
         (folder / "scripts/notebook_chapter.py").write_text("")

@@ -11,7 +11,7 @@ import pytest
 
 
 def file_tree(root, siblings, cgroup="0::/\n", limits=None):
-    """A file tree like /proc and /sys: `siblings` maps a CPU to its thread_siblings_list, `limits` a path to its
+    """Make a file tree like /proc and /sys: `siblings` maps a CPU to its thread_siblings_list, `limits` a path to its
     text."""
     for cpu, text in siblings.items():
         folder = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
@@ -30,7 +30,7 @@ SET_FOR_MXNET = {"OMP_NUM_THREADS", "MXNET_SUBGRAPH_VERBOSE"}
 
 
 def python(code, **environment):
-    """Run `code` in a new interpreter, with none of the variables that gluon_nst sets but what is given."""
+    """Run `code` in a new interpreter, without the variables that gluon_nst sets, except those given."""
     inherited = {name: value for name, value in os.environ.items() if name not in SET_FOR_MXNET}
     return subprocess.run(
         [sys.executable, "-c", code],
@@ -65,7 +65,7 @@ def test_only_the_cores_of_the_affinity_count(tmp_path, affinity):
     assert machine.physical_cores(file_tree(tmp_path, HYPERTHREADS)) == 2
 
 
-def test_every_cpu_counts_where_the_topology_is_not_told(tmp_path, affinity):
+def test_every_cpu_counts_if_the_topology_is_not_known(tmp_path, affinity):
     affinity(0, 1, 2)
     assert machine.physical_cores(file_tree(tmp_path, {})) == 3
 
@@ -103,7 +103,7 @@ def test_importing_loads_neither_mxnet_nor_numpy():
 
 
 @pytest.mark.slow
-def test_importing_changes_nothing_else_than_importing_mxnet_does():
+def test_importing_changes_no_more_than_importing_mxnet():
     code = """
 import os, locale, random, signal, sys, threading, warnings
 import numpy, requests, mxnet, matplotlib, PIL.Image
@@ -126,7 +126,7 @@ print([name for name in before if before[name] != after[name]])
     assert python(code, **dict.fromkeys(SET_FOR_MXNET, "2")).stdout.strip() == "[]"
 
 
-def test_importing_sets_two_variables_for_mxnet_where_the_user_has_not():
+def test_importing_sets_two_variables_for_mxnet_unless_the_user_has():
     code = (
         "import os; before = set(os.environ); import gluon_nst;"
         " print(sorted(set(os.environ) - before - {'KMP_INIT_AT_FORK'}))"
@@ -136,14 +136,14 @@ def test_importing_sets_two_variables_for_mxnet_where_the_user_has_not():
     assert python(code, MXNET_SUBGRAPH_VERBOSE="2").stdout.strip() == "2"
 
 
-def test_the_users_own_thread_count_wins():
+def test_the_users_number_of_threads_takes_precedence():
     code = "import gluon_nst, os; print(os.environ['OMP_NUM_THREADS'])"
     assert python(code, OMP_NUM_THREADS="7").stdout.strip() == "7"
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(machine.physical_cores() < 2, reason="on one core MXNet takes all there is")
-def test_one_warning_where_handle_early_import():
+def test_one_warning_if_mxnet_was_imported_first():
     run = python("import mxnet, gluon_nst; import gluon_nst.runs.job")
     if machine.physical_cores() > max(1, len(os.sched_getaffinity(0)) // 2):
         assert run.stderr.count("UserWarning: mxnet was imported before gluon_nst") == 1
@@ -154,12 +154,12 @@ def test_one_warning_where_handle_early_import():
 
 
 @pytest.mark.slow
-def test_no_warning_where_handle_early_import_with_all_the_cores():
+def test_no_warning_if_mxnet_was_imported_first_with_all_cores():
     run = python("import mxnet, gluon_nst", OMP_NUM_THREADS="2")
     assert "mxnet was imported before" not in run.stderr
 
 
-def test_other_numbers_of_threads_that_mxnet_reads_are_checked_too():
+def test_mxnets_other_numbers_of_threads_are_checked():
     with pytest.raises(subprocess.CalledProcessError) as refused:
         python("from gluon_nst.cli import main; raise SystemExit(main(['info']))", MXNET_CPU_WORKER_NTHREADS="many")
     assert refused.value.returncode == 2
@@ -167,7 +167,7 @@ def test_other_numbers_of_threads_that_mxnet_reads_are_checked_too():
 
 
 @pytest.mark.parametrize("threads", ["abc", "", "0", "-1", "2,4", "99999999999"])
-def test_a_number_of_threads_that_is_none_is_refused_in_one_line(threads):
+def test_an_invalid_number_of_threads_is_refused_in_one_line(threads):
     with pytest.raises(subprocess.CalledProcessError) as refused:
         python("from gluon_nst.cli import main; raise SystemExit(main(['info']))", OMP_NUM_THREADS=threads)
     assert refused.value.returncode == 2
@@ -207,7 +207,7 @@ MEMINFO = "MemTotal:  25000000 kB\nMemFree:  100 kB\nMemAvailable:  20000000 kB\
         ("4:memory:/a\n", {"memory/a/memory.limit_in_bytes": "900", "memory/a/memory.usage_in_bytes": "400"}, 500),
     ],
 )
-def test_the_memory_that_is_free_is_the_systems_or_the_control_groups(tmp_path, cgroup, files, expected):
+def test_the_free_memory_is_that_of_the_system_or_the_control_group(tmp_path, cgroup, files, expected):
     root = file_tree(tmp_path, {}, cgroup, files)
     (root / "proc/meminfo").write_text(MEMINFO)
     assert machine.available_memory(root) == expected
@@ -215,7 +215,7 @@ def test_the_memory_that_is_free_is_the_systems_or_the_control_groups(tmp_path, 
     assert machine.available_memory(root) == expected + 3 * 1024
 
 
-def test_the_memory_is_endless_where_the_system_does_not_tell(tmp_path):
+def test_the_memory_is_unlimited_if_it_is_not_known(tmp_path):
     assert machine.available_memory(tmp_path) == float("inf")
 
 
@@ -231,7 +231,7 @@ print(machine.available_memory())
 
 
 @pytest.mark.parametrize(
-    "error, said",
+    "error, expected",
     [
         (MemoryError(), True),
         (mx.MXNetError("Failed to allocate CPU Memory"), True),
@@ -244,8 +244,8 @@ print(machine.available_memory())
         ),
     ],
 )
-def test_an_error_for_want_of_memory_is_known(error, said):
-    assert machine.is_out_of_memory(error) == said
+def test_out_of_memory_errors_are_detected(error, expected):
+    assert machine.is_out_of_memory(error) == expected
 
 
 # -- instructions -----------------------------------------------------------------------------------------------------
@@ -256,7 +256,7 @@ AMX = {"avx512bw", "avx512_bf16", "amx_tile", "amx_bf16"}
 
 @pytest.fixture
 def processor(monkeypatch):
-    """Have the package find itself on a processor, before MXNet is loaded; gives the Instructions of its process."""
+    """Simulate a processor before MXNet is loaded; return the Instructions of the process."""
 
     def find(flags, vendor="GenuineIntel", permitted=True):
         monkeypatch.setattr("gluon_nst.machine.instructions.processor_flags", lambda: flags)
@@ -289,7 +289,7 @@ def test_the_processors_flags_are_read(tmp_path):
         ({"avx512bw"}, True, None, None, "the processor has none"),
     ],
 )
-def test_the_variable_for_amx_is_there_only_while_it_is_read(
+def test_the_variable_for_amx_is_set_only_while_it_is_read(
     processor, monkeypatch, flags, permitted, wanted, while_it_reads, amx
 ):
     instructions = processor(flags, permitted=permitted)
@@ -301,13 +301,13 @@ def test_the_variable_for_amx_is_there_only_while_it_is_read(
     assert instructions.amx == amx
 
 
-def test_where_handle_early_import_amx_is_not_counted_on(processor, monkeypatch):
+def test_amx_is_not_used_if_mxnet_was_imported_first(processor, monkeypatch):
     instructions = processor(AMX)
     instructions.handle_early_import()
     assert instructions.amx == "mxnet was imported before gluon_nst"
     assert machine.choose_precision("auto", mx.cpu()) == "float32"
     instructions = processor(AMX)
-    monkeypatch.setenv("DNNL_MAX_CPU_ISA", "AVX512_CORE_AMX")  # the user's own: MXNet may have read it
+    monkeypatch.setenv("DNNL_MAX_CPU_ISA", "AVX512_CORE_AMX")  # the user's value, which MXNet may have read
     instructions.handle_early_import()
     assert instructions.amx == "used"
     assert machine.choose_precision("auto", mx.cpu()) == "bfloat16"
@@ -342,8 +342,8 @@ mx.nd.amp_cast(mx.nd.Convolution(X, W, no_bias=True, kernel=(3, 3), num_filter=3
         ),
     ],
 )
-def test_convolutions_use_amx_where_it_is_let_in(before, variable, amx):
-    # oneDNN writes which kernel it takes; a process that used AMX without permission would have been ended.
+def test_convolutions_use_amx_if_it_is_enabled(before, variable, amx):
+    # oneDNN logs the kernel that it uses; a process that used AMX without permission would have been killed.
     run = python(f"{before}\n{CONVOLVE}", DNNL_VERBOSE="1", OMP_NUM_THREADS="2", **variable)
     kernels = [line for line in run.stdout.splitlines() if ",convolution," in line]
     assert kernels
@@ -352,7 +352,7 @@ def test_convolutions_use_amx_where_it_is_let_in(before, variable, amx):
 
 @pytest.mark.slow
 @needs_amx
-def test_programs_that_are_started_from_a_run_do_not_get_amx_by_it():
+def test_subprocesses_of_a_run_do_not_inherit_the_variable_for_amx():
     code = (
         f"import gluon_nst, os, subprocess, sys\n{CONVOLVE}\n"
         f"subprocess.run([sys.executable, '-c', {CONVOLVE!r}], check=True)"
@@ -367,7 +367,7 @@ def test_auto_is_the_first_gpu_or_the_cpu():
     assert machine.choose_device("auto") == (mx.gpu(0) if mx.context.num_gpus() else mx.cpu())
 
 
-def test_cpu_can_be_asked_for():
+def test_cpu_can_be_chosen():
     assert machine.choose_device("cpu") == mx.cpu()
 
 
@@ -383,9 +383,9 @@ def test_an_unknown_device_is_refused(name):
         machine.choose_device(name)
 
 
-def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
+def test_a_missing_gpu_is_refused(monkeypatch):
     monkeypatch.setattr(mx.context, "num_gpus", lambda: 1)
-    with pytest.raises(InputError, match="gpu:1: MXNet sees 1 GPUs here"):
+    with pytest.raises(InputError, match="gpu:1: MXNet finds 1 GPUs"):
         machine.choose_device("gpu:1")
 
 
@@ -400,7 +400,7 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
         (AMX, "GenuineIntel", False, "float32", "AVX512_BF16"),
     ],
 )
-def test_auto_is_bfloat16_only_where_it_is_the_faster_one(processor, flags, vendor, permitted, precision, by):
+def test_auto_is_bfloat16_only_if_it_is_faster(processor, flags, vendor, permitted, precision, by):
     with processor(flags, vendor, permitted).isa_variable_set():
         pass
     assert machine.choose_precision("auto", mx.cpu()) == precision
@@ -409,18 +409,16 @@ def test_auto_is_bfloat16_only_where_it_is_the_faster_one(processor, flags, vend
 
 
 @pytest.mark.parametrize("device, flags", [(mx.cpu(), {"avx2"}), (mx.gpu(), AMX)])
-def test_bfloat16_is_refused_where_mxnet_does_not_have_it(processor, device, flags):
+def test_bfloat16_is_refused_if_mxnet_does_not_support_it(processor, device, flags):
     processor(flags)
-    with pytest.raises(
-        InputError, match="precision bfloat16: MXNet has it only on processors with AVX-512; use --precision"
-    ):
+    with pytest.raises(InputError, match="precision bfloat16: MXNet supports it only with AVX-512; use --precision"):
         machine.choose_precision("bfloat16", device)
 
 
 # -- array mode -------------------------------------------------------------------------------------------------------
 
 
-def test_nd_mode_gives_np_arrays_to_a_caller_in_np_mode(np_mode):
+def test_nd_mode_returns_np_arrays_to_a_caller_in_np_mode(np_mode):
     seen = []
 
     @machine.nd_mode
@@ -451,7 +449,7 @@ def modes():
 
 
 def doubled(arrays):
-    """Twice each array, step by step; and a list for what a step gets and the mode that it is in, also as it closes."""
+    """Yield twice each array, and record in a list what each step gets and its array mode, also at the end."""
     seen = []
 
     @machine.nd_mode_steps
@@ -467,7 +465,7 @@ def doubled(arrays):
     return steps(arrays), seen
 
 
-def test_nd_mode_steps_turns_np_mode_off_in_each_step_and_on_again_between_them(np_mode):
+def test_nd_mode_steps_turns_np_mode_off_only_in_steps(np_mode):
     steps, seen = doubled([mx.np.ones((2, 3)), mx.np.zeros((1,))])
     assert seen == []
     assert modes() == (True, True)
@@ -493,7 +491,7 @@ def test_nd_mode_steps_lets_the_caller_change_the_mode_between_steps(np_mode):
     assert seen == [(mx.nd.NDArray, False, False)] * 2
 
 
-def test_a_generator_with_nd_mode_steps_closes_the_one_within(np_mode):
+def test_a_generator_with_nd_mode_steps_closes_the_inner_one(np_mode):
     steps, seen = doubled([mx.np.ones((1,))] * 2)
     next(steps)
     steps.close()
@@ -503,7 +501,7 @@ def test_a_generator_with_nd_mode_steps_closes_the_one_within(np_mode):
         next(steps)
 
 
-def test_nd_mode_steps_hands_errors_on_and_restores_the_mode(np_mode):
+def test_nd_mode_steps_passes_errors_on_and_restores_the_mode(np_mode):
     @machine.nd_mode_steps
     def failing():
         yield 1
@@ -516,14 +514,14 @@ def test_nd_mode_steps_hands_errors_on_and_restores_the_mode(np_mode):
     assert modes() == (True, True)
 
 
-def test_nd_mode_steps_works_where_np_mode_is_off():
+def test_nd_mode_steps_works_if_np_mode_is_off():
     steps, seen = doubled([mx.nd.ones((1,)), mx.nd.zeros((1,))])
     assert [array.asnumpy().tolist() for array in steps] == [[2], [0]]
     assert modes() == (False, False)
     assert seen == [(mx.nd.NDArray, False, False)] * 2 + [("closed", False, False)]
 
 
-def test_nd_mode_steps_lets_go_of_what_it_yielded():
+def test_nd_mode_steps_keeps_no_reference_to_yielded_items():
     class Item:
         pass
 
@@ -539,7 +537,7 @@ def test_nd_mode_steps_lets_go_of_what_it_yielded():
 
 
 @pytest.mark.slow
-def test_a_process_may_end_with_a_generator_of_nd_mode_steps_at_rest():
+def test_a_process_may_exit_with_a_suspended_generator_of_nd_mode_steps():
     code = """
 from gluon_nst.machine import nd_mode_steps
 

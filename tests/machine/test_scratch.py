@@ -15,7 +15,7 @@ import pytest
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The folder of temporary files, empty."""
+    """Return an empty folder for temporary files."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path
 
@@ -28,7 +28,7 @@ def all_of(scratch):
     return scratch[:, :, :, :]
 
 
-def test_what_is_written_is_read(folder):
+def test_written_values_are_read(folder):
     values, scratch = numbers(1, 5, 30, 40), Scratch((1, 5, 30, 40))
     scratch.write(values, slice(0, 30), slice(0, 40))
     read = all_of(scratch)
@@ -38,7 +38,7 @@ def test_what_is_written_is_read(folder):
 
 
 @pytest.mark.slow
-def test_a_part_of_it_is_written_and_read(folder):
+def test_a_part_is_written_and_read(folder):
     values, scratch = numbers(1, 20, 300, 4000), Scratch((1, 20, 300, 4000))
     for rows in (slice(0, 170), slice(170, 300)):
         for columns in (slice(0, 800), slice(800, 4000)):
@@ -47,11 +47,11 @@ def test_a_part_of_it_is_written_and_read(folder):
     assert np.array_equal(all_of(scratch), values)
 
 
-def test_nothing_is_in_it_before_it_is_written(folder):
+def test_the_array_is_0_before_it_is_written(folder):
     assert not all_of(Scratch((1, 2, 3, 4))).any()
 
 
-def test_what_was_read_is_a_copy(folder):
+def test_reading_returns_a_copy(folder):
     values, scratch = numbers(1, 2, 3, 4), Scratch((1, 2, 3, 4))
     scratch.write(values, slice(0, 3), slice(0, 4))
     read = all_of(scratch)
@@ -61,7 +61,7 @@ def test_what_was_read_is_a_copy(folder):
     assert np.array_equal(scratch[:, :, 1:, :], values[:, :, 1:])
 
 
-def test_no_file_is_left_nor_seen_while_it_is_used(folder):
+def test_the_file_has_no_name_and_is_deleted(folder):
     scratch = Scratch((1, 64, 100, 100))
     scratch.write(numbers(1, 64, 100, 100), slice(0, 100), slice(0, 100))
     assert os.listdir(folder) == []
@@ -69,7 +69,7 @@ def test_no_file_is_left_nor_seen_while_it_is_used(folder):
     assert os.listdir(folder) == []
 
 
-def test_its_room_on_the_disk_is_taken_at_once_and_given_back(folder, monkeypatch):
+def test_the_space_on_the_disk_is_allocated_at_once_and_freed(folder, monkeypatch):
     asked, allocate = [], os.posix_fallocate
     open_files = len(os.listdir("/proc/self/fd"))
 
@@ -85,8 +85,8 @@ def test_its_room_on_the_disk_is_taken_at_once_and_given_back(folder, monkeypatc
 
 
 @pytest.mark.slow
-def test_a_limit_on_the_address_space_does_not_count_it(folder):
-    """As `ulimit -v` sets one: it lies on the disk alone."""
+def test_a_limit_on_the_address_space_does_not_include_it(folder):
+    """A limit as by `ulimit -v`; the array is only on the disk."""
     limits = resource.getrlimit(resource.RLIMIT_AS)
     used = int(re.search(r"VmSize:\s*(\d+)", Path("/proc/self/status").read_text()).group(1)) * 1024
     resource.setrlimit(resource.RLIMIT_AS, (used + 300_000_000, limits[1]))
@@ -107,7 +107,7 @@ def test_a_full_disk_is_one_line(folder, monkeypatch):
     with pytest.raises(NSTError) as refused:
         Scratch((1, 512, 1000, 2000))
     line = str(refused.value)
-    assert line.startswith(f"{folder}: no room for 4.1 GB of features (")
+    assert line.startswith(f"{folder}: no space for 4.1 GB of features (")
     assert "\n" not in line
     assert "No space left on device" in line
     assert "set TMPDIR to another folder" in line
@@ -115,14 +115,14 @@ def test_a_full_disk_is_one_line(folder, monkeypatch):
     assert os.listdir(folder) == []
 
 
-def test_a_folder_of_temporary_files_that_is_not_there_is_one_line(folder, monkeypatch):
+def test_a_missing_folder_of_temporary_files_is_one_line(folder, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(folder / "nowhere"))
-    with pytest.raises(NSTError, match=r"nowhere: no room for 0\.0 GB of features \(.*No such file") as refused:
+    with pytest.raises(NSTError, match=r"nowhere: no space for 0\.0 GB of features \(.*No such file") as refused:
         Scratch((1, 2, 3, 4))
     assert "\n" not in str(refused.value)
 
 
 def test_a_full_disk_ends_a_run_in_windows_with_one_line(job, folder, monkeypatch):
     monkeypatch.setattr(os, "posix_fallocate", _full)
-    with pytest.raises(NSTError, match="no room for .* of features"):
+    with pytest.raises(NSTError, match="no space for .* of features"):
         list(nst.steps(job(sizes=[(128, 160)], epochs=2, memory=0.51e9)))

@@ -1,4 +1,4 @@
-"""Trees of arrays and values: what is walked into, and what comes back."""
+"""Trees of arrays and values."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -19,13 +19,13 @@ class Kept:
     values: Any
 
 
-def test_each_leaf_is_replaced_and_each_type_stays():
+def test_leaves_are_replaced_and_types_are_kept():
     tree = {"a": [1, (2,)], 3: Pair(4, Kept({"b": 5}))}
     assert walk(tree, lambda value: -value) == {"a": [-1, (-2,)], 3: Pair(-4, Kept({"b": -5}))}
     assert tree["a"] == [1, (2,)]
 
 
-def test_nodes_become_what_they_are_told_or_are_leaves():
+def test_nodes_are_replaced_or_are_leaves():
     tree = [Pair(1, Kept(2))]
     assert walk(tree, str, lambda kind, fields: {kind.__name__: fields}) == [
         {"Pair": {"one": "1", "other": {"Kept": {"values": "2"}}}}

@@ -120,7 +120,7 @@ def test_any_recipe_can_have_a_ladder():
         (lambda: ladder(size_factor=1.01), "size_factor: 1.01 is neither 1, for no ladder, nor at least 1.05"),
         (
             lambda: recipes.customise("fine", sizes=[40, 96], size_factor=2),
-            "size_factor: a ladder climbs to one size, and 2 are given; give the last one alone, or no factor",
+            "size_factor: a ladder has one final size, and 2 are given; give only the last one, or no factor",
         ),
         (lambda: ladder(size_factor=0.5), "size_factor: 0.5 is not a number of at least 1, 100 at the most"),
         (lambda: ladder(smallest_size=0), "smallest_size: 0 is not an integer of at least 1"),

@@ -118,7 +118,7 @@ def test_the_record_of_a_recipe_without_changes_has_no_such_field(job):
             "change 1: lr: unknown key; allowed are stage, epoch, content_weight",
         ),
         ("[[changes]]\nstage = 2\nepoch = 1", "changes: there is no stage 2; the recipe has 1"),
-        ("[[changes]]\nstage = 1\nepoch = 1\n" * 2, "changes: two at stage 1, epoch 1; make one of them"),
+        ("[[changes]]\nstage = 1\nepoch = 1\n" * 2, "changes: two at stage 1, epoch 1; combine them into one"),
     ],
 )
 def test_an_impossible_change_is_refused(tmp_path, table, message):

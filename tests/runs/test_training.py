@@ -235,7 +235,7 @@ def test_auto_is_the_faster_precision_also_in_train(net, inputs, monkeypatch):
     monkeypatch.setattr("gluon_nst.machine.instructions.processor_flags", lambda: {"avx2"})
     X, _ = record(net, inputs, epochs=2, precision="auto")
     assert np.array_equal(X.asnumpy(), record(net, inputs, epochs=2)[0].asnumpy())
-    with pytest.raises(nst.InputError, match="precision bfloat16: MXNet has it only on processors with AVX-512"):
+    with pytest.raises(nst.InputError, match="precision bfloat16: MXNet supports it only with AVX-512"):
         record(net, inputs, epochs=2, precision="bfloat16")
 
 
