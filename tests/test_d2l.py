@@ -1,4 +1,4 @@
-"""d2l's own plotting, as readers' scripts have it: with the IPython that is required, outside of Jupyter too."""
+"""d2l's plotting in readers' scripts, with the required IPython and outside of Jupyter."""
 
 import os
 import subprocess

@@ -1,5 +1,4 @@
-"""Damaged files end with one line and their status: a sample of scripts/dev/fuzz.py, in a process of its own, since it
-forks."""
+"""Damaged files give one line and their exit status: a sample of scripts/dev/fuzz.py, in a subprocess as it forks."""
 
 import subprocess
 import sys
@@ -12,14 +11,14 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "dev" / "fuzz.py"
 
 
 @pytest.mark.slow
-def test_damaged_files_end_with_one_line():
+def test_damaged_files_give_one_line():
     counts = ["--pictures", "9", "--recipes", "4", "--checkpoints", "3", "--maps", "3", "--seed", "2026"]
     fuzzed = subprocess.run([sys.executable, SCRIPT, *counts], capture_output=True, text=True)
     assert fuzzed.returncode == 0, fuzzed.stdout
     assert fuzzed.stdout.splitlines()[-1].endswith(": 0 ended as they should not")
 
 
-def test_the_fuzzer_sees_what_is_wrong():
+def test_the_fuzzer_detects_failures():
     right = {"status": 2, "err": "error: one line\n", "seconds": 0.1, "bytes": 10**8, "written": []}
 
     def complaint(**changed):

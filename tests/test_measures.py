@@ -29,7 +29,7 @@ ROWS = sky_rows(HEIGHT)
 
 
 def noise(seed, height=HEIGHT, width=WIDTH):
-    """Grey noise all over: uint8, height x width x 3."""
+    """Return grey noise: uint8, height x width x 3."""
     grey = np.random.default_rng(seed).integers(80, 176, (height, width, 1), dtype=np.uint8)
     return np.repeat(grey, 3, axis=2)
 
@@ -41,7 +41,7 @@ def style():
 
 @pytest.fixture
 def smooth():
-    """A sky that only gets brighter towards the ground."""
+    """Return a sky that gets brighter towards the ground."""
     shade = np.linspace(80, 176, HEIGHT).astype(np.uint8)
     return np.broadcast_to(shade[:, None, None], (HEIGHT, WIDTH, 3)).copy()
 
@@ -51,7 +51,7 @@ def flat_sky(request):
     return np.uint8(np.clip(paint_flat_sky(np.random.default_rng(2), *request.param) * 255 + 0.5, 0, 255))
 
 
-def test_a_smooth_sky_is_flat_over_whatever_ground(smooth, style):
+def test_a_smooth_sky_is_flat_over_any_ground(smooth, style):
     smooth[ROWS:] = noise(2)[ROWS:]
     assert flat_share(smooth, style, ROWS) == 1
 
@@ -74,7 +74,7 @@ def test_a_quarter_of_the_styles_deviation_is_the_limit(style):
     assert flat_share(with_deviation_of(0.40), style, ROWS) == 0
 
 
-def test_a_dark_frame_is_a_border_and_an_even_picture_has_none():
+def test_a_dark_frame_is_a_border_and_a_uniform_picture_has_none():
     framed = noise(3)
     assert border_difference(framed) < 0.1
     framed[:8] //= 4
@@ -90,7 +90,7 @@ def test_a_border_of_the_same_brightness_but_without_texture_is_found_on_every_s
     assert border_difference(picture) > 0.8
 
 
-def test_the_border_of_one_colour_all_over_differs_by_nothing():
+def test_the_border_of_a_uniform_picture_does_not_differ():
     assert border_difference(np.full((HEIGHT, WIDTH, 3), 90, np.uint8)) == pytest.approx(0)
     assert border_difference(np.zeros((HEIGHT, WIDTH, 3), np.uint8)) == 0
 
@@ -112,7 +112,7 @@ def test_a_speck_on_the_ground_is_not_counted(smooth, style):
     assert specks(smooth, style, ROWS)[0] == 0
 
 
-def test_what_the_style_itself_does_is_no_speck(style):
+def test_specks_of_the_style_are_not_counted(style):
     count, ratio = specks(style, style, len(style))
     assert count <= 1 + style[..., 0].size // 10_000
     assert ratio < 1.5
@@ -134,7 +134,7 @@ def test_the_flat_sky_has_no_texture_and_its_ground_has(flat_sky, style):
 
 
 def grating(fy, fx, side=192):
-    """A plane of parallel lines at a frequency in cycles per pixel, 0 to 1, with a little noise."""
+    """Return a plane of parallel lines at a frequency in cycles per pixel, 0 to 1, with some noise."""
     y, x = np.mgrid[:side, :side]
     return 0.5 + 0.3 * np.cos(2 * np.pi * (fy * y + fx * x)) + 0.01 * white_noise(5, side)
 
@@ -153,7 +153,7 @@ def test_parallel_lines_are_coherent_and_noise_is_not():
     assert coherence(np.full((HEIGHT, WIDTH), 0.5)) == 0
 
 
-def test_fine_lines_along_the_axes_weave_and_diagonal_ones_do_the_opposite():
+def test_fine_lines_along_the_axes_raise_the_weave_and_diagonal_ones_lower_it():
     assert weave(*spectrum(grating(0, 0.35))) > 20
     assert weave(*spectrum(grating(0.25, 0.25))) < 0.05
     assert weave(*spectrum(white_noise(1))) == pytest.approx(1, abs=0.15)
@@ -187,7 +187,7 @@ def test_seams_at_the_networks_period_are_a_grid(period, size):
     assert grid(spectrum(plane.T)[0]) > 3
 
 
-def test_seams_at_other_periods_or_aslant_are_no_grid():
+def test_seams_at_other_periods_or_diagonal_ones_are_not_a_grid():
     plane = white_noise(2)
     plane[:, 5::11] += 1.2
     assert grid(spectrum(plane)[0]) < 1.5
@@ -201,13 +201,13 @@ def test_the_palette_is_the_distance_of_colours_in_any_order():
     assert palette_distance(picture, picture[::-1, ::-1]) == pytest.approx(0, abs=1e-4)
 
 
-def test_the_palette_of_another_colour_is_as_far_as_the_colour():
+def test_the_palette_distance_of_two_colours_is_their_distance():
     (a, b), (c, d) = (measure_pictures.chroma(coloured(*rgb))[0, 0] for rgb in ((200, 60, 40), (40, 90, 210)))
     distance = palette_distance(coloured(200, 60, 40), coloured(40, 90, 210))
     assert distance == pytest.approx(np.hypot(a - c, b - d), rel=0.01)
 
 
-def test_chroma_noise_is_that_of_the_colours_alone_and_of_the_finest_ones(monkeypatch):
+def test_chroma_noise_is_that_of_the_finest_structures_of_the_colours(monkeypatch):
     assert chroma_noise(noise(1)) == pytest.approx(0, abs=1e-3)
     ab = 4 * np.random.default_rng(3).standard_normal((192, 192, 2))
     monkeypatch.setattr(measure_pictures, "chroma", lambda picture: picture)
@@ -216,14 +216,14 @@ def test_chroma_noise_is_that_of_the_colours_alone_and_of_the_finest_ones(monkey
 
 
 @pytest.mark.slow
-def test_the_drawing_of_the_same_picture_is_whole_and_of_another_is_chance(flat_sky):
+def test_the_drawing_is_1_for_the_same_picture_and_chance_for_another(flat_sky):
     for sigma, tolerance in ((1.5, 2), (4, 4)):
         assert drawing(flat_sky, flat_sky, sigma, tolerance) == 1
         assert drawing(flat_sky // 2 + 60, flat_sky, sigma, tolerance) > 0.95
         assert drawing(flat_sky[::-1], flat_sky, sigma, tolerance) < 0.4
 
 
-def test_a_drawing_may_be_off_by_its_tolerance():
+def test_a_drawing_may_be_shifted_by_its_tolerance():
     def square(shift):
         picture = coloured(30, 30, 30)
         picture[30:90, 30 + shift : 100 + shift] = 220
@@ -264,7 +264,7 @@ def test_the_command_measures_results_against_the_painting_and_the_content(files
     assert len(out.splitlines()) == 16
 
 
-def test_the_command_does_without_a_content_and_refuses_another_results(files, capsys, tmp_path):
+def test_the_command_works_without_a_content_and_refuses_another_results(files, capsys, tmp_path):
     measure_pictures.main([files["result"], "--style", files["style"]])
     assert "drawing" not in capsys.readouterr().out
     Image.fromarray(noise(1, 200, 200)).save(tmp_path / "square.png")

@@ -1,4 +1,4 @@
-"""The book's section in plain code, gluon_nst/chapter.py, beside the engine."""
+"""The book's section in plain code, gluon_nst/chapter.py, compared with the engine."""
 
 import ast
 import csv
@@ -23,14 +23,14 @@ def losses(folder):
 
 @pytest.fixture
 def chapter(chapter):
-    """The command of the same name with the book's layers."""
+    """Run the command of the same name with the book's layers."""
     return functools.partial(chapter, layers=())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("edition, lr", [("2019", "0.01"), ("2023", "0.02")])
 def test_the_engine_has_the_losses_of_the_books_own_loop_at_both_sizes(chapter, tmp_path, edition, lr):
-    # Adam amplifies the rounding errors of both from epoch to epoch, the more the larger its steps are.
+    # Adam amplifies the rounding errors of both from epoch to epoch, more with larger steps.
     epochs = ["--edition", edition, "--lr", lr, "--lr-decay-epoch", "3", "--sizes", "32x48,64x96", "--epochs", "8,8"]
     plain = chapter("--plain", *epochs, out=tmp_path / "plain")
     engine = chapter(*epochs, out=tmp_path / "engine")
@@ -46,7 +46,7 @@ def test_the_engine_has_the_losses_of_the_books_own_loop_at_both_sizes(chapter, 
         assert np.abs(first - second).max() <= 2
 
 
-def test_the_books_own_code_imports_mxnet_alone():
+def test_the_books_own_code_imports_only_mxnet():
     tree = ast.parse(Path(book.__file__).read_text(encoding="utf-8"))
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     modules |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
@@ -68,7 +68,7 @@ def test_the_books_own_code_imports_mxnet_alone():
         (["--checkpoint", "kept"], "--plain has no --checkpoint"),
     ],
 )
-def test_what_the_book_has_not_is_refused(chapter, tmp_path, options, message):
+def test_options_that_the_book_does_not_have_are_refused(chapter, tmp_path, options, message):
     status, out, err = chapter("--plain", *options)
     assert status == 2
     assert out == ""

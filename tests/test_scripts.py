@@ -1,4 +1,4 @@
-"""The scripts that people copy: short, on the public names alone, and they run."""
+"""The scripts that people copy are short, use only public names, and run."""
 
 import ast
 import contextlib
@@ -39,7 +39,7 @@ def styles(tmp_path):
 
 
 @pytest.mark.parametrize("script", COPIED, ids=lambda script: script.__name__)
-def test_a_script_is_short_and_on_public_names(script):
+def test_a_script_is_short_and_uses_public_names(script):
     text = Path(script.__file__).read_text(encoding="utf-8")
     assert len(text.splitlines()) < 40
     for node in ast.walk(ast.parse(text)):
@@ -71,7 +71,7 @@ def pool():
 
 @pytest.fixture
 def shared_pool(pool, monkeypatch):
-    """The scripts have the same Pool of one worker, which would take seconds to start in each test."""
+    """Let the scripts share a Pool of one worker, which takes seconds to start."""
     monkeypatch.setattr(cluster, "Pool", lambda scheduler=None, workers=None: contextlib.nullcontext(pool))
 
 
@@ -89,7 +89,7 @@ def test_one_content_in_several_styles_as_a_sheet(content, styles, tmp_path, opt
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("shared_pool")
-def test_a_film_becomes_a_film(tmp_path, style, options):
+def test_a_film_is_stylised(tmp_path, style, options):
     path, size = tmp_path / "in.mp4", (64, 48)
     writer = imageio_ffmpeg.write_frames(str(path), size, fps=10, macro_block_size=2)
     writer.send(None)
@@ -107,7 +107,7 @@ def test_a_film_becomes_a_film(tmp_path, style, options):
 
 
 @pytest.mark.slow
-def test_an_environment_of_the_users_is_not_deleted(tmp_path, user_environment):
+def test_an_environment_of_the_user_is_not_deleted(tmp_path, user_environment):
     script = Path(__file__).parents[1] / "scripts" / "environment"
     for path in ("scripts/environment", "setup.cfg", ".venv/notes"):
         (tmp_path / path).parent.mkdir(exist_ok=True)

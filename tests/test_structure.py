@@ -1,4 +1,4 @@
-"""Promises about the code as a whole that import-linter, ruff and mypy do not check."""
+"""Rules for the code as a whole that import-linter, ruff and mypy do not check."""
 
 import ast
 import doctest
@@ -26,7 +26,7 @@ MODULES = {
 
 
 @pytest.mark.parametrize("module", ["gluon_nst.recipes", "gluon_nst.cli", "gluon_nst.lab.web"])
-def test_what_answers_at_once_imports_neither_mxnet_nor_numpy(module):
+def test_fast_commands_import_neither_mxnet_nor_numpy(module):
     heavy = "{'mxnet', 'numpy', 'PIL', 'matplotlib', 'tqdm'}"
     code = f"import sys, {module}; sys.exit(', '.join({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr.strip() == ""
@@ -53,11 +53,11 @@ def test_only_one_module_opens_picture_files():
 # -- names ------------------------------------------------------------------------------------------------------------
 
 
-def test_all_public_names_are_listed_and_can_be_had():
+def test_all_public_names_are_listed_and_available():
     assert set(nst.__all__) <= set(dir(nst))
     assert sorted(nst.__all__) == nst.__all__
     listed = {name for name in nst.__all__ if name != "__version__"}
-    # What a type checker sees is what __getattr__ gives.
+    # Type checkers get the same objects as __getattr__ returns.
     seen = {
         getattr(node, "asname", None) or getattr(node, "name", None) or node.id
         for block in ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8")).body
@@ -72,7 +72,7 @@ def test_all_public_names_are_listed_and_can_be_had():
     assert all(name in dir(nst) and inspect.ismodule(getattr(nst, name)) for name in modules)
     for name in listed:
         value = getattr(nst, name)
-        if isinstance(value, ModuleType):  # a package that can be called
+        if isinstance(value, ModuleType):  # a callable package
             assert callable(value)
         else:
             assert getattr(importlib.import_module(value.__module__), name) is value
@@ -112,7 +112,7 @@ PUBLIC = ("apart", "checkpoint", "figures", "frames", "images", "layers", "rerun
 
 
 @pytest.mark.parametrize("old", sorted(MOVED))
-def test_the_old_path_of_a_module_gives_the_module_and_a_warning(old):
+def test_the_old_path_of_a_module_works_with_a_warning(old):
     new = f"gluon_nst.{MOVED[old]}"
     for code in (f"import gluon_nst.{old} as module", f"import gluon_nst; module = gluon_nst.{old}"):
         sys.modules.pop(f"gluon_nst.{old}", None)
@@ -137,7 +137,7 @@ def test_a_module_in_a_package_that_moved_is_the_same_by_both_paths():
     assert old is importlib.import_module("gluon_nst.runs.checkpoint.keeper")
 
 
-def test_the_old_module_of_the_losses_gives_the_chapters_functions():
+def test_the_old_module_of_the_losses_has_the_chapters_functions():
     from gluon_nst.losses import gram
     from gluon_nst.optimisers import CLASSES
 
@@ -151,7 +151,7 @@ def test_the_package_is_typed():
 
 
 @pytest.mark.slow
-def test_the_examples_in_the_docstrings_give_what_they_say():
+def test_the_examples_in_the_docstrings_are_correct():
     results = {name: doctest.testmod(importlib.import_module(name)) for name in MODULES if "__main__" not in name}
     assert sum(result.failed for result in results.values()) == 0
     assert sum(result.attempted for result in results.values()) > 20

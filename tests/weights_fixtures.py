@@ -1,4 +1,4 @@
-"""The fixtures of the tests of weights, which conftest.py passes on: random parameters, and a machine of its own."""
+"""Fixtures for the tests of weights, which conftest.py imports: random parameters, and an isolated environment."""
 
 import os
 import shutil
@@ -18,13 +18,13 @@ from weights_servers import Server, dead_url
 
 @pytest.fixture(scope="session", name="arrays")
 def parameter_arrays(parameters):
-    """The random parameters that all tests share, as NumPy arrays."""
+    """Return the shared random parameters as NumPy arrays."""
     return {name: array.asnumpy() for name, array in parameters.items()}
 
 
 @pytest.fixture(scope="session")
 def originals(arrays, tmp_path_factory):
-    """One file of each source, with random parameters."""
+    """Return one file of each source, with random parameters."""
     folder = tmp_path_factory.mktemp("originals")
     saved = {
         "caffe": save_keras(folder / KERAS_FILE, arrays),
@@ -52,7 +52,7 @@ def originals(arrays, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def table(originals):
-    """SOURCES, with the hashes of the random originals."""
+    """Return SOURCES with the hashes of the random files."""
     changes = {
         "model-zoo": {"hashes": {"gluon": f"sha1:{digest(originals['params'], 'sha1')}"}},
         "caffe": {"hashes": {"h5": f"md5:{digest(originals['caffe'], 'md5')}"}},
@@ -67,16 +67,16 @@ def table(originals):
 
 @pytest.fixture(scope="session")
 def picture():
-    """Noise, RGB from 0 to 255."""
+    """Return noise, RGB from 0 to 255."""
     return np.random.default_rng(1).uniform(0, 255, (32, 48, 3))
 
 
-# -- a machine of its own for every test ------------------------------------------------------------------------------
+# -- an isolated environment for each test ----------------------------------------------------------------------------
 
 
 @pytest.fixture
 def weights_folder(tmp_path, monkeypatch):
-    """An empty cache, nothing of other programs, every server dead, short waits; gives the weights' folder."""
+    """Set an empty cache, no other programs' files, unreachable servers, short timeouts; return the weights' folder."""
     from huggingface_hub import constants
 
     dead = dead_url()
@@ -106,7 +106,7 @@ def weights_folder(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def trunk_cache(weights_file, tmp_path_factory):
-    """The folder of a cache where the random parameters stand as those from the package index."""
+    """Return the folder of a cache with the random parameters as those from the package index."""
     folder = tmp_path_factory.mktemp("trunk")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GLUON_NST_CACHE", str(folder))
@@ -118,20 +118,20 @@ def trunk_cache(weights_file, tmp_path_factory):
 
 @pytest.fixture
 def small_pictures(monkeypatch):
-    """Rescaling on pictures that take no time."""
+    """Let the rescaling use small pictures."""
     monkeypatch.setattr(conversion, "paint_pictures", lambda: calibration.paint_pictures(32, 48))
 
 
 @pytest.fixture
 def published(table, monkeypatch):
-    """The hashes of the random originals, in place of those that are published."""
+    """Replace the published hashes by those of the random files."""
     for name, source in table.items():
         monkeypatch.setitem(SOURCES, name, source)
 
 
 @pytest.fixture
 def server(weights_folder, originals, published, small_pictures, monkeypatch):
-    """All four sources, well and alive."""
+    """Start a server with all four sources."""
     server = Server()
     server.files[URLS["model-zoo"]] = originals["model-zoo"]
     server.files[URLS["caffe"]] = originals["caffe"]

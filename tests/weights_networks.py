@@ -1,4 +1,4 @@
-"""VGG-16 and VGG-19, computed from the definition and by MXNet, for the tests of weights to compare."""
+"""VGG-16 and VGG-19, computed from the definition and by MXNet, for the tests of weights."""
 
 from gluon_nst.network import layers, vgg
 from gluon_nst.pictures.pixels import RGB_MEAN, RGB_STD
@@ -20,7 +20,7 @@ def assert_close(found, expected, tolerance):
 
 
 def convolve(picture, kernel, bias, padding=0.0):
-    """3 × 3 convolution with padding, height × width × channels, in double precision, from the definition."""
+    """Compute a 3 × 3 convolution with padding, height × width × channels, in double precision, from the definition."""
     height, width, _ = picture.shape
     padded = np.empty((height + 2, width + 2, picture.shape[2]))
     padded[:] = padding
@@ -30,9 +30,9 @@ def convolve(picture, kernel, bias, padding=0.0):
 
 
 def vgg16(picture, convolutions):
-    """The outputs of VGG-16's thirteen convolutions before their ReLU, for RGB from 0 to 255, as Caffe computes them.
+    """Compute the outputs of VGG-16's thirteen convolutions before their ReLU, for RGB from 0 to 255, like Caffe.
 
-    Around the picture lies ImageNet's mean, as the chapter's preprocessing has it, in place of Caffe's.
+    The padding is ImageNet's mean, as with the chapter's preprocessing, instead of Caffe's.
     """
     caffe_mean = np.array((103.939, 116.779, 123.68))
     x, padding = picture[:, :, ::-1] - caffe_mean, 255 * np.array(RGB_MEAN)[::-1] - caffe_mean
@@ -48,7 +48,7 @@ def vgg16(picture, convolutions):
 
 
 def run_vgg19(parameters, picture):
-    """The outputs of the sixteen convolutions by index, height × width × channels, for RGB from 0 to 255."""
+    """Return the outputs of the sixteen convolutions by index, height × width × channels, for RGB from 0 to 255."""
     arrays = {name: mx.nd.array(array) for name, array in parameters.items()}
     net = vgg.truncated_vgg19(arrays, 34, mx.cpu())
     X = mx.nd.array(((picture / 255 - RGB_MEAN) / RGB_STD).transpose(2, 0, 1)[None])
@@ -77,14 +77,14 @@ def assert_computes_vgg16(path, picture):
 
 
 def scaling_convolution(channels, factor):
-    """The kernel and the bias of a convolution that multiplies by a factor."""
+    """Return the kernel and the bias of a convolution that multiplies by a factor."""
     weight = np.zeros((channels, channels, 3, 3), np.float32)
     weight[range(channels), range(channels), 1, 1] = factor
     return mx.nd.array(weight), mx.nd.zeros(channels)
 
 
 def with_scalings(parameters, **factors):
-    """The `parameters` with such convolutions in place of the named ones."""
+    """Return the `parameters` with such convolutions in place of the named ones."""
     changed = dict(parameters)
     for name, factor in factors.items():
         index = layers.LAYERS[name]

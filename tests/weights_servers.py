@@ -13,8 +13,8 @@ class Server:
 
     Counts the GET requests for each path in `gets`, and those for the rest of a file in `resumed`.
 
-    A path in `cut` breaks off half-way as many times as its number there says; one in `silent` is never answered, one
-    in `broken` with an error, one in `slow` in two seconds, one in `closed` only if the request has a token.
+    `cut` maps a path to the number of times that its download breaks off half-way. A path in `silent` is never
+    answered, one in `broken` with an error, one in `slow` in two seconds, one in `closed` only with a token.
     """
 
     def __init__(self):
@@ -76,7 +76,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         self.send_header("Content-Length", str(len(content) - start))
         self.send_header("Content-Type", "text/html" if self.path.endswith("/") else "application/octet-stream")
-        if "/resolve/" in self.path:  # what huggingface_hub wants of a hub
+        if "/resolve/" in self.path:  # required by huggingface_hub
             self.send_header("X-Repo-Commit", "0" * 40)
             self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
         self.end_headers()
@@ -98,7 +98,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 def dead_url():
-    """The URL of a port that nobody listens at."""
+    """Return the URL of an unused port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{free.getsockname()[1]}"

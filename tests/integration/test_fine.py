@@ -1,5 +1,4 @@
-"""The recipe fine, on the trunk of the package index: what it does to a flat sky, which the chapter's objective leaves
-as it is."""
+"""The recipe fine with the trunk of the package index: it paints a flat sky, unlike the chapter's objective."""
 
 import gluon_nst as nst
 from gluon_nst.weights import pictures
@@ -10,7 +9,7 @@ from flat_sky import paint_flat_sky, sky_rows
 from measure_pictures import border_difference, flat_share, read, specks
 from PIL import Image
 
-SIZE = (145, 192)  # no multiples of 16
+SIZE = (145, 192)  # not multiples of 16
 _, OAKS = pictures.own_pictures()
 
 
@@ -22,7 +21,7 @@ def sky():
 
 @pytest.fixture
 def paint(sky, real_trunk):
-    """The flat-sky picture in the style of the oaks, as uint8, height x width x 3."""
+    """Return the flat-sky picture in the style of the oaks, as uint8, height x width x 3."""
 
     def transfer(**options):
         return np.asarray(nst.transfer(sky, OAKS, weights="pypi", **options).image)
@@ -36,11 +35,11 @@ def test_the_sky_is_painted_as_well_as_the_ground_without_borders_or_specks(pain
     assert flat_share(result, style, rows) < 0.05
     assert (
         border_difference(result) < 0.4
-    )  # 0.09 to 0.34, by the processor and the precision: what a stroke at the edge makes
+    )  # 0.09 to 0.34, depending on the processor and the precision, because of a stroke at the edge
     assert specks(result, style, rows)[0] == 0
 
 
 def test_the_chapters_objective_leaves_the_sky_flat(paint):
-    """In a tenth of its epochs by L-BFGS: so that the measure is known to tell the one from the other."""
+    """With a tenth of the epochs, by L-BFGS. It shows that the measure detects a flat sky."""
     result = paint(recipe="fast", sizes=[SIZE], epochs=50)
     assert flat_share(result, read(OAKS, max(SIZE)), sky_rows(SIZE[0])) > 0.5

@@ -1,5 +1,4 @@
-"""The lab with real parameters: the exercises' answers and wrong ones, the notebooks run as they are, the kit with no
-network."""
+"""The lab with real parameters: right and wrong answers of the exercises, the notebooks, the kit without a network."""
 
 import ast
 import contextlib
@@ -39,17 +38,17 @@ def is_check(cell):
 
 
 class Cell(NamedTuple):
-    """What came of a cell of the answers."""
+    """The outcome of a cell of the answers."""
 
     cell: Any
     value: Any
     printed: str
     seconds: float
-    """Seconds of the processor, which other programs don't change."""
+    """CPU time in seconds, which does not depend on other programs."""
 
 
 def value_of(source, names):
-    """Execute a cell, and return the value of the expression at its end, which a notebook would show."""
+    """Execute a cell, and return the value of its last expression, which a notebook would show."""
     cell = ast.parse(source)
     last = cell.body.pop() if isinstance(cell.body[-1], ast.Expr) else None
     exec(compile(cell, "<cell>", "exec"), names)
@@ -58,7 +57,7 @@ def value_of(source, names):
 
 @pytest.fixture(scope="module")
 def executed(real_trunk):
-    """The variables after all cells of the answers have run, as in a notebook, and what came of each cell."""
+    """Run all cells of the answers, as in a notebook; return the variables and the outcomes of the cells."""
     names, cells = {}, []
     for cell in code_of("answers"):
         begun = time.process_time()
@@ -71,7 +70,7 @@ def executed(real_trunk):
 
 @pytest.fixture(scope="module")
 def answers(executed):
-    """The variables after all cells of the answers have run."""
+    """Return the variables after all cells of the answers."""
     return executed[0]
 
 
@@ -80,23 +79,23 @@ def answers(executed):
 
 def test_right_answers_pass_with_no_cell_over_thirty_seconds(executed):
     names, cells = executed
-    assert names["speedup"] > 1.2  # and so L-BFGS is what the exercise is to show
+    assert names["speedup"] > 1.2  # so that the exercise shows the effect of L-BFGS
     assert max(cell.seconds for cell in cells) < 30
     checked = [cell for cell in cells if is_check(cell.cell)]
     assert len(checked) == 9
     for cell in checked:
-        assert cell.value is None  # nbgrader would take a value for points
+        assert cell.value is None  # nbgrader would count a value as points
         assert " is right.\n" in cell.printed
 
 
 def again(answers, content=None, style=None, **changed):
-    """The result of a run with other settings."""
+    """Return the result of a run with different settings."""
     own = answers["content"], answers["style"]
     return nst.transfer(content or own[0], style or own[1], **{**checks.SMALL, **changed})
 
 
 def prepared(answers, content=None, style=None, **changed):
-    """A result with the recipe and the provenance of a run with other settings, and the picture of another run."""
+    """Return a result with the recipe and provenance of a run with different settings, and another run's picture."""
     own = answers["content"], answers["style"]
     run = prepare(nst.Job(content or own[0], style or own[1], **{**checks.SMALL, **changed}))
     return dataclasses.replace(answers["results"]["as it is"], recipe=run.recipe, provenance=run.provenance)
@@ -273,7 +272,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("answer", WRONG)
-def test_a_wrong_answer_is_told_with_a_hint(answer, answers):
+def test_a_wrong_answer_gets_a_hint(answer, answers):
     check, message = WRONG[answer]
     with pytest.raises(AssertionError, match=f"(?s){message}") as told:
         check(answers)
@@ -281,11 +280,11 @@ def test_a_wrong_answer_is_told_with_a_hint(answer, answers):
     assert "  not yet: " in str(told.value)
 
 
-# -- the notebooks, run as they are -----------------------------------------------------------------------------------
+# -- the notebooks ----------------------------------------------------------------------------------------------------
 
 
 def shortened(text):
-    """The chapter's source, or its notebook, with few epochs, and with smaller sizes of its larger runs."""
+    """Return the chapter's source, or its notebook, with few epochs and smaller sizes."""
     for pattern, replacement, times in (
         (r'(epochs\\?"?(?:=|: ))\[\d+, \d+\]', r"\1[4, 2]", 3),
         (r"\(300, 450\)", "(160, 240)", 1),
@@ -316,13 +315,13 @@ def test_the_chapter_runs_in_a_kernel_and_shows_its_pictures(tmp_path, monkeypat
     made = nbformat.reads(shortened(notebook("chapter")), as_version=4)
     nbclient.NotebookClient(made, timeout=300, resources={"metadata": {"path": tmp_path}}).execute()
     trained = [cell for cell in made.cells if "observers.Live()" in cell.source]
-    # What is redrawn is one output: beside it is what the cell shows at its end, of two of these cells.
+    # A redrawn picture is one output; two of these cells have a second one at their end.
     assert [len(images_of(cell)) for cell in trained] == [2, 1, 2]
     assert sum(len(images_of(cell)) for cell in made.cells if cell.cell_type == "code") > 15
 
 
 def test_without_answers_every_check_fails_in_a_kernel_and_no_other_cell(tmp_path, monkeypatch):
-    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as where nobody has chosen one
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # the default in notebooks
     made = nbformat.reads(notebook("exercises"), as_version=4)
     client = nbclient.NotebookClient(made, timeout=30, allow_errors=True, resources={"metadata": {"path": tmp_path}})
     client.execute()
@@ -338,7 +337,7 @@ def test_without_answers_every_check_fails_in_a_kernel_and_no_other_cell(tmp_pat
 
 @pytest.fixture(scope="module")
 def offline(user_environment):
-    """Gives a function that runs a command without a network: in a namespace without a route, where one can be made."""
+    """Return a function that runs a command without a network, if possible in a namespace without a route."""
     way = namespace("n")
     dead = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
 
@@ -353,7 +352,7 @@ def offline(user_environment):
     return run
 
 
-def test_a_kit_installs_and_runs_fine_and_begins_the_notebook_with_no_network(installed, offline, tmp_path):
+def test_a_kit_installs_and_runs_fine_and_the_notebook_without_a_network(installed, offline, tmp_path):
     kit, lab, home = tmp_path / "the kit", tmp_path / "the lab", tmp_path / "home"
     home.mkdir()
     installed.run("kit", kit, program=installed.program)  # without a clone of the repository
@@ -374,22 +373,21 @@ def test_a_kit_installs_and_runs_fine_and_begins_the_notebook_with_no_network(in
         assert picture.size == (96, 64)
         assert json.loads(picture.text["gluon-nst"])["weights"]["source"]
 
-    # The notebook up to its first picture; all of it is run in test_the_chapter_runs_in_a_kernel.
+    # The notebook up to its first picture; the whole notebook runs in test_the_chapter_runs_in_a_kernel.
     chapter = nbformat.read(lab / "chapter.ipynb", as_version=4)
     begun = next(number for number, cell in enumerate(chapter.cells, start=1) if "image_shape = " in cell.source)
     del chapter.cells[begun:]
     nbformat.write(chapter, lab / "begun.ipynb")
-    # Without a route there may be no loopback address either, by which Jupyter speaks to its kernel unless told
-    # otherwise.
+    # Without a route there may be no loopback address, which Jupyter uses by default for its kernel.
     run = ["-m", "nbconvert", "--to", "notebook", "--execute", "begun.ipynb", "--output", "done.ipynb"]
-    run += ["--ExecutePreprocessor.timeout=300", "--KernelManager.transport=ipc"]  # seconds, for a cell that hangs
+    run += ["--ExecutePreprocessor.timeout=300", "--KernelManager.transport=ipc"]  # seconds, if a cell hangs
     done = offline(lab / ".venv" / "bin" / "python", *run, folder=lab, **own)
     assert done.returncode == 0, done.stderr
     cells = nbformat.read(lab / "done.ipynb", as_version=4).cells
     assert any(images_of(cell) for cell in cells if cell.cell_type == "code")
 
     (lab / "exercises.ipynb").write_text("my work")
-    # Again, on a machine that the doctor finds a fault in, and soon: with no measurement.
+    # Again, on a machine where the doctor finds an error, and without measurements.
     again = offline("bash", kit / "install", lab, folder="/", **own, OMP_NUM_THREADS="abc")
     assert again.returncode == 1
     assert "installing" not in again.stdout
@@ -417,7 +415,7 @@ def test_a_kit_installs_and_runs_fine_and_begins_the_notebook_with_no_network(in
         shutil.rmtree(folder)
 
 
-def test_a_kit_is_not_made_where_something_is(tmp_path, capfd):
+def test_a_kit_is_not_made_in_an_existing_folder(tmp_path, capfd):
     (tmp_path / "mine").write_text("")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     before = sorted(os.listdir(tmp_path))
@@ -429,7 +427,7 @@ def test_a_kit_is_not_made_where_something_is(tmp_path, capfd):
         assert_one_line(errors)
 
 
-def test_a_kit_without_a_package_index_is_told_and_leaves_nothing(tmp_path, capfd, monkeypatch):
+def test_a_kit_without_a_package_index_is_an_error_and_leaves_nothing(tmp_path, capfd, monkeypatch):
     for name, value in {
         "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
         "PIP_CONFIG_FILE": os.devnull,

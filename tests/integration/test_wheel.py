@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("real_trunk")
 
 
-def test_the_wheel_has_every_file_of_the_package_and_the_pictures_and_notebooks_beside_it(wheel):
+def test_the_wheel_has_every_file_of_the_package_and_the_pictures_and_notebooks(wheel):
     package = [path.relative_to(ROOT) for path in (ROOT / "gluon_nst").rglob("*") if path.is_file()]
     expected = {str(path) for path in package if "__pycache__" not in path.parts}
     assert {"gluon_nst/py.typed", "gluon_nst/recipes/fine.toml", "gluon_nst/batch/report.html"} < expected
@@ -55,7 +55,7 @@ def test_the_chapter_and_the_notebooks_come_from_the_wheel(installed, tmp_path):
 
 
 def check_types(installed, path, folder):
-    """The output of `mypy --strict` on a program, with the packages of the environment and no configuration."""
+    """Return the output of `mypy --strict` for a program, with the environment's packages and without configuration."""
     options = ["--strict", "--config-file=", "--python-executable", installed.python, "--cache-dir", folder / "cache"]
     command = [sys.executable, "-m", "mypy", *map(str, options), str(path)]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""A user's program with types: test_wheel.py has it checked by `mypy --strict`, and runs it.
+"""A user's program with types: test_wheel.py checks it with `mypy --strict`, and runs it.
 
 python typed_program.py CONTENT STYLE FOLDER
 """
@@ -31,7 +31,7 @@ class Totals(nst.Observer):
 
 
 def tiny(name: str) -> nst.Recipe:
-    """Return a recipe of the project's, of two epochs at 48 pixels."""
+    """Return a recipe of the project with two epochs at 48 pixels."""
     recipe = recipes.customise(name, longest_side=48, epochs=2)
     assert_type(recipe, nst.Recipe)
     assert_type(recipe.style_weight, float)

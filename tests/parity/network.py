@@ -7,7 +7,7 @@ BLOCKS = (64, 64), (128, 128), (256,) * 4, (512,) * 4, (512,) * 4
 
 
 def features(parameters, last):
-    """The layers up to index `last`; `parameters` maps `features.0.weight`, … to NumPy arrays."""
+    """Return the network up to layer `last`; `parameters` maps `features.0.weight`, … to NumPy arrays."""
     layers, below = [], 3
     for block in BLOCKS:
         for channels in block:
@@ -21,7 +21,7 @@ def features(parameters, last):
 
 
 def responses(net, x, layers):
-    """{layer: its features of `x` as channels × positions}."""
+    """Return {layer: its features of `x` as channels × positions}."""
     found = {}
     for i, layer in enumerate(net):
         x = layer(x)

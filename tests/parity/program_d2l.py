@@ -1,4 +1,4 @@
-"""The d2l chapter, both editions, from its text: features before the ReLU, whose version in Gluon works on a copy."""
+"""The d2l chapter, both editions, from its text: features before the ReLU, because Gluon's ReLU works on a copy."""
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ class Program:
         self.size, self.style_weight = size, style_weight
         self.lr, self.lr_decay, self.lr_decay_epoch, self.first_epoch = lr, lr_decay, lr_decay_epoch, first_epoch
         net = features(parameters, max(CONTENT_LAYERS + STYLE_LAYERS))
-        # Gluon's Activation leaves its input as it is.
+        # Gluon's Activation does not change its input.
         self.net = nn.Sequential(*(nn.ReLU() if isinstance(layer, nn.ReLU) else layer for layer in net))
         self.start = self.read(content)
         self.contents_Y = self.extract(self.start)[0]
@@ -36,7 +36,7 @@ class Program:
 
     def read(self, path):
         image = torch.tensor(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1)[None].float().contiguous()
-        # OpenCV's bilinear interpolation, which MXNet's imresize is: four neighbours, rounded to whole numbers.
+        # MXNet's imresize is OpenCV's bilinear interpolation: four neighbours, rounded to integers.
         image = interpolate(image, self.size, mode="bilinear", align_corners=False, antialias=False).round()
         return (image / 255 - MEAN) / STD
 
@@ -61,7 +61,7 @@ class Program:
         return contents_l, styles_l, tv * 10
 
     def run(self, steps):
-        """The total loss of each step, by MXNet's Adam: epsilon stands beside the uncorrected root."""
+        """Return the total loss of each step, by MXNet's Adam: epsilon is added to the uncorrected root."""
         X = self.start.clone().requires_grad_()
         m, v, lr, totals = torch.zeros_like(X), torch.zeros_like(X), self.lr, []
         for i in range(steps):

@@ -33,8 +33,7 @@ class Program:
         return (torch.tensor(np.array(image)).permute(2, 0, 1)[None].float().contiguous() / 255 - MEAN) / STD
 
     def responses(self, x):
-        """F of every layer: N rows, one a filter, of M positions each; `x` is standardised, which Caffe's input
-        isn't."""
+        """Return F of every layer: N rows (filters) of M positions each; `x` is standardised."""
         x = (255 * (x * STD + MEAN)).flip(1) - CAFFE_MEAN
         return responses(self.net, x, {CONTENT_LAYER, *STYLE_LAYERS})
 
@@ -49,7 +48,7 @@ class Program:
         return [ALPHA * content], [BETA * W * e for e in E], torch.zeros(())  # equations 5 and 7
 
     def run(self, steps):
-        """The total loss of each evaluation."""
+        """Return the total loss of each evaluation."""
         x, totals = self.start.clone().requires_grad_(), []
         optimizer = torch.optim.LBFGS([x], max_iter=steps, max_eval=steps, tolerance_grad=0, tolerance_change=0)
 

@@ -47,7 +47,7 @@ class Program:
         return contents, styles, torch.zeros(())
 
     def run(self, steps):
-        """The total loss of each evaluation."""
+        """Return the total loss of each evaluation."""
         x, totals = self.start.clone().requires_grad_(), []
         optimizer = torch.optim.LBFGS([x])
 

@@ -1,7 +1,7 @@
 """Scaling Painting Style Transfer (Galerne, Raad, Lezama, Morel 2024, arXiv 2212.13459) at one size, from its loss.
 
-Gram matrices, means and standard deviations of features after their ReLU. That the network is rescaled to a mean
-activation of 1, as Gatys did, is for whoever gives the parameters; they are for Caffe's input.
+Gram matrices, means and standard deviations of features after their ReLU. The rescaling of the network to a mean
+activation of 1, as by Gatys et al., is up to the caller; the parameters are for Caffe's input.
 """
 
 import numpy as np
@@ -13,12 +13,11 @@ from network import features, responses
 CAFFE_MEAN = torch.tensor([103.939, 116.779, 123.68]).reshape(1, 3, 1, 1)  # blue, green, red
 STYLE_LAYERS, CONTENT_LAYER = [1, 6, 11, 20, 29], 22
 GRAM_WEIGHT, MEAN_WEIGHT, STD_WEIGHT = 1e3, 1e4, 1e4  # the first is divided by the number of channels, squared
-EPSILON = 1e-12  # added to a variance: the root's slope at the 0 of a channel that is the same everywhere is infinite
+EPSILON = 1e-12  # added to a variance, because the root's slope is infinite at 0, the variance of a constant channel
 
 
 def statistics(F):
-    """The Gram matrix, the channels' means and their standard deviations over the positions of F: channels ×
-    positions."""
+    """Return the Gram matrix, the channels' means and standard deviations of F: channels × positions."""
     mean = F.mean(1)
     variance = ((F - mean[:, None]) ** 2).mean(1)
     return F @ F.T / F.shape[1], mean, (variance + EPSILON).sqrt()
@@ -31,8 +30,7 @@ def style_loss(F, target):
 
 
 class Program:
-    """The objective at one size: of the content's longest side, or (height, width), the style's following by its
-    rule."""
+    """The objective at one size: the content's longest side, or (height, width); the style's size follows by a rule."""
 
     units = "bytes"
 
@@ -48,8 +46,7 @@ class Program:
         self.targets = {layer: statistics(responses[layer]) for layer in STYLE_LAYERS}
 
     def scaled_down(self, style):
-        """The style's (height, width): in its own shape, its shorter side the content's where it is 1.1 times as
-        long."""
+        """Return the style's (height, width), reduced to the content's shorter side if it is 1.1 times as long."""
         width, height = Image.open(style).size
         shorter = min(self.size)
         if min(width, height) <= 1.1 * shorter:
@@ -63,7 +60,7 @@ class Program:
         return torch.tensor(image).permute(2, 0, 1)[None].to(self.dtype).contiguous().flip(1) - CAFFE_MEAN
 
     def responses(self, x):
-        """Channels × positions of each layer, after its ReLU."""
+        """Return channels × positions of each layer, after its ReLU."""
         return responses(self.net, x, {CONTENT_LAYER, *STYLE_LAYERS})
 
     def losses(self, x):
@@ -73,7 +70,7 @@ class Program:
         return [content], styles, torch.zeros(())
 
     def terms_and_gradient(self, x):
-        """({"content": …, "style": [… of each layer], "tv": 0, "total": …}, gradient), each term with its weight."""
+        """Return ({"content": …, "style": [… of each layer], "tv": 0, "total": …}, gradient), with weighted terms."""
         x = x.detach().clone().requires_grad_()
         (content,), styles, tv = self.losses(x)
         total = content + sum(styles) + tv
@@ -82,7 +79,7 @@ class Program:
         return {**terms, "total": total.item()}, gradient
 
     def run(self, steps, memory=100):
-        """The total loss of each evaluation, by PyTorch's L-BFGS without a line search."""
+        """Return the total loss of each evaluation, by PyTorch's L-BFGS without a line search."""
         x, totals = self.start.clone().requires_grad_(), []
         optimizer = torch.optim.LBFGS([x], history_size=memory)
 

@@ -27,7 +27,7 @@ LR, BETAS, DECAY = 0.02, (0.9, 0.99), 0.99
 
 
 class TwelveIterations(torch.autograd.Function):
-    """The root by Newton-Schulz, and its gradient by as many iterations, converged or not: the program's own.
+    """The root by Newton-Schulz, and its gradient by the same number of iterations, as in the program.
 
     The gradient X solves RX + XR = G, with R the root, and sign([[R, G], [0, -R]]) = [[I, 2X], [0, -I]]. The iteration
     for the sign of a matrix is H ← H(3I - H²)/2; it keeps the form of H, so its two upper blocks are enough.
@@ -55,12 +55,12 @@ class TwelveIterations(torch.autograd.Function):
 
 
 class Accurate(torch.autograd.Function):
-    """The root by its eigenvectors, in which the same equation is solved number by number."""
+    """The root by eigenvectors, in whose basis the equation of the gradient is solved element by element."""
 
     @staticmethod
     def forward(ctx, A):
         eigenvalues, V = torch.linalg.eigh(A)
-        # No eigenvalue of a product of three is smaller, but for rounding: each covariance has EPSILON on its diagonal.
+        # Up to rounding, no eigenvalue of a product of three is smaller: each covariance has EPSILON on its diagonal.
         roots = eigenvalues.clamp(min=EPSILON**2).sqrt()
         ctx.save_for_backward(roots, V)
         return (V * roots) @ V.T
@@ -75,20 +75,20 @@ ROOTS = {"twelve": TwelveIterations.apply, "accurate": Accurate.apply}
 
 
 def gaussian(F):
-    """The mean and the covariance, over its positions, of F: channels × positions."""
+    """Return the mean and the covariance over positions of F: channels × positions."""
     mean = F.mean(1)
     second_moment = F @ F.T / F.shape[1]
     return mean, second_moment - torch.outer(mean, mean) + EPSILON * torch.eye(len(F), dtype=F.dtype)
 
 
 def wasserstein(mean, covariance, mean_s, covariance_s, root_s, root):
-    """The squared distance of two Gaussians, its norm and its trace as means over the channels."""
+    """Return the squared distance of two Gaussians, with norm and trace as means over the channels."""
     between = root(root_s @ covariance @ root_s)
     return ((mean - mean_s) ** 2).mean() + (covariance_s + covariance - 2 * between).diagonal().mean()
 
 
 def total_variation(x):
-    """Squared differences to the eight neighbours; a pixel beyond the edge is the edge's."""
+    """Return the mean squared differences from the eight neighbours, with replicated edges."""
     x = pad(x, (1, 1, 1, 1), mode="replicate")
     middle = x[:, :, 1:-1, 1:-1]
     sides = [x[:, :, 1:-1, 2:] - middle, x[:, :, 2:, 1:-1] - middle]
@@ -97,13 +97,13 @@ def total_variation(x):
 
 
 def fitted(image, longest):
-    """The (height, width) of `image` when its longest side is `longest`."""
+    """Return the (height, width) of `image` resized to a longest side."""
     width, height = image.size
     return round(longest * height / max(width, height)), round(longest * width / max(width, height))
 
 
 class Program:
-    """The objective at one size: of the content's longest side, or (height, width)."""
+    """The objective at one size: the content's longest side, or (height, width)."""
 
     units = "unit"
 
@@ -128,7 +128,7 @@ class Program:
         return self.tensor(Image.open(path).convert("RGB"), self.size)
 
     def responses(self, x):
-        """Channels × positions of each layer, after its ReLU."""
+        """Return channels × positions of each layer, after its ReLU."""
         x = pad((x - MEAN) / STD, (1, 1, 1, 1), mode="replicate")
         return responses(self.net, x, {CONTENT_LAYER, *STYLE_WEIGHTS})
 
@@ -142,7 +142,7 @@ class Program:
         return [content], styles, TV_WEIGHT * total_variation(x)
 
     def terms_and_gradient(self, x):
-        """({"content": …, "style": [… of each layer], "tv": …, "total": …}, gradient), each term with its weight."""
+        """Return ({"content": …, "style": [… of each layer], "tv": …, "total": …}, gradient), with weighted terms."""
         x = x.detach().clone().requires_grad_()
         (content,), styles, tv = self.losses(x)
         total = content + sum(styles) + tv
@@ -151,7 +151,7 @@ class Program:
         return {**terms, "total": total.item()}, gradient
 
     def run(self, steps):
-        """The total loss of each step."""
+        """Return the total loss of each step."""
         return descend(self, self.start, steps).totals
 
 
@@ -163,7 +163,7 @@ class Descent(NamedTuple):
 
 
 def descend(program, start, steps, adam=None):
-    """`steps` of Adam from `start`, going on with the state `adam` of another size."""
+    """Take `steps` of Adam from `start`, with the state `adam` of the previous size."""
     x = start.detach().clone().requires_grad_()
     optimizer, totals = torch.optim.Adam([x], lr=LR, betas=BETAS), []
     if adam:
@@ -185,7 +185,7 @@ def descend(program, start, steps, adam=None):
 
 
 def ladder(end, smallest=128):
-    """The longest sides, each the next one's by the root of two, down to `smallest`."""
+    """Return the longest sides, with a factor of √2, down to `smallest`."""
     sizes = [end]
     while round(end / 2 ** (len(sizes) / 2)) >= smallest:
         sizes.append(round(end / 2 ** (len(sizes) / 2)))
@@ -193,7 +193,7 @@ def ladder(end, smallest=128):
 
 
 def stylize(content, style, parameters, end_size, *, smallest=128, steps=(1000, 500), roots="twelve", report=None):
-    """The picture, 1 × 3 × height × width from 0 to 1; `steps` are those at the first size and at each other.
+    """Return the picture, 1 × 3 × height × width from 0 to 1; `steps` are those at the first size and at the others.
 
     `report` is called with the Program and the Descent of each size.
     """
@@ -212,7 +212,7 @@ def stylize(content, style, parameters, end_size, *, smallest=128, steps=(1000, 
 
 
 def evaluate(content, style, parameters, x, roots="twelve"):
-    """The terms of the objective at the picture `x`, at its size."""
+    """Return the terms of the objective at the picture `x`, at its size."""
     return Program(content, style, parameters, tuple(x.shape[2:]), roots).terms_and_gradient(x)[0]
 
 
@@ -231,7 +231,7 @@ def main():
     parser.add_argument("--steps", type=int, nargs=2, default=(1000, 500), help="at the first size, at each other")
     parser.add_argument("--roots", choices=ROOTS, default="twelve")
     parser.add_argument("--evaluate", metavar="PICTURE", help="print the objective of this picture instead")
-    arguments = parser.parse_intermixed_args()  # OUT may stand after an option
+    arguments = parser.parse_intermixed_args()  # OUT may follow an option
     if bool(arguments.out) == bool(arguments.evaluate):
         parser.error("either OUT or --evaluate PICTURE")
     with np.load(arguments.parameters) as arrays:

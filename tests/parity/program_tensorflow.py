@@ -55,7 +55,7 @@ class Program:
         return content_score, style_score, torch.zeros(())
 
     def run(self, steps):
-        """The total loss of each step, by TensorFlow 1's Adam: epsilon stands beside the uncorrected root."""
+        """Return the total loss of each step, by TensorFlow 1's Adam: epsilon is added to the uncorrected root."""
         x = self.start.clone().requires_grad_()
         m, v, totals = torch.zeros_like(x), torch.zeros_like(x), []
         for t in range(1, steps + 1):

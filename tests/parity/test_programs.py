@@ -1,5 +1,4 @@
-"""The programs of style-transfer-pytorch and of Scaling Painting Style Transfer against themselves: random weights,
-small pictures."""
+"""Checks of the programs of style-transfer-pytorch and Scaling Painting Style Transfer, with random weights."""
 
 import subprocess
 import sys
@@ -23,7 +22,7 @@ def trunk(parameters):
 
 @pytest.fixture
 def given(tmp_path, trunk):
-    """Content, 32 × 48, style, 60 × 40, and the parameters."""
+    """Return the content, 32 × 48, the style, 60 × 40, and the parameters."""
     for name, size, seed in ("content", (32, 48), 1), ("style", (60, 40), 2):
         Image.fromarray(paint(*size, seed)).save(tmp_path / f"{name}.png")
     return str(tmp_path / "content.png"), str(tmp_path / "style.png"), trunk
@@ -31,7 +30,7 @@ def given(tmp_path, trunk):
 
 @pytest.fixture
 def double(given):
-    """A program in double precision, and a picture that is neither of its two."""
+    """Return a program in double precision, and a third picture."""
 
     def make(module, **options):
         program = module.Program(*given, size=48, dtype=torch.float64, **options)
@@ -48,7 +47,7 @@ def random():
 
 
 def covariance(random, channels=24, smallest=0.5, largest=2):
-    """A covariance with these eigenvalues as its extremes."""
+    """Return a covariance with eigenvalues from `smallest` to `largest`."""
     V, _ = np.linalg.qr(random.standard_normal((channels, channels)))
     return torch.tensor((V * np.geomspace(smallest, largest, channels)) @ V.T)
 
@@ -60,19 +59,19 @@ def directional(function, x, direction, step):
 @pytest.mark.parametrize(
     "module, options, step", [(program_stp, {"roots": "accurate"}, 1e-7), (program_spst, {}, 1e-5)], ids=["stp", "spst"]
 )
-def test_the_gradient_is_that_of_finite_differences(double, module, options, step):
+def test_the_gradient_agrees_with_finite_differences(double, module, options, step):
     program, x = double(module, **options)
     terms, gradient = program.terms_and_gradient(x)
     assert terms["total"] == pytest.approx(terms["content"] + sum(terms["style"]) + terms["tv"])
     for seed in range(3):
         direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        direction += gradient * (direction.norm() / gradient.norm())  # else the difference drowns in its rounding
+        direction += gradient * (direction.norm() / gradient.norm())  # otherwise rounding dominates the difference
         expected = directional(lambda x: program.terms_and_gradient(x)[0]["total"], x, direction, step)
         assert (gradient * direction).sum().item() == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("roots", program_stp.ROOTS)
-def test_a_root_times_itself_is_the_matrix_and_its_gradient_that_of_finite_differences(random, roots):
+def test_a_root_squared_is_the_matrix_and_its_gradient_agrees_with_finite_differences(random, roots):
     A, (G, D) = covariance(random), torch.tensor(random.standard_normal((2, 24, 24)))
     D = D + D.T
     A.requires_grad_()
@@ -83,7 +82,7 @@ def test_a_root_times_itself_is_the_matrix_and_its_gradient_that_of_finite_diffe
     assert (gradient * D).sum().item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_twelve_iterations_are_accurate_on_well_conditioned_covariances_and_fall_short_on_others(random):
+def test_twelve_iterations_are_accurate_only_on_well_conditioned_covariances(random):
     def distances(smallest):
         S, S_s = covariance(random, smallest=smallest), covariance(random, smallest=smallest)
         values, gradients = [], []
@@ -101,7 +100,7 @@ def test_twelve_iterations_are_accurate_on_well_conditioned_covariances_and_fall
     assert twelve > accurate * 1.001
 
 
-def test_the_distance_of_two_gaussians_with_the_same_axes_is_that_of_their_deviations(random):
+def test_the_distance_of_gaussians_with_the_same_axes_is_that_of_their_deviations(random):
     V, _ = np.linalg.qr(random.standard_normal((24, 24)))
     means, deviations = random.standard_normal((2, 24)), random.uniform(0.5, 2, (2, 24))
     (S, S_s) = (torch.tensor((V * deviation**2) @ V.T) for deviation in deviations)
@@ -111,14 +110,14 @@ def test_the_distance_of_two_gaussians_with_the_same_axes_is_that_of_their_devia
         assert program_stp.wasserstein(mean, S, mean_s, S_s, root(S_s), root).item() == pytest.approx(expected)
 
 
-def test_gaussian_has_the_covariance_of_numpy(random):
+def test_gaussian_agrees_with_numpys_covariance(random):
     F = random.standard_normal((6, 50)) + 2
     mean, S = program_stp.gaussian(torch.tensor(F))
     assert np.allclose(mean, F.mean(1))
     assert np.allclose(S, np.cov(F, bias=True) + 1e-4 * np.eye(6))
 
 
-def test_total_variation_is_counted_pair_by_pair(random):
+def test_total_variation_agrees_with_a_sum_over_pairs(random):
     x = random.uniform(size=(1, 3, 4, 5))
     padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")[0]
 
@@ -126,7 +125,7 @@ def test_total_variation_is_counted_pair_by_pair(random):
         return np.mean([(padded[:, i, j] - padded[:, k, m]) ** 2 for (i, j), (k, m) in pairs])
 
     inside = [(i, j) for i in range(1, 5) for j in range(1, 6)]
-    squares = [(i, j) for i in range(5) for j in range(6)]  # of two by two, by their upper left pixels
+    squares = [(i, j) for i in range(5) for j in range(6)]  # 2 × 2 squares, by their upper left pixels
     expected = 2 / 3 * mean_square([((i, j), (i, j + 1)) for i, j in inside])
     expected += 2 / 3 * mean_square([((i, j), (i + 1, j)) for i, j in inside])
     expected += 2 / 12 * mean_square([((i, j), (i + 1, j + 1)) for i, j in squares])
@@ -134,20 +133,20 @@ def test_total_variation_is_counted_pair_by_pair(random):
     assert program_stp.total_variation(torch.tensor(x)).item() == pytest.approx(expected)
 
 
-def test_the_first_convolution_sees_no_border(given):
+def test_the_first_convolution_has_replicated_edges(given):
     program = program_stp.Program(*given)
     plain = torch.full((1, 3, 32, 48), 0.3)
     first = program.responses(plain)[1]
     assert torch.allclose(first, first[:, :1].expand_as(first))
 
 
-def test_the_ladder_goes_down_by_the_root_of_two():
+def test_the_ladder_has_a_factor_of_the_root_of_2():
     assert program_stp.ladder(362) == [128, 181, 256, 362]
     assert program_stp.ladder(512) == [128, 181, 256, 362, 512]
     assert program_stp.ladder(100) == [100]
 
 
-def test_what_is_shown_is_the_bias_corrected_average_of_the_clamped_iterates(given):
+def test_the_result_is_the_bias_corrected_average_of_the_clamped_iterates(given):
     program = program_stp.Program(*given)
     iterates = [program.start] + [program_stp.descend(program, program.start, n).picture for n in (1, 2, 3)]
     weights = [0.99**3, 0.99**2, 0.99, 1]
@@ -159,7 +158,7 @@ def test_what_is_shown_is_the_bias_corrected_average_of_the_clamped_iterates(giv
     assert descent.totals[-1] < descent.totals[0]
 
 
-def test_adam_goes_on_at_the_next_size_with_what_it_had(given):
+def test_adam_continues_at_the_next_size_with_its_state(given):
     small, large = (program_stp.Program(*given, size=size) for size in (32, 48))
     before = program_stp.descend(small, small.start, 2)
     after = program_stp.descend(large, large.start, 1, before.adam)
@@ -170,7 +169,7 @@ def test_adam_goes_on_at_the_next_size_with_what_it_had(given):
     assert not torch.allclose(after.picture, fresh.picture, atol=1e-4)
 
 
-def test_stylize_shows_what_it_passes_on(given):
+def test_stylize_returns_the_average_of_the_last_size(given):
     sizes, averages = [], []
 
     def report(program, descent):
@@ -201,7 +200,7 @@ def test_the_program_makes_a_picture_and_evaluates_one(given, tmp_path):
     assert accurate < twelve
 
 
-def test_spsts_statistics_are_those_of_numpy(random):
+def test_spsts_statistics_agree_with_numpy(random):
     F = random.standard_normal((6, 50)) + 2
     G, mean, std = program_spst.statistics(torch.tensor(F))
     assert np.allclose(G, F @ F.T / 50)
@@ -209,7 +208,7 @@ def test_spsts_statistics_are_those_of_numpy(random):
     assert np.allclose(std, F.std(1))
 
 
-def test_spsts_gradient_is_finite_where_a_channel_is_the_same_everywhere(given):
+def test_spsts_gradient_is_finite_for_a_constant_channel(given):
     content, style, trunk = given
     silent = {**trunk, "features.0.bias": trunk["features.0.bias"] - np.float32(1e6) * (np.arange(64) == 0)}
     program = program_spst.Program(content, style, silent)
@@ -222,7 +221,7 @@ def test_spsts_gradient_is_finite_where_a_channel_is_the_same_everywhere(given):
 @pytest.mark.parametrize(
     "style, expected", [((60, 40), (48, 32)), ((35, 70), (35, 70)), ((30, 20), (30, 20)), ((33, 330), (33, 330))]
 )
-def test_spsts_style_is_scaled_down_to_the_contents_shorter_side(given, tmp_path, style, expected):
+def test_spsts_style_is_reduced_to_the_contents_shorter_side(given, tmp_path, style, expected):
     Image.fromarray(paint(*style)).save(tmp_path / "other.png")
     program = program_spst.Program(*given, size=(32, 48))
     assert program.scaled_down(str(tmp_path / "other.png")) == expected
