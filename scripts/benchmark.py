@@ -1,16 +1,17 @@
-"""Measures the chapter as printed, in PyTorch and by gluon-nst, in turn, and writes img/benchmark.md, .json and .png.
+"""Measure the chapter as printed, in PyTorch and with gluon-nst; write img/benchmark.md, .json and .png.
 
     python scripts/benchmark.py [--parts epochs,large,limit,profile,descent,pairs] [--rounds 3]
 
-    epochs   one epoch at 300 × 450, and its peak memory large    the same at 900 × 1350 and 1200 × 1800 (up to 10 GB)
-    limit    the best matrix products of the machine profile  where an epoch's time goes descent  the loss over the
-    seconds, to the chapter's own final loss (half an hour, most of it the chapter as printed) pairs    what `fast`
-    comes to on several pairs of pictures, where the chapter's 800 epochs come to (5 minutes each)
+    epochs   seconds and peak memory of an epoch at 300 × 450
+    large    the same at 900 × 1350 and 1200 × 1800 (up to 10 GB)
+    limit    the fastest matrix products of the machine
+    profile  the time of an epoch by group of operators
+    descent  the loss over time, until the chapter's final loss (half an hour, most of it the chapter as printed)
+    pairs    the final loss of `fast` and of the chapter on several pairs of pictures (5 minutes each)
 
-It needs the extra `benchmark`. Every program is a process of its own, on the project's own pictures and the trunk that
-`--weights auto` finds. Three pairs are made by scripts; `--pairs cat=cat.jpg,waves.jpg` adds others. The figures of
-each kind of processor are kept beside those of the others, and a part that is not asked for keeps what
-img/benchmark.json has of it.
+Needs the extra `benchmark`. Every program runs in a subprocess, on the bundled pictures and the parameters that
+`--weights auto` finds. Three further pairs are painted by scripts; `--pairs cat=cat.jpg,waves.jpg` adds more. Results
+are stored by type of processor in img/benchmark.json; parts that are not requested keep their stored results.
 """
 
 import argparse
@@ -26,7 +27,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-ENVIRONMENT = dict(os.environ)  # as it was before gluon_nst sets the threads of this process
+ENVIRONMENT = dict(os.environ)  # before gluon_nst sets the number of threads of this process
 
 import gluon_nst  # noqa: E402 (first: it sets the threads)
 from gluon_nst import recipes, weights  # noqa: E402
@@ -46,9 +47,9 @@ sys.path.append(str(Path(__file__).with_name("dev")))
 from paint_pairs import paint_pairs  # noqa: E402
 
 FOLDER = Path(__file__).parents[1] / "img"
-WARM_UP = 3  # the first epochs allocate, and let oneDNN choose its kernels
+WARM_UP = 3  # in the first epochs memory is allocated and oneDNN chooses its kernels
 
-# What is measured: a program of benchmark_programs.py, and its options.
+# The measured programs: the name in benchmark_programs.py, and its options.
 MODES = {
     "chapter as printed": ("chapter as printed", {}),
     "PyTorch": ("PyTorch", {}),
@@ -65,7 +66,7 @@ MODES = {
 LARGE = ["PyTorch", "gluon-nst"]
 SIZES = [(300, 450), (900, 1350), (1200, 1800)]
 DESCENTS = {"chapter as printed": 1, "gluon-nst": 1, "PyTorch, Adam": 1, "PyTorch, L-BFGS": 2, "gluon-nst fast": 2}
-"""Each with the number of its runs. The first two end at the loss that the others are timed to."""
+"""The number of runs of each program. The first two determine the target loss of the others."""
 
 
 def stages_of(name):
@@ -73,7 +74,7 @@ def stages_of(name):
 
 
 class Programs:
-    """Runs benchmark_programs.py on the same pictures and parameters."""
+    """Runs benchmark_programs.py, always on the same pictures and parameters."""
 
     def __init__(self, folder):
         parameters = weights.find(notify=print).parameters(28)
@@ -113,7 +114,7 @@ def measure_epochs(programs, names, size, epochs, rounds):
 
 
 def measure_descents(programs, names, known, mode):
-    """Run the programs `names` in turn, PyTorch in its `mode`; `known` is what there is of this part already."""
+    """Run the programs `names` alternately, PyTorch in its `mode`; `known` are the stored results of this part."""
     runs = {name: done for name, done in known.get("descent", {}).items() if name not in names}
     target = known.get("target")
     for number in range(max(DESCENTS.values())):
@@ -139,8 +140,10 @@ def measure_descents(programs, names, known, mode):
 
 
 def measure_pairs(programs, pairs, known):
-    """The final losses of the chapter, where they are not known, and of `fast`, by float32: {name: {"chapter": …,
-    "fast": …}}."""
+    """Return the final losses, in float32, of the chapter, unless `known`, and of `fast`.
+
+    The result is {"pairs": {name: {"chapter": …, "fast": …}}}.
+    """
     results = {}
     for name, (content, style) in pairs.items():
         given = {"content": str(content), "style": str(style)}
@@ -164,7 +167,7 @@ def measure_pairs(programs, pairs, known):
 
 
 def seconds_to(run, target):
-    """The seconds after which a run's last stage is at the target; those of the whole run where it never is."""
+    """Return the seconds until the last stage of a run reaches the target, or those of the whole run if it does not."""
     last = run["epochs"][-1][0]
     return next(
         (seconds for stage, seconds, total in run["epochs"] if stage == last and total <= target), run["epochs"][-1][1]
@@ -172,8 +175,10 @@ def seconds_to(run, target):
 
 
 def flops(height, width):
-    """Of an epoch up to conv5_1: the convolutions forward and back to the data, the Gram matrices and their
-    gradients."""
+    """Return the floating-point operations of an epoch up to conv5_1.
+
+    They are those of the convolutions and Gram matrices, forward and backward; parameters have no gradients.
+    """
     count, below = 0, 3
     for block, (convolutions, channels) in enumerate(BLOCKS):
         pixels = (height >> block) * (width >> block)
@@ -184,22 +189,22 @@ def flops(height, width):
     return count
 
 
-# -- telling ----------------------------------------------------------------------------------------------------------
+# -- reporting --------------------------------------------------------------------------------------------------------
 
 
 def best_mode(epochs):
-    """The mode of PyTorch with the shortest epoch among `epochs`."""
+    """Return the mode of PyTorch with the shortest epoch."""
     names = [name for name in epochs if name.startswith("PyTorch")]
     return min(names, key=lambda name: statistics.median(epochs[name]["seconds"]))
 
 
 def ratio(over, under):
-    """The median of the ratios round by round: the programs of a round ran one after the other."""
+    """Return the median of the ratios by round; within a round the programs run one after the other."""
     return statistics.median(a / b for a, b in zip(over, under))
 
 
 def times_to_target(results):
-    """The median seconds of each program's descent to the target."""
+    """Return the median seconds of each program until it reaches the target."""
     target = results["target"]
     return {
         name: statistics.median(seconds_to(run, target) for run in runs) for name, runs in results["descent"].items()
@@ -207,21 +212,21 @@ def times_to_target(results):
 
 
 def compared(results):
-    """The rows (what, asked for, measured) of the parts that there are."""
+    """Return the rows (description, required ratio, measured ratio) of the available parts."""
     epochs, rows = results.get("epochs", {}), []
     small, middle, large = (epochs.get("x".join(map(str, size))) for size in SIZES)
     if small:
         seconds = {name: run["seconds"] for name, run in small.items()}
         ours, best = seconds["gluon-nst"], best_mode(small)
-        narrow = seconds.get("gluon-nst, bfloat16", ours)
-        fastest = min(ours, narrow, key=statistics.median)
+        bfloat16 = seconds.get("gluon-nst, bfloat16", ours)
+        fastest = min(ours, bfloat16, key=statistics.median)
         for name, asked in (("chapter as printed", 3.8), ("PyTorch", 1.2), ("PyTorch, channels_last", 1.05)):
             rows.append((f"epoch at 300 × 450, float32: {name} / gluon-nst", asked, ratio(seconds[name], ours)))
         rows.append(
             (f"epoch at 300 × 450: PyTorch's best mode ({best[9:]}) / gluon-nst's", 1.1, ratio(seconds[best], fastest))
         )
         asked = 2.4 if results["instructions"] == "AMX" else 1.5
-        rows.append(("epoch at 300 × 450: gluon-nst float32 / bfloat16", asked, ratio(ours, narrow)))
+        rows.append(("epoch at 300 × 450: gluon-nst float32 / bfloat16", asked, ratio(ours, bfloat16)))
     if middle:
         rows.append(
             (
@@ -265,7 +270,7 @@ def compared(results):
 
 
 def markdown(machines):
-    """What README and img/benchmark.md show: a table for all machines, then each with the rest."""
+    """Return the text of img/benchmark.md: a table of all machines, then the details of each."""
     names = [
         name
         for name in MODES
@@ -333,7 +338,7 @@ def _of_one_machine(results):
 
 
 def plot(results):
-    """The loss over the seconds, and where an epoch's time goes."""
+    """Draw the loss over time, and the time of an epoch by group of operators."""
     figure = Figure(figsize=(11, 4.2), constrained_layout=True)
     left, right = figure.subplots(1, 2, gridspec_kw={"width_ratios": [3, 2]})
     for name, runs in results.get("descent", {}).items():
@@ -357,7 +362,7 @@ def plot(results):
 
 
 def machine():
-    """(kind, description, instructions) of this machine: its figures are kept under its kind."""
+    """Return (kind, description, instructions) of this machine; its results are stored under its kind."""
     model = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
     model = re.sub(r"\(R\)|\(TM\)|Processor|\d+-Core.*|@.*", "", model.group(1) if model else platform.processor())
     instructions = bfloat16_by(mx.cpu()) or "float32"
@@ -381,12 +386,16 @@ PARTS = ("limit", "epochs", "large", "profile", "descent", "pairs")
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", default=",".join(PARTS))
-    parser.add_argument("--descents", nargs="*", choices=DESCENTS, help="these only; the others keep what was measured")
     parser.add_argument(
-        "--pairs", nargs="*", type=read_pair, default=[], metavar="NAME=CONTENT,STYLE", help="more of them"
+        "--descents", nargs="*", choices=DESCENTS, help="only these; the others keep their stored results"
     )
-    parser.add_argument("--epochs", type=int, default=6, help=f"counted epochs a run, after {WARM_UP} that are not")
-    parser.add_argument("--rounds", type=int, default=3, help="times that the programs take turns")
+    parser.add_argument(
+        "--pairs", nargs="*", type=read_pair, default=[], metavar="NAME=CONTENT,STYLE", help="additional pairs"
+    )
+    parser.add_argument(
+        "--epochs", type=int, default=6, help=f"measured epochs of a run, after {WARM_UP} warm-up epochs"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="number of runs of each program, in alternation")
     arguments = parser.parse_args()
     parts = arguments.parts.split(",")
     unknown = set(parts) - set(PARTS)
@@ -428,7 +437,7 @@ def main():
             )
         if "descent" in parts:
             if "300x450" not in results.get("epochs", {}):
-                parser.error("descent: PyTorch takes its best mode, which the part epochs has to measure first")
+                parser.error("descent: run the part epochs first, which determines the fastest mode of PyTorch")
             names = arguments.descents or list(DESCENTS)
             keep(measure_descents(programs, names, results, best_mode(results["epochs"]["300x450"])))
         if "pairs" in parts:

@@ -1,12 +1,12 @@
-"""The programs that benchmark.py measures; it starts each as a process of its own.
+"""The programs that benchmark.py measures, each in a subprocess.
 
     python scripts/benchmark_programs.py PyTorch \
         '{"stages": [[300, 450, 8, 100]], "weights": …, "content": …, "style": …, "bfloat16": true}'
 
-A program takes stages of (height, width, epochs, epochs between two falls of the learning rate), and options of its
-own, and reports the total loss of every epoch. With a "target" it ends as soon as a loss of the last stage is no
-higher. What it measured is printed as JSON: the seconds and the loss of every epoch, from after the imports on, and the
-peak memory of the process in GB.
+A program gets stages (height, width, epochs, epochs between two decays of the learning rate) and its own options, and
+reports the total loss of every epoch. With a "target" it ends as soon as the loss of the last stage is at or below it.
+The output is JSON: the time, in seconds since the imports, and the loss of every epoch, and the peak memory of the
+process in GB.
 """
 
 import contextlib
@@ -24,17 +24,17 @@ CONTENT_LAYERS, STYLE_LAYERS = [25], [0, 5, 10, 19, 28]
 
 
 class Reached(Exception):
-    """The loss is at the target."""
+    """The loss has reached the target."""
 
 
 class Report:
-    """Keeps the time and the loss of every epoch."""
+    """Records the time and the loss of every epoch."""
 
     def __init__(self, stages, target):
         self.epochs, self._last_stage, self._target = [], len(stages), target
 
     def begin(self):
-        """The imports are done."""
+        """Start the clock, after the imports."""
         self._start = time.perf_counter()
 
     def __call__(self, stage, total):
@@ -44,7 +44,7 @@ class Report:
 
 
 def as_printed(stages, weights, content, style, report):
-    """The chapter's code, written anew from its text: threads as MXNet takes them, nothing frozen, layer by layer."""
+    """Run the chapter's code, written from its text: MXNet's default threads, parameters not frozen, layer by layer."""
     from mxnet import autograd, cpu, gluon, image, init, np, npx
     from mxnet.gluon import nn
 
@@ -52,7 +52,7 @@ def as_printed(stages, weights, content, style, report):
     npx.set_np()
     rgb_mean, rgb_std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     pretrained_net = gluon.model_zoo.vision.vgg19()
-    # Where pretrained=True would load the whole network: the convolutions from the file, the dense layers at random.
+    # In place of pretrained=True: the convolutions from the file, the dense layers at random.
     pretrained_net.initialize()
     pretrained_net(np.zeros((1, 3, 224, 224)))
     pretrained_net.load_parameters(weights, allow_missing=True)
@@ -125,7 +125,7 @@ def as_printed(stages, weights, content, style, report):
 def pytorch(
     stages, weights, content, style, report, *, channels_last=False, bfloat16=False, compiled=False, lbfgs=False
 ):
-    """The chapter in PyTorch, its parameters frozen, threads as PyTorch takes them (every core)."""
+    """Run the chapter in PyTorch, with frozen parameters and PyTorch's default threads (every core)."""
     import numpy as np
     import torch
     from PIL import Image
@@ -152,7 +152,7 @@ def pytorch(
 
     def preprocess(img, height, width):
         img = interpolate(img, (height, width), mode="bilinear").round()
-        # Where PyTorch's L-BFGS wants a flat view of the picture, the network lays its features out by itself.
+        # PyTorch's L-BFGS needs a contiguous picture; extract_features converts it to the layout.
         return ((img / 255 - rgb_mean) / rgb_std).contiguous(memory_format=torch.contiguous_format if lbfgs else layout)
 
     def postprocess(X):
@@ -195,7 +195,7 @@ def pytorch(
             styles_l = [torch.square(gram(Y_hat) - Y).mean() * 1e3 for Y_hat, Y in zip(styles_Y_hat, styles_Y_gram)]
             return sum([*contents_l, *styles_l, tv_loss(X) * 10])
 
-        # Compiled anew for each size, as it would be by itself (dynamic shapes, from the second on, are slower).
+        # Compiled for each size; dynamic shapes, the default from the second size on, are slower.
         objective = torch.compile(losses, dynamic=False) if compiled else losses
 
         def compute_loss():
@@ -227,10 +227,9 @@ def pytorch(
 
 
 def gluon_nst(stages, weights, content, style, report, *, recipe="d2l-2019", check=False, **options):
-    """This package, by a recipe; `stages` give the sizes and the epochs.
+    """Run this package with a recipe; `stages` determine the sizes and the epochs.
 
-    With `check` it gives the total loss of the composite that it keeps as float32 evaluates it, function by function,
-    just as the book has them.
+    With `check` return the total loss of the result, evaluated in float32 with the functions of the chapter.
     """
     import gluon_nst as nst
     from gluon_nst.runs.run import prepare
@@ -265,8 +264,8 @@ PROGRAMS = {"chapter as printed": as_printed, "PyTorch": pytorch, "gluon-nst": g
 
 
 def best_matrix_product():
-    """The best float32 matrix product of this machine, in GFLOP/s, among the libraries at hand and two sizes."""
-    import gluon_nst  # noqa: F401 (every core)
+    """Return the speed of the fastest float32 matrix product by library, in GFLOP/s, over two sizes."""
+    import gluon_nst  # noqa: F401 (sets the threads to every core)
 
     import numpy as np
     import torch
@@ -298,14 +297,14 @@ GROUPS = {
 
 
 def profile(stages, weights, content, style, **options):
-    """Milliseconds an epoch by group of operators, by MXNet's profiler, the operators run one by one."""
+    """Return the milliseconds of an epoch by group of operators, from MXNet's profiler without bulk execution."""
     os.environ["MXNET_EXEC_BULK_EXEC_TRAIN"] = "0"
     import gluon_nst as nst
 
     import mxnet as mx
 
     warm_up, (height, width, epochs, _) = 3, stages[0]
-    # Never os.devnull: MXNet removes a file of that name before it writes its own, which root may.
+    # Not os.devnull: MXNet deletes an existing file of that name, which succeeds for root.
     file = Path(tempfile.mkdtemp()) / "profile.json"
     mx.profiler.set_config(profile_all=True, aggregate_stats=True, filename=str(file))
 
@@ -342,7 +341,7 @@ def main():
     given, checked = [run.pop(what) for what in ("weights", "content", "style")], None
     with contextlib.suppress(Reached):
         checked = PROGRAMS[name](stages, *given, report, **run)
-    # Not getrusage's, which begins at the peak of the process that started this one.
+    # Not from getrusage, which starts at the peak of the parent process.
     peak = int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text()).group(1)) * 1024 / 1e9
     assert all(math.isfinite(total) for _, _, total in report.epochs)
     print(json.dumps({"epochs": report.epochs, "peak": peak, "float32 loss": checked}))

@@ -1,4 +1,4 @@
-"""A film in the style of a picture, frame by frame, with its sound. FOLDER keeps the frames; none is painted twice.
+"""Paint a film in the style of a picture, frame by frame, with its sound. FOLDER keeps the frames, to resume.
 python scripts/film.py FILM STYLE FOLDER OUT.mp4
 """
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 
 def main(film, style, folder, out, **options):
-    own = pooch.file_hash(str(film))[:12]  # each film has folders of its own
+    own = pooch.file_hash(str(film))[:12]  # folders for each film
     frames, painted = Path(folder) / f"frames-{own}", Path(folder) / f"painted-{own}"
     frames.mkdir(parents=True, exist_ok=True)
     about = next(reader := ffmpeg.read_frames(str(film)))
@@ -21,7 +21,7 @@ def main(film, style, folder, out, **options):
         Image.frombytes("RGB", about["size"], pixels).save(frames / f"{number:06}.png")
     entries = batch.sequence(frames, style, **{"sizes": 512, **options})
     with batch.OverviewBar() as view, batch.Batch(entries, painted, view) as jobs:
-        with cluster.Pool(workers=1) as pool:  # each frame waits for the one before it: it has all the cores
+        with cluster.Pool(workers=1) as pool:  # each frame depends on the one before it, so one worker has all cores
             list(jobs.run(pool))
         outcomes = [jobs.outcomes[entry.name] for entry in entries]
     if not all(outcome.path for outcome in outcomes):
@@ -35,5 +35,5 @@ def main(film, style, folder, out, **options):
     print(f"{out}: {len(outcomes)} frames")
 
 
-if __name__ == "__main__":  # the workers are processes that import this file
+if __name__ == "__main__":  # the worker processes import this file
     main(*sys.argv[1:])

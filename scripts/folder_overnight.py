@@ -1,5 +1,4 @@
-"""Every picture of a folder in every style of another, by morning; what is done is not done again, and the report says
-what failed.
+"""Paint every picture of a folder in every style of another. Finished jobs are not repeated; a report lists failures.
 
 python scripts/folder_overnight.py CONTENTS STYLES FOLDER [SCHEDULER]
 """
@@ -15,9 +14,9 @@ def main(contents, styles, folder, scheduler=None, workers=None, **options):
         if jobs.left:
             with cluster.Pool(scheduler, workers) as pool:
                 for _ in jobs.run(pool):
-                    batch.write_report(jobs)  # to look at it while the others are at work
+                    batch.write_report(jobs)  # updated after each job
         print(f"look at {batch.write_report(jobs)}")
 
 
-if __name__ == "__main__":  # the workers are processes that import this file
+if __name__ == "__main__":  # the worker processes import this file
     main(*sys.argv[1:])

@@ -1,4 +1,4 @@
-"""A picture at four resolutions, each by its own run.
+"""Paint a picture at four resolutions, in separate runs.
 
 python scripts/four_resolutions.py CONTENT STYLE FOLDER
 """

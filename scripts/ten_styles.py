@@ -1,4 +1,4 @@
-"""One content picture in the styles of a folder, as a sheet with their names.
+"""Paint a picture in every style of a folder, and draw a labelled sheet.
 
 python scripts/ten_styles.py CONTENT STYLES FOLDER
 """
@@ -25,5 +25,5 @@ def main(content, styles, folder, columns=5, workers=None, **options):
     print(f"look at {sheet}")
 
 
-if __name__ == "__main__":  # the workers are processes that import this file
+if __name__ == "__main__":  # the worker processes import this file
     main(*sys.argv[1:])

@@ -1,8 +1,8 @@
-"""Put pictures side by side at full size with a label under each, as one PNG or JPEG to look at.
+"""Put pictures side by side at full size, with a label below each, into one PNG or JPEG.
 
     python scripts/dev/contact_sheet.py OUT.png PICTURE[=LABEL] ... [--columns N] [--longest-side PIXELS]
 
-gluon_nst.runs.figures.sheet draws sheets for print, with pictures of 450 pixels; here no pixel is resampled.
+Unlike gluon_nst.runs.figures.sheet, whose pictures have 450 pixels, it does not resample.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def sheet(pictures, labels, columns):
 
 
 def shortened(label, font, width):
-    """Return the label, or its beginning with an ellipsis where it is wider than `width` pixels."""
+    """Return the label, shortened with an ellipsis if it is wider than `width` pixels."""
     if font.getlength(label) <= width:
         return label
     while label and font.getlength(label + "…") > width:
@@ -61,7 +61,7 @@ def main(words=None):
     parser.add_argument("pictures", type=labelled, nargs="+", metavar="PICTURE[=LABEL]")
     parser.add_argument("--columns", type=int, metavar="N", help="pictures in a row (default: all)")
     parser.add_argument(
-        "--longest-side", type=int, metavar="PIXELS", help="scale down what is larger (default: nothing)"
+        "--longest-side", type=int, metavar="PIXELS", help="scale down larger pictures (default: no scaling)"
     )
     arguments = parser.parse_args(words)
     if min(arguments.columns or 1, arguments.longest_side or 1) < 1:

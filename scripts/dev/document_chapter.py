@@ -1,4 +1,4 @@
-"""Runs the chapter's notebook and makes docs/chapter.md of it, with its pictures in img/; takes two minutes."""
+"""Run the chapter's notebook and write docs/chapter.md, with its pictures in img/; takes two minutes."""
 
 import base64
 import io
@@ -19,14 +19,14 @@ NOTE = (
 
 
 def text_of(cell):
-    """A cell as it stands on the page, without what came out of it."""
+    """Return the source of a cell as Markdown, without its outputs."""
     return cell.source if cell.cell_type == "markdown" else f"```python\n{cell.source}\n```"
 
 
-def page(made, name="chapter"):
-    """The text of the page, and {path: PIL image} of its pictures, of a notebook that has been run."""
+def page(executed, name="chapter"):
+    """Return the text of the page of an executed notebook, and its pictures, {path: PIL image}."""
     parts, pictures, heading = [], {}, ""
-    for cell in made.cells:
+    for cell in executed.cells:
         parts.append(text_of(cell))
         if cell.cell_type == "markdown":
             heading = next(
@@ -47,9 +47,9 @@ def page(made, name="chapter"):
 
 
 def main():
-    made = nbformat.reads(notebook("chapter"), as_version=4)
-    nbclient.NotebookClient(made, timeout=600).execute()
-    text, pictures = page(made)
+    executed = nbformat.reads(notebook("chapter"), as_version=4)
+    nbclient.NotebookClient(executed, timeout=600).execute()
+    text, pictures = page(executed)
     for old in (ROOT / "img").glob("chapter-*.jpg"):
         old.unlink()
     for path, picture in pictures.items():

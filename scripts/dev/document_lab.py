@@ -1,7 +1,6 @@
-"""Makes the pictures of docs/lab.md: opens a lab, drives it in Chromium as a student and a teacher would, and takes
-screenshots.
+"""Take the screenshots of docs/lab.md: open a lab, and use it in Chromium as students and the teacher do.
 
-python scripts/dev/document_lab.py [FOLDER], by default img/; takes a minute or two, and Chromium (apt-get install
+python scripts/dev/document_lab.py [FOLDER], by default img/; takes two minutes and needs Chromium (apt-get install
 chromium).
 """
 
@@ -23,10 +22,10 @@ NAMES = ("Ada", "Ben", "Cleo")
 
 
 def open_lab(folder: str) -> "tuple[subprocess.Popen[str], str, str]":
-    """A lab in `folder`: its process, the students' address and the teacher's."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    """Open a lab in `folder`; return its process, and the addresses for students and for the teacher."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
     command = [sys.executable, "-m", "gluon_nst", "lab", "--dir", folder, "--port", str(port), "--password", "oaks"]
     lab = subprocess.Popen([*command, "--preload"], stdout=subprocess.PIPE, text=True)
     addresses = {}
@@ -40,8 +39,8 @@ def open_lab(folder: str) -> "tuple[subprocess.Popen[str], str, str]":
     return lab, addresses["students:"], addresses["teacher:"]
 
 
-def come_in(page: Page, address: str, name: str) -> None:
-    """Somebody comes in."""
+def sign_in(page: Page, address: str, name: str) -> None:
+    """Sign in as a student."""
     page.goto(address)
     page.fill("#name", name)
     page.fill("#password", "oaks")
@@ -50,7 +49,7 @@ def come_in(page: Page, address: str, name: str) -> None:
 
 
 def paint(page: Page, recipe: str, side: str, **settings: str) -> None:
-    """Ask for a run."""
+    """Start a run."""
     page.select_option("#recipe", recipe)
     page.select_option("#side", side)
     for name, value in settings.items():
@@ -60,8 +59,8 @@ def paint(page: Page, recipe: str, side: str, **settings: str) -> None:
     page.click("#start")
 
 
-def shoot(page: Page, path: Path, whole: bool = True) -> None:
-    """Take a picture of the page."""
+def take_screenshot(page: Page, path: Path, whole: bool = True) -> None:
+    """Save a screenshot of the page."""
     page.wait_for_timeout(700)
     with Image.open(io.BytesIO(page.screenshot(full_page=whole))) as picture:
         picture.convert("RGB").save(path, quality=80, optimize=True)
@@ -69,7 +68,7 @@ def shoot(page: Page, path: Path, whole: bool = True) -> None:
 
 
 def main(folder: Path) -> None:
-    """Make them all."""
+    """Take all screenshots."""
     expect.set_options(timeout=240_000)
     with tempfile.TemporaryDirectory() as kept, sync_playwright() as playwright:
         lab, students, teacher = open_lab(kept)
@@ -77,7 +76,7 @@ def main(folder: Path) -> None:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
             pages = [browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light") for _ in NAMES]
             for page, name in zip(pages, NAMES):
-                come_in(page, students, name)
+                sign_in(page, students, name)
             ada, ben, cleo = pages
             paint(ada, "fine", SIDE)
             expect(ada.locator("#status")).to_contain_text(re.compile("Epoch [1-9][0-9]"))
@@ -88,7 +87,7 @@ def main(folder: Path) -> None:
             expect(ada.locator("#curve")).to_contain_text("changed: Style weight")
             expect(ada.locator("#status")).to_contain_text(re.compile("Epoch (9[0-9]|1[0-9][0-9])"))
             ada.fill("#compare-slider", "70")
-            shoot(ada, folder / "lab.jpg")
+            take_screenshot(ada, folder / "lab.jpg")
             expect(ada.locator("#status")).to_contain_text("Done")
             paint(ada, "fine", SIDE, preserve_colors="luminance")
             paint(ben, "fine", SIDE)
@@ -107,14 +106,14 @@ def main(folder: Path) -> None:
             page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
             page.goto(teacher)
             expect(page.locator("#sheet img")).to_have_count(3)
-            shoot(page, folder / "lab-teacher.jpg")
+            take_screenshot(page, folder / "lab-teacher.jpg")
             phone = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark", device_scale_factor=2)
             phone.context.add_cookies(ada.context.cookies())
             phone.goto(students)
             expect(phone.locator("#after")).to_be_visible()
             phone.locator("#run").scroll_into_view_if_needed()
             phone.locator("#run").evaluate("section => section.scrollIntoView()")
-            shoot(phone, folder / "lab-phone.jpg", whole=False)
+            take_screenshot(phone, folder / "lab-phone.jpg", whole=False)
             browser.close()
         finally:
             lab.terminate()

@@ -1,4 +1,4 @@
-"""Makes the tables of settings in docs/recipes.md anew from the schema of a recipe."""
+"""Update the tables of settings in docs/recipes.md from the schema of a recipe."""
 
 from pathlib import Path
 

@@ -2,8 +2,8 @@
 
     python scripts/dev/draw_packages.py
 
-The packages and their order are those of import-linter's contract in setup.cfg; an arrow is an import, left out where
-longer paths lead to the same package.
+The packages and their order are those of import-linter's contract in setup.cfg; an arrow is an import, omitted if a
+longer path leads to the same package.
 """
 
 import configparser
@@ -30,15 +30,15 @@ def imports(names):
     for name in names:
         if graph.find_descendants(f"gluon_nst.{name}"):
             graph.squash_module(f"gluon_nst.{name}")
-    found = {name: graph.find_modules_directly_imported_by(f"gluon_nst.{name}") for name in names}
+    imported = {name: graph.find_modules_directly_imported_by(f"gluon_nst.{name}") for name in names}
     return {
         name: ({each.split(".")[1] for each in modules if "." in each} & {*names}) - {name}
-        for name, modules in found.items()
+        for name, modules in imported.items()
     }
 
 
 def reduced(edges):
-    """Return `edges` without those that longer paths make unnecessary."""
+    """Return the transitive reduction of `edges`."""
 
     def below(name):
         return {name}.union(*map(below, edges[name]))
@@ -58,7 +58,7 @@ def diagram():
 
 
 def drawn(page):
-    """Return the text of a `page` with the diagram in its place."""
+    """Return the text of a `page` with the updated diagram."""
     before, rest = page.split(BEGIN)
     return before + BEGIN + diagram() + END + rest.split(END, 1)[1]
 

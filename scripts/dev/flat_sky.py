@@ -1,8 +1,8 @@
-"""Paint a picture to measure on, from a seed: a cloudless sky without any texture, over textured ground.
+"""Paint a test picture from a seed: a cloudless sky without texture over textured ground.
 
     python scripts/dev/flat_sky.py OUT.png [--size 384x510]
 
-Texture in the sky of a result was added by the run; scripts/dev/measure_pictures.py --sky ROWS measures it.
+Any texture in the sky of a result comes from the run; scripts/dev/measure_pictures.py --sky ROWS measures it.
 """
 
 import argparse
@@ -15,20 +15,22 @@ from PIL import Image
 
 
 def sky_rows(height):
-    """How many of a picture's rows, from the top, are nothing but sky: three fifths."""
+    """Return the number of rows of sky, from the top: three fifths of the height."""
     return height * 3 // 5
 
 
 def paint_flat_sky(rng, height=384, width=510):
-    """Float32, height x width x 3, 0 to 1: above, one smooth gradient; below, far hills, woods, a field and its
-    stones."""
+    """Return the picture, float32, height x width x 3, 0 to 1.
+
+    Above is a smooth gradient; below are hills, woods and a field with flowers.
+    """
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     sky, tile = sky_rows(height), fractal_noise(rng, 512, 1.3)
     fine = rng.standard_normal((height, width)).astype(np.float32)
     x, deep = 510 * x / width, np.clip((y - sky) / (height - sky), 0, 1)
     picture = mix((0.26, 0.47, 0.78), (0.80, 0.88, 0.94), np.clip(y / sky, 0, 1))
 
-    # Three coverings, each with its own upper edge, none of which comes up into the rows of sky.
+    # Three layers, each with an irregular upper edge below the rows of sky.
     hills = mix((0.30, 0.38, 0.46), (0.46, 0.52, 0.50), np.clip(0.5 + 0.4 * sample(tile, 2 * x, 300 * deep), 0, 1))
     woods = mix((0.05, 0.11, 0.05), (0.24, 0.34, 0.12), np.clip(0.4 + 0.4 * sample(tile, 5 * x, 500 * deep + 90), 0, 1))
     far = 1 / (deep + 0.15)  # the field recedes: its texture is finer towards the woods
@@ -44,7 +46,7 @@ def paint_flat_sky(rng, height=384, width=510):
 
 
 def size(text):
-    """(height, width) of words like 384x510."""
+    """Return (height, width) of a text such as 384x510."""
     height, width = map(int, text.split("x"))
     return height, width
 
@@ -55,7 +57,7 @@ def main():
     parser.add_argument(
         "--size", type=size, default=(384, 510), metavar="HEIGHTxWIDTH", help="in pixels (default: 384x510)"
     )
-    parser.add_argument("--seed", type=int, default=2, help="another seed paints other ground (default: 2)")
+    parser.add_argument("--seed", type=int, default=2, help="seed of the ground (default: 2)")
     arguments = parser.parse_args()
     picture = paint_flat_sky(np.random.default_rng(arguments.seed), *arguments.size)
     with written_whole(arguments.out) as file:

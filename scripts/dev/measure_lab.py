@@ -1,8 +1,8 @@
-"""How the lab page's server does with a class that starts together, and with many silent connections.
+"""Measure the lab's server with a class that starts at the same time, and with many silent connections.
 
-- class: thirty students request a run each within a second; how the estimates compare with what the runs take.
-- silent: 1,500 connections that send nothing, with a limit of 1,024 files; how long a new student waits, memory and
-  log.
+- class: thirty students each request a run within a second; the estimates are compared with the measured times.
+- silent: 1,500 connections that send nothing, with a limit of 1,024 files; the response time for a new student, the
+  memory, and the number of log lines.
 
 python scripts/dev/measure_lab.py [class] [silent]
 """
@@ -27,12 +27,12 @@ RUN = {"content": "mountains", "styles": [["autumn-oaks", 1]], "recipe": "d2l-20
 
 
 class Lab:
-    """A lab with a folder of its own, and what it prints."""
+    """A lab in a `folder`; `log` has its output."""
 
     def __init__(self, folder, *options, files=None):
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self.port = found.getsockname()[1]
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            self.port = listener.getsockname()[1]
         command = [sys.executable, "-W", "ignore", "-m", "gluon_nst", "lab", "--dir", folder, "--port", str(self.port)]
         limit = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))) if files else None
         self.url, self.log = f"http://127.0.0.1:{self.port}/", []
@@ -51,7 +51,7 @@ class Lab:
 
     @property
     def memory(self):
-        """Megabytes that the server holds."""
+        """The resident memory of the server, in megabytes."""
         return psutil.Process(self.process.pid).memory_info().rss / 1e6
 
     def __enter__(self):
@@ -63,7 +63,7 @@ class Lab:
 
 
 def student(lab):
-    """A session of a new student."""
+    """Return the session of a new student."""
     session = requests.Session()
     page = session.get(lab.url, timeout=60).text
     session.headers["X-XSRFToken"] = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL).group(1))[
@@ -72,8 +72,8 @@ def student(lab):
     return session
 
 
-def told(lab, session):
-    """The runs of a student, as their page receives them."""
+def runs_of(lab, session):
+    """Return the runs of a student, from the first event of the stream."""
     with session.get(f"{lab.url}events", stream=True, timeout=60) as events:
         return json.loads(next(line for line in events.iter_lines() if line.startswith(b"data: "))[6:])["runs"]
 
@@ -92,12 +92,12 @@ def start_together(folder):
             run = session.post(f"{lab.url}runs", json=RUN, timeout=60)
             assert run.status_code == 201, run.text
         print(f"{STUDENTS} runs requested within {time.monotonic() - begun:.2f} s", flush=True)
-        began, asked, shown = {}, begun, []
+        began, requested, shown = {}, begun, []
         while len(took) < STUDENTS:
             for session in sessions:
                 if session in took:
                     continue
-                (run,), now = told(lab, session), time.monotonic()
+                (run,), now = runs_of(lab, session), time.monotonic()
                 if run["status"] == "waiting":
                     estimates.setdefault(session, []).append(run["left"])
                     waits.setdefault(session, (run["starts"], now))
@@ -111,7 +111,7 @@ def start_together(folder):
             shown.append(form["seconds"])
             time.sleep(0.5)
         print(
-            f"all {len(took)} served after {time.monotonic() - asked:.0f} s;"
+            f"all {len(took)} served after {time.monotonic() - requested:.0f} s;"
             f" a run took {statistics.median(took.values()):.1f} s"
         )
         spread(

@@ -1,24 +1,24 @@
-"""Measure stylised pictures against their painting and their content, as the eye compares them.
+"""Measure stylised pictures against their painting and their content, by perceptual properties.
 
     python scripts/dev/measure_pictures.py RESULT.png [RESULT.png ...] --style STYLE.jpg [--content CONTENT.jpg]
     [--json]
 
-The painting is brought to the result's longest side (never enlarged), the content to exactly the result's size.
-Good where the result's value is near the painting's:
+The painting is scaled down to the longest side of the result, and the content to exactly its size.
+A result is good if its value is near that of the painting for:
   coherence      how parallel the marks are, 0 to 1: long strokes are high, stipple and noise are low
-  weave          fine detail along the axes over that along the diagonals, 1 = even: a woven texture is above 1
+  weave          ratio of fine detail along the axes to that along the diagonals; a woven texture is above 1
   low, mid, high share of the power at 0.02-0.08, 0.08-0.2 and 0.25-0.71 cycles per pixel
-  grid           power at multiples of 1/16 cycle per pixel over that beside them, 1 = none: seams every 16 or 8 pixels
+  grid           ratio of the power at multiples of 1/16 cycle per pixel to that beside them; seams are above 1
   chroma noise   root mean square of a* and b* above 0.25 cycles per pixel, in units of CIELAB
-Good near 0:
-  palette        distance of the distribution of a* and b* from the painting's, in units of CIELAB
-  flat share     share of the 16 x 16 patches that have less than a quarter of the painting's texture
-  borders        relative difference of the outer 8 pixels of a side from the next 24, on the worst side
-  specks         pixels that differ from their neighbours more than all but 1 in 10,000 of the painting's do
-  largest speck  the largest such difference as a multiple of that limit
-Good near 1, where the painting's value, stretched to the content's size, is chance:
-  drawing        F-score of the edges with the content's: fine (1.5 pixels, within 2) and coarse (4 pixels, within 4)
-With --sky, flat share and specks are of the upper ROWS alone: 3/5 of the height for the picture of flat_sky.py.
+A result is good near 0 for:
+  palette        distance of the distributions of a* and b* of result and painting, in units of CIELAB
+  flat share     share of the 16 x 16 patches with less than a quarter of the painting's texture
+  borders        relative difference of the outer 8 pixels of a side from the next 24, for the worst side
+  specks         pixels that differ more from their neighbours than 99.99 % of the painting's pixels
+  largest speck  the largest such difference, as a multiple of that limit
+A result is good near 1 for (the value of the painting, stretched to the size, is that of chance):
+  drawing        F-score of the edges against the content's: fine (1.5 pixels, within 2), coarse (4 pixels, within 4)
+With --sky, flat share and specks are of the upper ROWS only: 3/5 of the height for the picture of flat_sky.py.
 
 All but palette and chroma noise are measured on the luminance: 0.299 R + 0.587 G + 0.114 B as stored, from 0 to 1.
 """
@@ -38,12 +38,12 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinat
 PATCH = 16
 OUTER, INNER = 8, 24  # pixels from a side, and further pixels from there
 RARE = 99.99  # the percentile of the style's pixels that a speck exceeds
-STEP = 1 / 255  # what differs by less than a step of 8 bits does not differ
-SMALLEST = 128  # pixels of a side: in smaller pictures the grid's frequencies have no neighbours
-TINY = 1e-12  # keeps the ratio of two zeros defined
+STEP = 1 / 255  # smaller differences than a step of 8 bits count as none
+SMALLEST = 128  # pixels of a side; the spectra of smaller pictures are too coarse for the grid
+TINY = 1e-12  # avoids divisions by 0
 AXIS, DIAGONAL = 0.03, 0.04  # cycles per pixel: half the width of the axes and of the diagonals in a spectrum
 BANDS = {"low": (0.02, 0.08), "mid": (0.08, 0.2), "high": (0.25, 0.71)}  # cycles per pixel
-DIRECTIONS, QUANTILES = 16, 1000  # of a distribution of colours
+DIRECTIONS, QUANTILES = 16, 1000  # for the distance of distributions of colours
 STRONG = 0.9  # the quantile of the gradients above which they are edges
 
 
@@ -123,7 +123,7 @@ def palette_distance(result, style):
 
     def quantiles(picture):
         colours = chroma(picture).reshape(-1, 2)
-        colours = colours[:: 1 + len(colours) // 2**18]  # a quarter of a million pixels tell enough
+        colours = colours[:: 1 + len(colours) // 2**18]  # a quarter of a million pixels are enough
         return np.quantile(colours @ [np.cos(angles), np.sin(angles)], levels, axis=0)
 
     return float(np.abs(quantiles(result) - quantiles(style)).mean() * np.pi / 2)
@@ -212,7 +212,7 @@ def specks(result, style, rows=None):
 
 
 def measures_alone(picture):
-    """Return {measure: value} of what a picture has without another one."""
+    """Return {measure: value} of the measures of a single picture."""
     plane = luminance(picture)
     power, fy, fx, f = spectrum(plane)
     return {
@@ -228,7 +228,7 @@ def measures_alone(picture):
 def measures(result, style, content=None, rows=None):
     """Return {measure: {"result": value, "painting": value, "content": value}} of uint8 pictures, height x width x 3.
 
-    `content` has the result's size. The painting, stretched to that size, has the drawing that chance gives.
+    `content` has the size of the result. The drawing of the painting, stretched to that size, is that of chance.
     """
     pictures = {"result": result, "painting": style, **({} if content is None else {"content": content})}
     table = {}
@@ -260,11 +260,11 @@ RATIOS = (
     "high",
     "grid",
     "chroma noise",
-)  # of which the painting's value is the aim
+)  # whose target is the value of the painting
 
 
 def as_text(table):
-    """Return the lines of a table of measures, with the result's value over the painting's where that is the aim."""
+    """Yield the lines of a table of measures, with the ratio of result and painting for RATIOS."""
     columns = list(table["coherence"])
     yield " " * 15 + "".join(f"{column:>10}" for column in columns) + "  result / painting"
     for name, values in table.items():
@@ -288,13 +288,13 @@ def read(path, longest=None):
 
 
 def read_content(path, height, width):
-    """Return the content picture in a file at exactly a result's size; raises NSTError where the shapes differ."""
+    """Return the content picture in a file at exactly a result's size. Raises NSTError if the shapes differ."""
     content = read(path)
     rows, columns = content.shape[:2]
     if abs(rows * width / (columns * height) - 1) > 0.02:
         raise NSTError(
-            f"{path}: its shape, {rows} × {columns} (height × width), is not the result's, {height} × {width}; "
-            "name the content picture of this result"
+            f"{path}: its shape, {rows} × {columns} (height × width), does not fit the result, {height} × {width}; "
+            "use the content picture of this result"
         )
     return np.asarray(Image.fromarray(content).resize((width, height), Image.LANCZOS))
 
@@ -303,7 +303,7 @@ def main(words=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=given, nargs="+", metavar="RESULT.png")
     parser.add_argument("--style", type=given, required=True, metavar="STYLE.jpg", help="the painting")
-    parser.add_argument("--content", type=given, metavar="CONTENT.jpg", help="without it, no drawing is measured")
+    parser.add_argument("--content", type=given, metavar="CONTENT.jpg", help="needed for the measure drawing")
     parser.add_argument(
         "--style-size",
         type=int,

@@ -1,9 +1,9 @@
-"""Measure an evaluation of a recipe's objective, whole or in windows: its seconds, and the peak memory of the process.
+"""Measure the seconds and the peak memory of evaluating a recipe's objective, whole or in windows.
 
     python scripts/dev/measure_windows.py RECIPE HEIGHTxWIDTH [--below HxW [--above HxW]] [--precision float32|bfloat16]
 
-Without --below it is computed whole; --above is the largest window above the cut, by default the whole picture. The
-pictures are noise.
+Without --below the picture is computed whole. --above is the largest window above the cut, by default the whole
+picture. The pictures are noise.
 """
 
 import argparse
@@ -23,7 +23,7 @@ EVALUATIONS = 3
 
 
 def peak():
-    """The peak of the process's memory, in GB."""
+    """Return the peak memory of this process, in GB."""
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024 / 1e9
 
@@ -46,7 +46,7 @@ def main():
     )
     evaluate = objective_on_noise(chosen, net, pixels, parts, mx.cpu())
     seconds = []
-    for _ in range(EVALUATIONS + 1):  # the first makes what the others use
+    for _ in range(EVALUATIONS + 1):  # the first one also binds the graph
         begun = time.perf_counter()
         evaluate()
         mx.nd.waitall()

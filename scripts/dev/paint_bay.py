@@ -1,5 +1,4 @@
-"""A bay by moonlight in thick paint, wide strokes of a hard brush that follow a flow. Painted by
-scripts/dev/paint_gallery.py."""
+"""Paint a bay by moonlight in thick paint: wide brush strokes along a flow. Used by scripts/dev/paint_gallery.py."""
 
 import numpy as np
 from paint_pictures import blur, fractal_noise, mix, overlap, sample, smoothstep
@@ -11,7 +10,7 @@ EDDIES = [(265, 285, 150, 1.0), (455, 120, 110, -1.0), (930, 350, 120, -1.0)]  #
 
 
 class Canvas:
-    """What the brush has left: its colour and how thick the paint stands."""
+    """A canvas: the colour and the thickness of the paint."""
 
     def __init__(self, rng, ground):
         self.rng, self.tile = rng, fractal_noise(rng, 512, 0.55, low=6)
@@ -19,7 +18,7 @@ class Canvas:
         self.relief = 0.4 * fractal_noise(rng, 1024, 0.9, low=20)[:HEIGHT, :WIDTH]
 
     def stroke(self, x, y, angle, bend, length, width, colour, second, load=1.0):
-        """Draw an arc of `bend` radians per pixel about (x, y); the bristles carry two colours, not quite mixed."""
+        """Draw a stroke along an arc of `bend` radians per pixel centred at (x, y), in two partly mixed colours."""
         rng, bend = self.rng, bend if abs(bend) > 1e-4 else 1e-4
         half = int(0.5 * length + width) + 2
         j, i = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float32)
@@ -28,7 +27,7 @@ class Canvas:
         if not i.size:
             return
         ahead, aside = i * np.cos(angle) + j * np.sin(angle), j * np.cos(angle) - i * np.sin(angle)
-        around = np.hypot(ahead, aside - 1 / bend)  # the distance to the middle of the arc's circle
+        around = np.hypot(ahead, aside - 1 / bend)  # the distance to the centre of the circle of the arc
         v = (1 / abs(bend) - around) * 2 / width
         u = np.arctan2(ahead * abs(bend), 1 - aside * bend) / abs(bend) * 2 / length
         a, b, lines = *rng.uniform(0, 500, 2), 0.30 * width
@@ -38,7 +37,7 @@ class Canvas:
         start = -0.94 + 0.05 * sample(self.tile, v * 0.5 * lines + a, v * 0 + b)
         cover = smoothstep(1.0, 0.86, np.abs(v) + 0.05 * sample(self.tile, u * 0.05 * length, np.sign(v) * 40 + b))
         cover = cover * smoothstep(lift + 0.05, lift - 0.05, u) * smoothstep(start - 0.04, start + 0.04, u)
-        dry = smoothstep(-0.2, 1.0, u) * smoothstep(-0.1, -1.2, hair)  # where the brush runs out of paint
+        dry = smoothstep(-0.2, 1.0, u) * smoothstep(-0.1, -1.2, hair)  # less paint towards the end of the stroke
         cover = cover * (1 - 0.95 * dry)
         ridge = 0.62 + 0.42 * hair + 0.55 * smoothstep(0.66, 0.92, np.abs(v)) + 0.75 * smoothstep(lift - 0.2, lift, u)
         share = np.clip(0.28 + 0.30 * slow + 0.20 * hair, 0, 1)
@@ -49,7 +48,7 @@ class Canvas:
         ]
 
     def lit(self):
-        """Light the ridges of the paint from the upper left."""
+        """Return the picture, with the relief of the paint lit from the upper left."""
         gy, gx = np.gradient(blur(self.relief, 0.6))
         slope = np.clip(0.62 * gx + 0.78 * gy, -1.8, 1.8)[..., None]
         shine = 0.20 * np.clip(slope - 0.55, 0, 1.2) ** 1.5
@@ -57,7 +56,7 @@ class Canvas:
 
 
 def flow_of_the_sky(x, y, drift):
-    """The directions of the strokes in the sky: about the moon and the eddies, and along the wind between them."""
+    """Return the directions of strokes in the sky: around the moon and the eddies, and along the wind elsewhere."""
     across, down = 1.0 + 0 * x, 0.40 * np.sin(x / 130 + 0.7) + 0.25 * drift
     for middle_x, middle_y, reach, turn in ((*MOON, 190, 1.0), *EDDIES):
         u, v = x - middle_x, y - middle_y
@@ -68,7 +67,7 @@ def flow_of_the_sky(x, y, drift):
 
 
 def sketch(rng):
-    """The colours, what is mixed into them, and the direction of the strokes everywhere."""
+    """Return the colour, the second colour, and the direction of the strokes at each pixel."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
     soft = fractal_noise(rng, 1024, 2.0, low=2)[:HEIGHT, :WIDTH]
     fine = fractal_noise(rng, 1024, 1.3, low=6)[:HEIGHT, :WIDTH]
@@ -77,7 +76,7 @@ def sketch(rng):
     away = np.hypot(x - MOON[0], y - MOON[1])
     colour = mix((0.05, 0.09, 0.30), (0.12, 0.32, 0.62), np.clip(y / SHORE + 0.3 * soft, 0, 1))
     colour = mix(colour, (0.13, 0.58, 0.66), 0.85 * smoothstep(0.2, 1.3, fine + 0.5 * y / SHORE))
-    # Clouds in bands along the wind, wound up where it turns.
+    # Clouds in bands along the wind, curled in the eddies.
     stream = y + 52 * np.cos(x / 130 + 0.7) + 22 * soft
     for middle_x, middle_y, reach, turn in EDDIES:
         u, v = x - middle_x, y - middle_y
@@ -107,7 +106,7 @@ def sketch(rng):
         colour = mix(colour, mix(dark, light, lit), on)
         angle = np.where(on > 0.5, np.arctan(slope * 1.6) + 0.25 * fine.clip(-1, 1), angle)
 
-    # Water: flat strokes that carry the sky's colours and the moon's path.
+    # Water: horizontal strokes with the colours of the sky and the reflection of the moon.
     on, deep = y >= SHORE, np.clip((y - SHORE) / (MEADOW - SHORE), 0, 1)
     wave = np.sin(y / (3.5 + 9 * deep) + 2.2 * soft + x / 210)
     water = mix((0.04, 0.12, 0.36), (0.10, 0.46, 0.60), np.clip(0.45 + 0.4 * wave + 0.25 * fine, 0, 1))
@@ -116,7 +115,7 @@ def sketch(rng):
     colour = np.where(on[..., None], mix(water, (0.99, 0.82, 0.28), np.clip(1.15 * path, 0, 1)), colour)
     angle = np.where(on, 0.10 * wave + 0.06 * soft, angle)
 
-    # The meadow fans out from where the moon's path meets the bank.
+    # The strokes of the meadow fan out from the foot of the reflection.
     bank = MEADOW + 34 * np.sin(x / 170 + 2.0) + 12 * np.sin(x / 61)
     on, deep = y >= bank, np.clip((y - bank) / (HEIGHT - MEADOW), 0, 1)
     meadow = mix((0.03, 0.20, 0.22), (0.16, 0.42, 0.24), np.clip(0.5 + 0.4 * fine + 0.2 * soft, 0, 1))
@@ -131,7 +130,7 @@ def sketch(rng):
 
 
 def bends(angle):
-    """How fast the direction turns along itself, in radians per pixel."""
+    """Return the curvature of the direction field, in radians per pixel."""
     sine, cosine = np.sin(angle), np.cos(angle)
     sy, sx = np.gradient(blur(sine, 3))
     cy, cx = np.gradient(blur(cosine, 3))
@@ -139,7 +138,7 @@ def bends(angle):
 
 
 def cover(canvas, colour, second, angle, bend, length, width, spacing, where=None):
-    """One coat of strokes over the canvas, or over `where`, on a shaken grid and in random order."""
+    """Paint a layer of strokes over the canvas, or over `where`, on a jittered grid in random order."""
     rng = canvas.rng
     y, x = np.mgrid[0:HEIGHT:spacing, 0:WIDTH:spacing].reshape(2, -1)
     x = np.clip(x + rng.integers(-spacing, spacing + 1, x.size), 0, WIDTH - 1)
@@ -165,7 +164,7 @@ def paint_bay(rng):
     cover(canvas, colour, second, angle, bend, 190, 42, 30)
     cover(canvas, colour, second, angle, bend, 130, 27, 19)
     cover(canvas, colour, second, angle, bend, 70, 15, 11, busy)
-    # Flowers in the meadow, dabbed with a loaded brush; larger towards the viewer.
+    # Flowers in the meadow: short thick strokes, larger towards the viewer.
     near = np.sort(rng.random(620)) ** 1.3
     x, drifts = rng.uniform(0, WIDTH, near.size), fractal_noise(rng, 512, 1.6, low=3)
     for k in range(near.size):

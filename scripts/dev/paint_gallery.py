@@ -1,8 +1,8 @@
-"""Paint two pairs of pictures that show off what style transfer does, from a seed: minutes of work for one core.
+"""Paint two pairs of demonstration pictures from a seed; takes some minutes on one core.
 
     python scripts/dev/paint_gallery.py FOLDER [--only portrait,mosaic,harbour,bay]
 
-A portrait with a mosaic for its style, and a harbour town with a bay by moonlight in thick paint.
+The pairs are a portrait with the style of a mosaic, and a harbour town with that of a bay by moonlight.
 """
 
 import argparse
@@ -23,7 +23,7 @@ LARGEST = 500_000  # bytes of a file
 
 
 def jpeg(pixels):
-    """The bytes of the best JPEG, up to quality 92, that is small enough; pixels are 0 to 1, height x width x 3."""
+    """Return the JPEG of the highest quality, at most 92, within LARGEST; pixels are 0 to 1, height x width x 3."""
     picture = Image.fromarray(np.uint8(np.clip(pixels * 255 + 0.5, 0, 255)))
     for quality in range(92, 60, -2):
         encoded = io.BytesIO()
@@ -43,8 +43,8 @@ def names(text):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=given, metavar="FOLDER")
-    parser.add_argument("--only", type=names, default=list(PAINTERS), metavar="NAMES", help="some of the pictures")
-    parser.add_argument("--seed", type=int, default=3, help="another seed paints other pictures (default: 3)")
+    parser.add_argument("--only", type=names, default=list(PAINTERS), metavar="NAMES", help="only these pictures")
+    parser.add_argument("--seed", type=int, default=3, help="seed of the pictures (default: 3)")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     for name in arguments.only:

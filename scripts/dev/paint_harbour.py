@@ -1,7 +1,6 @@
-"""A harbour town on a summer's morning: houses along a quay, boats, and all of it again in the water.
+"""Paint a harbour town on a summer morning: houses along a quay, boats, and their reflections in the water.
 
-Painted by scripts/dev/paint_gallery.py. Everything that stands is drawn twice, as colour and as light, and the two are
-multiplied.
+Used by scripts/dev/paint_gallery.py. Objects are drawn twice, as colour and as light, and the two are multiplied.
 """
 
 import numpy as np
@@ -9,7 +8,7 @@ from paint_pictures import fractal_noise, mix, sample, smoothstep
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 WIDTH, HEIGHT = 1024, 768
-SCALE = 2  # painted larger than saved, so that thin shapes come out smooth
+SCALE = 2  # painted larger than saved, for smooth thin shapes
 COLUMNS, ROWS = WIDTH * SCALE, HEIGHT * SCALE
 QUAY, WATER = 500 * SCALE, 540 * SCALE  # the rows of the quay's upper edge and of the water line
 WALLS = [
@@ -33,7 +32,7 @@ def shaded(colour, share):
 
 
 class Scene:
-    """A picture of colours, one of light (128 is full daylight), and where anything stands before the sky."""
+    """A picture of colours, one of light (128 is full daylight), and a mask of the objects before the sky."""
 
     def __init__(self, rng, sky):
         self.rng, self.walls, self.shadow_boxes = rng, [], []
@@ -64,7 +63,7 @@ class Scene:
 
 
 def paint_sky(rng):
-    """Blue overhead and pale above the sea, with heaped clouds lit from the left."""
+    """Paint a sky that is blue above and pale at the horizon, with clouds lit from the left."""
     y, x = np.mgrid[0:ROWS, 0:COLUMNS].astype(np.float32) / SCALE
     up = np.clip(1 - y / 470, 0, 1)
     picture = mix((0.80, 0.87, 0.90), (0.20, 0.45, 0.75), up**0.8)
@@ -81,7 +80,7 @@ def paint_sky(rng):
 
 
 def paint_hill(rng, scene):
-    """A wooded hill behind the town, hazy, with a tower on it."""
+    """Paint a hazy wooded hill with a tower behind the town."""
     line = fractal_noise(rng, 512, 1.5, low=2)
     x = np.arange(0, COLUMNS + 8, 8)
     for base, rise, tint in ((300, 60, (132, 156, 172)), (318, 118, (92, 118, 100))):
@@ -105,7 +104,7 @@ def paint_hill(rng, scene):
 
 
 def draw_window(scene, x, y, wide, tall, shutters, stone):
-    """A window in its reveal: glass that mirrors the sky, bars, a sill, and shutters for most."""
+    """Draw a window: glass that reflects the sky, bars, a sill, and often shutters."""
     rng, s = scene.rng, SCALE
     scene.box(x - 2 * s, y - 2 * s, x + wide + 2 * s, y + tall + 2 * s, stone)
     scene.box(x, y, x + wide, y + tall, (34, 42, 52), 112)
@@ -146,7 +145,7 @@ def draw_window(scene, x, y, wide, tall, shutters, stone):
 
 
 def draw_house(scene, left, right, top, foot, far=0.0):
-    """A house seen from the front: its wall, roof, rows of windows, and a door or a shop under an awning."""
+    """Draw the front of a house: wall, roof, rows of windows, and a door or a shop with an awning."""
     rng, s = scene.rng, SCALE
     wide, haze = right - left, np.array((178, 196, 206))
     if not scene.walls:
@@ -222,7 +221,7 @@ def draw_house(scene, left, right, top, foot, far=0.0):
                     142,
                 )
             scene.shadow_boxes.append((left + 4 * s, ground + 21 * s, right, ground + 38 * s))
-    # Shadows of the eaves, of sills and shutters, and of the neighbour on the left: the sun stands high on that side.
+    # Shadows of the eaves, the sills, the shutters and the house on the left; the sun is high on the left.
     for x0, y0, x1, y1 in [(left, top + 4 * s, right, top + 13 * s), *scene.shadow_boxes]:
         veil = scene.light.crop((int(x0), int(y0), max(int(x0) + 1, int(x1)), max(int(y0) + 1, int(y1))))
         scene.light.paste(veil.point(lambda value: int(value * 0.62)), (int(x0), int(y0)))
@@ -231,7 +230,7 @@ def draw_house(scene, left, right, top, foot, far=0.0):
 
 
 def draw_town(rng, scene):
-    """Three rows of houses up the slope, the hindmost hazy, and a church tower among them."""
+    """Draw three rows of houses up the slope, the rear ones hazy, and a church tower."""
     s = SCALE
     for foot, low, high, far in ((330, 40, 75, 0.45), (385, 70, 110, 0.22)):
         x = -rng.uniform(0, 60) * s
@@ -281,7 +280,7 @@ def draw_tower(scene, x, top):
 
 
 def draw_quay(rng, scene):
-    """Blocks of stone, darker and green towards the water, with rings, ladders and people on it."""
+    """Draw the quay: blocks of stone, darker and green towards the water, with rings, ladders and people."""
     s = SCALE
     scene.box(0, QUAY - 3 * s, COLUMNS, QUAY + 4 * s, (190, 180, 164), 140)
     scene.box(0, QUAY + 4 * s, COLUMNS, WATER + 2 * s, (138, 128, 114), 96)
@@ -314,8 +313,7 @@ def draw_quay(rng, scene):
 
 
 def draw_sail(scene, head, clew, tack, colour, light, towards):
-    """A sail between three corners; the light on it goes from `light` at the mast to `towards`, and its outer edge
-    bellies."""
+    """Draw a sail between three corners, with a curved outer edge and light from `light` at the mast to `towards`."""
     head, clew, tack = map(np.array, (head, clew, tack))
     belly = (head + clew) / 2 + (0.15 * (clew - tack)[0], 0)
     t = np.linspace(0, 1, 14)[:, None]
@@ -327,7 +325,7 @@ def draw_sail(scene, head, clew, tack, colour, light, towards):
 
 
 def draw_boat(scene, x, y, length, hull, mast, sail=None):
-    """A wooden boat from the side, moored: hull, cabin, mast and rigging. y is its water line."""
+    """Draw a moored wooden boat from the side: hull, cabin, mast and rigging. y is its water line."""
     rng, s = scene.rng, length / 120
     bow, stern = x + 0.52 * length, x - 0.48 * length
     deck = [(stern, y - 15 * s), (x - 20 * s, y - 12 * s), (x + 25 * s, y - 14 * s), (bow, y - 25 * s)]
@@ -368,7 +366,7 @@ def draw_boat(scene, x, y, length, hull, mast, sail=None):
 
 
 def developed(rng, scene):
-    """Colour times light, with stains, plaster and grain; the shadows are blue, the light is warm."""
+    """Return colour times light, with stains, plaster and grain; shadows are blue, light is warm."""
     colour = np.asarray(scene.colour, np.float32) / 255
     light = np.asarray(scene.light.filter(ImageFilter.GaussianBlur(0.5 * SCALE)), np.float32) / 128
     stands = np.asarray(scene.solid, np.float32)[..., None] / 255
@@ -382,7 +380,7 @@ def developed(rng, scene):
 
 
 def fill_harbour(rng, picture):
-    """The quay and all above it mirrored, broken by waves that grow towards the viewer."""
+    """Paint the reflection of the quay and everything above it, with waves that grow towards the viewer."""
     y, x = np.mgrid[WATER:ROWS, 0:COLUMNS].astype(np.float32)
     near = np.clip((y - WATER) / (ROWS - WATER), 0.004, 1)
     swell, chop = fractal_noise(rng, 1024, 1.5, low=4), fractal_noise(rng, 1024, 1.0, low=16)
@@ -411,7 +409,7 @@ def paint_harbour(rng):
     for x, length, mast in ((120, 105, 118), (300, 88, 100), (565, 120, 150), (700, 80, 92), (930, 112, 132)):
         draw_boat(scene, x * s, WATER + rng.uniform(0, 5) * s, length * s, HULLS[rng.integers(len(HULLS))], mast * s)
     picture = fill_harbour(rng, developed(rng, scene))
-    # Two boats nearer to the viewer, each with its own reflection.
+    # Two boats nearer to the viewer, each with a separate reflection.
     for x, y, length, mast, hull, sail in ((265, 652, 200, 235, 1, (222, 150, 84)), (812, 622, 150, 165, 0, None)):
         picture = float_boat(rng, picture, x * s, y * s, length * s, mast * s, HULLS[hull], sail)
     image = Image.fromarray(np.uint8(np.clip(picture, 0, 1) * 255 + 0.5)).resize((WIDTH, HEIGHT), Image.LANCZOS)

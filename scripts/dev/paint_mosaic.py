@@ -1,4 +1,4 @@
-"""A mosaic of glass and gold: three fish about a sun, in a medallion. Painted by scripts/dev/paint_gallery.py."""
+"""Paint a mosaic of glass and gold: three fish around a sun. Used by scripts/dev/paint_gallery.py."""
 
 import contourpy
 import numpy as np
@@ -6,10 +6,10 @@ from paint_pictures import blur, fractal_noise, mix, overlap, smoothstep
 
 SIZE = 1024
 CENTRE = SIZE / 2
-FISH = 236  # the radius on which the fish swim
+FISH = 236  # distance of the fish from the centre
 MORTAR = (0.135, 0.115, 0.105)
 
-PALETTES = {  # what the tesserae of a kind of region are made of, and how often
+PALETTES = {  # colours of the tesserae by kind of region, with their frequencies
     "gold": [((0.86, 0.64, 0.20), 5), ((0.96, 0.79, 0.36), 3), ((0.68, 0.46, 0.12), 3), ((0.98, 0.90, 0.62), 1)],
     "terracotta": [((0.70, 0.29, 0.17), 5), ((0.80, 0.41, 0.24), 3), ((0.54, 0.19, 0.13), 3), ((0.87, 0.56, 0.36), 1)],
     "cream": [((0.90, 0.83, 0.68), 5), ((0.82, 0.72, 0.54), 3), ((0.95, 0.91, 0.82), 2), ((0.72, 0.66, 0.56), 1)],
@@ -23,7 +23,7 @@ KINDS = list(PALETTES)
 
 
 def draw_regions():
-    """The kind of each pixel, as an index into KINDS: what stands later lies on what stands before."""
+    """Return the kind of each pixel, an index into KINDS; later shapes cover earlier ones."""
     y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) + 0.5
     radius, angle = np.hypot(x - CENTRE, y - CENTRE), np.arctan2(y - CENTRE, x - CENTRE)
     kind = np.full((SIZE, SIZE), KINDS.index("gold"))
@@ -31,7 +31,7 @@ def draw_regions():
     def lay(name, where):
         kind[where] = KINDS.index(name)
 
-    # The corners: a spray of leaves out of each, on a ground of gold.
+    # The corners: a spray of leaves in each, on gold.
     u, v = np.minimum(x, SIZE - x) - 8, np.minimum(y, SIZE - y) - 8
     for turn, length in ((0.10, 210), (0.44, 175), (np.pi / 4, 140), (np.pi / 2 - 0.44, 175), (np.pi / 2 - 0.10, 210)):
         along, across = u * np.cos(turn) + v * np.sin(turn) - 38, u * np.sin(turn) - v * np.cos(turn)
@@ -51,7 +51,7 @@ def draw_regions():
     for name, limit in (("gold", 396), ("night", 380), ("blue", 364)):
         lay(name, radius < limit)
 
-    # The sea: currents that wind about the sun.
+    # The sea: currents around the sun.
     winding = np.sin(3 * angle + radius / 34 + 0.6 * np.sin(5 * angle - radius / 60))
     lay("turquoise", (radius < 364) & (winding > 0.55))
     lay("night", (radius < 364) & (winding < -0.75))
@@ -85,7 +85,7 @@ def draw_regions():
 
 
 def distance_to_edges(kind, furthest=130):
-    """How far each pixel is from the nearest one of another kind, up to `furthest`."""
+    """Return the distance of each pixel from the nearest one of a different kind, up to `furthest`."""
     edge = np.zeros(kind.shape, bool)
     edge[:, 1:] |= kind[:, 1:] != kind[:, :-1]
     edge[1:] |= kind[1:] != kind[:-1]
@@ -101,7 +101,7 @@ def distance_to_edges(kind, furthest=130):
 
 
 def lay_rows(rng, kind, away):
-    """Set tesserae in rows along the edges of the shapes: x, y, direction, width of the row and length of each."""
+    """Place tesserae in rows along the edges of shapes; return x, y, direction, width and length of each."""
     wide = np.array([{"ink": 9.0, "terracotta": 11.5, "cream": 11.0, "gold": 11.5}.get(name, 13.5) for name in KINDS])
     away = blur(away, 1.5)
     taken, tesserae = np.full((SIZE, SIZE), -1.0, np.float32), []
@@ -137,7 +137,7 @@ def lay_rows(rng, kind, away):
 
 
 def split(kind, tesserae):
-    """Which tessera each pixel belongs to, and how far it is from belonging to another, in pixels."""
+    """Return the tessera of each pixel, and the distance to the next tessera, in pixels."""
     best, second = np.full((2, SIZE, SIZE), 1e3, np.float32)
     owner = np.zeros((SIZE, SIZE), np.int32)
     for number, (x, y, direction, row, length) in enumerate(tesserae):
@@ -156,7 +156,7 @@ def split(kind, tesserae):
 
 
 def settled(tesserae, owner):
-    """The tesserae moved to the middle of what they cover."""
+    """Return the tesserae, moved to the centroids of their pixels (Lloyd's algorithm)."""
     y, x = np.mgrid[0:SIZE, 0:SIZE]
     count = np.bincount(owner.ravel(), minlength=len(tesserae)).clip(1)
     for column, plane in ((0, x), (1, y)):
@@ -167,7 +167,7 @@ def settled(tesserae, owner):
 
 
 def colours_of(rng, kinds):
-    """A colour for each tessera: one of its kind's, a little off."""
+    """Return a colour for each tessera: a random variation of one of its kind."""
     colours = np.zeros((len(kinds), 3))
     for index, palette in enumerate(PALETTES.values()):
         mine = kinds == index
@@ -191,7 +191,7 @@ def paint_mosaic(rng):
 
     gap = blur(np.minimum(np.minimum(gap, 2 * away), 14), 0.6)
     set_in = smoothstep(1.3, 3.0, gap)
-    # Every tessera stands a little askew, so that each catches the light from the upper left in its own way.
+    # Every tessera is tilted a little, so that their brightness varies in the light from the upper left.
     tilt = rng.normal(0, 1, (len(tesserae), 2))
     facing = tilt @ (-0.6, -0.8)
     y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)

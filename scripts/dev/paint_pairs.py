@@ -1,10 +1,9 @@
-"""Paint two more pairs of pictures from a seed, of other kinds than the demonstration pair: for scripts/benchmark.py.
+"""Paint two pairs of pictures for scripts/benchmark.py from a seed, of other kinds than the demonstration pair.
 
     python scripts/dev/paint_pairs.py --out FOLDER
 
-A town in flat daylight with a style of swirling strokes, and shaded fruit on a table with a woodcut's black and white
-hatching. They are measured on, not shown: what matters is that their statistics are unlike those of mountains.jpg and
-autumn-oaks.jpg.
+The pairs are a town in flat daylight with a style of swirling strokes, and shaded fruit on a table with the hatching of
+a woodcut. They are for measurements: their statistics differ from those of mountains.jpg and autumn-oaks.jpg.
 """
 
 import argparse
@@ -20,13 +19,13 @@ WIDTH, HEIGHT = 900, 600
 
 
 def plane():
-    """The columns and the rows of a picture's pixels."""
+    """Return the x and y coordinates of the pixels."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
     return x, y
 
 
 def paint_town(rng):
-    """Houses with windows and gables before a bright, empty sky: flat colours, straight edges, little texture."""
+    """Paint houses before a bright, empty sky: flat colours, straight edges, little texture."""
     image = Image.fromarray(np.uint8(mix((0.55, 0.72, 0.92), (0.90, 0.94, 0.97), plane()[1] / HEIGHT) * 255))
     draw = ImageDraw.Draw(image)
     for row, ground in enumerate((400, 470, 560)):
@@ -48,7 +47,7 @@ def paint_town(rng):
 
 
 def smeared(texture, angle, length):
-    """`texture` averaged along the direction field `angle`: the strokes of a brush that follows it."""
+    """Return `texture` averaged along the direction field `angle` (line integral convolution): brush strokes."""
     x, y = plane()
     total = sample(texture, x, y)
     for sign in (-1, 1):
@@ -61,7 +60,7 @@ def smeared(texture, angle, length):
 
 
 def paint_swirls(rng):
-    """Long, wavy strokes of orange over blue and green, as of a painter who bends a whole sky."""
+    """Paint long, wavy strokes of orange over blue and green."""
     bends = fractal_noise(rng, 1024, 2.4, low=2)[:HEIGHT, :WIDTH]
     strokes = smeared(rng.standard_normal((HEIGHT, WIDTH)).astype(np.float32), 1.6 * bends, 24)
     tone, strokes = plane()[1] / HEIGHT + 0.25 * bends, strokes / strokes.std()
@@ -71,7 +70,7 @@ def paint_swirls(rng):
 
 
 def paint_fruit(rng):
-    """Shaded fruit on a dark table: smooth gradients, a few highlights, half of it in shadow."""
+    """Paint shaded fruit on a dark table: smooth gradients, a few highlights, half of it in shadow."""
     x, y = plane()
     picture = mix((0.17, 0.12, 0.10), (0.36, 0.25, 0.17), smoothstep(330, 600, y) * np.exp(-(((x - 380) / 420) ** 2)))
     for _ in range(9):
@@ -89,7 +88,7 @@ def paint_fruit(rng):
 
 
 def paint_woodcut(rng):
-    """Black lines of varying width on warm paper, in patches of three directions."""
+    """Paint black lines of varying width on warm paper, in patches of three directions."""
     x, y = plane()
     tone = 0.5 + 0.22 * fractal_noise(rng, 1024, 2.0, low=2)[:HEIGHT, :WIDTH]
     patch = sample(rng.uniform(0, np.pi, (9, 13)).astype(np.float32), np.round(x / 75), np.round(y / 75))
@@ -103,7 +102,7 @@ PAIRS = {"town": (paint_town, paint_swirls), "fruit": (paint_fruit, paint_woodcu
 
 
 def paint_pairs(folder, seed=5):
-    """Write the pairs into `folder`; gives {name: (path of the content, path of the style)}."""
+    """Write the pairs into `folder`; return {name: (path of the content, path of the style)}."""
     paths = {}
     for name, painters in PAIRS.items():
         paths[name] = tuple(Path(folder) / f"{painter.__name__[6:]}.png" for painter in painters)

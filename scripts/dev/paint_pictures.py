@@ -55,7 +55,7 @@ def overlap(canvas, patch, x, y):
 
 
 def save_jpeg(pixels, path):
-    """Write beside the target and rename, so that a broken run never leaves half a picture."""
+    """Write a JPEG atomically: into a temporary file that is renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
     picture = Image.fromarray(np.clip(pixels * 255 + 0.5, 0, 255).astype(np.uint8))
@@ -67,7 +67,7 @@ def save_jpeg(pixels, path):
 # --- The mountains: a height field seen in perspective ------------------------------------------
 # World units are kilometres, x to the right and z away from the viewer; colours are linear light.
 
-SCALE = 1.5  # painted larger than saved, so that thin shapes come out smooth
+SCALE = 1.5  # painted larger than saved, for smooth thin shapes
 ROWS, COLS = int(HEIGHT * SCALE), int(WIDTH * SCALE)
 FOCAL, HORIZON, EYE = 1190 * SCALE, 640 * SCALE, 0.030
 CELLS, EXTENT = 1400, 11.0
@@ -97,7 +97,7 @@ NEAR_TREES = [  # x and foot as shares of the picture, height likewise
 
 
 def ridged(tile, x, y, octaves):
-    """Sharp-crested noise: folded octaves, each one strong only where the coarser ones crest."""
+    """Return ridged noise: folded octaves, each weighted by the coarser ones."""
     total, weight = 0.0, 1.0
     for octave in range(octaves):
         crest = np.clip(1 - np.abs(sample(tile, x + 97.3 * octave, y + 41.7 * octave)), 0, 1) ** 2
@@ -107,7 +107,7 @@ def ridged(tile, x, y, octaves):
 
 
 def settle(height, steepest, rounds):
-    """Let cliffs steeper than rock can stand crumble onto the cells below them."""
+    """Apply thermal erosion: move material from slopes above `steepest` to the cells below."""
     for _ in range(rounds):
         for axis in (0, 1):
             fall = np.diff(height, axis=axis, append=height.take([-1], axis)) / CELL
@@ -117,7 +117,7 @@ def settle(height, steepest, rounds):
 
 
 def build_terrain(rng):
-    """Return the height field in kilometres; below zero lies the lake."""
+    """Return the height field in kilometres; below 0 is the lake."""
     smooth, folds = fractal_noise(rng, 512, 2.2), fractal_noise(rng, 512, 4.0, low=10)
     z, x = np.mgrid[0:CELLS, 0:CELLS].astype(np.float32) * CELL
     x = x - EXTENT / 2
@@ -128,7 +128,7 @@ def build_terrain(rng):
         base = np.maximum(base, top * np.clip(1 - away, 0, 1) ** 1.15 - 0.05)
     crags = ridged(folds, x * 28 + 230, z * 28 + 311, 7) - 0.55
     height = base + crags * (0.08 + 0.50 * base.clip(0) ** 0.8) * smoothstep(-0.05, 0.5, base)
-    # Seen from the middle the shore only comes nearer outwards, so no water lies behind a headland.
+    # The shore comes nearer towards the sides only, so that no water is hidden behind land.
     shore = 1.75 - 0.85 * smoothstep(-0.12, -0.6, x) - 0.45 * smoothstep(0.35, 1.0, x)
     shore = shore + 0.05 * sample(smooth, x * 60 + 90, x * 0)
     height = height * smoothstep(0, 1.4, z - shore) + 0.10 * (z - shore).clip(-0.5, 1.2)
@@ -139,7 +139,7 @@ def build_terrain(rng):
 
 
 def cast_rays(height):
-    """Return for every pixel the place it shows, column by column; z is infinite off the land and lake."""
+    """Return the world position that each pixel shows, column by column; z is infinite for the sky."""
     depth = np.geomspace(0.4, EXTENT - 0.1, 1500)[:, None]
     slant = ((np.arange(COLS) - COLS / 2) / FOCAL)[None, :]
     ground = sample(height, (slant * depth + EXTENT / 2) / CELL, depth / CELL + slant * 0)
@@ -158,11 +158,11 @@ def cast_rays(height):
 
 
 def light_terrain(height):
-    """Return a map of the normal (x, up, z), the sun's share and the openness to the sky."""
+    """Return a map of the normal (x, up, z), the sunlight and the ambient occlusion."""
     gz, gx = np.gradient(height, CELL)
     normal = np.stack([-gx, np.ones_like(gx), -gz], -1)
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
-    # The sun stands on the left, so a running maximum along each row finds whatever shades a cell.
+    # The sun is on the left, so a running maximum along each row gives the shadows.
     sunlit, across = 0.0, np.arange(CELLS, dtype=np.float32) * CELL
     for slope in (0.38, 0.43, 0.48, 0.53):
         line = height + across * slope
@@ -172,12 +172,12 @@ def light_terrain(height):
 
 
 def veil_at(distance):
-    """Share of haze: hardly any on the near shore, so that the forest stays dark against the peaks."""
+    """Return the share of haze at a distance: low on the near shore, so that the forest is dark against the peaks."""
     return 0.60 * (1 - np.exp(-(np.clip((distance - 1.0) / 8.0, 0, None) ** 2)))
 
 
 def paint_sky(rng):
-    """A deep blue zenith, a pale horizon and soft clouds, lit from the sun's side."""
+    """Paint a deep blue zenith, a pale horizon and soft clouds, lit from the side of the sun."""
     y, x = np.mgrid[0:ROWS, 0:COLS].astype(np.float32)
     up = np.clip((HORIZON - y) / HORIZON, 0, 1)
     tile = fractal_noise(rng, 1024, 1.75, low=2)
@@ -216,7 +216,7 @@ def paint_slopes(rng, picture, height, x, z):
     turf_at = smoothstep(0.55, 0.75, flat + 0.05 * rough) * smoothstep(1.15, 0.7, up + 0.1 * broad)
     clearing = smoothstep(1.0, 1.7, sample(bump, x * 90, z * 45 + 500)) * (z > 1.9)
     forest_at = smoothstep(0.58, 0.44, up + 0.09 * broad + 0.25 * (0.7 - flat)) * (1 - 0.8 * clearing)
-    # Snow stays high up, on ledges and in hollows, and slides off whatever is steep.
+    # Snow lies high up, on ledges and in hollows, but not on steep slopes.
     hold = 0.34 * (up - 0.95 - 0.10 * broad) + 0.8 * (flat - 0.50) - 0.35 * (lit[:, 4] - 0.5) + 0.06 * rough
     snow_at = smoothstep(-0.13, 0.16, hold + 0.03 * fine) * smoothstep(0.62, 1.0, up + 0.08 * rough)
     colour = mix(mix(mix(rock, turf, turf_at), forest, forest_at), (0.72, 0.74, 0.78), snow_at)
@@ -251,7 +251,7 @@ def draw_spruce(rng, size=800):
 
 
 def plant_tree(rng, picture, stock, x, y, tall, light, veil):
-    """Stand one spruce with its foot at (x, y); `stock` keeps the drawings and their reduced copies."""
+    """Draw one spruce with its foot at (x, y); `stock` has the drawings and their reduced copies."""
     tall, kind = max(4, int(tall)), int(rng.integers(8))
     if kind not in stock:
         stock[kind] = draw_spruce(rng)
@@ -266,7 +266,7 @@ def plant_tree(rng, picture, stock, x, y, tall, light, veil):
 
 
 def plant_forest(rng, picture, stock, growth, glow, z):
-    """Plant trees from far to near; only pixels that show forest ground can take a foot."""
+    """Draw trees from far to near; their feet are on pixels that show forest ground."""
     y, x = np.nonzero(rng.random(z.shape) < 0.030 * growth)
     for k in np.argsort(-z[y, x]):
         away = z[y[k], x[k]]
@@ -283,7 +283,7 @@ def plant_forest(rng, picture, stock, growth, glow, z):
 
 
 def fill_lake(rng, picture, land):
-    """Mirror the far shore in the water, shaken by ripples that grow towards the viewer."""
+    """Paint the reflection of the far shore in the water, with ripples that grow towards the viewer."""
     y, x = np.mgrid[0:ROWS, 0:COLS].astype(np.float32)
     shore = ROWS - np.argmax(land[::-1], axis=0)[None, :].astype(np.float32)
     near = np.clip((y - HORIZON) / (ROWS - HORIZON), 0.004, 1)
@@ -300,7 +300,7 @@ def fill_lake(rng, picture, land):
 
 
 def grow_meadow(rng, picture):
-    """Grow grass and flowers on the near bank, back to front and blade by blade; return shown colours."""
+    """Draw grass and flowers on the near bank, from back to front; return display colours."""
     image = Image.fromarray(np.clip(picture ** (1 / 2.2) * 255, 0, 255).astype(np.uint8))
     draw, patches = ImageDraw.Draw(image), fractal_noise(rng, 512, 1.6)
     petals = ((238, 232, 214), (226, 178, 48), (150, 92, 168), (214, 84, 92))
@@ -332,7 +332,7 @@ def paint_mountains(rng):
     picture = fill_lake(rng, picture, land)
     for x, y, tall in NEAR_TREES:
         plant_tree(rng, picture, stock, int(x * COLS), int(y * ROWS), tall * ROWS, light=1.0, veil=0)
-    # A soft shoulder and deep shadows, as film has: sunlit snow would otherwise burn out to flat white.
+    # A tone curve like that of film, so that sunlit snow is not clipped to white.
     return grow_meadow(rng, 1.1 * (picture / (1 + picture**2.5) ** 0.4) ** 1.15)
 
 
@@ -361,7 +361,7 @@ OAKS = [  # foot x, foot y, trunk width, crown colours, haze; far to near
 
 
 def make_brush(rng, tile, length, width, angle):
-    """Return one stroke's coverage, ridge of paint and streaks; its bristles lift off raggedly at the end."""
+    """Return the coverage, the relief and the streaks of one stroke, with a ragged end."""
     bend = rng.uniform(-0.16, 0.16)
     half = int(np.hypot(length, width + abs(bend) * length) / 2) + 2
     y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float32)
@@ -381,7 +381,7 @@ def make_brush(rng, tile, length, width, angle):
 
 
 class Painting:
-    """A canvas that remembers its colour and how thick the paint stands on it."""
+    """A canvas: the colour and the thickness of the paint."""
 
     def __init__(self, rng, ground):
         self.rng, self.brushes, self.tile = rng, {}, fractal_noise(rng, 512, 0.9, low=20)
@@ -389,7 +389,7 @@ class Painting:
         self.relief = np.zeros((HEIGHT, WIDTH), np.float32)
 
     def stroke(self, x, y, angle, colour, length, width, broken=0.04, load=1.0):
-        """Lay one stroke; `broken` shifts its colour a little, as paint that is not fully mixed does."""
+        """Draw one stroke; `broken` varies its colour, like paint that is not fully mixed."""
         rng, turn = self.rng, int(round(angle * 18 / np.pi)) % 36
         key = length, width, turn, int(rng.integers(5))
         if key not in self.brushes:
@@ -403,7 +403,7 @@ class Painting:
         self.relief[spot] += ridge[part] * load * width**0.5
 
     def lit(self):
-        """Light the paint from the upper left and let the weave show where it lies thin."""
+        """Return the picture: the relief lit from the upper left, and the weave of the canvas where paint is thin."""
         y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
         weave = 0.10 * (np.sin(x * 1.45) + np.sin(y * 1.45))
         gy, gx = np.gradient(blur(self.relief, 0.7) + weave * np.exp(-0.35 * self.relief))
@@ -439,7 +439,7 @@ def sketch_scene(rng):
 
 
 def cover_canvas(painting, colour, angle, length, width, spacing):
-    """Lay one coat of strokes over the whole canvas, on a shaken grid and in random order."""
+    """Paint a layer of strokes over the whole canvas, on a jittered grid in random order."""
     rng = painting.rng
     y, x = np.mgrid[0:HEIGHT:spacing, 0:WIDTH:spacing].reshape(2, -1)
     x = np.clip(x + rng.integers(-spacing, spacing + 1, x.size), 0, WIDTH - 1)
@@ -450,7 +450,7 @@ def cover_canvas(painting, colour, angle, length, width, spacing):
 
 
 def grow(rng, x, y, heading, trunk, length, wood, tips, order=0):
-    """Grow a crooked limb and its children; collect the pieces of wood and the places for leaves."""
+    """Grow a crooked branch and its children; collect the pieces of wood and the positions of leaves."""
     gone, bend, step = 0.0, rng.normal(0, 0.05), max(3.0, 0.16 * trunk)
     while gone < length:
         thick = trunk * (1 - 0.38 * gone / length) * (1 + 0.9 * (order == 0) * np.exp(-2 * gone / trunk))
@@ -480,9 +480,9 @@ def grow(rng, x, y, heading, trunk, length, wood, tips, order=0):
 
 
 def paint_wood(painting, wood, haze):
-    """Model trunks and limbs with strokes along the grain: warm towards the sun, violet away from it."""
+    """Paint trunks and branches with strokes along the grain: warm towards the sun, violet away from it."""
     rng = painting.rng
-    # Out of order, or each stroke would cover the end of the one before like the scales of a fish.
+    # In random order, so that strokes do not overlap regularly like scales.
     for k in rng.permutation(len(wood)):
         x, y, heading, thick = wood[k]
         across, sunward = np.array([np.sin(heading), np.cos(heading)]), SUNSET - (x, y)
@@ -506,7 +506,7 @@ def paint_wood(painting, wood, haze):
 
 
 def paint_crown(painting, tips, ramp, haze, scale, clumps):
-    """Dab a crown clump by clump, each with a lit and a shadowed side, so that it gets volume."""
+    """Paint a crown in clumps, each with a lit and a shadowed side."""
     rng, length = painting.rng, int(np.clip(25 * scale, 6, 30))
     for centre in np.array(tips)[rng.integers(0, len(tips), clumps)]:
         sunny = 0.65 * (SUNSET - centre) / (np.hypot(*(SUNSET - centre)) + 1) + (0, -0.75)
@@ -527,7 +527,7 @@ def paint_crown(painting, tips, ramp, haze, scale, clumps):
 
 
 def scatter_leaves(painting, count):
-    """Strew fallen leaves in drifts, larger towards the viewer; one in eighty is still in the air."""
+    """Paint fallen leaves in drifts, larger towards the viewer; one in eighty is in the air."""
     rng, drifts = painting.rng, fractal_noise(painting.rng, 256, 1.8, low=4)
     near, x = np.sort(rng.random(count)), rng.uniform(0, WIDTH, count)
     y = 625 + 375 * near**0.9
@@ -552,7 +552,7 @@ def paint_oaks(rng):
         paint_crown(painting, tips, ramp, haze, scale, clumps)
         paint_wood(painting, wood, haze)
         paint_crown(painting, tips, ramp, haze, scale, clumps)
-        # Leaves heaped on the roots, or the trunk would stand on the ground like a post.
+        # Leaves on the roots hide the straight foot of the trunk.
         roots = [(x + side * trunk, y + 0.06 * trunk) for side in np.linspace(-1, 1, 9)]
         paint_crown(painting, roots, ramp, haze, 0.6 * scale, 1 + trunk // 25)
     return painting.lit()
@@ -566,7 +566,7 @@ def main():
         default=Path(__file__).resolve().parents[2] / "img",
         help="folder for the pictures (default: img, beside the folder of this script)",
     )
-    parser.add_argument("--seed", type=int, default=2, help="another seed paints other pictures (default: 2)")
+    parser.add_argument("--seed", type=int, default=2, help="seed of the pictures (default: 2)")
     args = parser.parse_args()
     for name, paint in (("mountains.jpg", paint_mountains), ("autumn-oaks.jpg", paint_oaks)):
         save_jpeg(paint(np.random.default_rng(args.seed)), args.out / name)

@@ -1,8 +1,7 @@
-"""A portrait as a camera would take it: a head and shoulders modelled as a solid and lit softly from the left.
+"""Paint a photorealistic portrait: head and shoulders, modelled as solids and lit softly from the left.
 
-Painted by scripts/dev/paint_gallery.py. The solid is a signed distance: negative inside, and found by walking along
-each ray as far as the distance allows (sphere tracing: Hart 1996). The height of a head is 1; x goes right, y up and z
-to the viewer.
+Used by scripts/dev/paint_gallery.py. The solids are signed distance functions, rendered by sphere tracing (Hart 1996).
+The height of a head is 1; x points right, y up and z to the viewer.
 """
 
 import numpy as np
@@ -12,8 +11,8 @@ from PIL import Image, ImageDraw
 WIDTH, HEIGHT = 820, 1024
 SCALE = 1.5  # painted larger than saved
 COLUMNS, ROWS = int(WIDTH * SCALE), int(HEIGHT * SCALE)
-EYE, TOP, VIEW = np.array([0.0, -0.16, 5.5]), 0.72, 1.66  # the viewer, the upper edge at z = 0, and how much is seen
-YAW, NOD, LEAN = -0.36, 0.02, 0.09  # how the head is turned, in radians
+EYE, TOP, VIEW = np.array([0.0, -0.16, 5.5]), 0.72, 1.66  # the camera, the upper edge at z = 0, and the visible height
+YAW, NOD, LEAN = -0.36, 0.02, 0.09  # rotation of the head, in radians
 KEY = np.array([-0.86, 0.46, 0.46])
 SKIN, EYEBALL, HAIR, SCARF, COAT = range(5)
 
@@ -23,7 +22,7 @@ def unit(vector):
 
 
 def turned():
-    """The rotation from the world to the head."""
+    """Return the rotation from the world to the head."""
     (a, b, c), (d, e, f) = np.cos([YAW, NOD, LEAN]), np.sin([YAW, NOD, LEAN])
     about_y = np.array([[a, 0, -d], [0, 1, 0], [d, 0, a]])
     about_x = np.array([[1, 0, 0], [0, b, e], [0, -e, b]])
@@ -39,7 +38,7 @@ def ball(p, x, y, z, radius):
 
 
 def egg(p, centre, radii):
-    """The distance to an ellipsoid, nearly (Quilez's bound)."""
+    """Return the approximate distance to an ellipsoid (Quilez's bound)."""
     q = [(p[axis] - centre[axis]) / radii[axis] for axis in range(3)]
     k0 = np.sqrt(q[0] ** 2 + q[1] ** 2 + q[2] ** 2)
     k1 = np.sqrt((q[0] / radii[0]) ** 2 + (q[1] / radii[1]) ** 2 + (q[2] / radii[2]) ** 2)
@@ -47,7 +46,7 @@ def egg(p, centre, radii):
 
 
 def rod(p, a, b, thick_a, thick_b):
-    """The distance to a round rod from a to b."""
+    """Return the distance to a round rod from a to b."""
     b = [b[axis] - a[axis] for axis in range(3)]
     q = [p[axis] - a[axis] for axis in range(3)]
     along = np.clip((q[0] * b[0] + q[1] * b[1] + q[2] * b[2]) / (b[0] ** 2 + b[1] ** 2 + b[2] ** 2), 0, 1)
@@ -56,13 +55,13 @@ def rod(p, a, b, thick_a, thick_b):
 
 
 def join(a, b, soft):
-    """The union of two solids, with a fillet as wide as `soft`."""
+    """Return the union of two solids, with a fillet of width `soft`."""
     h = np.clip(0.5 + 0.5 * (b - a) / soft, 0, 1)
     return b + (a - b) * h - soft * h * (1 - h)
 
 
 def carve(a, b, soft):
-    """The solid a without b."""
+    """Return the solid a without b."""
     return -join(-a, b, soft)
 
 
@@ -70,7 +69,7 @@ EYE_X, EYE_Y, EYE_Z, EYE_R = 0.126, 0.012, 0.264, 0.078
 
 
 def face(p):
-    """The skin; p is in the head's own frame. The two sides are alike, but for the light."""
+    """Return the distance to the skin; p is in the frame of the head. The face is symmetric."""
     m = np.stack([np.abs(p[0]), p[1], p[2]])
     d = egg(m, (0, 0.13, -0.06), (0.325, 0.38, 0.42))
     d = join(d, egg(m, (0, -0.15, 0.085), (0.250, 0.315, 0.285)), 0.12)
@@ -80,7 +79,7 @@ def face(p):
     d = join(d, egg(m, (0, -0.27, 0.265), (0.13, 0.115, 0.105)), 0.08)
     d = join(d, rod(m, (0.055, 0.092, 0.322), (0.185, 0.092, 0.245), 0.038, 0.030), 0.07)
     d = carve(d, egg(m, (EYE_X - 0.004, EYE_Y + 0.004, 0.372), (0.084, 0.056, 0.075)), 0.06)
-    # The lids are a shell about the eyeball, slit open in front.
+    # The lids are a shell around the eyeball, with a slit in front.
     lids = ball(m, EYE_X, EYE_Y, EYE_Z, EYE_R + 0.0075)
     d = carve(join(d, lids, 0.018), opening(m), 0.006)
     # The nose: bridge, tip and wings.
@@ -108,7 +107,7 @@ def eyeballs(p):
 
 
 def hair(p):
-    """A parting on the left, and waves that fall to the shoulders and frame the face."""
+    """Return the distance to the hair: a parting on the left, and waves down to the shoulders."""
     wave = 0.028 * np.sin(13 * p[1] + 4 * p[0] + 2 * p[2]) * smoothstep(0.15, -0.3, p[1])
     part = p[0] + 0.10
     d = egg(p, (0, 0.135, -0.075), (0.365, 0.425, 0.450))
@@ -119,13 +118,13 @@ def hair(p):
     d = join(d, rod(p, (0.26, 0.22, 0.22), (0.305, -0.10, 0.13), 0.075, 0.06), 0.07)
     d = join(d, rod(p, (-0.13, 0.45, 0.20), (-0.285, 0.16, 0.16), 0.055, 0.07), 0.06)
     d = d - 0.35 * wave - 0.007 * np.sin(34 * part / (0.3 + np.abs(p[1] - 0.6)) + 3 * np.sin(5 * p[1]))
-    # The face looks out of it.
+    # The opening for the face.
     d = carve(d, egg(p, (0.0, -0.15, 0.40), (0.205, 0.42, 0.38)), 0.09)
     return carve(d, rod(p, (-0.105, 0.62, 0.30), (-0.095, 0.60, -0.2), 0.065, 0.045), 0.03)
 
 
 def scarf(p):
-    """Three turns of wool about the neck, in folds."""
+    """Return the distance to the scarf: three folded turns around the neck."""
     angle = np.arctan2(p[0], p[2] + 0.10)
     crease = np.sin(3 * angle + 24 * p[1] + 1.8 * np.sin(2.3 * angle + 1) + 9 * p[2])
     crease = crease + 0.55 * np.sin(41 * p[1] - 6 * angle + 2.5 * np.sin(3 * angle))
@@ -151,7 +150,7 @@ def coat(p):
 
 
 def solids(p):
-    """The distance to each material, in the order of SKIN to COAT."""
+    """Return the distance to each material, in the order SKIN to COAT."""
     h = TO_HEAD @ p
     return np.stack([face(h), eyeballs(h), hair(h), scarf(p), coat(p)])
 
@@ -161,7 +160,7 @@ def nearest(p):
 
 
 def march(origin, direction, near, far, steps, chunk=12000):
-    """How far along each ray the solid is; beyond `far` where a ray meets none."""
+    """Return the distance of the solid along each ray; beyond `far` if a ray misses it."""
     reach = np.full(direction.shape[1], near, np.float32)
     alive = np.arange(reach.size)
     for _ in range(steps):
@@ -192,7 +191,7 @@ def normals(p):
 
 
 def occlusion(p, normal):
-    """How much of the sky a point sees: less in creases."""
+    """Return the ambient occlusion of points: lower in creases."""
     hidden = 0
     for step, weight in ((0.015, 0.9), (0.05, 0.8), (0.12, 0.7), (0.25, 0.5)):
         hidden = hidden + weight * np.clip(step - nearest(p + normal * step), 0, None) / step
@@ -200,7 +199,7 @@ def occlusion(p, normal):
 
 
 def shadow(p, toward):
-    """How much of a wide light a point sees (Quilez's soft shadows)."""
+    """Return the visible share of an area light (Quilez's soft shadows)."""
     reach, light = np.full(p.shape[1], 0.02, np.float32), np.ones(p.shape[1], np.float32)
     for _ in range(22):
         gap = nearest(p + toward * reach)
@@ -210,7 +209,7 @@ def shadow(p, toward):
 
 
 def paint_background(rng, x, y):
-    """A street far out of focus: soft shapes, and discs of light."""
+    """Paint a street out of focus: soft shapes and discs of light."""
     soft = fractal_noise(rng, 512, 2.4, low=1)
     u, v = x / COLUMNS, y / ROWS
     shade = 0.5 + 0.22 * sample(soft, u * 150, v * 190)
@@ -229,8 +228,10 @@ def paint_background(rng, x, y):
 
 
 def colour_of_skin(h, tile):
-    """Warm where the blood is near: cheeks, nose and lips. The brows and lashes stand on it. h is in the head's
-    frame."""
+    """Return the colour of the skin, redder at cheeks, nose and lips, with brows and lashes.
+
+    h is in the frame of the head.
+    """
     x, y, z = np.abs(h[0]), h[1], h[2]
     mottled = sample(tile, h[0] * 160 + 300, y * 160 + 300)
     skin = mix((0.56, 0.335, 0.235), (0.50, 0.265, 0.18), np.clip(0.35 + 0.30 * mottled, 0, 1))
@@ -273,7 +274,7 @@ def colour_of_skin(h, tile):
 
 
 def colour_of_eyes(h):
-    """White, iris and pupil; both look a little past the viewer."""
+    """Return the colour of the eyes: white, iris and pupil; they look a little past the viewer."""
     gaze = unit(TO_HEAD @ unit(EYE + (-1.0, 0.1, 0.0))[:, None].astype(np.float32))
     side = np.sign(h[0])
     out = unit(np.stack([h[0] - side * EYE_X, h[1] - EYE_Y, h[2] - EYE_Z]))
@@ -290,7 +291,7 @@ def colour_of_eyes(h):
 
 
 def combed(texture, angle, length):
-    """`texture` averaged along the directions `angle`: strands."""
+    """Return `texture` averaged along the directions `angle` (line integral convolution): strands."""
     y, x = np.mgrid[0 : texture.shape[0], 0 : texture.shape[1]].astype(np.float32)
     total = texture.copy()
     for sign in (-1, 1):
@@ -303,7 +304,7 @@ def combed(texture, angle, length):
 
 
 def fall(h, normal):
-    """The direction of the hair in the head's frame: from the parting about the head, and then down in waves."""
+    """Return the direction of the hair in the frame of the head: from the parting around it, then down in waves."""
     side = np.tanh((h[0] + 0.10) / 0.05)
     about = np.stack([side * (0.45 + np.abs(normal[1])), -side * normal[0] - 0.25, -0.25 + 0 * side])
     down = np.stack([0.18 * np.sin(13 * h[1] + 4 * h[0]), -1 + 0 * side, 0.12 * np.cos(9 * h[1])])
@@ -312,7 +313,7 @@ def fall(h, normal):
 
 
 def draw_wisps(rng, shown, angle, hairy, row, column, count=3600):
-    """Draw single hairs over the picture, so that the hair ends in wisps and not as a helmet does; uint8."""
+    """Draw single hairs over the picture, uint8, so that the outline of the hair is not smooth."""
     image = Image.fromarray(np.uint8(np.clip(shown * 255 + 0.5, 0, 255)))
     draw, inside = ImageDraw.Draw(image), np.zeros(angle.shape, bool)
     inside[row[hairy], column[hairy]] = True
@@ -398,7 +399,7 @@ def paint_portrait(rng):
 
     facing = (normal * toward).sum(axis=0)
     key = np.array((2.30, 1.95, 1.55))
-    # In skin the light scatters, red the furthest: it wraps about the edge of the shadow.
+    # Subsurface scattering: red light extends furthest into the shadow.
     scatter = np.where(material == SKIN, 1.0, 0.0)[:, None] * (0.17, 0.09, 0.06) + 0.05
     wrapped = np.clip((facing[:, None] + scatter) / (1 + scatter), 0, None) * lit[:, None] ** np.array(
         (0.88, 1.0, 1.05)
@@ -407,10 +408,10 @@ def paint_portrait(rng):
         mix((0.060, 0.075, 0.095), (0.17, 0.195, 0.235), 0.5 + 0.5 * normal[1])
         + 0.20 * np.clip(normal[0], 0, 1)[:, None] * (0.5, 0.75, 1.0)
     )
-    fill += (seen * np.clip(0.25 - normal[1], 0, 1))[:, None] * (0.13, 0.055, 0.035)  # what the scarf throws back
+    fill += (seen * np.clip(0.25 - normal[1], 0, 1))[:, None] * (0.13, 0.055, 0.035)  # light reflected by the scarf
     fill[material == SKIN] *= (1.25, 0.95, 0.80)
     halfway = unit(toward + view)
-    window = unit(unit(np.array([[-0.50], [0.17], [0.80]])) + view)  # what the eyes mirror
+    window = unit(unit(np.array([[-0.50], [0.17], [0.80]])) + view)  # the highlight in the eyes
     mirrored = np.where(material == EYEBALL, (normal * window).sum(axis=0), (normal * halfway).sum(axis=0))
     shine = (
         gloss
@@ -422,7 +423,7 @@ def paint_portrait(rng):
     edge = np.clip(1 - (normal * view).sum(axis=0), 0, 1) ** 3 * np.clip(normal[0] + 0.25, 0, 1) * seen
     light += edge[:, None] * (0.16, 0.22, 0.27) * (0.4 + colour)
 
-    mine = material == HAIR  # strands shine across, not about a point (Kajiya and Kay 1989)
+    mine = material == HAIR  # highlights of strands (Kajiya and Kay 1989)
     shift = unit(strand + normal * (0.10 + 0.07 * combs[0]))
     along = np.sqrt(np.clip(1 - (shift * halfway).sum(axis=0) ** 2, 0, 1))
     sheen = (0.085 * along**70 + 0.045 * along**14 * (0.6 + 0.3 * combs[0])).clip(0) * np.clip(0.2 + facing, 0, 1) * lit

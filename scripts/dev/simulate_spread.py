@@ -1,11 +1,9 @@
-"""How one picture of 24 megapixels scales over 1 to 64 workers, at 1 and at 10 Gbit/s: a simulation from seconds and
-bytes that are measured here.
+"""Simulate one picture of 24 megapixels on 1 to 64 workers at 1 and 10 Gbit/s, from times measured on this machine.
 
     python scripts/dev/simulate_spread.py
 
-A window is timed on this machine, in the process that computes it on a worker. The simulation has one link between
-whoever gives the command and the workers, in which one thing after the other goes each way, and workers that are as
-fast as this machine.
+A window is timed in the code of a worker. The simulation has one link between the client and the workers, which
+transfers one message at a time in each direction, and workers with the speed of this machine.
 """
 
 import heapq
@@ -24,12 +22,14 @@ from gluon_nst.weights import pictures
 
 SIZE, RECIPE, MEMORY = (4000, 6000), "fine", 16e9
 SIDES = (736, 1024)
-"""Of the windows that are timed, in pixels."""
+"""Sides of the timed windows, in pixels."""
 
 
 def timed(side):
-    """(seconds of the sums, of the gradient after them, of the gradient alone; bytes of the sums) of a window of this
-    side."""
+    """Time a window; return the seconds per pixel, the bytes of its sums, and the recipe.
+
+    The seconds are those of the `sums`, of the gradient `after` the sums, and of the gradient `alone`.
+    """
     content, style = pictures.own_pictures()
     job = nst.Job(content, style, recipe=RECIPE, size_factor=1.0, sizes=[(side - 64, side * 2)], epochs=1, margin=0)
     run = prepare(job)
@@ -52,7 +52,7 @@ def timed(side):
     rows, columns = (span.covered(1) for span in next(one.windows))
     X = targets.content_X[:, :, rows, columns].asnumpy()
     sums = computed.compute(0, 0, X, X, None)
-    found = {name: [] for name in ("sums", "after", "alone")}
+    times = {name: [] for name in ("sums", "after", "alone")}
     for evaluation in range(3):
         begun = time.perf_counter()
         computed.compute(0, evaluation, X, X, None)
@@ -60,30 +60,32 @@ def timed(side):
         computed.compute(0, evaluation, X, X, sums)
         after = time.perf_counter()
         computed.compute(0, evaluation, X, X, sums)
-        found["sums"].append(between - begun)
-        found["after"].append(after - between)
-        found["alone"].append(time.perf_counter() - after)
+        times["sums"].append(between - begun)
+        times["after"].append(after - between)
+        times["alone"].append(time.perf_counter() - after)
     pixels = math.prod(one.shape)
     return (
-        {name: min(seconds) / pixels for name, seconds in found.items()},
+        {name: min(seconds) / pixels for name, seconds in times.items()},
         sum(each.nbytes for each in sums),
         run.recipe,
     )
 
 
-def passed(plan, workers, sent, received, seconds, link):
-    """How long one pass over the windows takes; `sent` and `received` are bytes, `seconds` those of a worker's first
-    window, and of the others."""
+def pass_seconds(plan, workers, sent, received, seconds, link):
+    """Return the seconds of one pass over the windows.
+
+    `sent` and `received` are bytes; `seconds` are those of the first window of a worker, and of its other windows.
+    """
     (one,) = plan.parts
-    of_workers = [(0.0, number) for number in range(workers)]
-    heapq.heapify(of_workers)
+    free_at = [(0.0, number) for number in range(workers)]
+    heapq.heapify(free_at)
     counts, out_free, in_free, end = [0] * workers, 0.0, 0.0, 0.0
     for _ in range(one.number):
-        free, number = heapq.heappop(of_workers)
-        out_free += sent / link  # the next window is on its way while one is computed
+        free, number = heapq.heappop(free_at)
+        out_free += sent / link  # the next window is sent while one is computed
         done = max(free, out_free) + seconds[min(counts[number], 1)]
         counts[number] += 1
-        heapq.heappush(of_workers, (done, number))
+        heapq.heappush(free_at, (done, number))
         in_free = max(in_free, done) + received / link
         end = max(end, in_free)
     return end
@@ -93,8 +95,10 @@ def main():
     measured = {}
     for side in SIDES:
         measured[side], of_sums, recipe = timed(side)
-        told = ", ".join(f"{name} {seconds * 1e6:.2f}" for name, seconds in measured[side].items())
-        print(f"a window of {side} x {side}, seconds a megapixel: {told}; its sums: {of_sums / 1e6:.1f} MB", flush=True)
+        times = ", ".join(f"{name} {seconds * 1e6:.2f}" for name, seconds in measured[side].items())
+        print(
+            f"a window of {side} x {side}, seconds per megapixel: {times}; its sums: {of_sums / 1e6:.1f} MB", flush=True
+        )
     per_pixel = measured[SIDES[-1]]
     print("| workers | windows | 1 Gbit/s | times | 10 Gbit/s | times |\n| --- | --- | --- | --- | --- | --- |")
     first = {}
@@ -106,8 +110,8 @@ def main():
         for gigabits in (1, 10):
             link = gigabits * 1e9 / 8
             of_sum, after, alone = (per_pixel[name] * area for name in ("sums", "after", "alone"))
-            forward = passed(plan, workers, 12 * area, of_sums, (of_sum, of_sum), link)
-            backward = passed(plan, workers, of_sums, 12 * area, (after, alone), link)
+            forward = pass_seconds(plan, workers, 12 * area, of_sums, (of_sum, of_sum), link)
+            backward = pass_seconds(plan, workers, of_sums, 12 * area, (after, alone), link)
             seconds = forward + backward
             first.setdefault(gigabits, seconds)
             cells += [f"{seconds:.1f} s", f"{first[gigabits] / seconds:.1f}"]
