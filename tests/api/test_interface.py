@@ -1,4 +1,4 @@
-"""The Python interface: the settings of the command line, pictures of all kinds, results that show themselves."""
+"""The Python interface: keywords and options, types of pictures, and the representation of results."""
 
 import inspect
 import pickle
@@ -29,27 +29,27 @@ ONLY_OPTIONS = {
     "show": "observers.Window",
     "quiet": "transfer",
 }
-"""Options of `gluon-nst render` that are not keywords of `transfer`, and what does the same in Python; `quiet` is
+"""Options of `gluon-nst render` that are not keywords of `transfer`, and their equivalents in Python; `quiet` is
 `progress=False`."""
 
 
 def options():
-    """The arguments of `gluon-nst render`, by the names that its code has for them."""
+    """Return the names of the parsed arguments of `gluon-nst render`."""
     arguments = build_parser().parse_args(["render", "a.png", "b.png", "--output", "c.png"])
     return set(vars(arguments)) - {"command", "resumed"}
 
 
 def keywords():
-    """All that `transfer` takes: its signature, and the settings that it passes on."""
+    """Return all keywords of `transfer`: its signature, and the settings that it passes on."""
     passed_on = {each.name for each in (*recipe_settings(), LONGEST_SIDE, *settings(nst.Job))}
     return set(inspect.signature(nst.transfer).parameters) | passed_on | {*PER_STYLE}
 
 
 def public(path):
-    found = nst
+    value = nst
     for name in path.split("."):
-        found = getattr(found, name)
-    return found
+        value = getattr(value, name)
+    return value
 
 
 def test_every_option_is_a_keyword_and_every_keyword_an_option():
@@ -89,7 +89,7 @@ def test_a_job_takes_the_settings_of_transfer(content, style, weights_file):
         ({"style_regions": ["map.png"]}, "style_regions: 1 for 2 styles; give one each"),
     ],
 )
-def test_settings_of_the_styles_are_one_for_each_or_one_for_all(options, error):
+def test_style_settings_are_one_value_for_each_style_or_one_for_all(options, error):
     if error:
         with pytest.raises(nst.InputError, match=error):
             nst.Job("a.png", ["s.png", "t.png"], **options)
@@ -144,7 +144,7 @@ def test_alpha_and_class_numbers_are_kept():
         (3, "content: int is neither a path nor a PIL image nor an array"),
     ],
 )
-def test_what_is_no_picture_is_refused(array, message):
+def test_invalid_pictures_are_refused(array, message):
     with pytest.raises(nst.InputError, match=message):
         nst.Job(array, PIXELS)
 
@@ -152,7 +152,7 @@ def test_what_is_no_picture_is_refused(array, message):
 # -- results ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_result_shows_itself(run):
+def test_a_result_has_a_repr_a_table_and_a_plot(run):
     result = run()
     assert result.array.shape == (48, 64, 3)
     assert np.array_equal(result.array, np.asarray(result.image))
@@ -169,7 +169,7 @@ def test_a_result_shows_itself(run):
     assert isinstance(result.plot(), Figure)
 
 
-def test_a_state_has_its_picture_and_losses_at_any_time(job):
+def test_a_state_has_its_picture_and_losses_after_each_epoch(job):
     assert repr(nst.State().losses) == "<History: no epochs>"
     with pytest.raises(nst.NSTError, match="the run has no picture yet"):
         _ = nst.State().image
@@ -187,7 +187,7 @@ def test_a_state_has_its_picture_and_losses_at_any_time(job):
         break
 
 
-def test_a_function_is_called_after_each_epoch_and_its_errors_end_the_run(run):
+def test_a_callback_is_called_after_each_epoch_and_its_errors_end_the_run(run):
     epochs = []
     run(callback=lambda state: epochs.append((state.stage, state.epoch)))
     assert epochs[:4] == [(1, 1), (1, 2), (1, 3), (1, 4)]
@@ -213,7 +213,7 @@ def test_a_bar_is_shown_on_a_terminal_or_on_request(run, capfd, monkeypatch):
     assert capfd.readouterr().err == ""
 
 
-def test_a_run_with_a_checkpoint_continues(run, tmp_path):
+def test_a_run_with_a_checkpoint_resumes(run, tmp_path):
     whole = run()
     with failing(5), pytest.raises(KeyboardInterrupt):
         run(checkpoint=tmp_path / "kept", checkpoint_every=0)
@@ -228,7 +228,7 @@ def test_a_run_with_a_checkpoint_continues(run, tmp_path):
         run(checkpoint=tmp_path / "kept", state=nst.State())
 
 
-def test_a_picture_may_have_more_pixels_on_request(run, content, monkeypatch):
+def test_the_limit_of_pixels_can_be_raised(run, content, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
     with pytest.raises(nst.InputError, match="more pixels than the limit of 2000"):
         run()
@@ -240,7 +240,7 @@ def test_a_picture_may_have_more_pixels_on_request(run, content, monkeypatch):
 ONE_LAYER = {"sizes": [(32, 48)], "epochs": 2, "content_layers": ["conv1_1"], "style_layers": ["conv1_1"]}
 
 
-def test_a_sweep_and_a_comparison_give_sheets(content, weights_file, tmp_path):
+def test_a_sweep_and_a_comparison_return_sheets(content, weights_file, tmp_path):
     options = {**ONE_LAYER, "weights": str(weights_file)}
     swept = nst.sweep(PIXELS, content, {"style_weight": [1.0, 1e3]}, output=tmp_path / "sweep", **options)
     assert list(swept.images) == ["style-weight=1.0", "style-weight=1000.0"]
@@ -253,10 +253,10 @@ def test_a_sweep_and_a_comparison_give_sheets(content, weights_file, tmp_path):
 
     compared = nst.compare(content, Image.fromarray(PIXELS), ["d2l-2019", "d2l-2023"], **options)
     assert list(compared.images) == ["d2l-2019", "d2l-2023"]
-    assert np.asarray(compared.images["d2l-2019"]).shape == (32, 48, 3)  # its file is gone
+    assert np.asarray(compared.images["d2l-2019"]).shape == (32, 48, 3)  # although its file was temporary
 
 
-def test_a_reconstruction_gives_a_sheet_and_a_run_that_fails_a_warning(content, weights_file):
+def test_a_reconstruction_returns_a_sheet_and_a_failed_run_warns(content, weights_file):
     options = {"weights": str(weights_file), "sizes": [(32, 48)], "epochs": 2}
     found = nst.reconstruct("content", content, ["conv1_1", "conv2_1"], **options)
     assert list(found.images) == ["conv1_1", "conv2_1"]
@@ -265,7 +265,7 @@ def test_a_reconstruction_gives_a_sheet_and_a_run_that_fails_a_warning(content, 
     assert list(found.images) == ["conv1_1"]
 
 
-def test_a_sheet_refuses_what_is_no_picture(content):
+def test_a_sheet_refuses_invalid_pictures_and_keywords(content):
     with pytest.raises(nst.InputError, match="style: list is neither a path nor a PIL image nor an array"):
         nst.compare(content, [content])
     with pytest.raises(nst.KeywordError, match="epohcs: .* did you mean epochs?"):
@@ -273,7 +273,7 @@ def test_a_sheet_refuses_what_is_no_picture(content):
 
 
 @pytest.mark.slow
-def test_a_batch_gives_its_pictures_and_a_report(content, style, weights_file, tmp_path):
+def test_a_batch_returns_its_pictures_and_a_report(content, style, weights_file, tmp_path):
     (tmp_path / "contents").mkdir()
     for name in ("one", "two"):
         Image.open(content).save(tmp_path / "contents" / f"{name}.png")

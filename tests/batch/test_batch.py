@@ -1,4 +1,4 @@
-"""Batches: what lists of jobs say, what makes a picture another one, who gets which job, and the report."""
+"""Batches: lists of jobs, the hash of a job, the output folder, scheduling on workers, and the report."""
 
 import collections
 import contextlib
@@ -38,7 +38,7 @@ from painting import paint
 
 @pytest.fixture
 def pictures(tmp_path):
-    """Two folders of small pictures, beside each other."""
+    """Two folders of small pictures."""
     for folder, number in (("contents", 2), ("styles", 2)):
         (tmp_path / folder).mkdir()
         for each in range(number):
@@ -48,7 +48,7 @@ def pictures(tmp_path):
 
 @pytest.fixture
 def listed(pictures, weights_file):
-    """The Entries of a list with that text."""
+    """A function that returns the Entries of a list with a text."""
 
     def read(text, name="jobs.toml", **shared):
         path = pictures / name
@@ -65,7 +65,7 @@ ONE = 'content = "contents/c0.png"\nstyle = "styles/s0.png"\n'
 
 
 @pytest.mark.slow
-def test_what_stands_above_the_tables_holds_for_all_jobs_that_do_not_say_otherwise(listed, pictures):
+def test_settings_above_the_tables_are_defaults_of_all_jobs(listed, pictures):
     text = f"""
         recipe = "d2l-2019"
         longest-side = 60
@@ -89,7 +89,7 @@ def test_what_stands_above_the_tables_holds_for_all_jobs_that_do_not_say_otherwi
     assert first.recipe.tv_weight == large.recipe.tv_weight == 7
 
 
-def test_sizes_take_the_place_of_those_that_hold_for_all_in_whatever_way_they_are_given(listed):
+def test_the_sizes_of_a_job_replace_the_common_ones_in_any_form(listed):
     text = f"""
         sizes = [[32, 48]]
         [[job]]
@@ -104,12 +104,12 @@ def test_sizes_take_the_place_of_those_that_hold_for_all_in_whatever_way_they_ar
     assert [stage.size for stage in own.stages] == [40]
 
 
-def test_a_misspelt_keyword_is_refused_for_all_jobs_at_once(pictures):
+def test_a_misspelt_keyword_is_a_type_error(pictures):
     with pytest.raises(TypeError, match="epohcs: not a setting of a transfer; did you mean epochs?"):
         batch.pairs(pictures / "contents", pictures / "styles", epohcs=3)
 
 
-def test_a_table_of_comma_separated_values_says_it_as_the_command_line_does(listed):
+def test_the_cells_of_a_csv_have_the_syntax_of_the_command_line(listed):
     text = (
         "name,content,style,style-weights,sizes,epochs,style-layers,flatten\n"
         'a,contents/c0.png,styles/s0.png;styles/s1.png,"3,1","32x48,48x64","4,3","conv1_1:0.5,conv2_1",true\n'
@@ -126,7 +126,7 @@ def test_a_table_of_comma_separated_values_says_it_as_the_command_line_does(list
 
 
 @pytest.mark.parametrize(
-    ("said", "error"),
+    ("settings", "error"),
     [
         ('style = "styles/s0.png"', "content: missing; name a picture"),
         ('content = "contents/c0.png"', "style: missing; name a picture"),
@@ -148,8 +148,8 @@ def test_a_table_of_comma_separated_values_says_it_as_the_command_line_does(list
         (f"{ONE}epochs = 2020-01-01", "epochs: datetime.date(2020, 1, 1) is not an integer"),
     ],
 )
-def test_a_job_that_can_not_be_one_says_why_and_the_others_are_there(listed, said, error):
-    bad, good = listed(f"[[job]]\n{said}\n[[job]]\n{ONE}")
+def test_an_invalid_job_has_an_error_and_the_others_are_valid(listed, settings, error):
+    bad, good = listed(f"[[job]]\n{settings}\n[[job]]\n{ONE}")
     assert bad.job is None
     assert error in bad.error
     assert good.job is not None
@@ -171,7 +171,7 @@ def test_a_job_that_can_not_be_one_says_why_and_the_others_are_there(listed, sai
         ("jobs.csv", "content,style,tv-weight,tv_weight\na,b,1,2", "tv-weight: two columns have this name"),
     ],
 )
-def test_a_list_that_can_not_be_read_is_refused(listed, name, text, error):
+def test_an_invalid_list_is_refused(listed, name, text, error):
     with pytest.raises(nst.InputError, match="jobs") as raised:
         listed(text, name)
     assert error in str(raised.value)
@@ -189,7 +189,7 @@ def test_a_list_that_can_not_be_read_is_refused(listed, name, text, error):
     '"SEP=;"\ncontent;style;seed\ncontents/c0.png;styles/s0.png;3\n',
     "\n\ncontent,style,seed\ncontents/c0.png,styles/s0.png,3\n",
 ])  # fmt: skip
-def test_a_list_is_read_as_spreadsheets_write_it(listed, pictures, text):
+def test_a_csv_is_read_as_spreadsheets_write_it(listed, pictures, text):
     (entry,) = listed(text, "jobs.csv")
     assert entry.error == ""
     assert entry.job.seed == 3
@@ -199,7 +199,7 @@ def test_a_list_is_read_as_spreadsheets_write_it(listed, pictures, text):
     )  # fmt: skip
 
 
-def test_a_list_may_be_a_spreadsheets_unicode_text(pictures, weights_file):
+def test_a_csv_may_be_the_unicode_text_of_a_spreadsheet(pictures, weights_file):
     text = "content\tstyle\tseed\r\ncontents/c0.png\tstyles/s0.png\t3\r\n"
     (pictures / "jobs.csv").write_bytes(text.encode("utf-16"))
     (entry,) = batch.read(pictures / "jobs.csv", weights=str(weights_file))
@@ -207,13 +207,13 @@ def test_a_list_may_be_a_spreadsheets_unicode_text(pictures, weights_file):
     assert entry.job.seed == 3
 
 
-def test_several_styles_of_a_list_with_semicolons_are_quoted(listed):
+def test_several_styles_in_a_csv_with_semicolons_are_quoted(listed):
     (entry,) = listed('content;style\ncontents/c0.png;"styles/s0.png;styles/s1.png"\n', "jobs.csv")
     assert entry.error == ""
     assert len(entry.job.style) == 2
 
 
-def test_a_folder_that_is_not_there_is_told_of_once_and_begins_nothing(pictures, capfd):
+def test_a_missing_folder_is_reported_once_and_nothing_is_written(pictures, capfd):
     for arguments in (["contents", "nowhere"], ["nowhere", "styles"]):
         paths = [pictures / each for each in arguments]
         status, out, err = ended(capfd, "batch", *paths, "--out", pictures / "out")
@@ -222,7 +222,7 @@ def test_a_folder_that_is_not_there_is_told_of_once_and_begins_nothing(pictures,
         assert err == f"error: {pictures / 'nowhere'}: no such file; check the path\n"
 
 
-def test_the_error_of_a_job_is_told_once(pictures, weights_file, capfd):
+def test_the_error_of_a_job_is_printed_once(pictures, weights_file, capfd):
     (pictures / "jobs.toml").write_text(f"[[job]]\n{ONE}epochs = 0\n")
     status, out, err = ended(capfd, "batch", pictures / "jobs.toml", "--out", pictures / "out")
     assert status == 1
@@ -230,13 +230,13 @@ def test_the_error_of_a_job_is_told_once(pictures, weights_file, capfd):
     assert "0 of 1 pictures" in out
 
 
-def test_a_row_with_too_many_cells_is_a_job_that_can_not_be_one(listed):
+def test_a_row_with_too_many_cells_is_an_invalid_job(listed):
     (bad,) = listed("content,style\ncontents/c0.png,styles/s0.png,3\n", "jobs.csv")
     assert bad.job is None
     assert bad.error == "3 cells for 2 columns"
 
 
-def test_jobs_on_the_same_pictures_are_called_by_their_own_settings(listed):
+def test_jobs_with_the_same_pictures_are_named_by_their_own_settings(listed):
     text = f"epochs = 3\n[[job]]\n{ONE}\n[[job]]\n{ONE}style-weight = 1e4\n[[job]]\n{ONE}style-weight = 1e4\n"
     first, second, third = listed(text)
     assert [first.name, second.name] == ["c0-s0", "c0-s0,style-weight=10000"]
@@ -245,14 +245,14 @@ def test_jobs_on_the_same_pictures_are_called_by_their_own_settings(listed):
     assert len({entry.file_name for entry in (first, second, third)}) == 3
 
 
-def test_names_that_are_taken_are_told_of_and_no_good_job_goes_with_them(listed):
+def test_duplicate_names_are_errors_of_the_later_jobs_only(listed):
     entries = listed("".join(f'[[job]]\nname = "{name}"\n{ONE}' for name in ("x", "x", "x (2)", "X")))
     assert [(entry.name, entry.job is None) for entry in entries] == [
         ("x", False), ("x (3)", True), ("x (2)", False), ("X (4)", True),
     ]  # fmt: skip
 
 
-def test_pictures_whose_names_differ_in_their_endings_alone_are_called_by_those_too(pictures):
+def test_pictures_that_differ_only_in_their_suffixes_are_named_with_them(pictures):
     Image.open(pictures / "contents/c0.png").save(pictures / "contents/c0.jpg")
     names = [entry.name for entry in batch.pairs(pictures / "contents", pictures / "styles/s0.png")]
     assert names == ["c0.jpg-s0.png", "c0.png-s0.png", "c1-s0"]
@@ -260,19 +260,19 @@ def test_pictures_whose_names_differ_in_their_endings_alone_are_called_by_those_
 
 @pytest.fixture
 def frames(tmp_path):
-    """A folder of frames as people number them."""
+    """A folder of frames with numbers of one and two digits."""
     (tmp_path / "frames").mkdir()
     for number in (1, 2, 10, 11):
         Image.fromarray(paint(40, 60, seed=number)).save(tmp_path / "frames" / f"frame{number}.png")
     return tmp_path / "frames"
 
 
-def test_digits_that_are_no_numbers_are_letters_in_the_natural_order():
+def test_the_natural_order_treats_non_decimal_digits_as_letters():
     for names in (["f²9.png", "f²10.png"], ["①1.png", "①2.png"], ["f٢.png", "f١٠.png"]):
         assert [path.name for path in sorted(map(Path, reversed(names)), key=natural_order)] == names
 
 
-def test_frames_come_in_the_order_of_their_numbers(frames, pictures):
+def test_frames_are_in_the_order_of_their_numbers(frames, pictures):
     entries = batch.sequence(frames, pictures / "styles/s0.png")
     assert [entry.name for entry in entries] == ["frame1", "frame2", "frame10", "frame11"]
     assert [entry.after for entry in entries] == [None, "frame1", "frame2", "frame10"]
@@ -284,12 +284,12 @@ def test_frames_come_in_the_order_of_their_numbers(frames, pictures):
 
 
 @pytest.mark.parametrize("names", [
-    ("कि", "की"),  # which differ in a combining mark
+    ("कि", "की"),  # differ in a combining mark
     ("é", "e\u0301"),  # the same letter, composed and not
     ("a b", "a_b"),
     ("STRASSE", "straße"),
 ])  # fmt: skip
-def test_each_picture_has_a_file_of_its_own_whatever_its_name(frames, pictures, names):
+def test_each_picture_has_a_distinct_file_whatever_its_name(frames, pictures, names):
     for path in frames.iterdir():
         path.unlink()
     for number, name in enumerate(names):
@@ -305,7 +305,7 @@ def test_each_picture_has_a_file_of_its_own_whatever_its_name(frames, pictures, 
     assert file_name("é") == file_name("e\u0301") == "é"
 
 
-def test_what_is_left_out_of_a_folder_is_reported_with_the_reason(pictures, monkeypatch):
+def test_skipped_files_of_a_folder_are_reported_with_the_reason(pictures, monkeypatch):
     monkeypatch.setattr("gluon_nst.runs.inputs.register_heif", lambda: None)
     endings = {each: name for each, name in Image.registered_extensions().items() if name != "HEIF"}
     monkeypatch.setattr(Image, "registered_extensions", lambda: endings)
@@ -327,7 +327,7 @@ def test_what_is_left_out_of_a_folder_is_reported_with_the_reason(pictures, monk
         batch.pairs(pictures / "styles/s0.png", pictures / "styles")
 
 
-def test_folders_are_paired_each_with_each(pictures):
+def test_two_folders_give_all_pairs(pictures):
     entries = batch.pairs(pictures / "contents", pictures / "styles", recipe="d2l-2019")
     assert [entry.name for entry in entries] == ["c0-s0", "c0-s1", "c1-s0", "c1-s1"]
     assert [entry.name for entry in batch.pairs(pictures / "contents", pictures / "styles/s1.png")] == [
@@ -346,15 +346,15 @@ def test_the_frames_of_a_sequence_follow_each_other_in_each_style(pictures):
     assert [entry.name for entry in batch.sequence(pictures / "contents", pictures / "styles/s0.png")] == ["c0", "c1"]
 
 
-# -- what makes a picture ---------------------------------------------------------------------------------------------
+# -- payloads ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def packed(listed, trunk):
-    """A job with that text, packed."""
+    """A function that returns the payload of a job with additional settings."""
 
-    def pack_it(said="", **shared):
-        (entry,) = listed(f"[[job]]\n{ONE}{said}", **{"recipe": "d2l-2019", **shared})
+    def pack_it(settings="", **shared):
+        (entry,) = listed(f"[[job]]\n{ONE}{settings}", **{"recipe": "d2l-2019", **shared})
         return pack(entry, lambda spec, preferred: trunk)
 
     return pack_it
@@ -366,7 +366,7 @@ def trunk(weights_file):
 
 
 @pytest.mark.slow
-def test_all_that_makes_a_picture_another_one_counts_and_nothing_else(packed, pictures):
+def test_the_hash_depends_on_everything_that_affects_the_picture_and_nothing_else(packed, pictures):
     plain = packed("epochs = 3").sha256
     changes = ("seed = 2", "bits = 16", "flatten = true", 'mask = "contents/c1.png"')
     others = [packed("epochs = 4").sha256, *(packed(f"epochs = 3\n{change}").sha256 for change in changes)]
@@ -394,7 +394,7 @@ def test_a_payload_has_the_contents_of_all_pictures_and_their_original_paths(pac
         assert payload.with_original_paths(f"{path}: bad", elsewhere) == f"{pictures / original}: bad"
 
 
-def test_a_picture_in_the_memory_is_not_sent(pictures, trunk):
+def test_a_picture_in_memory_is_refused(pictures, trunk):
     job = nst.Job(Image.fromarray(paint(40, 60, 1)), str(pictures / "styles/s0.png"))
     with pytest.raises(nst.InputError, match="save it, and pass its path"):
         pack(batch.Entry("memory", job), lambda spec, preferred: trunk)
@@ -403,7 +403,7 @@ def test_a_picture_in_the_memory_is_not_sent(pictures, trunk):
 # -- the folder -------------------------------------------------------------------------------------------------------
 
 
-def test_a_folder_is_one_batchs_at_a_time(tmp_path):
+def test_only_one_batch_at_a_time_can_use_a_folder(tmp_path):
     with Folder(tmp_path / "out", print), pytest.raises(nst.InputError, match="another process is using this folder"):
         Folder(tmp_path / "out", print).__enter__()
     with Folder(tmp_path / "out", print):
@@ -414,7 +414,7 @@ def test_a_folder_is_one_batchs_at_a_time(tmp_path):
 
 
 @pytest.mark.slow
-def test_checkpoints_from_elsewhere_are_kept_and_the_newest_that_is_whole_is_given(packed, tmp_path, job):
+def test_received_checkpoints_are_saved_and_the_newest_valid_one_is_returned(packed, tmp_path, job):
     run = prepare(job())
     sent = []
     with Checkpoint(tmp_path / "elsewhere", every=0) as checkpoint:
@@ -441,7 +441,7 @@ def test_checkpoints_from_elsewhere_are_kept_and_the_newest_that_is_whole_is_giv
         assert said[1:] == [f"c0-s0: {newest}: not a checkpoint of gluon-nst; the job restarts"]
 
 
-def test_a_batch_killed_after_a_picture_was_written_leaves_no_checkpoint_to_the_next(listed, tmp_path, monkeypatch):
+def test_checkpoints_left_by_a_killed_batch_are_removed(listed, tmp_path, monkeypatch):
     left = Generations(tmp_path / "out/.c0-s0.checkpoint", print)
     left.folder.mkdir(parents=True)
     left.write({"epoch": 1})
@@ -451,11 +451,11 @@ def test_a_batch_killed_after_a_picture_was_written_leaves_no_checkpoint_to_the_
     assert not left.folder.exists()
 
 
-# -- who gets which job -----------------------------------------------------------------------------------------------
+# -- scheduling -------------------------------------------------------------------------------------------------------
 
 
 class Process:
-    """Stands for the process of a job: what the job of each name does there, a generator of messages, is in `acts`."""
+    """Stand-in for the process of a job; `acts` has a generator of messages for the name of each job."""
 
     acts, started = {}, []
 
@@ -479,7 +479,7 @@ class Process:
 
 @pytest.fixture
 def clusters(monkeypatch):
-    """Start a LocalCluster of so many workers, in threads of this process."""
+    """A function that starts a LocalCluster with a number of workers, in threads of this process."""
     monkeypatch.setattr("gluon_nst.batch.job_process.Subprocess", Process)
     monkeypatch.setattr(Process, "acts", {})
     monkeypatch.setattr(Process, "started", [])
@@ -494,14 +494,16 @@ def clusters(monkeypatch):
 
 @pytest.fixture
 def workers(clusters):
-    """The address of a scheduler that has so many workers, in threads of this process."""
+    """A function that starts such a cluster, and returns the address of its scheduler."""
     return lambda number: clusters(number).scheduler_address
 
 
 @pytest.fixture
 def carried(listed, trunk, tmp_path):
-    """Carry out jobs of these names, each an act of a Process, by the workers of a scheduler; gives the Batch and its
-    notes."""
+    """A function that runs named jobs, each an act of a Process, on the workers of a scheduler.
+
+    It returns the Batch and its notes.
+    """
 
     def carry(address, halt=never, **acts):
         Process.acts.update(acts)
@@ -533,7 +535,7 @@ def test_each_worker_has_one_job_at_a_time(workers, carried):
 
 
 @pytest.mark.slow
-def test_what_one_worker_has_no_room_for_another_gets_and_what_none_has_is_told(workers, carried):
+def test_a_job_that_does_not_fit_on_one_worker_runs_on_another_or_fails(workers, carried):
     def act(process):
         raise DoesNotFit("too little here")
         yield
@@ -552,7 +554,7 @@ def test_what_one_worker_has_no_room_for_another_gets_and_what_none_has_is_told(
 
 
 @pytest.mark.slow
-def test_a_job_whose_worker_is_lost_goes_on_elsewhere_but_not_for_ever(listed, tmp_path, monkeypatch):
+def test_a_job_whose_worker_is_lost_resumes_on_others_a_limited_number_of_times(listed, tmp_path, monkeypatch):
     def kill(*arguments, **options):
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -560,7 +562,7 @@ def test_a_job_whose_worker_is_lost_goes_on_elsewhere_but_not_for_ever(listed, t
         job_process.Subprocess = kill
         return run_job(*arguments)
 
-    monkeypatch.setattr("gluon_nst.batch.scheduler.run_job", run)  # sent by its code to worker processes
+    monkeypatch.setattr("gluon_nst.batch.scheduler.run_job", run)  # pickled by value
     notes, overview = [], batch.Overview()
     overview.note = notes.append
     entries = listed(f"[[job]]\n{ONE}")
@@ -573,7 +575,7 @@ def test_a_job_whose_worker_is_lost_goes_on_elsewhere_but_not_for_ever(listed, t
 
 
 @pytest.mark.slow
-def test_a_job_that_kills_its_workers_before_it_has_started_is_not_repeated_for_ever(workers, carried, monkeypatch):
+def test_a_job_that_kills_its_workers_before_it_starts_fails(workers, carried, monkeypatch):
     def run(*arguments):
         raise KilledWorker("a", types.SimpleNamespace(address="tcp://gone"), 0)
 
@@ -583,7 +585,7 @@ def test_a_job_that_kills_its_workers_before_it_has_started_is_not_repeated_for_
 
 
 @pytest.mark.slow
-def test_a_task_that_fails_in_another_way_is_a_failure(workers, carried):
+def test_a_task_with_an_unexpected_exception_fails(workers, carried):
     def act(process):
         raise ValueError("no gluon_nst here")
         yield
@@ -593,7 +595,7 @@ def test_a_task_that_fails_in_another_way_is_a_failure(workers, carried):
 
 
 @pytest.mark.slow
-def test_a_batch_that_is_stopped_leaves_its_jobs_for_another_time(workers, carried):
+def test_an_interrupted_batch_has_no_outcomes_for_its_jobs(workers, carried):
     def act(process):
         while not process.is_stopped:
             time.sleep(0.1)
@@ -608,10 +610,8 @@ def test_a_batch_that_is_stopped_leaves_its_jobs_for_another_time(workers, carri
 
 
 @pytest.mark.slow
-def test_messages_of_a_worker_that_was_thought_to_be_lost_are_not_taken_for_the_next_ones(
-    workers, carried, monkeypatch, tmp_path
-):
-    said, present = threading.Event(), Pool.workers
+def test_messages_of_a_worker_that_was_considered_lost_are_ignored(workers, carried, monkeypatch, tmp_path):
+    late, present = threading.Event(), Pool.workers
 
     def act(process):
         if len(Process.started) == 1:
@@ -619,15 +619,15 @@ def test_messages_of_a_worker_that_was_thought_to_be_lost_are_not_taken_for_the_
                 time.sleep(0.1)
             yield "note", "late"
             yield "checkpoint", b"late"
-            said.set()
+            late.set()
             yield "result", None
-        said.wait(20)
+        late.wait(20)
         yield "note", "in time"
         kept.extend(tmp_path.glob("out/.a.checkpoint/*"))
         raise nst.NSTError("as it should")
 
     kept = []
-    # The scheduler drops the first worker, which does not notice.
+    # The pool loses sight of the first worker, which continues.
     monkeypatch.setattr(Pool, "workers", lambda pool: [sorted(present(pool))[bool(Process.started)]])
     monkeypatch.setattr("gluon_nst.cluster.worker.StopRequest.is_cancelled", lambda stop: False)
     jobs, notes = carried(workers(2), a=act)
@@ -640,7 +640,7 @@ def test_messages_of_a_worker_that_was_thought_to_be_lost_are_not_taken_for_the_
 
 
 @pytest.mark.slow
-def test_a_lost_scheduler_ends_a_batch_with_one_line(clusters, carried, monkeypatch):
+def test_a_lost_scheduler_ends_a_batch_with_an_error_of_one_line(clusters, carried, monkeypatch):
     monkeypatch.setattr("gluon_nst.cluster.pool._CONNECT_TIMEOUT", 1)
     ended, cluster = threading.Event(), clusters(1)
 
@@ -652,14 +652,14 @@ def test_a_lost_scheduler_ends_a_batch_with_one_line(clusters, carried, monkeypa
         if Process.started:
             ended.set()
             cluster.close()
-        return bool(Process.started)  # the pool is asked to stop the jobs after the scheduler is closed
+        return bool(Process.started)  # the pool stops the jobs after the scheduler is closed
 
     with pytest.raises(nst.NSTError, match=r"the scheduler is lost \(.*\); finished work is kept"):
         carried(cluster.scheduler_address, halt, a=act)
 
 
 @pytest.mark.slow
-def test_a_scheduler_that_is_lost_while_a_pool_waits_is_one_line(clusters, monkeypatch):
+def test_a_scheduler_lost_while_a_pool_waits_is_an_error(clusters, monkeypatch):
     monkeypatch.setattr("gluon_nst.cluster.pool._CONNECT_TIMEOUT", 1)
     cluster = clusters(1)
     with Pool(cluster.scheduler_address) as pool:
@@ -671,7 +671,7 @@ def test_a_scheduler_that_is_lost_while_a_pool_waits_is_one_line(clusters, monke
 
 
 @pytest.mark.slow
-def test_a_job_stops_when_the_process_that_gave_it_is_gone(workers, packed, trunk):
+def test_a_job_stops_when_its_client_disconnects(workers, packed, trunk):
     stopped = threading.Event()
 
     def act(process):
@@ -718,7 +718,7 @@ def test_the_old_name_of_a_pool_still_works():
         assert isinstance(cluster.Crew(say=print), Pool)
 
 
-def test_a_worker_of_another_version_is_left_out(workers, monkeypatch):
+def test_a_worker_with_a_different_version_is_left_out(workers, monkeypatch):
     monkeypatch.setattr("gluon_nst.cluster.pool.__version__", "0.1")
     notes = []
     with Pool(workers(1), notify=notes.append) as pool:
@@ -728,7 +728,7 @@ def test_a_worker_of_another_version_is_left_out(workers, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_started_again_at_its_address_is_sent_the_files_again(clusters, trunk):
+def test_a_worker_restarted_at_the_same_address_gets_the_files_again(clusters, trunk):
     cluster = clusters(1)
     port = cluster.workers[0].port
 
@@ -747,13 +747,13 @@ def test_a_worker_that_is_started_again_at_its_address_is_sent_the_files_again(c
 
 
 @pytest.mark.slow
-def test_a_worker_that_has_died_is_not_one_that_fails(workers):
+def test_a_dead_worker_is_different_from_a_failing_one(workers):
     with Pool(workers(1)) as pool, dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
         assert pool.run(int, workers=["tcp://127.0.0.1:1"]) == {}
 
 
 @pytest.mark.slow
-def test_a_scheduler_keeps_no_events_of_a_pool_that_has_ended(workers, carried):
+def test_a_closed_pool_leaves_no_events_on_the_scheduler(workers, carried):
     def act(process):
         keys.append(process.worker.get_current_task())
         raise nst.NSTError("as it should")
@@ -775,9 +775,7 @@ def test_a_picture_that_would_overwrite_an_input_is_refused(pictures, weights_fi
 
 
 @pytest.mark.parametrize("ending", [".png", ".csv"])
-def test_a_file_of_the_users_in_the_way_of_a_picture_stays_and_the_job_is_refused(
-    pictures, weights_file, tmp_path, ending
-):
+def test_a_job_that_would_overwrite_a_users_file_is_refused(pictures, weights_file, tmp_path, ending):
     (tmp_path / "out").mkdir()
     own = tmp_path / "out" / f"c0-s0{ending}"
     own.write_bytes((pictures / "contents/c0.png").read_bytes())
@@ -790,7 +788,7 @@ def test_a_file_of_the_users_in_the_way_of_a_picture_stays_and_the_job_is_refuse
 
 
 @pytest.mark.parametrize("name", ["report.html", "report.csv", "thumbnails"])
-def test_a_report_of_the_users_stays(pictures, weights_file, tmp_path, name):
+def test_a_users_report_is_not_overwritten(pictures, weights_file, tmp_path, name):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).write_text("my own report")
     entries = batch.pairs(pictures / "contents", pictures / "styles/s0.png", weights=str(weights_file))
@@ -802,12 +800,12 @@ def test_a_report_of_the_users_stays(pictures, weights_file, tmp_path, name):
 # -- the report -------------------------------------------------------------------------------------------------------
 
 
-def test_a_job_called_as_the_report_is_refused(listed, tmp_path):
+def test_a_job_with_the_name_of_the_report_is_refused(listed, tmp_path):
     with batch.Batch(listed(f'[[job]]\nname = "Report"\n{ONE}'), tmp_path / "out") as jobs:
         assert "give the job another name" in jobs.outcomes["Report"].note
 
 
-def test_the_report_shows_what_differed_and_what_became_of_each_job(listed, tmp_path):
+def test_the_report_shows_differing_settings_and_the_status_of_each_job(listed, tmp_path):
     text = (
         f'seed = 3\n[[job]]\nname = "<b>&"\n{ONE}\n[[job]]\nname = "b"\n{ONE}tv-weight = 0\n'
         f'[[job]]\nname = "c"\n{ONE}epochs = 0\n'

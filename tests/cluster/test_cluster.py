@@ -1,4 +1,4 @@
-"""Batches by real workers, some of which are killed; one picture on several of them."""
+"""Batches on real workers, some of which are killed; one picture on several workers."""
 
 import contextlib
 import csv
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def pictures(tmp_path):
-    """A folder with some pictures, in which the commands are given."""
+    """A folder with some pictures, the working directory of the commands."""
     for name, height, width, seed in (("a", 120, 90, 1), ("b", 90, 120, 2), ("s", 80, 80, 3), ("t", 70, 90, 4)):
         Image.fromarray(paint(height, width, seed)).save(tmp_path / f"{name}.png")
     return tmp_path
@@ -49,16 +49,16 @@ def finished(process):
     return process.returncode, out, err
 
 
-def wait_for(true, seconds=120):
-    """Wait until `true()` is."""
+def wait_for(condition, seconds=120):
+    """Wait until `condition()` is true."""
     begun = time.monotonic()
-    while not true():
+    while not condition():
         assert time.monotonic() - begun < seconds
         time.sleep(0.1)
 
 
 def workers_of(process):
-    """The worker processes of a command's own cluster."""
+    """Return the worker processes of a command's local cluster."""
     with contextlib.suppress(psutil.NoSuchProcess):
         children = psutil.Process(process.pid).children()
         return [each for each in children if "spawn_main" in " ".join(each.cmdline()) and "resource" not in str(each)]
@@ -75,7 +75,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-def test_a_batch_of_12_jobs_whose_worker_and_command_are_killed_does_each_good_one_once(
+def test_a_batch_whose_worker_and_command_are_killed_runs_each_valid_job_once(
     pictures, weights_file, capfd, monkeypatch
 ):
     with open(pictures / "jobs.csv", "w", encoding="utf-8") as file:
@@ -126,7 +126,7 @@ def test_a_batch_of_12_jobs_whose_worker_and_command_are_killed_does_each_good_o
     rows = rows_of(pictures / "out/report.csv")
     assert [row["status"] for row in rows].count("done") == 10
     assert sum(row["note"] == "kept from before" for row in rows) == len(before)
-    # A worker's memory does not grow with its jobs, whatever their sizes: other processes compute them.
+    # The memory of a worker does not grow with its jobs, which run in subprocesses.
     first_job = max(taken for count, taken in memory if count <= len(before) + 1)
     later = [taken for count, taken in memory if count > len(before) + 1]
     assert max(later, default=0) < 1.1 * first_job
@@ -135,14 +135,14 @@ def test_a_batch_of_12_jobs_whose_worker_and_command_are_killed_does_each_good_o
     assert done() == after
 
 
-def test_a_batch_that_is_stopped_resumes_to_the_same_picture(pictures, weights_file):
+def test_an_interrupted_batch_resumes_to_the_same_picture(pictures, weights_file):
     (pictures / "jobs.csv").write_text("name,content,style\nstopped,a.png,s.png\nwhole,a.png,s.png\n")
     command = ["batch", "jobs.csv", "--out", "out", "--workers", "1", "--weights", weights_file, "--quiet"]
     command += [*LAYERS, "--longest-side", 100, "--epochs", 240]
     process = start(pictures, *command)
     kept = pictures / "out/.stopped.checkpoint"
     wait_for(lambda: kept.is_dir() and list(kept.glob("state-*")))
-    os.killpg(process.pid, signal.SIGTERM)  # to the workers as well, as timeout and schedulers send it
+    os.killpg(process.pid, signal.SIGTERM)  # to the workers, too, as timeout and schedulers do
     status, out, err = finished(process)
     assert status == 130
     assert "0 of 2 are done and kept in out; the same command goes on from there" in err
@@ -155,12 +155,12 @@ def test_a_batch_that_is_stopped_resumes_to_the_same_picture(pictures, weights_f
     assert not kept.exists()
 
 
-# -- a scheduler with workers elsewhere -------------------------------------------------------------------------------
+# -- a scheduler with remote workers ----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """A scheduler's address, and a function that starts a worker of it; each has its own folder and its own cache."""
+    """The address of a scheduler, and a function that starts a worker, each with its own folder and cache."""
     folder, processes = tmp_path_factory.mktemp("cluster"), []
     file = folder / "scheduler.json"
 
@@ -192,28 +192,26 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def first_worker(cluster):
-    """The process of a worker of the cluster."""
+    """The process of the first worker of the cluster."""
     return cluster[1]()
 
 
-def test_the_workers_of_a_cluster_need_nothing_but_the_package(
-    cluster, first_worker, pictures, weights_file, capfd, monkeypatch
-):
+def test_remote_workers_need_only_the_package(cluster, first_worker, pictures, weights_file, capfd, monkeypatch):
     monkeypatch.chdir(pictures)
     command = ["batch", "a.png", "s.png", "--out", "out", "--scheduler", cluster[0]]
     options = ["--weights", weights_file, "--recipe", "d2l-2019", *SHALLOW, "--sizes", "48x36", "--epochs", "3"]
     status, out, err = ended(capfd, *command, *options)
     assert status == 0
     assert "1 of 1 pictures" in out
-    said = made("out/a-s.png")
-    assert said["job"]["name"] == "a-s"
-    assert said["weights"]["sha256"] == nst.weights.find(str(weights_file)).sha256
+    record = made("out/a-s.png")
+    assert record["job"]["name"] == "a-s"
+    assert record["weights"]["sha256"] == nst.weights.find(str(weights_file)).sha256
     assert ended(capfd, "render", "a.png", "s.png", "--output", "alone.png", *options)[0] == 0
     difference = pixels("out/a-s.png").astype(int) - pixels("alone.png")
-    assert np.abs(difference).max() <= 1  # another number of threads rounds differently
+    assert np.abs(difference).max() <= 1  # rounding depends on the number of threads
 
 
-def test_a_picture_in_windows_on_two_workers_is_the_same_if_one_is_lost(
+def test_a_picture_on_two_workers_is_the_same_if_one_is_lost(
     cluster, first_worker, pictures, weights_file, capfd, monkeypatch
 ):
     address, worker = cluster
@@ -229,19 +227,19 @@ def test_a_picture_in_windows_on_two_workers_is_the_same_if_one_is_lost(
     def totals(name):
         return [float(row["total"]) for row in rows_of(f"{name}.csv")]
 
-    worker(threads=2)  # which computes one window at a time even so
-    assert ended(capfd, *render("calm", "--scheduler", address))[0] == 0
-    process = start(pictures, *render("shaken", "--scheduler", address, "--save-every", "1"))
-    wait_for((pictures / "shaken-stage-2-epoch-1.png").exists)
+    worker(threads=2)  # it still computes one window at a time
+    assert ended(capfd, *render("undisturbed", "--scheduler", address))[0] == 0
+    process = start(pictures, *render("disturbed", "--scheduler", address, "--save-every", "1"))
+    wait_for((pictures / "disturbed-stage-2-epoch-1.png").exists)
     os.killpg(first_worker.pid, signal.SIGKILL)
     worker()
     status, _, err = finished(process)
     assert status == 0
     assert "is lost; the others compute its windows" in err
-    assert np.array_equal(pixels("calm.png"), pixels("shaken.png"))
-    assert totals("calm") == totals("shaken")
+    assert np.array_equal(pixels("undisturbed.png"), pixels("disturbed.png"))
+    assert totals("undisturbed") == totals("disturbed")
     assert ended(capfd, *render("alone"))[0] == 0
-    assert totals("calm") == pytest.approx(totals("alone"), rel=1e-5)
+    assert totals("undisturbed") == pytest.approx(totals("alone"), rel=1e-5)
 
 
 def test_an_unreachable_scheduler_is_reported_in_one_line(pictures, weights_file, capfd, monkeypatch):

@@ -1,4 +1,4 @@
-"""Experiments as the library has them, and the commands compare and reconstruct."""
+"""The experiments of the library, and the commands compare and reconstruct."""
 
 import gluon_nst as nst
 from gluon_nst import experiments, recipes
@@ -13,7 +13,7 @@ from commands import assert_one_line, names
 # -- sheets -----------------------------------------------------------------------------------------------------------
 
 
-def test_two_things_varied_make_a_grid(content, style):
+def test_two_varied_options_make_a_grid(content, style):
     layers = {"conv2_2": ["conv2_2"], "conv4_2": ["conv4_2"]}
     experiment = experiments.sweep(
         content, style, {"style_weight": {"1e1": 10.0, "1e3": 1e3}, "content_layers": layers}
@@ -28,7 +28,7 @@ def test_two_things_varied_make_a_grid(content, style):
     assert [a.get_ylabel() for a in axes] == ["", "content layers conv2_2", "", "", "content layers conv4_2", ""]
 
 
-def test_a_sheet_marks_what_failed_and_what_was_not_run(content, style):
+def test_a_sheet_marks_failed_and_unfinished_trials(content, style):
     experiment = experiments.sweep(content, style, {"lr": {"1": 1.0, "2": 2.0}})
     first, second = experiment.trials
     outcomes = [
@@ -39,7 +39,7 @@ def test_a_sheet_marks_what_failed_and_what_was_not_run(content, style):
     assert [text.get_text() for a in axes for text in a.texts] == ["failed: too hot", "not run yet"]
 
 
-def test_a_reconstructions_sheet_begins_with_the_original(content):
+def test_the_sheet_of_a_reconstruction_begins_with_the_original(content):
     experiment = experiments.reconstruct("style", content, ["conv1_1", "conv2_1"])
     outcomes = [experiments.Outcome(trial, Image.new("RGB", (48, 32))) for trial in experiment.trials]
     titles = [axes.get_title() for axes in experiment.sheet(outcomes).axes]
@@ -49,7 +49,7 @@ def test_a_reconstructions_sheet_begins_with_the_original(content):
 # -- trials -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_cell_with_a_long_name_has_files_with_a_short_one(content, style):
+def test_a_trial_with_a_long_name_has_files_with_short_names(content, style):
     layers = ["conv1_1+" * count + "conv2_1" for count in (40, 41)]
     experiment = experiments.sweep(content, style, {"style_layers": {name: ["conv1_1"] for name in layers}})
     found = [trial.file_name for trial in experiment.trials]
@@ -71,20 +71,20 @@ def test_values_to_vary_can_be_a_list(content, style):
         ({"lr": []}, "lr: at least one"),
     ],
 )
-def test_what_can_not_be_varied_is_refused(content, style, vary, message):
+def test_invalid_variations_are_refused(content, style, vary, message):
     with pytest.raises(nst.InputError, match=message):
         experiments.sweep(content, style, vary)
 
 
-def test_every_setting_that_makes_another_picture_can_be_varied():
+def test_every_setting_that_affects_the_picture_can_be_varied():
     settings = [*recipes.recipe_settings(), *recipes.settings(nst.Job)]
     varied = [
         setting.name for setting in settings if setting.name != "regions" and not setting.words
-    ]  # which go with maps of the styles
+    ]  # regions need maps of the styles, too
     assert ("recipe", *varied, "longest_side") == experiments.VARIABLE
 
 
-def test_the_pictures_are_held_once_for_all_runs(content, style, weights_file):
+def test_all_runs_share_the_decoded_pictures(content, style, weights_file):
     experiment = experiments.sweep(content, style, {"lr": [0.1, 0.2, 0.3]}, weights=str(weights_file))
     first, *others = experiment.prepare().values()
     assert all(
@@ -93,7 +93,7 @@ def test_the_pictures_are_held_once_for_all_runs(content, style, weights_file):
 
 
 @pytest.mark.slow
-def test_an_outcome_comes_as_soon_as_it_is_there(content, style, converted, tmp_path):
+def test_each_outcome_is_yielded_when_its_trial_finishes(content, style, converted, tmp_path):
     options = {"sizes": [(16, 24)], "epochs": 1, "weights": str(converted)}
     experiment = experiments.sweep(content, style, {"lr": [0.1, 0.2]}, **options)
     outcomes = experiment.run(tmp_path / "out")
@@ -105,7 +105,7 @@ def test_an_outcome_comes_as_soon_as_it_is_there(content, style, converted, tmp_
 
 
 @pytest.mark.slow
-def test_a_picture_is_kept_only_for_the_run_that_would_make_it(content, style, converted, tmp_path):
+def test_a_picture_is_kept_only_for_an_equal_run(content, style, converted, tmp_path):
     options = {"sizes": [(16, 24)], "epochs": 1, "weights": str(converted)}
     experiment = experiments.sweep(content, style, {"lr": [0.1, 0.2]}, **options)
     first, second = experiment.prepare().values()
@@ -122,9 +122,7 @@ def test_a_picture_is_kept_only_for_the_run_that_would_make_it(content, style, c
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", [".png", ".csv"])
-def test_a_file_of_the_users_in_the_way_of_a_cell_stays_and_the_sweep_is_refused(
-    content, style, converted, tmp_path, ending
-):
+def test_a_sweep_that_would_overwrite_a_users_file_is_refused(content, style, converted, tmp_path, ending):
     experiment = experiments.sweep(content, style, {"lr": [0.1]}, sizes=[(16, 24)], epochs=1, weights=str(converted))
     (tmp_path / "out").mkdir()
     own = (tmp_path / "out/lr=0.1.png").with_suffix(ending)
@@ -134,7 +132,7 @@ def test_a_file_of_the_users_in_the_way_of_a_cell_stays_and_the_sweep_is_refused
     assert own.read_bytes() == content.read_bytes()
 
 
-def test_a_sheet_of_the_users_stays(experiment, content, tmp_path):
+def test_a_users_sheet_is_not_overwritten(experiment, content, tmp_path):
     (tmp_path / "out").mkdir()
     own = tmp_path / "out/sheet.png"
     own.write_bytes(content.read_bytes())
@@ -145,7 +143,7 @@ def test_a_sheet_of_the_users_stays(experiment, content, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_is_left_out_of_a_folder_of_styles_is_reported_once_for_all_cells(experiment, style, tmp_path):
+def test_skipped_files_of_a_folder_of_styles_are_reported_once(experiment, style, tmp_path):
     (tmp_path / "styles").mkdir()
     Image.open(style).save(tmp_path / "styles/one.png")
     (tmp_path / "styles/notes.txt").write_text("")
@@ -169,7 +167,7 @@ def test_compare_runs_the_published_recipes_and_fine_on_the_same_pictures(experi
 
 
 @pytest.mark.slow
-def test_compare_takes_the_recipes_it_is_given(experiment, started):
+def test_compare_runs_the_given_recipes(experiment, started):
     status, _, err = experiment("compare", "--recipes", "d2l-2023,d2l-2019")
     assert (status, err) == (0, "")
     assert [recipe.style_weight for recipe in started] == [1e4, 1e3]
@@ -201,8 +199,8 @@ class Flat:
         return self
 
 
-def test_compare_with_a_misspelt_recipe_begins_nothing(experiment, started, tmp_path, monkeypatch):
-    monkeypatch.setattr("gluon_nst.weights.find", lambda *a, **k: pytest.fail("the weights were looked for"))
+def test_compare_with_a_misspelt_recipe_runs_nothing(experiment, started, tmp_path, monkeypatch):
+    monkeypatch.setattr("gluon_nst.weights.find", lambda *a, **k: pytest.fail("the weights were searched"))
     before = names(tmp_path)
     status, out, err = experiment("compare", "--recipes", "fine,fien")
     assert (status, out, started) == (2, "", [])
@@ -212,7 +210,7 @@ def test_compare_with_a_misspelt_recipe_begins_nothing(experiment, started, tmp_
     assert_one_line(err)
 
 
-def test_a_bad_picture_of_one_cell_begins_nothing(experiment, started, content, tmp_path):
+def test_a_bad_picture_of_one_trial_runs_nothing(experiment, started, content, tmp_path):
     before = names(tmp_path)
     status, out, err = experiment("sweep", "--vary", f"mask={content},nowhere.png")
     assert (status, out, started) == (2, "", [])
@@ -224,7 +222,7 @@ def test_a_bad_picture_of_one_cell_begins_nothing(experiment, started, content, 
     "recipes, message",
     [("fast,fast", "give each value once"), ("fast,", "'fast,' is not NAME,… such as d2l-2019,udacity")],
 )
-def test_compare_refuses_a_bad_list_of_recipes(experiment, recipes, message):
+def test_compare_refuses_an_invalid_list_of_recipes(experiment, recipes, message):
     status, out, err = experiment("compare", "--recipes", recipes)
     assert (status, out) == (2, "")
     assert message in err
@@ -235,7 +233,7 @@ def test_compare_refuses_a_bad_list_of_recipes(experiment, recipes, message):
 
 
 @pytest.mark.slow
-def test_content_is_reconstructed_from_each_layer_alone(experiment, started, content, tmp_path):
+def test_content_is_reconstructed_from_each_single_layer(experiment, started, content, tmp_path):
     status, out, _ = experiment("reconstruct", "content", content, "--layers", "conv1_2,conv4_2")
     assert status == 0
     assert "2 of 2 pictures" in out
@@ -243,7 +241,7 @@ def test_content_is_reconstructed_from_each_layer_alone(experiment, started, con
         ({2: 1}, {}, "noise"),
         ({21: 1}, {}, "noise"),
     ]
-    assert [recipe.last_layer for recipe in started] == [2, 21]  # nothing above is computed
+    assert [recipe.last_layer for recipe in started] == [2, 21]  # later layers are not computed
     assert names(tmp_path / "out") == ["conv1_2.csv", "conv1_2.png", "conv4_2.csv", "conv4_2.png", "sheet.png"]
 
 
@@ -255,7 +253,7 @@ def test_style_is_reconstructed_from_growing_subsets(experiment, started, conten
     assert all(recipe.content_layers == {} for recipe in started)
 
 
-def test_a_reconstruction_comes_near_its_picture(content, weights_file):
+def test_a_reconstruction_converges_to_its_picture(content, weights_file):
     options = {"sizes": [(32, 48)], "epochs": 60, "weights": str(weights_file)}
     recipe = experiments.reconstruct("content", content, ["conv1_1"], **options).trials[0].options["recipe"]
     rows = [epoch.losses for epoch in nst.transfer(content, content, recipe=recipe, weights=str(weights_file)).losses]
@@ -272,7 +270,7 @@ def test_a_reconstruction_comes_near_its_picture(content, weights_file):
         (["content", "nowhere.png", "--layers", "conv9_1"], "layers: ['conv9_1'] is not different layers"),
     ],
 )
-def test_a_bad_reconstruction_is_one_line(experiment, tmp_path, options, message):
+def test_the_error_of_an_invalid_reconstruction_is_one_line(experiment, tmp_path, options, message):
     before = names(tmp_path)
     status, out, err = experiment("reconstruct", *options)
     assert status == 2
@@ -290,7 +288,7 @@ def test_a_bad_reconstruction_is_one_line(experiment, tmp_path, options, message
         ("content", {"conv1_1": 0.5, 2: 2}, ["conv1_1", "conv1_2"]),
     ],
 )
-def test_layers_are_reconstructed_in_the_order_and_by_the_weights_they_are_given(content, kind, layers, expected):
+def test_layers_are_reconstructed_in_the_given_order_with_the_given_weights(content, kind, layers, expected):
     trials = experiments.reconstruct(kind, content, layers).trials
     assert [trial.name for trial in trials] == expected
     if isinstance(layers, dict):
@@ -298,7 +296,7 @@ def test_layers_are_reconstructed_in_the_order_and_by_the_weights_they_are_given
         assert list(last.values()) == ([0.5, 2] if kind == "style" else [2])
 
 
-def test_an_experiment_of_nothing_is_refused(content, style):
+def test_an_empty_experiment_is_refused(content, style):
     for make in (
         lambda: experiments.compare(content, style, []),
         lambda: experiments.reconstruct("style", content, []),
@@ -309,12 +307,12 @@ def test_an_experiment_of_nothing_is_refused(content, style):
         experiments.reconstruct("colour", content)
 
 
-def test_the_files_of_a_long_name_in_any_script_fit_into_255_bytes(content, style):
+def test_file_names_fit_into_255_bytes_in_any_script(content, style):
     experiment = experiments.sweep(content, style, {"init": {"画" * 200: "noise"}})
     assert all(len(path.name.encode()) <= 255 for path in experiment.paths("out"))
 
 
-def test_observers_hear_of_the_end_of_every_cell(content, style, weights_file, tmp_path):
+def test_observers_are_notified_of_the_end_of_every_trial(content, style, weights_file, tmp_path):
     ended = []
 
     class Ending(nst.Observer):
@@ -328,7 +326,7 @@ def test_observers_hear_of_the_end_of_every_cell(content, style, weights_file, t
 
 
 @pytest.mark.parametrize("text, message", [('extends = "bad.toml"', "extends itself"), ("= 3", "not TOML")])
-def test_a_recipe_that_can_not_be_read_begins_nothing(experiment, started, tmp_path, text, message):
+def test_an_unreadable_recipe_runs_nothing(experiment, started, tmp_path, text, message):
     (tmp_path / "bad.toml").write_text(text)
     status, _, err = experiment("compare", "--recipes", f"fast,{tmp_path / 'bad.toml'}")
     assert status == 2

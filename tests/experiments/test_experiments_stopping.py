@@ -1,4 +1,4 @@
-"""Experiments that are stopped, and their runs in processes of their own."""
+"""Interrupted experiments, and runs in subprocesses."""
 
 import signal
 import subprocess
@@ -20,7 +20,7 @@ ONE_LAYER = {"content_layers": ["conv1_1"], "style_layers": ["conv1_1"]}
 
 
 @pytest.mark.slow
-def test_an_interrupt_keeps_what_is_finished_and_says_how_to_go_on(experiment, started, tmp_path):
+def test_an_interrupt_keeps_finished_trials_and_reports_how_to_resume(experiment, started, tmp_path):
     with failing(3 + 1):  # in the second run
         status, _, err = experiment("sweep", "--vary", "lr=0.1,0.2,0.3")
     folder = tmp_path / "out"
@@ -52,7 +52,7 @@ def test_an_interrupt_in_the_first_run_leaves_no_sheet(experiment, tmp_path):
         ("reconstruct", ["content", "--layers", "conv1_1,conv1_2"], ["conv1_1", ".conv1_2"]),
     ],
 )
-def test_the_other_commands_can_be_stopped_with_ctrl_c(content, experiment, tmp_path, name, options, expected):
+def test_the_other_commands_can_be_interrupted_too(content, experiment, tmp_path, name, options, expected):
     if name == "reconstruct":
         options = [*options[:1], content, *options[1:]]
     with happening(3 + 1, lambda: signal.raise_signal(signal.SIGINT)):
@@ -65,7 +65,7 @@ def test_the_other_commands_can_be_stopped_with_ctrl_c(content, experiment, tmp_
 
 
 @pytest.mark.slow
-def test_a_process_that_is_stopped_with_ctrl_c_keeps_what_is_finished(content, style, converted, tmp_path):
+def test_a_process_interrupted_with_ctrl_c_keeps_finished_trials(content, style, converted, tmp_path):
     given = [content, style, "--vary", "epochs=2,100000", "--sizes", "16x24", *SHALLOW]
     run = subprocess.Popen(
         command_line("sweep", *given, "--out", "out", "--weights", converted),
@@ -73,7 +73,9 @@ def test_a_process_that_is_stopped_with_ctrl_c_keeps_what_is_finished(content, s
         stderr=subprocess.PIPE,
         cwd=tmp_path,
     )
-    while not list((tmp_path / "out").glob(".*100000.checkpoint/state-*")):  # the first is done, the second has begun
+    while not list(
+        (tmp_path / "out").glob(".*100000.checkpoint/state-*")
+    ):  # the first trial is finished, the second has started
         assert run.poll() is None, run.stderr.read()
         time.sleep(0.05)
     run.send_signal(signal.SIGINT)
@@ -86,7 +88,7 @@ def test_a_process_that_is_stopped_with_ctrl_c_keeps_what_is_finished(content, s
     assert whole == ["epochs=2.csv", "epochs=2.png", "sheet.png"]
 
 
-def test_an_interrupt_while_the_sheet_is_drawn_keeps_the_cells(experiment, tmp_path, monkeypatch):
+def test_an_interrupt_during_drawing_of_the_sheet_keeps_the_trials(experiment, tmp_path, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
@@ -100,7 +102,7 @@ def test_an_interrupt_while_the_sheet_is_drawn_keeps_the_cells(experiment, tmp_p
 
 
 class Follower(nst.Observer):
-    """Keeps (stage, epoch) of each epoch, and does what it is told at each."""
+    """Records (stage, epoch) of each epoch, and calls `do`."""
 
     def __init__(self, do=lambda: None):
         self.seen, self._do = [], do
@@ -111,7 +113,7 @@ class Follower(nst.Observer):
 
 
 @pytest.mark.slow
-def test_runs_of_several_sizes_have_processes_of_their_own_and_give_the_same(
+def test_runs_of_several_sizes_use_subprocesses_with_the_same_results(
     content, style, converted, tmp_path, started_processes
 ):
     options = {"epochs": 3, "weights": str(converted), **ONE_LAYER}
@@ -127,14 +129,14 @@ def test_runs_of_several_sizes_have_processes_of_their_own_and_give_the_same(
 
 
 @pytest.mark.slow
-def test_runs_of_one_size_stay_in_this_process(experiment, started_processes):
+def test_runs_of_one_size_use_this_process(experiment, started_processes):
     assert experiment("sweep", "--vary", "lr=0.1,0.2")[0] == 0
     assert started_processes == []
 
 
 @pytest.fixture
 def started_processes(monkeypatch):
-    """The processes that are started for runs."""
+    """The subprocesses that are started for runs."""
     started = []
 
     class Popen(subprocess.Popen):
@@ -148,19 +150,19 @@ def started_processes(monkeypatch):
 
 @pytest.fixture
 def endless(content, style, converted):
-    """A run that takes longer than any test."""
+    """A run that does not finish during a test."""
     options = {"recipe": "d2l-2019", "sizes": [(16, 24)], "epochs": 10**6, "weights": str(converted), **ONE_LAYER}
     return prepare(nst.Job(content, style, **options))
 
 
 @pytest.mark.slow
-def test_a_subprocess_that_is_killed_is_an_error(endless, started_processes):
+def test_a_killed_subprocess_is_an_error(endless, started_processes):
     with pytest.raises(nst.NSTError, match="the process of this run was killed by signal 9; was there enough memory"):
         processes.carry_out_apart(endless, Follower(lambda: started_processes[0].kill()))
 
 
 @pytest.mark.slow
-def test_a_run_that_is_stopped_ends_its_process(endless, started_processes):
+def test_an_interrupted_run_ends_its_subprocess(endless, started_processes):
     def stop():
         raise KeyboardInterrupt
 
@@ -170,7 +172,7 @@ def test_a_run_that_is_stopped_ends_its_process(endless, started_processes):
 
 
 @pytest.mark.slow
-def test_an_error_in_another_process_is_a_line_of_the_command(experiment, started_processes):
+def test_an_error_in_a_subprocess_is_one_line(experiment, started_processes):
     status, _, err = experiment("sweep", "--vary", "style-size=0.5,1", "--lr", "1e30")
     assert status == 1
     assert len(started_processes) == 2
@@ -179,7 +181,7 @@ def test_an_error_in_another_process_is_a_line_of_the_command(experiment, starte
 
 
 @pytest.mark.slow
-def test_what_a_run_in_another_process_reached_before_it_diverged_comes_back(content, style, converted):
+def test_a_diverged_run_in_a_subprocess_returns_its_finished_stages(content, style, converted):
     sizes = [(16, 24), (16, 24)]
     options = {"recipe": "d2l-2019", "sizes": sizes, "epochs": 2, "lr": [0.01, 1e30], "weights": str(converted)}
     job = nst.Job(content, style, **options, **ONE_LAYER)

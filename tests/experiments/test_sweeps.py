@@ -1,4 +1,4 @@
-"""The command sweep: its cells, what is kept of them and run again, what it refuses."""
+"""The command sweep: its trials, which of them are kept or repeated, and invalid arguments."""
 
 from gluon_nst import recipes
 from gluon_nst.cli import main
@@ -11,7 +11,7 @@ from commands import assert_one_line, made, names
 
 
 @pytest.mark.slow
-def test_a_sweep_keeps_the_picture_and_the_losses_of_every_cell(experiment, started, tmp_path):
+def test_a_sweep_writes_the_picture_and_the_losses_of_every_trial(experiment, started, tmp_path):
     status, out, err = experiment("sweep", "--vary", "style-weight=1e1,1e5")
     assert status == 0
     assert err == ""
@@ -36,21 +36,21 @@ def test_a_plus_stands_for_a_comma_inside_a_value(experiment, started):
     "name, value, field",
     [
         ("recipe", "d2l-2023", "style_weight"),
-        ("content-layer", "conv2_1", "content_layers"),  # a name in the singular, for one of them
+        ("content-layer", "conv2_1", "content_layers"),  # the singular, for one layer
         ("longest-side", "40", "stages"),
     ],
 )
-def test_what_is_no_setting_of_its_own_can_be_varied_too(name, value, field):
+def test_options_that_set_several_fields_can_be_varied_too(name, value, field):
     ((option, values),) = build_parser().parse_args(["sweep", "a", "b", "--vary", f"{name}={value}"]).vary
     recipe = recipes.customise(**{"recipe": "d2l-2019", option: values[value]})
     assert getattr(recipe, field) != getattr(recipes.read("d2l-2019"), field)
 
 
-# -- again ------------------------------------------------------------------------------------------------------------
+# -- repeated calls ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_a_finished_cell_is_not_run_again(experiment, started, tmp_path):
+def test_a_finished_trial_is_not_repeated(experiment, started, tmp_path):
     experiment("sweep", "--vary", "style-weight=1e1,1e5")
     before = (tmp_path / "out/style-weight=1e1.png").stat().st_mtime_ns
     status, out, _ = experiment("sweep", "--vary", "style-weight=1e1,1e3")
@@ -60,11 +60,11 @@ def test_a_finished_cell_is_not_run_again(experiment, started, tmp_path):
     assert (tmp_path / "out/style-weight=1e1.png").stat().st_mtime_ns == before
 
 
-def lose_the_losses(cell, style, start):
+def delete_the_losses(cell, style, start):
     cell.with_suffix(".csv").unlink()
 
 
-def halve_the_picture(cell, style, start):
+def truncate_the_picture(cell, style, start):
     cell.write_bytes(cell.read_bytes()[:-40])
 
 
@@ -85,8 +85,8 @@ def change_nothing(cell, style, start):
     "change, options, runs",
     [
         (change_nothing, [], 1),
-        (lose_the_losses, [], 2),
-        (halve_the_picture, [], 2),
+        (delete_the_losses, [], 2),
+        (truncate_the_picture, [], 2),
         (change_the_style, [], 2),
         (change_the_start, [], 2),
         (change_nothing, ["--seed", "3"], 2),
@@ -94,9 +94,7 @@ def change_nothing(cell, style, start):
         (change_nothing, ["--style-layers", "conv1_1:0.5,conv2_1"], 2),
     ],
 )
-def test_a_cell_that_is_not_what_would_be_made_is_run_again(
-    experiment, started, tmp_path, style, change, options, runs
-):
+def test_an_incomplete_or_outdated_trial_is_repeated(experiment, started, tmp_path, style, change, options, runs):
     start = tmp_path / "start.png"
     Image.new("RGB", (48, 32), "red").save(start)
     given = ["sweep", "--vary", "tv-weight=1", "--init", start]
@@ -107,7 +105,7 @@ def test_a_cell_that_is_not_what_would_be_made_is_run_again(
 
 
 @pytest.mark.slow
-def test_a_cell_is_kept_where_only_its_recipes_words_have_changed(experiment, started, tmp_path):
+def test_a_trial_is_kept_if_only_the_title_of_its_recipe_changes(experiment, started, tmp_path):
     recipe = tmp_path / "my.toml"
     for title in ("One", "Another"):
         recipe.write_text(f'extends = "d2l-2019"\ntitle = "{title}"\nreport_every = {len(title)}\n')
@@ -115,12 +113,12 @@ def test_a_cell_is_kept_where_only_its_recipes_words_have_changed(experiment, st
     assert len(started) == 1
 
 
-# -- cells that fail --------------------------------------------------------------------------------------------------
+# -- failed trials ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_a_cell_that_can_not_be_run_is_told_of_once_and_the_others_go_on(experiment, tmp_path):
-    memory = "memory=1e-6MB,8GB"  # the first is less than any run takes
+def test_a_failed_trial_is_reported_once_and_the_others_continue(experiment, tmp_path):
+    memory = "memory=1e-6MB,8GB"  # too little for any run, and enough
     vary = ["--vary", "lr=1e30,0.01", "--vary", memory]
     status, out, err = experiment("sweep", *vary, "--figure", tmp_path / "sheet.svg")
     assert status == 1
@@ -136,7 +134,7 @@ def test_a_cell_that_can_not_be_run_is_told_of_once_and_the_others_go_on(experim
 
 
 @pytest.mark.slow
-def test_nothing_is_kept_of_a_cell_whose_second_stage_diverges(experiment, tmp_path):
+def test_a_trial_whose_second_stage_diverges_leaves_no_files(experiment, tmp_path):
     two = ["--sizes", "16x24,16x24", "--epochs", "2"]
     status, out, err = experiment("sweep", "--vary", "lr=0.01+1e30,0.01", *two)
     assert status == 1
@@ -146,7 +144,7 @@ def test_nothing_is_kept_of_a_cell_whose_second_stage_diverges(experiment, tmp_p
     assert names(tmp_path / "out") == ["lr=0.01.csv", "lr=0.01.png", "sheet.png"]
 
 
-def test_where_every_cell_is_bad_nothing_is_begun(experiment, tmp_path):
+def test_a_sweep_of_invalid_trials_runs_nothing(experiment, tmp_path):
     before = names(tmp_path)
     status, out, err = experiment("sweep", "--vary", "lr=-1,-2")
     assert (status, out) == (2, "")
@@ -155,7 +153,7 @@ def test_where_every_cell_is_bad_nothing_is_begun(experiment, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_sheet_with_holes_leaves_a_whole_one_where_it_is(experiment, tmp_path):
+def test_an_incomplete_sheet_does_not_replace_a_complete_one(experiment, tmp_path):
     sheet = tmp_path / "out/sheet.png"
     assert experiment("sweep", "--vary", "lr=0.1,0.2")[0] == 0
     whole = sheet.read_bytes()
@@ -165,13 +163,13 @@ def test_a_sheet_with_holes_leaves_a_whole_one_where_it_is(experiment, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_sheet_takes_the_place_of_one_with_more_holes(experiment, tmp_path):
+def test_a_sheet_replaces_one_with_more_failed_trials(experiment, tmp_path):
     assert experiment("sweep", "--vary", "lr=0.1,1e30,1e31")[0] == 1
     assert experiment("sweep", "--vary", "lr=0.1,0.2,1e31")[0] == 1
     assert "sheet-interrupted.png" not in names(tmp_path / "out")
 
 
-# -- what it refuses --------------------------------------------------------------------------------------------------
+# -- invalid arguments ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -188,7 +186,7 @@ def test_a_sheet_takes_the_place_of_one_with_more_holes(experiment, tmp_path):
         ([], "the following arguments are required: --vary"),
     ],
 )
-def test_a_bad_sweep_is_one_line(experiment, tmp_path, options, message):
+def test_the_error_of_an_invalid_sweep_is_one_line(experiment, tmp_path, options, message):
     before = names(tmp_path)
     status, out, err = experiment("sweep", *options)
     assert status == 2
@@ -205,7 +203,7 @@ def test_an_experiment_does_not_overwrite_its_inputs(content, style, weights_fil
     assert "is one of the run's inputs" in capfd.readouterr().err
 
 
-def test_a_cell_does_not_overwrite_a_start_that_is_varied(experiment, content, tmp_path):
+def test_a_figure_does_not_overwrite_the_start_of_a_run(experiment, content, tmp_path):
     (tmp_path / "out").mkdir()
     taken = tmp_path / "out" / "init=start.png.png"
     Image.open(content).save(taken)

@@ -19,7 +19,7 @@ from PIL import Image
 
 from training_inputs import make_inputs
 
-RESULT = Image.new("RGB", (64, 48), (60, 60, 60))  # as after the four epochs of the second stage
+RESULT = Image.new("RGB", (64, 48), (60, 60, 60))  # the picture after the four epochs of the second stage
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def recipe():
 
 
 def follow(recipe, *observers, provenance=None, count=None):
-    """Have the observers see the epochs of a run, or so many of them, whose picture gets lighter; gives the record."""
+    """Call the observers for the first `count` epochs of a run, whose picture gets lighter; return the record."""
     run, record = SimpleNamespace(recipe=recipe, provenance=provenance or {}, encoding=Encoding()), []
     for observer in observers:
         observer.begin(run)
@@ -48,7 +48,7 @@ def result(recipe, record, status="complete"):
     return nst.Result((RESULT,), tuple(record), recipe, 1.0, status, "", {})
 
 
-def test_snapshots_are_written_as_the_run_goes(recipe, tmp_path):
+def test_snapshots_are_written_during_the_run(recipe, tmp_path):
     follow(recipe, Snapshots(tmp_path / "out.png", 3), provenance={"seed": 4})
     names = ["out-stage-1-epoch-3.png", "out-stage-1-epoch-6.png", "out-stage-2-epoch-3.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
@@ -59,7 +59,7 @@ def test_snapshots_are_written_as_the_run_goes(recipe, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_runs_snapshot_after_its_last_epoch_is_its_result(content, style, weights_file, tmp_path):
+def test_the_snapshot_after_the_last_epoch_is_the_result(content, style, weights_file, tmp_path):
     recipe = recipes.customise("d2l-2019", sizes=[(32, 48)], epochs=4)
     observers = [Snapshots(tmp_path / "out.png", 2)]
     whole = nst.transfer(content, style, recipe=recipe, weights=str(weights_file), observers=observers)
@@ -84,7 +84,7 @@ def test_a_film_is_an_animation_that_ends_with_the_result(recipe, tmp_path, endi
         assert np.abs(middle.astype(int) - 60).max() < 12
 
 
-def test_a_long_run_has_a_film_of_about_ninety_moments(tmp_path, monkeypatch):
+def test_the_film_of_a_long_run_has_about_ninety_frames(tmp_path, monkeypatch):
     monkeypatch.setattr("gluon_nst.runs.figures.film", lambda snapshots, record: (picture for _, picture in snapshots))
     recipe = recipes.customise("d2l-2019", sizes=[(16, 16)], epochs=1000)
     film = Film(tmp_path / "film.gif")
@@ -104,7 +104,7 @@ def test_a_film_of_a_run_that_ended_early_ends_with_its_result(tmp_path, done):
             assert np.abs(np.asarray(written.convert("RGB"))[200:220, 200:220].astype(int) - 60).max() < 12
 
 
-def test_more_snapshots_than_anybody_wants_are_refused(tmp_path):
+def test_too_many_snapshots_are_refused(tmp_path):
     recipe = recipes.customise("d2l-2019", epochs=10**9)
     with pytest.raises(nst.InputError, match="save every 1: would write 2000000000 pictures; choose a larger number"):
         snapshot_paths(tmp_path / "out.png", 1, recipe)
@@ -125,7 +125,7 @@ def test_a_film_can_be_mp4(recipe, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
 
 
-def test_mp4_without_its_package_says_what_to_do(tmp_path, monkeypatch):
+def test_mp4_without_its_package_is_an_error_with_a_remedy(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(
         nst.InputError, match=r"film.mp4: MP4 takes .* install gluon-nst\[film\], or name a .gif or .webp"
@@ -136,8 +136,8 @@ def test_mp4_without_its_package_says_what_to_do(tmp_path, monkeypatch):
         check_film(tmp_path / "film.avi")
 
 
-def test_without_a_screen_no_window_opens(recipe):
-    matplotlib.pyplot.close("all")  # what other tests have left
+def test_without_a_display_no_window_opens(recipe):
+    matplotlib.pyplot.close("all")  # those of other tests
     said = []
     window = Window(said.append)
     window.end(result(recipe, follow(recipe, window)))
@@ -147,7 +147,7 @@ def test_without_a_screen_no_window_opens(recipe):
 
 
 @pytest.mark.slow
-def test_a_film_leaves_a_finished_one_where_it_is(recipe, tmp_path):
+def test_an_interrupted_film_does_not_replace_a_finished_one(recipe, tmp_path):
     (tmp_path / "film.gif").write_bytes(b"finished")
     film = Film(tmp_path / "film.gif")
     film.end(result(recipe, follow(recipe, film), "interrupted"))
@@ -156,7 +156,7 @@ def test_a_film_leaves_a_finished_one_where_it_is(recipe, tmp_path):
     assert film.written.exists()
 
 
-def test_the_lines_are_the_chapters(recipe):
+def test_the_lines_have_the_format_of_the_chapter(recipe):
     said = []
     lines = Lines(said.append)
     recipe = dataclasses.replace(recipe, report_every=3)
@@ -170,7 +170,7 @@ class Failing(nst.Observer):
         raise nst.NSTError("out.png: can't write it")
 
 
-def test_an_observer_that_fails_is_let_go_and_the_others_go_on(recipe):
+def test_a_failing_observer_is_removed_and_the_others_continue(recipe):
     said, seen = [], []
 
     class Listening(nst.Observer):
@@ -186,7 +186,7 @@ def test_an_observer_that_fails_is_let_go_and_the_others_go_on(recipe):
 
 
 @pytest.mark.slow
-def test_an_observer_of_a_run_in_another_process_hears_of_its_stages_and_has_no_picture(job, tmp_path):
+def test_an_observer_of_a_run_in_a_subprocess_gets_the_stages_but_no_pictures(job, tmp_path):
     seen, said = [], []
 
     class Listening(nst.Observer):
@@ -223,7 +223,7 @@ def test_an_observer_that_fails_at_the_end_does_not_lose_the_result(job):
 
 
 @pytest.mark.slow
-def test_observers_can_follow_one_run_after_another(job, tmp_path, capfd):
+def test_observers_can_be_reused_for_several_runs(job, tmp_path, capfd):
     observers = [Bar(), Film(tmp_path / "film.gif")]
     for name, size in (("1", (32, 48)), ("2", (48, 64))):
         nst.transfer(**{**vars(job()), "recipe": "poster", "sizes": [size], "epochs": 2, "observers": observers}).save(
@@ -239,7 +239,7 @@ def test_observers_can_follow_one_run_after_another(job, tmp_path, capfd):
 
 @pytest.fixture
 def notebook(monkeypatch):
-    """A notebook at the other end; gives what is displayed: the pictures of each output, one after the other."""
+    """Simulate a notebook; return the outputs, each a list of the pictures displayed in it."""
     import IPython
     from IPython import display
 
@@ -257,12 +257,12 @@ def notebook(monkeypatch):
 
 @pytest.fixture
 def developed(monkeypatch):
-    """The stand-ins for states have their picture at hand."""
+    """Let the states of `follow` return their last image as the picture."""
     monkeypatch.setattr(nst.State, "picture", lambda state, run: state.images[-1])
 
 
 @pytest.mark.slow
-def test_a_notebook_shows_one_output_that_is_drawn_anew(recipe, notebook, developed):
+def test_live_updates_one_output(recipe, notebook, developed):
     follow(recipe, Live(seconds=0))
     (drawn,) = notebook
     assert len(drawn) == 11
@@ -271,7 +271,7 @@ def test_a_notebook_shows_one_output_that_is_drawn_anew(recipe, notebook, develo
     assert drawn[0].data != drawn[-1].data
 
 
-def test_a_notebook_is_not_drawn_more_often_than_it_is_to_be_and_shows_the_end(recipe, notebook, developed):
+def test_live_limits_the_rate_of_redraws_and_draws_the_last_epoch(recipe, notebook, developed):
     live = Live(seconds=1000)
     record = follow(recipe, live)
     (drawn,) = notebook
@@ -282,10 +282,10 @@ def test_a_notebook_is_not_drawn_more_often_than_it_is_to_be_and_shows_the_end(r
 
 
 @pytest.mark.slow
-def test_a_notebook_shows_the_end_of_a_training_that_settled(net, notebook):
+def test_live_draws_the_last_epoch_of_a_converged_run(net, notebook):
     live = Live(seconds=1000)
-    settling = recipes.customise("d2l-2019", tolerance=0.9, epochs=40)
-    nst.train(*make_inputs(net), net, mx.cpu(), 0.01, 40, 100, recipe=settling, observer=live)
+    converging = recipes.customise("d2l-2019", tolerance=0.9, epochs=40)
+    nst.train(*make_inputs(net), net, mx.cpu(), 0.01, 40, 100, recipe=converging, observer=live)
     assert [len(drawn) for drawn in notebook] == [2]
 
 
