@@ -94,7 +94,7 @@ class Folder:
         path = self.picture(payload.entry)
         try:
             with contextlib.suppress(FileNotFoundError):
-                path.unlink()  # otherwise a stop between the two writes would leave it beside new losses
+                path.unlink()  # otherwise an interrupt between the two writes would leave it next to new losses
             for file_path, content in ((path.with_suffix(".csv"), losses), (path, picture)):
                 with written_whole(file_path) as file:
                     file.write(content)

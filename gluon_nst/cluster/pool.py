@@ -46,7 +46,7 @@ class Pool:
         if address and not re.fullmatch(r"tcp://[^/\s]+:\d+", address):
             raise InputError(f"--scheduler {address}: not tcp://HOST:PORT, as `dask scheduler` prints it")
         if address and workers:
-            raise InputError("--workers: not with --scheduler, which has workers of its own; leave one of the two out")
+            raise InputError("--workers: not with --scheduler, which has its own workers; leave one of the two out")
         self._address, self._number, self._notify = address, workers, notify
         self._stack = contextlib.ExitStack()
         self.context = TaskContext(f"gluon-nst-{uuid.uuid4().hex}", None, 0, keeps_files=address is not None)

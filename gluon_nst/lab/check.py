@@ -116,7 +116,7 @@ class Check:
 
 
 def exercise(number: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Decorate a function of a Check and answers: notebooks call it with the answers alone."""
+    """Decorate the steps of a check, so that notebooks call it with the answers only."""
 
     def decorate(steps: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(steps)

@@ -34,7 +34,7 @@ class DurationEstimator:
         self._reset()
 
     def _reset(self) -> None:
-        # The first guess counts as one run, so that a single outlier does not decide alone.
+        # The initial values count as one run, so that a single outlier does not determine the median.
         self._ratios: deque[float] = deque([1.0], maxlen=_HISTORY)
         self._startups: deque[float] = deque([_STARTUP], maxlen=_HISTORY)
         self._take_medians()

@@ -38,7 +38,7 @@ BUNDLED = {"mountains": "mountains.jpg", "autumn-oaks": "autumn-oaks.jpg"}
 
 @contextlib.contextmanager
 def _report_full_disk() -> Iterator[None]:
-    """Replace errors of writing by a message for a student, who can do nothing about the disk."""
+    """Replace errors of writing by DiskFull, whose message is for students."""
     try:
         yield
     except (NSTError, OSError):

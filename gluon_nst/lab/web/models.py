@@ -54,7 +54,7 @@ class LabRun:
     expected: float
     """Estimated seconds of its epochs, uncorrected (see `DurationEstimator`)."""
     status: str = WAITING
-    """One of the above, or that of its State: `complete`, `settled`, `interrupted`, `diverged`, `out of memory`,
+    """One of the above, or the status of its State: `complete`, `settled`, `interrupted`, `diverged`, `out of memory`,
     `failed`."""
     note: str = ""
     epochs: int = 0

@@ -1,4 +1,4 @@
-"""An observer that writes what the page shows of a run: the latest picture, the curves of the losses, snapshots."""
+"""Publisher: an observer that writes the files that the page shows: latest picture, loss curves, snapshots."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def interval(epochs: int, count: int) -> int:
 
 
 class Publisher(Observer):
-    """Writes what the page shows into the `folder` of a run.
+    """Writes the files that the page shows into the `folder` of a run.
 
     `shown` is the number of finished epochs of the latest picture. A full disk does not stop the run: `error` reports
     it.

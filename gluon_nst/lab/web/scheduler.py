@@ -139,7 +139,7 @@ class Scheduler:
             end_message = {"status": Status.FAILED, "note": f"the process did not start: {reason(error)}"}
         finally:
             if process:
-                process.kill()  # if it still runs, nobody reads its messages any more
+                process.kill()  # if it still runs, its messages are no longer read
             self._processes.pop(run.id, None)
             self._unsent.pop(run.id, None)
             del self._running[run.id]

@@ -188,7 +188,7 @@ def _application(
     routes: list[Any] = [(re.escape(base[:-1]) + path, handler) for path, handler in _ROUTES]
     if base != "/":
         routes.append((re.escape(base[:-1]), _SlashHandler, {"url": f"{base.split('/')[-2]}/"}))
-    # Against DNS rebinding. A password protects from it, too: another site's page does not know it.
+    # Against DNS rebinding. A password prevents it, too: a page of another site does not have it.
     hosts = {settings.host, "localhost", "127.0.0.1", "::1"} if settings.is_local and password is None else None
     return Application(
         routes,

@@ -150,7 +150,7 @@ class Worker:
                 return run, self._state.status
 
     def _read_commands(self) -> tuple[dict[str, float], str]:
-        """Return what the new commands ask for: changed weights, and the status of a halt, or ""."""
+        """Return the changed weights of the new commands, and the status of a halt command, or ""."""
         weights: dict[str, float] = {}
         halt_status = ""
         while True:

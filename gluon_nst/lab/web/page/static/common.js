@@ -99,10 +99,10 @@ export const AGAIN = 3000; // milliseconds until a failed request is repeated
 const SILENCE = 25000; // two events that the server sends every ten seconds are missing
 
 /**
- * Receive server-sent events while the page is open: `hear` gets each event, the first with the whole state. A lost
- * connection is reported until it is restored; then `found` is called. Other errors of `hear` are shown once.
+ * Receive server-sent events while the page is open: `handleEvent` gets each event, the first with the whole state. A lost
+ * connection is reported until it is restored; then `found` is called. Other errors of `handleEvent` are shown once.
  */
-export function listen(path, hear, found = () => {}) {
+export function listen(path, handleEvent, found = () => {}) {
   let source = null;
   let silence = 0;
   let lost = false;
@@ -123,7 +123,7 @@ export function listen(path, hear, found = () => {}) {
     here();
     let error = null;
     try {
-      await hear(JSON.parse(event.data));
+      await handleEvent(JSON.parse(event.data));
     } catch (caught) {
       error = caught;
     }
@@ -200,7 +200,7 @@ function become(known, wanted) {
 }
 
 /** Apply the light or dark theme: that of the system, unless the user chose one. */
-export function themed() {
+export function initTheme() {
   const root = document.documentElement;
   const system = matchMedia("(prefers-color-scheme: dark)");
   const show = () => {

@@ -79,7 +79,7 @@ async function showCompared() {
 }
 
 /** Handle an event of the server: changed runs, ids of removed runs, and whether these are all runs. */
-export async function hear({ runs: fresh, gone, all }) {
+export async function handleEvent({ runs: fresh, gone, all }) {
   if (all) forgetHalting();
   if (all) gone = [...runs.keys()].filter((id) => !fresh.some((run) => run.id === id));
   if (gone.includes(shownRun())) hideRun();

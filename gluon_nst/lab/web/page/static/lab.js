@@ -1,12 +1,12 @@
 // Entry point of the student's page.
 
-import { AGAIN, byId, complain, listen, themed } from "./common.js";
+import { AGAIN, byId, complain, listen, initTheme } from "./common.js";
 import { makeForm, restoreForm } from "./form.js";
-import { hear, makeGallery } from "./gallery.js";
+import { handleEvent, makeGallery } from "./gallery.js";
 import { loadPictures, receivePictures } from "./pictures.js";
 import { makeRun, showRun } from "./run.js";
 
-themed();
+initTheme();
 makeForm((run) => showRun(run));
 makeRun();
 makeGallery();
@@ -22,4 +22,4 @@ const begin = async (failed) => {
   }
 };
 begin(false);
-listen("events", hear, () => loadPictures().catch((error) => complain(error.message)));
+listen("events", handleEvent, () => loadPictures().catch((error) => complain(error.message)));

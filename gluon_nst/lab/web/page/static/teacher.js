@@ -1,6 +1,6 @@
 // Entry point of the teacher's page: students, their runs, and the latest pictures of the class.
 
-import { announce, ask, byId, careful, listen, make, put, say, themed } from "./common.js";
+import { announce, ask, byId, careful, listen, make, put, say, initTheme } from "./common.js";
 import { statusOf } from "./words.js";
 
 const latest = (student) => [...student.runs].filter((run) => run.shown).sort((one, other) => other.since - one.since)[0];
@@ -19,7 +19,7 @@ function now(student) {
     make("button", { type: "button", class: "quiet", "data-stop": run.id, "data-name": student.name, "aria-label": say("teacher_stop_of", { name: student.name }) }, say("teacher_stop"))));
 }
 
-async function hear({ students, workers, waiting, load, memory }) {
+async function handleEvent({ students, workers, waiting, load, memory }) {
   const working = students.flatMap((student) => student.runs).filter((run) => run.status === "working").length;
   byId("load").textContent = say("teacher_load", { working, workers, waiting, load, memory });
   byId("nobody").hidden = students.length > 0;
@@ -29,8 +29,8 @@ async function hear({ students, workers, waiting, load, memory }) {
   sheet(students);
 }
 
-themed();
-listen("teacher/events", hear);
+initTheme();
+listen("teacher/events", handleEvent);
 byId("rows").addEventListener("click", careful(async (event) => {
   const { stop, name } = event.target.dataset;
   if (!stop) return;
