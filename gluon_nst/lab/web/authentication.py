@@ -40,11 +40,11 @@ class Authenticator:
     also of `sleep`.
     """
 
-    # Wrong attempts slow down their own session, and not a classmate behind the same router. An attacker who fetches a
-    # new page for each attempt has a new session each time, so after as many wrong attempts as a class mistypes, the
+    # Wrong attempts delay the same session, not a classmate behind the same router. An attacker who fetches a new page
+    # for each attempt has a new session each time. So after more wrong attempts than a class makes by mistyping, the
     # attempts of an address are queued, one every two seconds. The next one is that of the session with the most
-    # seconds since it fetched its page or tried last, divided by its attempts: a classmate who has had the page for
-    # some seconds comes before any number of sessions that try at once. An attacker who collects old pages still delays
+    # seconds since it fetched its page or since its last attempt, divided by its attempts: a classmate who opened the
+    # page some seconds ago comes before any number of new sessions. An attacker who collects old pages can still delay
     # others.
 
     def __init__(

@@ -101,7 +101,7 @@ class BaseHandler(RequestHandler):
         return student
 
     def sign_in(self, name: str) -> str:
-        """Sign in a new student; return their cleaned name. The student is added when the cookie comes back."""
+        """Sign in a new student; return their cleaned name. The first request with the cookie adds the student."""
         # Without control characters, and without those that change how others are shown, such as the order of writing.
         printable = (each for each in name if each.isspace() or unicodedata.category(each) not in ("Cc", "Cf"))
         name = " ".join("".join(printable).split())[:40]
