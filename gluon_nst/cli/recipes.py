@@ -34,14 +34,14 @@ def list_recipes() -> int:
     untimed = [name for name in recipes.names() if name not in times]
     is_interrupted = False
     if untimed and not _weights_are_here():
-        hint = "How long each takes here is shown after a first run, or gluon-nst weights fetch: it takes the weights."
+        hint = "Times on this machine come once VGG-19's parameters are here: after a run, or gluon-nst weights fetch."
     elif untimed:
         try:
             _measure(untimed, times)
         except KeyboardInterrupt:
             is_interrupted = True
         except (NSTError, ImportError, MemoryError) as error:
-            hint = f"How long each takes here could not be measured: {error}"
+            hint = f"Times on this machine could not be measured: {error}"
     for name in recipes.names():
         _print(name, times)
     print("A file of your own gets what it does not say from the recipe that it extends, or else from d2l-2019.")

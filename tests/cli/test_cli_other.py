@@ -88,7 +88,7 @@ def test_recipes_marks_the_default_and_says_what_each_is_good_for(capfd):
     assert out.count(" 341 x 512\n") == sum(
         recipes.fit(recipes.read(name), (1000, 1500)).stages[-1].shape == (341, 512) for name in recipes.names()
     )
-    assert out.endswith("shown after a first run, or gluon-nst weights fetch: it takes the weights.\n")
+    assert out.endswith("parameters are here: after a run, or gluon-nst weights fetch.\n")
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def test_recipes_that_can_not_be_timed_are_listed_with_the_reason(timed, capfd, 
     monkeypatch.setattr("gluon_nst.runs.estimates.seconds_of_recipes", measured)
     assert cli.main(["recipes"]) == 0
     assert capfd.readouterr().out.endswith(
-        "How long each takes here could not be measured: img/mountains.jpg: the project's own file is not installed\n"
+        "Times on this machine could not be measured: img/mountains.jpg: the project's own file is not installed\n"
     )
 
 
