@@ -19,7 +19,7 @@ from gluon_nst.losses.chapter import add_up
 from gluon_nst.losses.records import Losses
 from gluon_nst.losses.reductions import SquaredDifference, SquaredVariation, TotalVariation
 from gluon_nst.losses.style_statistics import Statistic, style_statistic
-from gluon_nst.network.bfloat16 import narrow_features, widest
+from gluon_nst.network.bfloat16 import bfloat16_features, widest
 from gluon_nst.network.layers import NAMES, PIXELS, shape_at, smallest_side
 from gluon_nst.network.operators import shape_of
 from gluon_nst.network.vgg import features_of, without_scalings
@@ -114,8 +114,8 @@ class Objective:
         wanted_here = [layer for layer in (*pixel_layers, *layers) if layer in wanted]
         wanted_here += [layers[-1]] if has_next else []
         if recipe.precision == "bfloat16" and computed.part.shape[1] <= widest():
-            features, narrowed = narrow_features(X, chosen, wanted_here, parameters)
-            parameters = {**parameters, **narrowed}
+            features, added = bfloat16_features(X, chosen, wanted_here, parameters)
+            parameters = {**parameters, **added}
         else:
             features = features_of(X, chosen, wanted_here)
         styles = [self._style_term(layer, features[layer], graph) for layer in recipe.style_layers if layer in features]

@@ -37,15 +37,15 @@ def widest() -> int:
     return _WIDEST if instructions.amx == "used" else sys.maxsize
 
 
-def _narrowed(X: Any) -> Any:
+def _to_bfloat16(X: Any) -> Any:
     return operators(X).amp_cast(X, dtype=amp.amp.bfloat16)
 
 
-def _widened(X: Symbol) -> Symbol:
+def _to_float32(X: Symbol) -> Symbol:
     return sym.amp_cast(X, dtype="float32")
 
 
-def narrow_features(
+def bfloat16_features(
     X: Symbol, layers: Mapping[int, Any], wanted: Collection[int], parameters: Mapping[str, Any]
 ) -> tuple[dict[int, Symbol], dict[str, Any]]:
     """Return `vgg.features_of` for a Symbol `X` with a known shape, and the parameters that it adds, {name: NDArray}.
@@ -56,22 +56,22 @@ def narrow_features(
     second = CONVOLUTIONS[1]
     features = features_of(X, {index: layer for index, layer in layers.items() if index < second}, wanted)
     added: dict[str, Any] = {}
-    is_wide = True
+    is_float32 = True
     for index, layer in layers.items():
         if isinstance(layer, nn.Conv2D):
             convolution = _Convolution(layer, parameters, added)
-            X = convolution(_narrowed(X) if is_wide and index else X)
-            is_wide = False
+            X = convolution(_to_bfloat16(X) if is_float32 and index else X)
+            is_float32 = False
         else:
             X = layer(X)
         if index in wanted and index >= second:
-            if is_wide:
+            if is_float32:
                 features[index] = X
             elif instructions.amx == "used":
-                X, is_wide = _widened(X), True
+                X, is_float32 = _to_float32(X), True
                 features[index] = X
             else:
-                features[index] = _widened(_branch(X))
+                features[index] = _to_float32(_branch(X))
     return features, added
 
 
@@ -116,9 +116,9 @@ class _Convolution:
         zeros = self._added[name] = nd.zeros((1, _CHANNELS - 3, *shape_of(X)[2:]), ctx=self._weight.context)
         # Converted after the concatenation: without AMX, oneDNN can't split its blocks of channels in bfloat16 after
         # the third channel, and would terminate the process.
-        return _narrowed(sym.concat(X, sym.var(name, shape=zeros.shape), dim=1))
+        return _to_bfloat16(sym.concat(X, sym.var(name, shape=zeros.shape), dim=1))
 
     def _variable(self, name: str, array: Any) -> Symbol:
         name = f"{self._layer.name}_{name}_bfloat16"
-        self._added[name] = _narrowed(array)
+        self._added[name] = _to_bfloat16(array)
         return sym.var(name, shape=array.shape, dtype=amp.amp.bfloat16)

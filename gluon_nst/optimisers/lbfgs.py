@@ -164,7 +164,7 @@ class Minimiser:
         self._preconditioner = preconditioner
         self.state = state
         del state.pairs[: max(len(state.pairs) - history_size, 0)]  # if the state was started with another recipe
-        self._bound()
+        self._clip()
 
     def step(self, loss: float, gradient: Array) -> None:
         """Take the `loss` and the `gradient` at `X`, and determine the point of the next evaluation.
@@ -177,12 +177,12 @@ class Minimiser:
         loss *= state.scale
         gradient *= np.float32(state.scale)
         if before is None:
-            self._set_out(loss, gradient)
+            self._start_step(loss, gradient)
         elif loss > before + _DECREASE * state.length * state.slope:
             self._shorten(loss, before)
         else:
-            self._remember(gradient)
-            self._set_out(loss, gradient)
+            self._store(gradient)
+            self._start_step(loss, gradient)
 
     def move(self) -> None:
         """Move `X` to the point that the last `step` determined."""
@@ -190,9 +190,9 @@ class Minimiser:
         if state.from_loss is not None:
             np.multiply(state.direction, np.float32(state.length), out=state.X)
             state.X += state.from_X
-            self._bound()
+            self._clip()
 
-    def begin_anew(self) -> None:
+    def restart(self) -> None:
         """Restart from the lowest point without stored steps, because the loss has changed."""
         state = self.state
         state.X[...] = state.lowest
@@ -209,24 +209,24 @@ class Minimiser:
             state.settled = not state.pairs
             state.pairs = []
             state.X[...] = state.from_X
-            self._set_out(before, state.from_gradient)
+            self._start_step(before, state.from_gradient)
             return
         minimum = -state.slope * state.length**2 / (2 * (loss - before - state.length * state.slope))
         state.length = min(max(minimum, 0.1 * state.length), 0.5 * state.length)
 
-    def _set_out(self, loss: float, gradient: Array) -> None:
+    def _start_step(self, loss: float, gradient: Array) -> None:
         """Start a new step from `X`."""
         state = self.state
         state.from_X[...], state.from_gradient[...], state.from_loss = state.X, gradient, loss
-        held = self._held()
-        self._downhill(held)
-        self._newton(held)
+        active = self._active_set()
+        self._set_negative_gradient(active)
+        self._set_newton(active)
         flat, of_gradient = state.direction.reshape(-1), state.from_gradient.reshape(-1)
         state.slope = _product(flat, of_gradient)
         if state.slope >= 0:  # not a descent direction: the stored steps are not valid here
             state.pairs = []
-            self._downhill(held)
-            self._newton(held)
+            self._set_negative_gradient(active)
+            self._set_newton(active)
             state.slope = _product(flat, of_gradient)
         if not math.isfinite(state.slope):
             raise FloatingPointError("the gradient is not finite; lower the weights")
@@ -236,14 +236,14 @@ class Minimiser:
             state.settled = state.settled or size == 0
             state.length = self._first_step / (size or 1)
 
-    def _downhill(self, held: Array | None) -> None:
+    def _set_negative_gradient(self, active: Array | None) -> None:
         """Set the direction to the negative gradient, and to 0 in the active set."""
         state = self.state
         np.negative(state.from_gradient, out=state.direction)
-        if held is not None:
-            state.direction[held] = 0
+        if active is not None:
+            state.direction[active] = 0
 
-    def _remember(self, gradient: Array) -> None:
+    def _store(self, gradient: Array) -> None:
         """Store the current step, in the memory of the oldest one if the history is full."""
         state = self.state
         places = state.pairs.pop(0)[:2] if len(state.pairs) == self._history_size else None
@@ -269,10 +269,10 @@ class Minimiser:
             for first in range(0, X.size, plane)
         )
 
-    def _newton(self, held: Array | None) -> None:
+    def _set_newton(self, active: Array | None) -> None:
         """Set the direction to the quasi-Newton step, by the two-loop recursion over the stored steps.
 
-        The inverse Hessian is restricted to the pixels outside the active set, `held`.
+        The inverse Hessian is restricted to the pixels outside the active set, `active`.
         """
         state = self.state
         direction = state.direction.reshape(-1)
@@ -287,22 +287,22 @@ class Minimiser:
             direction *= np.float32(1 / (last.inverse * last.square))
         for (step, change, inverse, _), projection in zip(state.pairs, reversed(projections)):
             step.add_to(direction, projection - inverse * change.product(direction))
-        if held is not None:
-            state.direction[held] = 0
+        if active is not None:
+            state.direction[active] = 0
 
-    def _bound(self) -> None:
+    def _clip(self) -> None:
         if self._bounds is not None:
             np.clip(self.state.X, *self._bounds, out=self.state.X)
 
-    def _held(self) -> Array | None:
+    def _active_set(self) -> Array | None:
         """Return the active set: the pixels at a bound that a step along the negative gradient would pass."""
         if self._bounds is None:
             return None
         least, largest = self._bounds
         x, gradient = self.state.X, self.state.from_gradient
-        held = (x <= least) & (gradient > 0)
-        held |= (x >= largest) & (gradient < 0)
-        return held
+        active = (x <= least) & (gradient > 0)
+        active |= (x >= largest) & (gradient < 0)
+        return active
 
 
 _FIRST_STEP = 0.06
@@ -349,4 +349,4 @@ class LBFGS:
     def change_weights(self) -> None:
         """Restart from the lowest point, because the stored steps have the curvature of a different loss."""
         nd.waitall()
-        self._minimiser.begin_anew()
+        self._minimiser.restart()

@@ -256,17 +256,17 @@ def picture_size(source: str | Path | Image.Image) -> tuple[int, int]:
         return picture.height, picture.width
 
 
-def is_stretched(found: Sequence[int], size: Sequence[int]) -> bool:
+def is_stretched(other: Sequence[int], size: Sequence[int]) -> bool:
     """Whether two sizes (height, width) have different aspect ratios."""
-    stretch = found[0] * size[1] / (found[1] * size[0])
+    stretch = other[0] * size[1] / (other[1] * size[0])
     return not 1 / MOST_STRETCH <= stretch <= MOST_STRETCH
 
 
-def check_shape(name: str, found: Sequence[int], size: Sequence[int], other: str, advice: str) -> None:
-    """Raise InputError unless (height, width) `found` has nearly the aspect ratio of `size`, that of the `other`."""
-    if is_stretched(found, size):
+def check_shape(name: str, own: Sequence[int], size: Sequence[int], other: str, advice: str) -> None:
+    """Raise InputError unless (height, width) `own` has nearly the aspect ratio of `size`, that of the `other`."""
+    if is_stretched(own, size):
         raise InputError(
-            f"{name}: {found[0]} x {found[1]} pixels do not have the aspect ratio of {other}, {size[0]} x {size[1]};"
+            f"{name}: {own[0]} x {own[1]} pixels do not have the aspect ratio of {other}, {size[0]} x {size[1]};"
             f" {advice}"
         )
 

@@ -71,9 +71,9 @@ def verify(path: Path, published: str, whose: str) -> None:
     `whose` is the publisher in the message.
     """
     algorithm, digest = published.split(":")
-    found = pooch.file_hash(str(path), alg=algorithm)
-    if not found.startswith(digest):
-        raise Unavailable(f"{path.name} has {algorithm.upper()} {found}, not {whose} published {digest}")
+    actual = pooch.file_hash(str(path), alg=algorithm)
+    if not actual.startswith(digest):
+        raise Unavailable(f"{path.name} has {algorithm.upper()} {actual}, not {whose} published {digest}")
 
 
 def verified(url: str, published: str, path: Path, progress: Progress | None = None) -> None:

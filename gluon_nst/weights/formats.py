@@ -104,23 +104,23 @@ def read(path: Path) -> Parameters:
     or has one of the wrong shape.
     """
     try:
-        found = _READERS[kind_of(path)](path)
+        parameters = _READERS[kind_of(path)](path)
     except (InputError, MemoryError):
         raise
     except Exception as error:  # on damaged files the libraries raise MXNetError, OSError, UnpicklingError and others
         raise InputError(f"{path}: the file is damaged ({reason(error)}); get an intact copy") from None
-    return {name: _checked(found, name, shape, path) for name, shape in layers.parameter_shapes().items()}
+    return {name: _checked(parameters, name, shape, path) for name, shape in layers.parameter_shapes().items()}
 
 
-def _checked(found: Parameters, name: str, shape: tuple[int, ...], path: Path) -> np.ndarray:
+def _checked(parameters: Parameters, name: str, shape: tuple[int, ...], path: Path) -> np.ndarray:
     _, index, part = name.split(".")
     words = f"{part} of {layers.NAMES[int(index)]} ({name})"
-    if name not in found:
+    if name not in parameters:
         raise InputError(f"{path}: no {words}; expected all sixteen convolutions of VGG-19")
-    if found[name].shape != shape:
-        raise InputError(f"{path}: {words} has shape {found[name].shape}; expected VGG-19's, {shape}")
+    if parameters[name].shape != shape:
+        raise InputError(f"{path}: {words} has shape {parameters[name].shape}; expected VGG-19's, {shape}")
     try:
-        array = np.ascontiguousarray(found[name], dtype=np.float32)
+        array = np.ascontiguousarray(parameters[name], dtype=np.float32)
     except ValueError:
         raise InputError(f"{path}: {words} is not numeric; expected VGG-19's parameters") from None
     if not np.isfinite(array).all():
@@ -138,13 +138,13 @@ def _read_gluon(path: Path) -> Parameters:
     legacy = {name: re.search(r"conv(\d+)_(weight|bias)$", name) for name in arrays}
     numbers = sorted({int(match.group(1)) for match in legacy.values() if match})
     indices = dict(zip(numbers, layers.CONVOLUTIONS))
-    found = {}
+    parameters = {}
     for name, match in legacy.items():
         if match and int(match.group(1)) in indices:
-            found[f"features.{indices[int(match.group(1))]}.{match.group(2)}"] = arrays[name].asnumpy()
+            parameters[f"features.{indices[int(match.group(1))]}.{match.group(2)}"] = arrays[name].asnumpy()
         elif name in layers.parameter_shapes():
-            found[name] = arrays[name].asnumpy()
-    return found
+            parameters[name] = arrays[name].asnumpy()
+    return parameters
 
 
 def _read_safetensors(path: Path) -> Parameters:
@@ -173,7 +173,7 @@ _HED = re.compile(r"block(\d)/layers/conv2d(?:_(\d))?/")
 def _read_h5(path: Path) -> Parameters:
     import h5py
 
-    found: Parameters = {}
+    parameters: Parameters = {}
 
     def visit(name: str, item: Any) -> None:
         keras, hed = _KERAS.search(name), _HED.search(name)
@@ -187,15 +187,15 @@ def _read_h5(path: Path) -> Parameters:
             return
         index = layers.LAYERS.get(f"conv{block}_{number}")
         if item.ndim == 4:  # height × width × input × output
-            found[f"features.{index}.weight"] = item[()].transpose(3, 2, 0, 1)
+            parameters[f"features.{index}.weight"] = item[()].transpose(3, 2, 0, 1)
         elif item.ndim == 1:
-            found[f"features.{index}.bias"] = item[()]
+            parameters[f"features.{index}.bias"] = item[()]
 
     with h5py.File(path, "r") as file:
         file.visititems(visit)
-    if not any(f"features.{index}.weight" in found for index in NOT_IN_VGG16):
-        found.update(vgg16_in_vgg19())
-    return found
+    if not any(f"features.{index}.weight" in parameters for index in NOT_IN_VGG16):
+        parameters.update(vgg16_in_vgg19())
+    return parameters
 
 
 _READERS = {"gluon": _read_gluon, "h5": _read_h5, "safetensors": _read_safetensors, "pth": _read_pth}

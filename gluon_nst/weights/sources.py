@@ -85,12 +85,12 @@ class Source:
         if published:
             downloads.verify(original, published, f"{self.name}'s")
             return
-        found = sha256_of(original)
-        _compare_with_hub(original, found)
-        first = _first_seen().get(self.name, found)
-        if found != first:
+        sha256 = sha256_of(original)
+        _compare_with_hub(original, sha256)
+        first = _first_seen().get(self.name, sha256)
+        if sha256 != first:
             raise Unavailable(
-                f"{original.name} has SHA256 {found}, but the first download had {first}; if you trust the new "
+                f"{original.name} has SHA256 {sha256}, but the first download had {first}; if you trust the new "
                 f"file, delete {cache_folder() / 'hashes.json'}"
             )
 
@@ -164,17 +164,17 @@ def _first_seen() -> dict[str, str]:
         raise WeightsError(f"{path}: damaged; delete it to record the hash of the next download") from None
 
 
-def _compare_with_hub(original: Path, found: str) -> None:
+def _compare_with_hub(original: Path, sha256: str) -> None:
     """Raise Unavailable if a file in the hub's cache does not have the hash that the hub announced.
 
     The hub announces a large file's SHA-256 as its ETag, and huggingface_hub names the file that `original` links to
     by it.
     """
     blob = Path(os.path.realpath(str(original)))
-    if original.is_symlink() and re.fullmatch("[0-9a-f]{64}", blob.name) and blob.name != found:
+    if original.is_symlink() and re.fullmatch("[0-9a-f]{64}", blob.name) and blob.name != sha256:
         original.unlink()  # otherwise the next download would return the same damaged file
         blob.unlink()
-        raise Unavailable(f"{original.name} has SHA256 {found}, not the hub's {blob.name}")
+        raise Unavailable(f"{original.name} has SHA256 {sha256}, not the hub's {blob.name}")
 
 
 def _give_to_mxnet(original: Path) -> None:

@@ -2,7 +2,7 @@
 
 import gluon_nst as nst
 from gluon_nst.engine.objective import Objective
-from gluon_nst.network.bfloat16 import narrow_features
+from gluon_nst.network.bfloat16 import bfloat16_features
 
 import mxnet as mx
 import numpy as np
@@ -51,9 +51,9 @@ def at_the_border(parameters, padding, expected, layer, precision):
     of_net = {name: parameter.data() for name, parameter in net.collect_params().items()}
     variable, arrays = mx.sym.var("X", shape=X.shape), {"X": X}
     if precision == "bfloat16":
-        found, narrowed = narrow_features(variable, dict(enumerate(net)), [layer], of_net)
-        features = found[layer]
-        arrays.update(narrowed)
+        features_by_layer, added = bfloat16_features(variable, dict(enumerate(net)), [layer], of_net)
+        features = features_by_layer[layer]
+        arrays.update(added)
     else:
         _, (features,) = nst.extract_features(variable, net, (), (layer,))
     arrays.update(of_net)

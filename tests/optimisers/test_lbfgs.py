@@ -324,7 +324,7 @@ def test_a_restart_is_at_the_best_point_with_an_empty_history():
     state = optimizer.state
     lowest, state.settled = state.from_X.copy(), True
     assert not np.array_equal(state.X, lowest)
-    optimizer.begin_anew()
+    optimizer.restart()
     assert np.array_equal(state.X, lowest)
     assert (state.pairs, state.from_loss, state.settled) == ([], None, False)
     optimizer.move()
