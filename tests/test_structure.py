@@ -123,11 +123,11 @@ def test_the_old_path_of_a_module_works_with_a_warning(old):
             exec(compile(code, "theirs.py", "exec"), found)
         assert found["module"] is importlib.import_module(new)
         assert found["module"].__spec__.name == new
-        told = [each for each in warned if "is now" in str(each.message)]
+        deprecations = [each for each in warned if "is now" in str(each.message)]
         if code.startswith("import gluon_nst;") and old in PUBLIC:
-            assert not told
+            assert not deprecations
         else:
-            assert [(each.filename, str(each.message)) for each in told] == [
+            assert [(each.filename, str(each.message)) for each in deprecations] == [
                 ("theirs.py", f"gluon_nst.{old} is now {new}")
             ]
 

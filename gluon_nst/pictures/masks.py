@@ -38,5 +38,5 @@ def read_mask(source: Source, size: Sequence[int]) -> np.ndarray:
     if mask.max() < LEAST_WEIGHT:
         raise InputError(f"{name}: black everywhere, so nothing would be stylised; paint the part to stylise in white")
     if np.ptp(grey) < LEAST_WEIGHT:
-        warn(f"{name}: the same everywhere ({grey.mean():.0%} white), so it selects no part of the picture")
+        warn(f"{name}: the same everywhere ({grey.mean():.0%} white), so it does not distinguish parts of the picture")
     return mask

@@ -172,7 +172,7 @@ class Run:
             return content_X + place(change)
         elif self.recipe.upsampling == "cosine" and before.shape[2:] != (height, width):
             X = nd.array(np.clip(enlarged(before.asnumpy(), (height, width)), *shown_range("standardised")))
-        else:  # as in the chapter, the picture is resized, clipped to what can be shown
+        else:  # as in the chapter, the clipped picture is resized
             X = preprocess(postprocess(before) * 255, (width, height), resize)
         return place(X).as_in_context(self.device)
 

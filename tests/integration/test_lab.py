@@ -274,10 +274,10 @@ WRONG = {
 @pytest.mark.parametrize("answer", WRONG)
 def test_a_wrong_answer_gets_a_hint(answer, answers):
     check, message = WRONG[answer]
-    with pytest.raises(AssertionError, match=f"(?s){message}") as told:
+    with pytest.raises(AssertionError, match=f"(?s){message}") as raised:
         check(answers)
-    assert str(told.value).startswith(f"exercise {answer[0]}\n")
-    assert "  not yet: " in str(told.value)
+    assert str(raised.value).startswith(f"exercise {answer[0]}\n")
+    assert "  not yet: " in str(raised.value)
 
 
 # -- the notebooks ----------------------------------------------------------------------------------------------------

@@ -497,7 +497,7 @@ def test_a_mask_that_is_transparent_everywhere_is_black():
 @pytest.mark.parametrize("level", [100, 255])
 def test_a_mask_that_is_the_same_everywhere_is_reported(tmp_path, level):
     path = save(tmp_path, Image.new("L", (180, 120), level), "mask.png")
-    with pytest.warns(NSTWarning, match=f"the same everywhere .{level / 255:.0%} white., so it selects no part"):
+    with pytest.warns(NSTWarning, match=f"the same everywhere .{level / 255:.0%} white., so it does not"):
         assert read_mask(path, SIZE).min() == pytest.approx(level / 255)
 
 

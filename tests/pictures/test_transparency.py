@@ -237,9 +237,9 @@ def test_a_kept_cell_is_as_transparent_as_when_it_was_computed(clear, style, con
     kept = experiments.kept(tmp_path / "out.png", first)
     assert (kept.mode, kept.tobytes()) == ("RGBA", result.image.tobytes())
     assert experiments.kept(tmp_path / "out.png", second) is None
-    picture, said = read_made(tmp_path / "out.png")
+    picture, record = read_made(tmp_path / "out.png")
     assert picture.mode == "RGBA"
-    assert said["content_sha256"] == result.provenance["content_sha256"]
+    assert record["content_sha256"] == result.provenance["content_sha256"]
 
 
 @pytest.mark.slow

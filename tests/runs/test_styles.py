@@ -224,16 +224,16 @@ def render_both(content, pictures, converted, tmp_path, capfd):
 
 
 def test_the_command_takes_several_styles_with_weights_and_scales(render_both, run, content, pictures):
-    said, picture = render_both("--style-weights", "3,1", "--style-scale", "0.5,1")
-    assert [(style["weight"], style["scale"]) for style in said] == [(3, 0.5), (1, 1)]
+    records, picture = render_both("--style-weights", "3,1", "--style-scale", "0.5,1")
+    assert [(style["weight"], style["scale"]) for style in records] == [(3, 0.5), (1, 1)]
     styles = [nst.Style(pictures[0], 3, scale=0.5), nst.Style(pictures[1], 1, scale=1)]
     expected = run(content, styles, **{**ONE_SIZE, "content_layers": ["conv1_1"], "style_layers": ["conv1_1"]})
     assert picture == expected.image.tobytes()
 
 
 def test_the_command_takes_one_value_for_all_styles(render_both):
-    said, _ = render_both("--style-scale", "0.5")
-    assert [style["scale"] for style in said] == [0.5, 0.5]
+    records, _ = render_both("--style-scale", "0.5")
+    assert [style["scale"] for style in records] == [0.5, 0.5]
 
 
 @pytest.fixture
