@@ -118,7 +118,7 @@ def _optimiser_and_objective(
             state.change_weights()
     if optimiser.X.shape != targets.content_X.shape:
         state_shape, job_shape = ("{2}x{3}".format(*X.shape) for X in (optimiser.X, targets.content_X))
-        raise InputError(f"state: its composite is {state_shape}, and the job's {job_shape}; go on with its own job")
+        raise InputError(f"state: its composite is {state_shape}, and the job's {job_shape}; resume that state's job")
     targets_Y = targets.contents_Y, targets.styles_Y
     return optimiser, Objective(net, optimiser.X, *targets_Y, recipe, statistic, targets.guides, parts)
 

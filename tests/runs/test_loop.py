@@ -174,7 +174,7 @@ def test_a_state_of_a_different_size_is_refused(job):
     state = take(nst.steps(job()), 2)
     state.hand_over()
     with pytest.raises(
-        nst.InputError, match="state: its composite is 32x48, and the job's 48x64; go on with its own job"
+        nst.InputError, match="state: its composite is 32x48, and the job's 48x64; resume that state's job"
     ):
         next(nst.steps(job(sizes=[(48, 64), (64, 96)]), state))
 
