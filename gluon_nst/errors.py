@@ -69,7 +69,9 @@ def one_line(text: object) -> str:
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """Return the end of an error about an unknown `word`, with the closest names among those `known`, or "".
+    """Return the suggestion at the end of an error about an unknown `word`, or "".
+
+    It has the closest of the `known` names.
 
     >>> did_you_mean("ouput", ["output", "losses"])
     '; did you mean output?'
@@ -83,8 +85,10 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
 
 
 def check_keywords(given: Iterable[str], known: Iterable[str], complaint: str) -> None:
-    """Raise KeywordError for the first keyword that is not `known`; its message has the `complaint` and the names that
-    are similar, or all known ones."""
+    """Raise KeywordError for the first keyword that is not `known`.
+
+    Its message has the `complaint` and the names that are similar, or all known ones.
+    """
     known = list(known)
     for name in given:
         if name not in known:

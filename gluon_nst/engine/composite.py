@@ -13,9 +13,9 @@ from gluon_nst.typing import NDArray
 
 
 class GeneratedImage(nn.Block):
-    """A Block whose only parameter, `weight`, is the composite image; calling it returns the image.
+    """A Block whose only parameter, `weight`, is the composite image.
 
-    `img_shape` is (1, 3, height, width).
+    Calling it returns the image. `img_shape` is (1, 3, height, width).
     """
 
     def __init__(self, img_shape: tuple[int, ...], **kwargs: Any) -> None:
@@ -35,10 +35,10 @@ class GeneratedImage(nn.Block):
 def get_inits(
     X: NDArray, device: Any, lr: float, styles_Y: Sequence[NDArray], beta2: float = 0.999
 ) -> tuple[NDArray, list[NDArray], gluon.Trainer]:
-    """Return the composite, a copy of `X` (1 × 3 × h × w), the style layers' Gram matrices, and the Trainer.
+    """Return the composite, the style layers' Gram matrices, and the Trainer.
 
-    The composite is returned as the NDArray that the Trainer (Adam with learning rate `lr`) updates in place. `beta2`
-    is the decay of Adam's second moment.
+    The composite starts as a copy of `X` (1 × 3 × h × w); it is the NDArray that the Trainer (Adam with learning rate
+    `lr`) updates in place. `beta2` is the decay of Adam's second moment.
     """
     gen_img = GeneratedImage(X.shape)
     gen_img.initialize(init.Constant(X), ctx=device, force_reinit=True)

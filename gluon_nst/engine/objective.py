@@ -1,8 +1,9 @@
-"""The objective of a run: the losses of a composite and their gradient, as a distance of reductions over positions.
+"""The objective of a run: the losses of a composite, and their gradient.
 
-There are two graphs. The first evaluates the network and reduces its statistics over the positions of the feature maps.
-The second, of a few numbers, computes the losses from these sums; its gradient with respect to the sums is the head
-gradient of the first graph's backward pass. The forward pass is not repeated, and Python does not wait between the two.
+The objective is a distance of reductions over positions. There are two graphs. The first evaluates the network and
+reduces its statistics over the positions of the feature maps. The second, of a few numbers, computes the losses from
+these sums; its gradient with respect to the sums is the head gradient of the first graph's backward pass. The forward
+pass is not repeated, and Python does not wait between the two.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ from gluon_nst.typing import NDArray, Symbol
 
 
 class _Term(NamedTuple):
-    """A loss: its sums over positions, in the first graph, and the function from them to the weighted loss, in the
-    second."""
+    """A loss: its sums over positions, and the function from them to the loss.
+
+    The sums are computed in the first graph, the weighted loss in the second.
+    """
 
     name: str
     sums: Sequence[Symbol]
@@ -38,7 +41,7 @@ class _Term(NamedTuple):
 
 
 class Guides(NamedTuple):
-    """The weights of positions in the losses, on each layer's grid, and the background of the composite.
+    """The weights of positions in the losses, and the background of the composite.
 
     - `styles` maps style layers to the weights of each region, one for each statistic in the layer's `styles_Y`.
     - `mask` (1 × 1 × h × w, in pixels) is the share of the composite in the network's input, and `behind`
@@ -51,7 +54,7 @@ class Guides(NamedTuple):
 
 
 class Objective:
-    """Evaluates the losses of a composite `X` and the gradient of their sum, for the size of `X`.
+    """Evaluates the losses of a composite `X`, and the gradient of their sum.
 
     - `net` is the truncated network, a Sequential.
     - `X` (1 × 3 × h × w) has a gradient attached; its values are in the `pixel_unit` of the recipe.

@@ -17,9 +17,10 @@ LayerWeight = Union[float, Sequence[float]]
 
 @nd_mode
 def content_loss(Y_hat: Array, Y: Array, reduction: str = "mean") -> Array:
-    """Return the mean squared difference of two feature maps of the same shape, of shape (1,).
+    """Return the mean squared difference of two feature maps.
 
-    `reduction` is `mean`, as in the book, `sum`, or `sum/2` (Gatys et al. 2016, equation 1).
+    The feature maps have the same shape, the result the shape (1,). `reduction` is `mean`, as in the book, `sum`, or
+    `sum/2` (Gatys et al. 2016, equation 1).
     """
     squared_difference = SquaredDifference(reduction)
     return squared_difference.loss(squared_difference.sums(Y_hat, Y), shape_of(Y_hat))
@@ -27,21 +28,22 @@ def content_loss(Y_hat: Array, Y: Array, reduction: str = "mean") -> Array:
 
 @nd_mode
 def gram(X: Array, divisor: str = "chw") -> Array:
-    """Return the Gram matrix, c × c, of a feature map 1 × c × h × w, divided by c·h·w (Gatys et al. 2016, equation 3).
+    """Return the Gram matrix, c × c, of a feature map 1 × c × h × w.
 
-    The division makes it independent of h and w. `divisor` is `chw`, as in the book, or as in other programs `hw`, or
-    `none`.
+    It is divided by c·h·w, which makes it independent of h and w (Gatys et al. 2016, equation 3). `divisor` is `chw`,
+    as in the book, or as in other programs `hw`, or `none`.
     """
     return Gram(divisor).of(X)
 
 
 @nd_mode
 def style_loss(Y_hat: Array, gram_Y: Array, divisor: str = "chw", reduction: str = "mean") -> Array:
-    """Return the mean squared difference of the Gram matrix of `Y_hat` (1 × c × h × w) and `gram_Y` (c × c).
+    """Return the mean squared difference of the Gram matrix of `Y_hat` and `gram_Y`.
 
-    `divisor` is that of both Gram matrices. `reduction` is `mean`, as in the book, `mean/chw` (Udacity's), `sum`,
-    `sum/(2chw)^2` (Gatys et al. 2016, equation 4), or `relative`: the mean, divided by the mean square of `gram_Y`,
-    which gives layers of different scales equal weights.
+    `Y_hat` is 1 × c × h × w, `gram_Y` c × c, the result has the shape (1,). `divisor` is that of both Gram matrices.
+    `reduction` is `mean`, as in the book, `mean/chw` (Udacity's), `sum`, `sum/(2chw)^2` (Gatys et al. 2016, equation
+    4), or `relative`: the mean, divided by the mean square of `gram_Y`, which gives layers of different scales equal
+    weights.
     """
     statistic = Gram(divisor, reduction)
     return statistic.distance(statistic.of(Y_hat), [gram_Y], shape_of(Y_hat))
@@ -49,7 +51,10 @@ def style_loss(Y_hat: Array, gram_Y: Array, divisor: str = "chw", reduction: str
 
 @nd_mode
 def tv_loss(Y_hat: Array) -> Array:
-    """Return the total variation loss of a composite 1 × 3 × h × w: half the sum of the mean |Δ| down and across."""
+    """Return the total variation loss of a composite, 1 × 3 × h × w.
+
+    It is half the sum of the mean absolute differences of vertical and of horizontal neighbours, of shape (1,).
+    """
     variation = TotalVariation()
     return variation.loss(variation.sums(Y_hat), shape_of(Y_hat))
 
@@ -81,8 +86,9 @@ def compute_loss(
     style_weight: LayerWeight = 1e3,
     tv_weight: float = 10.0,
 ) -> tuple[list[Array], list[Array], Array, Array]:
-    """Return the weighted losses: lists by content layer and by style layer, the total variation loss, and their sum.
+    """Return the weighted losses and their sum.
 
+    They are a list by content layer, a list by style layer, the total variation loss, and the sum; of shape (1,) each.
     `content_weight` and `style_weight` are one number, or one for each layer. The default weights are those of the
     book's 2019 edition; the 2023 edition has a style weight of 1e4.
     """

@@ -40,9 +40,9 @@ FINISHED = (Status.COMPLETE, Status.SETTLED)
 
 @dataclasses.dataclass(eq=False, repr=False)
 class Losses(Mapping[str, float]):
-    """The weighted losses of a composite by name: `content/conv4_4`, `style/conv1_1`, `tv`.
+    """The weighted losses of a composite by name.
 
-    `total` is their sum, computed in single precision.
+    The names are `content/conv4_4`, `style/conv1_1`, `tv`. `total` is the sum, computed in single precision.
 
     >>> losses = Losses({"content/conv4_4": 1.0, "style/conv1_1": 2.0, "style/conv2_1": 3.0, "tv": 0.5}, total=6.5)
     >>> losses["style/conv1_1"], losses.style, losses.total
@@ -87,7 +87,7 @@ class Losses(Mapping[str, float]):
 
 
 class Epoch(NamedTuple):
-    """The record of one epoch: the losses before its step, its learning rate, and its duration.
+    """The record of an epoch: losses before its step, learning rate, duration.
 
     An epoch of L-BFGS is one evaluation of the losses and their gradient; it has no learning rate, and `lr` is 1.
     `stage` counts from 1, `epoch` from 0 in each stage; `seconds` is the time since the record of the previous epoch.
@@ -119,7 +119,10 @@ class History(Tuple[Epoch, ...]):
             yield stage, epoch, losses.content, losses.style, losses.tv, losses.total, lr, seconds
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return a table with a row for each epoch: the COLUMNS, then the losses by layer (`style/conv1_1`)."""
+        """Return a pandas.DataFrame with a row for each epoch.
+
+        Its columns are the COLUMNS, then the losses by layer (`style/conv1_1`).
+        """
         import pandas
 
         table = pandas.DataFrame(list(self.rows()), columns=list(COLUMNS))

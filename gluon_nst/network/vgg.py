@@ -48,13 +48,13 @@ class FirstConv2D(nn.Conv2D):
 def truncated_vgg19(
     parameters: Mapping[str, NDArray], last: int, ctx: Any, pooling: str = "max", padding: str = "zero"
 ) -> nn.Sequential:
-    """Return the model zoo's VGG-19 up to and including layer `last`, as in section 14.12.4 of the book.
+    """Return VGG-19 up to and including layer `last`, as in section 14.12.4.
 
-    `parameters` maps the model zoo's names (`features.0.weight`, …) to NDArrays, and optionally `features.0.zero` to
-    the input that the first layer's zero padding represents. They are frozen: only the composite has a gradient. The
-    layers above `last`, including the dense ones, are never allocated. `pooling` is `max`, as VGG was trained, or
-    `average` (Gatys et al. 2016, section 2). `padding` is that of the first convolution: `zero`, `replicate` or
-    `reflect`.
+    The layers are the model zoo's. `parameters` maps its names (`features.0.weight`, …) to NDArrays, and optionally
+    `features.0.zero` to the input that the first layer's zero padding represents. They are frozen: only the composite
+    has a gradient. The layers above `last`, including the dense ones, are never allocated. `pooling` is `max`, as VGG
+    was trained, or `average` (Gatys et al. 2016, section 2). `padding` is that of the first convolution: `zero`,
+    `replicate` or `reflect`.
     """
     for what, name, known in (("pooling", pooling, POOLINGS), ("padding", padding, PADDINGS)):
         if name not in known:
@@ -87,9 +87,9 @@ def extract_features(
     content_layers: Collection[int] = CONTENT_LAYERS,
     style_layers: Collection[int] = STYLE_LAYERS,
 ) -> tuple[list[Any], list[Any]]:
-    """Return the outputs of the content layers and of the style layers for the network input `X`: two lists.
+    """Return the outputs of the content layers and of the style layers, two lists.
 
-    `X` is 1 × 3 × h × w, an NDArray or a Symbol; `net` is any sequence of layers.
+    `X` is the network's input, 1 × 3 × h × w, an NDArray or a Symbol; `net` is any sequence of layers.
     """
     features = features_of(X, dict(enumerate(net)), {*content_layers, *style_layers})
     contents, styles = ([X for index, X in features.items() if index in of] for of in (content_layers, style_layers))
@@ -180,10 +180,10 @@ def features_of(X: Any, layers: Mapping[int, Any], wanted: Collection[int]) -> d
 
 
 def patches(X: Any) -> Any:
-    """Return the 3 × 3 pixels around each pixel of the network input `X` (1 × 3 × h × w) as channels: 1 × 27 × h × w.
+    """Return the 3 × 3 pixels around each pixel of `X` as channels: 1 × 27 × h × w.
 
-    Their means and covariances describe the palette, and the sharpness of the picture in every direction. The edge is
-    padded by replication.
+    `X` is the network's input, 1 × 3 × h × w; its edge is padded by replication. The means and covariances of the
+    patches describe the palette, and the sharpness of the picture in every direction.
     """
     _, channels, height, width = shape_of(X)
     gathered = operators(X).im2col(
@@ -219,7 +219,10 @@ def get_styles(
     style_layers: Collection[int] = STYLE_LAYERS,
     resize: str = "bilinear",
 ) -> tuple[NDArray, list[NDArray]]:
-    """Return the preprocessed style image (1 × 3 × h × w) and its style features; `image_shape` is (width, height)."""
+    """Return the preprocessed style image (1 × 3 × h × w) and its style features.
+
+    `image_shape` is (width, height).
+    """
     style_X = preprocess(style_img, image_shape, resize).copyto(device)
     _, styles_Y = extract_features(style_X, net, (), style_layers)
     return style_X, styles_Y

@@ -197,7 +197,7 @@ def matched(
     style_weights: Array | None = None,
     content_weights: Array | None = None,
 ) -> Image.Image:
-    """Return `style` with a linear map of its colours that gives them the mean and covariance of `content`.
+    """Return `style` with the mean and covariance of the colours of `content`.
 
     x → A (x − μ_S) + μ_C with A = Σ_C^½ Σ_S^−½, the PCA form of Gatys et al. 2016, section 2, on sRGB values, clipped
     to 0 … 1. PIL images in mode RGB, of any two sizes; the result has that of `style`. The greys of a grey style are
@@ -221,7 +221,7 @@ def _mapped(image: Image.Image, A: Array, b: Array) -> Image.Image:
 
 
 def transported(content: Image.Image, target: tuple[Array, Array], weights: Array | None = None) -> Image.Image:
-    """Return `content` with the mean and covariance of `target`, by the linear map that moves its colours least.
+    """Return `content` with the mean and covariance of `target`, by optimal transport.
 
     x → A (x − μ_C) + μ_S with A = Σ_C^−½ (Σ_C^½ Σ_S Σ_C^½)^½ Σ_C^−½, the optimal transport between Gaussians (Olkin and
     Pukelsheim 1982), on sRGB values, clipped to 0 … 1. The eigenvalues of A are limited to GAINS. `content` is a PIL

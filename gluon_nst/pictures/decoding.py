@@ -143,20 +143,22 @@ def _continued(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def read_image(path: str | Path | Image.Image) -> NDArray:
-    """Read the picture in file `path`, or a PIL image, as a uint8 NDArray, height × width × 3, sRGB.
+    """Read the picture in file `path`, or a PIL image, as an NDArray.
 
-    All formats of Pillow are read: the first frame, rotated by its EXIF orientation, transparency flattened on white,
-    an embedded colour profile converted to sRGB. Raises InputError for a file that is not such a picture, is damaged,
-    has a side shorter than 16 pixels, or more pixels than Pillow's limit against decompression bombs.
+    The result is uint8, height × width × 3, in sRGB. All formats of Pillow are read: the first frame, rotated by its
+    EXIF orientation, transparency flattened on white, an embedded colour profile converted to sRGB. Raises InputError
+    for a file that is not such a picture, is damaged, has a side shorter than 16 pixels, or more pixels than Pillow's
+    limit against decompression bombs.
     """
     return open_picture(path).flattened().array
 
 
 class Picture(NamedTuple):
-    """A decoded picture: a PIL image in mode RGB, and the SHA-256 of its file, or of its pixels.
+    """A decoded picture.
 
-    `alpha` is its alpha channel, a PIL image in mode L, or None if it has none. The colours under transparent pixels
-    are extended from the pixels around them.
+    `image` is a PIL image in mode RGB, `sha256` the hash of its file, or of its pixels. `alpha` is its alpha channel, a
+    PIL image in mode L, or None if it has none. The colours under transparent pixels are extended from the pixels
+    around them.
     """
 
     image: Image.Image

@@ -51,11 +51,11 @@ def resize_channels(X: NDArray, shape: tuple[int, int], resize: str) -> NDArray:
 
 @nd_mode
 def preprocess(img: NDArray, image_shape: tuple[int, int], resize: str = "bilinear") -> NDArray:
-    """Return the network's input for a picture: resized and standardised as for ImageNet, 1 × 3 × h × w.
+    """Return the network's input for a picture, resized and standardised.
 
-    `img` is height × width × 3 with values from 0 to 255 (uint8 or float32); `image_shape` is (width, height), the
-    order of the book and of MXNet's `imresize`, unlike all other sizes in this package. `resize` is one of RESIZES; the
-    book's is `bilinear`.
+    The result is 1 × 3 × h × w, standardised by ImageNet's mean and deviation. `img` is height × width × 3 with values
+    from 0 to 255 (uint8 or float32); `image_shape` is (width, height), the order of the book and of MXNet's `imresize`,
+    unlike all other sizes in this package. `resize` is one of RESIZES; the book's is `bilinear`.
     """
     img = _resize(img, image_shape, resize)
     height, width, channels = img.shape
@@ -70,7 +70,10 @@ def preprocess(img: NDArray, image_shape: tuple[int, int], resize: str = "biline
 
 @nd_mode
 def postprocess(img: NDArray) -> NDArray:
-    """Return the picture in a network input (1 × 3 × h × w): h × w × 3, clipped to 0 … 1, on the CPU."""
+    """Return the picture in a network input.
+
+    `img` is 1 × 3 × h × w; the result is h × w × 3, clipped to 0 … 1, on the CPU.
+    """
     img = img[0].as_in_context(cpu())
     return (img.transpose((1, 2, 0)) * nd.array(RGB_STD) + nd.array(RGB_MEAN)).clip(0, 1)
 
@@ -92,9 +95,10 @@ def to_picture(img: NDArray) -> Image.Image:
 
 
 def standardisation(pixel_unit: str) -> tuple[Any, Any]:
-    """Return the scale and shift (1 × 3 × 1 × 1) from values in the unit `pixel_unit` to the standardised input.
+    """Return the scale and shift from values in a unit to the standardised input.
 
-    `pixel_unit` is one of recipes.choices.PIXEL_UNITS: `standardised`, `unit` from 0 to 1, or `bytes` from 0 to 255.
+    Both are 1 × 3 × 1 × 1. `pixel_unit` is one of recipes.choices.PIXEL_UNITS: `standardised`, `unit` from 0 to 1, or
+    `bytes` from 0 to 255.
     """
     mean, std = (np.array(values, dtype=np.float32).reshape((1, 3, 1, 1)) for values in (RGB_MEAN, RGB_STD))
     if pixel_unit == "standardised":

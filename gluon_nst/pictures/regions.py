@@ -61,7 +61,7 @@ _UNKNOWN = -1
 
 
 class Regions(NamedTuple):
-    """R regions: their colours in the content's map, and their weights in the content and in each style.
+    """R regions: their colours, and their weights in the content and the styles.
 
     `colours` are (r, g, b) from 0 to 255. `content` is R × h × w, 0 or 1 in float32, at the content's size; each
     position is in one region. `styles` has such an array for each style, at its size; a position with a colour that is
@@ -358,11 +358,12 @@ def read_regions(
     content_size: Size,
     style_sizes: Sequence[Size],
 ) -> Regions:
-    """Return the Regions in label maps: files or PIL images, each for a picture of a size (height, width).
+    """Return the Regions in label maps.
 
-    The pixels of one colour in the content's map are a region; its style is taken from the pixels with that colour in a
-    style's map. Maps are decoded by `open_picture`, in any mode and format, and flattened on white. The most frequent
-    colour is the first region. A map is scaled to its picture's size by nearest-neighbour interpolation.
+    Maps are files or PIL images, each for a picture of a size (height, width). The pixels of one colour in the
+    content's map are a region; its style is taken from the pixels with that colour in a style's map. Maps are decoded
+    by `open_picture`, in any mode and format, and flattened on white. The most frequent colour is the first region. A
+    map is scaled to its picture's size by nearest-neighbour interpolation.
 
     A map in a lossless format with up to 256 colours and no soft edges is exact: each colour is a region, and only
     equal colours are the same; greys of 16 and 32 bits differ by their numbers. Warns of a content map with a single

@@ -15,14 +15,14 @@ from gluon_nst.recipes.schema import LONGEST_SIDE, Recipe, Setting, Stage, recip
 
 
 def customise(recipe: RecipeName, **changes: Any) -> Recipe:
-    """Return `recipe` (a Recipe, a name or a path) with `changes` of its values; None keeps a value.
+    """Return a recipe with `changes` of its values; None keeps a value.
 
-    The keywords are the fields of Recipe and of Stage. Those of Stage take one value for all stages, or a sequence with
-    one for each. `sizes` is a list with the size of each stage, (height, width) or the longest side, or a single
-    longest side. `longest_side` is one longest side, or a list with one for each stage. If the number of stages
-    changes, their other values are those of the recipe's stages in turn, then of its last one. Raises InputError for a
-    value that is not allowed, and for `sizes=(48, 64)`, which could be one size or two; TypeError for an unknown
-    keyword.
+    `recipe` is a Recipe, a name or a path. The keywords are the fields of Recipe and of Stage. Those of Stage take one
+    value for all stages, or a sequence with one for each. `sizes` is a list with the size of each stage, (height,
+    width) or the longest side, or a single longest side. `longest_side` is one longest side, or a list with one for
+    each stage. If the number of stages changes, their other values are those of the recipe's stages in turn, then of
+    its last one. Raises InputError for a value that is not allowed, and for `sizes=(48, 64)`, which could be one size
+    or two; TypeError for an unknown keyword.
 
     >>> [stage.epochs for stage in customise("d2l-2019", sizes=[(75, 112), (150, 225)], epochs=9).stages]
     [9, 9]
@@ -101,7 +101,7 @@ def follow_optimizer(recipe: Recipe) -> Recipe:
 
 
 def fit(recipe: Recipe, picture_size: tuple[int, int]) -> Recipe:
-    """Return the recipe with the height and width of every stage, for a content picture of that (height, width).
+    """Return the recipe with the (height, width) of every stage for a content picture.
 
     >>> fit(customise("d2l-2019", sizes=[450]), (600, 900)).stages[0].size
     (300, 450)

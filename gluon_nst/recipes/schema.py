@@ -71,7 +71,10 @@ def check_fields(instance: Any, of: str = "") -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One size of the coarse-to-fine schedule. Raises InputError for a value that a field can't have."""
+    """One size of the coarse-to-fine schedule.
+
+    Raises InputError for a value that a field can't have.
+    """
 
     size: int | str | tuple[int, int] = setting(
         size(),
@@ -140,7 +143,7 @@ class Change:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """The settings of a run apart from its pictures: layers, losses, weights, optimiser, stages.
+    """The settings of a run: layers, losses, weights, optimiser, stages.
 
     The defaults are those of the chapter's 2019 edition. `stages` is a sequence of Stage, `changes` a sequence of
     Change, in any order. Raises InputError for a value that a field can't have.

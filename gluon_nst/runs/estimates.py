@@ -160,10 +160,10 @@ class Speed:
 
 @nd_mode
 def estimate(job: Job | Run) -> Estimate:
-    """Estimate the memory and duration of a job on this machine, if its loss does not converge before the last epoch.
+    """Estimate the memory and duration of a job on this machine.
 
-    The memory is that of its plan; the duration is extrapolated from a few timed evaluations of its objective. It takes
-    some seconds. Raises the errors of `prepare`.
+    The memory is that of its plan. The duration, if the loss does not converge before the last epoch, is extrapolated
+    from a few timed evaluations of its objective. It takes some seconds. Raises the errors of `prepare`.
     """
     run = job if isinstance(job, Run) else prepare(job)
     try:

@@ -29,11 +29,11 @@ from gluon_nst.runs.state import State
 
 
 class Subprocess:
-    """A subprocess that calls `function(parent, *arguments)`, which can be pickled; `parent` is its connection to
-    this process.
+    """A subprocess that calls `function(parent, *arguments)`.
 
-    It computes with `threads`, by default those of this process. It is killed at the end of the block of this context
-    manager, and when this process exits.
+    Function and arguments must be picklable; `parent` is the connection to this process. The subprocess computes with
+    `threads`, by default those of this process. It is killed at the end of the block of this context manager, and when
+    this process exits.
     """
 
     def __init__(self, function: Callable[..., Any], *arguments: Any, threads: int | None = None) -> None:
@@ -127,8 +127,10 @@ class Parent:
 
 
 def answer() -> None:
-    """The main function of a subprocess: call the function from standard input, and send its messages and its result to
-    standard output."""
+    """Run as the main function of a subprocess.
+
+    It calls the function from standard input, and sends its messages and its result to standard output.
+    """
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # so that prints do not mix with the messages
     try:

@@ -188,8 +188,10 @@ class Run:
 
     @nd_mode
     def develop(self, X: NDArray, number: int) -> tuple[NDArray, Image.Image]:
-        """Return the composite of a stage, by number from 1 (1 × 3 × h × w, standardised), without padding, and its
-        picture."""
+        """Return the composite of a stage without padding, and its picture.
+
+        `X` and the result are 1 × 3 × h × w, standardised. `number` is that of the stage, from 1.
+        """
         X = self.in_frame(X, number)
         return X, Image.fromarray(self.pixels(X))
 
@@ -244,7 +246,10 @@ def _inputs(
 
 
 def fitted(recipe: Recipe, size: tuple[int, int], device: Any) -> Recipe:
-    """Return a recipe for a content picture of a `size` (height, width) and a device, with a value for every `auto`."""
+    """Return a recipe for a content picture's `size` (height, width) and a device.
+
+    Every `auto` is replaced by its value.
+    """
     recipe = follow_optimizer(fit(recipe, size))
     return dataclasses.replace(recipe, precision=choose_precision(recipe.precision, device))
 

@@ -45,12 +45,11 @@ SETTLING = 10
 
 @dataclasses.dataclass
 class State:
-    """Everything that changes during a run: `steps` yields it after each epoch, resumes from it, and changes it in
-    place.
+    """Everything that changes during a run, between two epochs.
 
-    A tree of arrays and values. It can be pickled and resumed in another process, with the same picture. A State that
-    was unpickled or read from a checkpoint has NumPy arrays until it is resumed (`carried_moments`: until the next
-    stage).
+    `steps` yields it after each epoch, resumes from it, and changes it in place. It is a tree of arrays and values, and
+    can be pickled and resumed in another process, with the same picture. A State that was unpickled or read from a
+    checkpoint has NumPy arrays until it is resumed (`carried_moments`: until the next stage).
     """
 
     images: list[Image.Image] = dataclasses.field(default_factory=list)
@@ -140,10 +139,9 @@ class State:
 
     @nd_mode
     def reached(self, recipe: Recipe) -> NDArray:
-        """Return the current composite, 1 × 3 × h × w, standardised: the last, best or average one, as `recipe.keep`
-        says.
+        """Return the current composite: the last, best or average one, by `recipe.keep`.
 
-        It may be the optimiser's own array, which the next epoch changes.
+        It is 1 × 3 × h × w, standardised. It may be the optimiser's own array, which the next epoch changes.
         """
         if self.optimiser is None:
             return None if self.composite is None else as_ndarray(self.composite)
@@ -155,7 +153,7 @@ class State:
         return from_unit(as_ndarray(X), recipe.pixel_unit)
 
     def picture(self, run: Developer) -> Image.Image:
-        """Return the picture of the current composite, or else of the last finished stage, as a PIL image.
+        """Return the picture of the current composite, or else of the last finished stage.
 
         Raises OutOfMemory, and NSTError if there is none, for example because the run is in another process.
         """
@@ -172,8 +170,10 @@ class State:
 
     @nd_mode
     def deep(self, run: Developer) -> np.ndarray:
-        """Return the pixels of the last picture in 16 bits, h × w × 3 or 4: that of the current stage if it has a
-        finished epoch."""
+        """Return the pixels of the last picture in 16 bits, h × w × 3, or × 4 with alpha.
+
+        It is that of the current stage if it has a finished epoch.
+        """
         if self.optimiser and self.epoch:
             X = run.in_frame(self.reached(run.recipe), self.stage)
         else:
@@ -181,10 +181,10 @@ class State:
         return run.pixels(X, 16)
 
     def go_on(self, made: Provenance, stages: int, run: Developer | None = None) -> None:
-        """Start or resume a run with this number of `stages` and the provenance `made`; `run` makes pictures for
-        `image`.
+        """Start or resume a run with this number of `stages`.
 
-        Raises InputError if the state belongs to a run with a different provenance.
+        `made` is the provenance of the run; `run` makes the pictures for `image`. Raises InputError if the state
+        belongs to a run with a different provenance.
         """
         if self.made is not None and key(self.made) != key(made):
             raise InputError("state: belongs to another job; resume that one, or call the state's `hand_over` first")
@@ -233,7 +233,10 @@ class State:
         self.average_weight = self.average_weight * decay + (1 - decay)
 
     def settled(self, tolerance: float) -> bool:
-        """Whether the loss has converged: its minimum fell by less than this share of it in the last ten epochs."""
+        """Whether the loss has converged.
+
+        It has if its minimum fell by less than this share of it in the last ten epochs.
+        """
         totals = self.totals
         if not tolerance or len(totals) <= SETTLING:
             return False

@@ -31,7 +31,7 @@ class Different(InputError):
 
 
 class Checkpoint(Observer):
-    """Writes the State of a run into a `folder` at intervals and at the end, and reads it back.
+    """Writes the State of a run into a `folder` at intervals, and reads it back.
 
     - `every` is the interval in seconds; by default a minute, or longer if writing takes long.
     - `say` is called with a line for the user.
@@ -96,11 +96,11 @@ class Checkpoint(Observer):
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def load(self, run: Run, *, fresh: bool = False, replace: bool = False, source: str | Path | None = None) -> State:
-        """Return the State of `run` in the folder; a new State if there is no checkpoint, or with `fresh`.
+        """Return the State of `run` in the folder, or a new State.
 
-        Raises InputError for the checkpoint of a different run, with the differences; with `replace`, that checkpoint
-        is ignored and later overwritten. To branch off from a run, `source` is its folder; the State is read from
-        there, and this folder must be empty.
+        It is new if there is no checkpoint, or with `fresh`. Raises InputError for the checkpoint of a different run,
+        with the differences; with `replace`, that checkpoint is ignored and later overwritten. To branch off from a
+        run, `source` is its folder; the State is read from there, and this folder must be empty.
         """
         self._state = State()
         if fresh:
@@ -202,7 +202,10 @@ def _progress(state: State) -> tuple[int, bool]:
 
 
 def command_of(folder: str | Path) -> tuple[Any, Any]:
-    """Return the (command, provenance) of the run in a folder. Raises InputError if there is no checkpoint."""
+    """Return the (command, provenance) of the run in a folder.
+
+    Raises InputError if there is no checkpoint.
+    """
     generations = Generations(folder, Observer().note)
     tree = generations.newest()
     if not isinstance(tree, dict) or not tree.get("command"):
@@ -211,9 +214,10 @@ def command_of(folder: str | Path) -> tuple[Any, Any]:
 
 
 def carry_out_kept(run: Run, observer: Observer | None, folder: str | Path, halt: Halt = never) -> Result:
-    """`carry_out` with checkpoints in `folder`: resume from them if they are of this run, otherwise start over.
+    """Call `carry_out` with checkpoints in `folder`; return the Result.
 
-    If the loss diverges, the checkpoints are deleted, as it would diverge again; anything else in the folder stays.
+    The run resumes from them if they are its own, otherwise it starts over. If the loss diverges, the checkpoints are
+    deleted, as it would diverge again; anything else in the folder stays.
     """
     observers = Observers.of(observer)
     with Checkpoint(folder, say=observers.note) as checkpoint:
