@@ -36,7 +36,7 @@ ONLY_OPTIONS = {
 def options():
     """Return the names of the parsed arguments of `gluon-nst render`."""
     arguments = build_parser().parse_args(["render", "a.png", "b.png", "--output", "c.png"])
-    return set(vars(arguments)) - {"command", "resumed"}
+    return set(vars(arguments)) - {"command", "resumed", "version"}
 
 
 def keywords():

@@ -101,6 +101,6 @@ def test_the_demo_without_the_projects_pictures_is_one_line(demo, tmp_path, monk
     monkeypatch.setattr("gluon_nst.weights.pictures.shipped", shipped)
     status, _, err, _ = demo()
     assert status == 2
-    assert "install gluon-nst anew" in err
+    assert "reinstall gluon-nst" in err
     assert_one_line(err)
     assert names(tmp_path) == []

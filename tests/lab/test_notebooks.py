@@ -10,6 +10,7 @@ from pathlib import Path
 from gluon_nst import recipes
 from gluon_nst.lab import probe
 from gluon_nst.lab.notebooks import NOTEBOOKS, notebook, source_of
+from gluon_nst.machine.files import OWN_SIZE
 
 import nbformat
 import pytest
@@ -116,5 +117,5 @@ def test_the_doctor_estimates_the_epochs_of_the_notebook():
     assert f"epochs={epochs[2:4]}" in text
     assert f"sizes=[{probe.NOTEBOOK[0][1]}, {probe.NOTEBOOK[1][1]}]" in text
     assert 'recipe="fine", sizes=300' in text
-    stages = recipes.fit(recipes.customise("fine", sizes=300, epochs=epochs[2:4]), probe.PICTURE).stages
+    stages = recipes.fit(recipes.customise("fine", sizes=300, epochs=epochs[2:4]), OWN_SIZE).stages
     assert [("fine", stage.shape, stage.epochs) for stage in stages] == list(probe.NOTEBOOK[2:])

@@ -128,7 +128,7 @@ def test_a_film_can_be_mp4(recipe, tmp_path):
 def test_mp4_without_its_package_is_an_error_with_a_remedy(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(
-        nst.InputError, match=r"film.mp4: MP4 takes .* install gluon-nst\[film\], or name a .gif or .webp"
+        nst.InputError, match=r"film.mp4: MP4 needs .* install gluon-nst\[film\], or name a .gif or .webp"
     ):
         check_film(tmp_path / "film.mp4")
     check_film(tmp_path / "film.gif")
