@@ -11,7 +11,7 @@ from gluon_nst.runs import processes
 from gluon_nst.runs.observer import Observers
 from gluon_nst.runs.run import prepare
 
-import matplotlib
+import matplotlib.pyplot
 import mxnet as mx
 import numpy as np
 import pytest
