@@ -55,13 +55,13 @@ def build_parser() -> Parser:
     for name, help, add in (
         ("demo", "paint the project's own pictures by the recipe fine, then offer the chapter's run", _demo),
         ("render", "transfer the style of one picture to the content of another", _render),
-        ("chapter", "run the book's chapter, coarse to fine, and print what it prints", _chapter),
+        ("chapter", "run the book's chapter, from coarse to fine, with its printed lines", _chapter),
         ("notebook", "write the chapter, or its exercises, as a Jupyter notebook", _notebook),
-        ("lab", "open a page in the browser on which a class paints, and watches", _lab),
+        ("lab", "open a page in the browser for a class", _lab),
         ("recipes", "list the published programs' recipes, or print one as TOML", _recipes),
         ("compare", "run several recipes on the same two pictures, and lay the results side by side", _compare),
-        ("sweep", "vary one thing or two of a run, and lay the pictures out in a grid", _sweep),
-        ("reconstruct", "find a picture's content, or style, from noise, layer by layer", _reconstruct),
+        ("sweep", "vary one or two settings, and arrange the pictures in a grid", _sweep),
+        ("reconstruct", "reconstruct a picture's content or style from noise, layer by layer", _reconstruct),
         ("batch", "run many jobs, on this machine's cores or on many machines", _batch),
         ("resume", "resume a run that is kept in a checkpoint", _resume),
         ("show", "print how a picture was made", _show),
@@ -140,7 +140,7 @@ def _demo(parser: Parser) -> None:
     add = parser.add_argument
     add("--out", type=path, default=given("neural-style"), metavar="DIR", help="default: %(default)s")
     size, weights = LONGEST_SIDE, _WEIGHTS_OF_JOB
-    help = "of the picture in pixels (default: %(default)s)"
+    help = "longest side of the picture in pixels (default: %(default)s)"
     add("--longest-side", type=rule_parser(size.rule), default=400, metavar=size.rule.metavar, help=help)
     add("--weights", type=setting_parser(weights), metavar=weights.rule.metavar, help=weights.help)
     add("--device", metavar="auto|cpu|gpu|gpu:N", default="auto", help="default: the first GPU, else the CPU")
@@ -151,7 +151,7 @@ def _chapter(parser: Parser) -> None:
     add = parser.add_argument
     help = "where pictures and losses are written (default: %(default)s)"
     add_output(parser, help, dest="out", default=given("neural-style"))
-    add("--edition", choices=("2019", "2023"), help="of the book (default: 2019)")
+    add("--edition", choices=("2019", "2023"), help="edition of the book (default: 2019)")
     add("--content", type=path, metavar="FILE", help="the photo (default: the project's own picture of mountains)")
     add("--style", type=path, metavar="FILE", help="the painting (default: the project's own painting of oaks)")
     add("--book-images", action="store_true", help="fetch the book's own two pictures and use them")
@@ -178,7 +178,7 @@ def _render(parser: Parser) -> None:
                 help=setting.help,
             )
         )
-    help = "their maps of regions, where --regions gives the content's"
+    help = "region maps of the styles, with --regions for the content"
     parser.only_in_help_all(styles.add_argument("--style-regions", type=files, metavar="FILE,...", help=help))
     _add_watching(parser)
     parser.only_in_help_all(
@@ -200,14 +200,19 @@ WEIGHTS = ("content_weight", "style_weight", "tv_weight")
 
 def _resume(parser: Parser) -> None:
     add = parser.add_argument
-    add("folder", type=path, metavar="DIR", help="what --checkpoint was given")
+    add("folder", type=path, metavar="DIR", help="the folder of --checkpoint")
     for setting in recipe_settings():
         if setting.name in WEIGHTS:
             name = setting.name.replace("_", "-")
             add(f"--{name}", type=setting_parser(setting), metavar="W", help=f"{setting.help}, from here on")
-    help = "where the picture goes, or chapter's folder, in place of what the command of the run says"
+    help = "picture, or folder of chapter, instead of the one in the original command"
     add_output(parser, help, metavar="OUT")
-    add("--checkpoint", type=path, metavar="DIR", help="keep the run there from here on, and leave the other as it is")
+    add(
+        "--checkpoint",
+        type=path,
+        metavar="DIR",
+        help="save the run to this folder from now on, and keep the other checkpoint",
+    )
     add("--quiet", action="store_true", help="no progress bar")
 
 
@@ -215,13 +220,13 @@ def _rerun(parser: Parser) -> None:
     add = parser.add_argument
     add("picture", type=path, metavar="PICTURE", help="a picture that gluon-nst wrote")
     add_output(parser, "PNG, TIFF, WebP or JPEG", metavar="OUT.png", required=True)
-    help = "folders in which its inputs are looked for, beside its own; they are known by their hashes"
+    help = "further folders in which to search the inputs, which are recognised by their hashes"
     add("--inputs", type=path, nargs="+", action="extend", default=[], metavar="DIR", help=help)
     add(
         "--weights",
         type=setting_parser(_WEIGHTS_OF_JOB),
         metavar=_WEIGHTS_OF_JOB.rule.metavar,
-        help="where the picture's parameters come from, if not from their source",
+        help="source of VGG-19's parameters, if not the one in the record",
     )
     add("--device", metavar="auto|cpu|gpu|gpu:N", default="auto", help="default: the first GPU, else the CPU")
     add("--quiet", action="store_true", help="no progress bar")
@@ -246,14 +251,14 @@ def _add_watching(parser: Parser) -> None:
     losses = add(
         "--losses", type=path, metavar="FILE.csv|png|svg|pdf", help="write the losses: one row an epoch, or their plot"
     )
-    help = "keep the picture after every N epochs as well"
+    help = "write the picture after every N epochs too"
     save_every = add("--save-every", type=interval_of_epochs, metavar="N", help=help)
     help = "make a film: the composite beside its losses"
     animate = add("--animate", type=path, metavar="FILE.gif|webp|mp4", help=help)
-    show = add("--show", action="store_true", help="show the run in a window, where there is a screen")
-    help = "keep the run there, now and then; the same command, or gluon-nst resume DIR, resumes it"
+    show = add("--show", action="store_true", help="show the run in a window, if there is a screen")
+    help = "folder in which the run is saved; the same command, or gluon-nst resume DIR, resumes it"
     add("--checkpoint", type=path, metavar="DIR", help=help)
-    help = "between two checkpoints (default: 60, or more where writing one takes long)"
+    help = "seconds between two checkpoints (default: 60, or more if writing takes long)"
     every = add("--checkpoint-every", type=rule_parser(number(0)), metavar="SECONDS", help=help)
     fresh = add("--fresh", action="store_true", help="restart, and discard the checkpoint")
     parser.only_in_help_all(losses, save_every, animate, show, every, fresh)
@@ -287,7 +292,7 @@ def _reconstruct(parser: Parser) -> None:
     help = "which of the two to reconstruct"
     parser.add_argument("kind", choices=("content", "style"), metavar="content|style", help=help)
     parser.add_argument("content", type=path, metavar="IMAGE", help="the picture that is reconstructed")
-    help = "content: from each alone; style: from the first one, two, … (default: those of Gatys et al. 2016, figure 1)"
+    help = "layers; content: from each one alone; style: from the first one, two, … (default: those of Gatys et al. 2016, figure 1)"
     parser.add_argument("--layers", type=rule_parser(layers()), metavar="NAME,...", help=help)
     fixed = ["content-layers", "style-layers", "content-weight", "style-weight", "style-size"]
     _add_sheet(parser, "reconstruct-KIND-IMAGE", RECONSTRUCTION, fixed)
@@ -304,12 +309,12 @@ def _batch(parser: Parser) -> None:
     add = parser.add_argument
     help = "a list of jobs, each with its own settings; or a folder of content pictures, or one"
     add("jobs", type=path, metavar="JOBS.toml|JOBS.csv|CONTENTS_DIR", help=help)
-    help = "a folder of style pictures, or one; each content is painted in each"
+    help = "a folder of style pictures, or one picture; each content is painted in each style"
     add("styles", type=path, nargs="?", metavar="STYLES_DIR", help=help)
     add_output(parser, "where pictures, losses and the report are written", dest="out", required=True)
-    help = "the contents are a film's frames: each starts from the result before it, as things have moved since"
+    help = "the contents are frames of a film: each starts from the previous result, moved by optical flow"
     add("--sequence", action="store_true", help=help)
-    help = "processes that share this machine's cores (default: one for each GPU, or else for each core)"
+    help = "number of processes that share this machine's cores (default: one per GPU, or else per core)"
     add("--workers", type=count, metavar="N", help=help)
     _add_scheduler(parser, "a Dask cluster's, whose workers do the jobs")
     add_options(parser, DEFAULT, ["mask", "regions"])  # which are those of one picture
@@ -329,7 +334,7 @@ def _notebook(parser: Parser) -> None:
 
 
 def _kit(parser: Parser) -> None:
-    help = "where it is made; no file is there yet"
+    help = "the new folder"
     parser.add_argument("folder", type=path, nargs="?", metavar="DIR", help=help)
     add_output(parser, "the same")
 
@@ -339,7 +344,7 @@ def _lab(parser: Parser) -> None:
     add(
         "--host",
         default="127.0.0.1",
-        help="where to listen; 0.0.0.0 for the class's machines (default: %(default)s, this machine alone)",
+        help="address to listen on; 0.0.0.0 for other machines (default: %(default)s, this machine alone)",
     )
     add("--port", type=port, default=7860, help="default: %(default)s")
     add(
@@ -347,25 +352,25 @@ def _lab(parser: Parser) -> None:
         type=base_url,
         default="/",
         metavar="PATH",
-        help="the path under which a proxy passes requests on, such as /lab/ (default: %(default)s)",
+        help="path under which a proxy forwards requests, such as /lab/ (default: %(default)s)",
     )
     add(
         "--password",
         metavar="WORD",
-        help="of the class; for other machines one is made where none is given, and printed",
+        help="password of the class; by default a token is generated if other machines can connect",
     )
-    add("--workers", type=count, metavar="N", help="runs at once (default: what the cores and the memory bear)")
+    add("--workers", type=count, metavar="N", help="maximum number of concurrent runs (default: by cores and memory)")
     add_output(parser, "where pictures and runs are kept (default: gluon-nst's cache)", dest="dir")
     add(
         "--keep",
         type=hours,
         default=24.0,
         metavar="HOURS",
-        help="remove what belongs to who has not come for so long (default: 24)",
+        help="remove the files of students who were not here for this long (default: 24)",
     )
-    add("--preload", action="store_true", help="do first what takes time: fetch the parameters, time the recipes")
-    add("--no-browser", action="store_true", help="open no browser here (none is opened for other machines either)")
-    add("--texts", type=path, metavar="FILE.toml", help="the page's texts in another language")
+    add("--preload", action="store_true", help="download the parameters and time the recipes before opening")
+    add("--no-browser", action="store_true", help="do not open a browser (with --host none is opened either)")
+    add("--texts", type=path, metavar="FILE.toml", help="texts of the page in a different language")
     weights = _WEIGHTS_OF_JOB
     add("--weights", type=setting_parser(weights), default="auto", metavar=weights.rule.metavar, help=weights.help)
     limits = parser.add_argument_group("limits")
@@ -392,13 +397,11 @@ def _weights(parser: Parser) -> None:
     actions = parser.add_subparsers(
         title="actions", dest="action", metavar="list|fetch|import|path", required=True, parser_class=Parser
     )
-    actions.add_parser("list", help="the sources, and which of them are here")
-    fetch = actions.add_parser("fetch", help="get a source's parameters into the cache")
+    actions.add_parser("list", help="list the sources, and which of them are in the cache")
+    fetch = actions.add_parser("fetch", help="download a source's parameters to the cache")
     fetch.add_argument("source", choices=list(SOURCES), metavar="SOURCE", help=f"one of {', '.join(SOURCES)}")
-    import_file = actions.add_parser(
-        "import", help="take a source's file that was carried here, on a machine with no network"
-    )
-    import_file.add_argument("file", type=path, metavar="FILE", help="as it was downloaded")
-    find = actions.add_parser("path", help="print where the parameters are")
+    import_file = actions.add_parser("import", help="import a file that was downloaded elsewhere, without a network")
+    import_file.add_argument("file", type=path, metavar="FILE", help="the downloaded file")
+    find = actions.add_parser("path", help="print the path of the parameters")
     help = f"one of {', '.join(SOURCES)} (default: the first that is here)"
     find.add_argument("source", nargs="?", default="auto", choices=["auto", *SOURCES], metavar="SOURCE", help=help)

@@ -78,20 +78,20 @@ class Stage:
 
     size: int | str | tuple[int, int] = setting(
         size(),
-        "height and width in pixels; or one `side`, for the content picture's own shape; "
-        "or its own size, or a ladder's")
+        "height and width in pixels; or one number, its `side`; or own, the content picture's size; "
+        "or ladder, before the last stage of a recipe with a size_factor")
     epochs: int = setting(integer(1), "steps of Adam, or evaluations of L-BFGS", everyday=True)
     lr: float = setting(
-        number(above=0), "learning rate that the stage starts with, in the pixels' unit",
+        number(above=0), "initial learning rate, in the unit of the pixels",
         0.01, needs=effects.ADAM)
     lr_decay: float = setting(
-        number(above=0), "what the learning rate is multiplied by when it falls",
+        number(above=0), "factor of the learning rate at each decay",
         0.1, needs=effects.ADAM)
     lr_decay_epoch: int = setting(
-        integer(1), "it falls after each epoch whose number is a multiple of this, but 0",
+        integer(1), "the learning rate decays after each epoch whose number is a positive multiple of this",
         200, needs=effects.ADAM)
     lr_decay_from: int = setting(
-        integer(0), "the number of the first epoch: 0 in the 2019 edition, 1 in the 2023 edition",
+        integer(0), "number of the first epoch: 0 in the 2019 edition, 1 in the 2023 edition",
         0, needs=effects.ADAM)
 
     def __post_init__(self) -> None:
@@ -123,12 +123,14 @@ class Change:
     Raises InputError for a value that a field can't have.
     """
 
-    stage: int = setting(integer(1), "the number of the stage, from 1, in which the weights change")
-    epoch: int = setting(integer(0), "how many of its epochs are done before they do")
-    content_weight: float | None = setting(number(0, optional=True), "weight of the content loss from there on", None)
-    style_weight: float | None = setting(number(0, optional=True), "weight of the style loss from there on", None)
+    stage: int = setting(integer(1), "number of the stage, from 1, in which the weights change")
+    epoch: int = setting(integer(0), "number of its epochs before the change")
+    content_weight: float | None = setting(
+        number(0, optional=True), "weight of the content loss after the change",
+        None)
+    style_weight: float | None = setting(number(0, optional=True), "weight of the style loss after the change", None)
     tv_weight: float | None = setting(
-        number(0, optional=True), "weight of the total variation loss from there on",
+        number(0, optional=True), "weight of the total variation loss after the change",
         None)
 
     def __post_init__(self) -> None:
@@ -152,40 +154,41 @@ class Recipe:
     stages: tuple[Stage, ...]
     changes: tuple[Change, ...] = ()
     # descriptive fields, which do not change the picture
-    title: str = setting(line(empty=True), "what the recipe is called", "", words=True)
+    title: str = setting(line(empty=True), "title of the recipe", "", words=True)
     source: str = setting(line(empty=True), "where the program is published", "", words=True)
     good_for: str = setting(line(empty=True), "what the recipe is good for", "", words=True)
     report_every: int = setting(integer(1), "epochs between two printed lines", 50, words=True)
     # the network
     trunk: str = setting(
-        choice(*choices.TRAINED), "trained VGG-19 that --weights auto takes first if it is here",
+        choice(*choices.TRAINED), "source of VGG-19's parameters that --weights auto prefers if it is in the cache",
         "model-zoo")
     activation_scale: str = setting(
-        choice(*choices.ACTIVATION_SCALES), "scale of the activations that the losses' weights are for",
+        choice(*choices.ACTIVATION_SCALES),
+        "scale of VGG-19's activations for which the weights of the losses were chosen",
         "model-zoo")
     pooling: str = setting(choice(*POOLINGS), "max as VGG was trained, average as in Gatys et al. 2016", "max")
     padding: str = setting(
         choice(*PADDINGS),
-        "what the first convolution takes for pixels beyond the picture: none, as VGG was trained, or its edge's",
+        "padding of the first convolution: zeros, as VGG-19 was trained, or the pixels of the edge",
         "zero")
     content_layers: Layers = setting(layers(), "conv4_2 before its ReLU, relu4_2 after, or an index", CONTENT_LAYERS)
     style_layers: Layers = setting(
         layers(pixels=True),
-        "the same, or pixels, the patches of the picture itself; a layer has a weight of 1 where none is given",
+        "as content_layers; also pixels, for patches of the picture itself; a layer without a weight has 1",
         STYLE_LAYERS)
     # the losses
     style_statistic: str = setting(
         choice(*choices.STYLE_STATISTICS),
-        "what a style is: Gram matrices, with means and deviations, or Gaussians by their Wasserstein distance",
+        "statistics of the style: Gram matrices, also with means and deviations, or Gaussians (Wasserstein distance)",
         "gram")
     gram_divisor: str = setting(
-        choice(*choices.GRAM_DIVISORS), "what a Gram matrix of c × h × w features is divided by",
+        choice(*choices.GRAM_DIVISORS), "divisor of a Gram matrix of c × h × w features",
         "chw", needs=effects.GRAM)
     content_reduction: str = setting(
-        choice(*choices.CONTENT_REDUCTIONS), "what is made of the squared differences of features",
+        choice(*choices.CONTENT_REDUCTIONS), "reduction of the squared differences of features",
         "mean", needs=effects.CONTENT)
     style_reduction: str = setting(
-        choice(*choices.STYLE_REDUCTIONS), "what is made of the squared differences of Gram matrices",
+        choice(*choices.STYLE_REDUCTIONS), "reduction of the squared differences of Gram matrices",
         "mean", needs=effects.GRAMS)
     moments_weight: float = setting(
         number(0), "weight of means and standard deviations beside the Gram matrices, for gram-mean-std",
@@ -200,79 +203,85 @@ class Recipe:
     # the optimiser
     optimizer: str = setting(choice(*choices.OPTIMIZERS), "Adam as in the chapter, or L-BFGS", "adam")
     history_size: int = setting(
-        integer(1), "steps that L-BFGS remembers; from noise more than 5 are worth their time",
+        integer(1), "number of steps that L-BFGS remembers; more than 5 pay off when it starts from noise",
         5, needs=effects.LBFGS)
     preconditioner: str = setting(
         choice(*choices.PRECONDITIONERS),
         "initial inverse Hessian of L-BFGS: none, the identity, or low-pass, a filter that makes long strokes",
         "none", needs=effects.LBFGS)
     preconditioner_power: float = setting(
-        number(0, most=4), "power of the frequency that the low-pass filter divides by",
+        number(0, most=4), "exponent of the frequency in the low-pass filter",
         1.0, needs=effects.PRECONDITIONED)
     beta2: float = setting(
-        number(0, most=0.999999), "Adam's decay of the gradients' mean squares",
+        number(0, most=0.999999), "decay of the mean squared gradient in Adam",
         0.999, needs=effects.ADAM)
     precision: str = setting(
         choice("auto", *choices.PRECISIONS), "number format of the convolutions; auto: the faster on this machine",
         "float32")
     tolerance: float = setting(
-        number(0), "end a stage whose loss falls by less than this share of it over ten epochs",
+        number(0), "end a stage when its loss falls by less than this fraction over ten epochs",
         0.0)
     pixel_unit: str = setting(
-        choice(*choices.PIXEL_UNITS), "unit of what is optimised: as the network's input, 0 to 1, 0 to 255",
+        choice(*choices.PIXEL_UNITS),
+        "unit of the optimised pixels: standardised as the network's input, 0 to 1, or 0 to 255",
         "standardised")
     clip_at: str = setting(
-        choice("auto", *choices.CLIP_AT), "clip pixels at each step, or a stage's end; auto: step for lbfgs, else end",
+        choice("auto", *choices.CLIP_AT),
+        "clip pixels at each step, or at a stage's end; auto: step for lbfgs, else end",
         "auto")
     keep: str = setting(
         choice("auto", *choices.KEEP),
-        "a stage's last composite, that of the lowest loss, or the average; auto: best for lbfgs, else last",
+        "composite that a stage keeps: last, best (lowest loss) or average; auto: best for lbfgs, else last",
         "auto")
     average_decay: float = setting(
-        number(0, most=0.999999), "decay of the average of a stage's composites, which counts the last ones most",
+        number(0, most=0.999999), "decay of the exponential moving average of a stage's composites",
         0.99, needs=effects.AVERAGE)
     # the pictures
-    init: str = setting(named_or_path(*choices.INITS, what="a picture"), "what the first stage starts from", "content")
+    init: str = setting(
+        named_or_path(*choices.INITS, what="a picture"),
+        "start of the first stage: content, style, noise, or a picture",
+        "content")
     noise: float = setting(
-        number(0, most=1), "share of noise in what the first stage starts from",
+        number(0, most=1), "fraction of noise in the start of the first stage",
         0.0, needs=effects.PICTURE)
     size_factor: float = setting(
         number(1, most=100),
-        "a ladder of sizes, each so many times the one before, up to the last stage's; 1: the stages' own sizes",
+        "ratio of two sizes of a ladder, which ends with the last stage's size; 1: no ladder",
         1.0)
-    smallest_size: int = setting(integer(1), "the least `side` of a ladder's sizes", 128, needs=effects.LADDER)
+    smallest_size: int = setting(integer(1), "smallest `side` of a ladder", 128, needs=effects.LADDER)
     margin: int = setting(
         integer(0),
-        "pixels around the picture, at least, that are optimised with it and cut off, on the network's grid; 0: none",
+        "minimum padding in pixels, on the network's grid, optimised with the picture and then cut off; 0: none",
         0)
     carry: str = setting(
-        choice(*choices.CARRIES), "what a stage takes over: the picture, or its change from the content",
+        choice(*choices.CARRIES), "what a stage starts from: the picture before, or its difference from the content",
         "picture", needs=effects.SEVERAL_STAGES)
     upsampling: str = setting(
         choice(*choices.UPSAMPLINGS),
-        "resampling of the composite between two stages: as resize, or by its cosine transform, which leaves no weave",
+        "upsampling between two stages: as resize, or by the cosine transform, which leaves no pattern",
         "resize", needs=effects.CARRIED)
     carry_moments: bool = setting(
-        boolean(), "whether a stage takes over Adam's moments and its count of steps too",
+        boolean(), "whether a stage also continues with Adam's moments and step count",
         False, needs=effects.ADAM)
     resize: str = setting(
-        choice(*choices.RESIZES), "of four neighbours as MXNet; antialiased, bicubic or Lanczos as Pillow",
+        choice(*choices.RESIZES),
+        "resampling of pictures: bilinear as in MXNet; antialiased, bicubic or Lanczos as in Pillow",
         "bilinear")
     style_size: str | float = setting(
         style_size(),
-        "style picture squashed to the content's size, or its longest side as a multiple of the composite's",
+        "content: the style picture gets the content's size; or its longest side as a multiple of the result's",
         "content", everyday=True)
-    enlarge_style: bool = setting(boolean(), "whether a style picture in its own shape may be enlarged", True)
+    enlarge_style: bool = setting(boolean(), "whether a style picture with its own proportions may be enlarged", True)
     preserve_colors: str = setting(
         choice(*choices.PRESERVE_COLORS),
-        "keep the content's colours: its chroma under the result's luminance, or brought to the style picture before",
+        "keep the content's colours: its chroma with the result's luminance, or recolour the style picture first",
         "no", everyday=True)
     content_colors: str = setting(
         choice(*choices.CONTENT_COLORS),
         "colours of the content picture in the content loss and at the start: its own, or the styles'",
         "own", needs=effects.REFERENCE)
-    side: str = setting(choice(*choices.SIDES), "which side of the composite a size of one number is", "longest")
-    enlarge: bool = setting(boolean(), "whether such a size may be more than the content picture's longest side", True)
+    side: str = setting(choice(*choices.SIDES), "side of the result that a size of one number gives", "longest")
+    enlarge: bool = setting(boolean(), "whether such a size may exceed the content picture's longest side", True)
 
     def __post_init__(self) -> None:
         stages = tuple(self.stages) if isinstance(self.stages, (list, tuple)) else ()
@@ -406,7 +415,7 @@ def settings(kind: type) -> Iterator[Setting]:
             )
 
 
-_SIDES = "sizes of the content picture's own shape, by their longest side: 225,450; or own, its own size"
+_SIDES = "longest side of the result in pixels; several for several stages: 225,450; own: the content picture's size"
 LONGEST_SIDE = Setting("longest_side", side(), _SIDES, None, staged=True, words=False, everyday=True)
 """An alternative to `sizes`."""
 

@@ -53,10 +53,10 @@ class Style:
 
     picture: Source
     # fmt: off
-    weight: float = setting(number(above=0), "its share of the style, beside the other pictures' weights", 1.0)
+    weight: float = setting(number(above=0), "weight of the style picture, relative to the others", 1.0)
     scale: float | None = setting(
         number(above=0, most=100, optional=True),
-        "its longest side, as a multiple of the composite's, where it is not as the recipe has it",
+        "longest side of the style picture as a multiple of the result's; default: as style_size says",
         None)
     # fmt: on
     regions: Source | None = None
@@ -91,29 +91,32 @@ class Job:
     recipe: Recipe
     # fmt: off
     mask: Source | None = setting(
-        path("a picture"), "a picture of where: white is stylised, black stays as the content is",
+        path("a picture"), "mask: white is stylised, black stays as in the content picture",
         None, everyday=True)
     regions: Source | None = setting(
-        path("a picture"), "a map of the content: what has one colour is drawn from where a style's map has it",
+        path("a picture"),
+        "region map of the content: each colour takes its style from the same colour of a style's map",
         None)
     flatten: bool = setting(
-        flag(), "lay a content picture that is transparent on white, for a result that is not",
+        flag(), "put a transparent content picture on white; the result is opaque",
         False)
-    seed: int = setting(integer(0), "seed of the noise that --init noise starts from", 0, needs=NOISE)
+    seed: int = setting(integer(0), "seed of the noise in the start", 0, needs=NOISE)
     weights: str = setting(
-        named_or_path("auto", *SOURCES), "where VGG-19's parameters come from; see gluon-nst weights list",
+        named_or_path("auto", *SOURCES), "source of VGG-19's parameters; see gluon-nst weights list",
         "auto")
     memory: float | None = setting(
-        memory(), "the most that the run may take; what does not fit whole is computed in windows. auto: what is free",
+        memory(), "maximum memory of the run; larger pictures are computed in windows; auto: the free memory",
         None)
     # how its picture is written, where the format has that
     bits: int = setting(
-        one_of(8, 16), "of each channel of the picture; 16 for a PNG or a TIFF, with the extra `print`",
+        one_of(8, 16), "bits per channel of the picture; 16 for PNG and TIFF, with the extra `print`",
         8, words=True)
-    quality: int = setting(integer(1, 100), "of a JPEG or a WebP", 95, words=True)
-    dpi: float | None = setting(number(1, most=1e5, optional=True), "pixels to an inch, on paper", None, words=True)
+    quality: int = setting(integer(1, 100), "quality of a JPEG or a WebP", 95, words=True)
+    dpi: float | None = setting(
+        number(1, most=1e5, optional=True), "resolution on paper, in pixels per inch",
+        None, words=True)
     keep_profile: bool = setting(
-        flag(), "write the picture in the content picture's own colour profile, in place of sRGB",
+        flag(), "write the picture in the content picture's colour profile instead of sRGB",
         False, words=True)
     # fmt: on
     device: str = "auto"
