@@ -292,7 +292,7 @@ def _reconstruct(parser: Parser) -> None:
     help = "which of the two to reconstruct"
     parser.add_argument("kind", choices=("content", "style"), metavar="content|style", help=help)
     parser.add_argument("content", type=path, metavar="IMAGE", help="the picture that is reconstructed")
-    help = "layers; content: from each one alone; style: from the first one, two, … (default: those of Gatys et al. 2016, figure 1)"
+    help = "layers; content: each one alone; style: the first one, two, … (default: Gatys et al. 2016, figure 1)"
     parser.add_argument("--layers", type=rule_parser(layers()), metavar="NAME,...", help=help)
     fixed = ["content-layers", "style-layers", "content-weight", "style-weight", "style-size"]
     _add_sheet(parser, "reconstruct-KIND-IMAGE", RECONSTRUCTION, fixed)

@@ -119,6 +119,7 @@ def _values(path: Path) -> dict[str, Any]:
     """Return the values of Recipe's fields from the file at `path` and the recipes that it extends."""
     values: dict[str, Any] = {}
     for file, table in reversed(_chain(path)):
+        values.pop("good_for", None)  # a changed recipe may be good for something else
         values.update(_values_of(file, table))
     return values
 

@@ -400,7 +400,7 @@ def test_a_new_file_is_a_new_recipe(recipes_folder, content, style, weights_file
         f'extends = "d2l-2019"\ntitle = "My own"\nsource = "https://example.org"\ncontent_layers = ["relu2_1"]\n{STAGE}'
     )
     assert cli.main(["recipes"]) == 0
-    assert "mine           My own\n               https://example.org\n" in capfd.readouterr().out
+    assert re.search(r"\nmine +My own\n +32 x 48\n +https://example.org\n", capfd.readouterr().out)
     options = ["--recipe", "mine", "--output", str(tmp_path / "out.png"), "--weights", str(weights_file)]
     assert cli.main(["render", str(content), str(style), *options]) == 0
     assert Image.open(tmp_path / "out.png").size == (48, 32)
