@@ -62,7 +62,7 @@ def _print(name: str, times: Times) -> None:
         size += f", {takes} here"
     lines = [
         f"{recipe.title}{' (the default)' if name == recipes.DEFAULT else ''}",
-        f"good for {recipe.good_for}",
+        *([f"good for {recipe.good_for}"] if recipe.good_for else []),
         size,
         recipe.source,
     ]

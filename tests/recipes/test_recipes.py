@@ -228,7 +228,7 @@ def test_a_bad_change_is_refused(changes, message):
 
 def test_a_recipe_can_extend_another_one(tmp_path):
     recipe = recipes.read(write(tmp_path, 'extends = "udacity"\ntv_weight = 3\nstyle_layers = ["conv1_1"]'))
-    expected = dataclasses.replace(recipes.read("udacity"), tv_weight=3.0, style_layers=(0,))
+    expected = dataclasses.replace(recipes.read("udacity"), tv_weight=3.0, style_layers=(0,), good_for="")
     assert recipe == expected
 
 
