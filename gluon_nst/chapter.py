@@ -180,11 +180,11 @@ def neural_style(
     content_img: NDArray, style_img: NDArray, net: nn.Sequential, device: Any, recipe: Any,
     report: Callable[[int, EpochRecord, NDArray], object],
 ) -> Iterator[NDArray]:  # fmt: skip
-    """Yield the composite of each size of a `recipe` (h × w × 3, from 0 to 1); each size starts from the previous one.
+    """Yield the composite of each size of a `recipe` (h × w × 3, from 0 to 1).
 
-    `content_img` and `style_img` are h × w × 3, uint8. `net` is the truncated VGG-19. `recipe` is a Recipe of the book
-    (`d2l-2019` or `d2l-2023`); its sizes, epochs, learning rates, weights and layers are used. `report` is called with
-    the number of the stage, from 1, the EpochRecord of each epoch, and the composite.
+    Each size starts from the previous one. `content_img` and `style_img` are h × w × 3, uint8. `net` is the truncated
+    VGG-19. `recipe` is a Recipe of the book (`d2l-2019` or `d2l-2023`). `report` is called with the number of the
+    stage, from 1, each EpochRecord, and the composite.
     """
     output: NDArray | None = None
     for number, stage in enumerate(recipe.stages, start=1):

@@ -1,4 +1,7 @@
-"""The errors of gluon-nst; each message is one line: the file or argument, what is wrong, and what to do."""
+"""The errors of gluon-nst.
+
+Each message is one line: the file or argument, what is wrong, and what to do.
+"""
 
 from __future__ import annotations
 
@@ -41,13 +44,19 @@ class NSTWarning(UserWarning):
 
 
 def warn(line: str, *, stacklevel: int = 1) -> None:
-    """Warn the user with an NSTWarning; `stacklevel` is that of `warnings.warn`, counted from the caller."""
+    """Warn the user with an NSTWarning.
+
+    `stacklevel` is that of `warnings.warn`, counted from the caller.
+    """
     warnings.warn(line, NSTWarning, stacklevel=stacklevel + 1)
 
 
 @contextlib.contextmanager
 def warnings_to(say: Callable[[str], object]) -> Iterator[None]:
-    """In the block, pass the text of each NSTWarning to `say`, once; other warnings are shown as before."""
+    """In the block, pass the text of each NSTWarning to `say`, once.
+
+    Other warnings are shown as before.
+    """
     original, shown = warnings.showwarning, set()
 
     def show(message: Any, category: type[Warning], *location: Any, **options: Any) -> None:

@@ -49,7 +49,10 @@ class Graph:
         return self.variable(name, nd.array(array, ctx=self.context))
 
     def bind(self, outputs: Sequence[Symbol], others: dict[str, NDArray]) -> Any:
-        """Return an executor that computes the `outputs`; `others` are the arrays of other symbols in them."""
+        """Return an executor that computes the `outputs`.
+
+        `others` are the arrays of other symbols in them.
+        """
         graph = sym.Group(outputs)
         arrays = {**self._arrays, **{name: others[name] for name in graph.list_arguments() if name in others}}
         requests = {name: "write" if name in self.gradients else "null" for name in arrays}
@@ -100,7 +103,10 @@ class PartGraph(Graph):
         return buffer
 
     def core(self, stride: int) -> Symbol | None:
-        """Return a variable that is 1 in a window's core, and 0 around it; None for a single window."""
+        """Return a variable that is 1 in a window's core, and 0 around it.
+
+        None for a single window.
+        """
         if not self.windowed:
             return None
         if stride not in self._cores:
@@ -185,7 +191,10 @@ class Computed:
         return self._executor.forward(is_train=True)
 
     def gradient_of(self, heads: Sequence[NDArray]) -> NDArray:
-        """Return the gradient of the input of the latest window; `heads` are the gradients of its outputs."""
+        """Return the gradient of the input of the latest window.
+
+        `heads` are the gradients of its outputs.
+        """
         self._executor.backward(list(heads))
         return self._gradient
 

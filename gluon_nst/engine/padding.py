@@ -18,7 +18,10 @@ from gluon_nst.typing import NDArray
 
 
 class Canvas(NamedTuple):
-    """The position of a picture of `shape` (height, width) in a canvas of `size`: `top` and `left` are its margins."""
+    """The position of a picture of `shape` (height, width) in a canvas of `size`.
+
+    `top` and `left` are the picture's margins.
+    """
 
     shape: tuple[int, int]
     size: tuple[int, int]
@@ -44,7 +47,9 @@ class Canvas(NamedTuple):
 
 
 def canvas(shape: tuple[int, int], margin: int) -> Canvas:
-    """Return the canvas of a picture of `shape` with at least `margin` pixels on each side; without a margin if 0.
+    """Return the canvas of a picture of `shape` with a `margin`.
+
+    The margin has at least this number of pixels on each side; with 0 there is none.
 
     >>> canvas((300, 450), 16)
     Canvas(shape=(300, 450), size=(336, 496), top=18, left=23)
@@ -62,9 +67,10 @@ def resized(weights: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def sees(layer: int, weights: np.ndarray, canvas: Canvas) -> bool:
-    """Whether a position of a layer covers a pixel of the canvas's picture with a weight above 0; `weights` are h × w.
+    """Whether a position of a layer covers a pixel with a weight above 0.
 
-    A pooling drops the last row or column if their number is odd.
+    `weights` (h × w) are those of the pixels of the canvas's picture. A pooling drops the last row or column if their
+    number is odd.
     """
     grid = smallest_side(layer)
     rows, columns = (side // grid * grid - before for side, before in zip(canvas.size, (canvas.top, canvas.left)))

@@ -1,8 +1,9 @@
-"""Windows: parts of a picture that are computed one after the other. Plain arithmetic, without MXNet.
+"""Windows: parts of a picture that are computed one after the other.
 
-A feature depends only on the pixels in its receptive field. Therefore the features in a window's core are those of the
-whole picture if the core is surrounded by a halo as wide as the receptive field's reach, or by the picture's border.
-Each position is in the core of exactly one window: sums over the cores equal sums over the picture, up to rounding.
+Plain arithmetic, without MXNet. A feature depends only on the pixels in its receptive field. Therefore the features in
+a window's core are those of the whole picture if the core is surrounded by a halo as wide as the receptive field's
+reach, or by the picture's border. Each position is in the core of exactly one window: sums over the cores equal sums
+over the picture, up to rounding.
 
 Halos are computed twice, and deep layers reach far: 70 pixels for conv5_1. Therefore the network is cut after its
 second pooling: the layers below, whose features are large, reach only 6 pixels; the features of the layers above are so
@@ -85,7 +86,9 @@ def stride_before(layers: range) -> int:
 
 @functools.lru_cache(maxsize=None)
 def halo_of(layers: range) -> tuple[int, int]:
-    """Return the halo of `layers`, the reach of their features around a position of the input, and the grid of windows.
+    """Return the halo of `layers`, and the grid of their windows.
+
+    The halo is the reach of their features around a position of the input.
 
     >>> halo_of(range(29)), halo_of(range(10))
     ((80, 16), (8, 4))
@@ -106,7 +109,9 @@ def smallest_window(layers: range) -> int:
 
 
 def spans(side: int, max_side: int, layers: range) -> list[Span]:
-    """Return windows of equal length, at most `max_side` if possible, along a `side` of the input of `layers`.
+    """Return windows of equal length along a `side` of the input of `layers`.
+
+    The length is at most `max_side` if possible.
 
     >>> spans(100, 68, range(10))
     [Span(begin=0, end=60, core_begin=0, core_end=48), Span(begin=40, end=100, core_begin=48, core_end=100)]
@@ -139,10 +144,10 @@ def whole(last: int, size: tuple[int, int]) -> list[Part]:
 
 
 def cut(last: int, size: tuple[int, int], below: tuple[int, int], above: tuple[int, int] | None = None) -> list[Part]:
-    """Return the network up to layer `last` in windows of at most `below`, and above the cut of at most `above`.
+    """Return the network up to layer `last` in windows.
 
-    The network is cut if `last` is above CUT. Sizes are (height, width) in pixels of the picture; without `above` the
-    layers above the cut are computed in one window.
+    They are at most `below` in size; if the network is cut, because `last` is above CUT, those above the cut are at
+    most `above`, or without `above` one window. Sizes are (height, width) in pixels of the picture.
     """
     if last <= CUT:
         return [part(range(last + 1), size, below)]
@@ -157,7 +162,10 @@ _MULTIPLICATIONS_PER_OUTPUT = 600
 
 
 def of_window(part: Part, per_pixel: Callable[[int], float]) -> float:
-    """Return a sum over the layers of a part for one window; `per_pixel` returns the sum up to a layer."""
+    """Return a sum over the layers of a part for one window.
+
+    `per_pixel` returns the sum up to a layer.
+    """
     return math.prod(part.shape) * part.stride**2 * (per_pixel(part.layers[-1]) - per_pixel(part.layers.start - 1))
 
 

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 
 class Status(str, Enum):
-    """The status of a run; a member is equal to its text, and is printed as that text.
+    """The status of a run.
+
+    A member is equal to its text, and is printed as that text.
 
     >>> Status.COMPLETE == "complete", f"{Status.OUT_OF_MEMORY}", Status.SETTLED
     (True, 'out of memory', 'settled')

@@ -1,8 +1,8 @@
-"""Reductions over the positions of feature maps and of pictures, and the losses that are proportional to them.
+"""Reductions over the positions of feature maps and pictures, and their losses.
 
-The sums of the parts of a picture add up to that of the whole, and a mask is a weight in the sum. Only these sums are
-computed in the network's graph; the rest is arithmetic on a few numbers (`objective`). All functions take NDArrays, and
-Symbols with known shapes.
+The losses are proportional to the reductions. The sums of the parts of a picture add up to that of the whole, and a
+mask is a weight in the sum. Only these sums are computed in the network's graph; the rest is arithmetic on a few
+numbers (`objective`). All functions take NDArrays, and Symbols with known shapes.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from gluon_nst.typing import Array
 
 
 def summed_product(X: Array, Y: Array) -> Array:
-    """Return the sum of X · Y over all elements, of shape (1,), by a matrix product, ten times as fast as MXNet's sum.
+    """Return the sum of X · Y over all elements, of shape (1,).
 
-    The arrays are reshaped to a few rows, and the diagonal of the product is summed: a single dot product is as fast,
-    but has ten times the rounding error.
+    It is computed by a matrix product, ten times as fast as MXNet's sum. The arrays are reshaped to a few rows, and the
+    diagonal of the product is summed: a single dot product is as fast, but has ten times the rounding error.
     """
     F, size = operators(X), math.prod(shape_of(X))
     rows = next(rows for rows in (8, 3, 1) if size % rows == 0)
@@ -34,7 +34,10 @@ def mean_square(X: Array) -> Array:
 
 
 def factor(table: Mapping[str, Callable[[int, int], float]], what: str, name: str, shape: tuple[int, ...]) -> float:
-    """Return the factor `name` in `table` for features of a `shape`; errors call the argument `what`."""
+    """Return the factor `name` in `table` for features of a `shape`.
+
+    Errors call the argument `what`.
+    """
     if name not in table:
         raise InputError(f"{what} {name}: not one of {', '.join(table)}")
     _, num_channels, height, width = shape
@@ -50,7 +53,10 @@ def weighted(X: Array, weights: Array | None) -> Array:
 
 
 class SquaredDifference:
-    """The squared difference from the content picture's features; `reduction` is as in `chapter.content_loss`."""
+    """The squared difference from the content picture's features.
+
+    `reduction` is as in `chapter.content_loss`.
+    """
 
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = reduction

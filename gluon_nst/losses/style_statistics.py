@@ -20,9 +20,10 @@ from gluon_nst.typing import Array, NDArray
 
 
 class Statistic:
-    """A statistic of a feature map 1 × c × h × w. Subclasses define `sums`; the other methods have defaults.
+    """A statistic of a feature map 1 × c × h × w.
 
-    `normalised` must be linear in the sums, so that weighted means of several styles' statistics are well-defined.
+    Subclasses define `sums`; the other methods have defaults. `normalised` must be linear in the sums, so that weighted
+    means of several styles' statistics are well-defined.
     """
 
     def sums(self, X: Array, weights: Array | None = None) -> Array:
@@ -68,7 +69,10 @@ def _second_moments(X: Array, weights: Array | None) -> Array:
 
 
 class Gram(Statistic):
-    """The Gram matrix, c × c (Gatys et al. 2016, equation 3); `divisor`, `reduction` are as in `chapter.style_loss`."""
+    """The Gram matrix, c × c (Gatys et al. 2016, equation 3).
+
+    `divisor`, `reduction` are as in `chapter.style_loss`.
+    """
 
     def __init__(self, divisor: str = "chw", reduction: str = "mean") -> None:
         self.divisor, self.reduction = divisor, reduction

@@ -26,7 +26,7 @@ def _as_nd(values: Any) -> Any:
 
 
 def nd_mode(function: _Function) -> _Function:
-    """Decorate `function` to run with MXNet's classic NDArrays in any array mode of the caller.
+    """Decorate a function to compute with classic NDArrays in any array mode.
 
     After `npx.set_np()`, which every notebook of d2l 1.0 calls, blocks for NDArrays fail. Therefore the function runs
     with np mode off; the caller's mxnet.np arrays are converted to NDArrays, and the result back to np arrays.
@@ -50,7 +50,7 @@ def nd_mode(function: _Function) -> _Function:
 
 
 def nd_mode_steps(generator_function: _Generator) -> _Generator:
-    """Decorate a generator function to run each step with MXNet's classic NDArrays in any array mode of the caller.
+    """Decorate a generator function to compute with classic NDArrays in any array mode.
 
     The array mode is a global setting. Therefore np mode is off only from a `next` to its `yield`, and while the
     generator is closed; in between the caller's mode is restored. The arguments' mxnet.np arrays are converted to

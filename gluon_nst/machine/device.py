@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 
 def choose_device(name: str = "auto") -> mxnet.Context:
-    """Return the MXNet context for `auto` (d2l.try_gpu(): the first GPU, else the CPU), `cpu`, `gpu` or `gpu:N`.
+    """Return the MXNet context for `auto`, `cpu`, `gpu` or `gpu:N`.
 
-    Raises InputError for another name, and for a GPU that MXNet does not find.
+    `auto` is d2l.try_gpu(): the first GPU, else the CPU. Raises InputError for another name, and for a GPU that MXNet
+    does not find.
     """
     import mxnet as mx
 
@@ -37,9 +38,9 @@ def choose_device(name: str = "auto") -> mxnet.Context:
 
 
 def bfloat16_by(device: mxnet.Context) -> str:
-    """Return the instruction set of convolutions in bfloat16 on `device`: AMX, AVX512_BF16, AVX-512, or "" for none.
+    """Return the instruction set of convolutions in bfloat16 on a device.
 
-    With only AVX-512 MXNet emulates bfloat16, slower than float32.
+    It is AMX, AVX512_BF16, AVX-512, or "" for none. With only AVX-512 MXNet emulates bfloat16, slower than float32.
     """
     flags = instructions.flags() if device.device_type == "cpu" else set()
     kinds = {"AMX": "amx_bf16", "AVX512_BF16": "avx512_bf16", "AVX-512": "avx512bw"}

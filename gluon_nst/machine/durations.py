@@ -4,7 +4,9 @@ from __future__ import annotations
 
 
 def format_duration(seconds: float, about: bool = False) -> str:
-    """Return a duration in hours, minutes and seconds; an estimate (`about`) of a minute or more in whole minutes.
+    """Return a duration in hours, minutes and seconds.
+
+    An estimate (`about`) of a minute or more is in whole minutes.
 
     >>> format_duration(7.25), format_duration(83), format_duration(9000)
     ('7.2 s', '1 min 23 s', '2 h 30 min')

@@ -41,7 +41,9 @@ def is_missing(module: str) -> bool:
 
 
 def missing(what: str, package: str, advice: str = "") -> str:
-    """Return the error if `what` needs a package that is not installed; `advice` is an alternative.
+    """Return the error if `what` needs a package that is not installed.
+
+    `advice` is an alternative.
 
     >>> missing("bits 16:", "pyvips", "leave it at 8")
     'bits 16: needs the package pyvips; install gluon-nst[print], or leave it at 8'

@@ -92,9 +92,10 @@ _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR:
 
 @contextlib.contextmanager
 def reading(path: str | Path, what: str) -> Iterator[None]:
-    """Read the file at `path`, described by `what`, in the block; raise InputError if it can't be read.
+    """Read the file at `path`, described by `what`, in the block.
 
-    A file that is not regular is refused before it is opened: reading a pipe could block forever.
+    Raise InputError if it can't be read. A file that is not regular is refused before it is opened: reading a pipe
+    could block forever.
     """
     try:
         mode = os.stat(path).st_mode
@@ -238,10 +239,11 @@ def check_folder(path: str | Path) -> None:
 
 
 def lock_folder(folder: Path, name: str, written: str) -> BaseFileLock:
-    """Create `folder` and lock it for this process; return the lock, which the caller has to release.
+    """Create `folder` and lock it for this process.
 
-    `name` is the lock's file in it, `written` the name of a file that will be written there. Raises InputError if the
-    folder can't be written to, is locked by another process, or has a file `name` that is not a lock.
+    Return the lock, which the caller has to release. `name` is the lock's file in it, `written` the name of a file that
+    will be written there. Raises InputError if the folder can't be written to, is locked by another process, or has a
+    file `name` that is not a lock.
     """
     check_folder(folder)
     try:
@@ -313,9 +315,9 @@ def free_path(path: str | Path, complete: bool) -> Path:
 
 
 def move_to_first(file: Path, paths: Iterable[Path], replaceable: Callable[[Path], bool]) -> Path:
-    """Move a complete `file` to the first of `paths` that is free or `replaceable`; return that path.
+    """Move a complete `file` to the first of `paths` that is free or `replaceable`.
 
-    The new name is flushed to the disk. It is safe if several processes do so at the same time.
+    Return that path. The new name is flushed to the disk. It is safe if several processes do so at the same time.
     """
     for path in paths:
         try:

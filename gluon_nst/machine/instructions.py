@@ -50,10 +50,10 @@ _ISA_VARIABLE = "DNNL_MAX_CPU_ISA"
 
 
 def amx_permitted() -> bool:
-    """Request AMX's tile registers for this process and its threads; return whether Linux permits them.
+    """Request AMX's tile registers for this process and its threads.
 
-    By arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA), in Linux since 5.16. A process that uses them without
-    permission is killed.
+    Return whether Linux permits them. It calls arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA), in Linux since
+    5.16. A process that uses them without permission is killed.
     """
     if platform.machine() != "x86_64" or not sys.platform.startswith("linux"):
         return False
@@ -101,7 +101,10 @@ class Instructions:
 
     @contextlib.contextmanager
     def isa_variable_set(self) -> Iterator[bool]:
-        """Set the variable in the block, in which MXNet has to run its first operator; yield whether that is needed."""
+        """Set the variable in the block, in which MXNet has to run its first operator.
+
+        Yield whether that is needed.
+        """
         value, before = self.decide(), os.environ.get(_ISA_VARIABLE)
         if value is None:
             yield False
@@ -163,7 +166,10 @@ class _MXNetFinder(importlib.abc.MetaPathFinder):
 
 
 def prepare_mxnet() -> None:
-    """Set the environment variables of MXNet, some of them when it is imported; the user's values take precedence."""
+    """Set the environment variables of MXNet, some of them when it is imported.
+
+    The user's values take precedence.
+    """
     set_threads()
     # No messages on standard error about fused graphs.
     os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")

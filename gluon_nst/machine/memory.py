@@ -55,9 +55,10 @@ def _free_in_cgroup(folder: Path) -> list[int]:
 
 
 def available_memory(root: str | os.PathLike[str] = "/") -> float:
-    """Return the bytes of memory of this process plus the free ones; infinity if they are not known.
+    """Return the bytes of memory of this process plus the free ones.
 
-    The limits of the system, the control group and the address space (`ulimit -v`) apply.
+    It is infinite if they are not known. The limits of the system, the control group and the address space (`ulimit
+    -v`) apply.
     """
     status = f"{root}/proc/self/status"
     free: list[float] = [*_read_bytes("MemAvailable", f"{root}/proc/meminfo")]

@@ -26,4 +26,7 @@ class Notifier(Protocol):
         """Called with a line for the user."""
 
     def download(self, description: str, size: int | None) -> Download | None:
-        """Called when a download starts, with its size in bytes if known; returns its progress bar, or None."""
+        """Called when a download starts, with its size in bytes if known.
+
+        Returns its progress bar, or None.
+        """

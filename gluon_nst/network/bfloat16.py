@@ -48,10 +48,10 @@ def _to_float32(X: Symbol) -> Symbol:
 def bfloat16_features(
     X: Symbol, layers: Mapping[int, Any], wanted: Collection[int], parameters: Mapping[str, Any]
 ) -> tuple[dict[int, Symbol], dict[str, Any]]:
-    """Return `vgg.features_of` for a Symbol `X` with a known shape, and the parameters that it adds, {name: NDArray}.
+    """Return `vgg.features_of` with convolutions in bfloat16, and added parameters.
 
-    `parameters` are those of the layers, by name. The features of layers before the second convolution are computed in
-    float32.
+    `X` is a Symbol with a known shape; the added parameters are {name: NDArray}. `parameters` are those of the layers,
+    by name. The features of layers before the second convolution are computed in float32.
     """
     second = CONVOLUTIONS[1]
     features = features_of(X, {index: layer for index, layer in layers.items() if index < second}, wanted)

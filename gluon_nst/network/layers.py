@@ -1,4 +1,7 @@
-"""VGG-19's layers: their names, indices, shapes and sizes. Plain arithmetic, without MXNet."""
+"""VGG-19's layers: their names, indices, shapes and sizes.
+
+Plain arithmetic, without MXNet.
+"""
 
 from __future__ import annotations
 

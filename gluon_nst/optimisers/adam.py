@@ -26,7 +26,10 @@ class Moments:
 
 @dataclasses.dataclass
 class AdamState:
-    """The state of Adam. Its arrays are those of the Trainer, and change with each step."""
+    """The state of Adam.
+
+    Its arrays are those of the Trainer, and change with each step.
+    """
 
     X: NDArray
     """The composite, in the unit of the recipe's pixels."""
@@ -63,7 +66,10 @@ class Adam:
 
     @classmethod
     def start(cls, X: NDArray, recipe: Recipe, before: Moments | None = None) -> Adam:
-        """Return the optimiser of a composite that starts as `X`; `before` are the moments of the previous size."""
+        """Return the optimiser of a composite that starts as `X`.
+
+        `before` are the moments of the previous size.
+        """
         if before and recipe.carry_moments:
             moments = _resized(before, X)
         else:

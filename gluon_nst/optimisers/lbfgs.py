@@ -1,8 +1,8 @@
-"""L-BFGS (Nocedal and Wright 2006, algorithm 7.4) for pictures: box constraints, and nearly one evaluation per step.
+"""L-BFGS for pictures (Nocedal and Wright 2006, algorithm 7.4).
 
-`LBFGS` is the optimiser of a run, `Minimiser` its method, in NumPy. SciPy's L-BFGS-B uses double precision and one
-thread: 40 ms per evaluation at 300 × 450, more than the gradient takes on some processors. This one takes 8 ms, and no
-more evaluations.
+It has box constraints, and needs little more than one evaluation per step. `LBFGS` is the optimiser of a run,
+`Minimiser` its method, in NumPy. SciPy's L-BFGS-B uses double precision and one thread: 40 ms per evaluation at 300 ×
+450, more than the gradient takes on some processors. This one takes 8 ms, and no more evaluations.
 """
 
 from __future__ import annotations
@@ -120,7 +120,10 @@ class LBFGSState:
 
     @property
     def reached(self) -> NDArray:
-        """`lowest` as an NDArray on the CPU that shares its memory; `X` may be after a step that was too long."""
+        """`lowest` as an NDArray on the CPU that shares its memory.
+
+        `X` may be after a step that was too long.
+        """
         return as_ndarray(self.lowest)
 
     def carried_moments(self) -> None:
@@ -137,7 +140,9 @@ def _scale(gradient: Array) -> float:
 
 
 class Minimiser:
-    """Minimises a loss: repeatedly evaluate it and its gradient at `state.X`, pass them to `step`, and call `move`.
+    """Minimises a loss.
+
+    Repeatedly evaluate the loss and its gradient at `state.X`, pass them to `step`, and call `move`.
 
     - `state` is changed in place. Its `X` has any shape, and is contiguous.
     - `history_size` is the number of stored steps.
@@ -330,7 +335,10 @@ class LBFGS:
 
     @classmethod
     def start(cls, X: NDArray, recipe: Recipe, before: Any = None) -> LBFGS:
-        """Return the optimiser of a composite that starts as `X`; `before`, of another size, is not used."""
+        """Return the optimiser of a composite that starts as `X`.
+
+        `before`, of another size, is not used.
+        """
         return cls(LBFGSState.start(X.asnumpy()), recipe, X.context)
 
     def evaluate(self, objective: Callable[[], Losses]) -> Losses:
@@ -342,7 +350,10 @@ class LBFGS:
         return objective()
 
     def step(self, losses: Losses, lr: float) -> None:
-        """Take one step of the quasi-Newton method, or of its line search; `lr` is not used."""
+        """Take one step of the quasi-Newton method, or of its line search.
+
+        `lr` is not used.
+        """
         nd.waitall()
         self._minimiser.step(losses.total, self.X.grad.asnumpy())
 

@@ -85,7 +85,10 @@ def to_lab(rgb: Array) -> Array:
 
 
 def from_lab(lab: Array) -> Array:
-    """Convert CIE L*a*b* colours (… × 3) to sRGB; values outside sRGB are below 0 or above 1, not clipped."""
+    """Convert CIE L*a*b* colours (… × 3) to sRGB.
+
+    Values outside sRGB are below 0 or above 1, not clipped.
+    """
     return _curved(_lab_to_linear(lab))
 
 
@@ -159,7 +162,10 @@ def with_luminance_of(light: Array, chroma: Array) -> Array:
 
 
 def blended(above: Array, below: Array, shares: Array) -> Array:
-    """Blend pixels of 8 or 16 bits, h × w × 3; `shares` (h × w, from 0 to 1) are those of the pixels `above`."""
+    """Blend pixels of 8 or 16 bits, h × w × 3.
+
+    `shares` (h × w, from 0 to 1) are those of the pixels `above`.
+    """
     made = np.empty_like(above)
     for rows in bands(*above.shape[:2]):
         share = shares[rows, :, None]

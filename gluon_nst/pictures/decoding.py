@@ -178,7 +178,10 @@ class Picture(NamedTuple):
 
     @property
     def visible(self) -> np.ndarray | None:
-        """The opacity of each pixel, h × w from 0 to 1 in float32; None for a picture without an alpha channel."""
+        """The opacity of each pixel, h × w from 0 to 1 in float32.
+
+        None for a picture without an alpha channel.
+        """
         return None if self.alpha is None else np.asarray(self.alpha, np.float32) / 255
 
     def flattened(self) -> Picture:
@@ -193,7 +196,10 @@ class Picture(NamedTuple):
         return nd.array(np.asarray(self.image), dtype=np.uint8)
 
     def preprocessed(self, image_shape: tuple[int, int], resize: str) -> NDArray:
-        """Return `pixels.preprocess` of the picture. Pillow's ways to resize need no array of the whole picture."""
+        """Return `pixels.preprocess` of the picture.
+
+        Pillow's ways to resize need no array of the whole picture.
+        """
         from mxnet import nd
 
         from gluon_nst.pictures.pixels import RESIZES, preprocess
@@ -205,7 +211,10 @@ class Picture(NamedTuple):
 
 @contextlib.contextmanager
 def pixels_allowed(most: int | None) -> Iterator[None]:
-    """Replace Pillow's limit against decompression bombs, in pixels, in the block; None keeps it."""
+    """Replace Pillow's limit against decompression bombs, in pixels, in the block.
+
+    None keeps it.
+    """
     before = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = most or before
     try:
@@ -243,9 +252,9 @@ def _values(picture: Image.Image) -> np.ndarray | None:
 
 
 def picture_size(source: str | Path | Image.Image) -> tuple[int, int]:
-    """Return the (height, width) of a picture after its EXIF rotation, in most formats without decoding it.
+    """Return the (height, width) of a picture after its EXIF rotation.
 
-    Raises the errors of `open_picture`.
+    Most formats are not decoded for it. Raises the errors of `open_picture`.
     """
     if isinstance(source, Image.Image):
         picture = ImageOps.exif_transpose(source) if _is_turned(source) else source  # the caller's is not changed
@@ -265,7 +274,10 @@ def is_stretched(other: Sequence[int], size: Sequence[int]) -> bool:
 
 
 def check_shape(name: str, own: Sequence[int], size: Sequence[int], other: str, advice: str) -> None:
-    """Raise InputError unless (height, width) `own` has nearly the aspect ratio of `size`, that of the `other`."""
+    """Raise InputError unless two sizes (height, width) have nearly the same aspect ratio.
+
+    `own` is that of the picture called `name`, `size` that of the `other` one; `advice` ends the message.
+    """
     if is_stretched(own, size):
         raise InputError(
             f"{name}: {own[0]} x {own[1]} pixels do not have the aspect ratio of {other}, {size[0]} x {size[1]};"
@@ -451,10 +463,10 @@ def _rgb_profile(picture: Image.Image) -> bytes | None:
 
 
 def decode(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
-    """Return a PIL image of any mode as the RGB image of a Picture, and its alpha channel; `name` is for errors.
+    """Return a PIL image of any mode as the RGB image of a Picture, and its alpha.
 
-    `picture` is rotated in place by its EXIF orientation, and returned itself if it is RGB. Raises InputError if it is
-    too small for an input.
+    `name` is for errors. `picture` is rotated in place by its EXIF orientation, and returned itself if it is RGB.
+    Raises InputError if it is too small for an input.
     """
     width, height = picture.size
     if min(width, height) < SMALLEST_SIDE:
@@ -499,7 +511,10 @@ def _read_record(path: str | Path, load: bool) -> tuple[Image.Image, dict[str, A
 
 
 def read_made(path: str | Path) -> tuple[Image.Image, dict[str, Any]] | None:
-    """Return the picture at `path` and its record; None if it has no record, is damaged, or does not exist."""
+    """Return the picture at `path` and its record.
+
+    None if it has no record, is damaged, or does not exist.
+    """
     try:
         picture, record = _read_record(path, load=True)
     except InputError:

@@ -1,6 +1,7 @@
-"""Encoding of pictures as PNG, TIFF, WebP and JPEG, in 8 or 16 bits, with colour profile, resolution and provenance.
+"""Encoding of pictures as PNG, TIFF, WebP and JPEG, in 8 or 16 bits.
 
-Pillow writes 8 bits per channel. It has no RGB with 16, which libvips (pyvips) writes, some rows at a time.
+The files have a colour profile, a resolution and the provenance. Pillow writes 8 bits per channel. It has no RGB with
+16, which libvips (pyvips) writes, some rows at a time.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ _LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
 
 
 class Encoding(NamedTuple):
-    """The encoding of a picture's file; a format ignores the fields that it does not have."""
+    """The encoding of a picture's file.
+
+    A format ignores the fields that it does not have.
+    """
 
     bits: int = 8
     """Bits per channel: 8 or 16."""
@@ -52,9 +56,9 @@ def srgb() -> bytes:
 
 
 def check_picture_writable(path: str | Path, bits: int = 8, quality: int = Encoding().quality) -> None:
-    """Call `check_writable` for a picture: PNG, TIFF, WebP or JPEG; with 16 `bits` PNG or TIFF.
+    """Call `check_writable` for a picture: PNG, TIFF, WebP or JPEG.
 
-    Warns of a `quality` if the format has none.
+    With 16 `bits` PNG or TIFF. Warns of a `quality` if the format has none.
     """
     check_writable(path, tuple(_FORMATS))
     warn_of_quality(path, quality)

@@ -117,7 +117,10 @@ def in_unit(X: NDArray, pixel_unit: str) -> NDArray:
 
 
 def from_unit(X: NDArray, pixel_unit: str) -> NDArray:
-    """Convert `X` from the unit `pixel_unit` to the standardised input; the inverse of `in_unit`."""
+    """Convert `X` from the unit `pixel_unit` to the standardised input.
+
+    It is the inverse of `in_unit`.
+    """
     if pixel_unit == "standardised":
         return X
     scale, shift = (nd.array(values, ctx=X.context) for values in standardisation(pixel_unit))

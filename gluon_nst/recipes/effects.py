@@ -42,7 +42,10 @@ def _counts(recipe: Any, weight: str) -> bool:
 
 
 def warn_without_effect(given: Iterable[str], known: Mapping[str, Any], recipe: Any) -> None:
-    """Warn of each setting of the caller that a recipe ignores; `known` are all settings by name."""
+    """Warn of each setting of the caller that a recipe ignores.
+
+    `known` are all settings by name.
+    """
     for name in given:
         needs = known[name].needs if name in known else None
         if needs and not needs.holds(recipe):

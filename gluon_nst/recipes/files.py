@@ -73,7 +73,10 @@ def _text(path: Path, what: str) -> str:
 
 
 def table_of(path: Path, what: str) -> dict[str, Any]:
-    """Return the table of a TOML file, described by `what`. Raises InputError if it can't be read, or is not TOML."""
+    """Return the table of a TOML file, described by `what`.
+
+    Raises InputError if it can't be read, or is not TOML.
+    """
     try:
         return tomllib.loads(_text(path, what))
     except InputError:
@@ -83,7 +86,9 @@ def table_of(path: Path, what: str) -> dict[str, Any]:
 
 
 def read(recipe: RecipeName) -> Recipe:
-    """Return the Recipe of that name, or in that .toml file; a Recipe is returned unchanged.
+    """Return the Recipe of that name, or in that .toml file.
+
+    A Recipe is returned unchanged.
 
     >>> read("udacity").stages[0].epochs
     2000
@@ -125,7 +130,10 @@ def _values(path: Path) -> dict[str, Any]:
 
 
 def of_dict(values: dict[str, Any], where: str) -> Recipe:
-    """Return the Recipe with these values of `as_dict`; `where` is their origin in an InputError."""
+    """Return the Recipe with these values of `as_dict`.
+
+    `where` is their origin in an InputError.
+    """
     if not isinstance(values, dict):
         raise InputError(f"{where}: there is no recipe")
     return Recipe(**_values_of(Path(where), dict(values)))

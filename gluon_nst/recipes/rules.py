@@ -38,7 +38,9 @@ class Rule:
     names: tuple[str, ...] = ()
 
     def check(self, value: Any, where: str) -> Any:
-        """Return the value in its type; raise InputError, with its name `where`, if it is not allowed.
+        """Return the value in its type.
+
+        Raise InputError, with its name `where`, if it is not allowed.
 
         >>> number(above=0).check(2, "lr")
         2.0

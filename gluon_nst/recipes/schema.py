@@ -344,11 +344,14 @@ class Recipe:
         return max([0, *self.content_layers, *self.style_layers])
 
     def changed_in(self, stage: int) -> list[int]:
-        """Return the epochs of a stage, by number from 1, at which the weights of the losses change."""
+        """Return the epochs of a stage at which the weights of the losses change."""
         return [change.epoch for change in self.changes if change.stage == stage]
 
     def at(self, stage: int, epoch: int) -> Recipe:
-        """Return the recipe with the weights of the losses in an epoch of a stage, by number from 1."""
+        """Return the recipe with the weights of the losses in an epoch of a stage.
+
+        Stages are counted from 1, epochs from 0.
+        """
         weights: dict[str, Any] = {}
         for change in self.changes:
             if (change.stage, change.epoch) <= (stage, epoch):
@@ -393,12 +396,18 @@ class Setting(NamedTuple):
     """Whether the short help of a command shows it."""
 
     def parse(self, text: str) -> Any:
-        """Parse an argument of the command line, or raise ValueError; the result is not checked yet."""
+        """Parse an argument of the command line, or raise ValueError.
+
+        The result is not checked yet.
+        """
         return [self.rule.parse(part) for part in text.split(",")] if self.staged else self.rule.parse(text)
 
 
 def settings(kind: type) -> Iterator[Setting]:
-    """Yield the Settings of the fields of `kind` that have a rule, in order; `size` of Stage is called `sizes`."""
+    """Yield the Settings of the fields of `kind` that have a rule, in order.
+
+    `size` of Stage is called `sizes`.
+    """
     for field in dataclasses.fields(kind):
         if "rule" in field.metadata:
             name = "sizes" if (kind, field.name) == (Stage, "size") else field.name
@@ -421,5 +430,8 @@ LONGEST_SIDE = Setting("longest_side", side(), _SIDES, None, staged=True, words=
 
 
 def recipe_settings() -> tuple[Setting, ...]:
-    """Return the settings of a recipe that can change the picture: the fields of its stages, then its own."""
+    """Return the settings of a recipe that can change the picture.
+
+    They are the fields of its stages, then its own.
+    """
     return tuple(each for kind in (Stage, Recipe) for each in settings(kind) if not each.words)

@@ -53,7 +53,10 @@ class Estimate(NamedTuple):
 def objective_on_noise(
     recipe: Recipe, net: Any, size: tuple[int, int], parts: Sequence[Part], device: Any
 ) -> Objective:
-    """Return the Objective of a recipe for noise of a `size` (height, width); it takes as long as that of a run."""
+    """Return the Objective of a recipe for noise of a `size` (height, width).
+
+    It takes as long as that of a run.
+    """
     random = np.random.default_rng(0)
 
     def noise(shape: tuple[int, ...]) -> NDArray:
@@ -134,7 +137,10 @@ class Speed:
         return self._fixed + (self._in_windows if plan.windowed else self._whole) * work(plan.parts)
 
     def seconds(self, run: Run, state: State) -> float:
-        """Return the remaining seconds of a run by the same recipe; its stages may differ."""
+        """Return the remaining seconds of a run by the same recipe.
+
+        Its stages may differ.
+        """
         seconds = 0.0
         for stage, epochs in _remaining(run, state):
             pictures = [run.canvas(stage).size, *(run.style_shape(style, stage) for style in run.styles)]

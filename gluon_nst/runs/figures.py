@@ -32,7 +32,10 @@ _LINES = {
 
 
 def save(figure: Figure, path: str | Path, provenance: str = "") -> None:
-    """Write a matplotlib Figure as PNG, SVG or PDF, by the ending of `path`; `provenance` goes into it as text."""
+    """Write a matplotlib Figure as PNG, SVG or PDF, by the ending of `path`.
+
+    `provenance` goes into it as text.
+    """
     path = given(path)
     check_writable(path, ENDINGS)
     kind = path.suffix.lower().lstrip(".")
@@ -77,10 +80,10 @@ def _term_curves(record: Sequence[Epoch]) -> Iterator[tuple[str, list[float], st
 
 
 def plot_losses(record: Sequence[Epoch], recipe: Recipe) -> Figure:
-    """Plot the losses over the epochs, in total and by layer; return a matplotlib Figure.
+    """Plot the losses over the epochs, in total and by layer.
 
-    Dashed lines are the starts of stages, dotted red ones changes of the weights of the losses. `record` has the epochs
-    of a run by `recipe`.
+    Return a matplotlib Figure. Dashed lines are the starts of stages, dotted red ones changes of the weights of the
+    losses. `record` has the epochs of a run by `recipe`.
     """
     figure = Figure(figsize=(8, 7), constrained_layout=True)
     sums, by_layer = figure.subplots(2, sharex=True)
@@ -142,9 +145,10 @@ class Cell(NamedTuple):
 
 
 def sheet(rows: Sequence[Sequence[Cell | None]], *, title: str = "", note: str = "") -> Figure:
-    """Draw a labelled contact sheet; return a matplotlib Figure. `rows` are lists of Cells, or None for an empty cell.
+    """Draw a labelled contact sheet; return a matplotlib Figure.
 
-    Each picture keeps its aspect ratio. The `note` is below them.
+    `rows` are lists of Cells, or None for an empty cell. Each picture keeps its aspect ratio. The `note` is below
+    them.
     """
     cells = [cell for row in rows for cell in row if cell]
     shapes = [cell.picture.height / cell.picture.width for cell in cells if cell.picture]

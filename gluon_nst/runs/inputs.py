@@ -87,7 +87,10 @@ def _left_out(paths: Sequence[Path]) -> str:
 
 
 def expanded(styles: Sequence[Style]) -> Iterator[tuple[Source, Style, float]]:
-    """Yield each picture of the `styles` with its Style and its weight; the pictures of a folder share their weight."""
+    """Yield each picture of the `styles` with its Style and its weight.
+
+    The pictures of a folder share their weight.
+    """
     for style in styles:
         files = style_files(style.picture)
         for file in files:

@@ -12,13 +12,19 @@ from gluon_nst.runs.state import State
 
 
 class Observer:
-    """An observer that ignores all notifications; subclasses override the methods that they need."""
+    """An observer that ignores all notifications.
+
+    Subclasses override the methods that they need.
+    """
 
     def note(self, line: str) -> None:
         """Called with a line for the user, about the weights or from another observer."""
 
     def download(self, description: str, size: int | None) -> Download | None:
-        """Called when a download starts, with its size in bytes if known; returns its progress bar, or None."""
+        """Called when a download starts, with its size in bytes if known.
+
+        Returns its progress bar, or None.
+        """
         return None
 
     def begin(self, run: Run) -> None:
@@ -46,7 +52,10 @@ class Observers(Observer):
 
     @classmethod
     def of(cls, observer: Observer | None) -> Observers:
-        """Return an Observers of one observer, or of none; Observers are returned unchanged."""
+        """Return an Observers of one observer, or of none.
+
+        Observers are returned unchanged.
+        """
         if isinstance(observer, Observers):
             return observer
         return cls([observer] if observer else [])

@@ -153,10 +153,11 @@ def answer() -> None:
 def carry_out_apart(
     run: Run, observer: Observer | None = None, folder: str | Path | None = None, halt: Halt = never
 ) -> Result:
-    """Call `loop.carry_out` in a subprocess. Raises its errors, and NSTError if the process was killed.
+    """Call `loop.carry_out` in a subprocess.
 
-    The `observer` is notified of each epoch, but has no pictures before the end. The subprocess exits with this
-    function. With a `folder` for its checkpoint it resumes from there.
+    Raises its errors, and NSTError if the process was killed. The `observer` is notified of each epoch, but has no
+    pictures before the end. The subprocess exits with this function. With a `folder` for its checkpoint it resumes from
+    there.
     """
     state, observer = State(), Observers.of(observer)
     observer.begin(run)

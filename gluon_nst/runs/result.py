@@ -27,9 +27,10 @@ from gluon_nst.runs.state import State
 
 
 def check_replaceable(picture: Path, with_losses: bool = True) -> None:
-    """Raise InputError if the file `picture`, or the .csv beside it, exists and was not written by gluon-nst.
+    """Raise InputError if a file of the user would be replaced.
 
-    For names that the program chose: a file that the user named as an output may be replaced.
+    That is the case if the file `picture`, or the .csv beside it, exists and was not written by gluon-nst. It is for
+    names that the program chose: a file that the user named as an output may be replaced.
     """
     losses = picture.with_suffix(".csv")
     marks = {
@@ -66,7 +67,10 @@ class Result:
 
     @classmethod
     def of(cls, run: Run, state: State) -> Result:
-        """Return the Result of a run in its current `state`. Raises NSTError if there is no picture yet."""
+        """Return the Result of a run in its current `state`.
+
+        Raises NSTError if there is no picture yet.
+        """
         if not state.record:
             raise NSTError("the run has no picture yet")
         images, status, provenance = list(state.images), state.status, run.provenance
@@ -95,12 +99,15 @@ class Result:
 
     @property
     def array(self) -> np.ndarray:
-        """The composite image as an array of height × width × 3, or × 4 with alpha, uint8."""
+        """The composite image, uint8, height × width × 3, or × 4 with alpha."""
         return np.asarray(self.image)
 
     @property
     def loss(self) -> float:
-        """The total loss: the lowest if the best composite is kept or the optimiser is L-BFGS, else the last one."""
+        """The total loss of the picture.
+
+        It is the lowest one if the best composite is kept or the optimiser is L-BFGS, otherwise the last one.
+        """
         stage = len(self.images)
         since = max([0, *self.recipe.changed_in(stage)])  # losses with other weights are not comparable
         totals = [each.losses.total for each in self.losses if each.stage == stage and each.epoch >= since]
@@ -113,7 +120,11 @@ class Result:
         return self.status in FINISHED
 
     def save(self, path: str | Path, stage: int | None = None) -> None:
-        """Write the composite (of `stage`, counted from 1; by default the last one) with its provenance in it."""
+        """Write the composite with its provenance to a file.
+
+        `stage` is counted from 1; by default it is the last one. The format is that of the ending of `path`. Raises
+        InputError for a stage without a picture or another ending, and NSTError if the file can't be written.
+        """
         number = len(self.images) if stage is None else stage
         if number not in range(1, len(self.images) + 1):
             raise InputError(f"stage {number}: there are pictures of the stages 1 to {len(self.images)}")
@@ -138,9 +149,9 @@ class Result:
     def plot(self, ax: Axes) -> Axes: ...
 
     def plot(self, ax: Axes | None = None) -> Figure | Axes:
-        """Plot the losses over the epochs, in total and by layer; return a matplotlib Figure.
+        """Plot the losses over the epochs, in total and by layer.
 
-        With the Axes `ax`, plot those in total into it and return it.
+        Return a matplotlib Figure. With the Axes `ax`, plot those in total into it and return it.
         """
         if ax is None:
             return figures.plot_losses(self.losses, self.recipe)

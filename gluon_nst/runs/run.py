@@ -41,7 +41,10 @@ from gluon_nst.typing import NDArray
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A prepared job: decoded pictures, the recipe fitted to them, the trunk. It can be pickled."""
+    """A prepared job: decoded pictures, the recipe fitted to them, the trunk.
+
+    It can be pickled.
+    """
 
     recipe: Recipe
     """The recipe with the size of every stage and without `auto`."""
@@ -67,7 +70,10 @@ class Run:
 
     @property
     def key(self) -> str:
-        """The key of the run's picture: two runs with the same recipe and inputs have the same key."""
+        """The key of the run's picture.
+
+        Two runs with the same recipe and inputs have the same key.
+        """
         return key({**self.provenance, "stage": len(self.recipe.stages)})
 
     @property
@@ -156,9 +162,10 @@ class Run:
         )
 
     def start_of(self, number: int, content_X: NDArray, before: NDArray | None) -> NDArray:
-        """Return the start of a stage, by number from 1: 1 × 3 × h × w on its canvas, on the run's device.
+        """Return the start of a stage, by number from 1.
 
-        `content_X` is the run's reference on that canvas, `before` the final composite of the previous stage.
+        It is 1 × 3 × h × w on the stage's canvas, on the run's device. `content_X` is the run's reference on that
+        canvas, `before` the final composite of the previous stage.
         """
         stage = self.recipe.stages[number - 1]
         (height, width), resize, place = stage.shape, self.recipe.resize, self.canvas(stage).place
@@ -201,9 +208,10 @@ class Run:
 
     @nd_mode
     def pixels(self, X: NDArray, bits: int = 8) -> np.ndarray:
-        """Return the pixels of a composite `X` without padding: h × w × 3 with `bits` per channel, or × 4 with alpha.
+        """Return the pixels of a composite `X` without padding.
 
-        They have the content's colours if the recipe preserves them, and its pixels outside the mask and its alpha.
+        They are h × w × 3, or × 4 with alpha, with `bits` per channel. They have the content's colours if the recipe
+        preserves them, and its pixels outside the mask and its alpha.
         """
         pixels = to_pixels(X, bits)
         height, width, _ = pixels.shape

@@ -195,12 +195,18 @@ class State:
             self.record = [epoch for epoch in self.record if epoch.stage <= len(self.images)]
 
     def move_to(self, device: Any) -> None:
-        """Move the composites to a device; the optimiser moves its own arrays when it is created."""
+        """Move the composites to a device.
+
+        The optimiser moves its own arrays when it is created.
+        """
         kept = self.composite, self.best, self.average
         self.composite, self.best, self.average = on_device(kept, device)
 
     def hand_over(self) -> None:
-        """Allow another job to resume from this state; the record in its picture will list both jobs."""
+        """Allow another job to resume from this state.
+
+        The record in its picture will list both jobs.
+        """
         if self.made is not None:
             self.before, self.made, self.plans = [*self.before, self.made], None, []
 
@@ -223,7 +229,10 @@ class State:
                 self.best[:] = X
 
     def take_into_average(self, X: NDArray, decay: float) -> None:
-        """Add the composite `X` to the moving average. `average_weight` corrects for the average's start at zero."""
+        """Add the composite `X` to the moving average.
+
+        `average_weight` corrects for the average's start at zero.
+        """
         now = X * (1 - decay)
         if self.average is None:
             self.average = now

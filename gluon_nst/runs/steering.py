@@ -1,4 +1,7 @@
-"""Changes the weights of the losses during a run; the changed recipe reproduces the same picture from the start."""
+"""Changes the weights of the losses during a run.
+
+The changed recipe reproduces the same picture from the start.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,12 @@ def steer(
     style_weight: float | None = None,
     tv_weight: float | None = None,
 ) -> Run:
-    """Change weights of the losses from the next epoch on; return the Run with which `steps(run, state)` continues.
+    """Change weights of the losses from the next epoch on.
 
-    None keeps a weight. The recipe of the returned Run has a Change at the current stage and epoch of `state`, and the
-    provenance of the state is that of the Run: from its start, the Run makes the same picture. Raises the errors of
-    `prepare`, and InputError for a weight that is not allowed.
+    Return the Run with which `steps(run, state)` continues. None keeps a weight. The recipe of the returned Run has a
+    Change at the current stage and epoch of `state`, and the provenance of the state is that of the Run: from its
+    start, the Run makes the same picture. Raises the errors of `prepare`, and InputError for a weight that is not
+    allowed.
     """
     run = job if isinstance(job, Run) else prepare(job)
     stage = len(state.images) + 1

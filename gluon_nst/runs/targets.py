@@ -24,7 +24,10 @@ from gluon_nst.typing import NDArray
 
 
 class Targets(NamedTuple):
-    """The targets of a stage for an Objective; `content_X` is the run's reference on the stage's padded canvas."""
+    """The targets of a stage for an Objective.
+
+    `content_X` is the run's reference on the stage's padded canvas.
+    """
 
     content_X: NDArray
     contents_Y: list[Any]

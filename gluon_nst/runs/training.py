@@ -1,4 +1,7 @@
-"""Training the composite (section 14.12.7): the one loop over the epochs of a stage, and the chapter's `train`."""
+"""Training of the composite (section 14.12.7).
+
+`epochs` is the only loop over the epochs of a stage; `train` is the chapter's function.
+"""
 
 from __future__ import annotations
 
@@ -34,10 +37,11 @@ def optimiser_of(X: NDArray, recipe: Recipe, before: Moments | None = None) -> O
 def epochs(
     state: State, optimiser: Optimiser, objective: Callable[[], Losses], run: Developer, stage: Stage
 ) -> Iterator[Epoch]:
-    """Train the current `stage` of `state`; yield each epoch's record after it was added to the state.
+    """Train the current `stage` of `state`.
 
-    The iteration ends at an epoch where the recipe changes the weights of the losses, because `objective` has the old
-    weights. The `optimiser` changes the arrays of the state in place.
+    Yield each epoch's record after it was added to the state. The iteration ends at an epoch where the recipe changes
+    the weights of the losses, because `objective` has the old weights. The `optimiser` changes the arrays of the state
+    in place.
 
     The stage ends after its last epoch, or when its loss has converged; its picture is made before the last record is
     yielded. If the loss or its gradient is not finite, the status of the state becomes `diverged`, and there is no

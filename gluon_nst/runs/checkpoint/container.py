@@ -1,4 +1,4 @@
-"""The file format of checkpoints: NumPy's .npz without pickle, with a tree in JSON and a checksum.
+"""The file format of checkpoints: NumPy's .npz with JSON and a checksum.
 
 It is a zip archive, which `numpy.load` reads. Its first member, gluon-nst.json, is the tree, in which
 `{"$array": NAME}` stands for the array in the member NAME.npy, and `{"$type": "State", …}` for a State. The checksums
@@ -169,7 +169,10 @@ def is_checkpoint(path: Path) -> bool:
 
 @nd_mode
 def write(path: str | Path, tree: Any) -> None:
-    """Write a tree to `path` atomically, and flush it to the disk. Raises NSTError if it can't be written."""
+    """Write a tree to `path` atomically, and flush it to the disk.
+
+    Raises NSTError if it can't be written.
+    """
     arrays: dict[str, Any] = {}
     header = {"format": FORMAT, "gluon-nst": __version__, "tree": _encoded(tree, arrays)}
     with placed_whole(path, sync=True) as temporary, open(temporary, "w+b") as file:
@@ -185,9 +188,10 @@ def write(path: str | Path, tree: Any) -> None:
 
 
 def read(path: str | Path) -> Any:
-    """Return the tree in the file at `path`: JSON values and NumPy arrays; `restored` creates its types.
+    """Return the tree in the file at `path`: JSON values and NumPy arrays.
 
-    Raises Damaged if the file is damaged or not a checkpoint, and OtherFormat if this version cannot read its format.
+    `restored` creates its types. Raises Damaged if the file is damaged or not a checkpoint, and OtherFormat if this
+    version cannot read its format.
     """
     with reading(path, "a checkpoint"), open(path, "rb") as file:
         start = file.read(100)

@@ -18,7 +18,10 @@ _PATTERN = re.compile(r"state-(\d{8,18})\.checkpoint")
 
 
 def pattern() -> str:
-    """Return the glob pattern of checkpoints' names; in alphabetical order the newest is the last."""
+    """Return the glob pattern of checkpoints' names.
+
+    In alphabetical order the newest is the last.
+    """
     return "state-????????.checkpoint"
 
 
@@ -28,9 +31,10 @@ def first() -> str:
 
 
 class Generations:
-    """The checkpoints in a `folder`. `say` is called with a line for the user if one is damaged.
+    """The checkpoints in a `folder`.
 
-    They are numbered, and the one with the largest number is the newest, whatever the files' times.
+    `say` is called with a line for the user if one is damaged. They are numbered, and the one with the largest number
+    is the newest, whatever the files' times.
     """
 
     def __init__(self, folder: str | Path, say: Callable[[str], object]) -> None:
@@ -42,7 +46,10 @@ class Generations:
         """Those that this process has read or written, the newest first."""
 
     def open(self) -> None:
-        """Create the folder and lock it. Raises InputError if that fails, or if another process has locked it."""
+        """Create the folder and lock it.
+
+        Raises InputError if that fails, or if another process has locked it.
+        """
         self._is_new = not self.folder.exists()
         self._lock = lock_folder(self.folder, _LOCK, _NAME.format(0))
         self._remove_unfinished()
@@ -115,7 +122,10 @@ class Generations:
         self._add(lambda path: container.write(path, tree))
 
     def keep(self, content: bytes) -> None:
-        """Write the bytes of a checkpoint that another process made; the previous one is assumed to be intact."""
+        """Write the bytes of a checkpoint that another process made.
+
+        The previous one is assumed to be intact.
+        """
 
         def write(path: Path) -> None:
             with written_whole(path) as file:
@@ -125,7 +135,10 @@ class Generations:
         self._add(write)
 
     def content(self) -> bytes | None:
-        """Return the bytes of the newest intact checkpoint, or None if there is none. Raises the errors of `newest`."""
+        """Return the bytes of the newest intact checkpoint, or None if there is none.
+
+        Raises the errors of `newest`.
+        """
         return None if self.newest() is None else self._good[0].read_bytes()
 
     def _add(self, write: Callable[[Path], None]) -> None:

@@ -162,7 +162,10 @@ class Checkpoint(Observer):
             self.save(state)
 
     def save(self, state: State) -> bool:
-        """Write the State now; return whether it was written. If that fails, warn once, and the run continues."""
+        """Write the State now; return whether it was written.
+
+        If that fails, warn once, and the run continues.
+        """
         try:
             nd.waitall()  # so that the run's pending operations do not count as time of writing
         except MXNetError:
