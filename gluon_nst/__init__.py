@@ -94,7 +94,7 @@ __all__ = [
     "tv_loss",
 ]
 
-# The module of each public name, which is imported when the name is asked for: MXNet takes seconds to load, and
+# The module of each public name, which is imported when the name is first used: MXNet takes seconds to load, and
 # `gluon-nst --help` needs none of it.
 _MODULES = {
     "api": ("SheetResult", "compare", "reconstruct", "sweep", "transfer"),

@@ -243,7 +243,7 @@ def test_a_command_of_the_pages_runs_as_it_stands(command, place, request, capfd
     words, output = shlex.split(command)[1:], None
     if words == ["recipes"]:  # it would time them at the sizes of real runs
         request.getfixturevalue("monkeypatch").setattr(Speed, "time", lambda *_: Timing(0.2, 0.1))
-    if words[0] in ("resume", "rerun", "show"):  # what they go on from, or read
+    if words[0] in ("resume", "rerun", "show"):  # what they continue or read
         before = ["render", "my.jpg", "painting.jpg", "--output", "out.png"]
         if words[0] == "resume":
             with failing(1):

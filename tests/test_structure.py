@@ -5,6 +5,7 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import re
 import subprocess
 import sys
 import typing
@@ -155,3 +156,37 @@ def test_the_examples_in_the_docstrings_are_correct():
     results = {name: doctest.testmod(importlib.import_module(name)) for name in MODULES if "__main__" not in name}
     assert sum(result.failed for result in results.values()) == 0
     assert sum(result.attempted for result in results.values()) > 20
+
+
+# -- plain English ----------------------------------------------------------------------------------------------------
+
+ROOT = PACKAGE.parent
+TEXTS = [
+    *PACKAGE.rglob("*.py"),
+    *PACKAGE.rglob("*.toml"),
+    *PACKAGE.rglob("*.html"),
+    *PACKAGE.rglob("*.js"),
+    *(ROOT / "docs").glob("*.md"),
+    *(ROOT / "scripts").rglob("*.py"),
+    *ROOT.glob("*.md"),
+]
+"""The package, the lab page, the recipes and the pages of the documentation."""
+NOT_PLAIN = (
+    *(r"(is|are|was|were) told", "told of", "tells? of", "tells? that", "says? so", "hears? of", "whoever", "of whom"),
+    *("of itself", "of its own accord", "go(es|ing|ne)? on (from|with|there|inside|then)", "(run|job|lab) goes on"),
+    *("(to|can|could) be had", "(begin|made|done|written) anew", "made again", "come to (its|an) end", "is asked for"),
+    *("(is|was) reached is", "gone lost", "parcels?", "crew", "mouth", "finds no room", "half-way", "as it comes"),
+    *("where the picture is drawn from", "what is there of", "a picture of where", "other losses from there on"),
+)
+"""Phrases that a reader has to translate, as regular expressions."""
+
+
+def test_texts_are_in_plain_english():
+    wrong = re.compile(rf"\b({'|'.join(NOT_PLAIN)})\b")
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {match[0]}"
+        for path in TEXTS
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if (match := wrong.search(line))
+    ]
+    assert found == []

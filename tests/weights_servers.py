@@ -13,7 +13,7 @@ class Server:
 
     Counts the GET requests for each path in `gets`, and those for the rest of a file in `resumed`.
 
-    `cut` maps a path to the number of times that its download breaks off half-way. A path in `silent` is never
+    `cut` maps a path to the number of times that its download breaks off in the middle. A path in `silent` is never
     answered, one in `broken` with an error, one in `slow` in two seconds, one in `closed` only with a token.
     """
 

@@ -36,7 +36,7 @@ def batch(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     if interrupted or jobs.left:
         print(
             f"interrupted: {num_done} of {len(jobs.entries)} are done and kept in {arguments.out};"
-            " the same command goes on from there",
+            " the same command resumes",
             file=sys.stderr,
         )
         return 130

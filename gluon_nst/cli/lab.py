@@ -70,7 +70,7 @@ def lab(arguments: argparse.Namespace) -> int:
     display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     on_open = webbrowser.open if wanted and display else str
     resuming = asyncio.run(serve(settings, lambda line: print(line, flush=True), on_open))
-    runs = f"{resuming} run{'s go' if resuming > 1 else ' goes'} on" if resuming else "everything is kept"
+    runs = f"{resuming} run{'s resume' if resuming > 1 else ' resumes'}" if resuming else "everything is kept"
     raise KeyboardInterrupt(f"{runs} when the same command opens the lab again")
 
 

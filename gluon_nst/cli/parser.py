@@ -138,7 +138,8 @@ EXAMPLES = {
 
 def _demo(parser: Parser) -> None:
     add = parser.add_argument
-    add("--out", type=path, default=given("neural-style"), metavar="DIR", help="default: %(default)s")
+    help = "where the pictures are written (default: %(default)s)"
+    add_output(parser, help, dest="out", default=given("neural-style"))
     size, weights = LONGEST_SIDE, _WEIGHTS_OF_JOB
     help = "longest side of the picture in pixels (default: %(default)s)"
     add("--longest-side", type=rule_parser(size.rule), default=400, metavar=size.rule.metavar, help=help)
@@ -283,8 +284,8 @@ def _sweep(parser: Parser) -> None:
 
 def _compare(parser: Parser) -> None:
     _add_pictures(parser)
-    help = f"names or .toml files (default: {','.join(COMPARED)})"
-    parser.add_argument("--recipes", type=names, default=list(COMPARED), metavar="NAME,...", help=help)
+    help = f"names or .toml files, or all (default: {','.join(COMPARED)})"
+    parser.add_argument("--recipes", type=names, default=list(COMPARED), metavar="NAME,...|all", help=help)
     _add_sheet(parser, "compare-CONTENT-STYLE", None, without=["recipe"])
 
 

@@ -12,6 +12,7 @@ from typing import Any, Iterator
 
 import numpy as np
 
+from gluon_nst import recipes
 from gluon_nst.cli.outputs import check_distinct, writing
 from gluon_nst.errors import InputError, NSTError
 from gluon_nst.machine.durations import format_duration
@@ -53,7 +54,9 @@ def _rows(picture: Path, record: Provenance) -> Iterator[tuple[str, str]]:
         yield "sheet", f"of {record['pictures']} pictures; each says itself how it was made"
         return
     recipe, stages = record["recipe"], record["recipe"]["stages"]
-    yield "recipe", ", ".join(filter(None, [recipe.get("title"), recipe.get("source")])) or "without a title"
+    title = ", ".join(filter(None, [recipe.get("title"), recipe.get("source")])) or "without a title"
+    names = [name for name in recipes.names() if recipes.read(name).title == recipe.get("title")]
+    yield "recipe", f"{', '.join(names)}: {title}" if names else title
     sizes = ["{} x {}".format(*stage["size"]) for stage in stages]
     made = sizes[record["stage"] - 1]
     scaled = "" if made == f"{height} x {width}" else f"; the picture is that of {made}"
@@ -66,6 +69,8 @@ def _rows(picture: Path, record: Provenance) -> Iterator[tuple[str, str]]:
         yield "status", f"{record.get('status', 'interrupted')} {progress}"
     elif "epochs" in record:
         yield "status", f"after {record['epochs']} epochs of stage {record['stage']}"
+    if "loss" in record:
+        yield "total loss", f"{record['loss']:.4g}"
     yield from _losses(recipe)
     optimizer = {"adam": "Adam", "lbfgs": "L-BFGS"}.get(recipe["optimizer"], recipe["optimizer"])
     yield "optimiser", f"{optimizer}, {recipe['precision']}"
@@ -124,13 +129,13 @@ def rerun(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     with bar:
         result = reproduction.carry_out(bar)
     if not result.complete:
-        raise NSTError(f"{arguments.picture}: could not be made again: {result.note}")
+        raise NSTError(f"{arguments.picture}: could not be reproduced: {result.note}")
     with writing(arguments.output.parent):
         result.save(arguments.output)
     height, width = result.image.height, result.image.width
     difference = _difference(arguments.picture, arguments.output, reproduction.run.encoding.bits)
     print(
-        f"{arguments.output}: {height} x {width} (height x width), made again, {difference},"
+        f"{arguments.output}: {height} x {width} (height x width), reproduced, {difference},"
         f" {format_duration(result.seconds)}"
     )
     return 0

@@ -29,9 +29,9 @@ def original_arguments(arguments: argparse.Namespace) -> Iterator[argparse.Names
         argv, original_directory = list(map(str, command["argv"])), str(command["folder"])
         changes = tuple(recipes.Change(**each) for each in provenance["recipe"].get("changes", ()))
     except (KeyError, TypeError) as error:
-        raise InputError(f"{folder}: it does not say how the run was begun ({error}); give its command again") from None
+        raise InputError(f"{folder}: it has no command of its run ({error}); give its command again") from None
     if argv[:1] not in [[name] for name in _COMMANDS]:
-        raise InputError(f"{folder}: not of a command that can be gone on with; give that again")
+        raise InputError(f"{folder}: its command cannot be resumed; give it again")
     checkpoint = new_paths.get("checkpoint", str(folder))
     argv = _replace_option(argv, ["--checkpoint"], checkpoint)
     argv = _replace_option(argv, OUTPUT, new_paths["output"]) if "output" in new_paths else argv

@@ -155,9 +155,9 @@ class Session:
         if not state.record:
             return
         if state.status in FINISHED:
-            self.bar.note("the run is done; its files are written anew")
+            self.bar.note("the run is done; its files are written again")
             return
-        self.bar.note(f"going on from stage {state.record[-1].stage}, epoch {state.record[-1].epoch + 1}")
+        self.bar.note(f"resuming at stage {state.record[-1].stage}, epoch {state.record[-1].epoch + 1}")
         if self._film:
             self.bar.note(f"{self._film.path}: the film begins here; of what was before there is none")
 
@@ -230,7 +230,7 @@ def _check_checkpoint(arguments: argparse.Namespace) -> None:
 
 
 def _resume_hint(checkpoint: Checkpoint) -> str:
-    return f"{checkpoint.resume_command} goes on from there"
+    return f"{checkpoint.resume_command} resumes it"
 
 
 def _command(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from gluon_nst import experiments
+from gluon_nst import experiments, recipes
 from gluon_nst.cli.outputs import check_distinct, check_writable_with, writing
 from gluon_nst.cli.stopping import Stop
 from gluon_nst.errors import InputError, NSTError, one_line
@@ -37,7 +37,10 @@ def sweep(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
 def compare(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     """gluon-nst compare."""
     options = {**options, "device": arguments.device}
-    experiment = experiments.compare(arguments.content, arguments.style, arguments.recipes, **options)
+    names = arguments.recipes
+    if names == ["all"]:
+        names = [name for name in recipes.names() if name != recipes.RECONSTRUCTION]
+    experiment = experiments.compare(arguments.content, arguments.style, names, **options)
     return _carry_out(arguments, experiment, f"compare-{arguments.content.stem}-{arguments.style.stem}")
 
 
@@ -75,7 +78,7 @@ def _carry_out(arguments: argparse.Namespace, experiment: Experiment, folder_nam
         print(f"{figure}: {num_complete} of {len(outcomes)} pictures; each with its losses in {folder}")
     if interrupted:
         progress = f"{num_complete} of {len(outcomes)} are done and kept in {folder}"
-        print(f"interrupted: {progress}; the same command goes on from there", file=sys.stderr)
+        print(f"interrupted: {progress}; the same command resumes", file=sys.stderr)
         return 130
     return 1 if any(outcome.failed for outcome in outcomes) else 0
 

@@ -11,7 +11,7 @@ from gluon_nst.recipes import Recipe
 from gluon_nst.runs.observer import Observer
 from gluon_nst.runs.provenance import as_text
 from gluon_nst.runs.run import Run
-from gluon_nst.runs.state import State
+from gluon_nst.runs.state import State, loss_of
 
 _MAX_PICTURES = 10_000
 
@@ -44,6 +44,7 @@ class Snapshots(Observer):
         path = self._paths.get((epoch.stage, epoch.epoch + 1))
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
-            record = {**self._run.provenance, "stage": epoch.stage, "epochs": epoch.epoch + 1}
+            loss = loss_of(state.record, self._run.recipe, epoch.stage)
+            record = {**self._run.provenance, "stage": epoch.stage, "epochs": epoch.epoch + 1, "loss": loss}
             picture = state.picture(self._run) if self._run.encoding.bits == 8 else state.deep(self._run)
             write_image(picture, path, as_text(record), self._run.encoding)

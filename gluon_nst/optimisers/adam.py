@@ -48,7 +48,7 @@ class AdamState:
 
 
 class Adam:
-    """The chapter's Trainer of the composite of a `state`, clipped at each step if the recipe says so."""
+    """The chapter's Trainer of the composite of a `state`, clipped at each step if the recipe requires it."""
 
     scheduled = True
 

@@ -98,7 +98,7 @@ def expanded(styles: Sequence[Style]) -> Iterator[tuple[Source, Style, float]]:
 
 
 def open_styles(job: Job, content: Picture, recipe: Recipe, open: Open) -> tuple[StylePicture, ...]:
-    """Return the style pictures of a job, in the content's colours if the `recipe` says so.
+    """Return the style pictures of a job, in the content's colours if the `recipe` preserves them.
 
     Transparent pixels do not count in the style statistics.
     """

@@ -59,14 +59,15 @@ _OF_THE_MACHINE = ("versions", "threads", "instructions", "processor", "memory")
 """Fields of the machine and its software: they change the last bits, and after many epochs the picture."""
 
 
-_OF_THE_FILE = ("file", "job")
-"""Fields of the file's encoding and of the batch job."""
+_OF_THE_FILE = ("file", "job", "loss")
+"""Fields of the file's encoding, of the batch job, and the final loss."""
 
 
 def key(record: Provenance) -> str:
     """Return the SHA-256 of the fields that determine a picture: recipe, inputs, parameters, seed.
 
-    Versions, the machine, the descriptive fields of a recipe, the file's encoding and the batch job do not count.
+    Versions, the machine, the descriptive fields of a recipe, the file's encoding, the batch job and the final loss do
+    not count.
     """
     return hashlib.sha256(as_text(_determining_fields(record)).encode()).hexdigest()
 

@@ -23,7 +23,7 @@ from gluon_nst.recipes import Recipe
 from gluon_nst.runs import figures
 from gluon_nst.runs.provenance import Provenance, as_text, key
 from gluon_nst.runs.run import Run
-from gluon_nst.runs.state import State
+from gluon_nst.runs.state import State, loss_of
 
 
 def check_replaceable(picture: Path, with_losses: bool = True) -> None:
@@ -108,11 +108,7 @@ class Result:
 
         It is the lowest one if the best composite is kept or the optimiser is L-BFGS, otherwise the last one.
         """
-        stage = len(self.images)
-        since = max([0, *self.recipe.changed_in(stage)])  # losses with other weights are not comparable
-        totals = [each.losses.total for each in self.losses if each.stage == stage and each.epoch >= since]
-        is_lowest = self.recipe.keep == "best" or (self.recipe.optimizer == "lbfgs" and self.recipe.keep == "last")
-        return min(totals) if is_lowest else totals[-1]
+        return loss_of(self.losses, self.recipe, len(self.images))
 
     @property
     def complete(self) -> bool:
@@ -129,7 +125,8 @@ class Result:
         if number not in range(1, len(self.images) + 1):
             raise InputError(f"stage {number}: there are pictures of the stages 1 to {len(self.images)}")
         deep = self.deep if number == len(self.images) else None
-        picture, record = self.images[number - 1] if deep is None else deep, {**self.provenance, "stage": number}
+        picture = self.images[number - 1] if deep is None else deep
+        record = {**self.provenance, "stage": number, "loss": loss_of(self.losses, self.recipe, number)}
         if deep is None and self.encoding.bits == 16:  # pictures of earlier stages have 8
             other_settings = {name: value for name, value in record.pop("file").items() if name != "bits"}
             record.update({"file": other_settings} if other_settings else {})

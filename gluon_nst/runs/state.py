@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Protocol
+from typing import Any, Protocol, Sequence
 
 import numpy as np
 from mxnet import MXNetError
@@ -37,6 +37,18 @@ class Developer(Protocol):
 
     def pixels(self, X: NDArray, bits: int = 8) -> np.ndarray:
         """Return the pixels of a composite `X` without padding."""
+
+
+def loss_of(record: Sequence[Epoch], recipe: Recipe, stage: int) -> float:
+    """Return the total loss of the picture of a stage, by its number, with the epochs in `record`.
+
+    It is the lowest one if the best composite is kept or the optimiser is L-BFGS, otherwise the last one.
+    """
+    epochs = [each for each in record if each.stage == stage]
+    changes = [epoch for epoch in recipe.changed_in(stage) if epoch < len(epochs)]
+    totals = [each.losses.total for each in epochs[max([0, *changes]) :]]  # losses with other weights don't compare
+    is_lowest = recipe.keep == "best" or (recipe.optimizer == "lbfgs" and recipe.keep == "last")
+    return min(totals) if is_lowest else totals[-1]
 
 
 SETTLING = 10

@@ -1,4 +1,4 @@
-"""Makes docs/commands.md, the reference of all commands and options, anew from the parser of the command line."""
+"""Makes docs/commands.md, the reference of all commands and options from the parser of the command line."""
 
 from __future__ import annotations
 

@@ -77,14 +77,14 @@ def test_a_signal_lets_the_epoch_finish_and_says_how_to_go_on(kept, render, resu
     assert out == ""
     assert "once more stops at once" in asked
     assert interrupted.startswith(f"interrupted: stage {stage}, {epoch} of ")
-    assert interrupted.endswith(f"; {resume_command(tmp_path / 'kept')} goes on from there")
+    assert interrupted.endswith(f"; {resume_command(tmp_path / 'kept')} resumes it")
     assert picture == f"{tmp_path / 'kept' / 'so-far.png'}: the picture so far"
     assert made(tmp_path / "kept" / "so-far.png")["interrupted"] == {"stage": stage, "epochs": epoch}
     assert not (tmp_path / "out.png").exists()
     assert not (tmp_path / "losses.csv").exists()
     status, out, err = resume()
     assert status == 0
-    assert err == f"going on from stage {stage}, epoch {epoch}\n"
+    assert err == f"resuming at stage {stage}, epoch {epoch}\n"
     assert "out.png: 48 x 64" in out
     found = (tmp_path / "out.png").read_bytes(), losses(tmp_path / "losses.csv")
     assert render("--losses", tmp_path / "losses.csv", "--quiet")[0] == 0
@@ -98,10 +98,10 @@ def test_the_second_signal_stops_at_once_and_the_last_checkpoint_stays(kept, tmp
     assert status == 130
     assert out == ""
     assert "Traceback" not in err
-    last = f"interrupted: the last checkpoint stays as it is; {resume_command(tmp_path / 'kept')} goes on from there"
+    last = f"interrupted: the last checkpoint stays as it is; {resume_command(tmp_path / 'kept')} resumes it"
     assert err.splitlines()[-1] == last
     assert not (tmp_path / "out.png").exists()
-    assert kept()[2] == "going on from stage 1, epoch 1\n"
+    assert kept()[2] == "resuming at stage 1, epoch 1\n"
     found = (tmp_path / "out.png").read_bytes()
     render("--quiet")
     assert (tmp_path / "out.png").read_bytes() == found
@@ -118,13 +118,13 @@ def test_without_a_checkpoint_the_first_signal_stops_at_once(render, tmp_path):
 def test_the_same_command_goes_on_and_a_run_that_is_done_is_not_done_again(kept, tmp_path, monkeypatch):
     with asked_to_stop(2):
         kept()
-    assert kept()[2] == "going on from stage 1, epoch 3\n"
+    assert kept()[2] == "resuming at stage 1, epoch 3\n"
     found = (tmp_path / "out.png").read_bytes()
     (tmp_path / "out.png").unlink()
     with failing(0):  # nothing is computed
         status, out, err = kept()
     assert status == 0
-    assert "the run is done; its files are written anew" in err
+    assert "the run is done; its files are written again" in err
     assert (tmp_path / "out.png").read_bytes() == found
 
 
@@ -134,7 +134,7 @@ def test_fresh_begins_anew_and_resume_does_not_forget_for_that(kept, resume, tmp
         kept()
     with asked_to_stop(0):
         assert "stage 1, 1 of 3" in kept("--fresh")[2]
-    assert resume()[2] == "going on from stage 1, epoch 1\n"
+    assert resume()[2] == "resuming at stage 1, epoch 1\n"
 
 
 @pytest.mark.slow
@@ -165,7 +165,7 @@ def test_a_run_goes_on_from_another_folder_and_after_its_own_is_moved(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     status, out, err = ended(capfd, "resume", "../moved", "--quiet")
-    assert (status, err) == (0, "going on from stage 1, epoch 1\n")
+    assert (status, err) == (0, "resuming at stage 1, epoch 1\n")
     assert (tmp_path / "out.png").exists()
     assert Path.cwd() == tmp_path / "elsewhere"
     assert not (tmp_path / "kept").exists()
@@ -191,7 +191,7 @@ def test_a_run_goes_on_after_its_whole_folder_is_moved(
         begun_in.mkdir()
     monkeypatch.chdir(moved if kept.is_absolute() else tmp_path)
     status, out, err = ended(capfd, "resume", moved / kept, "--quiet")
-    assert (status, err) == (0, "going on from stage 1, epoch 1\n")
+    assert (status, err) == (0, "resuming at stage 1, epoch 1\n")
     assert (moved / "out.png").exists()
 
 
@@ -218,7 +218,7 @@ def test_a_run_whose_pictures_were_moved_says_which_is_missing_and_what_to_do(
     assert_one_line(err)
     monkeypatch.chdir(tmp_path / "kept")
     status, _, err = ended(capfd, "render", "../other.png", style, *given)
-    assert (status, err) == (0, "going on from stage 1, epoch 1\n")
+    assert (status, err) == (0, "resuming at stage 1, epoch 1\n")
 
 
 # -- killed -----------------------------------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ def test_a_run_killed_during_a_write_resumes_to_the_same_bytes(content, style, c
     assert not output.exists()
     status, _, err = resume()
     assert status == 0
-    assert err.startswith("going on from stage 2, epoch ")
+    assert err.startswith("resuming at stage 2, epoch ")
     assert not any(kept.glob(".state-*"))
     found = output.read_bytes(), losses(tmp_path / "losses.csv")
     assert render(*same)[0] == 0
@@ -279,7 +279,7 @@ def test_a_run_is_steered_as_it_goes_on_and_its_picture_says_so(kept, resume, tm
         assert resume("--style-weight", "5e3")[0] == 130
     status, _, err = resume("--tv-weight", "0")
     assert status == 0
-    assert err == "going on from stage 2, epoch 1\n"
+    assert err == "resuming at stage 2, epoch 1\n"
     changes = [{"stage": 1, "epoch": 2, "style_weight": 5000.0}, {"stage": 2, "epoch": 1, "tv_weight": 0.0}]
     assert made(tmp_path / "out.png")["recipe"]["changes"] == changes
     again = tmp_path / "again.png"
@@ -462,7 +462,7 @@ def test_a_checkpoint_that_names_no_command_is_refused(job, tmp_path, resume):
         checkpoint.begin(run)
     status, _, err = resume()
     assert status == 2
-    assert "not of a command that can be gone on with" in err
+    assert "its command cannot be resumed; give it again" in err
 
 
 @pytest.mark.parametrize(
@@ -488,10 +488,7 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_state_and_advice(kept, r
     assert status == 1
     assert "error: stage 2, epoch " in err
     assert "the loss is" in err
-    advice = (
-        "with --style-weight W, or another weight that is lower,"
-        f" {resume_command(tmp_path / 'kept')} goes on from there"
-    )
+    advice = f"with --style-weight W, or another weight that is lower, {resume_command(tmp_path / 'kept')} resumes it"
     assert f"the last State whose loss was finite stays in {tmp_path / 'kept'}; {advice}" in err
 
 
@@ -504,8 +501,8 @@ def test_a_run_that_fails_leaves_its_checkpoint_and_goes_on(kept, resume, render
         status, _, err = kept()
     assert status == 1
     assert err.count("error: ") == 1
-    assert f"the last checkpoint stays as it is; {resume_command(tmp_path / 'kept')} goes on from there" in err
-    assert resume()[:3:2] == (0, "going on from stage 1, epoch 2\n")
+    assert f"the last checkpoint stays as it is; {resume_command(tmp_path / 'kept')} resumes it" in err
+    assert resume()[:3:2] == (0, "resuming at stage 1, epoch 2\n")
     found = (tmp_path / "out.png").read_bytes()
     render("--quiet")
     assert (tmp_path / "out.png").read_bytes() == found
@@ -585,7 +582,7 @@ def test_an_experiment_goes_on_inside_a_cell(experiment, tmp_path):
         status, _, err = experiment("sweep", *options)
     assert status == 130
     assert "1 of 2 are done" in err
-    assert "the same command goes on from there" in err
+    assert "the same command resumes" in err
     (newest, _) = sorted((tmp_path / "out" / ".lr=0.02.checkpoint").glob("state-*"), reverse=True)
     assert len(container.read(newest)["state"]["record"]) == 2
     with asked_to_stop(1):  # one epoch is left: there is no second

@@ -114,7 +114,7 @@ def test_ctrl_c_while_mxnet_loads_is_no_traceback(tmp_path, seconds):
     time.sleep(seconds)
     run.send_signal(signal.SIGINT)
     status = run.wait(timeout=60)
-    # It may have come to its end, an error, before the signal. Where Ctrl-C met an `exec`, Python ends by the signal
+    # It may have ended with an error before the signal. Where Ctrl-C met an `exec`, Python ends by the signal
     # itself, which a shell tells as 130 too.
     assert b"Traceback" not in told.read_bytes()
     assert status in (130, -signal.SIGINT, 2)

@@ -145,7 +145,7 @@ def test_an_interrupted_batch_resumes_to_the_same_picture(pictures, weights_file
     os.killpg(process.pid, signal.SIGTERM)  # to the workers, too, as timeout and schedulers do
     status, out, err = finished(process)
     assert status == 130
-    assert "0 of 2 are done and kept in out; the same command goes on from there" in err
+    assert "0 of 2 are done and kept in out; the same command resumes" in err
     assert not list(kept.parent.glob("*.png"))
     assert "not done yet" in (pictures / "out/report.html").read_text()
     done = container.read(max(kept.glob("state-*")))["state"]["record"]

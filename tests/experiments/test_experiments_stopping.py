@@ -25,7 +25,7 @@ def test_an_interrupt_keeps_finished_trials_and_reports_how_to_resume(experiment
         status, _, err = experiment("sweep", "--vary", "lr=0.1,0.2,0.3")
     folder = tmp_path / "out"
     assert status == 130
-    assert err == f"interrupted: 1 of 3 are done and kept in {folder}; the same command goes on from there\n"
+    assert err == f"interrupted: 1 of 3 are done and kept in {folder}; the same command resumes\n"
     assert names(folder) == [".lr=0.2.checkpoint", "lr=0.1.csv", "lr=0.1.png", "sheet.png"]
     status, out, err = experiment("sweep", "--vary", "lr=0.1,0.2,0.3")
     assert status == 0
@@ -41,7 +41,7 @@ def test_an_interrupt_in_the_first_run_leaves_no_sheet(experiment, tmp_path):
     folder = tmp_path / "out"
     assert (status, out) == (130, "")
     assert names(folder) == [".lr=0.1.checkpoint"]
-    assert err == f"interrupted: 0 of 2 are done and kept in {folder}; the same command goes on from there\n"
+    assert err == f"interrupted: 0 of 2 are done and kept in {folder}; the same command resumes\n"
 
 
 @pytest.mark.slow
@@ -59,7 +59,7 @@ def test_the_other_commands_can_be_interrupted_too(content, experiment, tmp_path
         status, _, err = experiment(name, *options)
     folder = tmp_path / "out"
     assert status == 130
-    assert f"interrupted: 1 of 2 are done and kept in {folder}; the same command goes on from there" in err
+    assert f"interrupted: 1 of 2 are done and kept in {folder}; the same command resumes" in err
     done, unfinished = expected
     assert names(folder) == [f"{unfinished}.checkpoint", f"{done}.csv", f"{done}.png", "sheet.png"]
 
@@ -82,7 +82,7 @@ def test_a_process_interrupted_with_ctrl_c_keeps_finished_trials(content, style,
     _, err = run.communicate(timeout=60)
     assert run.returncode == 130
     assert b"Traceback" not in err
-    assert b"interrupted: 1 of 2 are done and kept in out; the same command goes on from there" in err
+    assert b"interrupted: 1 of 2 are done and kept in out; the same command resumes" in err
     checkpoint, *whole = names(tmp_path / "out")
     assert checkpoint.endswith(".checkpoint")
     assert whole == ["epochs=2.csv", "epochs=2.png", "sheet.png"]

@@ -629,7 +629,7 @@ def test_a_run_resumes_after_a_restart_of_the_lab_unless_it_was_paused(own_lab):
     assert own_lab.close(signal.SIGINT) == 130
     assert own_lab.workers() == {}
     own_lab.output.join(5)
-    assert own_lab.lines[-1] == "interrupted: 1 run goes on when the same command opens the lab again"
+    assert own_lab.lines[-1] == "interrupted: 1 run resumes when the same command opens the lab again"
     own_lab.open()
     after = student.wait(name, "working", until=lambda run: run["done"] > 0)
     assert after["done"] >= before["done"]

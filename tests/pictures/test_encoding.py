@@ -319,7 +319,7 @@ def test_a_picture_is_reproduced_with_the_same_bytes(render, rerun, tmp_path, na
     assert render("--quiet", *options, output=tmp_path / name)[0] == 0
     status, out, err = rerun(tmp_path / name, tmp_path / f"again-{name}")
     assert (status, err) == (0, "")
-    assert f", made again, identical to {tmp_path / name} pixel by pixel, " in out
+    assert f", reproduced, identical to {tmp_path / name} pixel by pixel, " in out
     assert (tmp_path / f"again-{name}").read_bytes() == (tmp_path / name).read_bytes()
 
 
@@ -435,7 +435,7 @@ def test_a_picture_that_was_scaled_is_not_compared(render, rerun, tmp_path):
     write_image(small, tmp_path / "small.png", record)
     status, out, _ = rerun(tmp_path / "small.png", tmp_path / "again.png")
     assert status == 0
-    assert f"made again, not compared with {tmp_path}/small.png, which has been changed since, " in out
+    assert f"reproduced, not compared with {tmp_path}/small.png, which has been changed since, " in out
 
 
 # -- shown ------------------------------------------------------------------------------------------------------------
