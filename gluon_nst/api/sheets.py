@@ -20,7 +20,7 @@ from gluon_nst.machine.files import given
 from gluon_nst.observers import Bar
 from gluon_nst.observers.progress import is_watched
 from gluon_nst.pictures.arrays import image_of
-from gluon_nst.recipes import PUBLISHED, RecipeName
+from gluon_nst.recipes import COMPARED, RecipeName
 from gluon_nst.runs import figures
 from gluon_nst.runs.job import Given
 from gluon_nst.runs.observer import Observer
@@ -60,7 +60,7 @@ class SheetResult:
 def compare(
     content: Given,
     style: Given,
-    recipes: Sequence[RecipeName] = PUBLISHED,
+    recipes: Sequence[RecipeName] = COMPARED,
     *,
     output: str | Path | None = None,
     progress: bool | None = None,

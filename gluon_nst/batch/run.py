@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import html
 import io
+import os
 import time
 from pathlib import Path
 from typing import Any, Iterator
@@ -41,6 +42,9 @@ def collect(
 
     Raises InputError for conflicting arguments, and for folders that can't be read.
     """
+    for name, path in (("contents", jobs), ("styles", styles)):
+        if not isinstance(path, (str, os.PathLike, type(None))):
+            raise InputError(f"{name}: {type(path).__name__} is not a path; give a folder, a picture or a list of jobs")
     jobs = given(jobs)
     if jobs.suffix.lower() in entries.ENDINGS and not jobs.is_dir():
         for argument, name in ((styles, "STYLES_DIR"), (sequence, "--sequence")):

@@ -171,14 +171,12 @@ def _render(parser: Parser) -> None:
     add_options(parser, DEFAULT)
     styles = parser.add_argument_group("the styles (one value for each, or one for all)")
     for name, setting in style_settings().items():
-        parser.only_in_help_all(
-            styles.add_argument(
-                f"--style-{name}",
-                type=setting_parser(setting),
-                metavar=f"{setting.rule.metavar},...",
-                help=setting.help,
-            )
+        metavar = f"{setting.rule.metavar},..."
+        option = styles.add_argument(
+            f"--style-{name}", type=setting_parser(setting), metavar=metavar, help=setting.help
         )
+        if name != "weights":
+            parser.only_in_help_all(option)
     help = "region maps of the styles, with --regions for the content"
     parser.only_in_help_all(styles.add_argument("--style-regions", type=files, metavar="FILE,...", help=help))
     _add_watching(parser)
@@ -249,9 +247,7 @@ def _add_pictures(parser: Parser, several: bool = False) -> None:
 
 def _add_watching(parser: Parser) -> None:
     add = parser.add_argument_group("following the run, and keeping it").add_argument
-    losses = add(
-        "--losses", type=path, metavar="FILE.csv|png|svg|pdf", help="write the losses: one row an epoch, or their plot"
-    )
+    add("--losses", type=path, metavar="FILE.csv|png|svg|pdf", help="write the losses: one row an epoch, or their plot")
     help = "write the picture after every N epochs too"
     save_every = add("--save-every", type=interval_of_epochs, metavar="N", help=help)
     help = "make a film: the composite beside its losses"
@@ -262,7 +258,7 @@ def _add_watching(parser: Parser) -> None:
     help = "seconds between two checkpoints (default: 60, or more if writing takes long)"
     every = add("--checkpoint-every", type=rule_parser(number(0)), metavar="SECONDS", help=help)
     fresh = add("--fresh", action="store_true", help="restart, and discard the checkpoint")
-    parser.only_in_help_all(losses, save_every, animate, show, every, fresh)
+    parser.only_in_help_all(save_every, animate, show, every, fresh)
     parser.set_defaults(resumed=None, scheduler=None)
 
 

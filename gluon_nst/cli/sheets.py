@@ -30,6 +30,8 @@ def sweep(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
         if name in vary:
             raise InputError(f"--vary {name.replace('_', '-')}: given twice; put all its values into one")
         vary[name] = values
+    if not (arguments.recipe or "recipe" in vary or arguments.quiet):
+        print(f"by the recipe {recipes.CHAPTER}; --recipe {recipes.DEFAULT} takes that of render", file=sys.stderr)
     experiment = experiments.sweep(arguments.content, arguments.style, vary, **_with_recipe(arguments, options))
     return _carry_out(arguments, experiment, f"sweep-{arguments.content.stem}-{arguments.style.stem}")
 

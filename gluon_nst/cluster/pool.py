@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import logging
+import multiprocessing
 import re
 import signal
 import time
@@ -59,6 +60,11 @@ class Pool:
         """The Dask Events that tasks submitted with `once` set."""
 
     def __enter__(self) -> Pool:
+        if self._address is None and getattr(multiprocessing.current_process(), "_inheriting", False):
+            # A worker process is importing the program that starts the workers.
+            raise NSTError(
+                'workers are started while the program is imported; do it below `if __name__ == "__main__":`'
+            )
         import dask
         import distributed
 
@@ -79,7 +85,10 @@ class Pool:
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             self._stack.close()
             if self._address is None:
-                raise NSTError(f"the workers could not be started ({reason(error)}); run the command again") from None
+                raise NSTError(
+                    f"the workers could not be started ({reason(error)}); run it again (a Python program starts them"
+                    ' below `if __name__ == "__main__":`)'
+                ) from None
             raise NSTError(f"{self._address}: no scheduler answers ({reason(error)}); check that it runs") from None
         except BaseException:
             self._stack.close()

@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterable, Mapping, Sequence, Union
 
-from gluon_nst.errors import InputError, check_keywords, warn
+from gluon_nst.errors import InputError, KeywordError, check_keywords, warn
 from gluon_nst.recipes import (
     DEFAULT,
     LONGEST_SIDE,
@@ -194,8 +194,18 @@ def _groups() -> tuple[list[str], list[str], list[str]]:
     )
 
 
+OF_TRANSFER = (
+    *("progress", "callback", "observers", "state"),
+    *("checkpoint", "checkpoint_every", "fresh", "scheduler", "max_pixels"),
+)
+"""The keywords of `transfer` that are not settings of a Job: they change how a run is followed, kept and computed."""
+
+
 def check_settings(names: Iterable[str], also: Sequence[str] = ()) -> None:
     """Raise KeywordError for a name that is not a keyword of a Job, nor one of those in `also`."""
+    for name in names:
+        if name in OF_TRANSFER and name not in also:
+            raise KeywordError(f"{name}: a keyword of transfer, not of a Job; pass it to transfer")
     check_keywords(names, [*itertools.chain(*_groups()), *also], "not a setting of a transfer")
 
 

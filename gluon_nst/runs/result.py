@@ -8,7 +8,7 @@ import dataclasses
 import io
 import os
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -101,6 +101,9 @@ class Result:
     def array(self) -> np.ndarray:
         """The composite image, uint8, height × width × 3, or × 4 with alpha."""
         return np.asarray(self.image)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return np.asarray(self.image, dtype)
 
     @property
     def loss(self) -> float:

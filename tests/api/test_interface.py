@@ -4,10 +4,9 @@ import inspect
 import pickle
 
 import gluon_nst as nst
-from gluon_nst.api.transfers import OTHER_KEYWORDS
 from gluon_nst.cli.parser import build_parser
 from gluon_nst.recipes import LONGEST_SIDE, recipe_settings, settings
-from gluon_nst.runs.job import PER_STYLE
+from gluon_nst.runs.job import OF_TRANSFER, PER_STYLE
 
 import numpy as np
 import pytest
@@ -61,7 +60,7 @@ def test_every_option_is_a_keyword_and_every_keyword_an_option():
 def test_the_signature_of_transfer_agrees_with_the_schema():
     parameters = inspect.signature(nst.transfer).parameters
     known = {each.name: each for each in (*recipe_settings(), LONGEST_SIDE, *settings(nst.Job))}
-    own = {"content", "style", "recipe", "device", "settings", *OTHER_KEYWORDS, *PER_STYLE}
+    own = {"content", "style", "recipe", "device", "settings", *OF_TRANSFER, *PER_STYLE}
     for name in set(parameters) - own:
         default = parameters[name].default
         assert name in known
@@ -69,6 +68,13 @@ def test_the_signature_of_transfer_agrees_with_the_schema():
         assert parameters[name].annotation
     assert parameters["recipe"].default == nst.recipes.DEFAULT
     assert len(set(parameters) - {"content", "style"}) >= 24
+
+
+def test_the_defaults_in_the_help_of_transfer_are_those_of_fine():
+    fine = nst.recipes.read("fine")
+    epochs = " and ".join(str(stage.epochs) for stage in fine.stages)
+    values = f"longest_side {fine.stages[-1].size}, epochs {epochs}, content_weight {fine.content_weight:g}"
+    assert f"{values} and style_weight {fine.style_weight:g}." in " ".join(nst.transfer.__doc__.split())
 
 
 def test_a_job_takes_the_settings_of_transfer(content, style, weights_file):
@@ -101,6 +107,8 @@ def test_a_misspelt_keyword_is_a_type_error_of_the_package():
     for error in (TypeError, nst.NSTError, nst.KeywordError):
         with pytest.raises(error, match="longest_sid: not a setting of a transfer; did you mean longest_side?"):
             nst.Job("a.png", "b.png", longest_sid=96)
+    with pytest.raises(nst.KeywordError, match="progress: a keyword of transfer, not of a Job"):
+        nst.Job("a.png", "b.png", progress=False)
     with pytest.raises(nst.KeywordError, match="progres: .* did you mean progress?"):
         nst.transfer("a.png", "b.png", progres=False)
 
@@ -156,6 +164,7 @@ def test_a_result_has_a_repr_a_table_and_a_plot(run):
     result = run()
     assert result.array.shape == (48, 64, 3)
     assert np.array_equal(result.array, np.asarray(result.image))
+    assert np.array_equal(np.asarray(result), result.array)
     assert repr(result).startswith("<Result: complete, 48 × 64 pixels, total loss ")
     assert "\n" not in repr(result)
     table = result.losses.to_pandas()

@@ -49,7 +49,7 @@ def test_chapter_uses_the_projects_own_pictures(chapter):
 
 
 @pytest.mark.slow
-def test_chapter_writes_the_losses_where_it_is_told(chapter, tmp_path):
+def test_chapter_writes_the_losses_to_the_given_file(chapter, tmp_path):
     assert chapter("--sizes", "16x16", "--epochs", "1", "--losses", tmp_path / "mine.csv")[0] == 0
     assert (tmp_path / "mine.csv").is_file()
     assert names(tmp_path / "out") == ["losses.png", "neural-style-1.png"]

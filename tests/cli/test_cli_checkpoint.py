@@ -115,7 +115,7 @@ def test_without_a_checkpoint_the_first_signal_stops_at_once(render, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_same_command_goes_on_and_a_run_that_is_done_is_not_done_again(kept, tmp_path, monkeypatch):
+def test_the_same_command_resumes_and_does_not_repeat_a_finished_run(kept, tmp_path, monkeypatch):
     with asked_to_stop(2):
         kept()
     assert kept()[2] == "resuming at stage 1, epoch 3\n"
@@ -129,7 +129,7 @@ def test_the_same_command_goes_on_and_a_run_that_is_done_is_not_done_again(kept,
 
 
 @pytest.mark.slow
-def test_fresh_begins_anew_and_resume_does_not_forget_for_that(kept, resume, tmp_path):
+def test_fresh_restarts_the_run_and_resume_still_works(kept, resume, tmp_path):
     with asked_to_stop(2):
         kept()
     with asked_to_stop(0):
@@ -138,7 +138,7 @@ def test_fresh_begins_anew_and_resume_does_not_forget_for_that(kept, resume, tmp
 
 
 @pytest.mark.slow
-def test_a_chapter_goes_on(chapter, resume, tmp_path):
+def test_chapter_resumes(chapter, resume, tmp_path):
     own = ["--checkpoint", tmp_path / "kept", "--save-every", "2"]
     with asked_to_stop(3):
         assert chapter(*own)[0] == 130
@@ -154,7 +154,7 @@ def test_a_chapter_goes_on(chapter, resume, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_from_another_folder_and_after_its_own_is_moved(
+def test_a_run_resumes_from_a_different_folder_and_after_its_own_is_moved(
     content, style, converted, tmp_path, capfd, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -174,7 +174,7 @@ def test_a_run_goes_on_from_another_folder_and_after_its_own_is_moved(
 @pytest.mark.slow
 @pytest.mark.parametrize("old", ["gone", "empty"])
 @pytest.mark.parametrize("kept", ["kept", "deep/kept", "/elsewhere"])
-def test_a_run_goes_on_after_its_whole_folder_is_moved(
+def test_a_run_resumes_after_its_whole_folder_is_moved(
     content, style, converted, tmp_path, capfd, monkeypatch, kept, old
 ):
     begun_in, moved = tmp_path / "before", tmp_path / "moved"
@@ -262,8 +262,8 @@ def test_a_run_killed_during_a_write_resumes_to_the_same_bytes(content, style, c
 @pytest.mark.slow
 def test_a_run_in_windows_that_is_killed_resumes_to_the_same_bytes(tmp_path, converted):
     kind, chance = kill_runs.Kind("lbfgs", "three sizes", "in windows"), random.Random(11)
-    expected, seconds = kill_runs.never_killed(kind, tmp_path / "never", str(converted))
-    found, kills, _ = kill_runs.killed(kind, tmp_path / "killed", str(converted), seconds / 2, chance)
+    expected, seconds = kill_runs.run_undisturbed(kind, tmp_path / "never", str(converted))
+    found, kills, _ = kill_runs.run_with_kills(kind, tmp_path / "killed", str(converted), seconds / 2, chance)
     assert found == expected
     assert kills >= 1
 
@@ -272,7 +272,7 @@ def test_a_run_in_windows_that_is_killed_resumes_to_the_same_bytes(tmp_path, con
 
 
 @pytest.mark.slow
-def test_a_run_is_steered_as_it_goes_on_and_its_picture_says_so(kept, resume, tmp_path, capfd):
+def test_the_weights_of_a_run_are_changed_when_it_resumes_and_its_picture_records_that(kept, resume, tmp_path, capfd):
     with asked_to_stop(1):
         kept()
     with asked_to_stop(1):
@@ -427,7 +427,7 @@ def test_names_that_begin_with_a_dash_go_on(style, converted, tmp_path, capfd, m
     assert Path("-o.png").exists()
 
 
-def test_a_missing_file_is_told_with_the_folder_that_its_name_counts_from(
+def test_a_missing_file_is_reported_with_the_folder_of_its_relative_path(
     kept, content, style, converted, tmp_path, capfd, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -496,7 +496,7 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_state_and_advice(kept, r
 @pytest.mark.parametrize(
     "error", [MemoryError(), mx.MXNetError("CPU memory allocation failed"), mx.MXNetError("it broke")]
 )
-def test_a_run_that_fails_leaves_its_checkpoint_and_goes_on(kept, resume, render, tmp_path, error):
+def test_a_run_that_fails_keeps_its_checkpoint_and_resumes(kept, resume, render, tmp_path, error):
     with failing(2, error):
         status, _, err = kept()
     assert status == 1
@@ -513,7 +513,7 @@ def test_a_run_that_fails_leaves_its_checkpoint_and_goes_on(kept, resume, render
 
 @pytest.mark.slow
 @pytest.mark.skipif(not namespace("m"), reason="no file system can be mounted here")
-def test_a_real_disk_that_is_full_is_told_of_once_and_the_run_goes_on(content, style, converted, tmp_path):
+def test_a_full_disk_is_reported_once_and_the_run_continues(content, style, converted, tmp_path):
     folder = tmp_path / "small"
     folder.mkdir()
     run = command_line(
@@ -576,7 +576,7 @@ def test_a_picture_that_finds_no_room_is_kept_elsewhere_and_the_rest_is_written(
 
 
 @pytest.mark.slow
-def test_an_experiment_goes_on_inside_a_cell(experiment, tmp_path):
+def test_an_experiment_resumes_inside_a_cell(experiment, tmp_path):
     options = ["--vary", "lr=0.01,0.02"]
     with asked_to_stop(3 + 1):  # in the second cell's second epoch
         status, _, err = experiment("sweep", *options)

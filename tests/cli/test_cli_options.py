@@ -378,7 +378,7 @@ def test_a_value_out_of_range_is_refused_under_its_options_name(refuses, option,
 
 
 @pytest.mark.slow
-def test_what_has_no_effect_is_told_once(render, tmp_path):
+def test_an_option_without_effect_is_reported_once(render, tmp_path):
     options = ["--optimizer", "lbfgs", "--lr", "0.1", "--style-scale", "0.01", "--quality", "5", *SHALLOW, "--quiet"]
     status, _, err = render(*options, "--style-layers", "conv3_1", "--style-weights", "2")
     assert status == 0
@@ -411,6 +411,7 @@ def test_a_quality_is_warned_of_where_a_command_writes_png_alone(
 # -- the output -------------------------------------------------------------------------------------------------------
 
 WITH_OUTPUT = {
+    "demo": "",
     "chapter": "",
     "notebook": "",
     "lab": "",
@@ -519,7 +520,7 @@ RENAMED = {
 
 
 @pytest.mark.parametrize("old", RENAMED)
-def test_an_old_name_in_a_recipe_gets_one_line_that_tells_the_new_one(refuses, tmp_path, old):
+def test_an_old_name_in_a_recipe_gets_one_line_with_the_new_name(refuses, tmp_path, old):
     recipe, new = tmp_path / "my.toml", RENAMED[old]
     recipe.write_text(f'extends = "d2l-2019"\n{old} = 5\n')
     refuses(f"error: {recipe}: {old}: was renamed to {new}; write {new} = …\n", "--recipe", recipe)

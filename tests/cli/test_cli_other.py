@@ -171,7 +171,7 @@ def test_recipes_prints_one_that_can_be_run(tmp_path, capfd):
     assert recipes.read(tmp_path / "my.toml") == recipes.read("d2l-2023")
 
 
-def test_info_tells_versions_device_and_cores(capfd):
+def test_info_prints_versions_device_and_cores(capfd):
     assert cli.main(["info"]) == 0
     out = capfd.readouterr().out
     assert f"gluon-nst {nst.__version__}" in out
@@ -182,7 +182,7 @@ def test_info_tells_versions_device_and_cores(capfd):
         assert source in out
 
 
-def test_info_tells_which_extras_are_installed_and_how_to_install_the_others(capfd, monkeypatch):
+def test_info_lists_the_installed_extras_and_how_to_install_the_others(capfd, monkeypatch):
     there = {"distributed", "imageio_ffmpeg"}
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name in there or None)
     assert cli.main(["info"]) == 0

@@ -199,7 +199,7 @@ def test_a_recipe_that_is_extended_is_no_output(refuses, tmp_path):
     refuses("is one of the run's inputs", "--recipe", tmp_path / "my.toml", "--losses", tmp_path / "base.toml")
 
 
-def test_a_name_with_a_newline_is_told_in_one_line(refuses, tmp_path):
+def test_a_name_with_a_newline_is_reported_in_one_line(refuses, tmp_path):
     refuses("a\\nb.png: no such file", content=tmp_path / "a\nb.png")
 
 

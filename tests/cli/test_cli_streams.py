@@ -35,7 +35,7 @@ def test_a_reader_that_goes_away_is_no_error(arguments):
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_when_the_reader_of_its_lines_goes_away(content, style, converted, tmp_path):
+def test_a_run_continues_when_the_reader_of_its_output_exits(content, style, converted, tmp_path):
     recipe = tmp_path / "my.toml"
     recipe.write_text('extends = "d2l-2019"\nreport_every = 1\n[[stages]]\nsize = [16, 24]\nepochs = 3\n')
     options = ["--content", content, "--style", style, "--weights", converted, "--recipe", recipe, "--quiet", *SHALLOW]

@@ -55,7 +55,7 @@ def test_snapshots_are_written_during_the_run(recipe, tmp_path):
     with Image.open(tmp_path / names[2]) as picture:
         assert picture.size == (64, 48)
         assert picture.getpixel((0, 0)) == (40, 40, 40)
-        assert json.loads(picture.text["gluon-nst"]) == {"seed": 4, "stage": 2, "epochs": 3}
+        assert json.loads(picture.text["gluon-nst"]) == {"seed": 4, "stage": 2, "epochs": 3, "loss": 2.0}
 
 
 @pytest.mark.slow

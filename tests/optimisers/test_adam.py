@@ -109,7 +109,7 @@ def test_resized_squares_of_gradients_are_not_negative():
     assert np.isfinite(after.X.asnumpy()).all()
 
 
-def test_moments_are_not_carried_if_the_recipe_says_so():
+def test_moments_are_not_carried_if_the_recipe_forbids_it():
     plain = recipe()
     before = Adam.start(mx.nd.zeros((1, 3, 12, 16)), plain)
     climb(before, [np.ones((1, 3, 12, 16), np.float32)] * 3)

@@ -81,7 +81,7 @@ def test_only_adam_uses_a_learning_rate():
     ("unit", 0, 1), ("bytes", 0, 255),
     ("standardised", -MEAN / DEVIATION, (1 - MEAN) / DEVIATION),
 ])  # fmt: skip
-def test_pixels_are_clipped_at_each_step_if_the_recipe_says_so(optimizer, pixel_unit, least, largest):
+def test_pixels_are_clipped_at_each_step_if_the_recipe_requires_it(optimizer, pixel_unit, least, largest):
     least, largest = (np.broadcast_to(np.reshape(each, (-1, 1, 1)), (3, 1, 1)) for each in (least, largest))
     for lowest, bound in ((-1e4, least), (1e4, largest)):
         clipped, free = (optimiser_of(composite(), recipe(optimizer=optimizer, clip_at=clip_at, pixel_unit=pixel_unit))
@@ -180,7 +180,7 @@ def test_a_weight_change_restarts_lbfgs_at_the_lowest_point():
 
 
 @pytest.mark.parametrize("preconditioner", ["none", "low-pass"])
-def test_lbfgs_smooths_its_first_step_if_the_recipe_says_so(preconditioner):
+def test_lbfgs_smooths_its_first_step_if_the_recipe_requires_it(preconditioner):
     chosen = recipe(optimizer="lbfgs", clip_at="end", preconditioner=preconditioner, preconditioner_power=2.0)
     optimiser = optimiser_of(composite(), chosen)
     start = optimiser.X.asnumpy()

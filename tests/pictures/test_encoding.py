@@ -447,7 +447,9 @@ def test_the_record_of_a_picture_is_shown_as_a_table(render, tmp_path, capfd, mo
     rows = dict(re.split("  +", line, maxsplit=1) for line in shown(capfd, tmp_path / "out.png"))
     record = made(tmp_path / "out.png")
     assert rows["picture"] == f"{tmp_path}/out.png: 48 x 64 (height x width)"
-    assert rows["recipe"].startswith("Dive into Deep Learning, 2019 edition: Neural Style Transfer, https://d2l.ai/")
+    assert rows["recipe"].startswith(
+        "d2l-2019: Dive into Deep Learning, 2019 edition: Neural Style Transfer, https://d2l.ai/"
+    )
     assert (rows["sizes"], rows["epochs"]) == ("32 x 48, 48 x 64", "3, 2")
     assert rows["content loss"] == "weight 1, features of conv1_1 1"
     assert rows["style loss"] == "weight 1000, gram of conv1_1 1"

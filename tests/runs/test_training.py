@@ -205,7 +205,7 @@ def test_the_losses_are_the_same_in_every_unit_of_the_pixels(net, inputs, optimi
 
 
 @pytest.mark.slow
-def test_pixels_are_clipped_at_each_step_if_the_recipe_says_so(net, inputs):
+def test_pixels_are_clipped_at_each_step_if_the_recipe_requires_it(net, inputs):
     free, _ = record(net, inputs, lr=1.0, epochs=6)
     bounded, rows = record(net, inputs, lr=1.0, epochs=6, clip_at="step")
     assert not in_range(free)
