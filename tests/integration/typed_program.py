@@ -50,7 +50,7 @@ def transfer(content: Path, style: Path, folder: Path) -> nst.Result:
     assert_type(result.complete, bool)
     assert_type(result.status, nst.Status)
     assert_type(result.recipe, nst.Recipe)
-    assert_type(result.losses, Tuple[nst.Epoch, ...])
+    assert_type(result.losses, nst.History)
     assert_type(result.losses[-1].losses, nst.Losses)
     assert_type(result.losses[-1].losses["tv"], float)
     assert_type(result.losses[-1].losses.of("style"), Dict[str, float])
