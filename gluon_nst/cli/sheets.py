@@ -30,10 +30,10 @@ def sweep(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
         if name in vary:
             raise InputError(f"--vary {name.replace('_', '-')}: given twice; put all its values into one")
         vary[name] = values
-    if not (arguments.recipe or "recipe" in vary or arguments.quiet):
-        print(f"by the recipe {recipes.CHAPTER}; --recipe {recipes.DEFAULT} takes that of render", file=sys.stderr)
     experiment = experiments.sweep(arguments.content, arguments.style, vary, **_with_recipe(arguments, options))
-    return _carry_out(arguments, experiment, f"sweep-{arguments.content.stem}-{arguments.style.stem}")
+    note = f"the recipe is {recipes.CHAPTER}; --recipe {recipes.DEFAULT} is the default of render"
+    note = "" if arguments.recipe or "recipe" in vary else note
+    return _carry_out(arguments, experiment, f"sweep-{arguments.content.stem}-{arguments.style.stem}", note)
 
 
 def compare(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
@@ -58,7 +58,7 @@ def _with_recipe(arguments: argparse.Namespace, options: dict[str, Any]) -> dict
     return {**options, **recipe, "device": arguments.device}
 
 
-def _carry_out(arguments: argparse.Namespace, experiment: Experiment, folder_name: str) -> int:
+def _carry_out(arguments: argparse.Namespace, experiment: Experiment, folder_name: str, note: str = "") -> int:
     """Run the unfinished trials of an experiment, and draw its sheet; return the exit status."""
     folder = arguments.out or Path(folder_name)
     figure = arguments.figure or folder / "sheet.png"
@@ -70,6 +70,8 @@ def _carry_out(arguments: argparse.Namespace, experiment: Experiment, folder_nam
         check_replaceable(figure, with_losses=False)
     prepared = experiment.prepare(Bar(quiet=arguments.quiet))
     check_distinct(outputs, *experiment.inputs(prepared))
+    if note and not arguments.quiet:
+        print(note, file=sys.stderr)
     outcomes, interrupted = _outcomes(experiment, prepared, folder, arguments.quiet)
     num_complete = sum(outcome.picture is not None for outcome in outcomes)
     if num_complete:
