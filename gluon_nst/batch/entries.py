@@ -8,6 +8,7 @@ import dataclasses
 import io
 import itertools
 import re
+import warnings
 from pathlib import Path
 from typing import Any, Iterator, Mapping, Sequence
 
@@ -39,6 +40,12 @@ class Entry:
     error: str = ""
     after: str | None = None
     """In a sequence, the name of the frame before it."""
+
+    @property
+    def said(self) -> Mapping[str, str]:
+        """The old name of `settings`."""
+        warnings.warn("Entry.said is now Entry.settings", DeprecationWarning, stacklevel=2)
+        return self.settings
 
     @property
     def file_name(self) -> str:

@@ -826,3 +826,9 @@ def test_the_report_shows_differing_settings_and_the_status_of_each_job(listed, 
     assert [row["status"] for row in table] == ["left", "left", "failed"]
     assert table[1]["tv-weight"] == "0"
     assert "not an integer" in table[2]["note"]
+
+
+def test_the_old_name_of_the_settings_of_an_entry_still_works():
+    entry = batch.Entry("a", None, {"epochs": "3"})
+    with pytest.warns(DeprecationWarning, match="Entry.said is now Entry.settings"):
+        assert entry.said == {"epochs": "3"}
