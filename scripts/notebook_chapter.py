@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Neural Style Transfer
 #
-# This notebook follows the chapter *Neural Style Transfer* of *Dive into Deep Learning*: the same order, the same
-# function names, our own text. Every cell shows its result. The whole notebook takes one to four minutes on two cores.
-# Run each cell with Shift-Enter, change something in it, and run it again.
+# This notebook follows the chapter *Neural Style Transfer* of *Dive into Deep Learning*. It has the same order and the
+# same function names, but its text is our own. Every cell shows its result. The whole notebook takes one to four
+# minutes on two cores. Run each cell with Shift-Enter, change something in it, and run it again.
 #
 # The question: given a photograph (the *content picture*) and a painting (the *style picture*), can we compute a third
 # picture, the *composite*, that shows the content of the photograph with the strokes and colours of the painting?
@@ -68,8 +68,8 @@ print("height, width, channels:", content_img.shape, style_img.shape)
 # %% [markdown]
 # ## Preprocessing and Postprocessing
 #
-# The network expects a resized picture with channels first, *standardised* with the statistics of ImageNet: the mean
-# of each channel is subtracted, and the difference is divided by the standard deviation. `preprocess` does this, and
+# The network expects a resized picture with channels first, *standardised* with the statistics of ImageNet: the mean of
+# each channel is subtracted, and the difference is divided by the standard deviation. `preprocess` does this, and
 # `postprocess` reverses it and clips the values to the range of a picture. `image_shape` is (width, height), as in the
 # book.
 
@@ -97,8 +97,8 @@ show([back], ["and back: postprocess"])
 # ## Extracting Features
 #
 # VGG-19 has sixteen convolutions in five blocks; `conv4_1` is the first of the fourth block. Layers near the input
-# respond to edges and colours. Layers near the output have a large receptive field and respond to objects, less to
-# their exact positions.
+# respond to edges and colours. Layers near the output have a large receptive field and respond to objects, with less
+# regard to their exact positions.
 #
 # The book uses the first convolution of every block for the style, and the last one of the fourth block for the
 # content. Later layers are not needed, so `truncated_vgg19` builds a `Sequential` that ends at index 28.
@@ -160,8 +160,9 @@ for kind, indices, features in (("content", content_layers, contents_Y), ("style
 # ## Defining the Loss Function
 #
 # To see what each loss does, we evaluate it on a trial picture: the average of the painting and the photograph. For
-# each loss we ask two questions. How large is it? In which direction does it move the pixels, on its own? The second
-# answer is its *gradient*, an array of the shape of the picture, computed by `autograd`.
+# each loss we ask two questions. How large is it? In which direction does it alone move the pixels? The answer to the
+# second question is the negative *gradient*; the gradient is an array with the shape of the picture, computed by
+# `autograd`.
 
 # %%
 trial = (content_X + style_X) / 2
@@ -193,8 +194,8 @@ def show_gradient(title, loss, length):
 
 
 # %% [markdown]
-# For each loss we draw three pictures: where it changes the pixels (bright), towards which colour (grey: no change),
-# and the trial picture after one step against the gradient, with the loss before and after the step.
+# For each loss we show three pictures: the magnitude of the change at each pixel (bright: large), its colour (grey: no
+# change), and the trial picture after one step against the gradient, with the loss before and after the step.
 
 # %% [markdown]
 # ### Content Loss
@@ -225,11 +226,11 @@ print(f"of the photograph itself:          {value_of(content_loss, content_X):.3
 #
 # $$\mathbf G = \frac{\mathbf X \mathbf X^\top}{c\,h\,w}$$
 #
-# measures how strongly each pair of channels responds *together*; it does not depend on where in the picture.
+# measures how strongly each pair of channels responds *together*, wherever in the picture that is.
 #
-# Compare the Gram matrices of five pictures. Mirroring the painting, or shuffling tiles of it, hardly changes its Gram
-# matrix: for the style loss it is the same painting. The Gram matrices of the photograph and of the painting without
-# its colours are different.
+# Compare the Gram matrices of five pictures. Mirroring the painting or shuffling its tiles hardly changes the Gram
+# matrix: the style loss hardly distinguishes these pictures from the painting. The Gram matrices of the photograph and
+# of the painting without its colours are different.
 
 
 # %%
@@ -258,8 +259,8 @@ for name, picture in pictures.items():
     grams[name] = [nst.gram(Y) for Y in features]
 
 # %% [markdown]
-# Below each picture is its Gram matrix in `conv2_1`, 128 × 128, with the channels sorted by their strength in the
-# painting, and below it the style loss between the picture and the painting, summed over the five layers.
+# Below each picture is its 128 × 128 Gram matrix for `conv2_1`, with the channels sorted by their strength in the
+# painting. Below the matrix is the style loss between the picture and the painting, summed over the five layers.
 
 # %%
 figure, places = plt.subplots(2, 5, figsize=(13, 4.6), gridspec_kw={"height_ratios": (150 / 225, 1)})
@@ -281,8 +282,9 @@ plt.show()
 
 # %% [markdown]
 # The style loss of a layer is the mean squared difference between the Gram matrices of the composite and of the
-# painting. The losses of the five layers are added. The gradient changes pixels everywhere, as strokes belong
-# everywhere. Note the value: the average of the two pictures does not have half of the painting's style.
+# painting. The losses of the five layers are added. The gradient is nonzero all over the picture, because strokes are
+# wanted everywhere. Note the values printed below the figure: the style loss of the average of the two pictures is not
+# half of the photograph's, but higher than it.
 
 # %%
 styles_Y_gram = [nst.gram(Y) for Y in styles_Y]
@@ -321,8 +323,8 @@ show(list(variants.values()), [f"{name}: TV loss {value:.2f}" for name, value in
 #
 # The total loss is the weighted sum of the three losses. A higher content weight keeps more of the photograph, a higher
 # style weight gives more of the painting, and a higher total variation weight makes the picture smoother. The book's
-# weights are 1, 1000 and 10. A weight is only large or small in relation to the loss that it multiplies, so look at the
-# weighted losses: the optimiser reduces the largest one first.
+# weights are 1, 1000 and 10. The size of a weight means little without the loss that it multiplies, so compare the
+# weighted losses: the largest one dominates the first steps.
 
 # %%
 contents_Y_hat, styles_Y_hat = nst.extract_features(trial, net)
@@ -389,10 +391,10 @@ show([photograph, small], ["where it began", f"after {num_epochs} epochs"], heig
 # %% [markdown]
 # ## From Coarse to Fine
 #
-# The receptive fields of the network have a fixed size in pixels. If training starts with a large picture, the strokes
-# are too small in relation to it, and every epoch at twice the size takes four times as long. So the first edition
-# trains a small composite, enlarges it, and trains the enlarged one: the small one determines the layout, the large one
-# adds detail. The features of the two pictures depend on the size, so they are extracted again.
+# The receptive fields of the network have a fixed size in pixels. If training starts at a large size, the strokes are
+# too small relative to the picture. Moreover, at twice the size every epoch takes four times as long. So the first
+# edition trains a small composite, enlarges it, and trains the enlarged one: the small one determines the layout, the
+# large one adds detail. The features of the two pictures depend on the size, so they are extracted again.
 
 # %%
 image_shape = (450, 300)
@@ -405,7 +407,7 @@ output = nst.train(X, contents_Y, styles_Y, net, device, lr, num_epochs, lr_deca
 large = as_picture(output)
 
 # %% [markdown]
-# A part of both, at the same scale:
+# The two composites, and the same part of both at the same scale:
 
 # %%
 enlarged = small.resize(large.size, Image.Resampling.BICUBIC)
@@ -438,9 +440,9 @@ plt.show()
 #
 # The recipe `fine` follows the same method (one network, three losses, from coarse to fine) with newer parts: the style
 # statistics are means and covariances of more layers, compared as Gaussian distributions, and the optimiser is L-BFGS
-# instead of Adam. It is the default of `gluon-nst render`, and a single call in Python; here with a small size and
-# fewer epochs than its default. The curves jump where a larger size starts. The last line of the cell is a `Result`,
-# which displays its picture.
+# instead of Adam. It is the default recipe of `gluon-nst render`. In Python it needs a single call, here with a small
+# size and fewer epochs than the default. The curves jump where a larger size starts. The last line of the cell is a
+# `Result`, which displays its picture.
 
 # %%
 result = nst.transfer(

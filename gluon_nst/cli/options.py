@@ -82,9 +82,9 @@ _COMMA_SUBSTITUTE = r"(?<![0-9.][eE])\+"
 """A + in place of a comma; not the sign of an exponent."""
 
 STAGES = "the stages, coarse to fine (one value for each size, or one for all)"
-RECIPE = "the recipe (what is not given is as --recipe has it)"
+RECIPE = "settings of the recipe (they override those of --recipe)"
 RUN = "the run"
-FILE = "the picture's file, where its format has that"
+FILE = "output file (if the format supports it)"
 
 
 def options() -> list[Option]:
@@ -121,9 +121,7 @@ def add_options(parser: Parser, recipe: str | None, without: Iterable[str] = ())
                 parser.only_in_help_all(action)
     device_help = "where to compute (default: auto, the first GPU, else the CPU)"
     groups[RUN].add_argument("--device", metavar="auto|cpu|gpu|gpu:N", default="auto", help=device_help)
-    pixels_help = (
-        "the most that a picture may have (default: Pillow's limit against files that unpack to fill the memory)"
-    )
+    pixels_help = "maximum number of pixels of an input picture (default: Pillow's limit against decompression bombs)"
     max_pixels = _option(Setting("max_pixels", integer(1), pixels_help, None, staged=False, words=False), RUN)
     parser.only_in_help_all(groups[RUN].add_argument("--max-pixels", **max_pixels.arguments))
     groups[RUN].add_argument("--quiet", action="store_true", help="no progress bar")

@@ -53,24 +53,32 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action=_Version, nargs=0, help="show the versions of gluon-nst and MXNet")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=Parser)
     for name, help, add in (
-        ("demo", "paint the project's own pictures by the recipe fine, then offer the chapter's run", _demo),
+        (
+            "demo",
+            "transfer the style between two built-in pictures with the recipe fine, then offer to run the chapter",
+            _demo,
+        ),
         ("render", "transfer the style of one picture to the content of another", _render),
-        ("chapter", "run the book's chapter, from coarse to fine, with its printed lines", _chapter),
+        ("chapter", "run the book's chapter, from coarse to fine, and print the book's progress lines", _chapter),
         ("notebook", "write the chapter, or its exercises, as a Jupyter notebook", _notebook),
-        ("lab", "open a page in the browser for a class", _lab),
+        ("lab", "start a web server with a style transfer page for a class, and open the page in the browser", _lab),
         ("recipes", "list the published programs' recipes, or print one as TOML", _recipes),
-        ("compare", "run several recipes on the same two pictures, and lay the results side by side", _compare),
+        ("compare", "run several recipes on the same two pictures, and show the results side by side", _compare),
         ("sweep", "vary one or two settings, and arrange the pictures in a grid", _sweep),
         ("reconstruct", "reconstruct a picture's content or style from noise, layer by layer", _reconstruct),
         ("batch", "run many jobs, on this machine's cores or on many machines", _batch),
-        ("resume", "resume a run that is kept in a checkpoint", _resume),
+        ("resume", "resume a run from its checkpoint", _resume),
         ("show", "print how a picture was made", _show),
         ("rerun", "reproduce a picture from the record in its file, and compare the two", _rerun),
         ("weights", "list, fetch, import or find VGG-19's parameters", _weights),
-        ("doctor", "check whether this machine is ready for a lab, and how long it will take", lambda parser: None),
-        ("kit", "make a folder that installs and runs with no network", _kit),
-        ("info", "print versions, device, cores, and which weights are here", lambda parser: None),
-        ("completion", "print a script with which a shell completes commands, options and files", _completion),
+        (
+            "doctor",
+            "check whether this machine is ready for a lab, and estimate the duration of a run",
+            lambda parser: None,
+        ),
+        ("kit", "create a folder from which gluon-nst can be installed and run offline", _kit),
+        ("info", "print versions, device, cores, and the weights in the cache", lambda parser: None),
+        ("completion", "print a shell script for the completion of commands, options and files", _completion),
         ("help", "print the help of a command", _help),
     ):
         add(commands.add_parser(name, help=help, description=sentence(help), examples=EXAMPLES[name]))
@@ -144,7 +152,8 @@ def _demo(parser: Parser) -> None:
     help = "longest side of the picture in pixels (default: %(default)s)"
     add("--longest-side", type=rule_parser(size.rule), default=400, metavar=size.rule.metavar, help=help)
     add("--weights", type=setting_parser(weights), metavar=weights.rule.metavar, help=weights.help)
-    add("--device", metavar="auto|cpu|gpu|gpu:N", default="auto", help="default: the first GPU, else the CPU")
+    help = "where to compute (default: the first GPU, else the CPU)"
+    add("--device", metavar="auto|cpu|gpu|gpu:N", default="auto", help=help)
     add("--quiet", action="store_true", help="no progress bar")
 
 
@@ -164,9 +173,12 @@ def _chapter(parser: Parser) -> None:
 def _render(parser: Parser) -> None:
     _add_defaults(parser, DEFAULT)
     _add_pictures(parser, several=True)
-    help = "PNG, TIFF, WebP or JPEG (default: CONTENT-STYLE.png beside CONTENT; if that is another picture, …-2.png)"
+    help = (
+        "output file, PNG, TIFF, WebP or JPEG (default: CONTENT-STYLE.png in the folder of CONTENT; "
+        "CONTENT-STYLE-2.png if that name is used by a different picture)"
+    )
     add_output(parser, help, metavar="OUT.png")
-    help = "without --output: write CONTENT-STYLE.png, whatever file is there"
+    help = "without --output: overwrite an existing CONTENT-STYLE.png"
     parser.add_argument("--overwrite", action="store_true", help=help)
     add_options(parser, DEFAULT)
     styles = parser.add_argument_group("the styles (one value for each, or one for all)")
@@ -181,14 +193,15 @@ def _render(parser: Parser) -> None:
     parser.only_in_help_all(styles.add_argument("--style-regions", type=files, metavar="FILE,...", help=help))
     _add_watching(parser)
     parser.only_in_help_all(
-        _add_scheduler(parser, "a Dask cluster's, whose workers compute the windows of large pictures")
+        _add_scheduler(parser, "address of a Dask scheduler whose workers compute the windows of large pictures")
     )
 
 
 def _add_defaults(parser: Parser, recipe: str) -> None:
     """Add to the description which recipe and which size are the defaults."""
     side = default_text(LONGEST_SIDE, read(recipe))
-    parser.description = f"{parser.description} By default: the recipe {recipe}, {side} pixels on the longest side."
+    defaults = f"the recipe {recipe} and a longest side of {side} pixels"
+    parser.description = f"{parser.description} By default, it uses {defaults}."
 
 
 _WEIGHTS_OF_JOB = next(each for each in settings(Job) if each.name == "weights")
@@ -204,13 +217,13 @@ def _resume(parser: Parser) -> None:
         if setting.name in WEIGHTS:
             name = setting.name.replace("_", "-")
             add(f"--{name}", type=setting_parser(setting), metavar="W", help=f"{setting.help}, from here on")
-    help = "picture, or folder of chapter, instead of the one in the original command"
+    help = "output picture (for chapter: output folder) that replaces the one in the original command"
     add_output(parser, help, metavar="OUT")
     add(
         "--checkpoint",
         type=path,
         metavar="DIR",
-        help="save the run to this folder from now on, and keep the other checkpoint",
+        help="save further checkpoints to this folder, and keep the original one",
     )
     add("--quiet", action="store_true", help="no progress bar")
 
@@ -219,7 +232,7 @@ def _rerun(parser: Parser) -> None:
     add = parser.add_argument
     add("picture", type=path, metavar="PICTURE", help="a picture that gluon-nst wrote")
     add_output(parser, "PNG, TIFF, WebP or JPEG", metavar="OUT.png", required=True)
-    help = "further folders in which to search the inputs, which are recognised by their hashes"
+    help = "additional folders to search for the inputs, which are identified by their hashes"
     add("--inputs", type=path, nargs="+", action="extend", default=[], metavar="DIR", help=help)
     add(
         "--weights",
@@ -241,18 +254,20 @@ def _add_pictures(parser: Parser, several: bool = False) -> None:
     parser.add_argument("content", type=path, metavar="CONTENT", help="the photo or drawing whose content is kept")
     help, nargs = "the painting whose style is transferred, or a folder of paintings", None
     if several:
-        help, nargs = "the painting whose style is transferred; several, or folders of them, are mixed", "+"
+        help = "the painting whose style is transferred; several paintings or folders of paintings are combined"
+        nargs = "+"
     parser.add_argument("style", type=path, nargs=nargs, metavar="STYLE", help=help)
 
 
 def _add_watching(parser: Parser) -> None:
-    add = parser.add_argument_group("following the run, and keeping it").add_argument
-    add("--losses", type=path, metavar="FILE.csv|png|svg|pdf", help="write the losses: one row an epoch, or their plot")
-    help = "write the picture after every N epochs too"
+    add = parser.add_argument_group("monitoring and checkpoints").add_argument
+    help = "write the losses, one row per epoch, or a plot of them"
+    add("--losses", type=path, metavar="FILE.csv|png|svg|pdf", help=help)
+    help = "also write the composite every N epochs"
     save_every = add("--save-every", type=interval_of_epochs, metavar="N", help=help)
     help = "make a film: the composite beside its losses"
     animate = add("--animate", type=path, metavar="FILE.gif|webp|mp4", help=help)
-    show = add("--show", action="store_true", help="show the run in a window, if there is a screen")
+    show = add("--show", action="store_true", help="show the run in a window, if a display is available")
     help = "folder in which the run is saved; the same command, or gluon-nst resume DIR, resumes it"
     add("--checkpoint", type=path, metavar="DIR", help=help)
     help = "seconds between two checkpoints (default: 60, or more if writing takes long)"
@@ -269,8 +284,8 @@ def _sweep(parser: Parser) -> None:
     _add_pictures(parser)
     options = ", ".join(variable_options())
     help = (
-        f"an option and its values, once for the columns and perhaps again for the rows: {options}; "
-        "a + inside a value stands for a comma: style-layers=conv1_1,conv1_1+conv2_1"
+        "an option and its values, for the columns of the grid; a second --vary is for the rows. "
+        f"Options: {options}. Use + for a comma inside a value: style-layers=conv1_1,conv1_1+conv2_1"
     )
     parser.add_argument(
         "--vary", type=parse_variation, action="append", required=True, metavar="NAME=VALUE,...", help=help
@@ -286,10 +301,13 @@ def _compare(parser: Parser) -> None:
 
 
 def _reconstruct(parser: Parser) -> None:
-    help = "which of the two to reconstruct"
+    help = "whether to reconstruct the content or the style"
     parser.add_argument("kind", choices=("content", "style"), metavar="content|style", help=help)
     parser.add_argument("content", type=path, metavar="IMAGE", help="the picture that is reconstructed")
-    help = "layers; content: each one alone; style: the first one, two, … (default: Gatys et al. 2016, figure 1)"
+    help = (
+        "layers to reconstruct from; for content, one picture per layer; for style, one per prefix of "
+        "the list: the first layer, the first two, … (default: as in Gatys et al. 2016, figure 1)"
+    )
     parser.add_argument("--layers", type=rule_parser(layers()), metavar="NAME,...", help=help)
     fixed = ["content-layers", "style-layers", "content-weight", "style-weight", "style-size"]
     _add_sheet(parser, "reconstruct-KIND-IMAGE", RECONSTRUCTION, fixed)
@@ -297,23 +315,25 @@ def _reconstruct(parser: Parser) -> None:
 
 def _add_sheet(parser: Parser, out: str, recipe: str | None, without: Sequence[str] = ()) -> None:
     add_output(parser, f"where each picture and its losses are kept (default: {out})", dest="out")
-    help = "the sheet (default: sheet.png in DIR)"
+    help = "file for the sheet of all results (default: sheet.png in DIR)"
     parser.add_argument("--figure", type=path, metavar="FILE.png|svg|pdf", help=help)
     add_options(parser, recipe, ["regions", *without])
 
 
 def _batch(parser: Parser) -> None:
     add = parser.add_argument
-    help = "a list of jobs, each with its own settings; or a folder of content pictures, or one"
+    help = "a list of jobs, each with its own settings; or a folder of content pictures; or one content picture"
     add("jobs", type=path, metavar="JOBS.toml|JOBS.csv|CONTENTS_DIR", help=help)
-    help = "a folder of style pictures, or one picture; each content is painted in each style"
+    help = "a folder of style pictures, or one style picture; every content is combined with every style"
     add("styles", type=path, nargs="?", metavar="STYLES_DIR", help=help)
     add_output(parser, "where pictures, losses and the report are written", dest="out", required=True)
-    help = "the contents are frames of a film: each starts from the previous result, moved by optical flow"
+    help = (
+        "treat the contents as frames of a film: each run starts from the previous result, warped by the optical flow"
+    )
     add("--sequence", action="store_true", help=help)
     help = "number of processes that share this machine's cores (default: one per GPU, or else per core)"
     add("--workers", type=count, metavar="N", help=help)
-    _add_scheduler(parser, "a Dask cluster's, whose workers do the jobs")
+    _add_scheduler(parser, "address of a Dask scheduler whose workers run the jobs")
     add_options(parser, DEFAULT, ["mask", "regions"])  # which are those of one picture
 
 
@@ -327,7 +347,7 @@ def _add_scheduler(parser: Parser, help: str) -> argparse.Action:
 def _notebook(parser: Parser) -> None:
     help = "chapter (the default), exercises, or answers: the exercises with their solutions"
     parser.add_argument("name", nargs="?", choices=list(NOTEBOOKS), default="chapter", metavar="NAME", help=help)
-    add_output(parser, "where it is written (default: this folder)", dest="out", default=given("."))
+    add_output(parser, "output folder (default: the current folder)", dest="out", default=given("."))
 
 
 def _kit(parser: Parser) -> None:
@@ -341,7 +361,8 @@ def _lab(parser: Parser) -> None:
     add(
         "--host",
         default="127.0.0.1",
-        help="address to listen on; 0.0.0.0 for other machines (default: %(default)s, this machine alone)",
+        help="address to listen on; 0.0.0.0 accepts connections from other machines (default: %(default)s, "
+        "this machine only)",
     )
     add("--port", type=port, default=7860, help="default: %(default)s")
     add(
@@ -356,17 +377,22 @@ def _lab(parser: Parser) -> None:
         metavar="WORD",
         help="password of the class; by default a token is generated if other machines can connect",
     )
-    add("--workers", type=count, metavar="N", help="maximum number of concurrent runs (default: by cores and memory)")
+    help = "maximum number of concurrent runs (default: from the number of cores and the memory)"
+    add("--workers", type=count, metavar="N", help=help)
     add_output(parser, "where pictures and runs are kept (default: gluon-nst's cache)", dest="dir")
     add(
         "--keep",
         type=hours,
         default=24.0,
         metavar="HOURS",
-        help="remove the files of students who were not here for this long (default: 24)",
+        help="delete the files of students who have been inactive for this number of hours (default: 24)",
     )
-    add("--preload", action="store_true", help="download the parameters and time the recipes before opening")
-    add("--no-browser", action="store_true", help="do not open a browser (with --host none is opened either)")
+    add(
+        "--preload",
+        action="store_true",
+        help="download the parameters and measure the recipes' run times before the lab opens",
+    )
+    add("--no-browser", action="store_true", help="do not open a browser (implied by --host)")
     add("--texts", type=path, metavar="FILE.toml", help="texts of the page in a different language")
     weights = _WEIGHTS_OF_JOB
     add("--weights", type=setting_parser(weights), default="auto", metavar=weights.rule.metavar, help=weights.help)
@@ -377,13 +403,13 @@ def _lab(parser: Parser) -> None:
 
 
 def _recipes(parser: Parser) -> None:
-    parser.add_argument("recipe", nargs="?", metavar="NAME", help="print this one as TOML")
+    parser.add_argument("recipe", nargs="?", metavar="NAME", help="recipe to print as TOML")
 
 
 def _completion(parser: Parser) -> None:
     shells = "bash", "zsh", "fish", "tcsh"
     parser.add_argument("shell", choices=shells, metavar="|".join(shells), help="the shell")
-    parser.description = f"{parser.description} Load it where the shell starts, in ~/.bashrc for instance."
+    parser.description = f"{parser.description} Source it in the shell's startup file, for example ~/.bashrc."
 
 
 def _help(parser: Parser) -> None:
@@ -397,8 +423,9 @@ def _weights(parser: Parser) -> None:
     actions.add_parser("list", help="list the sources, and which of them are in the cache")
     fetch = actions.add_parser("fetch", help="download a source's parameters to the cache")
     fetch.add_argument("source", choices=list(SOURCES), metavar="SOURCE", help=f"one of {', '.join(SOURCES)}")
-    import_file = actions.add_parser("import", help="import a file that was downloaded elsewhere, without a network")
+    help = "import a file that was downloaded on a different machine; needs no network"
+    import_file = actions.add_parser("import", help=help)
     import_file.add_argument("file", type=path, metavar="FILE", help="the downloaded file")
     find = actions.add_parser("path", help="print the path of the parameters")
-    help = f"one of {', '.join(SOURCES)} (default: the first that is here)"
+    help = f"one of {', '.join(SOURCES)} (default: the first one in the cache)"
     find.add_argument("source", nargs="?", default="auto", choices=["auto", *SOURCES], metavar="SOURCE", help=help)

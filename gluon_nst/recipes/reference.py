@@ -14,14 +14,14 @@ BEGIN, END = "<!-- settings, made by scripts/dev/document_recipes.py -->", "<!--
 
 def _default(setting: Setting) -> str:
     if setting.default is dataclasses.MISSING:
-        return "to be given"
+        return "required"
     return f"`{_default_text(setting.default)}`" if setting.default != "" else ""
 
 
 def _default_text(value: Any) -> str:
     """Format a default like in a .toml file."""
     if value is None:
-        return "as before"
+        return "unchanged"
     return f"{value:g}" if isinstance(value, float) else toml_value(value)
 
 
@@ -35,9 +35,9 @@ def _row(setting: Setting, optional: bool) -> str:
 def reference() -> str:
     """Return the tables of the settings of a recipe, of a stage and of a change."""
     lines: list[str] = []
-    kinds = ("Of a recipe", Recipe), ("Of each of its `[[stages]]`", Stage), ("Of each of its `[[changes]]`", Change)
+    kinds = ("Recipe", Recipe), ("Stages: `[[stages]]`", Stage), ("Weight changes: `[[changes]]`", Change)
     for title, kind in kinds:
-        lines += [f"### {title}", "", "| key | option | what it is | what may stand there | default |"]
+        lines += [f"### {title}", "", "| key | option | description | allowed values | default |"]
         lines += ["| --- | --- | --- | --- | --- |", *(_row(each, kind is not Change) for each in settings(kind)), ""]
     return "\n".join(lines)
 

@@ -78,8 +78,9 @@ class Stage:
 
     size: int | str | tuple[int, int] = setting(
         size(),
-        "height and width in pixels; or one number, its `side`; or own, the content picture's size; "
-        "or ladder, before the last stage of a recipe with a size_factor")
+        "height and width in pixels; or one number, the length of the side selected by `side`; or own, "
+        "the size of the content picture; or ladder, for every stage except the last in a recipe with "
+        "size_factor")
     epochs: int = setting(integer(1), "steps of Adam, or evaluations of L-BFGS", everyday=True)
     lr: float = setting(
         number(above=0), "initial learning rate, in the unit of the pixels",
@@ -91,7 +92,7 @@ class Stage:
         integer(1), "the learning rate decays after each epoch whose number is a positive multiple of this",
         200, needs=effects.ADAM)
     lr_decay_from: int = setting(
-        integer(0), "number of the first epoch: 0 in the 2019 edition, 1 in the 2023 edition",
+        integer(0), "epoch number from which the decay counts: 0 as in the 2019 edition, 1 as in the 2023 edition",
         0, needs=effects.ADAM)
 
     def __post_init__(self) -> None:
@@ -123,8 +124,8 @@ class Change:
     Raises InputError for a value that a field can't have.
     """
 
-    stage: int = setting(integer(1), "number of the stage, from 1, in which the weights change")
-    epoch: int = setting(integer(0), "number of its epochs before the change")
+    stage: int = setting(integer(1), "stage in which the weights change, counted from 1")
+    epoch: int = setting(integer(0), "number of epochs of this stage before the change")
     content_weight: float | None = setting(
         number(0, optional=True), "weight of the content loss after the change",
         None)
@@ -166,20 +167,27 @@ class Recipe:
         choice(*choices.ACTIVATION_SCALES),
         "scale of VGG-19's activations for which the weights of the losses were chosen",
         "model-zoo")
-    pooling: str = setting(choice(*POOLINGS), "max as VGG was trained, average as in Gatys et al. 2016", "max")
+    pooling: str = setting(
+        choice(*POOLINGS),
+        "pooling: max, as VGG-19 was trained, or average, as in Gatys et al. 2016", "max")
     padding: str = setting(
         choice(*PADDINGS),
         "padding of the first convolution: zeros, as VGG-19 was trained, or the pixels of the edge",
         "zero")
-    content_layers: Layers = setting(layers(), "conv4_2 before its ReLU, relu4_2 after, or an index", CONTENT_LAYERS)
+    content_layers: Layers = setting(
+        layers(),
+        "layers of the content loss: conv4_2 is the output before the ReLU, relu4_2 the output after "
+        "it; or an index", CONTENT_LAYERS)
     style_layers: Layers = setting(
         layers(pixels=True),
-        "as content_layers; also pixels, for patches of the picture itself; a layer without a weight has 1",
+        "layers of the style loss, named as in content_layers; pixels adds patches of the picture "
+        "itself; default weight 1",
         STYLE_LAYERS)
     # the losses
     style_statistic: str = setting(
         choice(*choices.STYLE_STATISTICS),
-        "statistics of the style: Gram matrices, also with means and deviations, or Gaussians (Wasserstein distance)",
+        "statistics of the style loss: Gram matrices; Gram matrices, means and standard deviations; or "
+        "Gaussians, compared by their Wasserstein distance",
         "gram")
     gram_divisor: str = setting(
         choice(*choices.GRAM_DIVISORS), "divisor of a Gram matrix of c × h × w features",
@@ -191,23 +199,24 @@ class Recipe:
         choice(*choices.STYLE_REDUCTIONS), "reduction of the squared differences of Gram matrices",
         "mean", needs=effects.GRAMS)
     moments_weight: float = setting(
-        number(0), "weight of means and standard deviations beside the Gram matrices, for gram-mean-std",
+        number(0), "weight of the means and standard deviations relative to the Gram matrices, for gram-mean-std",
         10.0, needs=effects.MOMENTS)
     content_weight: float = setting(number(0), "weight of the content loss", 1.0, everyday=True)
     style_weight: float = setting(number(0), "weight of the style loss", 1e3, everyday=True)
     tv_weight: float = setting(number(0), "weight of the total variation loss", 10.0)
     tv_norm: str = setting(
         choice(*choices.TV_NORMS),
-        "l1: absolute differences of neighbours, as in the chapter; l2: squared ones, the diagonals too",
+        "l1: absolute differences between neighbours, as in the chapter; l2: squared differences, "
+        "including diagonal neighbours",
         "l1", needs=effects.TV)
     # the optimiser
-    optimizer: str = setting(choice(*choices.OPTIMIZERS), "Adam as in the chapter, or L-BFGS", "adam")
+    optimizer: str = setting(choice(*choices.OPTIMIZERS), "optimiser: Adam, as in the chapter, or L-BFGS", "adam")
     history_size: int = setting(
-        integer(1), "number of steps that L-BFGS remembers; more than 5 pay off when it starts from noise",
+        integer(1), "number of previous steps stored by L-BFGS; more than 5 help when a run starts from noise",
         5, needs=effects.LBFGS)
     preconditioner: str = setting(
         choice(*choices.PRECONDITIONERS),
-        "initial inverse Hessian of L-BFGS: none, the identity, or low-pass, a filter that makes long strokes",
+        "initial inverse Hessian of L-BFGS: the identity (none), or a low-pass filter, which gives longer strokes",
         "none", needs=effects.LBFGS)
     preconditioner_power: float = setting(
         number(0, most=4), "exponent of the frequency in the low-pass filter",
@@ -216,14 +225,15 @@ class Recipe:
         number(0, most=0.999999), "decay of the mean squared gradient in Adam",
         0.999, needs=effects.ADAM)
     precision: str = setting(
-        choice("auto", *choices.PRECISIONS), "number format of the convolutions; auto: the faster on this machine",
+        choice("auto", *choices.PRECISIONS), "number format of the convolutions; auto: the faster one on this machine",
         "float32")
     tolerance: float = setting(
         number(0), "end a stage when its loss falls by less than this fraction over ten epochs",
         0.0)
     pixel_unit: str = setting(
         choice(*choices.PIXEL_UNITS),
-        "unit of the optimised pixels: standardised as the network's input, 0 to 1, or 0 to 255",
+        "unit of the optimised pixels: standardised like the network's input, from 0 to 1 (unit), or "
+        "from 0 to 255 (bytes)",
         "standardised")
     clip_at: str = setting(
         choice("auto", *choices.CLIP_AT),
@@ -239,29 +249,34 @@ class Recipe:
     # the pictures
     init: str = setting(
         named_or_path(*choices.INITS, what="a picture"),
-        "start of the first stage: content, style, noise, or a picture",
+        "initial composite: the content picture, the style picture, noise, or a picture file",
         "content")
     noise: float = setting(
-        number(0, most=1), "fraction of noise in the start of the first stage",
+        number(0, most=1), "fraction of noise in the initial composite",
         0.0, needs=effects.PICTURE)
     size_factor: float = setting(
         number(1, most=100),
-        "ratio of two sizes of a ladder, which ends with the last stage's size; 1: no ladder",
+        "ratio of consecutive sizes in a series that ends with the size of the last stage; 1: no series",
         1.0)
-    smallest_size: int = setting(integer(1), "smallest `side` of a ladder", 128, needs=effects.LADDER)
+    smallest_size: int = setting(
+        integer(1),
+        "lower limit of the sizes that size_factor generates", 128, needs=effects.LADDER)
     margin: int = setting(
         integer(0),
-        "minimum padding in pixels, on the network's grid, optimised with the picture and then cut off; 0: none",
+        "minimum padding in pixels, rounded up to the network's grid; it is optimised with the picture "
+        "and then cropped; 0: none",
         0)
     carry: str = setting(
-        choice(*choices.CARRIES), "what a stage starts from: the picture before, or its difference from the content",
+        choice(*choices.CARRIES),
+        "initial composite of a later stage: the previous composite (picture), or the content picture "
+        "plus the previous change",
         "picture", needs=effects.SEVERAL_STAGES)
     upsampling: str = setting(
         choice(*choices.UPSAMPLINGS),
-        "upsampling between two stages: as resize, or by the cosine transform, which leaves no pattern",
+        "upsampling between two stages: the method of resize, or the cosine transform, which leaves no grid artefacts",
         "resize", needs=effects.CARRIED)
     carry_moments: bool = setting(
-        boolean(), "whether a stage also continues with Adam's moments and step count",
+        boolean(), "whether a stage starts with Adam's moments and step count from the previous stage",
         False, needs=effects.ADAM)
     resize: str = setting(
         choice(*choices.RESIZES),
@@ -269,19 +284,26 @@ class Recipe:
         "bilinear")
     style_size: str | float = setting(
         style_size(),
-        "content: the style picture gets the content's size; or its longest side as a multiple of the result's",
+        "size of the style picture: content, to resize it to the content's size; or its longest side "
+        "divided by the result's",
         "content", everyday=True)
-    enlarge_style: bool = setting(boolean(), "whether a style picture with its own proportions may be enlarged", True)
+    enlarge_style: bool = setting(
+        boolean(),
+        "whether a style picture that keeps its aspect ratio may be enlarged", True)
     preserve_colors: str = setting(
         choice(*choices.PRESERVE_COLORS),
-        "keep the content's colours: its chroma with the result's luminance, or recolour the style picture first",
+        "keep the content's colours: luminance combines the content's chroma with the result's "
+        "luminance; histogram recolours the style picture before the run",
         "no", everyday=True)
     content_colors: str = setting(
         choice(*choices.CONTENT_COLORS),
-        "colours of the content picture in the content loss and at the start: its own, or the styles'",
+        "colours of the content picture in the content loss and in the initial composite: its own, or "
+        "those of the style pictures",
         "own", needs=effects.REFERENCE)
-    side: str = setting(choice(*choices.SIDES), "side of the result that a size of one number gives", "longest")
-    enlarge: bool = setting(boolean(), "whether such a size may exceed the content picture's longest side", True)
+    side: str = setting(choice(*choices.SIDES), "side to which a size given as one number applies", "longest")
+    enlarge: bool = setting(
+        boolean(),
+        "whether a size given as one number may exceed the content picture's longest side", True)
 
     def __post_init__(self) -> None:
         stages = tuple(self.stages) if isinstance(self.stages, (list, tuple)) else ()
@@ -368,7 +390,7 @@ class Recipe:
         # Omitted if there are none, so that the keys of older pictures stay valid.
         return {
             **values,
-            "stages": [dataclasses.asdict(stage) for stage in self.stages],
+        "stages": [dataclasses.asdict(stage) for stage in self.stages],
             **({"changes": changes} if changes else {}),
         }
 

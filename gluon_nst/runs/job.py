@@ -56,7 +56,7 @@ class Style:
     weight: float = setting(number(above=0), "weight of the style picture, relative to the others", 1.0)
     scale: float | None = setting(
         number(above=0, most=100, optional=True),
-        "longest side of the style picture as a multiple of the result's; default: as style_size says",
+        "longest side of the style picture divided by the result's (default: the value of style_size)",
         None)
     # fmt: on
     regions: Source | None = None
@@ -95,12 +95,12 @@ class Job:
         None, everyday=True)
     regions: Source | None = setting(
         path("a picture"),
-        "region map of the content: each colour takes its style from the same colour of a style's map",
+        "region map of the content: each region gets the style of the region with the same colour in a style's map",
         None)
     flatten: bool = setting(
-        flag(), "put a transparent content picture on white; the result is opaque",
+        flag(), "place a transparent content picture on a white background; the result is opaque",
         False)
-    seed: int = setting(integer(0), "seed of the noise in the start", 0, needs=NOISE)
+    seed: int = setting(integer(0), "seed of the noise in the initial composite", 0, needs=NOISE)
     weights: str = setting(
         named_or_path("auto", *SOURCES), "source of VGG-19's parameters; see gluon-nst weights list",
         "auto")

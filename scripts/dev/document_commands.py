@@ -14,11 +14,11 @@ PAGE = Path(__file__).parents[2] / "docs/commands.md"
 
 _BEGINNING = """# Commands
 
-Every command of `gluon-nst` and every option, as `gluon-nst render --help-all` prints them of a command. The short
-help, `gluon-nst render --help`, has those in **bold**. `-o`, `--output`, `--out` and `--dir` are the same option in
-every command that has it. `gluon-nst completion` makes a shell complete commands, options and files.
+All commands of `gluon-nst` and all their options. `gluon-nst COMMAND --help-all` prints the same text. The short help,
+`gluon-nst COMMAND --help`, lists only the options in **bold**. In every command, `-o`, `--output`, `--out` and `--dir`
+are synonyms. `gluon-nst completion` prints a shell script that enables completion of commands, options and files.
 
-(Made from the parser by scripts/dev/document_commands.py.)
+(Generated from the parser by scripts/dev/document_commands.py.)
 """
 
 
@@ -61,7 +61,7 @@ def _section(name: str, command: Parser) -> Iterator[str]:
         rows = [each for each in actions if not isinstance(each, (argparse._HelpAction, argparse._SubParsersAction))]
         rows = [each for each in rows if "--help-all" not in each.option_strings]
         if rows:
-            yield from [f"| {title} | what it is |", "| --- | --- |", *(_row(command, each) for each in rows), ""]
+            yield from [f"| {title} | description |", "| --- | --- |", *(_row(command, each) for each in rows), ""]
 
 
 def _row(command: Parser, action: argparse.Action) -> str:

@@ -20,14 +20,14 @@ class Limits:
     """The limits for each student. Raises InputError for a value that breaks its rule."""
 
     # fmt: off
-    jobs: int = setting(integer(1), "maximum number of waiting or running runs of a student", 2)
+    jobs: int = setting(integer(1), "maximum number of queued or active runs per student", 2)
     runs: int = setting(integer(1), "maximum number of runs of a student", 40)
     pictures: int = setting(integer(1), "maximum number of uploaded pictures of a student", 20)
     upload: Any = setting(amount(), "maximum size of an uploaded file", "30MB")
     pixels: int = setting(integer(1), "maximum number of pixels of an uploaded picture", 50_000_000)
-    side: int = setting(integer(MIN_SIDE), "maximum longest side of a composite, in pixels", 512)
+    side: int = setting(integer(MIN_SIDE), "maximum length of the longest side of a composite, in pixels", 512)
     epochs: int = setting(integer(1), "maximum number of epochs of a run, over all sizes", 2500)
-    minutes: float = setting(number(above=0), "maximum minutes of computing of a run", 20.0)
+    minutes: float = setting(number(above=0), "maximum computing time of a run, in minutes", 20.0)
     # fmt: on
 
     def __post_init__(self) -> None:
