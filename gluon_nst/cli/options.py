@@ -104,6 +104,7 @@ def add_options(parser: Parser, recipe: str | None, without: Iterable[str] = ())
     if "recipe" not in without:
         help = with_default("what to compute: a published program's recipe (see gluon-nst recipes), or a file", recipe)
         parser.add_argument("--recipe", metavar="NAME|FILE.toml", help=help)
+    defaults = read(recipe) if recipe else None
     titles = [STAGES, RECIPE, RUN, FILE]
     groups = {title: parser.add_argument_group(title) for title in titles}
     sizes = groups[STAGES].add_mutually_exclusive_group()
@@ -111,9 +112,7 @@ def add_options(parser: Parser, recipe: str | None, without: Iterable[str] = ())
         if option.name not in without:
             group = sizes if option.destination in ("sizes", "longest_side") else groups[option.group]
             assert option.setting is not None
-            help = with_default(
-                option.arguments["help"], default_text(option.setting, read(recipe) if recipe else None)
-            )
+            help = with_default(option.arguments["help"], default_text(option.setting, defaults))
             action = group.add_argument(
                 f"--{option.name}", dest=option.destination, **{**option.arguments, "help": help}
             )
