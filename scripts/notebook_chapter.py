@@ -51,7 +51,7 @@ def show(pictures, titles, columns=None, height=2.2, **how):
 #
 # 1. forward propagation: the network extracts the features of the composite,
 # 2. three losses compare these features with those of the two pictures,
-# 3. backpropagation: the gradient of the total loss with respect to the pixels,
+# 3. backpropagation computes the gradient of the total loss with respect to the pixels,
 # 4. the optimiser updates the pixels.
 #
 # The **content loss** keeps the features of the composite close to those of the photograph, the **style loss** moves
@@ -119,8 +119,8 @@ print("parameters:", weights.SOURCES[trunk.source].title)
 # scale. Deeper layers are coarser: every block halves the height and the width.
 #
 # (If the parameters are *VGG-16 held in VGG-19's layers*, the ones available from a package index, the three
-# convolutions that VGG-16 lacks, the fourth ones of the last three blocks, are identities. `conv4_4` is then the third
-# convolution of its block after its ReLU, so it has no negative values, and its maps are mostly black.)
+# convolutions that VGG-16 lacks, the fourth ones of the last three blocks, are identities. `conv4_4` is then the ReLU
+# output of the third convolution of its block, so it has no negative values, and its maps are mostly black.)
 
 
 # %%
@@ -226,7 +226,7 @@ print(f"of the photograph itself:          {value_of(content_loss, content_X):.3
 #
 # $$\mathbf G = \frac{\mathbf X \mathbf X^\top}{c\,h\,w}$$
 #
-# measures how strongly each pair of channels responds *together*, wherever in the picture that is.
+# measures how strongly each pair of channels responds *together*, regardless of the position in the picture.
 #
 # Compare the Gram matrices of five pictures. Mirroring the painting or shuffling its tiles hardly changes the Gram
 # matrix: the style loss hardly distinguishes these pictures from the painting. The Gram matrices of the photograph and
@@ -282,9 +282,9 @@ plt.show()
 
 # %% [markdown]
 # The style loss of a layer is the mean squared difference between the Gram matrices of the composite and of the
-# painting. The losses of the five layers are added. The gradient is nonzero all over the picture, because strokes are
-# wanted everywhere. Note the values printed below the figure: the style loss of the average of the two pictures is not
-# half of the photograph's, but higher than it.
+# painting. The losses of the five layers are added. The gradient is nonzero all over the picture, because the style
+# loss favours strokes at every position. Note the values printed below the figure: the style loss of the average of the
+# two pictures is not half that of the photograph; it is higher than that of the photograph.
 
 # %%
 styles_Y_gram = [nst.gram(Y) for Y in styles_Y]
@@ -392,9 +392,10 @@ show([photograph, small], ["where it began", f"after {num_epochs} epochs"], heig
 # ## From Coarse to Fine
 #
 # The receptive fields of the network have a fixed size in pixels. If training starts at a large size, the strokes are
-# too small relative to the picture. Moreover, at twice the size every epoch takes four times as long. So the first
-# edition trains a small composite, enlarges it, and trains the enlarged one: the small one determines the layout, the
-# large one adds detail. The features of the two pictures depend on the size, so they are extracted again.
+# too small relative to the picture. Moreover, at twice the size every epoch takes four times as long. So the 2019
+# edition of the book trains a small composite, enlarges it, and trains the enlarged one: the small one determines the
+# layout, and the large one adds detail. The features of the two pictures depend on the size, so they are extracted
+# again.
 
 # %%
 image_shape = (450, 300)

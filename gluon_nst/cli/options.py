@@ -81,7 +81,7 @@ def style_settings() -> dict[str, Setting]:
 _COMMA_SUBSTITUTE = r"(?<![0-9.][eE])\+"
 """A + in place of a comma; not the sign of an exponent."""
 
-STAGES = "the stages, coarse to fine (one value for each size, or one for all)"
+STAGES = "stages, from coarse to fine (one value per stage, or one for all stages)"
 RECIPE = "settings of the recipe (they override those of --recipe)"
 RUN = "the run"
 FILE = "output file (if the format supports it)"
@@ -102,7 +102,7 @@ def add_options(parser: Parser, recipe: str | None, without: Iterable[str] = ())
     `recipe` is the command's default, whose values the help gives as defaults; None if it has several.
     """
     if "recipe" not in without:
-        help = with_default("what to compute: a published program's recipe (see gluon-nst recipes), or a file", recipe)
+        help = with_default("recipe: the name of a built-in recipe (see gluon-nst recipes), or a TOML file", recipe)
         parser.add_argument("--recipe", metavar="NAME|FILE.toml", help=help)
     defaults = read(recipe) if recipe else None
     titles = [STAGES, RECIPE, RUN, FILE]
@@ -120,7 +120,7 @@ def add_options(parser: Parser, recipe: str | None, without: Iterable[str] = ())
                 parser.only_in_help_all(action)
     device_help = "where to compute (default: auto, the first GPU, else the CPU)"
     groups[RUN].add_argument("--device", metavar="auto|cpu|gpu|gpu:N", default="auto", help=device_help)
-    pixels_help = "maximum number of pixels of an input picture (default: Pillow's limit against decompression bombs)"
+    pixels_help = "maximum number of pixels of an input picture (default: Pillow's decompression bomb limit)"
     max_pixels = _option(Setting("max_pixels", integer(1), pixels_help, None, staged=False, words=False), RUN)
     parser.only_in_help_all(groups[RUN].add_argument("--max-pixels", **max_pixels.arguments))
     groups[RUN].add_argument("--quiet", action="store_true", help="no progress bar")

@@ -55,15 +55,23 @@ def build_parser() -> Parser:
     for name, help, add in (
         (
             "demo",
-            "transfer the style between two built-in pictures with the recipe fine, then offer to run the chapter",
+            "run the recipe fine on two built-in pictures, then offer to run the chapter",
             _demo,
         ),
         ("render", "transfer the style of one picture to the content of another", _render),
-        ("chapter", "run the book's chapter, from coarse to fine, and print the book's progress lines", _chapter),
+        (
+            "chapter",
+            "run the chapter of Dive into Deep Learning, from coarse to fine, and print its progress lines",
+            _chapter,
+        ),
         ("notebook", "write the chapter, or its exercises, as a Jupyter notebook", _notebook),
         ("lab", "start a web server with a style transfer page for a class, and open the page in the browser", _lab),
-        ("recipes", "list the published programs' recipes, or print one as TOML", _recipes),
-        ("compare", "run several recipes on the same two pictures, and show the results side by side", _compare),
+        ("recipes", "list the built-in recipes, or print one as TOML", _recipes),
+        (
+            "compare",
+            "run several recipes on the same two pictures, and show the results side by side",
+            _compare,
+        ),
         ("sweep", "vary one or two settings, and arrange the pictures in a grid", _sweep),
         ("reconstruct", "reconstruct a picture's content or style from noise, layer by layer", _reconstruct),
         ("batch", "run many jobs, on this machine's cores or on many machines", _batch),
@@ -78,7 +86,7 @@ def build_parser() -> Parser:
         ),
         ("kit", "create a folder from which gluon-nst can be installed and run offline", _kit),
         ("info", "print versions, device, cores, and the weights in the cache", lambda parser: None),
-        ("completion", "print a shell script for the completion of commands, options and files", _completion),
+        ("completion", "print a shell completion script for commands, options and files", _completion),
         ("help", "print the help of a command", _help),
     ):
         add(commands.add_parser(name, help=help, description=sentence(help), examples=EXAMPLES[name]))
@@ -146,20 +154,20 @@ EXAMPLES = {
 
 def _demo(parser: Parser) -> None:
     add = parser.add_argument
-    help = "where the pictures are written (default: %(default)s)"
+    help = "output folder for the pictures (default: %(default)s)"
     add_output(parser, help, dest="out", default=given("neural-style"))
     size, weights = LONGEST_SIDE, _WEIGHTS_OF_JOB
     help = "longest side of the picture in pixels (default: %(default)s)"
     add("--longest-side", type=rule_parser(size.rule), default=400, metavar=size.rule.metavar, help=help)
     add("--weights", type=setting_parser(weights), metavar=weights.rule.metavar, help=weights.help)
-    help = "where to compute (default: the first GPU, else the CPU)"
+    help = "where to compute (default: auto, the first GPU, else the CPU)"
     add("--device", metavar="auto|cpu|gpu|gpu:N", default="auto", help=help)
     add("--quiet", action="store_true", help="no progress bar")
 
 
 def _chapter(parser: Parser) -> None:
     add = parser.add_argument
-    help = "where pictures and losses are written (default: %(default)s)"
+    help = "output folder for pictures and losses (default: %(default)s)"
     add_output(parser, help, dest="out", default=given("neural-style"))
     add("--edition", choices=("2019", "2023"), help="edition of the book (default: 2019)")
     add("--content", type=path, metavar="FILE", help="the photo (default: the project's own picture of mountains)")
@@ -189,7 +197,7 @@ def _render(parser: Parser) -> None:
         )
         if name != "weights":
             parser.only_in_help_all(option)
-    help = "region maps of the styles, with --regions for the content"
+    help = "region maps of the styles; requires --regions, the region map of the content"
     parser.only_in_help_all(styles.add_argument("--style-regions", type=files, metavar="FILE,...", help=help))
     _add_watching(parser)
     parser.only_in_help_all(
@@ -212,18 +220,18 @@ WEIGHTS = ("content_weight", "style_weight", "tv_weight")
 
 def _resume(parser: Parser) -> None:
     add = parser.add_argument
-    add("folder", type=path, metavar="DIR", help="the folder of --checkpoint")
+    add("folder", type=path, metavar="DIR", help="checkpoint folder: the DIR that was passed to --checkpoint")
     for setting in recipe_settings():
         if setting.name in WEIGHTS:
             name = setting.name.replace("_", "-")
             add(f"--{name}", type=setting_parser(setting), metavar="W", help=f"{setting.help}, from here on")
-    help = "output picture (for chapter: output folder) that replaces the one in the original command"
+    help = "output picture (chapter: output folder) to use instead of that of the original command"
     add_output(parser, help, metavar="OUT")
     add(
         "--checkpoint",
         type=path,
         metavar="DIR",
-        help="save further checkpoints to this folder, and keep the original one",
+        help="write further checkpoints to this folder, and keep the original checkpoint unchanged",
     )
     add("--quiet", action="store_true", help="no progress bar")
 
@@ -270,7 +278,7 @@ def _add_watching(parser: Parser) -> None:
     show = add("--show", action="store_true", help="show the run in a window, if a display is available")
     help = "folder in which the run is saved; the same command, or gluon-nst resume DIR, resumes it"
     add("--checkpoint", type=path, metavar="DIR", help=help)
-    help = "seconds between two checkpoints (default: 60, or more if writing takes long)"
+    help = "seconds between two checkpoints (default: 60, or more if writing is slow)"
     every = add("--checkpoint-every", type=rule_parser(number(0)), metavar="SECONDS", help=help)
     fresh = add("--fresh", action="store_true", help="restart, and discard the checkpoint")
     parser.only_in_help_all(save_every, animate, show, every, fresh)
@@ -284,7 +292,7 @@ def _sweep(parser: Parser) -> None:
     _add_pictures(parser)
     options = ", ".join(variable_options())
     help = (
-        "an option and its values, for the columns of the grid; a second --vary is for the rows. "
+        "option to vary and its values, one per column; a second --vary defines the rows. "
         f"Options: {options}. Use + for a comma inside a value: style-layers=conv1_1,conv1_1+conv2_1"
     )
     parser.add_argument(
@@ -295,7 +303,7 @@ def _sweep(parser: Parser) -> None:
 
 def _compare(parser: Parser) -> None:
     _add_pictures(parser)
-    help = f"names or .toml files, or all (default: {','.join(COMPARED)})"
+    help = f"recipes to compare: names, .toml files, or all (default: {','.join(COMPARED)})"
     parser.add_argument("--recipes", type=names, default=list(COMPARED), metavar="NAME,...|all", help=help)
     _add_sheet(parser, "compare-CONTENT-STYLE", None, without=["recipe"])
 
@@ -303,7 +311,7 @@ def _compare(parser: Parser) -> None:
 def _reconstruct(parser: Parser) -> None:
     help = "whether to reconstruct the content or the style"
     parser.add_argument("kind", choices=("content", "style"), metavar="content|style", help=help)
-    parser.add_argument("content", type=path, metavar="IMAGE", help="the picture that is reconstructed")
+    parser.add_argument("content", type=path, metavar="IMAGE", help="the picture to reconstruct")
     help = (
         "layers to reconstruct from; for content, one picture per layer; for style, one per prefix of "
         "the list: the first layer, the first two, … (default: as in Gatys et al. 2016, figure 1)"
@@ -314,7 +322,7 @@ def _reconstruct(parser: Parser) -> None:
 
 
 def _add_sheet(parser: Parser, out: str, recipe: str | None, without: Sequence[str] = ()) -> None:
-    add_output(parser, f"where each picture and its losses are kept (default: {out})", dest="out")
+    add_output(parser, f"output folder for the pictures and their losses (default: {out})", dest="out")
     help = "file for the sheet of all results (default: sheet.png in DIR)"
     parser.add_argument("--figure", type=path, metavar="FILE.png|svg|pdf", help=help)
     add_options(parser, recipe, ["regions", *without])
@@ -326,7 +334,7 @@ def _batch(parser: Parser) -> None:
     add("jobs", type=path, metavar="JOBS.toml|JOBS.csv|CONTENTS_DIR", help=help)
     help = "a folder of style pictures, or one style picture; every content is combined with every style"
     add("styles", type=path, nargs="?", metavar="STYLES_DIR", help=help)
-    add_output(parser, "where pictures, losses and the report are written", dest="out", required=True)
+    add_output(parser, "output folder for pictures, losses and the report", dest="out", required=True)
     help = (
         "treat the contents as frames of a film: each run starts from the previous result, warped by the optical flow"
     )
@@ -351,7 +359,7 @@ def _notebook(parser: Parser) -> None:
 
 
 def _kit(parser: Parser) -> None:
-    help = "the new folder"
+    help = "the new folder; same as the argument DIR"
     parser.add_argument("folder", type=path, nargs="?", metavar="DIR", help=help)
     add_output(parser, "the same")
 
@@ -364,22 +372,22 @@ def _lab(parser: Parser) -> None:
         help="address to listen on; 0.0.0.0 accepts connections from other machines (default: %(default)s, "
         "this machine only)",
     )
-    add("--port", type=port, default=7860, help="default: %(default)s")
+    add("--port", type=port, default=7860, help="port to listen on (default: %(default)s)")
     add(
         "--base-url",
         type=base_url,
         default="/",
         metavar="PATH",
-        help="path under which a proxy forwards requests, such as /lab/ (default: %(default)s)",
+        help="URL path of the lab behind a reverse proxy, such as /lab/ (default: %(default)s)",
     )
     add(
         "--password",
         metavar="WORD",
         help="password of the class; by default a token is generated if other machines can connect",
     )
-    help = "maximum number of concurrent runs (default: from the number of cores and the memory)"
+    help = "maximum number of concurrent runs (default: depends on the number of cores and the memory)"
     add("--workers", type=count, metavar="N", help=help)
-    add_output(parser, "where pictures and runs are kept (default: gluon-nst's cache)", dest="dir")
+    add_output(parser, "folder for pictures and runs (default: gluon-nst's cache)", dest="dir")
     add(
         "--keep",
         type=hours,
@@ -423,7 +431,7 @@ def _weights(parser: Parser) -> None:
     actions.add_parser("list", help="list the sources, and which of them are in the cache")
     fetch = actions.add_parser("fetch", help="download a source's parameters to the cache")
     fetch.add_argument("source", choices=list(SOURCES), metavar="SOURCE", help=f"one of {', '.join(SOURCES)}")
-    help = "import a file that was downloaded on a different machine; needs no network"
+    help = "import a file downloaded on a different machine; no network is needed"
     import_file = actions.add_parser("import", help=help)
     import_file.add_argument("file", type=path, metavar="FILE", help="the downloaded file")
     find = actions.add_parser("path", help="print the path of the parameters")

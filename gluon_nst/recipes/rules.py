@@ -38,9 +38,7 @@ class Rule:
     names: tuple[str, ...] = ()
 
     def check(self, value: Any, where: str) -> Any:
-        """Return the value in its type.
-
-        Raise InputError, with its name `where`, if it is not allowed.
+        """Return the value in its type; raise InputError, with its name `where`, if it is not allowed.
 
         >>> number(above=0).check(2, "lr")
         2.0
@@ -70,7 +68,7 @@ def integer(low: int, maximum: float = math.inf) -> Rule:
         return int(value)  # also NumPy's integers
 
     allowed = f"an integer of at least {low}"
-    return Rule(convert, allowed if maximum == math.inf else f"{allowed}, at most {maximum}", int, "N")
+    return Rule(convert, allowed if maximum == math.inf else f"{allowed}, {maximum} at the most", int, "N")
 
 
 def one_of(*allowed: int) -> Rule:
@@ -103,7 +101,7 @@ def number(low: float = 0, above: float | None = None, most: float = math.inf, o
         return converted
 
     allowed = f"a number of at least {low}" if above is None else f"a number above {above}"
-    return Rule(convert, allowed if most == math.inf else f"{allowed}, at most {most}", float, "NUMBER")
+    return Rule(convert, allowed if most == math.inf else f"{allowed}, {most} at the most", float, "NUMBER")
 
 
 def choice(*choices: str) -> Rule:
@@ -194,7 +192,7 @@ def path(what: str) -> Rule:
 
 
 def line(empty: bool = False) -> Rule:
-    """Return the rule of a string on one line."""
+    """Return the rule of a text of one line."""
 
     def convert(value: Any) -> str:
         if not isinstance(value, str) or not value.isprintable() or not (value or empty):
@@ -251,8 +249,8 @@ def layers(*, pixels: bool = False) -> Rule:
 
     examples = "conv4_2, relu4_2, pixels" if pixels else "conv4_2, relu4_2"
     allowed = (
-        f"a list of distinct VGG-19 layers, by name ({examples}) or index (0 to {len(LAYERS) - 1}), or a "
-        "table of their weights"
+        f"different layers of VGG-19, by name ({examples}) or index (0 to {len(LAYERS) - 1}), "
+        "or a table of their weights"
     )
     written = f"{allowed.rpartition(', or a table')[0]}, with a weight of at least 0 each or none: conv1_1:0.5,conv2_1"
     names = (*LAYERS, "pixels") if pixels else tuple(LAYERS)
@@ -279,10 +277,7 @@ def size() -> Rule:
         height, width = map(int, text.lower().replace("×", "x").split("x"))
         return height, width
 
-    allowed = (
-        "[height, width], two positive integers; or one positive integer, the longest or shortest side; "
-        "or own; or ladder"
-    )
+    allowed = "two positive integers, [height, width], or one, the longest or shortest side, or own, or ladder"
     return Rule(convert, allowed, parse, "HxW", written="HEIGHTxWIDTH,… such as 150x225,300x450")
 
 
@@ -310,7 +305,7 @@ def style_size() -> Rule:
 
     return Rule(
         convert,
-        f"content, or a number above 0, at most {most}",
+        f"content, or a number above 0, {most} at the most",
         lambda text: text if text == "content" else float(text),
         "content|SCALE",
     )

@@ -78,21 +78,20 @@ class Stage:
 
     size: int | str | tuple[int, int] = setting(
         size(),
-        "height and width in pixels; or one number, the length of the side selected by `side`; or own, "
-        "the size of the content picture; or ladder, for every stage except the last in a recipe with "
-        "size_factor")
+        "height and width in pixels; one number, for the side selected by `side`; own, the content "
+        "picture's size; or ladder, for all stages but the last in a recipe with size_factor")
     epochs: int = setting(integer(1), "steps of Adam, or evaluations of L-BFGS", everyday=True)
     lr: float = setting(
         number(above=0), "initial learning rate, in the unit of the pixels",
         0.01, needs=effects.ADAM)
     lr_decay: float = setting(
-        number(above=0), "factor of the learning rate at each decay",
+        number(above=0), "factor by which the learning rate is multiplied at each decay",
         0.1, needs=effects.ADAM)
     lr_decay_epoch: int = setting(
-        integer(1), "the learning rate decays after each epoch whose number is a positive multiple of this",
+        integer(1), "decay interval in epochs: the learning rate decays after each positive multiple of it",
         200, needs=effects.ADAM)
     lr_decay_from: int = setting(
-        integer(0), "epoch number from which the decay counts: 0 as in the 2019 edition, 1 as in the 2023 edition",
+        integer(0), "number of the first epoch, for the decay: 0 as in the 2019 edition, 1 as in the 2023 edition",
         0, needs=effects.ADAM)
 
     def __post_init__(self) -> None:
@@ -161,33 +160,31 @@ class Recipe:
     report_every: int = setting(integer(1), "epochs between two printed lines", 50, words=True)
     # the network
     trunk: str = setting(
-        choice(*choices.TRAINED), "source of VGG-19's parameters that --weights auto prefers if it is in the cache",
+        choice(*choices.TRAINED), "source of VGG-19's parameters preferred by --weights auto, if it is in the cache",
         "model-zoo")
     activation_scale: str = setting(
         choice(*choices.ACTIVATION_SCALES),
-        "scale of VGG-19's activations for which the weights of the losses were chosen",
+        "activation scale of VGG-19 for which the loss weights were chosen",
         "model-zoo")
     pooling: str = setting(
         choice(*POOLINGS),
-        "pooling: max, as VGG-19 was trained, or average, as in Gatys et al. 2016", "max")
+        "pooling: max, as in the training of VGG-19, or average, as in Gatys et al. 2016", "max")
     padding: str = setting(
         choice(*PADDINGS),
-        "padding of the first convolution: zeros, as VGG-19 was trained, or the pixels of the edge",
+        "padding of the first convolution: zeros, as in the training of VGG-19, or pixels at the edge",
         "zero")
     content_layers: Layers = setting(
         layers(),
-        "layers of the content loss: conv4_2 is the output before the ReLU, relu4_2 the output after "
-        "it; or an index", CONTENT_LAYERS)
+        "content layers, by name or index; conv4_2: output before the ReLU; relu4_2: output after it", CONTENT_LAYERS)
     style_layers: Layers = setting(
         layers(pixels=True),
-        "layers of the style loss, named as in content_layers; pixels adds patches of the picture "
-        "itself; default weight 1",
+        "style layers, by name or index; pixels: patches of the picture itself; default weight: 1",
         STYLE_LAYERS)
     # the losses
     style_statistic: str = setting(
         choice(*choices.STYLE_STATISTICS),
-        "statistics of the style loss: Gram matrices; Gram matrices, means and standard deviations; or "
-        "Gaussians, compared by their Wasserstein distance",
+        "style statistic; gram: Gram matrices; gram-mean-std: also means and standard deviations; "
+        "wasserstein: Gaussians, compared by Wasserstein distance",
         "gram")
     gram_divisor: str = setting(
         choice(*choices.GRAM_DIVISORS), "divisor of a Gram matrix of c × h × w features",
@@ -212,7 +209,7 @@ class Recipe:
     # the optimiser
     optimizer: str = setting(choice(*choices.OPTIMIZERS), "optimiser: Adam, as in the chapter, or L-BFGS", "adam")
     history_size: int = setting(
-        integer(1), "number of previous steps stored by L-BFGS; more than 5 help when a run starts from noise",
+        integer(1), "number of previous steps stored by L-BFGS; use more than 5 for runs that start from noise",
         5, needs=effects.LBFGS)
     preconditioner: str = setting(
         choice(*choices.PRECONDITIONERS),
@@ -222,10 +219,11 @@ class Recipe:
         number(0, most=4), "exponent of the frequency in the low-pass filter",
         1.0, needs=effects.PRECONDITIONED)
     beta2: float = setting(
-        number(0, most=0.999999), "decay of the mean squared gradient in Adam",
+        number(0, most=0.999999), "decay rate of Adam's running average of squared gradients",
         0.999, needs=effects.ADAM)
     precision: str = setting(
-        choice("auto", *choices.PRECISIONS), "number format of the convolutions; auto: the faster one on this machine",
+        choice("auto", *choices.PRECISIONS),
+        "data type of the convolutions; auto: the faster of the two on this machine",
         "float32")
     tolerance: float = setting(
         number(0), "end a stage when its loss falls by less than this fraction over ten epochs",
@@ -268,12 +266,12 @@ class Recipe:
         0)
     carry: str = setting(
         choice(*choices.CARRIES),
-        "initial composite of a later stage: the previous composite (picture), or the content picture "
-        "plus the previous change",
+        "initial composite of a later stage; picture: the previous composite; change: the content "
+        "picture plus the previous stage's change to it",
         "picture", needs=effects.SEVERAL_STAGES)
     upsampling: str = setting(
         choice(*choices.UPSAMPLINGS),
-        "upsampling between two stages: the method of resize, or the cosine transform, which leaves no grid artefacts",
+        "upsampling between stages: as in the setting resize, or by cosine transform (no grid artefacts)",
         "resize", needs=effects.CARRIED)
     carry_moments: bool = setting(
         boolean(), "whether a stage starts with Adam's moments and step count from the previous stage",
@@ -284,8 +282,7 @@ class Recipe:
         "bilinear")
     style_size: str | float = setting(
         style_size(),
-        "size of the style picture: content, to resize it to the content's size; or its longest side "
-        "divided by the result's",
+        "size of the style picture: content (the content picture's size), or its longest side relative to the result's",
         "content", everyday=True)
     enlarge_style: bool = setting(
         boolean(),
@@ -300,10 +297,10 @@ class Recipe:
         "colours of the content picture in the content loss and in the initial composite: its own, or "
         "those of the style pictures",
         "own", needs=effects.REFERENCE)
-    side: str = setting(choice(*choices.SIDES), "side to which a size given as one number applies", "longest")
+    side: str = setting(choice(*choices.SIDES), "side that a single-number size specifies", "longest")
     enlarge: bool = setting(
         boolean(),
-        "whether a size given as one number may exceed the content picture's longest side", True)
+        "whether a single-number size may exceed the content picture's longest side", True)
 
     def __post_init__(self) -> None:
         stages = tuple(self.stages) if isinstance(self.stages, (list, tuple)) else ()
@@ -446,7 +443,7 @@ def settings(kind: type) -> Iterator[Setting]:
             )
 
 
-_SIDES = "longest side of the result in pixels; several for several stages: 225,450; own: the content picture's size"
+_SIDES = "longest side of the result in pixels, or one per stage: 225,450; own: the content picture's size"
 LONGEST_SIDE = Setting("longest_side", side(), _SIDES, None, staged=True, words=False, everyday=True)
 """An alternative to `sizes`."""
 

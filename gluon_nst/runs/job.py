@@ -95,7 +95,7 @@ class Job:
         None, everyday=True)
     regions: Source | None = setting(
         path("a picture"),
-        "region map of the content: each region gets the style of the region with the same colour in a style's map",
+        "region map of the content; a region takes its style from the same colour in a style's map",
         None)
     flatten: bool = setting(
         flag(), "place a transparent content picture on a white background; the result is opaque",
@@ -105,7 +105,7 @@ class Job:
         named_or_path("auto", *SOURCES), "source of VGG-19's parameters; see gluon-nst weights list",
         "auto")
     memory: float | None = setting(
-        memory(), "maximum memory of the run; larger pictures are computed in windows; auto: the free memory",
+        memory(), "maximum memory of the run; pictures that need more use windows; auto: the free memory",
         None)
     # how its picture is written, where the format has that
     bits: int = setting(
@@ -113,7 +113,7 @@ class Job:
         8, words=True)
     quality: int = setting(integer(1, 100), "quality of a JPEG or a WebP", 95, words=True)
     dpi: float | None = setting(
-        number(1, most=1e5, optional=True), "resolution on paper, in pixels per inch",
+        number(1, most=1e5, optional=True), "print resolution, in pixels per inch",
         None, words=True)
     keep_profile: bool = setting(
         flag(), "write the picture in the content picture's colour profile instead of sRGB",

@@ -14,8 +14,8 @@ PAGE = Path(__file__).parents[2] / "docs/commands.md"
 
 _BEGINNING = """# Commands
 
-All commands of `gluon-nst` and all their options. `gluon-nst COMMAND --help-all` prints the same text. The short help,
-`gluon-nst COMMAND --help`, lists only the options in **bold**. In every command, `-o`, `--output`, `--out` and `--dir`
+All commands of `gluon-nst` and all their options. `--help-all` prints the same text for a command; the short help,
+`--help`, lists only the options in **bold**. In every command, `-o`, `--output`, `--out` and `--dir`
 are synonyms. `gluon-nst completion` prints a shell script that enables completion of commands, options and files.
 
 (Generated from the parser by scripts/dev/document_commands.py.)

@@ -120,7 +120,7 @@ def test_the_short_help_of_render_fits_a_screen(capfd, monkeypatch):
     out = help_of(capfd, "render", "--help")
     assert out.startswith("usage: gluon-nst render [options] ")
     assert out.splitlines()[0].endswith("CONTENT STYLE [STYLE ...]")
-    assert "By default: the recipe fine, 512 pixels on the longest side." in " ".join(out.split())
+    assert "By default, it uses the recipe fine and a longest side of 512 pixels." in " ".join(out.split())
     options = re.findall(r"^  (?:-\w, )?(--[a-z-]+)", out, re.MULTILINE)
     assert len(options) < 18
     assert len(out.splitlines()) < 50

@@ -21,8 +21,8 @@ class Limits:
 
     # fmt: off
     jobs: int = setting(integer(1), "maximum number of queued or active runs per student", 2)
-    runs: int = setting(integer(1), "maximum number of runs of a student", 40)
-    pictures: int = setting(integer(1), "maximum number of uploaded pictures of a student", 20)
+    runs: int = setting(integer(1), "maximum number of runs per student", 40)
+    pictures: int = setting(integer(1), "maximum number of uploaded pictures per student", 20)
     upload: Any = setting(amount(), "maximum size of an uploaded file", "30MB")
     pixels: int = setting(integer(1), "maximum number of pixels of an uploaded picture", 50_000_000)
     side: int = setting(integer(MIN_SIDE), "maximum length of the longest side of a composite, in pixels", 512)
