@@ -360,6 +360,7 @@ def options_in(text):
     return set(re.findall(r"--[a-z][a-z0-9-]*", text))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", RUN, ids=name)
 def test_the_commands_and_options_that_the_text_names_are_there(page, help_of):
     of_a_command = set().union(*(options_in(help_of(each)) for each in command_line.EXAMPLES))

@@ -209,6 +209,7 @@ def test_a_callback_is_called_after_each_epoch_and_its_errors_end_the_run(run):
         run(callback=fail)
 
 
+@pytest.mark.slow
 def test_a_bar_is_shown_on_a_terminal_or_on_request(run, capfd, monkeypatch):
     run()
     run(progress=False)
@@ -222,6 +223,7 @@ def test_a_bar_is_shown_on_a_terminal_or_on_request(run, capfd, monkeypatch):
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_a_run_with_a_checkpoint_resumes(run, tmp_path):
     whole = run()
     with failing(5), pytest.raises(KeyboardInterrupt):
@@ -249,6 +251,7 @@ def test_the_limit_of_pixels_can_be_raised(run, content, monkeypatch):
 ONE_LAYER = {"sizes": [(32, 48)], "epochs": 2, "content_layers": ["conv1_1"], "style_layers": ["conv1_1"]}
 
 
+@pytest.mark.slow
 def test_a_sweep_and_a_comparison_return_sheets(content, weights_file, tmp_path):
     options = {**ONE_LAYER, "weights": str(weights_file)}
     swept = nst.sweep(PIXELS, content, {"style_weight": [1.0, 1e3]}, output=tmp_path / "sweep", **options)
@@ -265,6 +268,7 @@ def test_a_sweep_and_a_comparison_return_sheets(content, weights_file, tmp_path)
     assert np.asarray(compared.images["d2l-2019"]).shape == (32, 48, 3)  # although its file was temporary
 
 
+@pytest.mark.slow
 def test_a_reconstruction_returns_a_sheet_and_a_failed_run_warns(content, weights_file):
     options = {"weights": str(weights_file), "sizes": [(32, 48)], "epochs": 2}
     found = nst.reconstruct("content", content, ["conv1_1", "conv2_1"], **options)

@@ -213,6 +213,7 @@ def test_several_styles_in_a_csv_with_semicolons_are_quoted(listed):
     assert len(entry.job.style) == 2
 
 
+@pytest.mark.slow
 def test_a_missing_folder_is_reported_once_and_nothing_is_written(pictures, capfd):
     for arguments in (["contents", "nowhere"], ["nowhere", "styles"]):
         paths = [pictures / each for each in arguments]

@@ -74,6 +74,7 @@ def test_chapter_refuses_bad_arguments(chapter, tmp_path, options, message):
     assert_one_line(err)
 
 
+@pytest.mark.slow
 def test_chapter_refuses_a_folder_that_can_not_be_made(chapter, content, tmp_path):
     status, _, err = chapter(out=content / "out")
     assert status == 2

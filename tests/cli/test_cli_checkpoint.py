@@ -334,6 +334,7 @@ def test_a_branch_takes_a_folder_and_a_picture_of_its_own(kept, resume, render, 
     assert (tmp_path / "branch.png").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_done_can_not_be_steered(kept, resume, tmp_path):
     kept()
     before = (tmp_path / "out.png").read_bytes()
@@ -357,6 +358,7 @@ def test_the_command_of_a_run_that_was_steered_says_how_to_go_on(kept, resume, t
 # -- refused ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_can_not_be_is_refused_in_one_line(refuses, resume, tmp_path, capfd):
     refuses("--fresh: there is no checkpoint; name its folder with --checkpoint", "--fresh")
     refuses("--checkpoint-every: there is no checkpoint", "--checkpoint-every", "5")
@@ -427,6 +429,7 @@ def test_names_that_begin_with_a_dash_go_on(style, converted, tmp_path, capfd, m
     assert Path("-o.png").exists()
 
 
+@pytest.mark.slow
 def test_a_missing_file_is_reported_with_the_folder_of_its_relative_path(
     kept, content, style, converted, tmp_path, capfd, monkeypatch
 ):
@@ -614,6 +617,7 @@ def test_a_run_in_a_subprocess_is_stopped_when_its_epoch_is_done_and_can_be_resu
     assert result.image.tobytes() == carry_out(run).image.tobytes()
 
 
+@pytest.mark.slow
 def test_what_is_said_of_a_run_can_be_shown(kept, tmp_path, capfd):
     kept()
     status, out, err = ended(capfd, "show", "--json", tmp_path / "out.png")

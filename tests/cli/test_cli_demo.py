@@ -83,6 +83,7 @@ def test_ctrl_c_at_the_question_says_that_the_picture_is_written(demo, tmp_path)
     assert (status, err, started) == (130, "interrupted: neural-style/fine.png is written\n", [])
 
 
+@pytest.mark.slow
 def test_a_demo_that_is_refused_leaves_no_folder(demo, tmp_path):
     for options in (["--device", "tpu"], ["--longest-side", "4"], ["--longest-side", "large"]):
         status, _, err, _ = demo(*options, answer="y")

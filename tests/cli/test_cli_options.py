@@ -192,6 +192,7 @@ def test_what_is_not_given_is_left_to_transfer():
 # -- in the picture ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_options_reach_the_recipe_of_the_picture(render, tmp_path):
     numbers = "--lr 0.5 --tolerance 1e-9 --content-weight 2 --style-weight 30 --tv-weight 4 --seed 7 --history-size 3"
     words = "--recipe d2l-2023 --optimizer lbfgs --precision float32 --init style --device cpu"
@@ -209,6 +210,7 @@ def test_options_reach_the_recipe_of_the_picture(render, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_layers_with_weights_reach_the_recipe_of_the_picture(render, tmp_path):
     assert render("--style-layers", "conv1_1:0.5,conv2_1", "--content-layers", "conv2_2:3")[0] == 0
     recipe = made(tmp_path / "out.png")["recipe"]
@@ -551,6 +553,7 @@ def test_a_side_of_one_pixel_is_refused(refuses):
     refuses("size 1x48: too small", "--sizes", "1x48", "--epochs", "1", *SHALLOW, small=False)
 
 
+@pytest.mark.slow
 def test_a_picture_of_more_pixels_than_are_allowed_is_refused_and_the_limit_can_be_raised(render, monkeypatch):
     monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 1000)
     status, _, err = render()

@@ -31,6 +31,7 @@ def test_render_writes_the_picture_and_the_losses(render, tmp_path):
     assert "100%" in err
 
 
+@pytest.mark.slow
 def test_the_losses_are_plotted_where_their_file_is_a_figure(render, tmp_path):
     assert render("--losses", tmp_path / "losses.svg", "--quiet")[0] == 0
     assert b"<svg" in (tmp_path / "losses.svg").read_bytes()
@@ -158,6 +159,7 @@ def test_an_output_that_can_not_be_written_is_refused(refuses, tmp_path, name, m
     refuses(message, output=tmp_path / name)
 
 
+@pytest.mark.slow
 def test_an_output_must_not_be_another_file_of_the_run(refuses, tmp_path, weights_file):
     recipe = tmp_path / "my.toml"
     recipe.write_text(recipes.text("d2l-2019"))
@@ -230,6 +232,7 @@ def test_without_an_output_the_picture_is_written_beside_the_photo(beside, tmp_p
     assert names(tmp_path) == ["content-style.png", "content.png", "style.png"]
 
 
+@pytest.mark.slow
 def test_the_same_command_replaces_its_picture_and_another_one_does_not(beside, tmp_path):
     first = tmp_path / "content-style.png"
     assert beside()[0] == 0
@@ -272,6 +275,7 @@ def test_a_file_that_is_not_of_this_program_stays(beside, content, tmp_path, kin
     assert identity(taken) == before
 
 
+@pytest.mark.slow
 def test_overwrite_writes_to_the_plain_name_whatever_is_there(beside, content, tmp_path):
     taken = tmp_path / "content-style.png"
     shutil.copy(content, taken)
@@ -281,6 +285,7 @@ def test_overwrite_writes_to_the_plain_name_whatever_is_there(beside, content, t
     assert made(taken)["recipe"]["style_weight"] == 5
 
 
+@pytest.mark.slow
 def test_several_styles_and_folders_are_in_the_name(beside, content, style, tmp_path):
     (tmp_path / "old masters").mkdir()
     shutil.copy(style, tmp_path / "old masters/one.png")
@@ -293,6 +298,7 @@ def test_several_styles_and_folders_are_in_the_name(beside, content, style, tmp_
     assert len(name.encode()) < 130
 
 
+@pytest.mark.slow
 def test_an_interrupted_picture_replaces_none_and_is_replaced_when_the_same_run_is_done(beside, tmp_path):
     with failing(1):
         assert beside()[0] == 130
@@ -305,6 +311,7 @@ def test_an_interrupted_picture_replaces_none_and_is_replaced_when_the_same_run_
     assert "interrupted" not in made(tmp_path / "content-style.png")
 
 
+@pytest.mark.slow
 def test_two_runs_at_the_same_time_do_not_write_over_each_other(beside, tmp_path):
     original = result.Result.save
 
@@ -340,6 +347,7 @@ def test_save_every_needs_a_name(beside, tmp_path):
     assert names(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_a_folder_that_can_not_be_written_to_is_one_line(content, style, converted, tmp_path):
     folder = tmp_path / "read only"
     folder.mkdir()
@@ -352,6 +360,7 @@ def test_a_folder_that_can_not_be_written_to_is_one_line(content, style, convert
     )
 
 
+@pytest.mark.slow
 def test_a_run_without_an_output_is_resumed_to_the_same_path(beside, tmp_path, capfd):
     shutil.copy(tmp_path / "style.png", tmp_path / "content-style.png")
     kept = ["--checkpoint", tmp_path / "kept"]
@@ -364,6 +373,7 @@ def test_a_run_without_an_output_is_resumed_to_the_same_path(beside, tmp_path, c
     assert names(tmp_path) == ["content-style-2.png", "content-style.png", "content.png", "kept", "style.png"]
 
 
+@pytest.mark.slow
 def test_a_branch_of_a_run_without_an_output_chooses_a_name_as_well(beside, tmp_path, capfd):
     with failing(1):
         assert beside("--checkpoint", tmp_path / "kept")[0] == 130

@@ -293,6 +293,7 @@ class InterruptedAsItGoes:
         raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
 def test_an_interrupt_that_python_drops_comes_again(render, tmp_path, monkeypatch, handler):
     show, dropped = observers.Bar.state, []

@@ -54,6 +54,7 @@ def test_a_run_does_not_end_for_want_of_a_place_for_its_progress(content, style,
     assert (tmp_path / "out.png").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streams", [["stderr"], ["stdout", "stderr"]])
 def test_main_runs_without_standard_streams(content, style, converted, tmp_path, monkeypatch, streams):
     for name in streams:
@@ -63,6 +64,7 @@ def test_main_runs_without_standard_streams(content, style, converted, tmp_path,
     assert (tmp_path / "out.png").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "closed, out, err",
     [(">&-", b"", b""), ("2>&-", b"d2l-2019", b""), ("> /dev/full", b"", b"error: the run failed")],
@@ -86,6 +88,7 @@ def telling_imports(*arguments):
     return [python, "-X", "importtime", *rest]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [["--help"], ["render", "--help"], ["--version"], ["recipes"], ["recipes", "fast"], ["render", "--what"], []],

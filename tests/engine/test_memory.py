@@ -315,6 +315,7 @@ def test_a_run_has_the_memory_of_its_job(job):
         prepare(job(sizes=[size], epochs=1, memory=0.4e9))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text, bytes",
     [

@@ -134,6 +134,7 @@ def test_a_blend_is_exact_for_shares_of_0_and_1(kind):
     assert np.abs(found[:, 10:20] - expected).max() <= 0.51
 
 
+@pytest.mark.slow
 def test_formats_of_8_bits_are_refused_before_the_run(refuses, tmp_path):
     for name, kind in (("out.jpg", "JPEG"), ("out.webp", "WEBP")):
         refuses(f"{name}: {kind} has 8 bits, not 16; name a .png or a .tif", "--bits", "16", output=tmp_path / name)
@@ -279,6 +280,7 @@ def test_an_error_of_libvips_is_one_line(tmp_path, monkeypatch):
         write_image(slope(), tmp_path / "out.png", "", Encoding(16))
 
 
+@pytest.mark.slow
 def test_a_content_picture_without_a_profile_is_reported(render, tmp_path):
     status, _, err = render("--keep-profile", "--quiet")
     assert status == 0
@@ -428,6 +430,7 @@ def test_a_picture_that_is_reproduced_with_other_pixels_says_how_far_off_they_ar
     )
 
 
+@pytest.mark.slow
 def test_a_picture_that_was_scaled_is_not_compared(render, rerun, tmp_path):
     assert render("--quiet")[0] == 0
     with Image.open(tmp_path / "out.png") as picture:
@@ -441,6 +444,7 @@ def test_a_picture_that_was_scaled_is_not_compared(render, rerun, tmp_path):
 # -- shown ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_record_of_a_picture_is_shown_as_a_table(render, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     assert render("--quiet")[0] == 0
@@ -467,6 +471,7 @@ def shown(capfd, picture):
     return out.splitlines()
 
 
+@pytest.mark.slow
 def test_the_table_fits_the_terminal_and_names_unfinished_and_scaled_pictures(render, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("COLUMNS", "70")
     with failing(4):
@@ -484,6 +489,7 @@ def test_the_table_fits_the_terminal_and_names_unfinished_and_scaled_pictures(re
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("record", [{}, {"recipe": {}}, {"recipe": {"stages": [1]}, "stage": 1}])
 def test_an_incomplete_record_is_one_line(content, tmp_path, capfd, record):
     write_image(Image.open(content), tmp_path / "odd.png", json.dumps(record))
@@ -510,6 +516,7 @@ def test_a_different_machine_is_reported(render, rerun, tmp_path):
     assert "made on another machine (mxnet 1.8.0 there, 1.9.1 here; processor Abacus there, " in err
 
 
+@pytest.mark.slow
 def test_a_picture_of_another_program_has_no_record(tmp_path, capfd):
     (tmp_path / "text.png").write_text("no picture")
     for name, message in (("text.png", "not a picture"), ("nowhere.png", "no such file")):
@@ -542,6 +549,7 @@ def test_a_manipulated_record_is_refused_in_one_line(render, rerun, tmp_path):
     assert not (tmp_path / "again.png").exists()
 
 
+@pytest.mark.slow
 def test_a_reproduction_does_not_overwrite_an_input(render, rerun, content, tmp_path):
     render("--quiet")
     before = content.read_bytes()
@@ -572,6 +580,7 @@ def test_cells_with_a_different_encoding_are_computed_again(experiment, started,
     assert pyvips.Image.new_from_file(str(tmp_path / "out" / "lr=0.1.png")).format == "ushort"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [40, 130, 300])
 def test_a_profile_without_a_conversion_is_not_kept(render, content, tmp_path, place):
     profile = bytearray(P3)

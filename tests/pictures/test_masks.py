@@ -52,6 +52,7 @@ def test_outside_the_mask_the_picture_is_the_content(run, content, options):
     assert np.mean(difference[:, :45] > 10) > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resize", ["bilinear", "bicubic"])
 def test_at_another_size_it_is_the_resized_content(run, content, resize):
     result = pixels(run(mask=HALF, resize=resize, **{**STRONG, "sizes": [(30, 45), (44, 66)], "epochs": 6}).image)
@@ -68,6 +69,7 @@ def masked(job, content, mask, **options):
         return pixels(state.images[0]), pixels(picture), nst.postprocess(state.composite).asnumpy() * 255
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [64, 191])
 def test_grey_blends_the_composite_with_the_content(job, content, level):
     found, before, composite = masked(job, content, mask_of(np.where(np.arange(90) < 45, 255, level)))
@@ -133,6 +135,7 @@ def test_a_different_mask_gives_a_different_key(job):
     assert len(keys) == 3
 
 
+@pytest.mark.slow
 def test_the_command_takes_a_mask(render, content, tmp_path):
     HALF.save(tmp_path / "mask.png")
     options = ["--mask", tmp_path / "mask.png", "--sizes", "60x90", "--epochs", "8", "--lr", "0.2", *SHALLOW]
@@ -381,6 +384,7 @@ def test_a_map_with_another_aspect_ratio_than_its_picture_is_refused(refuses, ma
     refuses(message, "--regions", maps["red"], "--style-regions", maps["red"])
 
 
+@pytest.mark.slow
 def test_a_sweep_does_not_overwrite_its_mask(experiment, tmp_path):
     for path, options in (
         (tmp_path / "mask.png", ["--figure", tmp_path / "mask.png"]),

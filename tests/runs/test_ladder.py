@@ -151,6 +151,7 @@ def test_sizes_too_small_for_the_network_are_left_out(picture_size):
 # -- runs -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_has_a_stage_for_each_size(run):
     result = run(recipe=ladder(), sizes=48, epochs=1, content_layers=None, style_layers=None)
     assert [picture.size for picture in result.images] == [(17, 11), (24, 16), (34, 23), (48, 32)]
@@ -158,6 +159,7 @@ def test_a_run_has_a_stage_for_each_size(run):
     assert result.provenance["sizes"] == [(11, 17), (16, 24), (23, 34), (32, 48)]
 
 
+@pytest.mark.slow
 def test_longest_side_sets_the_end_of_the_ladder(render, tmp_path):
     options = ["--longest-side", "48", "--size-factor", "2", "--smallest-size", "20", "--epochs", "1", *SHALLOW]
     status, out, _ = render(*options, small=False)
@@ -166,12 +168,14 @@ def test_longest_side_sets_the_end_of_the_ladder(render, tmp_path):
     assert made(tmp_path / "out.png")["sizes"] == [[16, 24], [32, 48]]
 
 
+@pytest.mark.slow
 def test_the_command_takes_the_pictures_own_size(render, tmp_path):
     status, out, _ = render("--longest-side", "own", "--epochs", "1", *SHALLOW, small=False)
     assert status == 0
     assert "60 x 90" in out
 
 
+@pytest.mark.slow
 def test_the_command_refuses_a_factor_close_to_1(refuses):
     refuses("size_factor: 1.01 is neither 1, for no ladder, nor at least 1.05", "--size-factor", "1.01")
 
@@ -188,6 +192,7 @@ def test_the_chapter_writes_a_picture_of_each_size(content, style, converted, tm
     assert made(tmp_path / "out" / pictures[-1])["stage"] == 3
 
 
+@pytest.mark.slow
 def test_snapshots_are_kept_of_each_size(render, tmp_path):
     options = ["--longest-side", "96", "--size-factor", "2", "--smallest-size", "20", "--epochs", "2", *SHALLOW]
     assert render(*options, "--save-every", "1", small=False)[0] == 0

@@ -76,6 +76,7 @@ def test_a_run_from_all_noise_is_the_run_from_noise(run):
     assert first == second != third
 
 
+@pytest.mark.slow
 def test_the_command_takes_a_share_of_noise(render, refuses, tmp_path):
     assert render("--noise", "0.25", *SHALLOW)[0] == 0
     assert made(tmp_path / "out.png")["recipe"]["noise"] == 0.25

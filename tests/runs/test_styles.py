@@ -223,6 +223,7 @@ def render_both(content, pictures, converted, tmp_path, capfd):
     return run
 
 
+@pytest.mark.slow
 def test_the_command_takes_several_styles_with_weights_and_scales(render_both, run, content, pictures):
     records, picture = render_both("--style-weights", "3,1", "--style-scale", "0.5,1")
     assert [(style["weight"], style["scale"]) for style in records] == [(3, 0.5), (1, 1)]
