@@ -75,8 +75,8 @@ def transfer(  # noqa: PLR0913 (the settings that people use, for editors and he
     """Transfer the style of one picture to the content of another, coarse to fine.
 
     Pictures are paths, PIL images or arrays (height × width × 3, or × 4 with alpha; uint8, or floats from 0 to 1).
-    A setting that is None is as the recipe has it; `fine`, the default, has longest_side 512, epochs 60 and 30,
-    content_weight 0.3 and style_weight 1. Settings of a stage have one value for each stage, or one for all.
+    If a setting is None, the recipe's value is used. The default recipe `fine` sets longest_side 512, epochs 60 and 30,
+    content_weight 0.3 and style_weight 1. Settings of a stage take one value per stage, or one for all stages.
 
     - `style`: a picture, several, or `Style`s; `style_weights`, `style_scale` (longest side of a style as a multiple of
       the result's) and `style_regions` have one value for each.

@@ -10,7 +10,7 @@ import io
 import os
 import time
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 from PIL import Image
 
@@ -67,15 +67,14 @@ def collect(
     return entries.pairs(jobs, styles, **settings)
 
 
-def carry_out(jobs: Batch, pool: Pool, halt: Halt = never) -> Iterator[Outcome]:
-    """Run the jobs that are left; yield the Outcome of each, and write the report every minute."""
+def carry_out(jobs: Batch, pool: Pool, halt: Halt = never) -> None:
+    """Run the jobs that are left, and write the report every minute."""
     last_report = time.monotonic()
-    for outcome in jobs.run(pool, halt):
+    for _ in jobs.run(pool, halt):
         if time.monotonic() - last_report > _REPORT_EVERY:
             with contextlib.suppress(NSTError):  # the final report raises it
                 write_report(jobs)
             last_report = time.monotonic()
-        yield outcome
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -142,8 +141,7 @@ def batch(
         try:
             if todo.left:
                 pool = stack.enter_context(Pool(scheduler, workers, overview.note))
-                for _ in carry_out(todo, pool):
-                    pass
+                carry_out(todo, pool)
         finally:
             report = write_report(todo)
     return BatchResult({entry.name: todo.outcomes[entry.name] for entry in todo.entries}, report)

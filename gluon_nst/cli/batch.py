@@ -23,8 +23,7 @@ def batch(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
         try:
             if jobs.left:
                 with Stop() as stop, Pool(arguments.scheduler, arguments.workers, bar.note) as pool:
-                    for _ in carry_out(jobs, pool, stop.is_requested):
-                        pass
+                    carry_out(jobs, pool, stop.is_requested)
         except KeyboardInterrupt:
             interrupted = True
         finally:

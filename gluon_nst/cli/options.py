@@ -118,12 +118,17 @@ def add_options(parser: Parser, recipe: str | None, without: Iterable[str] = ())
             )
             if not option.setting.everyday:
                 parser.only_in_help_all(action)
-    device_help = "where to compute (default: auto, the first GPU, else the CPU)"
-    groups[RUN].add_argument("--device", metavar="auto|cpu|gpu|gpu:N", default="auto", help=device_help)
+    add_device(groups[RUN])
     pixels_help = "maximum number of pixels of an input picture (default: Pillow's decompression bomb limit)"
     max_pixels = _option(Setting("max_pixels", integer(1), pixels_help, None, staged=False, words=False), RUN)
     parser.only_in_help_all(groups[RUN].add_argument("--max-pixels", **max_pixels.arguments))
     groups[RUN].add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def add_device(parser: Any) -> None:
+    """Add the option --device to a parser or a group of options."""
+    help = "where to compute (default: auto, the first GPU, else the CPU)"
+    parser.add_argument("--device", metavar="auto|cpu|gpu|gpu:N", default="auto", help=help)
 
 
 def with_default(help: str, default: str | None) -> str:

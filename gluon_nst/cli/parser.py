@@ -19,6 +19,7 @@ from gluon_nst.cli.arguments import (
     port,
 )
 from gluon_nst.cli.options import (
+    add_device,
     add_options,
     default_text,
     parse_variation,
@@ -53,11 +54,7 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action=_Version, nargs=0, help="show the versions of gluon-nst and MXNet")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=Parser)
     for name, help, add in (
-        (
-            "demo",
-            "run the recipe fine on two built-in pictures, then offer to run the chapter",
-            _demo,
-        ),
+        ("demo", "run the recipe fine on two built-in pictures, then offer to run the chapter", _demo),
         ("render", "transfer the style of one picture to the content of another", _render),
         (
             "chapter",
@@ -67,11 +64,7 @@ def build_parser() -> Parser:
         ("notebook", "write the chapter, or its exercises, as a Jupyter notebook", _notebook),
         ("lab", "start a web server with a style transfer page for a class, and open the page in the browser", _lab),
         ("recipes", "list the built-in recipes, or print one as TOML", _recipes),
-        (
-            "compare",
-            "run several recipes on the same two pictures, and show the results side by side",
-            _compare,
-        ),
+        ("compare", "run several recipes on the same two pictures, and show the results side by side", _compare),
         ("sweep", "vary one or two settings, and arrange the pictures in a grid", _sweep),
         ("reconstruct", "reconstruct a picture's content or style from noise, layer by layer", _reconstruct),
         ("batch", "run many jobs, on this machine's cores or on many machines", _batch),
@@ -160,8 +153,7 @@ def _demo(parser: Parser) -> None:
     help = "longest side of the picture in pixels (default: %(default)s)"
     add("--longest-side", type=rule_parser(size.rule), default=400, metavar=size.rule.metavar, help=help)
     add("--weights", type=setting_parser(weights), metavar=weights.rule.metavar, help=weights.help)
-    help = "where to compute (default: auto, the first GPU, else the CPU)"
-    add("--device", metavar="auto|cpu|gpu|gpu:N", default="auto", help=help)
+    add_device(parser)
     add("--quiet", action="store_true", help="no progress bar")
 
 
@@ -248,7 +240,7 @@ def _rerun(parser: Parser) -> None:
         metavar=_WEIGHTS_OF_JOB.rule.metavar,
         help="source of VGG-19's parameters, if not the one in the record",
     )
-    add("--device", metavar="auto|cpu|gpu|gpu:N", default="auto", help="default: the first GPU, else the CPU")
+    add_device(parser)
     add("--quiet", action="store_true", help="no progress bar")
 
 
