@@ -157,10 +157,10 @@ def name(page):
 
 
 def smaller(recipe, picture_size):
-    """`recipes.fit`, but with two stages at most, of at most two epochs, no side longer than 32 pixels."""
+    """`recipes.fit` with at most two epochs, no side over 32 pixels, and one stage, but for recipes of two stages."""
     fitted = recipes.fit(recipe, picture_size)
     stages = []
-    for stage in fitted.stages[-2:]:
+    for stage in fitted.stages if len(fitted.stages) == 2 else fitted.stages[-1:]:
         scale = min(1, 32 / max(stage.shape))
         size = tuple(max(16, round(side * scale)) for side in stage.shape)
         stages.append(dataclasses.replace(stage, size=size, epochs=min(stage.epochs, 2)))

@@ -261,9 +261,10 @@ def test_a_run_killed_during_a_write_resumes_to_the_same_bytes(content, style, c
 
 @pytest.mark.slow
 def test_a_run_in_windows_that_is_killed_resumes_to_the_same_bytes(tmp_path, converted):
-    kind, chance = kill_runs.Kind("lbfgs", "three sizes", "in windows"), random.Random(11)
+    kind = kill_runs.Kind("lbfgs", "three sizes", "in windows")
+    chance = random.Random(14)  # which kills it once, at 62 % of its time
     expected, seconds = kill_runs.run_undisturbed(kind, tmp_path / "never", str(converted))
-    found, kills, _ = kill_runs.run_with_kills(kind, tmp_path / "killed", str(converted), seconds / 2, chance)
+    found, kills, _ = kill_runs.run_with_kills(kind, tmp_path / "killed", str(converted), seconds, chance)
     assert found == expected
     assert kills >= 1
 

@@ -287,9 +287,10 @@ def shortened(text):
     """Return the chapter's source, or its notebook, with few epochs and smaller sizes."""
     for pattern, replacement, times in (
         (r'(epochs\\?"?(?:=|: ))\[\d+, \d+\]', r"\1[4, 2]", 3),
-        (r"\(300, 450\)", "(160, 240)", 1),
-        (r"\(450, 300\)", "(240, 160)", 1),
-        (r"sizes=300", "sizes=96", 1),
+        (r"\(225, 150\)", "(90, 60)", 1),
+        (r"\(450, 300\)", "(120, 80)", 1),
+        (r"\(150, 225\), \(300, 450\)", "(60, 90), (80, 120)", 1),
+        (r"sizes=300", "sizes=64", 1),
     ):
         text, found = re.subn(pattern, replacement, text)
         assert found == times, pattern
