@@ -13,10 +13,11 @@ _WANTED = "give height × width × 3, or × 4 with alpha, as uint8 or as floats 
 
 
 def image_of(array: Any, name: str) -> Image.Image:
-    """Return the PIL image of an array: h × w × 3, h × w × 4 with alpha, or h × w for a grey picture or a mask.
+    """Return the PIL image of an array.
 
-    Its values are uint8, floats from 0 to 1, or Booleans; h × w may also be uint16, the class numbers of a region map.
-    The array is copied. Raises InputError for other arrays; `name` is the argument's name in the message.
+    The array is h × w × 3, h × w × 4 with alpha, or h × w for a grey picture or a mask. Its values are uint8, floats
+    from 0 to 1, or Booleans; h × w may also be uint16, the class numbers of a region map. The array is copied. Raises
+    InputError for other arrays; `name` is the argument's name in the message.
     """
     values = np.asarray(array.asnumpy() if hasattr(array, "asnumpy") else array)
     if values.ndim == 3 and values.shape[2] == 1:

@@ -1,4 +1,4 @@
-"""Colours: conversion to and from CIE L*a*b*, luminance transfer, and matching of colour statistics.
+"""Colours: CIE L*a*b*, luminance transfer, and matching of colour statistics.
 
 Luminance transfer (section 3) and matching (section 2) keep the content's colours as in Gatys, Bethge, Hertzmann and
 Shechtman 2016, "Preserving Color in Neural Artistic Style Transfer" (arXiv:1606.05897).
@@ -53,7 +53,10 @@ colour, and the noise of a grey photograph does not become colour."""
 
 
 def _linear(rgb: Array) -> Array:
-    """Convert sRGB to linear light. Below 0 the line is extended, so that the conversion can be inverted there."""
+    """Convert sRGB to linear light.
+
+    Below 0 the line is extended, so that the conversion can be inverted there.
+    """
     return np.where(rgb > _KNEE, ((np.maximum(rgb, _KNEE) + _OFFSET) / (1 + _OFFSET)) ** _GAMMA, rgb / _LINE)
 
 
@@ -65,7 +68,7 @@ def _curved(linear: Array) -> Array:
 
 
 def _times(matrix: Array, colours: Array) -> Array:
-    """Multiply `matrix` (3 × 3) by each of `colours` (… × 3), in the precision of the colours."""
+    """Multiply `matrix` (3 × 3) by each of `colours` (… × 3), in their precision."""
     return colours @ matrix.T.astype(colours.dtype)
 
 
@@ -96,7 +99,10 @@ def from_lab(lab: Array) -> Array:
 
 
 def bands(height: int, width: int) -> Iterator[slice]:
-    """Return slices of rows that cover a picture, each of at most BAND pixels or one row."""
+    """Return slices of rows that cover a picture.
+
+    Each has at most BAND pixels, or one row.
+    """
     step = max(1, BAND // width)
     return (slice(top, min(top + step, height)) for top in range(0, height, step))
 
@@ -123,9 +129,10 @@ def _can_be_shown(lab: Array) -> Array:
 
 
 def _shown(lab: Array) -> Array:
-    """Reduce the chroma of colours in `lab` (h × w × 3) that are outside sRGB to the largest one inside, by bisection.
+    """Reduce the chroma of colours outside sRGB to the largest one inside.
 
-    The result is a colour that was tested, or grey, so that it can be shown.
+    `lab` is h × w × 3. The search is a bisection; its result is a colour that was tested, or grey, so that it can be
+    shown.
     """
     outside = ~_can_be_shown(lab)
     colours = lab[outside]
@@ -174,9 +181,10 @@ def blended(above: Array, below: Array, shares: Array) -> Array:
 
 
 def moments(image: Image.Image, weights: Array | None = None) -> tuple[Array, Array]:
-    """Return the mean (3) and covariance (3 × 3), float64, of the colours, 0 to 1, of a PIL image in mode RGB.
+    """Return the mean (3) and covariance (3 × 3) of the colours of an RGB image.
 
-    `weights` (h × w) are those of the pixels; None, or all zeros, means equal weights.
+    The colours are from 0 to 1, the results float64. `weights` (h × w) are those of the pixels; None, or all zeros,
+    means equal weights.
     """
     pixels = np.asarray(image)
     weights = None if weights is None or not weights.any() else weights
@@ -192,7 +200,7 @@ def moments(image: Image.Image, weights: Array | None = None) -> tuple[Array, Ar
 
 
 def _power(covariance: Array, exponent: float, least: float) -> Array:
-    """Return a power of a symmetric matrix, with its eigenvalues raised to at least `least`."""
+    """Return a power of a symmetric matrix, with eigenvalues of at least `least`."""
     values, vectors = np.linalg.eigh(covariance)
     return (vectors * np.maximum(values, least) ** exponent) @ vectors.T
 

@@ -38,7 +38,10 @@ MOST_STRETCH = 1.05
 
 
 def _to_8_bits(picture: Image.Image) -> Image.Image:
-    """Convert greyscale with more than eight bits to mode L or LA; Pillow's own conversion would clip it."""
+    """Convert greyscale with more than eight bits to mode L or LA.
+
+    Pillow's own conversion would clip it.
+    """
     values = np.asarray(picture, dtype=np.float64)
     if not np.isfinite(values).all():
         raise ValueError("it holds values that are not finite")
@@ -56,7 +59,7 @@ def _to_8_bits(picture: Image.Image) -> Image.Image:
 
 
 def _to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
-    """Convert `picture` from its embedded colour `profile` (bytes) to sRGB, in mode RGB."""
+    """Convert a picture from its embedded colour `profile` to sRGB, in mode RGB."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         converted = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
@@ -66,7 +69,7 @@ def _to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
 
 
 def _to_rgb(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Return a PIL image of any mode as RGB in sRGB, and its alpha channel, or None if it has none."""
+    """Return a PIL image of any mode in sRGB, and its alpha channel if it has one."""
     profile, gamma = picture.info.get("icc_profile"), _gamma(picture)
     if picture.mode == "F" or picture.mode.startswith("I"):
         picture = _to_8_bits(picture)
@@ -89,10 +92,10 @@ def _to_rgb(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 
 def _gamma(picture: Image.Image) -> float | None:
-    """Return the exponent that converts a PNG without a colour profile to sRGB; None if its values are sRGB.
+    """Return the exponent that converts a PNG without a colour profile to sRGB.
 
-    PNG specification, 12.1: the values to the power 1 / gAMA are linear light, and sRGB is close to a power of 1 / 2.2.
-    Like libpng, it ignores differences of up to 5 %.
+    None if its values are sRGB. PNG specification, 12.1: the values to the power 1 / gAMA are linear light, and sRGB is
+    close to a power of 1 / 2.2. Like libpng, it ignores differences of up to 5 %.
     """
     gamma: Any = picture.info.get("gamma")
     if not gamma or not 0.01 < gamma < 100 or picture.info.keys() & {"icc_profile", "srgb"}:
@@ -111,7 +114,7 @@ _SEEN = 32
 
 
 def _extended(picture: Image.Image, alpha: Image.Image) -> Image.Image:
-    """Extend the visible colours of an RGB image smoothly under its transparent pixels.
+    """Extend the visible colours of an RGB image under its transparent pixels.
 
     Otherwise hidden colours of the file, or an arbitrary background, would influence neighbouring pixels.
     """
@@ -125,9 +128,10 @@ def _extended(picture: Image.Image, alpha: Image.Image) -> Image.Image:
 
 
 def _continued(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Keep `values` with `weights` of 1, and replace others gradually by a mean of those around; h × w, float32.
+    """Blend values of weights below 1 with a mean of their neighbours.
 
-    The pull-push algorithm (Gortler, Grzeszczuk, Szeliski and Cohen 1996, The Lumigraph, section 3.3).
+    Both arrays are h × w, float32, the weights from 0 to 1; values with a weight of 1 are kept. The pull-push algorithm
+    (Gortler, Grzeszczuk, Szeliski and Cohen 1996, The Lumigraph, section 3.3).
     """
     if values.size == 1:
         return values
@@ -229,9 +233,10 @@ def pixels_limit() -> int | None:
 
 
 def open_picture(source: str | Path | Image.Image, formats: tuple[str, ...] | None = None) -> Picture:
-    """Return the Picture in a file, read as by `read_image`, or of a PIL image of any mode.
+    """Return the Picture in a file, or of a PIL image of any mode.
 
-    `formats` restricts Pillow's formats, by default all; some of them call other programs, or are obsolete.
+    It is decoded as by `read_image`. `formats` restricts Pillow's formats, by default all; some of them call other
+    programs, or are obsolete.
     """
     if isinstance(source, Image.Image):
         original = source.copy()
@@ -268,15 +273,16 @@ def picture_size(source: str | Path | Image.Image) -> tuple[int, int]:
 
 
 def is_stretched(other: Sequence[int], size: Sequence[int]) -> bool:
-    """Whether two sizes (height, width) have different aspect ratios."""
+    """Return whether two sizes (height, width) have different aspect ratios."""
     stretch = other[0] * size[1] / (other[1] * size[0])
     return not 1 / MOST_STRETCH <= stretch <= MOST_STRETCH
 
 
 def check_shape(name: str, own: Sequence[int], size: Sequence[int], other: str, advice: str) -> None:
-    """Raise InputError unless two sizes (height, width) have nearly the same aspect ratio.
+    """Raise InputError unless two sizes have nearly the same aspect ratio.
 
-    `own` is that of the picture called `name`, `size` that of the `other` one; `advice` ends the message.
+    `own` is the (height, width) of the picture called `name`, `size` that of the `other` one; `advice` ends the
+    message.
     """
     if is_stretched(own, size):
         raise InputError(
@@ -286,13 +292,13 @@ def check_shape(name: str, own: Sequence[int], size: Sequence[int], other: str, 
 
 
 def _is_turned(picture: Image.Image) -> bool:
-    """Whether the EXIF orientation exchanges the height and the width."""
+    """Return whether the EXIF orientation exchanges the height and the width."""
     return picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
 
 
 @contextlib.contextmanager
 def _opening(source: str | Path, formats: tuple[str, ...] | None = None) -> Iterator[tuple[Image.Image, str]]:
-    """Open the picture in a file with Pillow for the block; yield it and the SHA-256 of the file.
+    """Open a picture with Pillow for the block; yield it and its file's SHA-256.
 
     Raises InputError in place of Pillow's errors here and in the block.
     """
@@ -323,7 +329,10 @@ def _opening(source: str | Path, formats: tuple[str, ...] | None = None) -> Iter
 
 
 def _opened(path: Path, encoded: bytes, formats: tuple[str, ...] | None) -> Image.Image:
-    """Return the picture in the bytes of a file; one that Pillow opens is not decoded yet."""
+    """Return the picture in the bytes of a file.
+
+    One that Pillow opens is not decoded yet.
+    """
     if encoded[:4] in _TIFF and (not formats or "TIFF" in formats):
         tags, samples = None, ""
         with contextlib.suppress(Exception):  # of a damaged header, for which Pillow has a better error
@@ -365,7 +374,10 @@ def _reads_avif() -> bool:
 
 
 def _register_heif(path: Path, encoded: bytes) -> None:
-    """Call `register_heif` for a file that needs it. Raises InputError if pillow-heif is not installed."""
+    """Call `register_heif` for a file that needs it.
+
+    Raises InputError if pillow-heif is not installed.
+    """
     kind = _BRANDS.get(encoded[8:12]) if encoded[4:8] == b"ftyp" else None
     if kind is None or (kind == "AVIF" and _reads_avif()):
         return
@@ -392,7 +404,10 @@ def _tiff_tags(encoded: bytes) -> TiffImagePlugin.ImageFileDirectory_v2:
 
 
 def _kind_of_samples(tags: TiffImagePlugin.ImageFileDirectory_v2) -> str:
-    """Describe the samples of a TIFF if Pillow can't read them, or reads them incorrectly; return "" otherwise."""
+    """Describe the samples of a TIFF that Pillow can't read or reads incorrectly.
+
+    Returns "" for other files.
+    """
     bits, formats = tags.get(_BITS, (1,)), set(tags.get(_SAMPLE_FORMAT, (1,)))
     samples, in_one_plane = len(bits), tags.get(_PLANES, 1) == 1
     grey, several = samples == 1 and tags.get(_PHOTOMETRIC) == 1, samples > 2 and in_one_plane
@@ -408,7 +423,10 @@ def _kind_of_samples(tags: TiffImagePlugin.ImageFileDirectory_v2) -> str:
 
 
 def _tiff_by_vips(path: Path, encoded: bytes, tags: TiffImagePlugin.ImageFileDirectory_v2, samples: str) -> Image.Image:
-    """Read a TIFF with libvips, in 8 bits. Raises InputError if libvips can't read it, or is not installed."""
+    """Read a TIFF with libvips, in 8 bits.
+
+    Raises InputError if libvips can't read it, or is not installed.
+    """
     advice = "convert it to 8 or 16 bits a channel"
     largest = {8: 2**8 - 1, 16: 2**16 - 1, 32: 2**32 - 1}.get(max(tags.get(_BITS, (1,))))
     has_alpha = len(tags.get(_BITS, (1,))) % 2 == 0
@@ -435,7 +453,7 @@ def _tiff_by_vips(path: Path, encoded: bytes, tags: TiffImagePlugin.ImageFileDir
 
 @contextlib.contextmanager
 def _without_remarks(picture: Image.Image) -> Iterator[None]:
-    """Suppress what libtiff, which decodes in the block, writes to standard error about a damaged file."""
+    """Suppress what libtiff, called in the block, writes to standard error."""
     if picture.format != "TIFF":
         yield
         return
@@ -450,7 +468,7 @@ def _without_remarks(picture: Image.Image) -> Iterator[None]:
 
 
 def _rgb_profile(picture: Image.Image) -> bytes | None:
-    """Return the colour profile that is embedded in a picture, if it is a valid one for RGB."""
+    """Return the embedded colour profile of a picture if it is a valid RGB one."""
     profile = picture.info.get("icc_profile")
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile or b""))
@@ -523,5 +541,5 @@ def read_made(path: str | Path) -> tuple[Image.Image, dict[str, Any]] | None:
 
 
 def name_of(source: Source, otherwise: str) -> str:
-    """Return the path of a picture as text; `otherwise` for a PIL image, which has none."""
+    """Return the path of a picture as text; `otherwise` for a PIL image."""
     return otherwise if isinstance(source, Image.Image) else str(source)

@@ -49,7 +49,10 @@ class Encoding(NamedTuple):
 
 @functools.lru_cache(maxsize=None)
 def srgb() -> bytes:
-    """Return the ICC profile of sRGB with a fixed date, so that the same picture has the same bytes."""
+    """Return the ICC profile of sRGB with a fixed date.
+
+    Thus the same picture always has the same bytes.
+    """
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     profile[24:36] = bytes([7, 208, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0])  # 1 January 2000
     return bytes(profile)
@@ -75,7 +78,7 @@ def warn_of_quality(path: str | Path, quality: int | None) -> None:
 
 
 def check_bits(bits: int) -> None:
-    """Raise InputError if pictures with these `bits` need a package that is not installed."""
+    """Raise InputError if pictures with these `bits` need a missing package."""
     if bits != 8:
         require(f"bits {bits}:", "pyvips", "leave it at 8")
 

@@ -18,12 +18,13 @@ LEAST_CONTRAST = 0.25
 
 
 def read_mask(source: Source, size: Sequence[int]) -> np.ndarray:
-    """Read a mask from a file or a PIL image: float32, h × w at `size` (height, width); white is 1, black 0.
+    """Read a mask from a file or a PIL image.
 
-    It is decoded by `open_picture`, converted from colours to luma, and scaled with antialiasing. If the alpha channel
-    varies and the visible pixels have one colour, as in a drawing on a transparent layer, the alpha channel is the
-    mask; otherwise transparent pixels are black. Warns of a mask that is the same everywhere. Raises InputError if its
-    aspect ratio differs from that of `size` by more than 5 %, and if it is black everywhere.
+    It is float32, h × w at `size` (height, width); white is 1, black 0. It is decoded by `open_picture`, converted from
+    colours to luma, and scaled with antialiasing. If the alpha channel varies and the visible pixels have one colour,
+    as in a drawing on a transparent layer, the alpha channel is the mask; otherwise transparent pixels are black. Warns
+    of a mask that is the same everywhere. Raises InputError if its aspect ratio differs from that of `size` by more
+    than 5 %, and if it is black everywhere.
     """
     name, picture = name_of(source, "the mask"), open_picture(source)
     check_shape(name, picture.size, size, "its picture", "paint it over a copy of the picture")

@@ -1,4 +1,4 @@
-"""Optical flow between the frames of a film, and the start of a frame from the previous frame's result.
+"""Optical flow between frames of a film, and the start of a frame.
 
 As in Ruder, Dosovitskiy and Brox 2016 (Artistic style transfer for videos), section 4.1, a frame starts from the result
 of the previous frame, warped by optical flow. The flow is OpenCV's dense inverse search (Kroeger et al. 2016). Where
@@ -29,7 +29,10 @@ def check_frames() -> None:
 
 
 def flow(there: Pixels, here: Pixels) -> np.ndarray:
-    """Return the optical flow from the frame `there` to the frame `here`: h × w × 2, pixels to the right and down."""
+    """Return the optical flow from the frame `there` to the frame `here`.
+
+    It is h × w × 2, in pixels to the right and down.
+    """
     import cv2
 
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
@@ -39,17 +42,18 @@ def flow(there: Pixels, here: Pixels) -> np.ndarray:
 
 
 def warped(pixels: np.ndarray, back: np.ndarray) -> np.ndarray:
-    """Warp an array of pixels, h × w or h × w × c, by the flow `back` from the new frame to the old one."""
+    """Warp pixels, h × w or h × w × c, by the flow from the new to the old frame."""
     import cv2
 
     return cv2.remap(pixels, *_places(back), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
 def consistent(back: np.ndarray, forth: np.ndarray) -> np.ndarray:
-    """Return whether the flow `back` to the previous frame is consistent with the flow `forth`: h × w, Boolean.
+    """Return where two flows between frames are consistent: h × w, Boolean.
 
-    Both flows together must return to the same position, up to a share of their lengths (Sundaram, Brox and Keutzer
-    2010, as in Ruder et al., equation 4). Positions outside the previous frame are not consistent.
+    `back` is the flow to the previous frame, `forth` the flow from it. Both together must return to the same position,
+    up to a share of their lengths (Sundaram, Brox and Keutzer 2010, as in Ruder et al., equation 4). Positions outside
+    the previous frame are not consistent.
     """
     across, down = _places(back)
     there = warped(forth, back)
@@ -67,9 +71,10 @@ def _places(back: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def start(before: Source, frame: Source, result: Source, shape: tuple[int, int]) -> Image.Image:
-    """Return the start of a frame at a `shape` (height, width): the `result` of the frame `before`, warped.
+    """Return the start of a frame: the result of the previous frame, warped.
 
-    Raises InputError if a picture can't be opened, or if the two frames have different sizes.
+    `before` is the previous frame and `result` its result; the start has the `shape` (height, width). Raises InputError
+    if a picture can't be opened, or if the two frames have different sizes.
     """
     pictures = [open_picture(each) for each in (before, frame, result)]
     if pictures[0].size != pictures[1].size:
@@ -89,7 +94,10 @@ def _resized(picture: Image.Image, shape: tuple[int, int]) -> Image.Image:
 
 
 def _softened(mask: np.ndarray) -> np.ndarray:
-    """Return a mask with soft edges, h × w × 1, from 0 to 1; hard edges would be visible in the picture."""
+    """Return a mask with soft edges, h × w × 1, from 0 to 1.
+
+    Hard edges would be visible in the picture.
+    """
     import cv2
 
     grown = cv2.erode(mask.astype(np.float32), np.ones((3, 3), np.uint8))

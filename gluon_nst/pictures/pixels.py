@@ -1,4 +1,4 @@
-"""Preprocessing of pictures to the network's input, postprocessing (section 14.12.3), and the units of pixels."""
+"""Preprocessing, postprocessing (section 14.12.3), and the units of pixels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ over all pixels that a new pixel covers: bilinear (as in torchvision), bicubic a
 
 
 def _resize(img: NDArray, image_shape: tuple[int, int], resize: str) -> NDArray:
-    """Resize `img` (height × width × 3) to `image_shape` (width, height), by one of RESIZES."""
+    """Resize `img` (h × w × 3) to (width, height) by one of RESIZES."""
     if resize not in RESIZES:
         raise InputError(f"resize {resize}: not one of {', '.join(RESIZES)}")
     if RESIZES[resize] is None:
@@ -42,7 +42,10 @@ def _resize(img: NDArray, image_shape: tuple[int, int], resize: str) -> NDArray:
 
 
 def resize_channels(X: NDArray, shape: tuple[int, int], resize: str) -> NDArray:
-    """Resize `X` (1 × c × h × w, float32) to a `shape` (height, width), by one of Pillow's methods."""
+    """Resize `X` (1 × c × h × w, float32) by one of Pillow's methods.
+
+    `shape` is (height, width).
+    """
     height, width = shape
     # Pillow supports floating point only for single channels.
     channels = [Image.fromarray(channel).resize((width, height), RESIZES[resize]) for channel in X[0].asnumpy()]
@@ -80,7 +83,7 @@ def postprocess(img: NDArray) -> NDArray:
 
 @nd_mode
 def to_pixels(img: NDArray, bits: int = 8) -> np.ndarray:
-    """Return the network input `img` as pixels, h × w × 3, of 8 or 16 `bits`: uint8 or uint16."""
+    """Return a network input as pixels, h × w × 3: uint8 or, for 16 bits, uint16."""
     _, channels, height, width = img.shape
     pixels = np.empty((height, width, channels), {8: np.uint8, 16: np.uint16}[bits])
     for rows in bands(height, width):
@@ -108,7 +111,7 @@ def standardisation(pixel_unit: str) -> tuple[Any, Any]:
 
 
 def in_unit(X: NDArray, pixel_unit: str) -> NDArray:
-    """Convert a network input `X` (1 × 3 × h × w, standardised) to the unit `pixel_unit`."""
+    """Convert a network input (1 × 3 × h × w) to the unit `pixel_unit`."""
     if pixel_unit == "standardised":
         return X
     scale, shift = (nd.array(values, ctx=X.context) for values in standardisation(pixel_unit))
@@ -129,7 +132,10 @@ def from_unit(X: NDArray, pixel_unit: str) -> NDArray:
 
 
 def shown_range(pixel_unit: str) -> tuple[Any, Any]:
-    """Return the smallest and largest value of a picture in the unit `pixel_unit`, 1 × 3 × 1 × 1 each."""
+    """Return the smallest and largest value of a picture in a unit.
+
+    Each is 1 × 3 × 1 × 1.
+    """
     scale, shift = standardisation(pixel_unit)
     unit_scale, unit_shift = standardisation("unit")
     return (unit_shift - shift) / scale, (unit_scale + unit_shift - shift) / scale

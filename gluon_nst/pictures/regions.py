@@ -1,4 +1,4 @@
-"""Regions: label maps that assign a region of the style to each region of the content.
+"""Region maps, which assign regions of the styles to regions of the content.
 
 Gatys, Ecker, Bethge, Hertzmann and Shechtman 2017, "Controlling Perceptual Factors in Neural Style Transfer", section
 4: each region has a guidance channel with the weights of positions in the sums over a feature map.
@@ -77,7 +77,10 @@ class Regions(NamedTuple):
 
 
 def _is_flat(pixels: Array, most_difference: int) -> Array:
-    """Return whether each pixel (h × w × 3) is in a 2 × 2 square whose channels differ by at most `most_difference`."""
+    """Return whether each pixel (h × w × 3) is in a flat 2 × 2 square.
+
+    Each channel of a flat square differs by at most `most_difference`.
+    """
     corners = [pixels[:-1, :-1], pixels[1:, :-1], pixels[:-1, 1:], pixels[1:, 1:]]
     most = np.maximum(np.maximum(corners[0], corners[1]), np.maximum(corners[2], corners[3]))
     least = np.minimum(np.minimum(corners[0], corners[1]), np.minimum(corners[2], corners[3]))
@@ -89,7 +92,10 @@ def _is_flat(pixels: Array, most_difference: int) -> Array:
 
 
 def _distances(pixels: Array, colours: Array) -> Array:
-    """Return the squared distances of `pixels` (… × 3) from one colour, or from one for each, in int32."""
+    """Return the squared distances of pixels (… × 3) from colours, in int32.
+
+    `colours` is one colour for all pixels, or one for each.
+    """
     total = np.zeros(pixels.shape[:-1], np.int32)  # channel by channel, because maps are large
     for channel in range(3):
         difference = pixels[..., channel].astype(np.int32) - colours[..., channel]
@@ -104,7 +110,10 @@ def _codes(pixels: Array) -> Array:
 
 
 def _codes_of(values: Array) -> Array:
-    """Return the codes of the integers of a picture with one channel; those up to 255 are greys, as in 8 bits."""
+    """Return the codes of the integers of a picture with one channel.
+
+    Integers up to 255, and 8 bits that were converted to 16, are greys.
+    """
     if values.max() > 255:
         whole = values % 257 == 0  # 8 bits that were converted to 16
         if values.max() > 65535 or not whole.all():
@@ -119,7 +128,10 @@ def _colours(codes: Array) -> Array:
 
 
 def _exact(codes: Array) -> tuple[Array, Array] | None:
-    """Return the colours of an exact map, R × 3, and the number of each pixel's colour; None if it is not exact."""
+    """Return the colours of an exact map, R × 3, and each pixel's colour number.
+
+    None if the map is not exact.
+    """
     unique, labels, counts = np.unique(codes, return_inverse=True, return_counts=True)
     if len(unique) > MOST_EXACT_COLOURS:
         return None
@@ -136,9 +148,10 @@ def _exact(codes: Array) -> tuple[Array, Array] | None:
 
 
 def _has_soft_edges(codes: Array, where: Array) -> bool:
-    """Whether a map has soft edges; `where` (h × w) selects the pixels whose colour is flat nowhere.
+    """Return whether a map has soft edges.
 
-    At soft edges most of these are mixtures of two of their neighbours; in lines and points they are not.
+    `where` (h × w) selects the pixels whose colour is flat nowhere. At soft edges most of these are mixtures of two of
+    their neighbours; in lines and points they are not.
     """
     rows, columns = np.nonzero(where)
     if not rows.size:
@@ -199,7 +212,10 @@ def _find_colours(codes: Array, flat: Array, is_lossy: bool) -> _RegionColours:
 
 
 def _cores(codes: Array, unique: Array, side: int) -> Array:
-    """Return the number of squares with this side that have only one code, for each of the `unique` flat codes."""
+    """Return the number of squares of one code, for each of the `unique` codes.
+
+    `codes` is h × w, `unique` are its flat codes, and `side` is the squares' side in pixels.
+    """
     is_uniform = ndimage.maximum_filter(codes, side) == ndimage.minimum_filter(codes, side)
     uniform, counts = np.unique(codes[is_uniform], return_counts=True)
     cores = np.zeros(len(unique), np.int64)
@@ -211,7 +227,10 @@ def _cores(codes: Array, unique: Array, side: int) -> Array:
 
 
 def _nearest(pixels: Array, colours: Array) -> tuple[Array, Array]:
-    """Return the number of the nearest of `colours` for each of `pixels` (… × 3), and its squared distance."""
+    """Return the number of the colour nearest to each pixel, and its distance.
+
+    `pixels` is … × 3; the distance is squared.
+    """
     labels, best = np.zeros(pixels.shape[:-1], np.int16), _distances(pixels, colours[0])
     for label, colour in enumerate(colours[1:], 1):
         distances = _distances(pixels, colour)
@@ -266,7 +285,10 @@ def _sampled(labels: Array, size: Size) -> Array:
 
 
 class _Map(NamedTuple):
-    """A map at its picture's size: its colours (R × 3), and the number of each position's colour."""
+    """A region map, resized to its picture.
+
+    `colours` is R × 3; `labels` (h × w) is the number of each position's colour.
+    """
 
     name: str
     colours: Array
@@ -275,7 +297,10 @@ class _Map(NamedTuple):
     """Whether only equal colours are the same."""
 
     def weights(self, wanted: Sequence[int | None]) -> Array:
-        """Return weights of 1 at the positions of each wanted colour, by number or None: len(wanted) × h × w."""
+        """Return weights of 1 at the positions of each wanted colour.
+
+        The colours are given by number; None has no positions. The result is len(wanted) × h × w.
+        """
         weights = np.zeros((len(wanted), *self.labels.shape), np.float32)
         for channel, number in zip(weights, wanted):
             if number is not None:
@@ -283,7 +308,7 @@ class _Map(NamedTuple):
         return weights
 
     def find(self, other: _Map) -> list[int | None]:
-        """Return for each colour of another map the number of the same colour in this one, or None.
+        """Return the number of each colour of another map in this one, or None.
 
         If both maps are exact, the same colour is the equal one, otherwise the nearest one within the tolerance. No
         number is returned twice.
@@ -319,9 +344,9 @@ def _read_map(source: Source, otherwise: str, size: Size) -> _Map:
 
 
 def _tolerant(name: str, pixels: Array, codes: Array, is_lossy: bool) -> tuple[Array, Array]:
-    """Return the colours of a map with soft edges or lossy compression, and the number of each pixel's colour.
+    """Return the colours of an inexact map, and the number of each pixel's colour.
 
-    Warns with the regions. Raises InputError for a photograph.
+    Such a map has soft edges or lossy compression. Warns with the regions. Raises InputError for a photograph.
     """
     flat = _is_flat(pixels, FLAT)
     colours, pure, merged = _find_colours(codes, flat, is_lossy)
