@@ -1,1 +1,1 @@
-"""The objective of a stage and its evaluation: graph, windows, memory plan, composite."""
+"""The objective of a stage: graph, windows, memory plan, composite."""

@@ -1,4 +1,4 @@
-"""The composite image as a Block's only parameter, and the start of training (section 14.12.6)."""
+"""The composite as a Block's parameter, and the start of training (14.12.6)."""
 
 from __future__ import annotations
 

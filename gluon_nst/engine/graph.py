@@ -1,4 +1,4 @@
-"""Builders of MXNet graphs whose variables are arrays, or the parts of arrays that a window covers."""
+"""Builders of MXNet graphs of the whole input or of its windows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def sliced(X: Any, rows: slice, columns: slice) -> Any:
 
 
 class Graph:
-    """Builds a graph with arrays as variables, some of which have gradients."""
+    """A builder of a graph with arrays as variables, some of which have gradients."""
 
     def __init__(self, context: Any) -> None:
         self.context = context
@@ -44,7 +44,10 @@ class Graph:
         return self.variable(name, array, nd.zeros_like(array))
 
     def constant(self, name: str, array: Any) -> Symbol:
-        """Return a variable for a constant, in MXNet's layout, because oneDNN's would be converted in every epoch."""
+        """Return a variable for a constant, in MXNet's layout.
+
+        A constant in oneDNN's layout would be converted in every epoch.
+        """
         array = array.asnumpy() if isinstance(array, nd.NDArray) else array
         return self.variable(name, nd.array(array, ctx=self.context))
 
@@ -60,7 +63,7 @@ class Graph:
 
 
 class _Covered(NamedTuple):
-    """An input of a graph: `buffer` holds the part of the `whole` that a window covers."""
+    """An input of a graph: `buffer` holds a window's part of the `whole`."""
 
     buffer: NDArray
     whole: Any
@@ -68,7 +71,7 @@ class _Covered(NamedTuple):
 
 
 class PartGraph(Graph):
-    """Builds the graph of a part of the network, which computes its windows one by one.
+    """A builder of the graph of a part of the network, computed window by window.
 
     With one window its variables are whole arrays. A `stride` is the number of pixels of the picture that a position
     covers in each direction.
@@ -115,14 +118,17 @@ class PartGraph(Graph):
         return self._cores[stride][0]
 
     def weights(self, name: str, whole: NDArray, stride: int) -> Symbol:
-        """Return a variable for weights of positions, 1 × 1 × h × w, which are 0 around a window's core."""
+        """Return a variable for weights of positions, 1 × 1 × h × w.
+
+        They are 0 around a window's core.
+        """
         weights, core = self.covered(name, whole, stride), self.core(stride)
         return weights if core is None else weights * core
 
     def corners(self) -> Symbol | None:
-        """Return a variable for weights of pixels' corners (see `reductions.TotalVariation`); None for a single window.
+        """Return a variable for weights of pixels' corners; None for a single window.
 
-        The corner of a pixel is its lower right one.
+        The corner of a pixel is its lower right one (see `reductions.TotalVariation`).
         """
         if not self.windowed:
             return None
@@ -147,7 +153,9 @@ class PartGraph(Graph):
 
 
 class Computed:
-    """Evaluates a part of the network in its windows: sums over their cores, the output for the next part, gradients.
+    """The evaluation of a part of the network in its windows.
+
+    It computes the sums over the windows' cores, the output for the next part, and the gradient of the input.
 
     - `source` is the whole input, and `gradient` accumulates its gradient.
     - `onward` is the output of the last layer, if there is a next part, and `back` its gradient.
@@ -165,7 +173,7 @@ class Computed:
         self.input = self.graph.variable("X", source, gradient)
 
     def bind(self, sums: list[Symbol], last: Symbol | None, parameters: dict[str, NDArray]) -> None:
-        """Create the executor of the `sums`, and of the `last` layer's output if there is a next part."""
+        """Create the executor of the `sums` and, for a next part, the `last` output."""
         self._executor = self.graph.bind([*sums, *([] if last is None else [last])], parameters)
         if last is not None:
             *_, output = self._executor.outputs
@@ -177,11 +185,14 @@ class Computed:
 
     @property
     def _reduction(self) -> int:
-        """Number of positions of the input for each position of the last layer, in each direction."""
+        """Number of input positions per position of the last layer, in each direction."""
         return smallest_side(self.part.layers[-1]) // self.part.stride
 
     def _cores(self, window: Rectangle) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-        """Return the slices of a window's core in the last layer's output, of the window and of the whole picture."""
+        """Return a window's core as slices of the last layer's output.
+
+        The first pair is of the window's output, the second of the whole picture's.
+        """
         stride, (rows, columns) = self._reduction, window
         return (rows.core(stride), columns.core(stride)), (rows.core_covered(stride), columns.core_covered(stride))
 
@@ -211,9 +222,10 @@ class Computed:
                 self.onward[(..., *core)] = sliced(outputs[-1], *window_core)
 
     def backward(self, sum_gradients: list[NDArray]) -> None:
-        """Compute the gradient of the whole input from those of the sums and the one in `back`.
+        """Compute the gradient of the whole input.
 
-        With several windows the features are computed again, because those of all windows would not fit into memory.
+        It needs the gradients of the sums, and that of the output in `back`. With several windows the features are
+        computed again, because those of all windows would not fit into memory.
         """
         if self.graph.windowed:
             self._whole_gradient[:] = 0
@@ -242,7 +254,7 @@ def add_window(whole: NDArray, window: Rectangle, gradient: NDArray) -> None:
 
 
 class Piece:
-    """A placeholder of an array, 1 × c × h × w, of which only the part in one window is available, as `here`."""
+    """A placeholder of an array, 1 × c × h × w, with one window of it in `here`."""
 
     grad = None
 

@@ -1,4 +1,7 @@
-"""The memory of a run, and plans that compute its stages in windows so that it stays within the allowed memory."""
+"""The memory of a run, and plans of its stages in windows.
+
+A plan keeps the run within the memory that it may use.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,10 @@ _SIDES_ABOVE = (None, 2944, 2048, 1440, 1024, 736, 512, 384)
 
 
 class Plan(NamedTuple):
-    """The plan of a stage: the parts of the network with their windows, and the peak memory of the process in bytes."""
+    """The plan of a stage: the network's parts with their windows.
+
+    `needed` is the peak memory of the process in bytes.
+    """
 
     parts: Sequence[Part]
     needed: float
@@ -57,7 +63,7 @@ class Plan(NamedTuple):
 
     @property
     def in_one_part(self) -> bool:
-        """Whether the windows are of the whole network, and thus independent of each other."""
+        """Whether the windows are of the whole network, and thus independent."""
         return self.windowed and len(self.parts) == 1
 
 
@@ -73,7 +79,10 @@ class Inputs(NamedTuple):
 
 
 def optimiser_bytes(recipe: Recipe) -> float:
-    """Return the optimiser's bytes for each pixel of the composite, without the composite and its gradient."""
+    """Return the optimiser's bytes for each pixel of the composite.
+
+    The composite and its gradient are not included.
+    """
     facts = OPTIMIZERS[recipe.optimizer]
     num_steps = min(recipe.history_size, max(stage.epochs for stage in recipe.stages) - 1)
     filter_bytes = _FILTER_BYTES_PER_PIXEL if recipe.optimizer == "lbfgs" and recipe.preconditioner != "none" else 0
@@ -81,17 +90,26 @@ def optimiser_bytes(recipe: Recipe) -> float:
 
 
 def _by_precision(recipe: Recipe, values: dict[str, float]) -> float:
-    """Return the value for the recipe's precision; for `auto` that of bfloat16, which is higher."""
+    """Return the value for the recipe's precision.
+
+    For `auto` it is that of bfloat16, which is higher.
+    """
     return values.get(recipe.precision, values["bfloat16"])
 
 
 def _patches(recipe: Recipe) -> int:
-    """Return the number of channels of the patches of the composite; 0 if `pixels` is not a style layer."""
+    """Return the number of channels of the composite's patches.
+
+    0 if `pixels` is not a style layer.
+    """
     return shape_at(PIXELS, (1, 1))[1] if PIXELS in recipe.style_layers else 0
 
 
 def _outputs(recipe: Recipe, one: Part) -> float:
-    """Return the number of outputs of a part's layers, and of the patches below the first one, for one window."""
+    """Return the number of outputs of a part's layers for one window.
+
+    Those of the first part include the patches of the pixels.
+    """
     patch_outputs = 0 if one.layers.start else math.prod(one.shape) * _patches(recipe)
     return of_window(one, outputs_per_pixel) + patch_outputs
 
@@ -99,10 +117,11 @@ def _outputs(recipe: Recipe, one: Part) -> float:
 def needed(
     recipe: Recipe, size: tuple[int, int], parts: Sequence[Part] | None = None, style_pixels: float = 0
 ) -> float:
-    """Return the peak memory, in bytes, of a process that trains by `recipe` at `size` (height, width) on the CPU.
+    """Return the peak memory, in bytes, of a process that trains on the CPU.
 
-    `parts` are those of the network, by default the whole network. `style_pixels` is the number of pixels of the
-    largest picture, or window of it, whose features are computed without a gradient.
+    It trains by `recipe` at `size` (height, width). `parts` are those of the network, by default the whole network.
+    `style_pixels` is the number of pixels of the largest picture, or window of it, whose features are computed without
+    a gradient.
     """
     pixels = math.prod(size)
     base = _BASE + _by_precision(recipe, _BASE_BY_PRECISION)
@@ -119,7 +138,10 @@ def needed(
 
 
 def _other_bytes(recipe: Recipe, size: tuple[int, int], inputs: Inputs) -> float:
-    """Return the bytes, in addition to the training at a `size`, of earlier stages, of the pictures, of the guides."""
+    """Return the bytes that a run needs besides the training at a `size`.
+
+    They are those of earlier stages, of the pictures and of the guides.
+    """
     earlier_pixels = [math.prod(stage.shape) for stage in recipe.stages if 1.1 * min(stage.shape) < min(size)]
     stage_bytes = min(len(earlier_pixels) * _BYTES_PER_STAGE, _by_precision(recipe, _MAX_BYTES_OF_STAGES))
     if earlier_pixels:
@@ -137,9 +159,10 @@ def _columns(recipe: Recipe) -> int:
 
 
 def plan(recipe: Recipe, size: tuple[int, int], inputs: Inputs, memory: float) -> Plan | None:
-    """Return the plan of a stage of a `size` (height, width) in `memory` bytes; None if there is none.
+    """Return the plan of a stage in `memory` bytes; None if there is none.
 
-    The stage is computed whole if that fits, otherwise in the windows that fit and take the least time.
+    `size` is (height, width). The stage is computed whole if that fits, otherwise in the windows that fit and take the
+    least time.
     """
     shapes = _style_shapes(recipe, size, inputs)
     largest, canvas_size = max(map(math.prod, shapes), default=0), canvas(size, recipe.margin).size
@@ -179,10 +202,10 @@ _SIDES_SPREAD = range(2944, 255, -64)
 
 
 def spread_plan(recipe: Recipe, size: tuple[int, int], machines: int, memory: float) -> Plan | None:
-    """Return the plan of a stage of a `size` (height, width) for `machines` with `memory` bytes each.
+    """Return the plan of a stage for `machines` with `memory` bytes each.
 
-    It has one part, because the data between two parts would be several times the picture. Its windows are those that
-    fit and take the least time. None if one window is enough.
+    `size` is (height, width). The plan has one part, because the data between two parts would be several times the
+    picture. Its windows are those that fit and take the least time. None if one window is enough.
     """
     canvas_size, layers, columns = canvas(size, recipe.margin).size, range(recipe.last_layer + 1), _columns(recipe)
     bytes_per_output = _by_precision(recipe, _BYTES_PER_OUTPUT_BELOW)
@@ -208,7 +231,10 @@ def spread_plan(recipe: Recipe, size: tuple[int, int], machines: int, memory: fl
 
 @functools.lru_cache(maxsize=64)
 def _cuts(last: int, size: tuple[int, int], columns: int) -> list[list[Part]]:
-    """Return the ways to cut the network up to layer `last` into windows of at most `columns` positions in width."""
+    """Return the ways to cut the network up to layer `last` into windows.
+
+    A window is at most `columns` positions wide.
+    """
     cuts, stride = [], smallest_side(CUT)
     for below, above in itertools.product(_SIDES_BELOW, _SIDES_ABOVE if last > CUT else _SIDES_ABOVE[:1]):
         if below >= smallest_window(range(min(CUT, last) + 1)):
@@ -228,13 +254,16 @@ def more_memory() -> str:
 
 
 def allowed_memory(memory: float | None, device: Any) -> float:
-    """Return the bytes that a run may use: those of `--memory`, at most those that are free; unlimited on a GPU."""
+    """Return the bytes that a run may use.
+
+    They are those of `--memory`, but at most those that are free. On a GPU the free memory is not a limit.
+    """
     free = available_memory() if device.device_type == "cpu" else math.inf
     return free if memory is None else min(memory, free)
 
 
 def check_memory(recipe: Recipe, inputs: Inputs, device: Any, memory: float | None) -> None:
-    """Raise DoesNotFit if a stage of `recipe` needs more memory than the run may use, even in windows.
+    """Raise DoesNotFit if a stage needs more memory than allowed, even in windows.
 
     Reports the largest stage that does not fit: the user asked for that size, not for the intermediate ones.
     """

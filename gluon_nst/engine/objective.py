@@ -54,7 +54,7 @@ class Guides(NamedTuple):
 
 
 class Objective:
-    """Evaluates the losses of a composite `X`, and the gradient of their sum.
+    """The losses of a composite `X` and the gradient of their sum, as a function.
 
     - `net` is the truncated network, a Sequential.
     - `X` (1 × 3 × h × w) has a gradient attached; its values are in the `pixel_unit` of the recipe.
@@ -106,7 +106,7 @@ class Objective:
         self._bind_distances(terms_of_parts)
 
     def _part(self, computed: Computed, net: Mapping[int, Any], parameters: dict[str, NDArray]) -> list[_Term]:
-        """Return the loss terms on the features of a part of the network, and create the executor of their sums."""
+        """Return a part's loss terms, and create the executor of their sums."""
         recipe, graph, layers = self._recipe, computed.graph, computed.part.layers
         composite = computed.input if layers.start else self._composite(computed.input, graph)
         X = composite if layers.start else self._standardised(composite, graph)
@@ -155,7 +155,10 @@ class Objective:
         self._out_grads = [nd.ones(1, ctx=context), nd.zeros(len(self._names) + 1, ctx=context)]
 
     def _composite(self, X: Symbol, graph: PartGraph) -> Symbol:
-        """Return the composite blended with the background by the mask, in the unit of the recipe's pixels."""
+        """Return the composite blended with the background by the mask.
+
+        It is in the unit of the recipe's pixels.
+        """
         if self._guides.mask is None:
             return X
         behind = graph.covered("behind", self._guides.behind, 1)
@@ -178,7 +181,10 @@ class Objective:
         return _Term(name, [sums], lambda sums: difference.loss(sums, shape) * weight)
 
     def _style_term(self, layer: int, Y_hat: Symbol, graph: PartGraph) -> _Term:
-        """Return the style loss of a layer, the mean of its regions by their shares of the picture."""
+        """Return the style loss of a layer.
+
+        With regions it is the mean of their losses, weighted by their shares of the picture.
+        """
         weight, name = self._recipe.style_weight * self._recipe.style_layers[layer], f"style/{NAMES[layer]}"
         statistic, shape, stride = self._statistic, shape_at(layer, self._size), smallest_side(layer)
         Y = self._styles[layer]

@@ -1,4 +1,4 @@
-"""The padded canvas that is optimised: the picture with a margin, on the network's grid.
+"""The padded canvas: the picture with a margin, on the network's grid.
 
 The network's zero padding changes the outermost pixels of a picture, and the last pooling drops the end of a side that
 is not a multiple of 16. With a margin, both happen outside the picture. The margin of the content and of the start is
@@ -29,7 +29,10 @@ class Canvas(NamedTuple):
     left: int
 
     def place(self, X: NDArray) -> NDArray:
-        """Return a picture (1 × c × h × w) on the canvas, with the mirrored picture as the margin."""
+        """Return a picture (1 × c × h × w) on the canvas.
+
+        The margin is the mirrored picture.
+        """
         if self.size == self.shape:
             return X
         (height, width), (rows, columns) = self.shape, self.size
@@ -61,13 +64,16 @@ def canvas(shape: tuple[int, int], margin: int) -> Canvas:
 
 
 def resized(weights: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Resize weights of pixels, float32 h × w, to a shape (height, width), by averaging or interpolation."""
+    """Resize weights of pixels (h × w, float32) to a shape (height, width).
+
+    The weights are averaged or interpolated.
+    """
     height, width = shape
     return np.asarray(Image.fromarray(weights).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def sees(layer: int, weights: np.ndarray, canvas: Canvas) -> bool:
-    """Whether a position of a layer covers a pixel with a weight above 0.
+    """Return whether a position of a layer covers a pixel with a weight above 0.
 
     `weights` (h × w) are those of the pixels of the canvas's picture. A pooling drops the last row or column if their
     number is odd.
@@ -78,7 +84,10 @@ def sees(layer: int, weights: np.ndarray, canvas: Canvas) -> bool:
 
 
 def at_layer(weights: NDArray, layer: int) -> NDArray:
-    """Average weights of pixels (1 × 1 × h × w) over the pixels that each position of a layer covers."""
+    """Average weights of pixels over the pixels that each position of a layer covers.
+
+    `weights` are 1 × 1 × h × w.
+    """
     for name, index in LAYERS.items():
         if name.startswith("pool") and index <= layer:
             weights = nd.Pooling(weights, kernel=(2, 2), stride=(2, 2), pool_type="avg")

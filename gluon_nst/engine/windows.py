@@ -24,7 +24,10 @@ CUT = LAYERS["pool2"]
 
 
 class Span(NamedTuple):
-    """The range of a window along one side, and its core, which no other window contains; both are on the grid."""
+    """The range of a window along one side, and its core, both on the grid.
+
+    No other window contains the core.
+    """
 
     begin: int
     end: int
@@ -32,15 +35,24 @@ class Span(NamedTuple):
     core_end: int
 
     def core(self, stride: int) -> slice:
-        """Return the core as a slice of the window's positions of a layer with that `stride`."""
+        """Return the core as a slice of the window's positions of a layer.
+
+        `stride` is that of the layer.
+        """
         return slice((self.core_begin - self.begin) // stride, (self.core_end - self.begin) // stride)
 
     def covered(self, stride: int) -> slice:
-        """Return the window as a slice of the picture's positions of a layer with that `stride`."""
+        """Return the window as a slice of the picture's positions of a layer.
+
+        `stride` is that of the layer.
+        """
         return slice(self.begin // stride, self.end // stride)
 
     def core_covered(self, stride: int) -> slice:
-        """Return the core as a slice of the picture's positions of a layer with that `stride`."""
+        """Return the core as a slice of the picture's positions of a layer.
+
+        `stride` is that of the layer.
+        """
         return slice(self.core_begin // stride, self.core_end // stride)
 
 
@@ -52,7 +64,10 @@ class Rectangle(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Consecutive layers of the network, and the windows of the first one's input, which all have the same shape."""
+    """Consecutive layers of the network, and the windows of their input.
+
+    All windows have the same shape.
+    """
 
     layers: range
     rows: Sequence[Span]
@@ -80,7 +95,7 @@ class Part(NamedTuple):
 
 
 def stride_before(layers: range) -> int:
-    """Return the number of pixels that a position of the input of `layers` covers in each direction."""
+    """Return the pixels per position of the input of `layers`, in each direction."""
     return smallest_side(layers.start - 1)
 
 
@@ -133,13 +148,19 @@ def spans(side: int, max_side: int, layers: range) -> list[Span]:
 
 
 def part(layers: range, size: tuple[int, int], max_size: tuple[int, int]) -> Part:
-    """Return the part of `layers` for an input of a `size` (height, width), in windows of at most `max_size`."""
+    """Return the part of `layers` in windows of at most `max_size`.
+
+    `size` is the (height, width) of the first layer's input.
+    """
     rows, columns = (spans(side, limit, layers) for side, limit in zip(size, max_size))
     return Part(layers, rows, columns)
 
 
 def whole(last: int, size: tuple[int, int]) -> list[Part]:
-    """Return the network up to layer `last` as one part, for a picture of a `size` (height, width) in one window."""
+    """Return the network up to layer `last` as one part in one window.
+
+    `size` is the (height, width) of the picture.
+    """
     return [part(range(last + 1), size, size)]
 
 
@@ -170,9 +191,10 @@ def of_window(part: Part, per_pixel: Callable[[int], float]) -> float:
 
 
 def work(parts: Sequence[Part]) -> float:
-    """Return the duration of an evaluation in arbitrary units, from the outputs of layers and their multiplications.
+    """Return the duration of an evaluation in arbitrary units.
 
-    In several windows the forward pass is computed twice.
+    It is estimated from the outputs of the layers and their multiplications. In several windows the forward pass is
+    computed twice.
     """
     return sum(
         part.number
