@@ -1,4 +1,4 @@
-"""The machine's cores, memory, instruction sets and devices, the settings of MXNet, and its array modes."""
+"""The machine: cores, memory, instruction sets, devices, MXNet's settings."""
 
 from gluon_nst.machine.arrays import nd_mode, nd_mode_steps
 from gluon_nst.machine.cores import check_threads, physical_cores, set_threads, threads

@@ -1,4 +1,7 @@
-"""MXNet's two array modes: the package computes with classic NDArrays, but its callers may be in np mode."""
+"""MXNet's two array modes.
+
+The package computes with classic NDArrays, but its callers may be in np mode.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ _Result = TypeVar("_Result")
 
 
 def _converted(values: Any, kind: type, convert: Callable[[Any], Any]) -> Any:
-    """Convert each array of `kind` in `values`, also those in lists, tuples and dictionaries."""
+    """Convert each array of `kind` in `values`.
+
+    Arrays in lists, tuples and dictionaries are converted, too.
+    """
     return walk(values, lambda value: convert(value) if isinstance(value, kind) else value, node=None)
 
 
@@ -50,7 +56,7 @@ def nd_mode(function: _Function) -> _Function:
 
 
 def nd_mode_steps(generator_function: _Generator) -> _Generator:
-    """Decorate a generator function to compute with classic NDArrays in any array mode.
+    """Decorate a generator function to use classic NDArrays in any array mode.
 
     The array mode is a global setting. Therefore np mode is off only from a `next` to its `yield`, and while the
     generator is closed; in between the caller's mode is restored. The arguments' mxnet.np arrays are converted to
@@ -70,7 +76,7 @@ def nd_mode_steps(generator_function: _Generator) -> _Generator:
 
 
 def _stepped(steps: Generator[_Item, None, _Result]) -> Generator[_Item, None, _Result]:
-    """Yield the items of `steps` and return its result; each step runs with np mode off."""
+    """Yield the items of `steps` and return its result, with np mode off in steps."""
     from mxnet.util import np_array, np_shape  # here, because nothing can be imported when the interpreter exits
 
     def with_np_off(step: Callable[..., Any], *args: Any) -> Any:

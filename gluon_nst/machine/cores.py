@@ -12,7 +12,10 @@ from gluon_nst.machine.system import cgroup_folders, read_text
 
 
 def _cgroup_limit(root: str | os.PathLike[str]) -> float | None:
-    """Return the number of CPUs that the process's control group allows, or None without a limit."""
+    """Return the number of CPUs that the process's control group allows.
+
+    None if there is no limit.
+    """
     limits = []
     for folder in cgroup_folders("cpu", root):
         quota, _, period = read_text(folder / "cpu.max").partition(" ")  # version 2
@@ -24,16 +27,17 @@ def _cgroup_limit(root: str | os.PathLike[str]) -> float | None:
 
 
 def _usable_cpus() -> set[int]:
-    """Return the CPUs of the process's affinity, or all if the system does not have one."""
+    """Return the CPUs of the process's affinity, or all if it is not available."""
     if hasattr(os, "sched_getaffinity"):
         return os.sched_getaffinity(0)
     return set(range(os.cpu_count() or 1))
 
 
 def physical_cores(root: str | os.PathLike[str] = "/") -> int:
-    """Return the physical cores that this process may use, by its CPU affinity and its cgroup's limit.
+    """Return the number of physical cores that this process may use.
 
-    Hyper-threads of a core count once. (joblib and psutil count both if the affinity is narrower than the machine.)
+    Its CPU affinity and its cgroup limit them. Hyper-threads of a core count once. (joblib and psutil count both if the
+    affinity is narrower than the machine.)
     """
     topology = f"{root}/sys/devices/system/cpu/cpu%d/topology"
     cores = {read_text(f"{topology % cpu}/thread_siblings_list") or cpu for cpu in _usable_cpus()}
@@ -69,7 +73,10 @@ def set_threads() -> None:
 
 
 def check_threads() -> None:
-    """Raise InputError for a number of threads with which MXNet would crash, or that it would misread."""
+    """Raise InputError for a number of threads with which MXNet does not work.
+
+    MXNet would crash, or misread the number.
+    """
     variables = ("OMP_NUM_THREADS", "MXNET_OMP_MAX_THREADS", "MXNET_CPU_WORKER_NTHREADS", "MXNET_CPU_PRIORITY_NTHREADS")
     for name in variables:
         threads = os.environ.get(name, "1")

@@ -1,4 +1,4 @@
-"""The extras of the installation: their optional packages, whether these are installed, and the error if not."""
+"""Optional packages by extra, and the error if one is not installed."""
 
 from __future__ import annotations
 

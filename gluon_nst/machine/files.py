@@ -1,4 +1,4 @@
-"""Files: reading of regular files only, atomic writing, locks, and checks of a caller's paths."""
+"""Files: reading, atomic writing, locks, and checks of a caller's paths."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ from gluon_nst.errors import InputError, NSTError, WeightsError, warn
 
 
 def given(path: str | Path) -> Path:
-    """Return the Path of a caller's `path`, with ~ expanded, which shells do not do after a =.
+    """Return the Path of a caller's `path`, with ~ expanded.
 
-    Raises InputError for an empty name, which would be the working directory, and for a URL.
+    Shells do not expand it after a =. Raises InputError for an empty name, which would be the working directory, and
+    for a URL.
     """
     if not str(path):
         raise InputError("'': an empty name; name a file, or check whether a variable is empty")
@@ -40,7 +41,7 @@ def given(path: str | Path) -> Path:
 
 
 def is_url(path: str | Path) -> bool:
-    """Whether a path is a URL: http://…, s3://…, file://…
+    """Return whether a path is a URL, as http://…, s3://… or file://….
 
     >>> is_url("https://example.com/a.png"), is_url(Path("https://example.com/a.png")), is_url("C:/a.png")
     (True, True, False)
@@ -68,7 +69,10 @@ def file_name(name: str) -> str:
 
 
 def replace_symbols(text: str, also: str) -> str:
-    """Replace all characters but letters, marks and digits, of any script, and those in `also`, by spaces; in NFC."""
+    """Replace symbols by spaces, and normalise the text to NFC.
+
+    Symbols are all characters but letters, marks and digits, of any script, and those in `also`.
+    """
     return "".join(
         each if each.isalnum() or each in also or unicodedata.category(each)[0] == "M" else " "
         for each in unicodedata.normalize("NFC", text)
@@ -119,7 +123,10 @@ def reading(path: str | Path, what: str) -> Iterator[None]:
 
 
 def cache_folder(name: str = "weights") -> Path:
-    """Return the folder `name` in gluon-nst's cache: in $GLUON_NST_CACHE, or in the user's cache folder."""
+    """Return the folder `name` in gluon-nst's cache.
+
+    The cache is $GLUON_NST_CACHE, or in the user's cache folder.
+    """
     try:
         return Path(os.environ.get("GLUON_NST_CACHE") or platformdirs.user_cache_dir("gluon-nst")).expanduser() / name
     except RuntimeError:
@@ -131,9 +138,9 @@ OWN_SIZE = (1000, 1500)
 
 
 def shipped(path: str) -> Path:
-    """Return the path of a file of the project outside of the package, one of `data_files` in setup.cfg.
+    """Return the path of a file of the project outside of the package.
 
-    Raises InputError if it is not installed.
+    `path` is one of `data_files` in setup.cfg. Raises InputError if it is not installed.
     """
     root = Path(__file__).parents[2]
     # In a checkout, or where pip installs it: in an environment, with --user, or with --target.
@@ -151,7 +158,7 @@ def shipped(path: str) -> Path:
 
 @contextlib.contextmanager
 def placed_whole(path: str | Path, sync: bool = False) -> Iterator[str]:
-    """Yield the path of a temporary file, which is renamed to `path` if the block ends without an error.
+    """Yield a temporary file's path, renamed to `path` if the block succeeds.
 
     With `sync` it is flushed to the disk first, so that it survives a power failure.
     """
@@ -197,13 +204,13 @@ def _sync(path: str | Path) -> None:
 
 @contextlib.contextmanager
 def written_whole(path: str | Path, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]:
-    """Open a temporary file, and rename it to `path` if the block ends without an error."""
+    """Open a temporary file, renamed to `path` if the block ends without an error."""
     with placed_whole(path) as temporary, open(temporary, mode, **options) as file:
         yield file
 
 
 def check_ending(path: str | Path, suffixes: Sequence[str] | None) -> None:
-    """Raise InputError unless the name of `path` ends with one of `suffixes`, if there are any."""
+    """Raise InputError unless `path` ends with one of `suffixes`, if there are any."""
     if suffixes and given(path).suffix.lower() not in suffixes:
         raise InputError(f"{path}: the name must end with {' or '.join(suffixes)}")
 
@@ -227,7 +234,10 @@ def check_writable(path: str | Path, suffixes: Sequence[str] | None = None) -> N
 
 
 def check_folder(path: str | Path) -> None:
-    """Raise InputError unless `path` is a folder, or can be created as one, with its parents."""
+    """Raise InputError unless `path` is a folder, or can be created as one.
+
+    Its parents may be created, too.
+    """
     path = given(path)
     if os.path.isdir(path):
         return
@@ -281,7 +291,7 @@ def lock(path: Path, timeout: float = 0) -> BaseFileLock:
 
 
 def _has_flock(path: Path) -> bool:
-    """Whether the file system of `path`, a lock file, supports flock."""
+    """Return whether the file system of `path`, a lock file, supports flock."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -293,22 +303,28 @@ def _has_flock(path: Path) -> bool:
 
 
 def numbered(path: Path) -> Iterator[Path]:
-    """Yield `path`, and names beside it: out.png, out-2.png, out-3.png, …"""
+    """Yield `path`, then numbered names beside it.
+
+    They are out.png, out-2.png, out-3.png and so on.
+    """
     yield path
     for number in itertools.count(2):
         yield path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
 def interrupted(path: Path) -> Iterator[Path]:
-    """Yield the paths for an output that is not complete: out.png, out-interrupted.png, out-interrupted-2.png, …"""
+    """Yield the paths for an output that is not complete.
+
+    They are out.png, out-interrupted.png, out-interrupted-2.png and so on.
+    """
     yield path
     yield from numbered(path.with_name(f"{path.stem}-interrupted{path.suffix}"))
 
 
 def free_path(path: str | Path, complete: bool) -> Path:
-    """Return the path for an output: `path`, unless the output is not `complete` and `path` exists.
+    """Return the path for an output that replaces no file if it is not `complete`.
 
-    Then it is the first free name of out-interrupted.png, out-interrupted-2.png, …
+    It is `path`, or the first free name of out-interrupted.png, out-interrupted-2.png and so on.
     """
     path = given(path)
     return path if complete else next(each for each in interrupted(path) if not os.path.lexists(each))

@@ -1,4 +1,4 @@
-"""The instruction sets that MXNet's oneDNN may use, and the settings with which MXNet is loaded.
+"""The instruction sets of MXNet's oneDNN, and MXNet's settings at its import.
 
 MXNet reads its number of threads when it is loaded, and its oneDNN the allowed instruction sets at its first operator.
 Importing gluon_nst does not import MXNet, but installs a finder that sets both when MXNet is imported
@@ -25,13 +25,13 @@ from gluon_nst.machine.system import read_text
 
 
 def processor_flags(root: str | os.PathLike[str] = "/") -> set[str]:
-    """Return the instruction sets of the processor, as Linux names them: `avx512bw`, `avx512_bf16`, …"""
+    """Return the processor's instruction sets by Linux's names, as `avx512bw`."""
     flags = re.search(r"^flags\s*:(.*)", read_text(f"{root}/proc/cpuinfo"), re.MULTILINE)
     return set(flags.group(1).split()) if flags else set()
 
 
 def processor_vendor(root: str | os.PathLike[str] = "/") -> str:
-    """Return the vendor of the processor: `GenuineIntel`, `AuthenticAMD`, …"""
+    """Return the processor's vendor, as `GenuineIntel` or `AuthenticAMD`."""
     vendor = re.search(r"^vendor_id\s*:\s*(\S+)", read_text(f"{root}/proc/cpuinfo"), re.MULTILINE)
     return vendor.group(1) if vendor else ""
 
@@ -61,10 +61,11 @@ def amx_permitted() -> bool:
 
 
 class Instructions:
-    """The instruction sets that MXNet's oneDNN may use, which it reads once, before its first operator.
+    """The instruction sets that MXNet's oneDNN may use.
 
-    oneDNN 2.4 has kernels for AMX, which its variable has to enable. The variable is in the environment only while
-    oneDNN reads it: child processes have no permission for AMX, and those with an old oneDNN would crash.
+    oneDNN reads them once, before its first operator. oneDNN 2.4 has kernels for AMX, which its variable has to enable.
+    The variable is in the environment only while oneDNN reads it: child processes have no permission for AMX, and those
+    with an old oneDNN would crash.
     """
 
     def __init__(self) -> None:
@@ -76,7 +77,10 @@ class Instructions:
         """The highest level that oneDNN uses, one of _LEVELS."""
 
     def decide(self) -> str | None:
-        """Request AMX; return the value of the variable while oneDNN reads it, or None to leave it unchanged."""
+        """Request AMX, and return the value of the variable for oneDNN.
+
+        It is set while oneDNN reads it; None leaves it unchanged.
+        """
         user_value = os.environ.get(_ISA_VARIABLE, "").strip().upper()
         if user_value in _LEVELS:
             self.highest = user_value
@@ -93,7 +97,10 @@ class Instructions:
         return None
 
     def handle_early_import(self) -> None:
-        """Record that MXNet was imported before gluon_nst: it uses AMX only if the user's variable enables it."""
+        """Record that MXNet was imported before gluon_nst.
+
+        It then uses AMX only if the user's variable enables it.
+        """
         self.decide()
         self.mxnet_imported_first = True
         if self.amx == "used" and _ISA_VARIABLE not in os.environ:
@@ -129,13 +136,16 @@ instructions = Instructions()
 
 
 def processor() -> str:
-    """Return the vendor of the processor and the highest level that oneDNN uses: `GenuineIntel AVX512_CORE_AMX`."""
+    """Return the processor's vendor and the highest level that oneDNN uses.
+
+    For example, `GenuineIntel AVX512_CORE_AMX`.
+    """
     levels = [level for level, flags in _LEVELS.items() if flags <= instructions.flags()]
     return " ".join([processor_vendor() or "unknown", *levels[-1:]])
 
 
 class _MXNetFinder(importlib.abc.MetaPathFinder):
-    """A finder for the first import of mxnet, which sets what MXNet reads while it is loaded."""
+    """A finder that sets what MXNet reads while it is first imported."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None

@@ -1,4 +1,4 @@
-"""The memory that is available to this process, and detection of out-of-memory errors."""
+"""The memory available to this process, and detection of out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gluon_nst.machine.system import cgroup_folders, read_text
 
 
 def address_space_is_limited() -> bool:
-    """Whether the process has a limit on its address space (`ulimit -v`)."""
+    """Return whether the process has a limit on its address space (`ulimit -v`)."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     return limit != resource.RLIM_INFINITY
 
@@ -25,7 +25,7 @@ _MIN_ADDRESS_SPACE = 1.3e9
 
 
 def check_address_space() -> None:
-    """Raise InputError for a limit on the address space (`ulimit -v`) in which MXNet does not load."""
+    """Raise InputError if `ulimit -v` leaves MXNet too little address space to load."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if address_space_is_limited() and limit < _MIN_ADDRESS_SPACE:
         raise InputError(
@@ -40,7 +40,10 @@ def _read_bytes(name: str, path: str) -> list[int]:
 
 
 def _free_in_cgroup(folder: Path) -> list[int]:
-    """Return the free bytes of the control group at `folder`, for each version of control groups that limits it."""
+    """Return the free bytes of the control group at `folder`.
+
+    One number for each version of control groups that limits it.
+    """
     free = []
     for limit_file, used_file in (
         ("memory.max", "memory.current"),
@@ -72,14 +75,17 @@ def available_memory(root: str | os.PathLike[str] = "/") -> float:
 
 
 def release_memory() -> None:
-    """Return freed memory from the C library to the system: hundreds of MB after a stage."""
+    """Return freed memory from the C library to the system.
+
+    After a stage it is hundreds of MB.
+    """
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # C libraries other than glibc
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error`, of MXNet or Python, is an out-of-memory error."""
+    """Return whether `error`, of MXNet or Python, is an out-of-memory error."""
     if isinstance(error, MemoryError):
         return True
     # Only in the last line, because MXNet's errors begin with a C++ trace, which names allocators.

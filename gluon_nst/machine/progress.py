@@ -20,7 +20,10 @@ Progress = Callable[[str, Optional[int]], Optional[Download]]
 
 
 class Notifier(Protocol):
-    """The methods that are called while a run is prepared, for example those of an Observer."""
+    """The protocol of objects that are notified while a run is prepared.
+
+    An Observer is one of them.
+    """
 
     def note(self, line: str) -> object:
         """Called with a line for the user."""

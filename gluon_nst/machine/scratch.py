@@ -16,9 +16,9 @@ _MAX_MAPPED = 64_000_000
 
 
 class Scratch:
-    """Feature maps of float32, 1 × c × h × w, in an unnamed temporary file, which is deleted when it is closed.
+    """Feature maps of float32, 1 × c × h × w, in an unnamed temporary file.
 
-    Raises NSTError if the disk is full. Reading returns a copy.
+    The file is deleted when it is closed. Raises NSTError if the disk is full. Reading returns a copy.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:

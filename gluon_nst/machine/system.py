@@ -1,4 +1,7 @@
-"""Reads /proc and /sys, below a `root` for tests, finds MXNet, and builds commands of Python subprocesses."""
+"""Access to /proc and /sys, to MXNet's version, and to Python subprocesses.
+
+Functions that read /proc and /sys have a `root` for tests.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    """Return the text of a file without surrounding white space, or "" if it can't be read."""
+    """Return the text of a file, stripped, or "" if it can't be read."""
     try:
         return Path(path).read_text().strip()
     except OSError:
@@ -22,7 +25,10 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
 
 def cgroup_folders(controller: str, root: str | os.PathLike[str] = "/") -> Iterator[Path]:
-    """Yield the folders of the process's control group and its parents, for a `controller` (cpu, memory)."""
+    """Yield the folders of the process's control group and of its parents.
+
+    `controller` is `cpu` or `memory`.
+    """
     for line in read_text(f"{root}/proc/self/cgroup").splitlines():
         _, controllers, group = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
@@ -37,18 +43,19 @@ def cgroup_folders(controller: str, root: str | os.PathLike[str] = "/") -> Itera
 
 
 def other_python(module: str, function: str) -> list[str]:
-    """Return the command that calls a function of a module in a subprocess, with the sys.path of this process.
+    """Return the command that calls a function of a module in a subprocess.
 
-    Thus the working directory, which may have a file random.py, is not searched.
+    The subprocess has the sys.path of this process. Thus the working directory, which may have a file random.py, is not
+    searched.
     """
     code = f"import sys; sys.path[:] = {sys.path!r}; from {module} import {function}; {function}()"
     return [sys.executable, "-W", "ignore", "-c", code]
 
 
 def mxnet_build() -> str:
-    """Return the name and version of the installed distribution of MXNet, which is not loaded for that.
+    """Return the name and version of the installed distribution of MXNet.
 
-    `mxnet 1.9.1`, or a build for GPUs, `mxnet-cu112 1.9.1`; "" if there is none.
+    `mxnet 1.9.1`, or a build for GPUs, `mxnet-cu112 1.9.1`; "" if there is none. MXNet is not loaded.
     """
     import importlib.metadata  # which takes a while to load
 

@@ -1,4 +1,4 @@
-"""Trees of arrays and values: nested dicts, lists, tuples, NamedTuples and dataclasses."""
+"""Trees of arrays: nested dicts, lists, tuples, NamedTuples and dataclasses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def _same(kind: type, fields: dict[Any, Any]) -> Any:
 
 
 def walk(tree: Any, leaf: Callable[[Any], Any], node: Callable[[type, dict[Any, Any]], Any] | None = _same) -> Any:
-    """Return `tree` with `leaf(value)` in place of each value that is not itself a tree.
+    """Return `tree` with `leaf(value)` for each value that is not itself a tree.
 
     `node(kind, fields)` returns what replaces a dict, a NamedTuple or a dataclass of type `kind`, by default a new one
     of that type. With None as `node`, NamedTuples and dataclasses are leaves. Lists and tuples stay lists and tuples.
@@ -43,7 +43,7 @@ def as_numpy(tree: Any) -> Any:
 
 
 def on_device(tree: Any, device: Any) -> Any:
-    """Return a tree with NDArrays on a device in place of its arrays, NumPy's or MXNet's."""
+    """Return a tree with each array of NumPy or MXNet as an NDArray on a device."""
     import numpy as np
     from mxnet import nd
 
@@ -56,7 +56,10 @@ def on_device(tree: Any, device: Any) -> Any:
 
 
 def as_ndarray(array: Any) -> Any:
-    """Return an array as an NDArray; one of NumPy's as an NDArray on the CPU that shares its memory."""
+    """Return an array as an NDArray.
+
+    One of NumPy's becomes an NDArray on the CPU that shares its memory.
+    """
     from mxnet import nd
 
     return array if isinstance(array, nd.NDArray) else nd.from_numpy(array[:])
