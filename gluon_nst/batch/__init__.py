@@ -1,8 +1,9 @@
-"""Batch: many jobs on one or more machines. A failed job does not stop the others; a finished one is not repeated.
+"""Batch: many jobs on one or more machines.
 
-The module itself can be called: `nst.batch("contents", "styles", output="painted")` paints each picture of a folder in
-each style of another, in several processes; `help(nst.batch.run.batch)` has its arguments. In a program that is a file,
-call it below `if __name__ == "__main__":`, because the processes import that file.
+A failed job does not stop the others, and a finished one is not repeated. The module itself can be called:
+`nst.batch("contents", "styles", output="painted")` paints each picture of a folder in each style of another, in several
+processes; `help(nst.batch.run.batch)` has its arguments. In a program that is a file, call it below
+`if __name__ == "__main__":`, because the processes import that file.
 """
 
 import sys

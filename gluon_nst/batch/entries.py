@@ -1,4 +1,4 @@
-"""Entries: the jobs of a batch, from a TOML or CSV file with settings for each, or from folders of pictures."""
+"""The jobs of a batch, from a TOML or CSV file, or from folders of pictures."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ class Entry:
 
 
 def read(path: str | Path, **shared: Any) -> list[Entry]:
-    """Return the jobs that a file lists: `[[job]]` tables in a .toml, or rows of a .csv below the column names.
+    """Return the jobs that a file lists.
 
-    A job has the keys `content` and `style`, optionally `name`, and names of options of `gluon-nst render`. Keys above
-    the tables of a .toml apply to all jobs. `shared` are options of `transfer` that apply where the file does not set
-    them. Paths are relative to the file's folder. Raises InputError for a file that can't be read; an invalid job is an
-    Entry with its error.
+    They are `[[job]]` tables in a .toml, or rows of a .csv below the column names. A job has the keys `content` and
+    `style`, optionally `name`, and names of options of `gluon-nst render`. Keys above the tables of a .toml apply to
+    all jobs. `shared` are options of `transfer` that apply where the file does not set them. Paths are relative to the
+    file's folder. Raises InputError for a file that can't be read; an invalid job is an Entry with its error.
     """
     path = given(path)
     common, tables = _read_toml(path) if path.suffix.lower() == ".toml" else ({}, list(_read_csv(path)))
@@ -69,10 +69,10 @@ def read(path: str | Path, **shared: Any) -> list[Entry]:
 
 
 def pairs(contents: str | Path, styles: str | Path, **shared: Any) -> list[Entry]:
-    """Return a job for each pair of a picture in the folder `contents` and one in the folder `styles`.
+    """Return a job for each pair of a content picture and a style picture.
 
-    Either may also be the path of one picture. `shared` are options of `transfer`. Warns of files in the folders that
-    are skipped.
+    `contents` and `styles` are folders, or the path of one picture each. `shared` are options of `transfer`. Warns of
+    files in the folders that are skipped.
     """
     products = itertools.product(style_files(contents), style_files(styles))
     return _name_entries(
@@ -81,10 +81,10 @@ def pairs(contents: str | Path, styles: str | Path, **shared: Any) -> list[Entry
 
 
 def sequence(frames: str | Path, styles: str | Path, **shared: Any) -> list[Entry]:
-    """Return a job for each frame of a film in each style; it starts from the result of the frame before it.
+    """Return a job for each frame of a film in each style.
 
-    Frames are in the natural order of their names. With several styles, the name of a job begins with that of its
-    style. `shared` and warnings are as in `pairs`.
+    The job of a frame starts from the result of the frame before it. Frames are in the natural order of their names.
+    With several styles, the name of a job begins with that of its style. `shared` and warnings are as in `pairs`.
     """
     pictures, files = style_files(styles), style_files(frames)
     several = len(pictures) > 1
@@ -172,9 +172,9 @@ def _allowed_keys() -> dict[str, Setting | None]:
 
 
 class _JobTable:
-    """The settings of a job, in order of precedence: its `table`, the `common` ones of its file, the caller's `shared`.
+    """The settings of a job: its `table`, its file's `common` ones, and `shared`.
 
-    Paths in the first two are relative to `folder`.
+    Earlier ones take precedence; `shared` are the caller's. Paths in the first two are relative to `folder`.
     """
 
     def __init__(
@@ -268,7 +268,7 @@ class _JobTable:
         ]
 
     def _located(self, name: str, value: Any) -> Any:
-        """Return a value that is a path relative to the folder as a full path, and any other unchanged."""
+        """Return a path relative to the folder as a full path; other values unchanged."""
         if not isinstance(value, str) or not value:
             return value
         words = {"init": INITS, "weights": ("auto", *SOURCES)}
@@ -278,7 +278,10 @@ class _JobTable:
 
 
 def _without_sizes(general: Mapping[str, Any], special: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the `general` options, without sizes if the `special` ones, which take precedence, have any."""
+    """Return the `general` options, without sizes if `special` has any.
+
+    The `special` options take precedence.
+    """
     size_options = {"sizes", "longest-side", "longest_side"}
     return {
         name: value for name, value in general.items() if not (name in size_options and size_options & set(special))
@@ -286,7 +289,7 @@ def _without_sizes(general: Mapping[str, Any], special: Mapping[str, Any]) -> di
 
 
 def _parsed(setting: Setting, name: str, value: Any) -> Any:
-    """Parse a value that is text, as on the command line; return other values unchanged."""
+    """Parse text as on the command line; return other values unchanged."""
     if not isinstance(value, str):
         return value
     try:
@@ -309,7 +312,10 @@ def _as_text(value: Any) -> str:
 
 
 def _name_entries(jobs: Sequence[_JobTable]) -> list[Entry]:
-    """Return the Entries of jobs; unnamed ones with the same pictures are named by their settings."""
+    """Return the Entries of jobs.
+
+    Unnamed jobs with the same pictures are named by their settings.
+    """
     names = [job.name for job in jobs]
     entries = []
     for job in jobs:
@@ -321,9 +327,10 @@ def _name_entries(jobs: Sequence[_JobTable]) -> list[Entry]:
 
 
 def _with_distinct_names(entries: Sequence[Entry], are_named: Sequence[bool]) -> list[Entry]:
-    """Return the Entries, with a number added to the name of each whose files would be those of an earlier one.
+    """Return the Entries, with a number added to names that are already taken.
 
-    It also gets an error if the user gave the name (`are_named`), or if its settings are those of the earlier one.
+    A name is taken if its files would be those of an earlier Entry. The later Entry also gets an error if the user gave
+    the name (`are_named`), or if its settings are those of the earlier one.
     """
     names = {_file_key(entry.name) for entry in entries}
     taken: dict[str, Entry] = {}

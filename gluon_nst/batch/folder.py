@@ -1,4 +1,7 @@
-"""The folder of a batch: a picture and its losses for each finished job, a checkpoint for each unfinished one."""
+"""The folder of a batch: pictures, losses and checkpoints.
+
+It has a picture and its losses for each finished job, and a checkpoint for each unfinished one.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,10 @@ class Folder:
         return self.path / f"{entry.file_name}.png"
 
     def start(self, entry: Entry) -> Path:
-        """Return the path of the picture that a frame starts from, which is kept until the frame is finished."""
+        """Return the path of the picture that a frame starts from.
+
+        The picture is kept until the frame is finished.
+        """
         return self.path / f".{entry.file_name}.start.png"
 
     def is_made(self, payload: Payload) -> bool:
@@ -74,9 +80,10 @@ class Folder:
         return isinstance(job, dict) and job.get("sha256") == payload.sha256 and path.with_suffix(".csv").is_file()
 
     def check(self, entry: Entry, inputs: set[str]) -> None:
-        """Raise InputError if a job's picture can't be written, or would replace an input or a file of the user.
+        """Raise InputError if a job's picture can't be written at its path.
 
-        `inputs` are the real paths of all inputs.
+        That includes pictures that would replace an input or a file of the user. `inputs` are the real paths of all
+        inputs.
         """
         path = self.picture(entry)
         if entry.file_name.lower() == "report":
@@ -90,7 +97,10 @@ class Folder:
         check_replaceable(path)
 
     def place(self, payload: Payload, picture: bytes, losses: bytes) -> Path:
-        """Write the picture and the losses of a finished job, and delete its checkpoints. Raises NSTError."""
+        """Write the files of a finished job, and delete its checkpoints.
+
+        They are its picture and its losses. Raises NSTError.
+        """
         path = self.picture(payload.entry)
         try:
             with contextlib.suppress(FileNotFoundError):
@@ -115,7 +125,10 @@ class Folder:
         return Generations(self.path / f".{payload.entry.file_name}.checkpoint", self._notify)
 
     def checkpoint(self, payload: Payload) -> bytes | None:
-        """Return the newest valid checkpoint of a job, or None; reports those that can't be read."""
+        """Return the newest valid checkpoint of a job, or None.
+
+        Reports those that can't be read.
+        """
         try:
             return self._checkpoints(payload).content()
         except InputError as error:

@@ -40,13 +40,13 @@ class JobFiles(NamedTuple):
 
 
 def run_job(context: TaskContext, payload: Payload, checkpoint: bytes | None, pixels: int | None) -> JobFiles | None:
-    """On a worker: run a job, from its `checkpoint` if there is one, and return its files.
+    """Run a job on a worker, and return its files.
 
-    Returns None if the job was stopped, or if Dask repeats the task because its first worker was lost: it resumes, in
-    a new task, from the newest checkpoint. The trunk is uploaded already; `pixels` is the limit of a picture.
-    Messages to the pool's Queue are (key, kind, value) with the task's Dask key; the kinds are those of `_run`, and
-    `started` with the worker's address. A cancelled task sends none. Raises DoesNotFit if this
-    worker has too little memory, and other NSTErrors.
+    The job resumes from its `checkpoint`, if there is one. Returns None if the job was stopped, or if Dask repeats the
+    task because its first worker was lost: it resumes, in a new task, from the newest checkpoint. The trunk is uploaded
+    already; `pixels` is the limit of a picture. Messages to the pool's Queue are (key, kind, value) with the task's
+    Dask key; the kinds are those of `_run`, and `started` with the worker's address. A cancelled task sends none.
+    Raises DoesNotFit if this worker has too little memory, and other NSTErrors.
     """
     from distributed import Event, Queue, get_worker
 
@@ -91,10 +91,10 @@ def _memory(job: Job, limit: float | None) -> float | None:
 def _run(
     parent: Parent, payload: Payload, place: Path, checkpoint: bytes | None, pixels: int | None
 ) -> JobFiles | None:
-    """Return the files of a job, or None if a stop was requested; then its checkpoint is sent.
+    """Return the files of a job, or None if a stop was requested.
 
-    Its messages are `note` with a line, `epoch` with (stage, epochs done, total loss), and `checkpoint` with a
-    checkpoint's bytes.
+    After a stop, the job's checkpoint is sent. The messages are `note` with a line, `epoch` with (stage, epochs done,
+    total loss), and `checkpoint` with a checkpoint's bytes.
     """
     folder = place / "checkpoint"
     if checkpoint:
@@ -126,7 +126,11 @@ def _run(
 
 
 def _of_precision(job: Job, folder: Path) -> Job:
-    """Return the job with the precision of its checkpoint if it is automatic and this processor supports that one."""
+    """Return the job with the precision of its checkpoint.
+
+    The job is unchanged if its precision is not automatic, or if this processor does not support that of the
+    checkpoint.
+    """
     assert isinstance(job.recipe, Recipe)
     if job.recipe.precision == "auto":
         with contextlib.suppress(InputError, KeyError, TypeError):
@@ -138,7 +142,7 @@ def _of_precision(job: Job, folder: Path) -> Job:
 
 
 class _Progress(Reporter):
-    """Reports the progress of the run."""
+    """An observer that reports the progress of the run."""
 
     def begin(self, run: Run) -> None:
         self._parent.put("epoch", (1, 0, None))
@@ -149,7 +153,10 @@ class _Progress(Reporter):
 
 
 class _Sender(Observer):
-    """Sends each new checkpoint in a `folder`. The one that a run `resumes` from is not new."""
+    """An observer that sends each new checkpoint in a `folder`.
+
+    The one that a run `resumes` from is not new.
+    """
 
     def __init__(self, folder: Path, parent: Parent, resumes: bool) -> None:
         self._folder, self._parent, self._resumes = folder, parent, resumes

@@ -28,7 +28,10 @@ class Outcome(NamedTuple):
 
 
 class Overview(Observer):
-    """Observer of a batch that ignores all notifications; subclasses override the methods that they need."""
+    """Observer of a batch that ignores all notifications.
+
+    Subclasses override the methods that they need.
+    """
 
     def planned(self, jobs: Mapping[str, Payload]) -> None:
         """Called with the jobs to do, by name."""
@@ -41,10 +44,10 @@ class Overview(Observer):
 
 
 class OverviewBar(Overview):
-    """One bar over all jobs, with an estimate of the time left and the progress of each running job.
+    """One bar over all jobs, with the time left and the progress of running jobs.
 
     With `quiet` it prints only messages. Its unit is a multiplication, like that of the Bar of one run, so that the
-    estimate holds across sizes and recipes.
+    estimate of the time left holds across sizes and recipes.
     """
 
     def __init__(self, quiet: bool = False) -> None:

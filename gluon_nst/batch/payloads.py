@@ -1,4 +1,4 @@
-"""Payload: a job that can be sent to another machine, with the contents of its pictures."""
+"""Payload: a job with the contents of its pictures, for another machine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FindTrunk = Callable[[str, str], Trunk]
 
 
 class Payload(NamedTuple):
-    """A job as it is sent, with the contents of its files once these are read."""
+    """A job for another machine, with the contents of its files once read."""
 
     entry: Entry
     recipe: Recipe
@@ -66,14 +66,20 @@ class Payload(NamedTuple):
         return _with_files(self.job, lambda name: folder / str(name))
 
     def with_original_paths(self, text: str, folder: Path) -> str:
-        """Return a text with the paths of the pictures in `folder`, and their names, replaced by the original paths."""
+        """Return a text with the original paths of the pictures in `folder`.
+
+        They replace the paths of the pictures there, and their names.
+        """
         for name, original in self.files.items():
             text = text.replace(str(folder / name), str(original)).replace(name, str(original))
         return text
 
 
 def following(recipe: Recipe, start: str) -> Recipe:
-    """Return the last stage of a recipe, starting from `start`, the result of the frame before it."""
+    """Return the last stage of a recipe, with `start` as its `init`.
+
+    It is the recipe of a frame after the first one of a sequence.
+    """
     return dataclasses.replace(recipe, stages=recipe.stages[-1:], size_factor=1.0, init=start, noise=0.0, changes=())
 
 
@@ -112,7 +118,10 @@ def pack(entry: Entry, find: FindTrunk, before: Payload | None = None) -> Payloa
 
 
 def _with_files(job: Job, named: Callable[[Any], Any]) -> Job:
-    """Return the job with each picture replaced by the result of `named`; a folder of styles is expanded."""
+    """Return the job with each picture replaced by the result of `named`.
+
+    A folder of styles is expanded.
+    """
 
     def optional(source: Any) -> Any:
         return None if source is None else named(source)

@@ -1,4 +1,7 @@
-"""The report of a batch: a page with thumbnails and the settings that differ, and the same as a CSV."""
+"""The report of a batch: a page with thumbnails, and a CSV.
+
+Both have the settings in which the jobs differ.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,10 @@ def rows(batch: Batch) -> list[Row]:
 
 
 def differing(batch: Batch) -> list[str]:
-    """Return the settings in which the jobs differ, other than their pictures, by their names on the command line."""
+    """Return the settings in which the jobs differ, other than their pictures.
+
+    They are named as on the command line.
+    """
     names = dict.fromkeys(
         name for entry in batch.entries for name in entry.settings if name not in ("content", "style", "")
     )
@@ -64,7 +70,10 @@ def differing(batch: Batch) -> list[str]:
 
 
 def write_report(batch: Batch) -> Path:
-    """Write the report into the batch's folder, and return the page's path. Raises NSTError if it can't be written."""
+    """Write the report into the batch's folder, and return the page's path.
+
+    Raises NSTError if it can't be written.
+    """
     report_rows, settings = rows(batch), differing(batch)
     with written_whole(batch.folder.path / TABLE, "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
@@ -102,7 +111,7 @@ def _page(batch: Batch, report_rows: list[Row], settings: list[str]) -> bytes:
 
 
 def _inputs(batch: Batch, entry: Entry, which: str) -> list[tuple[Path, str]]:
-    """Return the (path, name of the thumbnail) of a job's content picture, or of its style pictures."""
+    """Return the paths and thumbnail names of a job's content or style pictures."""
     payload = batch.jobs.get(entry.name)
     if payload is None:
         return []
@@ -113,9 +122,9 @@ def _inputs(batch: Batch, entry: Entry, which: str) -> list[tuple[Path, str]]:
 
 
 def _thumbnail(batch: Batch, path: Path, name: str) -> str:
-    """Make the thumbnail of a picture, unless it is up to date; return its path relative to the page.
+    """Make the thumbnail of a picture, unless it is up to date.
 
-    Returns "" if the thumbnail can't be made.
+    Returns its path relative to the page, or "" if it can't be made.
     """
     folder = batch.folder.path / THUMBNAILS
     small = folder / f"{name}.jpg"

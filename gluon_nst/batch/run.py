@@ -38,9 +38,10 @@ _MOST_SHOWN = 24
 def collect(
     jobs: str | Path, styles: str | Path | None, output: Path, sequence: bool = False, **settings: Any
 ) -> list[Entry]:
-    """Return the jobs of a batch: those in the file `jobs`, or each picture of the folder `jobs` in each of `styles`.
+    """Return the jobs of a batch.
 
-    Raises InputError for conflicting arguments, and for folders that can't be read.
+    They are those in the file `jobs`, or each picture of the folder `jobs` in each of `styles`. Raises InputError for
+    conflicting arguments, and for folders that can't be read.
     """
     for name, path in (("contents", jobs), ("styles", styles)):
         if not isinstance(path, (str, os.PathLike, type(None))):
@@ -121,14 +122,15 @@ def batch(
     progress: bool | None = None,
     **settings: Any,
 ) -> BatchResult:
-    """Paint each picture of a folder in each style of another, in several processes, into the folder `output`.
+    """Paint each picture of a folder in each style, in several processes.
 
     `contents` is a folder of pictures, a picture, or a .toml or .csv file that lists jobs, which have their own styles.
-    With `sequence`, the contents are the frames of a film. `workers` is the number of processes on this machine;
-    `scheduler` is the address of a Dask cluster (`tcp://HOST:PORT`) whose workers run the jobs instead. `settings` are
-    keywords of `transfer`, the same for all jobs. Jobs that are finished in `output` are not repeated, so the same call
-    resumes an interrupted batch. A failed job does not stop the others: see the result's `outcomes`.
-    Raises InputError for bad arguments.
+    `styles` is a folder of style pictures, or a picture. The results are written into the folder `output`. With
+    `sequence`, the contents are the frames of a film. `workers` is the number of processes on this machine; `scheduler`
+    is the address of a Dask cluster (`tcp://HOST:PORT`) whose workers run the jobs instead. `settings` are keywords of
+    `transfer`, the same for all jobs. Jobs that are finished in `output` are not repeated, so the same call resumes an
+    interrupted batch. A failed job does not stop the others: see the result's `outcomes`. Raises InputError for bad
+    arguments.
 
     In a script, call it below `if __name__ == "__main__":`, because the processes import the script.
     """

@@ -53,10 +53,11 @@ class _Task:
 
 
 class Batch:
-    """Jobs whose pictures and losses are written into a `folder`; `overview` is notified of their progress.
+    """Jobs whose pictures and losses are written into a `folder`.
 
-    A context manager; jobs whose pictures exist when it is entered are not repeated. `outcomes` has the outcome of each
-    job that has ended, and `jobs` the payload of each job with valid inputs, both by name.
+    `overview` is notified of their progress. A context manager; jobs whose pictures exist when it is entered are not
+    repeated. `outcomes` has the outcome of each job that has ended, and `jobs` the payload of each job with valid
+    inputs, both by name.
     """
 
     def __init__(self, entries: Sequence[Entry], folder: str | Path, overview: Overview | None = None) -> None:
@@ -122,10 +123,11 @@ class Batch:
     # -- the work -----------------------------------------------------------------------------------------------------
 
     def run(self, pool: Pool, halt: Halt = never) -> Iterator[Outcome]:
-        """Run the jobs that are left on the workers of the pool; yields the Outcome of each job when it ends.
+        """Run the jobs that are left on the workers of the pool.
 
-        When `halt` returns True, the jobs stop after their current epochs. The next batch resumes them from there, as
-        this one does if a worker is lost. Raises NSTError if the scheduler is lost.
+        Yields the Outcome of each job when it ends. When `halt` returns True, the jobs stop after their current epochs.
+        The next batch resumes them from there, as this one does if a worker is lost. Raises NSTError if the scheduler
+        is lost.
         """
         self._waiting = collections.deque(_Task(self.jobs[name]) for name in self.left)
         self._stopping = False
@@ -155,7 +157,7 @@ class Batch:
             yield from self._read_messages(pool)
 
     def _submit(self, pool: Pool, workers: list[str]) -> Iterator[Outcome]:
-        """Submit as many jobs as there are workers, so that no pictures are sent too early.
+        """Submit as many jobs as there are workers, so that no pictures are sent early.
 
         A job that some workers have refused may wait in Dask for one of the others, and does not count.
         """
@@ -180,7 +182,7 @@ class Batch:
         return entry.after is None or entry.after in self.outcomes
 
     def _start(self, payload: Payload) -> Path | None:
-        """Return the picture that a frame of a sequence starts from, or None for the first frame.
+        """Return the picture that a frame starts from, or None for the first frame.
 
         It is the result of the frame before it, warped by the optical flow.
         """
@@ -216,7 +218,7 @@ class Batch:
                 yield from self._handle_result(pool, self._running.pop(name))
 
     def _handle_result(self, pool: Pool, task: _Task) -> Iterator[Outcome]:
-        """Save the files of a finished task; otherwise requeue its job, or record why it failed."""
+        """Save the files of a finished task, requeue its job, or record its failure."""
         import distributed
 
         error = task.future.exception() if task.future.status == "error" else None
@@ -241,7 +243,10 @@ class Batch:
         )
 
     def _requeue(self, task: _Task) -> Iterator[Outcome]:
-        """Requeue a job whose worker is lost, unless the batch is stopping. After _MOST_LOST of them the job fails."""
+        """Requeue a job whose worker is lost, unless the batch is stopping.
+
+        After _MOST_LOST lost workers the job fails.
+        """
         if self._stopping:
             return
         entry, lost = (
