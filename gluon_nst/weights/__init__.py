@@ -1,4 +1,4 @@
-"""VGG-19's parameters: sources, downloads, file formats, conversion, and the cache of converted trunks."""
+"""VGG-19's parameters: sources, downloads, formats, conversion, and the cache."""
 
 from gluon_nst.weights.cache import Notify, Trunk, print_nothing
 from gluon_nst.weights.downloads import Progress

@@ -35,7 +35,10 @@ def print_nothing(line: str) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of the file at `path`, which is read once per process unless it changes."""
+    """Return the SHA-256 of the file at `path`.
+
+    A file is read once per process unless it changes.
+    """
     state = os.stat(path)
     return _sha256(str(path), state.st_size, state.st_mtime_ns, state.st_ino)
 
@@ -47,7 +50,10 @@ def _sha256(path: str, size: int, modified: int, inode: int) -> str:
 
 @dataclass(frozen=True)
 class Trunk:
-    """A converted trunk in the cache: its source's name, its file and that file's SHA-256, and the JSON beside it."""
+    """A converted trunk in the cache.
+
+    It has its source's name, its file and that file's SHA-256, and the JSON beside it.
+    """
 
     source: str
     path: Path
@@ -56,10 +62,11 @@ class Trunk:
 
     @nd_mode
     def parameters(self, last: int, activation_scale: str = "model-zoo") -> dict[str, Any]:
-        """Return the parameters of the convolutions up to layer `last`: float32 NDArrays on the CPU by the zoo's names.
+        """Return the parameters of the convolutions up to layer `last`.
 
-        `activation_scale`, one of recipes.ACTIVATION_SCALES, is the scale of the network's activations. `caffe` affects
-        only Caffe-scaled trunks. The means of `mean-one` are measured on the calibration pictures.
+        They are float32 NDArrays on the CPU by the zoo's names. `activation_scale`, one of recipes.ACTIVATION_SCALES,
+        is the scale of the network's activations. `caffe` affects only Caffe-scaled trunks. The means of `mean-one` are
+        measured on the calibration pictures.
         """
         arrays = nd.load(str(self.path))
         arrays = {name: array for name, array in arrays.items() if int(name.split(".")[1]) <= last}

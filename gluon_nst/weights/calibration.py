@@ -1,8 +1,8 @@
-"""Synthetic pictures for rescaling Caffe-scaled parameters: generated, so that every machine gets the same scales.
+"""Synthetic pictures for rescaling Caffe-scaled parameters.
 
-Overlapping leaves whose sizes follow a power law have the edges and the spectrum of photographs (Lee, Mumford and
-Huang 2001, the dead leaves model); stretched in a common direction they resemble brush strokes. On top is shading with
-a spectrum of 1/f, and a little grain.
+They are generated, so that every machine gets the same scales. Overlapping leaves whose sizes follow a power law have
+the edges and the spectrum of photographs (Lee, Mumford and Huang 2001, the dead leaves model); stretched in a common
+direction they resemble brush strokes. On top is shading with a spectrum of 1/f, and a little grain.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ _LEAVES, _SMALLEST, _LARGEST, _GRAIN, _SEED = 100, 6, 80, 2, 2
 
 
 def paint_pictures(height: int = 150, width: int = 225) -> np.ndarray:
-    """Return four pictures with about the statistics of photographs and paintings, uint8, 4 × height × width × 3."""
+    """Return four pictures with about the statistics of photographs and paintings.
+
+    They are uint8, 4 × height × width × 3.
+    """
     rng = np.random.RandomState(_SEED)  # its streams are frozen (NEP 19); default_rng's are not
     return np.stack([_paint(rng, height, width, stretch) for stretch in (1, 2, 3, 5)])
 

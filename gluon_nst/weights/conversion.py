@@ -1,7 +1,7 @@
-"""Conversion of a file's network to that of the runs, and between the activation scales of Caffe and the model zoo.
+"""Conversion of a file's network to that of the runs.
 
-A converted trunk is a dict of the model zoo's names (`features.0.weight`, …) to float32 NumPy arrays, for a picture in
-RGB standardised by `pixels.preprocess`.
+It also converts between the activation scales of Caffe and the model zoo. A converted trunk is a dict of the model
+zoo's names (`features.0.weight`, …) to float32 NumPy arrays, for a picture in RGB standardised by `pixels.preprocess`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CAFFE_MEAN = (123.68, 116.779, 103.939)
 
 
 class Converted(NamedTuple):
-    """A converted trunk: its parameters, a description of the conversion for the user, and its scales.
+    """A converted trunk: its parameters, a description for the user, and scales.
 
     The scales are one number for each convolution of a Caffe-scaled trunk, by index (`rescale`), and empty for others.
     """
@@ -69,9 +69,10 @@ def fold_caffe_input(parameters: Parameters) -> Parameters:
 
 
 def pad_as_caffe(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the network of `fold_caffe_input` with `features.0.zero`, which makes it exact at the borders, too.
+    """Return the network of `fold_caffe_input` with `features.0.zero`.
 
-    `parameters` are NDArrays. The first layer subtracts `zero`, Caffe's mean in standardised RGB, from its input.
+    With it the network is exact at the borders, too. `parameters` are NDArrays. The first layer subtracts `zero`,
+    Caffe's mean in standardised RGB, from its input.
     """
     zero = ((np.array(CAFFE_MEAN) / 255 - RGB_MEAN) / RGB_STD).reshape((1, 3, 1, 1))
     weight, bias = parameters["features.0.weight"], parameters["features.0.bias"]
@@ -83,12 +84,12 @@ def pad_as_caffe(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def target_deviations() -> dict[int, float]:
-    """Return the target standard deviation of each convolution's output, by index: nearly those of the model zoo.
+    """Return the target standard deviation of each convolution's output, by index.
 
-    Fitted to the losses printed in the chapter, so that its weights (1, 1e3, 10) have the same effect as in the book:
-    on its two pictures, after 50 epochs, content loss 10.12, style loss 29.00 and TV loss 3.46. With the trunk of
-    `pypi` and these deviations they are 11.8, 29.2 and 3.49. Linear between the layers named here, and constant from
-    conv5_1.
+    They are nearly those of the model zoo. Fitted to the losses printed in the chapter, so that its weights (1, 1e3,
+    10) have the same effect as in the book: on its two pictures, after 50 epochs, content loss 10.12, style loss 29.00
+    and TV loss 3.46. With the trunk of `pypi` and these deviations they are 11.8, 29.2 and 3.49. Linear between the
+    layers named here, and constant from conv5_1.
     """
     anchors = {"conv1_1": 3, "conv2_1": 4.3, "conv3_1": 10, "conv4_1": 5, "conv4_4": 8, "conv5_1": 2.5}
     orders = [layers.CONVOLUTIONS.index(layers.LAYERS[name]) for name in anchors]
@@ -97,9 +98,9 @@ def target_deviations() -> dict[int, float]:
 
 @nd_mode
 def output_deviations(parameters: Parameters, pictures: np.ndarray) -> dict[int, float]:
-    """Return the standard deviation, over all `pictures`, of each convolution's output before its ReLU, by index.
+    """Return the standard deviation of each convolution's output, by index.
 
-    `pictures` are uint8, n × height × width × 3.
+    It is that over all `pictures` before the ReLU. `pictures` are uint8, n × height × width × 3.
     """
     outputs = _outputs(parameters, pictures, layers.CONVOLUTIONS[-1])
     return {index: float(output.std(dtype=np.float64)) for index, output in outputs}
@@ -107,9 +108,9 @@ def output_deviations(parameters: Parameters, pictures: np.ndarray) -> dict[int,
 
 @nd_mode
 def activations(parameters: Parameters, last: int) -> dict[int, float]:
-    """Return the mean, over the calibration pictures, of each convolution's output after its ReLU, by index.
+    """Return the mean of each convolution's output after its ReLU, by index.
 
-    Layers after `last` are left out.
+    It is the mean over the calibration pictures. Layers after `last` are left out.
     """
     outputs = _outputs(parameters, paint_pictures(), last)
     return {index: float(np.maximum(output, 0).mean(dtype=np.float64)) for index, output in outputs}
@@ -127,9 +128,10 @@ def _outputs(parameters: Parameters, pictures: np.ndarray, last: int) -> Iterato
 
 
 def calibrate(parameters: Parameters) -> dict[int, float]:
-    """Return the scale of each convolution, by index, that gives its output on the calibration pictures its target.
+    """Return the scale of each convolution, by index, for its target deviation.
 
-    Scales have four significant digits: the last bits of a convolution depend on the processor and number of threads.
+    Scaled by it, the convolution's output on the calibration pictures has the target standard deviation. Scales have
+    four significant digits: the last bits of a convolution depend on the processor and number of threads.
     """
     with np.errstate(all="ignore"):
         deviations = output_deviations(parameters, paint_pictures())

