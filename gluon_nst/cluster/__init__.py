@@ -1,4 +1,4 @@
-"""Dask clusters, local or remote: their workers, and one picture computed by several of them."""
+"""Dask clusters, local or remote, and one picture computed by their workers."""
 
 from __future__ import annotations
 

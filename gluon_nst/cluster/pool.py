@@ -1,4 +1,4 @@
-"""Pool: the workers of a Dask cluster, local or remote, their tasks and their messages."""
+"""The workers of a Dask cluster, local or remote, their tasks and messages."""
 
 from __future__ import annotations
 
@@ -33,11 +33,12 @@ _MEMORY_OF_A_WORKER = 2e9
 
 
 class Pool:
-    """The workers of the cluster whose scheduler is at `address`, or by default a number of local `workers`.
+    """The workers of the cluster at `address`, or a number of local `workers`.
 
-    Local workers share the machine's cores and memory; by default there is one for each GPU, or without GPUs one for
-    each core, as far as the memory allows. `notify` is called with messages for the user. A context manager, whose exit
-    ends the local workers. Raises InputError if Dask is not installed, and NSTError if no scheduler answers.
+    `address` is that of the scheduler. Local workers share the machine's cores and memory; by default there is one for
+    each GPU, or without GPUs one for each core, as far as the memory allows. `notify` is called with messages for the
+    user. A context manager, whose exit ends the local workers. Raises InputError if Dask is not installed, and NSTError
+    if no scheduler answers.
     """
 
     def __init__(
@@ -153,7 +154,7 @@ class Pool:
         return self._accepted()
 
     def _accepted(self) -> list[str]:
-        """Return the addresses of the workers with a checked version that are not left out."""
+        """Return the addresses of the checked workers that are not left out."""
         return [address for address in self._seen if address not in self._left_out]
 
     def _present(self) -> dict[str, str]:
@@ -186,7 +187,10 @@ class Pool:
         return [address for address in workers if (address, sha256) in self._uploaded]
 
     def run(self, function: Callable[..., Any], *arguments: Any, workers: list[str]) -> dict[str, Any]:
-        """Return the result of a short function, or its exception, for each of the workers that are still present."""
+        """Return a short function's result, or its exception, for each worker.
+
+        Workers that are lost are not in the result.
+        """
         from distributed.comm import CommClosedError
 
         if not workers:
@@ -208,9 +212,10 @@ class Pool:
         once: bool = False,
         **options: Any,
     ) -> Any:
-        """Return the Dask Future of a task that runs on one of the `workers`. `options` are those of Client.submit.
+        """Return the Dask Future of a task that runs on one of the `workers`.
 
-        With `once`, the task sets the Dask Event named by its key, to detect when Dask repeats it.
+        `options` are those of Client.submit. With `once`, the task sets the Dask Event named by its key, to detect when
+        Dask repeats it.
         """
         import distributed
 
@@ -226,9 +231,10 @@ class Pool:
             future.cancel()
 
     def send(self, value: Any, *near: Any) -> Any:
-        """Return the Dask Future of a value: Dask sends it to the workers that need it, again if they are lost.
+        """Return the Dask Future of a value that Dask sends to the workers.
 
-        It is placed on the workers of the futures `near`, and on one that was left out only if there is no other.
+        Dask sends it to those that need it, again if they are lost. It is placed on the workers of the futures `near`,
+        and on one that was left out only if there is no other.
         """
 
         def received(value: Any, *near: Any) -> Any:  # pickled by value, so that any worker can run it
@@ -248,7 +254,10 @@ class Pool:
         return [future for future in futures if future.done()]
 
     def result(self, future: Any) -> Any:
-        """Return the result of a future that is done; None if its worker is lost before the result has arrived."""
+        """Return the result of a future that is done.
+
+        None if its worker is lost before the result has arrived.
+        """
         with self._answered():
             try:
                 return future.result(timeout=_RESULT_TIMEOUT)
@@ -260,7 +269,10 @@ class Pool:
                 raise
 
     def messages(self) -> Iterator[Any]:
-        """Yield the messages that tasks have put into the pool's Queue since the last call."""
+        """Yield the messages that tasks have put into the pool's Queue.
+
+        They are those since the last call.
+        """
         with self._answered():
             yield from self._messages.get(batch=True)
 
@@ -271,7 +283,7 @@ class Pool:
 
     @contextlib.contextmanager
     def _answered(self) -> Iterator[None]:
-        """Raise NSTError instead of the errors that Dask raises in the block if the scheduler is lost."""
+        """Raise NSTError for Dask's errors in the block if the scheduler is lost."""
         lost = (OSError, RuntimeError, concurrent.futures.CancelledError, asyncio.CancelledError, asyncio.TimeoutError)
         try:
             yield
@@ -286,7 +298,10 @@ class Pool:
 
 @contextlib.contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Block the signals that stop a command. Processes started in the block inherit that until they ignore them."""
+    """Block the signals that stop a command.
+
+    Processes started in the block inherit that until they ignore them.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
         yield

@@ -1,8 +1,9 @@
-"""Spread: one picture on many workers. They compute its windows and return sums and gradients; the optimiser is local.
+"""One picture on many workers, and the optimiser on this machine.
 
-The windows are those of the stage's plan, whatever the number of workers, and their results are added in a fixed order:
-the workers, and the loss of some, affect only the time, not the result. Dask schedules each window on the worker that
-has its content picture, unless another worker is idle.
+The workers compute its windows and return sums and gradients. The windows are those of the stage's plan, whatever the
+number of workers, and their results are added in a fixed order: the workers, and the loss of some, affect only the
+time, not the result. Dask schedules each window on the worker that has its content picture, unless another worker is
+idle.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ _PATIENCE, _PATIENCE_IF_FAILED = 600.0, 30.0
 
 
 class Spread:
-    """The workers of a pool as remote evaluators of `loop.steps`. A context manager, whose exit ends their processes.
+    """The workers of a pool as remote evaluators of `loop.steps`.
 
-    `notify` is called with messages for the user.
+    A context manager, whose exit ends their processes. `notify` is called with messages for the user.
     """
 
     def __init__(self, pool: Pool, notify: Callable[[str], object] = str) -> None:
@@ -55,7 +56,10 @@ class Spread:
             self._processes.close()
 
     def plan(self, run: Run, stage: Stage) -> Plan | None:
-        """Return the plan of a stage for the present workers, or None if it is small or there are no workers."""
+        """Return the plan of a stage for the present workers.
+
+        None if the stage is small, or there are no workers.
+        """
         height, width = stage.shape
         workers = self._pool.workers()
         if height * width <= SMALL or not workers:
@@ -188,7 +192,10 @@ class _Processes:
         return [results[number] for number in sorted(results)]
 
     def _ready(self) -> list[str]:
-        """Start a process for the stage on each new worker; wait for at least one, and return the workers with one."""
+        """Start a process for the stage on new workers; return the workers with one.
+
+        Waits for at least one of them.
+        """
         began = time.monotonic()
         while True:
             new = self._present() - set(self._actors)

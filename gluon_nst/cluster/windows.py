@@ -1,4 +1,7 @@
-"""The windows of a picture on a worker: a process computes them, one after the other, until the stage ends."""
+"""The windows of a picture on a worker.
+
+A process computes them, one after the other, until the stage ends.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ from gluon_nst.weights.cache import Trunk
 
 
 class StagePayload(NamedTuple):
-    """The inputs shared by all windows of a stage, as they are sent; arrays are NumPy's."""
+    """The inputs shared by all windows of a stage, as they are sent.
+
+    Their arrays are NumPy's.
+    """
 
     name: str
     """A unique name."""
@@ -42,11 +48,17 @@ class StagePayload(NamedTuple):
 
 
 class WorkerFailed(NSTError):
-    """A worker, whose address is the first argument, can't compute a window; the second is the reason."""
+    """The error of a worker that can't compute a window.
+
+    Its arguments are the worker's address and the reason.
+    """
 
 
 class WindowProcess:
-    """A process for the windows of a stage. A Dask actor: it ends when the client releases it or disconnects."""
+    """A process for the windows of a stage.
+
+    A Dask actor: it ends when the client releases it or disconnects.
+    """
 
     def __init__(self, context: TaskContext, stage: StagePayload) -> None:
         trunk = dataclasses.replace(stage.trunk, path=context.file(stage.trunk.path, stage.trunk.sha256))
@@ -72,7 +84,10 @@ def process_key(stage: str, address: str) -> str:
 
 
 def compute(stage: str, *window: Any) -> list[np.ndarray]:
-    """On a worker: return what `Windows.compute` returns for a window, called in the worker's process for the stage."""
+    """Return the result of `Windows.compute` for a window, on a worker.
+
+    It is called in the worker's process for the stage.
+    """
     from distributed import get_worker
 
     worker = get_worker()
@@ -94,7 +109,10 @@ def _serve(parent: Parent, stage: StagePayload) -> None:
 
 
 class Windows:
-    """Computes the windows of a stage: the Objective of the whole picture, with one window in memory at a time."""
+    """The evaluation of the windows of a stage.
+
+    It is the Objective of the whole picture, with one window in memory at a time.
+    """
 
     @nd_mode
     def __init__(self, stage: StagePayload) -> None:
@@ -119,10 +137,11 @@ class Windows:
     def compute(
         self, number: int, evaluation: int, X: np.ndarray, content_X: np.ndarray, of_sums: list[np.ndarray] | None
     ) -> list[np.ndarray]:
-        """Return the sums of window `number`, or, given the gradient of the sums, a list of the window's gradient.
+        """Return the sums of window `number`, or a list of the window's gradient.
 
-        `X` and `content_X` are the composite and the content picture in the window, 1 × 3 × h × w; the content picture
-        is the same each time. `evaluation` numbers the composites.
+        The gradient is returned if that of the sums is given. `X` and `content_X` are the composite and the content
+        picture in the window, 1 × 3 × h × w; the content picture is the same each time. `evaluation` numbers the
+        composites.
         """
         if number not in self._features:
             self._features[number] = self._content(nd.array(content_X, ctx=self._device))
@@ -139,7 +158,10 @@ class Windows:
         return [self._computed.gradient_of([nd.array(each, ctx=self._device) for each in of_sums]).asnumpy()]
 
     def _content(self, Y: Any) -> list[Any]:
-        """Return the features of the content picture in a window: in its core they equal those of the whole picture."""
+        """Return the features of the content picture in a window.
+
+        In the window's core they equal those of the whole picture.
+        """
         found = dict(outputs(Y, self._net, self._layers))
         nd.waitall()
         return [found[layer] for layer in self._layers]

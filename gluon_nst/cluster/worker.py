@@ -1,4 +1,4 @@
-"""Functions that run on a Dask worker: its share of the machine, its files, and requests to stop."""
+"""A Dask worker's share of the machine, files, and requests to stop."""
 
 from __future__ import annotations
 
@@ -17,19 +17,28 @@ _STOP_CHECKED_EVERY = 2.0
 
 
 def dask_setup(worker: Any) -> None:
-    """Ignore the signals that stop a command, so that local workers, which preload this module, finish their epochs."""
+    """Ignore the signals that stop a command.
+
+    Local workers preload this module, so that they finish their epochs.
+    """
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
 
 
 def memory_limit(dask_worker: Any = None) -> float | None:
-    """Return the bytes that one of a worker's tasks may take, if they are limited. Dask passes `dask_worker`."""
+    """Return the bytes that one of a worker's tasks may take, if limited.
+
+    Dask passes `dask_worker`.
+    """
     limit = dask_worker.memory_manager.memory_limit
     return limit / dask_worker.state.nthreads if limit else None
 
 
 def uploaded(sha256: str, dask_worker: Any) -> Path:
-    """Return the path of an uploaded file: in the worker's own folder, which Dask deletes when the worker ends."""
+    """Return the path of an uploaded file in the worker's own folder.
+
+    Dask deletes the folder when the worker ends.
+    """
     return Path(dask_worker.local_directory) / sha256
 
 
@@ -52,22 +61,26 @@ class TaskContext(NamedTuple):
     """Whether the workers have their own copies of uploaded files; local ones read the originals."""
 
     def file(self, path: Path, sha256: str) -> Path:
-        """Return the path on this worker of the file that is at `path` on the pool's machine."""
+        """Return the path on this worker of a `path` on the pool's machine."""
         from distributed import get_worker
 
         return uploaded(sha256, get_worker()) if self.keeps_files else path
 
     def device(self, requested: str) -> str:
-        """Return the device of a process of this worker: local workers with GPUs each use a different one."""
+        """Return the device of a process of this worker.
+
+        Local workers with GPUs each use a different one.
+        """
         from distributed import get_worker
 
         name = str(get_worker().name)
         return f"gpu:{int(name) % self.gpus}" if requested == "auto" and self.gpus and name.isdecimal() else requested
 
     def cores(self) -> int:
-        """Return the threads of a process of this worker: its share of the cores, or OMP_NUM_THREADS.
+        """Return the threads of a process of this worker.
 
-        Dask sets OMP_NUM_THREADS to 1 on a worker unless the user has set it, so a value of 1 is ignored.
+        They are its share of the cores, or OMP_NUM_THREADS. Dask sets OMP_NUM_THREADS to 1 on a worker unless the user
+        has set it, so a value of 1 is ignored.
         """
         from distributed import get_worker
 
@@ -80,9 +93,9 @@ class TaskContext(NamedTuple):
 
 
 class StopRequest:
-    """Whether the task in this thread should stop: the pool requests it, or Dask has cancelled the task.
+    """The request to stop the task in this thread.
 
-    Dask cancels a task whose client has disconnected.
+    The pool requests it, or Dask has cancelled the task, as it does when the task's client has disconnected.
     """
 
     def __init__(self, context: TaskContext) -> None:
