@@ -1,4 +1,7 @@
-"""Recipes: their schema, the published programs as .toml files, and changes of recipes; without MXNet."""
+"""Recipes: their schema, the published programs' files, and changes of recipes.
+
+The package does not import MXNet.
+"""
 
 from gluon_nst.recipes.changes import customise, fit, follow_optimizer, style_shape
 from gluon_nst.recipes.choices import ACTIVATION_SCALES, INITS, OPTIMIZERS, PRECISIONS, SOURCES

@@ -91,7 +91,10 @@ def _one_for_each(value: Any, count: int, setting: Setting) -> list[Any]:
 
 
 def follow_optimizer(recipe: Recipe) -> Recipe:
-    """Return the recipe with values for `auto` in `clip_at` and `keep` that suit its optimizer."""
+    """Return the recipe with its optimizer's values for `auto`.
+
+    `auto` is allowed in `clip_at` and `keep`.
+    """
     facts = OPTIMIZERS[recipe.optimizer]
     return dataclasses.replace(
         recipe,
@@ -129,9 +132,10 @@ def _fitted(recipe: Recipe, size: int | str | tuple[int, int], picture_size: tup
 
 
 def _ladder(recipe: Recipe, picture_size: tuple[int, int]) -> list[Stage]:
-    """Return the stages of a recipe's ladder: sizes up to that of its last stage, other values from its stages in turn.
+    """Return the stages of a recipe's ladder.
 
-    Sizes that are too small for the network are left out.
+    The sizes increase up to that of the recipe's last stage; other values are those of its stages in turn. Sizes that
+    are too small for the network are left out.
     """
     end = _fitted(recipe, recipe.stages[-1].size, picture_size)
     length, min_side = max(end) if recipe.side == "longest" else min(end), smallest_side(recipe.last_layer)
@@ -149,10 +153,10 @@ def _ladder(recipe: Recipe, picture_size: tuple[int, int]) -> list[Stage]:
 def style_shape(
     recipe: Recipe, composite: tuple[int, int], picture_size: tuple[int, int], scale: float | None = None
 ) -> tuple[int, int]:
-    """Return (height, width) of a style picture of `picture_size` for a `composite` of that height and width.
+    """Return the (height, width) of a style picture for a `composite`.
 
-    `scale` is the picture's own style size, or None. A picture whose short side is less than the network needs is
-    enlarged.
+    `composite` and `picture_size` are the (height, width) of the composite and of the style picture's file. `scale` is
+    the picture's own style size, or None. A picture whose short side is less than the network needs is enlarged.
     """
     style_size = recipe.style_size if scale is None else scale
     if not isinstance(style_size, float):

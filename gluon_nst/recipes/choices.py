@@ -1,4 +1,4 @@
-"""The allowed words of a recipe's fields, and the properties of each that are known without MXNet."""
+"""The allowed words of a recipe's fields, and their properties without MXNet."""
 
 from typing import Callable, Dict, NamedTuple
 
@@ -19,7 +19,7 @@ KEEP = ("last", "best", "average")
 
 
 class OptimizerFacts(NamedTuple):
-    """Properties of an optimiser: its values for `auto` in a recipe, and its memory in bytes."""
+    """Properties of an optimiser: its values for `auto`, and its memory in bytes."""
 
     clip_at: str
     keep: str

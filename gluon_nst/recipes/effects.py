@@ -1,4 +1,7 @@
-"""Settings without effect: what each setting requires of a recipe, and that at least one loss has a weight."""
+"""Settings without effect: what each setting requires of a recipe.
+
+The module also checks that at least one loss has a weight.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,10 @@ from gluon_nst.errors import InputError, warn
 
 
 class Needs(NamedTuple):
-    """The requirement of a setting: a recipe that does not meet it ignores the setting."""
+    """The requirement of a setting.
+
+    A recipe that does not meet it ignores the setting.
+    """
 
     words: str
     holds: Callable[[Any], bool]
@@ -37,7 +43,7 @@ NOISE = Needs("init noise, or a noise above 0", lambda recipe: recipe.init == "n
 
 
 def _counts(recipe: Any, weight: str) -> bool:
-    """Whether a loss has a weight, at first or after one of the changes."""
+    """Return whether a loss has a weight, at first or after one of the changes."""
     return any([getattr(recipe, weight), *(change.weights.get(weight) for change in recipe.changes)])
 
 
@@ -53,7 +59,10 @@ def warn_without_effect(given: Iterable[str], known: Mapping[str, Any], recipe: 
 
 
 def check_weights(recipe: Any) -> None:
-    """Raise InputError if no loss has a weight, at first or after one of the changes: nothing would be minimised."""
+    """Raise InputError if no loss has a weight, at first or after a change.
+
+    Otherwise nothing would be minimised.
+    """
     layers = {"content_weight": recipe.content_layers.values(), "style_weight": recipe.style_layers.values()}
     names = [name for name in ("content_weight", "style_weight", "tv_weight") if any(layers.get(name, [1]))]
     weights, since = {name: getattr(recipe, name) for name in names}, ""

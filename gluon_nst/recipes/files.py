@@ -1,4 +1,7 @@
-"""Reads recipes from .toml files: those of the package, one for each published program, and a user's."""
+"""Recipes in .toml files: those of the package, and a user's.
+
+The package has one file for each published program.
+"""
 
 from __future__ import annotations
 
@@ -103,12 +106,15 @@ def read(recipe: RecipeName) -> Recipe:
 
 
 def paths(recipe: RecipeName) -> list[Path]:
-    """Return the files that `read` reads for a recipe: its own, and those that it extends."""
+    """Return the files that `read` reads for a recipe.
+
+    They are its own and those that it extends.
+    """
     return [] if isinstance(recipe, Recipe) else [path for path, _ in _chain(_path(recipe))]
 
 
 def _chain(path: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Return the path and table of the file at `path`, of the one that it extends, and so on."""
+    """Return the path and table of a file, of the one that it extends, and so on."""
     chain: list[tuple[Path, dict[str, Any]]] = []
     while True:
         if path.resolve() in [other.resolve() for other, _ in chain]:
@@ -121,7 +127,7 @@ def _chain(path: Path) -> list[tuple[Path, dict[str, Any]]]:
 
 
 def _values(path: Path) -> dict[str, Any]:
-    """Return the values of Recipe's fields from the file at `path` and the recipes that it extends."""
+    """Return the values of Recipe's fields from a file and those that it extends."""
     values: dict[str, Any] = {}
     for file, table in reversed(_chain(path)):
         values.pop("good_for", None)  # a changed recipe may be good for something else
@@ -150,7 +156,7 @@ _TABLES = {"stages": (Stage, NO_STAGES, 1), "changes": (Change, NO_CHANGES, 0)}
 
 
 def _tables(path: Path, key: str, table: dict[str, Any]) -> tuple[Any, ...]:
-    """Return the objects of the tables `[[key]]` of a file, and remove them from its `table`."""
+    """Remove the tables `[[key]]` from a file's `table`, and return their objects."""
     kind, complaint, min_count = _TABLES[key]
     tables = table.pop(key)
     if not isinstance(tables, list) or len(tables) < min_count or not all(isinstance(each, dict) for each in tables):
@@ -161,7 +167,10 @@ def _tables(path: Path, key: str, table: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _extended(path: Path, recipe: Any) -> Path:
-    """Return the path of the `recipe` that the file at `path` extends: the package's, or relative to that file."""
+    """Return the path of the `recipe` that the file at `path` extends.
+
+    It is one of the package's, or relative to that file.
+    """
     rule = dataclasses.replace(line(), allowed="a recipe's name or the path of a .toml file")
     recipe = rule.check(recipe, f"{path}: extends")
     if recipe in names():
@@ -175,7 +184,10 @@ def _extended(path: Path, recipe: Any) -> Path:
 
 
 def _checked(kind: type, table: dict[str, Any], where: str) -> dict[str, Any]:
-    """Return the checked values of a TOML `table` for the fields of `kind`: Recipe, Stage or Change."""
+    """Return the checked values of a TOML `table` for the fields of `kind`.
+
+    `kind` is Recipe, Stage or Change.
+    """
     fields = {field.name: field for field in dataclasses.fields(kind) if "rule" in field.metadata}
     for name in table:
         if name in RENAMED:

@@ -1,4 +1,7 @@
-"""The reference of a recipe's settings in Markdown, generated from the schema for docs/recipes.md."""
+"""The reference of a recipe's settings in Markdown, for docs/recipes.md.
+
+It is generated from the schema.
+"""
 
 from __future__ import annotations
 

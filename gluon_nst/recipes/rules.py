@@ -1,4 +1,7 @@
-"""Rules of values: a rule validates a value, describes what is allowed, and parses an argument of the command line."""
+"""Rules of values.
+
+A rule validates a value, describes what is allowed, and parses an argument of the command line.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,9 @@ class Rule:
     names: tuple[str, ...] = ()
 
     def check(self, value: Any, where: str) -> Any:
-        """Return the value in its type; raise InputError, with its name `where`, if it is not allowed.
+        """Return the value in its type, or raise InputError if it is not allowed.
+
+        `where` is the value's name in the message.
 
         >>> number(above=0).check(2, "lr")
         2.0
@@ -52,7 +57,10 @@ class Rule:
             raise InputError(f"{where}: {self.complaint(value)}" if where else self.complaint(value)) from None
 
     def complaint(self, value: Any, allowed: str = "") -> str:
-        """Return the error for a `value` that is not allowed: the value, what is `allowed`, and a suggestion."""
+        """Return the error for a `value` that is not allowed.
+
+        It names the value, what is `allowed`, and a suggestion.
+        """
         text = repr(value) if len(repr(value)) <= 100 else f"{repr(value)[:99]}…"
         candidates = value if isinstance(value, (list, tuple, dict)) else [value]
         unknown = next((word for word in candidates if isinstance(word, str) and word not in self.names), "")
@@ -83,9 +91,9 @@ def one_of(*allowed: int) -> Rule:
 
 
 def number(low: float = 0, above: float | None = None, most: float = math.inf, optional: bool = False) -> Rule:
-    """Return the rule of a finite number of at least `low`, or `above` another, and at most `most`.
+    """Return the rule of a finite number in a range.
 
-    None is allowed if it is `optional`.
+    The number is at least `low`, or `above` another one, and at most `most`. None is allowed if it is `optional`.
     """
 
     def convert(value: Any) -> float | None:
@@ -179,7 +187,10 @@ def flag() -> Rule:
 
 
 def path(what: str) -> Rule:
-    """Return the rule of the path of `what`, in Python also of the object itself, or None."""
+    """Return the rule of the path of `what`, or None.
+
+    In Python the object itself is allowed, too.
+    """
 
     def convert(value: Any) -> Any:
         if isinstance(value, str) and not value:
@@ -210,10 +221,11 @@ def named_or_path(*named: str, what: str = "a file") -> Rule:
 
 
 def layers(*, pixels: bool = False) -> Rule:
-    """Return the rule of layers of VGG-19 and their weights: {index: weight}, in the network's order.
+    """Return the rule of layers of VGG-19 and their weights.
 
-    They are given as names or indices, with a weight of 1 each, or as a mapping from them to weights; on a command line
-    as `conv1_1,conv2_1:0.5`. With `pixels`, layers.PIXELS is allowed, too.
+    The result is {index: weight}, in the network's order. The layers are given as names or indices, with a weight of 1
+    each, or as a mapping from them to weights; on a command line as `conv1_1,conv2_1:0.5`. With `pixels`, layers.PIXELS
+    is allowed, too.
 
     >>> layers().check(["relu4_2", 25], "content_layers")
     {22: 1.0, 25: 1.0}
@@ -262,7 +274,10 @@ OWN, LADDER = "own", "ladder"
 
 
 def size() -> Rule:
-    """Return the rule of a size: (height, width) in pixels, the length of one side, or OWN or LADDER."""
+    """Return the rule of a size.
+
+    A size is (height, width) in pixels, the length of one side, or OWN or LADDER.
+    """
     check = integer(1).convert
 
     def convert(value: Any) -> int | str | tuple[int, int]:
@@ -282,7 +297,10 @@ def size() -> Rule:
 
 
 def side() -> Rule:
-    """Return the rule of the longest side in pixels, or `own`, that of the content picture."""
+    """Return the rule of the longest side in pixels, or `own`.
+
+    `own` is the longest side of the content picture.
+    """
     check = integer(1)
     return Rule(
         lambda value: value if value == OWN else check.convert(value),
@@ -293,7 +311,10 @@ def side() -> Rule:
 
 
 def style_size() -> Rule:
-    """Return the rule of a style size: `content`, or a multiple of the composite's longest side."""
+    """Return the rule of a style size.
+
+    A style size is `content`, or a multiple of the composite's longest side.
+    """
     check, most = number(above=0).convert, 100
 
     def convert(value: Any) -> str | float:

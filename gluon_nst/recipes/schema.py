@@ -1,7 +1,8 @@
-"""The schema of a recipe: the fields of Recipe and Stage, each defined once with its rule, default and help text.
+"""The schema of a recipe: the fields of Recipe and Stage, each defined once.
 
-The checks of Recipe and Stage, the keys of .toml files, the options of the command line, the settings of `--vary` and
-the tables of docs/recipes.md are derived from it. A new field needs one line here, and its use.
+A field has a rule, a default and a help text. The checks of Recipe and Stage, the keys of .toml files, the options of
+the command line, the settings of `--vary` and the tables of docs/recipes.md are derived from it. A new field needs one
+line here, and its use.
 """
 
 from __future__ import annotations
@@ -55,9 +56,9 @@ def setting(
 
 
 def check_fields(instance: Any, of: str = "") -> None:
-    """Check each field that has a rule, and set it to the converted value; for `__post_init__` of a frozen dataclass.
+    """Check each field that has a rule, and set it to the converted value.
 
-    `of` precedes the field's name in an error.
+    It is called by `__post_init__` of frozen dataclasses. `of` precedes the field's name in an error.
     """
     for field in dataclasses.fields(instance):
         if "rule" in field.metadata:

@@ -1,4 +1,4 @@
-"""Formats a recipe as TOML; `files.read` reads the same recipe back."""
+"""The text of a recipe as TOML; `files.read` reads the same recipe back."""
 
 from __future__ import annotations
 
