@@ -1,4 +1,7 @@
-"""The chapter's losses, sections 14.12.5.1 to 14.12.5.4, for NDArrays and for Symbols with known shapes."""
+"""The chapter's losses, sections 14.12.5.1 to 14.12.5.4.
+
+They accept NDArrays, and Symbols with known shapes.
+"""
 
 from __future__ import annotations
 

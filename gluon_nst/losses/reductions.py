@@ -45,7 +45,10 @@ def factor(table: Mapping[str, Callable[[int, int], float]], what: str, name: st
 
 
 def weighted(X: Array, weights: Array | None) -> Array:
-    """Multiply `X` (1 × c × h × w) by `weights` of its positions (1 × 1 × h × w), if any."""
+    """Multiply `X` by `weights` of its positions, if any.
+
+    `X` is 1 × c × h × w, the weights are 1 × 1 × h × w.
+    """
     return X if weights is None else operators(X).broadcast_mul(X, weights)
 
 
@@ -62,12 +65,18 @@ class SquaredDifference:
         self.reduction = reduction
 
     def sums(self, X: Array, Y: Array, weights: Array | None = None) -> Array:
-        """Return the sum over all positions, with their `weights` if any, and channels, of shape (1,)."""
+        """Return the sum over all positions and channels, of shape (1,).
+
+        `weights`, if any, are those of the positions.
+        """
         difference = X - Y
         return summed_product(difference, weighted(difference, weights))
 
     def loss(self, sums: Array, shape: tuple[int, ...]) -> Array:
-        """Return the loss from the `sums` for features of a `shape`: their mean, or another `reduction`."""
+        """Return the loss from the `sums` for features of a `shape`.
+
+        It is their mean, or another `reduction`.
+        """
         return sums / math.prod(shape) * factor(CONTENT_REDUCTIONS, "reduction", self.reduction, shape)
 
 
@@ -76,10 +85,10 @@ def _part(X: Array, top: int | None, bottom: int | None, left: int | None, right
 
 
 class TotalVariation:
-    """The absolute differences of neighbours in a composite 1 × 3 × h × w (section 14.12.5.3).
+    """The absolute differences of neighbours in a composite 1 × 3 × h × w.
 
-    `corners`, also in SquaredVariation, are weights of pixels' corners, 1 × 1 × (h + 1) × (w + 1). A difference has the
-    weight of the corner between its pixels.
+    They are those of section 14.12.5.3. `corners`, also in SquaredVariation, are weights of pixels' corners,
+    1 × 1 × (h + 1) × (w + 1). A difference has the weight of the corner between its pixels.
     """
 
     def sums(self, X: Array, corners: Array | None = None) -> tuple[Array, Array]:
@@ -104,13 +113,16 @@ class TotalVariation:
 
 
 class SquaredVariation:
-    """The squared differences of neighbours, also diagonal ones, in a composite 1 × 3 × h × w with replicated edges.
+    """The squared differences of neighbours, also diagonal ones, in a composite.
 
-    This is a nine-point stencil, as in style-transfer-pytorch.
+    The composite is 1 × 3 × h × w, with replicated edges. This is a nine-point stencil, as in style-transfer-pytorch.
     """
 
     def sums(self, X: Array, corners: Array | None = None) -> tuple[Array, ...]:
-        """Return the sums for horizontal, vertical and both diagonal neighbours, of shape (1,) each."""
+        """Return the sums for neighbours of four directions, of shape (1,) each.
+
+        They are the horizontal, the vertical and both diagonal ones.
+        """
         larger = padded(X, "replicate")
         pairs = (
             (_part(X, 0, None, 1, None), _part(X, 0, None, 0, -1), (1, None, 1, -1)),
@@ -126,7 +138,10 @@ class SquaredVariation:
         return tuple(sums)
 
     def loss(self, sums: Sequence[Array], shape: tuple[int, ...]) -> Array:
-        """Return twice the sum of a third of the first two means and a twelfth of the others."""
+        """Return the loss from the sums for the four directions.
+
+        It is twice the sum of a third of the first two means and a twelfth of the others.
+        """
         _, num_channels, height, width = shape
         across, down, *diagonals = sums
         size, padded_size = num_channels * height * width, num_channels * (height + 1) * (width + 1)

@@ -1,16 +1,17 @@
-"""The trace of the square root of a product of covariances, and its gradient, without eigenvalues.
+"""The trace of the square root of a product of covariances, and its gradient.
 
-For symmetric positive definite Σ and M = R Σ Rᵀ, the trace of M^½ is the nuclear norm of C = R B, where Σ = B Bᵀ is the
-Cholesky factorisation: with the polar decomposition C = M^½ U it is tr(Uᵀ C), and its gradient with respect to Σ is
-½ Rᵀ M^-½ R = ½ Rᵀ U B⁻¹. The condition number of C is only the square root of M's, so that single precision is enough.
+Both are computed without eigenvalues. For symmetric positive definite Σ and M = R Σ Rᵀ, the trace of M^½ is the nuclear
+norm of C = R B, where Σ = B Bᵀ is the Cholesky factorisation: with the polar decomposition C = M^½ U it is tr(Uᵀ C),
+and its gradient with respect to Σ is ½ Rᵀ M^-½ R = ½ Rᵀ U B⁻¹. The condition number of C is only the square root of
+M's, so that single precision is enough.
 
 The polar factor U is computed by QDWH, the dynamically weighted Halley iteration (Nakatsukasa, Bai and Gygi 2010,
 "Optimizing Halley's iteration for computing the matrix polar decomposition"), in its variant with Cholesky
 factorisations (Nakatsukasa and Higham 2013, "Stable and efficient spectral divide and conquer algorithms"). It starts
 from C / ‖C‖ + δ C⁻ᵀ, a step of Newton's iteration, which has the same polar factor and again the square root of the
-condition number. It ends with a step of the Newton-Schulz iteration of third order, X (15 - 10 XᵀX + 3 (XᵀX)²) / 8.
-All operations are matrix products, Cholesky factorisations and triangular systems, and together take half the time of
-an eigenvalue decomposition in double precision or less.
+condition number. It ends with a step of the Newton-Schulz iteration of third order, X (15 - 10 XᵀX + 3 (XᵀX)²) / 8. All
+operations are matrix products, Cholesky factorisations and triangular systems, and together take half the time of an
+eigenvalue decomposition in double precision or less.
 """
 
 from __future__ import annotations
@@ -41,7 +42,10 @@ STEPS = 3
 
 
 def _halley(smallest: float) -> tuple[float, float, float]:
-    """Return the weights a, b, c of x (a + b x²) / (1 + c x²), which takes [smallest, 1] as close to 1 as possible."""
+    """Return the weights a, b, c of a Halley step, x (a + b x²) / (1 + c x²).
+
+    The step takes [smallest, 1] as close to 1 as possible.
+    """
     square = smallest**2
     d = (4 * (1 - square) / square**2) ** (1 / 3)
     a = math.sqrt(1 + d) + 0.5 * math.sqrt(8 - 4 * d + 8 * (2 - square) / (square * math.sqrt(1 + d)))
@@ -60,11 +64,11 @@ def _weights(smallest: float = SMALLEST) -> list[tuple[float, float, float]]:
 
 
 def cholesky(S: np.ndarray, epsilon: float) -> np.ndarray:
-    """Return the lower Cholesky factor of S + shift · I in double precision, for any symmetric `S`.
+    """Return the lower Cholesky factor of S + shift · I in double precision.
 
-    The shift is `epsilon`. If S has negative eigenvalues, by rounding, the shift is doubled until the squared pivots
-    are at least epsilon / 2. The result is NaN if `S` has values that are not finite, or so large that their squares
-    overflow in single precision.
+    `S` is any symmetric matrix. The shift is `epsilon`. If S has negative eigenvalues, by rounding, the shift is
+    doubled until the squared pivots are at least epsilon / 2. The result is NaN if `S` has values that are not finite,
+    or so large that their squares overflow in single precision.
     """
     S, shift = S.astype("float64"), epsilon
     if not np.abs(S).max() < 1e18:  # also for NaN
@@ -80,7 +84,10 @@ def cholesky(S: np.ndarray, epsilon: float) -> np.ndarray:
 
 
 class _Cholesky(mx.operator.CustomOp):
-    """`cholesky` as an MXNet operator. MXNet's `linalg.potrf` raises if a matrix is not positive definite."""
+    """`cholesky` as an MXNet operator.
+
+    MXNet's `linalg.potrf` raises if a matrix is not positive definite.
+    """
 
     def __init__(self, epsilon: float) -> None:
         super().__init__()
@@ -113,12 +120,17 @@ class _CholeskyProp(mx.operator.CustomOpProp):
 
 
 def product(A: Array, B: Array) -> Array:
-    """Return A · Bᵀ of two square matrices, by oneDNN, which is faster than MXNet's own product."""
+    """Return A · Bᵀ of two square matrices, by oneDNN.
+
+    It is faster than MXNet's own product.
+    """
     return operators(A).FullyConnected(A, B, no_bias=True, num_hidden=shape_of(A)[0])
 
 
 def root_trace(S: Array, R: Array, inverse: Array, epsilon: float) -> tuple[Array, Array]:
-    """Return the trace of (R Σ Rᵀ)^½ and its gradient with respect to Σ = S + epsilon · I.
+    """Return the trace of (R Σ Rᵀ)^½ and its gradient with respect to Σ.
+
+    Σ is S + epsilon · I.
 
     - `S` is a covariance, c × c; rounding may have made it indefinite.
     - `R` is a square matrix with singular values of at least √epsilon, and `inverse` its inverse.

@@ -1,4 +1,4 @@
-"""Style statistics: reductions of feature maps that describe a style, and their distances.
+"""Style statistics: reductions of feature maps that describe a style.
 
 A statistic is summed over positions (`sums`), normalised, averaged with those of other styles, and compared.
 """
@@ -27,25 +27,32 @@ class Statistic:
     """
 
     def sums(self, X: Array, weights: Array | None = None) -> Array:
-        """Return the sum over the positions of `X`, with their `weights` (1 × 1 × h × w) if any."""
+        """Return the sum over the positions of `X`.
+
+        `weights` (1 × 1 × h × w), if any, are those of the positions.
+        """
         raise NotImplementedError
 
     def normalised(self, sums: Array, shape: tuple[int, ...], positions: float | None = None) -> Array:
-        """Return the statistic, independent of the picture's size: by default the mean over positions.
+        """Return the statistic, independent of the picture's size.
 
-        `shape` is that of the features; `positions` is the sum of the weights of positions, if they have any.
+        By default it is the mean over positions. `shape` is that of the features; `positions` is the sum of the weights
+        of positions, if they have any.
         """
         _, _, height, width = shape
         return sums / (positions or height * width)
 
     def target(self, statistic: NDArray) -> list[NDArray]:
-        """Return the arrays of a style's statistic that `distance` needs, computed once: by default itself."""
+        """Return the arrays of a style's statistic that `distance` needs.
+
+        They are computed once; by default they are the statistic itself.
+        """
         return [statistic]
 
     def distance(self, statistic: Array, target: Sequence[Array], shape: tuple[int, ...]) -> Array:
-        """Return the distance, of shape (1,), of a statistic of features of a `shape` from a style's `target`.
+        """Return the distance of a statistic from a style's `target`, of shape (1,).
 
-        By default it is the mean square of their difference.
+        `shape` is that of the features. By default the distance is the mean square of the difference.
         """
         return mean_square(statistic - target[0])
 
@@ -57,10 +64,11 @@ class Statistic:
 
 
 def _second_moments(X: Array, weights: Array | None) -> Array:
-    """Return X W Xᵀ, c × c, of the features `X` (1 × c × h × w) as c × hw, with `weights` of positions, by oneDNN.
+    """Return X W Xᵀ, c × c, of features `X` as c × hw, by oneDNN.
 
-    The second factor is a constant, and the gradient D of the product is replaced by D + Dᵀ. The gradient of the
-    features is then (D + Dᵀ)XW, one matrix product; a product of two variables would need two.
+    `X` is 1 × c × h × w; `weights` (W), if any, are those of the positions. The second factor is a constant, and the
+    gradient D of the product is replaced by D + Dᵀ. The gradient of the features is then (D + Dᵀ)XW, one matrix
+    product; a product of two variables would need two.
     """
     F, (_, num_channels, height, width) = operators(X), shape_of(X)
     flat, weighed = (each.reshape((num_channels, height * width)) for each in (X, weighted(F.BlockGrad(X), weights)))
@@ -116,7 +124,9 @@ class _Moments(Statistic):
 
 
 class GramMeanStd(_Moments):
-    """Gram matrix, means and standard deviations of the channels (Galerne, Raad, Lezama and Morel 2024).
+    """Gram matrix, means and standard deviations of the channels.
+
+    The source is Galerne, Raad, Lezama and Morel 2024.
 
     - `reduction` is that of the Gram matrices' squared differences, as in `Gram`; the matrices are divided by h·w.
     - `moments_weight` is the weight of the mean squared differences of means and of standard deviations.
@@ -140,11 +150,11 @@ class GramMeanStd(_Moments):
 
 
 class Wasserstein(_Moments):
-    """The squared 2-Wasserstein distance of Gaussians with the channels' means and covariances, per channel.
+    """The squared 2-Wasserstein distance of Gaussians, per channel.
 
-    As in style-transfer-pytorch (Crowson), which follows Olkin and Pukelsheim 1982: the mean of the squared differences
-    of the means, plus the mean of the diagonal of Σ_Y + Σ - 2·(Σ_Y^½ Σ Σ_Y^½)^½, with 1e-4 added to both covariances'
-    diagonals.
+    The Gaussians have the channels' means and covariances. As in style-transfer-pytorch (Crowson), which follows Olkin
+    and Pukelsheim 1982: the mean of the squared differences of the means, plus the mean of the diagonal of
+    Σ_Y + Σ - 2·(Σ_Y^½ Σ Σ_Y^½)^½, with 1e-4 added to both covariances' diagonals.
 
     With Σ_Y = Rᵀ R, where R = Λ^½ Vᵀ of its eigenvalues and eigenvectors, (R Σ Rᵀ)^½ has the same trace and keeps the
     precision of the small eigenvalues. `roots.root_trace` computes this trace and its gradient with respect to Σ,
