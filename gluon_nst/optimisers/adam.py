@@ -17,7 +17,10 @@ from gluon_nst.typing import NDArray
 
 @dataclasses.dataclass
 class Moments:
-    """The moving averages of the gradients and of their squares, in the composite's shape, and the number of steps."""
+    """The moving averages of the gradients and of their squares.
+
+    They have the composite's shape. `steps` is the number of steps.
+    """
 
     mean: NDArray
     square: NDArray
@@ -48,7 +51,10 @@ class AdamState:
 
 
 class Adam:
-    """The chapter's Trainer of the composite of a `state`, clipped at each step if the recipe requires it."""
+    """The chapter's Trainer of the composite of a `state`.
+
+    The composite is clipped at each step if the recipe requires it.
+    """
 
     scheduled = True
 
@@ -95,7 +101,10 @@ class Adam:
 
 
 def _resized(before: Moments, X: NDArray) -> Moments:
-    """Resize the moments of another size as in style-transfer-pytorch; the number of steps is kept."""
+    """Resize the moments of another size as in style-transfer-pytorch.
+
+    The number of steps is kept.
+    """
     shape, (mean, square) = X.shape[2:], on_device((before.mean, before.square), X.context)
     square = resize_channels(square, shape, "antialiased").clip(0, float("inf"))
     return Moments(resize_channels(mean, shape, "bicubic"), square, before.steps)

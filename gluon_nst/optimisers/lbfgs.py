@@ -35,13 +35,19 @@ def _pieces(count: int) -> Iterator[slice]:
 
 
 def _product(a: Array, b: Array) -> float:
-    """Return the scalar product; not by BLAS, whose threads would keep spinning while those of MXNet compute."""
+    """Return the scalar product, without BLAS.
+
+    BLAS's threads would keep spinning while those of MXNet compute.
+    """
     return sum(float(np.einsum("i,i->", a[piece], b[piece])) for piece in _pieces(a.size))
 
 
 @dataclasses.dataclass
 class BFloat16:
-    """Values in bfloat16, the upper half of float32: half the memory, and precise enough for stored steps."""
+    """Values in bfloat16, the upper half of float32.
+
+    They take half the memory, and are precise enough for stored steps.
+    """
 
     halves: Array
     """uint16."""
@@ -76,7 +82,10 @@ class BFloat16:
 
 
 class Pair(NamedTuple):
-    """A step difference s, its gradient difference y, 1 / sᵀy, and yᵀPy, where P is the preconditioner."""
+    """A step difference s and its gradient difference y, with two products.
+
+    These are 1 / sᵀy and yᵀPy, where P is the preconditioner.
+    """
 
     step: BFloat16
     change: BFloat16
@@ -110,12 +119,18 @@ class LBFGSState:
 
     @classmethod
     def start(cls, X: Array) -> LBFGSState:
-        """Return the state before the first evaluation, which is at `X`, an array that will change in place."""
+        """Return the state before the first evaluation, which is at `X`.
+
+        `X` is an array that will change in place.
+        """
         return cls(X, np.zeros_like(X), np.zeros_like(X), np.zeros_like(X))
 
     @property
     def lowest(self) -> Array:
-        """The point of the lowest loss so far, up to noise of the losses: the start of the current step."""
+        """The point of the lowest loss so far, up to noise of the losses.
+
+        It is the start of the current step.
+        """
         return self.X if self.from_loss is None else self.from_X
 
     @property
@@ -131,16 +146,17 @@ class LBFGSState:
 
 
 def _scale(gradient: Array) -> float:
-    """Return the power of two that scales the largest value of a gradient to about 1; 1 if there is none.
+    """Return the power of two that scales a gradient's largest value to about 1.
 
-    Squares then neither overflow nor underflow in single precision, and the results are otherwise the same.
+    It is 1 if that value is 0 or not finite. Squares then neither overflow nor underflow in single precision, and the
+    results are otherwise the same.
     """
     largest = max(float(gradient.max(initial=0)), -float(gradient.min(initial=0)))  # np.abs would make a copy
     return 2.0 ** -min(max(math.frexp(largest)[1], -120), 120) if 0 < largest < math.inf else 1.0
 
 
 class Minimiser:
-    """Minimises a loss.
+    """A minimiser of a loss by L-BFGS.
 
     Repeatedly evaluate the loss and its gradient at `state.X`, pass them to `step`, and call `move`.
 
@@ -172,7 +188,7 @@ class Minimiser:
         self._clip()
 
     def step(self, loss: float, gradient: Array) -> None:
-        """Take the `loss` and the `gradient` at `X`, and determine the point of the next evaluation.
+        """Take the `loss` and the `gradient` at `X`, and determine the next point.
 
         The gradient is scaled in place. Raises FloatingPointError if it is not finite.
         """
@@ -198,15 +214,19 @@ class Minimiser:
             self._clip()
 
     def restart(self) -> None:
-        """Restart from the lowest point without stored steps, because the loss has changed."""
+        """Restart from the lowest point without stored steps.
+
+        It is called when the loss has changed.
+        """
         state = self.state
         state.X[...] = state.lowest
         state.pairs, state.from_loss, state.settled = [], None, False
 
     def _shorten(self, loss: float, before: float) -> None:
-        """Shorten the step to the minimum of the parabola through the known losses and slope.
+        """Shorten the step to the minimum of the parabola through the known values.
 
-        After _MOST_SHORTENINGS, restart from the start of the step without stored steps.
+        They are two losses and the slope. After _MOST_SHORTENINGS, restart from the start of the step without stored
+        steps.
         """
         state = self.state
         state.shortenings += 1
@@ -275,9 +295,10 @@ class Minimiser:
         )
 
     def _set_newton(self, active: Array | None) -> None:
-        """Set the direction to the quasi-Newton step, by the two-loop recursion over the stored steps.
+        """Set the direction to the quasi-Newton step.
 
-        The inverse Hessian is restricted to the pixels outside the active set, `active`.
+        Computed by the two-loop recursion over the stored steps. The inverse Hessian is restricted to the pixels
+        outside the active set, `active`.
         """
         state = self.state
         direction = state.direction.reshape(-1)
@@ -300,7 +321,10 @@ class Minimiser:
             np.clip(self.state.X, *self._bounds, out=self.state.X)
 
     def _active_set(self) -> Array | None:
-        """Return the active set: the pixels at a bound that a step along the negative gradient would pass."""
+        """Return the active set, or None without bounds.
+
+        It contains the pixels at a bound that a step along the negative gradient would pass.
+        """
         if self._bounds is None:
             return None
         least, largest = self._bounds
@@ -315,9 +339,9 @@ _FIRST_STEP = 0.06
 
 
 class LBFGS:
-    """L-BFGS on the composite of a `state`, with box constraints if the recipe clips at each step.
+    """L-BFGS on the composite of a `state`.
 
-    An epoch is one evaluation.
+    It has box constraints if the recipe clips at each step. An epoch is one evaluation.
     """
 
     scheduled = False
@@ -358,6 +382,9 @@ class LBFGS:
         self._minimiser.step(losses.total, self.X.grad.asnumpy())
 
     def change_weights(self) -> None:
-        """Restart from the lowest point, because the stored steps have the curvature of a different loss."""
+        """Restart from the lowest point with the new weights.
+
+        The stored steps have the curvature of a different loss.
+        """
         nd.waitall()
         self._minimiser.restart()

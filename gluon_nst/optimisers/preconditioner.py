@@ -1,7 +1,8 @@
-"""Filters on the cosine transform of pictures: the preconditioner of L-BFGS, and enlargement without aliasing.
+"""Filters on the cosine transform of pictures.
 
-The cosine transform (type 2) is that of a picture mirrored at its edges. Frequencies are in cycles per pixel, at most
-0.5 along an axis. Each function transforms one channel at a time, to save memory.
+They are the preconditioner of L-BFGS, and enlargement without aliasing. The cosine transform (type 2) is that of a
+picture mirrored at its edges. Frequencies are in cycles per pixel, at most 0.5 along an axis. Each function transforms
+one channel at a time, to save memory.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ TAPER = 0.35, 0.5
 
 
 def _frequencies(height: int, width: int) -> Array:
-    """Return the frequency of each coefficient of the cosine transform, height × width."""
+    """Return the frequency of each coefficient of a cosine transform, h × w."""
     rows, columns = (np.arange(side, dtype=np.float32) / (2 * side) for side in (height, width))
     return np.hypot(rows[:, None], columns)
 
@@ -34,9 +35,10 @@ def _back(spectrum: Array) -> Array:
 
 
 class LowPass:
-    """The filter f^-power for pictures of a `shape` 1 × 3 × h × w, f being the frequency.
+    """The filter f^-power for pictures of a `shape` 1 × 3 × h × w.
 
-    It is symmetric and positive definite, with a mean gain of 1. Memory: 12 bytes per pixel of the picture.
+    f is the frequency. The filter is symmetric and positive definite, with a mean gain of 1. Memory: 12 bytes per pixel
+    of the picture.
     """
 
     def __init__(self, shape: tuple[int, ...], power: float) -> None:
@@ -60,11 +62,11 @@ class LowPass:
 
 
 def enlarged(X: Array, shape: tuple[int, int]) -> Array:
-    """Return `X` (1 × c × h × w, float32) resampled to `shape` (height, width) by its cosine transform.
+    """Return a picture resampled by its cosine transform.
 
-    The result has no frequencies that `X` lacks. Interpolating kernels (bicubic, Lanczos) leave copies of low
-    frequencies near the axes, which show as a weave. Along a side that gets smaller, frequencies above its limit are
-    left out. Across TAPER the transform fades to zero.
+    `X` is 1 × c × h × w, float32, and `shape` (height, width). The result has no frequencies that `X` lacks.
+    Interpolating kernels (bicubic, Lanczos) leave copies of low frequencies near the axes, which show as a weave. Along
+    a side that gets smaller, frequencies above its limit are left out. Across TAPER the transform fades to zero.
     """
     _, channels, *own = X.shape
     height, width = (min(sides) for sides in zip(own, shape))
