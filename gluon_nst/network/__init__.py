@@ -1,1 +1,1 @@
-"""VGG-19: its layers and their names, the truncated Sequential, the graph in bfloat16."""
+"""VGG-19: its layers, the truncated Sequential, and the graph in bfloat16."""

@@ -1,10 +1,11 @@
-"""The graph of the trunk in bfloat16: convolutions in bfloat16, features in float32 for the losses.
+"""The graph of the trunk in bfloat16, with features in float32.
 
-oneDNN's kernels for AMX have channels last, MXNet's operators have them first, and the conversion of the layout takes
-longer than a convolution. The graph avoids it for large gradients. With AMX, the network continues from the features in
-float32, so that two gradients of the same layout are added. Without AMX, it continues from the features in bfloat16, in
-oneDNN's blocked layout, in which a pooling is ten times as fast. The layers from the second convolution on have their
-own copy of the first convolution, whose gradient has only a few channels.
+The convolutions are in bfloat16; the losses need the features in float32. oneDNN's kernels for AMX have channels last,
+MXNet's operators have them first, and the conversion of the layout takes longer than a convolution. The graph avoids it
+for large gradients. With AMX, the network continues from the features in float32, so that two gradients of the same
+layout are added. Without AMX, it continues from the features in bfloat16, in oneDNN's blocked layout, in which a
+pooling is ten times as fast. The layers from the second convolution on have their own copy of the first convolution,
+whose gradient has only a few channels.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ _WIDEST = 736
 
 
 def widest() -> int:
-    """Return the maximum width, in positions, of feature maps in bfloat16 on this processor.
+    """Return the maximum width of feature maps in bfloat16, in positions.
 
-    For wider ones, by a grid step or more and of any height, oneDNN 2.4.4's backward convolution for AMX never returns.
+    It is that of this processor. For wider ones, by a grid step or more and of any height, oneDNN 2.4.4's backward
+    convolution for AMX never returns.
     """
     return _WIDEST if instructions.amx == "used" else sys.maxsize
 
@@ -76,17 +78,18 @@ def bfloat16_features(
 
 
 def _branch(X: Symbol) -> Symbol:
-    """Return `X` after a pooling of 1 × 1, which keeps its gradient in oneDNN's blocked layout.
+    """Return `X` after a pooling of 1 × 1.
 
-    The values stay the same. Without it MXNet adds gradients of two layouts in float32, by three conversions.
+    The values stay the same, and the gradient stays in oneDNN's blocked layout. Without it MXNet adds gradients of two
+    layouts in float32, by three conversions.
     """
     return sym.Pooling(X, kernel=(1, 1), stride=(1, 1), pool_type="avg")
 
 
 class _Convolution:
-    """A convolution of the network in bfloat16; its `parameters` are converted once, into `added`.
+    """A convolution of the network in bfloat16.
 
-    The input of the first convolution is the picture in float32.
+    Its `parameters` are converted once, into `added`. The input of the first convolution is the picture in float32.
     """
 
     def __init__(self, layer: Any, parameters: Mapping[str, Any], added: dict[str, Any]) -> None:
@@ -107,7 +110,7 @@ class _Convolution:
         return sym.Convolution(X, *arguments, kernel=(3, 3), pad=pad, num_filter=len(self._bias))
 
     def _padded(self, X: Symbol) -> Symbol:
-        """Return the picture in bfloat16, with the number of channels that the kernels require."""
+        """Return the picture in bfloat16, with the channels that the kernels require."""
         if self._border != "zero":
             X = padded(X, self._border)
         if hasattr(self._layer, "zero"):

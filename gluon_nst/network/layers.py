@@ -47,7 +47,10 @@ GRID = 16
 
 
 def parameter_shapes() -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the sixteen convolutions' parameters by the model zoo's names, in order of the layers."""
+    """Return the shapes of the sixteen convolutions' parameters, by name.
+
+    The names are the model zoo's, in order of the layers.
+    """
     shapes: dict[str, tuple[int, ...]] = {}
     below, indices = 3, iter(CONVOLUTIONS)
     for convolutions, channels in BLOCKS:
@@ -59,7 +62,10 @@ def parameter_shapes() -> dict[str, tuple[int, ...]]:
 
 
 def outputs_per_pixel(last: int) -> float:
-    """Return the number of outputs of the layers up to and including `last`, per pixel of a picture."""
+    """Return the number of outputs of the layers up to `last`, per pixel.
+
+    Layer `last` is included, and the pixels are those of the picture.
+    """
     numbers, area = 0.0, 1.0
     for name, index in LAYERS.items():
         if index <= last:
@@ -69,7 +75,10 @@ def outputs_per_pixel(last: int) -> float:
 
 
 def multiplications(last: int) -> float:
-    """Return the multiplications of the forward pass up to layer `last`, per pixel of a picture."""
+    """Return the multiplications of the forward pass up to `last`, per pixel.
+
+    The pixels are those of the picture.
+    """
     numbers, below, area = 0.0, 3, 1.0
     for name, index in LAYERS.items():
         channels = BLOCKS[int(name[4]) - 1][1]
@@ -82,7 +91,9 @@ def multiplications(last: int) -> float:
 
 
 def shape_at(layer: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Return the shape, 1 × c × h × w, of a layer's features of a picture of a `size` (height, width).
+    """Return the shape, 1 × c × h × w, of a layer's features.
+
+    `size` is the (height, width) of the picture.
 
     >>> shape_at(28, (300, 450))
     (1, 512, 18, 28)
@@ -93,5 +104,8 @@ def shape_at(layer: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
 
 
 def smallest_side(last: int) -> int:
-    """Return the shortest side, in pixels, of a picture with at least one position at layer `last`."""
+    """Return the shortest side of a picture that has a position at layer `last`.
+
+    It is in pixels.
+    """
     return 2 ** sum(index <= last for name, index in LAYERS.items() if name.startswith("pool"))

@@ -11,7 +11,10 @@ from gluon_nst.typing import Array
 
 
 def shape_of(X: Array) -> tuple[int, ...]:
-    """Return the shape of an NDArray or a Symbol; raises InputError if the shape of a Symbol is not known."""
+    """Return the shape of an NDArray or a Symbol.
+
+    Raises InputError if the shape of a Symbol is not known.
+    """
     if not isinstance(X, sym.Symbol):
         return X.shape
     _, shapes, _ = X.infer_shape_partial()
@@ -26,7 +29,10 @@ def operators(X: Array) -> Any:
 
 
 def padded(X: Array, padding: str) -> Array:
-    """Pad a picture (1 × 3 × h × w) by one pixel on each side, by `replicate` or `reflect`."""
+    """Pad a picture by one pixel on each side, by `replicate` or `reflect`.
+
+    The picture is 1 × 3 × h × w.
+    """
     return operators(X).pad(
         X, mode={"replicate": "edge", "reflect": "reflect"}[padding], pad_width=(0, 0, 0, 0, 1, 1, 1, 1)
     )

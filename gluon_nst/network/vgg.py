@@ -97,9 +97,10 @@ def extract_features(
 
 
 def outputs(X: NDArray, net: Any, wanted: Collection[int]) -> Iterator[tuple[int, NDArray]]:
-    """Yield (index, output) for each layer that is `wanted`, in the network's order, for the network input `X`.
+    """Yield (index, output) for each `wanted` layer, in the network's order.
 
-    Each is computed on demand. The convolutions in `scalings` are computed as products.
+    `X` is the network input. Each output is computed on demand. The convolutions in `scalings` are computed as
+    products.
     """
     if PIXELS in wanted:
         yield PIXELS, patches(X)
@@ -111,10 +112,10 @@ def outputs(X: NDArray, net: Any, wanted: Collection[int]) -> Iterator[tuple[int
 
 
 def scalings(net: Any) -> dict[int, float]:
-    """Return {index: factor} for the convolutions that only multiply the output of a ReLU by a positive factor.
+    """Return {index: factor} for convolutions that only scale a ReLU's output.
 
-    A trunk with VGG-16 in VGG-19's layers has them at the indices 16, 25 and 34 (Net2DeeperNet, Chen et al. 2016). They
-    are detected by their parameters.
+    The factor is positive. A trunk with VGG-16 in VGG-19's layers has them at the indices 16, 25 and 34 (Net2DeeperNet,
+    Chen et al. 2016). They are detected by their parameters.
     """
     factors = {}
     for index, layer in enumerate(net):
@@ -130,7 +131,10 @@ def _is_relu(layer: Any) -> bool:
 
 
 def _scaling(layer: nn.Conv2D) -> float | None:
-    """Return the factor of a convolution that is a multiple of the identity, without bias; None for any other."""
+    """Return the factor of a convolution that is a multiple of the identity.
+
+    None for any other convolution, and for one with a bias.
+    """
     if layer.bias.data().asnumpy().any():
         return None
     weight = layer.weight.data().asnumpy()
@@ -146,11 +150,11 @@ def _unchanged(X: Any) -> Any:
 
 
 def without_scalings(net: Any, wanted: Collection[int]) -> tuple[dict[int, Any], dict[str, NDArray]]:
-    """Return the layers of `net` by index, without the convolutions in `scalings`, and its parameters by name.
+    """Return a network's layers and parameters without the convolutions in `scalings`.
 
-    The parameters of the preceding convolution are multiplied by the factor, because a ReLU is positively homogeneous.
-    The scaling convolution and the ReLU after it are then the identity. The convolution is kept if its factor would
-    change `wanted` features of the preceding convolution or ReLU.
+    The layers of `net` are by index, the parameters by name. The parameters of the preceding convolution are multiplied
+    by the factor, because a ReLU is positively homogeneous. The scaling convolution and the ReLU after it are then the
+    identity. The convolution is kept if its factor would change `wanted` features of the preceding convolution or ReLU.
     """
     layers = dict(enumerate(net))
     parameters = {name: parameter.data() for name, parameter in net.collect_params().items()}
@@ -167,9 +171,9 @@ def without_scalings(net: Any, wanted: Collection[int]) -> tuple[dict[int, Any],
 
 
 def features_of(X: Any, layers: Mapping[int, Any], wanted: Collection[int]) -> dict[int, Any]:
-    """Return {index: output} of those `layers` that are `wanted`, in order, for the input `X` of the first one.
+    """Return {index: output} of those `layers` that are `wanted`, in order.
 
-    If PIXELS is wanted, `X` must be the network's input.
+    `X` is the input of the first layer. If PIXELS is wanted, `X` must be the network's input.
     """
     features = {PIXELS: patches(X)} if PIXELS in wanted else {}
     for index, layer in layers.items():
