@@ -256,7 +256,7 @@ stop "$environment exists, and is not of a kit; name another folder"
     "$python" -m venv "$environment" || \
 stop "$python can't create a virtual environment (see above); on Debian: apt-get install python@PYTHON@-venv"
     "$environment/bin/python" -m pip --isolated install --quiet --disable-pip-version-check --no-index --no-deps \\
-        --no-compile --find-links "$kit/wheels" --requirement "$kit/requirements.txt" || \
+        --find-links "$kit/wheels" --requirement "$kit/requirements.txt" || \
 stop "the packages can't be installed (see above)"
     problems=$("$environment/bin/python" -m pip --isolated check --disable-pip-version-check 2>&1) || \
 stop "the packages are incompatible: $problems"
