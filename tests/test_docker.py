@@ -77,7 +77,7 @@ def test_the_steps_install_the_clone_and_the_two_commands_of_readme_run(image):
     (install,) = (step for step in arguments("RUN") if APPLICATION in step and "scripts/" in step)
     calls = image(install)
     assert "python3.11 -m venv .venv" in calls
-    assert calls[-2].endswith("--editable .[test]")
+    assert calls[-3].endswith("--editable .[test]")
     assert calls[-1] == "python -c import mxnet"
     (command,) = map(json.loads, arguments("CMD"))
     assert image(" ".join(command)) == ["gluon-nst demo"]

@@ -46,6 +46,7 @@ PROGRAMS = {
     "spst": (program_spst.Program, {"sizes": [64], "size_factor": 1.0}),
 }
 ADAM = [name for name in PROGRAMS if recipes.read(name).optimizer == "adam"]
+LBFGS = [name for name in PROGRAMS if name not in ADAM]
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +133,7 @@ def assert_agree(ours, program, x):
     assert np.linalg.norm(gradient - expected_gradient) < max(1e-4 * np.linalg.norm(expected_gradient), *moves)
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", LBFGS)  # for Adam, the steps below show it
 def test_the_losses_and_the_gradient_at_the_start_agree(program, first_epoch, name):
     theirs = program(name)
     assert_agree(first_epoch(name), theirs, theirs.start)
@@ -142,10 +143,8 @@ def test_the_losses_and_the_gradient_at_the_start_agree(program, first_epoch, na
 def test_the_losses_and_the_gradient_at_a_given_composite_agree(program, first_epoch, name, tmp_path):
     theirs = program(name)
     start = tmp_path / "given.png"
-    composite = nst.transfer(
-        *pictures.own_pictures(), recipe="d2l-2019", sizes=[theirs.size], epochs=5, lr=0.1, tv_weight=0
-    )
-    composite.image.save(start)
+    content, style = (Image.open(path).resize(theirs.size[::-1]) for path in pictures.own_pictures())
+    Image.blend(content, style, 0.3).save(start)
     assert_agree(first_epoch(name, init=str(start)), theirs, theirs.read(start))
 
 
@@ -168,7 +167,7 @@ def deviation(totals, expected):
 def test_the_steps_of_adam_agree(program, totals, name):
     # TensorFlow's steps of 10 of 255 are chaotic: after a few, rounding the start changes the losses by as much.
     # With steps of 1 they are as stable as the others (below).
-    steps = 5 if name == "tensorflow" else 20
+    steps = 5 if name == "tensorflow" else 10
     assert deviation(totals(name, steps), program(name).run(steps)) < 0.02
 
 
@@ -178,7 +177,7 @@ def test_twenty_steps_of_tensorflows_adam_agree_at_a_smaller_learning_rate(progr
     assert deviation(totals("tensorflow", 20, lr=1.0), theirs.run(20)) < 0.002
 
 
-@pytest.mark.parametrize("name, size, evaluations", [("poster", 64, 120), ("gatys-2016", 64, 120)])
+@pytest.mark.parametrize("name, size, evaluations", [("poster", 64, 80), ("gatys-2016", 64, 80)])
 def test_lbfgs_reaches_as_low_a_loss_in_as_many_evaluations(program, totals, name, size, evaluations):
     ours = totals(name, evaluations, sizes=[(size, size) if name == "poster" else size])
     theirs = program(name, size).run(evaluations)
