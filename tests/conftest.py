@@ -1,5 +1,6 @@
 """Shared fixtures: a separate cache, small pictures, and a VGG-19 with seeded random weights."""
 
+import collections
 import gc
 import os
 import resource
@@ -55,18 +56,25 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Mark the slow suites. They run last, but first with several processes, so that no process idles while another
-    runs the last file."""
+    """Mark the slow suites, and let them run last.
+
+    With several processes, they run first, followed by the files with the most slow tests, so that no process idles
+    while another runs the last file.
+    """
 
     def place(item):
         suite = item.path.parent.name
         return 1 + SLOW_SUITES.index(suite) if suite in SLOW_SUITES else 0
 
-    items.sort(key=place, reverse=hasattr(config, "workerinput"))
     for item in items:
         if place(item):
             item.add_marker(pytest.mark.slow)
             item.add_marker(item.path.parent.name)
+    if hasattr(config, "workerinput"):
+        slow = collections.Counter(item.path for item in items if item.get_closest_marker("slow"))
+        items.sort(key=lambda item: (place(item), slow[item.path]), reverse=True)
+    else:
+        items.sort(key=place)
 
 
 @pytest.fixture(autouse=True)
