@@ -73,6 +73,7 @@ def image(tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_the_steps_install_the_clone_and_the_two_commands_of_readme_run(image):
     (install,) = (step for step in arguments("RUN") if APPLICATION in step and "scripts/" in step)
     calls = image(install)

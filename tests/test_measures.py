@@ -264,6 +264,7 @@ def test_the_command_measures_results_against_the_painting_and_the_content(files
     assert len(out.splitlines()) == 16
 
 
+@pytest.mark.slow
 def test_the_command_works_without_a_content_and_refuses_another_results(files, capsys, tmp_path):
     measure_pictures.main([files["result"], "--style", files["style"]])
     assert "drawing" not in capsys.readouterr().out

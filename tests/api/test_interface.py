@@ -178,6 +178,7 @@ def test_a_result_has_a_repr_a_table_and_a_plot(run):
     assert isinstance(result.plot(), Figure)
 
 
+@pytest.mark.slow
 def test_a_state_has_its_picture_and_losses_after_each_epoch(job):
     assert repr(nst.State().losses) == "<History: no epochs>"
     with pytest.raises(nst.NSTError, match="the run has no picture yet"):
@@ -196,6 +197,7 @@ def test_a_state_has_its_picture_and_losses_after_each_epoch(job):
         break
 
 
+@pytest.mark.slow
 def test_a_callback_is_called_after_each_epoch_and_its_errors_end_the_run(run):
     epochs = []
     run(callback=lambda state: epochs.append((state.stage, state.epoch)))
@@ -239,6 +241,7 @@ def test_a_run_with_a_checkpoint_resumes(run, tmp_path):
         run(checkpoint=tmp_path / "kept", state=nst.State())
 
 
+@pytest.mark.slow
 def test_the_limit_of_pixels_can_be_raised(run, content, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
     with pytest.raises(nst.InputError, match="more pixels than the limit of 2000"):

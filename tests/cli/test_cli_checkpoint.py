@@ -107,6 +107,7 @@ def test_the_second_signal_stops_at_once_and_the_last_checkpoint_stays(kept, tmp
     assert (tmp_path / "out.png").read_bytes() == found
 
 
+@pytest.mark.slow
 def test_without_a_checkpoint_the_first_signal_stops_at_once(render, tmp_path):
     with asked_to_stop(1):
         status, _, err = render("--quiet")
@@ -378,6 +379,7 @@ def test_what_can_not_be_is_refused_in_one_line(refuses, resume, tmp_path, capfd
     assert_one_line(err)
 
 
+@pytest.mark.slow
 def test_the_picture_so_far_takes_the_place_of_no_picture_of_the_users(kept, content, tmp_path):
     (tmp_path / "kept").mkdir()
     own = tmp_path / "kept" / "so-far.png"
@@ -487,6 +489,7 @@ def test_an_output_for_a_branch_replaces_the_output_in_any_spelling(job, content
         assert not any("old.png" in each for each in arguments.argv)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_leaves_the_last_good_state_and_advice(kept, resume, tmp_path):
     status, _, err = kept("--lr", "0.01,1e30", "--epochs", "3,3")
     assert status == 1

@@ -94,6 +94,7 @@ def test_the_library_finds_the_home_folder(home):
     assert {"p.csv", "p.svg"} <= set(names(home))
 
 
+@pytest.mark.slow
 def test_a_name_that_begins_with_a_tilde_is_a_name(render, content, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     content.rename("~c.png")

@@ -218,6 +218,7 @@ def test_layers_with_weights_reach_the_recipe_of_the_picture(render, tmp_path):
     assert recipe["content_layers"] == {"conv2_2": 3}
 
 
+@pytest.mark.slow
 def test_what_a_recipe_file_alone_could_say_before_reaches_the_recipe_of_the_picture(render, tmp_path):
     words = "--enlarge false --keep best --carry change --clip-at step --resize lanczos --pooling average"
     assert render(*words.split())[0] == 0
@@ -228,6 +229,7 @@ def test_what_a_recipe_file_alone_could_say_before_reaches_the_recipe_of_the_pic
     assert (recipe["clip_at"], recipe["resize"], recipe["pooling"]) == ("step", "lanczos", "average")
 
 
+@pytest.mark.slow
 def test_each_stage_can_have_values_of_its_own(render, tmp_path):
     assert render("--lr", "0.1,0.2", "--lr-decay", "0.5", "--lr-decay-epoch", "1,2")[0] == 0
     stages = made(tmp_path / "out.png")["recipe"]["stages"]
@@ -240,6 +242,7 @@ def test_sizes_of_one_side_are_not_enlarged_where_that_is_said(render, tmp_path)
     assert made(tmp_path / "out.png")["sizes"] == [[60, 90]]  # the content picture's own
 
 
+@pytest.mark.slow
 def test_precision_auto_asks_for_the_faster_on_this_machine(render, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr("gluon_nst.runs.run.choose_precision", lambda name, device: asked.append(name) or "float32")
@@ -251,6 +254,7 @@ def test_precision_auto_asks_for_the_faster_on_this_machine(render, tmp_path, mo
 # -- wrong values -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options, message",
     [
@@ -441,6 +445,7 @@ def test_the_output_of_each_command_has_the_same_spellings(capfd, command):
     assert not re.search(r"--(out|dir)\b", out)
 
 
+@pytest.mark.slow
 def test_the_commands_with_an_output_are_all_of_those():
     with_output = set()
     for command in EXAMPLES:

@@ -220,6 +220,7 @@ def test_a_kit_takes_one_folder(capfd, tmp_path, monkeypatch, arguments, message
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["made"], ["-o", "made"], ["--output=made"]])
 def test_the_folder_of_a_kit_is_an_argument_or_an_output(capfd, monkeypatch, arguments):
     folders = []
@@ -257,6 +258,7 @@ def complete(capfd, tmp_path):
     return words
 
 
+@pytest.mark.slow
 def test_bash_completes_commands_options_values_and_files(complete):
     assert complete("re") == ["recipes", "reconstruct", "render", "rerun", "resume"]
     assert complete("render", "--longest") == ["--longest-side"]

@@ -37,6 +37,7 @@ def test_the_losses_are_plotted_where_their_file_is_a_figure(render, tmp_path):
     assert b"<svg" in (tmp_path / "losses.svg").read_bytes()
 
 
+@pytest.mark.slow
 def test_quiet_shows_no_progress(render):
     status, _, err = render("--quiet")
     assert status == 0
@@ -93,6 +94,7 @@ def test_bfloat16_runs_with_fewer_instructions(content, style, converted, tmp_pa
 # -- what it reads ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["content", "style"])
 @pytest.mark.parametrize("kind", BAD_PICTURES)
 def test_a_bad_picture_is_refused(refuses, tmp_path, which, kind):
@@ -257,6 +259,7 @@ def identity(path):
     return status.st_mode, status.st_ino, status.st_size, status.st_mtime_ns
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["picture", "folder", "fifo", "dangling link", "text"])
 def test_a_file_that_is_not_of_this_program_stays(beside, content, tmp_path, kind):
     taken = tmp_path / "content-style.png"

@@ -27,6 +27,7 @@ def rows(path):
 # -- a signal ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_stopped_by_a_signal_keeps_the_picture_so_far(render, tmp_path, monkeypatch, number):
     show = observers.Bar.state
@@ -122,6 +123,7 @@ ENDS = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @ENDS
 def test_a_run_that_ends_while_a_stage_is_prepared_keeps_the_stage_before(
     render, tmp_path, monkeypatch, error, status, word

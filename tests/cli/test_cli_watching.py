@@ -56,6 +56,7 @@ def test_a_snapshot_must_not_overwrite_an_input(refuses, content, tmp_path):
     refuses("is one of the run's inputs", "--save-every", "2", content=taken)
 
 
+@pytest.mark.slow
 def test_a_snapshot_or_a_film_in_whose_place_is_a_folder_is_refused(refuses, tmp_path):
     (tmp_path / "out-stage-1-epoch-2.png").mkdir()
     (tmp_path / "film.gif").mkdir()
@@ -63,6 +64,7 @@ def test_a_snapshot_or_a_film_in_whose_place_is_a_folder_is_refused(refuses, tmp
     refuses("film.gif: a folder", "--animate", tmp_path / "film.gif")
 
 
+@pytest.mark.slow
 def test_a_snapshot_that_can_not_be_written_does_not_end_the_run(render, tmp_path, monkeypatch):
     def full(*_, **__):
         raise nst.NSTError("out-stage-1-epoch-1.png: can't write it (No space left on device)")
@@ -75,6 +77,7 @@ def test_a_snapshot_that_can_not_be_written_does_not_end_the_run(render, tmp_pat
     assert err == "out-stage-1-epoch-1.png: can't write it (No space left on device); the run continues without it\n"
 
 
+@pytest.mark.slow
 def test_a_film_that_can_not_be_written_is_an_error_and_the_picture_is_kept(render, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")

@@ -469,6 +469,7 @@ def test_a_run_with_little_memory_uses_windows_and_makes_the_same_picture(job, o
     assert whole.memory is None
 
 
+@pytest.mark.slow
 def test_the_style_statistics_do_not_depend_on_the_windows(job, net):
     """The style picture is longer than its windows."""
     statistics = []

@@ -35,6 +35,7 @@ def test_an_interrupt_keeps_finished_trials_and_reports_how_to_resume(experiment
     assert [recipe.stages[0].lr for recipe in started] == [0.1, 0.2, 0.2, 0.3]
 
 
+@pytest.mark.slow
 def test_an_interrupt_in_the_first_run_leaves_no_sheet(experiment, tmp_path):
     with failing(1):
         status, out, err = experiment("sweep", "--vary", "lr=0.1,0.2")

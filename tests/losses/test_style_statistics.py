@@ -273,6 +273,7 @@ def test_the_gradient_of_the_composite_agrees_with_finite_differences(net, stati
         assert (sides[0] - sides[1]) / 0.04 == pytest.approx((gradient * direction).sum(), rel=1e-2)
 
 
+@pytest.mark.slow
 def test_the_losses_of_the_objective_are_the_distances_of_the_features(net):
     objective = style_only(net, Wasserstein())
     losses = objective()

@@ -49,6 +49,7 @@ def test_at_the_contents_size_its_transparency_is_unchanged(run, clear, style, a
     assert image.getchannel("A").tobytes() == alpha.tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"margin": 16}])
 def test_at_another_size_the_transparency_is_resized(run, clear, style, alpha, options):
     result = run(clear, style, sizes=[(20, 30), (40, 60)], **{**CHOSEN, **options})
@@ -144,6 +145,7 @@ def test_a_style_without_a_visible_position_of_a_deep_layer_is_refused(job, cont
         prepare(nst.Job(content, picture, weights=job().weights, sizes=[(60, 90)], **layers))
 
 
+@pytest.mark.slow
 def test_a_content_that_is_transparent_everywhere_is_white_and_reported(render, tmp_path):
     Image.new("RGBA", (40, 40), (9, 9, 9, 0)).save(tmp_path / "empty.png")
     assert np.asarray(open_picture(tmp_path / "empty.png").image).min() == 255

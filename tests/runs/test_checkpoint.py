@@ -392,6 +392,7 @@ def test_the_largest_number_is_the_newest_regardless_of_times(job, tmp_path, mon
         assert len(checkpoint.load(run).record) == 4
 
 
+@pytest.mark.slow
 def test_the_folder_is_locked(job, tmp_path):
     run = prepare(job())
     with open_checkpoint(tmp_path / "kept", run), pytest.raises(
@@ -414,6 +415,7 @@ MANY = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed, difference",
     [

@@ -211,6 +211,7 @@ def test_transfer_notifies_its_observers_of_a_long_run(run, long):
     assert len([line for line in notes.lines if line.startswith("this will take about ")]) == 1
 
 
+@pytest.mark.slow
 def test_the_command_announces_a_long_run_once(render, long):
     status, _, err = render(*SHALLOW)
     assert status == 0

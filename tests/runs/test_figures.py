@@ -75,6 +75,7 @@ def test_a_sheet_shows_why_a_picture_is_missing(picture):
     assert not sheet.axes[2].images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending, magic", [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
 def test_a_figure_is_written_by_its_ending_with_its_provenance(picture, tmp_path, ending, magic):
     for name in ("1", "2"):
@@ -102,6 +103,7 @@ def test_pictures_in_an_svg_keep_their_resolution(picture, tmp_path):
 # -- films ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_film_has_the_composite_beside_the_losses_so_far(picture):
     black = Image.new("RGB", picture.size)
     first, last = map(np.asarray, figures.film([(2, picture), (8, black)], epochs(8)))

@@ -27,6 +27,7 @@ def take(steps, count):
 # -- steps ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_steps_yield_the_state_after_every_epoch(job):
     seen = []
     for state in nst.steps(job()):

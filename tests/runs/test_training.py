@@ -194,6 +194,7 @@ def test_adam_works_in_the_unit_of_the_pixels(net, inputs, pixel_unit, unit):
     assert np.median(steps) > 0.0195
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_the_losses_are_the_same_in_every_unit_of_the_pixels(net, inputs, optimizer):
     units = ("standardised", "unit", "bytes")
@@ -231,6 +232,7 @@ def test_features_of_other_layers_than_the_recipes_are_refused(net, inputs):
         record(net, [X, contents_Y, styles_Y[1:]])
 
 
+@pytest.mark.slow
 def test_auto_is_the_faster_precision_also_in_train(net, inputs, monkeypatch):
     monkeypatch.setattr("gluon_nst.machine.instructions.processor_flags", lambda: {"avx2"})
     X, _ = record(net, inputs, epochs=2, precision="auto")

@@ -44,6 +44,7 @@ def test_a_picture_with_another_hash_is_refused_and_not_kept(book):
     assert not list(cache_folder("pictures").glob("*autumn*"))
 
 
+@pytest.mark.slow
 def test_an_unreachable_book_is_an_error_of_the_chapter(book, monkeypatch, tmp_path, capfd):
     monkeypatch.setattr(pictures, "BOOK", dead_url())
     assert cli.main(["chapter", "--book-images", "--out", str(tmp_path / "out")]) == 1

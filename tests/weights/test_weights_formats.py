@@ -104,6 +104,7 @@ def test_a_missing_layer_and_a_wrong_shape_are_named(tmp_path, arrays, weights_f
     assert in_cache(weights_folder) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["torchvision", "params", "caffe", "model-zoo", "pypi"])
 def test_a_truncated_file_is_refused(name, originals, tmp_path, weights_folder):
     path = tmp_path / originals[name].name
