@@ -1,4 +1,4 @@
-"""The Neural Style Transfer chapter of Dive into Deep Learning as a program, on Apache MXNet/Gluon."""
+"""The Neural Style Transfer chapter of Dive into Deep Learning, on MXNet/Gluon."""
 
 from __future__ import annotations
 

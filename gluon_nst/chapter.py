@@ -1,4 +1,4 @@
-"""The section Neural Style Transfer of Dive into Deep Learning (14.12), from top to bottom, in the book's own code.
+"""Section 14.12 of Dive into Deep Learning, Neural Style Transfer, in its code.
 
 `gluon-nst chapter --plain` runs this file. It imports only MXNet, and gets the numbers of a recipe as arguments:
 autograd differentiates the losses, and a Trainer updates the composite. The rest of the package computes the same
@@ -44,7 +44,7 @@ def postprocess(img: NDArray) -> NDArray:
 def extract_features(
     X: NDArray, net: nn.Sequential, content_layers: Sequence[int], style_layers: Sequence[int]
 ) -> tuple[list[NDArray], list[NDArray]]:
-    """Return the outputs of the content layers and of the style layers of `net`, by their indices."""
+    """Return the outputs of the content layers and the style layers, by their indices."""
     contents, styles = [], []
     for i in range(len(net)):
         X = net[i](X)
@@ -99,7 +99,7 @@ def compute_loss(
     styles_Y_gram: Sequence[NDArray],
     weights: Weights,
 ) -> tuple[list[NDArray], list[NDArray], NDArray, NDArray]:
-    """Return the weighted content losses, style losses and total variation loss, and their sum."""
+    """Return the weighted content, style and total variation losses, and their sum."""
     contents_l = [content_loss(Y_hat, Y) * weights.content for Y_hat, Y in zip(contents_Y_hat, contents_Y)]
     styles_l = [style_loss(Y_hat, Y) * weights.style for Y_hat, Y in zip(styles_Y_hat, styles_Y_gram)]
     tv_l = tv_loss(X) * weights.tv
@@ -123,7 +123,7 @@ class GeneratedImage(nn.Block):
 def get_inits(
     X: NDArray, device: Any, lr: float, styles_Y: Sequence[NDArray]
 ) -> tuple[NDArray, list[NDArray], gluon.Trainer]:
-    """Return the composite, which starts as `X`, the style layers' Gram matrices, and the Trainer."""
+    """Return the composite, initialised with `X`, the Gram matrices, and the Trainer."""
     gen_img = GeneratedImage(X.shape)
     gen_img.initialize(init.Constant(X), ctx=device, force_reinit=True)
     trainer = gluon.Trainer(gen_img.collect_params(), "adam", {"learning_rate": lr})
@@ -134,7 +134,7 @@ def get_inits(
 
 
 class EpochRecord(NamedTuple):
-    """Record of an epoch: its number, its losses by layer, its learning rate and its duration in seconds."""
+    """Record of an epoch: number, losses by layer, learning rate, duration in seconds."""
 
     epoch: int
     contents: Sequence[float]

@@ -73,7 +73,7 @@ def warnings_to(say: Callable[[str], object]) -> Iterator[None]:
 
 
 def one_line(text: object) -> str:
-    """Return a text with escapes for characters that can't be printed: a line break becomes \\n."""
+    """Return a text in one line: characters that can't be printed become escapes."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in str(text))
 
 

@@ -1,4 +1,4 @@
-"""Old paths of modules, which keep working for one minor version with a DeprecationWarning."""
+"""Old paths of modules, which give a DeprecationWarning for one minor version."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ MOVED.update(_RENAMED)
 
 
 def _new(old: str) -> str | None:
-    """Return the new path of a module, also of one within a package that has moved; None if it has not moved."""
+    """Return the new path of a module that has moved, or None.
+
+    A module in a package that has moved has moved too.
+    """
     package, _, name = old.partition(".")
     first, dot, rest = name.partition(".")
     if package != "gluon_nst" or first not in MOVED or (dot and first != "checkpoint"):
@@ -45,7 +48,10 @@ def _new(old: str) -> str | None:
 
 
 def import_moved(old: str) -> ModuleType:
-    """Import the module whose old path is `old`, and warn at the line of the caller's caller."""
+    """Import the module with the old path `old`, and warn.
+
+    The warning names the line of the caller's caller.
+    """
     new = _new(old)
     assert new is not None
     warnings.warn(f"{old} is now {new}", DeprecationWarning, stacklevel=3)
@@ -53,8 +59,9 @@ def import_moved(old: str) -> ModuleType:
 
 
 def forward(package: str, module: str, *names: str) -> Callable[[str], Any]:
-    """Return a `__getattr__` for a `package` that replaces an old module and has these `names` of a new `module`.
+    """Return a `__getattr__` for a `package` that replaces an old module.
 
+    It has these `names` of a new `module`, which is imported when a name is used, because MXNet takes seconds to load.
     The new module is imported when a name is used, because MXNet takes seconds to load.
     """
 
@@ -82,5 +89,8 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def keep_old_paths() -> None:
-    """Register the finder of old paths before others, which would load a module of a moved package a second time."""
+    """Register the finder of old paths.
+
+    It comes before the other finders, which would load a module of a moved package a second time.
+    """
     sys.meta_path.insert(0, _Finder())

@@ -1,4 +1,4 @@
-"""Types of arrays. MXNet has no annotations, so that type checkers treat them as Any.
+"""Types of arrays: Any, because MXNet has no annotations.
 
 Shapes are in docstrings: 1 × c × h × w for pictures (c = 3) and feature maps, c × c for Gram matrices and covariances.
 """

@@ -1,4 +1,4 @@
-"""Functions with the options of the commands: `transfer` (of `render`), `compare`, `sweep` and `reconstruct`."""
+"""Functions for the commands: `transfer`, `compare`, `sweep` and `reconstruct`."""
 
 from gluon_nst.api.sheets import SheetResult, compare, reconstruct, sweep
 from gluon_nst.api.transfers import transfer

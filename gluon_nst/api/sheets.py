@@ -1,4 +1,4 @@
-"""`compare`, `sweep` and `reconstruct`: several runs on the same pictures, laid out in a labelled sheet."""
+"""`compare`, `sweep` and `reconstruct`: runs laid out as a labelled sheet."""
 
 from __future__ import annotations
 
@@ -66,11 +66,12 @@ def compare(
     progress: bool | None = None,
     **settings: Any,
 ) -> SheetResult:
-    """Run several recipes, by name or path, on the same two pictures; return their pictures as a sheet.
+    """Run several recipes on the same two pictures, and return a sheet of the results.
 
-    `settings` are keywords of `transfer`, the same for all. With the folder `output`, each picture and its losses are
-    kept there, and what is there already is not computed again. `progress` is as in `transfer`. Losses of different
-    recipes can't be compared. A run that fails gives a warning, and its reason in the sheet.
+    `recipes` are names or paths. `settings` are keywords of `transfer`, the same for all. With the folder `output`,
+    each picture and its losses are kept there, and what is there already is not computed again. `progress` is as in
+    `transfer`. Losses of different recipes can't be compared. A run that fails gives a warning, and its reason in the
+    sheet.
     """
     with _paths(content=content, style=style) as (content_path, style_path):
         return _carry_out(experiments.compare(content_path, style_path, recipes, **settings), output, progress)
@@ -106,8 +107,10 @@ def reconstruct(
     progress: bool | None = None,
     **settings: Any,
 ) -> SheetResult:
-    """Reconstruct the `content` or the `style` (`kind`) of a picture from noise, layer by layer (Gatys et al. 2016,
-    figure 1, whose layers are the default); return the pictures as a sheet. The other arguments are as in `compare`.
+    """Reconstruct the content or the style of a picture from noise, layer by layer.
+
+    `kind` is `content` or `style`. The default layers are those of figure 1 of Gatys et al. 2016. Returns a sheet of
+    the pictures. The other arguments are as in `compare`.
     """
     with _paths(picture=picture) as (path,):
         return _carry_out(experiments.reconstruct(kind, path, layers, **settings), output, progress)
@@ -115,7 +118,10 @@ def reconstruct(
 
 @contextlib.contextmanager
 def _paths(**pictures: Given) -> Iterator[list[Path]]:
-    """Give the paths of pictures: PIL images and arrays are written into a temporary folder for the block."""
+    """Yield the paths of pictures.
+
+    PIL images and arrays are written into a temporary folder, which is deleted at the end of the block.
+    """
     with tempfile.TemporaryDirectory(prefix="gluon-nst-") as folder:
         paths = []
         for name, picture in pictures.items():

@@ -153,7 +153,7 @@ def _bar(progress: bool | None, observers: Iterable[Observer]) -> list[Observer]
 
 
 def _calling(callback: Callable[[State], object] | None, state: State) -> Halt:
-    """Return a Halt that calls a function with the state after each epoch, and never stops the run.
+    """Return a Halt that calls a function with the state, and never stops the run.
 
     Unlike those of an observer, errors of the function end the run.
     """

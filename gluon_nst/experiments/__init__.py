@@ -1,4 +1,4 @@
-"""Experiments: the chapter's exercises and the paper's figures, as sheets of labelled pictures."""
+"""Experiments: the chapter's exercises and the paper's figures, as sheets."""
 
 from gluon_nst.experiments.designs import FIGURE_1, VARIABLE, compare, reconstruct, sweep
 from gluon_nst.experiments.trials import Experiment, Outcome, Prepared, Trial, kept

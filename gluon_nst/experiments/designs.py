@@ -73,7 +73,10 @@ def _trial(*settings: tuple[str, str, Any]) -> Trial:
 def compare(
     content: Pathlike, style: Pathlike, recipe_names: Sequence[RecipeName] = COMPARED, **options: Any
 ) -> Experiment:
-    """Return the Experiment that runs several recipes, by name or path, on the same two pictures."""
+    """Return the Experiment that runs several recipes on the same two pictures.
+
+    `recipes` are names or paths.
+    """
     rows = (tuple(Trial(str(name), {"recipe": name}) for name in recipe_names),)
     note = _NOT_COMPARABLE if len(recipe_names) > 1 else ""
     return Experiment(_title(content, style), given(content), given(style), rows, options, note=note)
@@ -94,7 +97,7 @@ def reconstruct(
     recipe: RecipeName = RECONSTRUCTION,
     **options: Any,
 ) -> Experiment:
-    """Return the Experiment that reconstructs a picture's `content` or `style` from noise for several layers.
+    """Return the Experiment that reconstructs content or style from several layers.
 
     Content: from the features of each of `layers`. Style: from the Gram matrices of the first layer, the first two, and
     so on (Gatys et al. 2016, figure 1, whose layers are the default). A mapping {layer: weight} sets weights.

@@ -68,7 +68,10 @@ class Outcome(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """Trials on two pictures, with common `options` of `transfer`, and their rows in a sheet."""
+    """Trials on two pictures, with common `options`, and their rows in a sheet.
+
+    `options` are keywords of `transfer`.
+    """
 
     title: str
     content: Path
@@ -90,7 +93,7 @@ class Experiment:
 
     @functools.cached_property
     def _open(self) -> Callable[..., Picture]:
-        """`open_picture` with a cache, so that each picture is decoded once for all trials and the sheet."""
+        """Open a picture, with a cache: it is decoded once for all trials and the sheet."""
         return functools.lru_cache(maxsize=None)(open_picture)
 
     @property
@@ -108,7 +111,10 @@ class Experiment:
         return {str(self.content), *(str(path) for path in files if isinstance(path, (str, Path)))}
 
     def paths(self, folder: Pathlike) -> list[Path]:
-        """Return the files that the experiment writes into `folder`: a picture and its losses for each trial."""
+        """Return the files that the experiment writes into `folder`.
+
+        Each trial has a picture and a file of losses.
+        """
         return [trial.path(folder, ending) for trial in self.trials for ending in (".png", ".csv")]
 
     def prepare(self, observer: Observer | None = None) -> Prepared:
@@ -133,7 +139,7 @@ class Experiment:
         return prepared
 
     def unfinished(self, folder: Pathlike, prepared: Prepared) -> dict[str, Recipe]:
-        """Return the recipes of the runs that are not finished in `folder` yet, by the names of their trials."""
+        """Return the recipes of the unfinished runs in `folder`, by trial."""
         runs = ((trial, prepared[trial.name]) for trial in self.trials)
         return {
             trial.name: run.recipe for trial, run in runs if isinstance(run, Run) and not kept(trial.path(folder), run)
@@ -146,7 +152,7 @@ class Experiment:
         observer: Observer | None = None,
         halt: Halt = never,
     ) -> Iterator[Outcome]:
-        """Run the trials that are not finished in `folder` yet, and yield an Outcome for each trial.
+        """Run the unfinished trials in `folder`, and yield an Outcome for each trial.
 
         `prepared` is the result of `prepare`; `observer` follows each run. If `halt` returns true after an epoch, the
         experiment stops, and a later call resumes it: each run has a checkpoint until it is complete.
@@ -172,7 +178,7 @@ class Experiment:
             yield _outcome(trial, prepared[trial.name], folder, carry_out_trial, observer)
 
     def sheet(self, outcomes: Iterable[Outcome]) -> Figure:
-        """Draw the outcomes as a labelled contact sheet after the two input pictures; return a matplotlib Figure."""
+        """Draw the inputs and the outcomes as a labelled sheet, a matplotlib Figure."""
         outcomes_by_name = {outcome.trial.name: outcome for outcome in outcomes}
         style, *others = style_files(self.style)
         inputs = [
@@ -202,14 +208,17 @@ class Experiment:
 
 
 def _wrapped(cells: Sequence[Cell | None], longest: int = 5) -> list[list[Cell | None]]:
-    """Split a row of cells that is too long for a page into rows of about equal length."""
+    """Split a long row of cells into rows of about equal length."""
     rows = -(-len(cells) // longest)
     columns = -(-len(cells) // rows)
     return [list(cells[start : start + columns]) for start in range(0, len(cells), columns)]
 
 
 def kept(path: Path, run: Run) -> Image.Image | None:
-    """Return the picture at `path` if it is the result of this `run` and its losses exist; else None."""
+    """Return the picture at `path` if it is a complete result of this `run`, or None.
+
+    Its losses must exist too.
+    """
     existing = read_made(path)
     if not existing or "interrupted" in existing[1] or not path.with_suffix(".csv").is_file():
         return None
@@ -221,7 +230,10 @@ def kept(path: Path, run: Run) -> Image.Image | None:
 def _outcome(
     trial: Trial, run: Run | NSTError, folder: Path, carry_out_trial: Callable[[Run, Path], Result], observer: Observer
 ) -> Outcome:
-    """Run a trial, unless its files exist; return its Outcome. An unfinished run leaves only its checkpoint."""
+    """Run a trial, unless its files exist; return its Outcome.
+
+    An unfinished run leaves only its checkpoint.
+    """
     if isinstance(run, NSTError):
         return Outcome(trial, None, str(run), failed=True)
     path = trial.path(folder)

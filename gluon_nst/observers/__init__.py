@@ -1,4 +1,4 @@
-"""Observers of runs: progress bar, the chapter's lines, snapshots, film, window, and live output in a notebook."""
+"""Observers: progress bar, lines, snapshots, film, window, notebook output."""
 
 from gluon_nst.observers.film import FILMS, Film, check_film
 from gluon_nst.observers.live import Live

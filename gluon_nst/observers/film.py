@@ -26,7 +26,10 @@ _LONGEST_SIDE = 480  # of the composite in a film
 
 
 def check_film(path: str | Path) -> None:
-    """Raise InputError unless `path` names a film that can be written: GIF, WebP or, with imageio-ffmpeg, MP4."""
+    """Raise InputError unless `path` names a film in a supported format.
+
+    The formats are GIF, WebP and, with imageio-ffmpeg, MP4.
+    """
     check_ending(path, FILMS)
     if given(path).suffix.lower() == ".mp4":
         require(f"{path}: MP4", "imageio-ffmpeg", "name a .gif or .webp")
@@ -37,7 +40,7 @@ def _without_progress(frames: Iterable[Any], total: int) -> Iterable[Any]:
 
 
 class Film(Observer):
-    """Collects about ninety snapshots of a run, and writes a film of them when it ends.
+    """An observer that writes a film of about ninety snapshots of a run.
 
     The film is written to `path`, or next to it if the run did not finish and `path` exists. `written` is then its
     path, or None if no film was written. `progress(frames, total)` wraps the frames, to show progress.
@@ -78,7 +81,10 @@ def write_film(
     record: Sequence[Epoch],
     progress: Callable[[Iterable[Any], int], Iterable[Any]] = _without_progress,
 ) -> None:
-    """Write a film of `snapshots`, (number of finished epochs, PIL image) each, and the losses in a run's `record`."""
+    """Write a film of `snapshots` and of the losses in a run's `record`.
+
+    A snapshot is (number of finished epochs, PIL image).
+    """
     frames = iter(progress(figures.film(snapshots, record), len(snapshots)))
     with placed_whole(path) as temporary:
         if path.suffix.lower() == ".mp4":

@@ -19,7 +19,7 @@ from gluon_nst.runs.state import State
 
 
 class Live(Observer):
-    """Shows the composite beside its losses in the output of a notebook's cell, and redraws that output.
+    """An observer that shows the composite and its losses in a notebook.
 
     `seconds` is the minimum time between two redraws; the last epoch is always drawn. Outside a notebook nothing is
     shown.

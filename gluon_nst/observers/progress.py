@@ -24,13 +24,13 @@ def interval() -> float:
 
 
 def is_watched() -> bool:
-    """Return whether a bar is visible: standard error is a terminal, or this is a notebook."""
+    """Return whether a bar is visible: in a notebook, or on a terminal."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return "IPKernelApp" in getattr(shell, "config", {}) or sys.stderr.isatty()
 
 
 class Bar(Observer):
-    """A progress bar on standard error for one run or several, with lines and downloads above it.
+    """A progress bar on standard error, with lines and downloads above it.
 
     `recipes` maps the names of several runs, in order, to their recipes; without it, each run has a bar.
     The bar's unit is a multiplication, so that the estimate holds across sizes and recipes. If `quiet`, only lines are

@@ -17,7 +17,10 @@ _MAX_PICTURES = 10_000
 
 
 def snapshot_paths(path: str | Path, every: int, recipe: Recipe) -> dict[tuple[int, int], Path]:
-    """Return {(stage, finished epochs): path} of the pictures that Snapshots writes: out-stage-1-epoch-050.png, …"""
+    """Return the paths of Snapshots, {(stage, finished epochs): path}.
+
+    The names are `out-stage-1-epoch-050.png`, ….
+    """
     path, count = given(path), sum(stage.epochs // every for stage in recipe.stages)
     if count > _MAX_PICTURES:
         raise InputError(f"save every {every}: would write {count} pictures; choose a larger number of epochs")

@@ -18,7 +18,10 @@ _INTERVAL = 1
 
 
 class Window(Observer):
-    """Shows the composite and its losses as they evolve, until it is closed; `say` reports a missing display."""
+    """An observer that shows the composite and its losses in a window.
+
+    It ends when the window is closed. `say` reports that there is no display.
+    """
 
     def __init__(self, say: Callable[[str], object]) -> None:
         self._say, self._drawn_at = say, 0.0

@@ -1,1 +1,1 @@
-"""Runs: from a Job to a Result, with everything that is recorded, saved and resumed on the way."""
+"""Runs: from a Job to a Result, with records, checkpoints and estimates."""

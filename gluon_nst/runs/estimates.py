@@ -1,4 +1,7 @@
-"""Estimates of a run's memory, from its plan, and duration, from a few evaluations that are timed on this machine."""
+"""Estimates of the memory and the duration of a run.
+
+The memory follows from the run's plan, the duration from a few evaluations that are timed on this machine.
+"""
 
 from __future__ import annotations
 
@@ -152,11 +155,17 @@ class Speed:
         return seconds
 
     def seconds_per_multiplication(self) -> float:
-        """Return the seconds of an evaluation at the smallest timed size, per multiplication of the forward pass."""
+        """Return the seconds per multiplication at the smallest timed size.
+
+        The multiplications are those of the forward pass.
+        """
         return self._small.next / (math.prod(_SMALL) * multiplications(self._recipe.last_layer))
 
     def seconds_at_most(self, run: Run, state: State) -> float:
-        """Return an upper bound of the remaining seconds from the smallest timed size, where a pixel costs the most."""
+        """Return an upper bound of the remaining seconds.
+
+        It is derived from the smallest timed size, where a pixel takes the longest.
+        """
         seconds = 0.0
         for stage, epochs in _remaining(run, state):
             pixels = math.prod(run.canvas(stage).size)
@@ -184,7 +193,7 @@ def _memory(run: Run) -> float:
 
 @nd_mode
 def seconds_of_recipes(names: Iterable[str]) -> Iterator[tuple[str, float | None]]:
-    """Yield the name of each recipe, and its estimated seconds on the project's own pictures at its own sizes.
+    """Yield (name, estimated seconds) of each recipe on the project's own pictures.
 
     Recipes of the same speed are timed once. One that does not fit into this machine's memory has None. The parameters
     are those in the cache. Raises WeightsError if there are none.
@@ -210,7 +219,7 @@ def seconds_of_recipes(names: Iterable[str]) -> Iterator[tuple[str, float | None
 
 @nd_mode
 def note_if_long(runs: Sequence[Run], observer: Observer, state: State | None = None) -> None:
-    """Notify an observer of the duration of the `runs`, one after the other, if it exceeds ten minutes.
+    """Notify an observer of the duration of `runs` if it exceeds ten minutes.
 
     `state` is the one from which a single run resumes. Without memory for the timing there is no note: the run itself
     will raise the error.
@@ -241,14 +250,14 @@ def note_if_long(runs: Sequence[Run], observer: Observer, state: State | None = 
 
 
 def _remaining(run: Run, state: State) -> Iterator[tuple[Stage, int]]:
-    """Yield the remaining stages of a run, each with the number of its remaining epochs."""
+    """Yield (stage, number of remaining epochs) of the remaining stages of a run."""
     done = len(state.images)
     for number, stage in enumerate(run.recipe.stages[done:]):
         yield stage, max(stage.epochs - (state.epoch if number == 0 and state.optimiser else 0), 0)
 
 
 def _speed_key(run: Run) -> Any:
-    """Return the properties of a run, other than its sizes, that determine the speed of its evaluations."""
+    """Return the properties of a run, except sizes, that determine its speed."""
     recipe, large = run.recipe, _large_size(run)
     layers = tuple(recipe.content_layers), tuple(recipe.style_layers)
     return (

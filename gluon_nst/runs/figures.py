@@ -1,4 +1,4 @@
-"""Figures for a slide or a page: the losses of a run, labelled sheets of pictures, and the panel of a film."""
+"""Figures: the losses of a run, labelled sheets, and the frames of a film."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def save(figure: Figure, path: str | Path, provenance: str = "") -> None:
 
 
 def _axis_floor(curves: Iterable[Sequence[float]]) -> float | None:
-    """Return the lower limit of a logarithmic axis for `curves`, or None for a linear axis.
+    """Return the lower limit of a logarithmic axis, or None for a linear axis.
 
     A start from the content picture has a content loss of almost 0, which would flatten the other curves.
     """
@@ -98,7 +98,7 @@ def plot_losses(record: Sequence[Epoch], recipe: Recipe) -> Figure:
 
 
 def plot_totals(axes: Axes, record: Sequence[Epoch], recipe: Recipe) -> None:
-    """Plot the total loss, and those of content, style and total variation, over the epochs into matplotlib Axes."""
+    """Plot the total loss and its three terms over the epochs into matplotlib Axes."""
     curves = _curves(record)
     for name, curve in curves.items():
         axes.plot(curve, **_LINES[name])
@@ -136,7 +136,7 @@ def _finish(axes: Axes, record: Sequence[Epoch], recipe: Recipe, curves: Iterabl
 
 
 class Cell(NamedTuple):
-    """A cell of a sheet: a PIL image, or a note if there is none, with a title above and a row title at the left."""
+    """A cell of a sheet: a PIL image or a note, with a title and a row title."""
 
     picture: Image.Image | None
     title: str = ""
@@ -216,9 +216,10 @@ class Panel:
 
 
 def film(snapshots: Sequence[tuple[int, Image.Image]], record: Sequence[Epoch]) -> Iterator[Image.Image]:
-    """Yield the frames of a film, PIL images of one even size: the composite of each snapshot beside the losses so far.
+    """Yield the frames of a film: the composite of each snapshot beside the losses.
 
-    A snapshot is (number of finished epochs, PIL image); `record` has the epochs of the whole run.
+    The frames are PIL images of one even size. A snapshot is (number of finished epochs, PIL image); `record` has the
+    epochs of the whole run.
     """
     figure = Figure(dpi=100)
     canvas = FigureCanvasAgg(figure)

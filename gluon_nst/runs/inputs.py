@@ -1,4 +1,4 @@
-"""Opens the pictures of a run: styles with their weights, regions, and the record of the inputs."""
+"""The inputs of a run: styles with their weights, regions, and their record."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Open = Callable[[Source], Picture]
 
 
 class StylePicture(NamedTuple):
-    """A style picture of a run, with its weight, its scale if it has its own, and its regions."""
+    """A style picture of a run, with its weight, scale and regions."""
 
     picture: Picture
     weight: float
@@ -37,9 +37,9 @@ class StylePicture(NamedTuple):
 
 
 def style_files(path: Source) -> list[Source]:
-    """Return the pictures of a `path`: itself, or the pictures in a folder, in natural order.
+    """Return the pictures of a `path`: a picture, or those in a folder.
 
-    Warns of files and folders in it that are left out.
+    They are in natural order. Warns of files and folders in it that are left out.
     """
     # os.path's tests, unlike Path's, are False where permission is denied.
     if isinstance(path, Image.Image) or not os.path.isdir(given(path)):
@@ -65,7 +65,7 @@ _MAX_NAMES = 5
 
 
 def _left_out(paths: Sequence[Path]) -> str:
-    """Return the names of files that are left out of a folder of pictures, by reason, as one text."""
+    """Return the skipped files of a folder, by reason, as one text."""
     names_by_reason: dict[str, list[str]] = {}
     for path in paths:
         ending = path.suffix.lower()
@@ -98,9 +98,10 @@ def expanded(styles: Sequence[Style]) -> Iterator[tuple[Source, Style, float]]:
 
 
 def open_styles(job: Job, content: Picture, recipe: Recipe, open: Open) -> tuple[StylePicture, ...]:
-    """Return the style pictures of a job, in the content's colours if the `recipe` preserves them.
+    """Return the style pictures of a job.
 
-    Transparent pixels do not count in the style statistics.
+    They have the content's colours if the `recipe` preserves them. Transparent pixels do not count in the style
+    statistics.
     """
     assert isinstance(job.style, tuple)
     styles = []
@@ -117,7 +118,10 @@ def open_styles(job: Job, content: Picture, recipe: Recipe, open: Open) -> tuple
 def with_regions(
     job: Job, content: Picture, styles: tuple[StylePicture, ...]
 ) -> tuple[np.ndarray | None, tuple[StylePicture, ...]]:
-    """Return the regions of the content picture, R × h × w, or None, and the styles with their regions."""
+    """Return the regions of the content, and the styles with their regions.
+
+    The content's regions are an array R × h × w, or None.
+    """
     assert isinstance(job.style, tuple)
     num_maps = sum(style.regions is not None for style in job.style)
     if job.regions is None:
@@ -156,7 +160,7 @@ def with_style_colors(
 
 
 def within(mask: np.ndarray, above: Picture, below: Picture) -> Picture:
-    """Return the picture `above` where the mask (h × w, 0 to 1) is 1, and the picture `below` where it is 0."""
+    """Blend two pictures by a mask (h × w, 0 to 1): `above` where it is 1."""
     return above._replace(image=_blended(above.image, below.image, mask))
 
 
@@ -165,7 +169,10 @@ def _blended(above: Image.Image, below: Image.Image, shares: np.ndarray) -> Imag
 
 
 def _colors(styles: Sequence[StylePicture], number: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return the mean and covariance of the styles' colours in the region of this `number`; None if no style has it."""
+    """Return the mean and covariance of the styles' colours in a region, or None.
+
+    `number` is the region's; None means that no style has it.
+    """
     total, mean, products = 0.0, np.zeros(3), np.zeros((3, 3))
     largest = max(style.weight for style in styles)  # sums of shares of it do not overflow
     for style in styles:
@@ -183,7 +190,7 @@ def _colors(styles: Sequence[StylePicture], number: int) -> tuple[np.ndarray, np
 def inputs_record(
     job: Job, recipe: Recipe, pictures: dict[str, Picture | None], styles: Sequence[StylePicture], open: Open
 ) -> dict[str, Any]:
-    """Return the inputs in the record of the result: the SHA-256 of each as `content_sha256`, `style_sha256`, ….
+    """Return the record of the inputs: the SHA-256 of each, by kind.
 
     `pictures` are the content and the start, if there is one. Several styles, or one with its own scale, are listed
     under `styles`.

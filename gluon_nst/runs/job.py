@@ -49,7 +49,7 @@ def _source(name: str, picture: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True, init=False)
 class Style:
-    """A style picture among several. Raises InputError for a value that a field can't have."""
+    """A style picture among several. Raises InputError for an invalid value."""
 
     picture: Source
     # fmt: off
@@ -161,7 +161,10 @@ class Job:
 
 
 def _styles(style: Styles, per_style: Mapping[str, Any]) -> tuple[Style, ...]:
-    """Return the styles of a job with their values of the settings PER_STYLE: one value for each, or one for all."""
+    """Return the styles of a job with their values of the settings PER_STYLE.
+
+    A setting has one value for each style, or one for all.
+    """
     pictures: Sequence[Any] = style if isinstance(style, (list, tuple)) else [style]
     if not pictures:
         raise InputError("style: at least one style picture is needed")
@@ -186,7 +189,10 @@ def _is_folder(picture: Any) -> bool:
 
 
 def _groups() -> tuple[list[str], list[str], list[str]]:
-    """Return the names of a Job's keywords: its fields, changes of its recipe, and the settings PER_STYLE."""
+    """Return the names of a Job's keywords, in three groups.
+
+    The groups are its fields, changes of its recipe, and the settings PER_STYLE.
+    """
     return (
         [field.name for field in dataclasses.fields(Job)][3:],  # after the pictures and the recipe
         [each.name for each in (*recipe_settings(), LONGEST_SIDE)],
@@ -202,7 +208,7 @@ OF_TRANSFER = (
 
 
 def check_settings(names: Iterable[str], also: Sequence[str] = ()) -> None:
-    """Raise KeywordError for a name that is not a keyword of a Job, nor one of those in `also`."""
+    """Raise KeywordError for a name that is no keyword of a Job and not in `also`."""
     for name in names:
         if name in OF_TRANSFER and name not in also:
             raise KeywordError(f"{name}: a keyword of transfer, not of a Job; pass it to transfer")
@@ -210,7 +216,7 @@ def check_settings(names: Iterable[str], also: Sequence[str] = ()) -> None:
 
 
 def split(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Split keywords of `Job` into its fields, changes of its recipe, and the settings PER_STYLE.
+    """Split keywords of `Job` into fields, recipe changes, and settings PER_STYLE.
 
     Raises KeywordError for an unknown one.
     """

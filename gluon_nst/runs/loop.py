@@ -1,4 +1,4 @@
-"""`steps` runs a job epoch by epoch, from coarse to fine; `carry_out` runs all of them."""
+"""The loop over the stages: `steps` yields each epoch, `carry_out` runs them all."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from gluon_nst.runs.training import epochs, optimiser_of
 
 
 class Elsewhere(Protocol):
-    """Remote workers that compute the windows of large pictures: `cluster.spread.Spread`."""
+    """Remote workers for the windows of large pictures: `cluster.spread.Spread`."""
 
     def plan(self, run: Run, stage: Stage) -> Plan | None:
-        """Return the plan of a stage for the workers, in one part; None if it is small enough for this machine."""
+        """Return the plan of a stage for the workers, or None if this machine computes it."""
 
     def parts(self, run: Run, stage: Stage, plan: Plan, targets: Targets) -> list[Computing]:
         """Return the factories that evaluate a stage by a plan."""
@@ -39,13 +39,13 @@ class Elsewhere(Protocol):
 def steps(
     job: Job | Run, state: State | None = None, elsewhere: Elsewhere | None = None
 ) -> Generator[State, None, None]:
-    """Yield the State of a job after each epoch. The run stops when the caller stops iterating, and can be resumed.
+    """Yield the State of a job after each epoch.
 
-    `job` is a Job, or the Run that `prepare` returned for it. With a `state` the run resumes from it; there is one
-    State, which is changed in place. After the end its status says why the run ended: if the loss is not finite, the
-    memory runs out, or MXNet fails, it still has the results so far. `elsewhere` are remote workers for large stages.
-    Raises the errors of `prepare`, InputError for the state of a different job, and NSTError or OutOfMemory if there is
-    no result.
+    The run stops when the caller stops iterating, and can be resumed. `job` is a Job, or the Run that `prepare`
+    returned for it. With a `state` the run resumes from it; there is one State, which is changed in place. After the
+    end its status says why the run ended: if the loss is not finite, the memory runs out, or MXNet fails, it still has
+    the results so far. `elsewhere` are remote workers for large stages. Raises the errors of `prepare`, InputError for
+    the state of a different job, and NSTError or OutOfMemory if there is no result.
     """
     run = job if isinstance(job, Run) else prepare(job)
     state = State() if state is None else state
@@ -91,8 +91,10 @@ def _plan(run: Run, stage: Stage, elsewhere: Elsewhere | None) -> Plan:
 def _optimiser_and_objective(
     run: Run, state: State, stage: Stage, net: Any, elsewhere: Elsewhere | None
 ) -> tuple[Optimiser, Objective]:
-    """Return the optimiser of a stage, on its state in `state`, and the Objective that it minimises; start the stage
-    if necessary. The Objective has the weights of the next epoch.
+    """Return the optimiser of a stage and the Objective that it minimises.
+
+    The optimiser uses its state in `state`. The stage is started if necessary. The Objective has the weights of the
+    next epoch.
     """
     number, epoch = len(state.images) + 1, state.epoch if state.optimiser else 0
     recipe, statistic = run.recipe.at(number, epoch), style_statistic(run.recipe)
@@ -139,10 +141,10 @@ def carry_out(
     halt: Halt = never,
     elsewhere: Elsewhere | None = None,
 ) -> Result:
-    """Run all steps, or those after `state`, notify the observer of each, and return the Result.
+    """Run all steps, or those after `state`, and return the Result.
 
-    The run stops after an epoch if `halt` returns true. The caller calls the observer's `end`, after saving the result.
-    `elsewhere` is as in `steps`.
+    The observer is notified after each step. The run stops after an epoch if `halt` returns true. The caller calls the
+    observer's `end`, after saving the result. `elsewhere` is as in `steps`.
     """
     state, observer = State() if state is None else state, Observers.of(observer)
     observer.begin(run)

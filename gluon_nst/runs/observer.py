@@ -1,4 +1,4 @@
-"""Observer: the protocol of progress bars, films, snapshots and checkpoints, which are notified of a run's progress."""
+"""Observer: the base class of progress bars, films, snapshots and checkpoints."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Subprocess:
             raise self._ended() from None
 
     def get(self) -> tuple[str, Any]:
-        """Return its next message (kind, value): `result` with the function's return value, or one of the function.
+        """Return the next message (kind, value); `result` has the return value.
 
         Raises the function's NSTError, and NSTError if the process has exited.
         """

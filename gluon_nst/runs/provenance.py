@@ -64,7 +64,7 @@ _OF_THE_FILE = ("file", "job", "loss")
 
 
 def key(record: Provenance) -> str:
-    """Return the SHA-256 of the fields that determine a picture: recipe, inputs, parameters, seed.
+    """Return the SHA-256 of the recipe, inputs, parameters and seed of a picture.
 
     Versions, the machine, the descriptive fields of a recipe, the file's encoding, the batch job and the final loss do
     not count.
@@ -77,7 +77,7 @@ OF_THE_PICTURE = ("stage", "epochs", "status", "interrupted", "job")
 
 
 def job_key(record: Provenance) -> str:
-    """Return the key of the job that made a picture: the same for its last picture, earlier and unfinished ones."""
+    """Return the key of the job of a picture, the same for its unfinished pictures."""
     return key({name: value for name, value in record.items() if name not in OF_THE_PICTURE})
 
 
@@ -102,9 +102,9 @@ _INPUTS = {
 
 
 def differences(there: Provenance, here: Provenance) -> list[str]:
-    """List the fields in which the runs of two provenances differ, each with its two values; the machine is left out.
+    """List the fields in which two provenances differ, with both values.
 
-    The list is empty if their keys are the same.
+    The machine is left out. The list is empty if their keys are the same.
     """
     fields, other_fields = (json.loads(as_text(_determining_fields(each))) for each in (there, here))
     if "styles" in {**fields, **other_fields}:
@@ -120,7 +120,7 @@ _Path = Tuple[Union[str, int], ...]
 
 
 def _differing_values(first: Any, second: Any, path: _Path = ()) -> Iterator[tuple[_Path, Any, Any]]:
-    """Yield the innermost paths at which two JSON trees differ, each with the two values."""
+    """Yield (path, one value, other value) for the differences of two JSON trees."""
     if first == second:
         return
     if isinstance(first, dict) and isinstance(second, dict):
@@ -158,7 +158,7 @@ def listed(differences: list[str]) -> str:
 
 
 def other_machine(there: Provenance, here: Provenance) -> list[str]:
-    """List the differences between the machines of two records and between their installed versions."""
+    """List the differences in machine and installed versions of two records."""
     differences = []
     for name in _OF_THE_MACHINE:
         first, second = there.get(name), here.get(name)

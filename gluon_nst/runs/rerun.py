@@ -144,7 +144,9 @@ def _job(record: Provenance, picture: Path, folders: Iterable[str | Path], optio
 
 
 def _find_files(hashes: dict[str, str], folders: list[Path]) -> dict[str | None, Path]:
-    """Return {SHA-256: path} of files in the folders; `hashes` maps descriptions to SHA-256.
+    """Return {SHA-256: path} of files in the folders.
+
+    `hashes` maps descriptions to SHA-256.
 
     Raises InputError if one is missing.
     """

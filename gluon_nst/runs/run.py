@@ -78,7 +78,10 @@ class Run:
 
     @property
     def sizes(self) -> tuple[tuple[tuple[int, int], ...], ...]:
-        """(height, width) of each stage's padded canvas and of its style pictures: all sizes of the network's input."""
+        """Return the (height, width) of all inputs of the network.
+
+        They are those of each stage's padded canvas and style pictures.
+        """
         return tuple(
             (self.canvas(stage).size, *(self.style_shape(style, stage) for style in self.styles))
             for stage in self.recipe.stages
@@ -93,13 +96,13 @@ class Run:
         return style_shape(self.recipe, stage.shape, style.picture.size, style.scale)
 
     def net(self) -> Any:
-        """Return the truncated network, a Sequential, with the trunk's parameters on the device."""
+        """Return the truncated network, a Sequential, with the trunk's parameters."""
         recipe = self.recipe
         parameters = self.trunk.parameters(recipe.last_layer, recipe.activation_scale)
         return truncated_vgg19(parameters, recipe.last_layer, self.device, recipe.pooling, recipe.padding)
 
     def check_memory(self) -> None:
-        """Raise InputError if the run does not fit into the memory that this process can use."""
+        """Raise InputError if the run does not fit into the available memory."""
         check_memory(self.recipe, self._inputs, self.device, self.memory)
 
     @property
@@ -118,7 +121,7 @@ class Run:
         return plan(*arguments, self.allowed_memory) or smallest_plan(*arguments)
 
     def check_seen(self) -> None:
-        """Raise InputError if no position of the deepest style layer has a weight in some stage.
+        """Raise InputError if no position of the deepest style layer has a weight.
 
         The mask, the regions and the styles' transparency may leave too few pixels.
         """
@@ -136,7 +139,7 @@ class Run:
                 )
 
     def warn_of_enlarged_styles(self) -> None:
-        """Warn of a style picture that is larger than its style size because the network needs a minimum size."""
+        """Warn of style pictures enlarged to the network's minimum size."""
         stage = self.recipe.stages[-1]
         for style in self.styles:
             scale = self.recipe.style_size if style.scale is None else style.scale
@@ -149,7 +152,10 @@ class Run:
                 )
 
     def _has_positions(self, number: int, stage: Stage, layer: int) -> bool:
-        """Whether a region, by number from 0, has positions of a layer in the content and in a style."""
+        """Return whether a region has positions of a layer in the content and in a style.
+
+        Regions are numbered from 0.
+        """
         weights = np.ones(stage.shape, np.float32) if self.mask is None else resized(self.mask, stage.shape)
         if self.regions is not None:
             weights = weights * resized(self.regions[number], stage.shape)
@@ -237,7 +243,10 @@ def _inputs(
     mask: np.ndarray | None,
     regions: np.ndarray | None,
 ) -> Inputs:
-    """Return the sizes of the inputs for the memory plan; the arguments are fields of a Run."""
+    """Return the sizes of the inputs for the memory plan.
+
+    The arguments are fields of a Run.
+    """
     pictures = [content, *(style.picture for style in styles), *([start] if start else [])]
     pixels = [math.prod(size) for size in {picture.sha256: picture.size for picture in pictures}.values()]
     arrays = [mask, regions, *(style.regions for style in styles)]
@@ -263,9 +272,10 @@ def fitted(recipe: Recipe, size: tuple[int, int], device: Any) -> Recipe:
 
 
 def _check_start(recipe: Recipe, start: Picture | None, content: Picture) -> None:
-    """Raise InputError for a start picture that would be stretched to the content's shape; warn of a style picture.
+    """Raise InputError for a start picture of a different shape than the content's.
 
-    It may have the shape of the first stage instead: the result of a recipe that stretches the content has that shape.
+    A style picture as the start gives a warning. It may have the shape of the first stage instead: the result of a
+    recipe that stretches the content has that shape.
     """
     init = recipe.init
     if start is None or not is_stretched(start.size, recipe.stages[0].shape):

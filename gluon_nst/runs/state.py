@@ -30,7 +30,10 @@ class Developer(Protocol):
         """The recipe of the run."""
 
     def develop(self, X: NDArray, number: int) -> tuple[NDArray, Image.Image]:
-        """Return the composite of a stage, by number from 1, without padding, and its picture."""
+        """Return the composite of a stage, without padding, and its picture.
+
+        Stages are numbered from 1.
+        """
 
     def in_frame(self, X: NDArray, number: int) -> NDArray:
         """Return the composite of a stage, by number from 1, without padding."""
@@ -40,7 +43,7 @@ class Developer(Protocol):
 
 
 def loss_of(record: Sequence[Epoch], recipe: Recipe, stage: int) -> float:
-    """Return the total loss of the picture of a stage, by its number, with the epochs in `record`.
+    """Return the total loss of a stage's picture, from the epochs in `record`.
 
     It is the lowest one if the best composite is kept or the optimiser is L-BFGS, otherwise the last one.
     """
@@ -228,7 +231,7 @@ class State:
         self.average, self.average_weight = None, 0.0
 
     def change_weights(self) -> None:
-        """Discard the best composite, because the next epochs have different weights of the losses."""
+        """Discard the best composite, because the weights of the losses change."""
         self.best, self.lowest, self.comparable_from = None, math.inf, len(self.record)
 
     def see(self, X: NDArray, total: float) -> None:
@@ -269,7 +272,7 @@ class State:
         self.status, self.note, self.optimiser, self.best, self.average = Status.DIVERGED, note, None, None, None
 
     def end(self, run: Developer) -> None:
-        """Finish the stage: keep its picture, and its composite as the start of the next stage."""
+        """Finish the stage: keep its picture, and its composite for the next stage."""
         assert self.optimiser is not None
         composite, picture = run.develop(self.reached(run.recipe), self.stage)
         self.carried_moments = self.optimiser.carried_moments() if run.recipe.carry_moments else None

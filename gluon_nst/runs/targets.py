@@ -1,4 +1,4 @@
-"""The targets of a stage: the content picture's features, the styles' statistics, and the weights of positions."""
+"""The targets of a stage: content features, style statistics, position weights."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Targets(NamedTuple):
 def targets_of(
     run: Run, stage: Stage, net: Any, statistic: Statistic, plan: Plan | None = None, elsewhere: bool = False
 ) -> Targets:
-    """Compute the Targets of a `stage` of `run` for a `plan`, by default the run's own.
+    """Compute the Targets of a `stage` of `run` for a `plan`, by default the run's.
 
     If remote workers compute the stage (`elsewhere`), the content's features are Pieces: each worker computes its own.
     """
@@ -54,7 +54,10 @@ def targets_of(
 
 
 def _contents(content_X: NDArray, net: Any, recipe: Recipe, plan: Plan) -> list[Any]:
-    """Return the content layers' features; on disk if the stage is computed in windows, which read them one by one."""
+    """Return the content layers' features.
+
+    They are on disk if the stage is computed in windows, which read them one by one.
+    """
     contents: dict[int, Any] = {}
     for layer, Y, slices in _features(content_X, net, recipe.content_layers, plan.style_window):
         if not plan.windowed:
@@ -69,9 +72,9 @@ def _contents(content_X: NDArray, net: Any, recipe: Recipe, plan: Plan) -> list[
 def _features(
     X: NDArray, net: Any, layers: Collection[int], window_side: int
 ) -> Iterator[tuple[int, NDArray, tuple[slice, slice]]]:
-    """Yield (layer, features, their slices) of a picture `X`, in windows of at most `window_side` pixels a side.
+    """Yield (layer, features, slices) of a picture `X`, window by window.
 
-    Each feature map can be freed before the next one is computed.
+    A window has at most `window_side` pixels a side. Each feature map can be freed before the next one is computed.
     """
     if not layers:
         return
@@ -110,7 +113,7 @@ def _pixels(weights: np.ndarray, shape: tuple[int, int]) -> NDArray:
 def _mean_statistics(
     run: Run, stage: Stage, net: Any, statistic: Statistic, window_side: int
 ) -> list[list[NDArray | None]]:
-    """Return the weighted means of all styles' statistics for each style layer and region.
+    """Return the weighted mean statistics for each style layer and region.
 
     None if no style has the region at that layer: poolings drop a few rows at the edge of a picture.
     """
@@ -131,7 +134,10 @@ def _mean_statistics(
 def _statistics(
     run: Run, style: StylePicture, stage: Stage, net: Any, statistic: Statistic, window_side: int
 ) -> dict[tuple[int, int], NDArray]:
-    """Return {(layer, region): statistic} of a style picture for the regions that it has at each style layer."""
+    """Return {(layer, region): statistic} of a style picture.
+
+    Only regions that the picture has at the layer are included.
+    """
     recipe, (height, width) = run.recipe, run.style_shape(style, stage)
     X = style.picture.preprocessed((width, height), recipe.resize).as_in_context(run.device)
     regions = (

@@ -27,9 +27,9 @@ from gluon_nst.typing import NDArray
 
 
 def optimiser_of(X: NDArray, recipe: Recipe, before: Moments | None = None) -> Optimiser:
-    """Create the recipe's optimiser for a composite that starts as `X` (1 × 3 × h × w, standardised).
+    """Create the recipe's optimiser for a composite that starts as `X`.
 
-    `before` are the moments carried over from the previous stage.
+    `X` is 1 × 3 × h × w, standardised. `before` are the moments carried over from the previous stage.
     """
     return CLASSES[recipe.optimizer].start(in_unit(X, recipe.pixel_unit), recipe, before)
 
@@ -90,7 +90,7 @@ def _is_finished(state: State, recipe: Recipe, stage: Stage) -> bool:
 
 
 class _TrainingRun(NamedTuple):
-    """The part of a Run that observers of `train` need to show its composites and losses."""
+    """The part of a Run that observers of `train` need."""
 
     recipe: Recipe
     device: Any

@@ -1,4 +1,4 @@
-"""Checkpoints: files with the State of a run and a checksum, from which the run resumes with the same picture."""
+"""Checkpoints: files with the State of a run, from which it can resume."""
 
 from gluon_nst.runs.checkpoint.keeper import EVERY, Checkpoint, carry_out_kept, command_of
 

@@ -68,7 +68,10 @@ class OtherFormat(InputError):
 
 
 def _pieces(array: Any) -> Iterator[np.ndarray]:
-    """Yield the contiguous pieces of an array; an NDArray is copied channel by channel."""
+    """Yield the contiguous pieces of an array.
+
+    An NDArray is copied channel by channel.
+    """
     if isinstance(array, nd.NDArray):
         yield from (channel.asnumpy() for channel in array.reshape((-1, *array.shape[-2:])))
     else:
@@ -82,7 +85,10 @@ def is_finite(array: Any) -> bool:
 
 
 def _write_array(file: IO[bytes], array: Any) -> None:
-    """Write an array as `numpy.save` does, piece by piece, so that an NDArray is never copied whole."""
+    """Write an array in NumPy's format, piece by piece.
+
+    An NDArray is never copied as a whole.
+    """
     descr = npy.dtype_to_descr(np.dtype(array.dtype))
     npy.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": tuple(array.shape)})
     for piece in _pieces(array):
@@ -90,7 +96,10 @@ def _write_array(file: IO[bytes], array: Any) -> None:
 
 
 def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    """Read the array NAME.npy. Raises ValueError for one that is larger than its member, or of another type."""
+    """Read the array NAME.npy.
+
+    Raises ValueError for one that is larger than its member, or of a different type.
+    """
     member = archive.getinfo(f"{name}.npy")
     with archive.open(member) as file:
         npy.read_magic(file)
@@ -106,7 +115,10 @@ def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
 
 
 def _encoded(tree: Any, arrays: dict[str, Any]) -> Any:
-    """Return a tree in JSON types, with a reference in place of each array, and add the arrays to `arrays` by name."""
+    """Return a tree in JSON types, with a reference in place of each array.
+
+    The arrays are added to `arrays` by name.
+    """
 
     def leaf(value: Any) -> Any:
         if isinstance(value, (np.ndarray, nd.NDArray)):
@@ -156,7 +168,7 @@ def restored(tree: Any, kind: type) -> Any:
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether a file has the signature of a checkpoint of any format, or a truncated one."""
+    """Return whether a file is a checkpoint of any format, complete or truncated."""
     try:
         with open(path, "rb") as file:
             start = file.read(100)
@@ -220,7 +232,10 @@ def _other_format(path: str | Path) -> OtherFormat:
 
 
 def _digest(file: IO[bytes]) -> bytes:
-    """Return the SHA-256 of a file without its last 64 bytes, and leave the file at those bytes."""
+    """Return the SHA-256 of a file without its last 64 bytes.
+
+    The file's position is then at those bytes.
+    """
     digest, left = hashlib.sha256(), max(file.seek(0, 2) - _DIGEST_LENGTH, 0)
     file.seek(0)
     while left:
@@ -233,7 +248,10 @@ def _digest(file: IO[bytes]) -> bytes:
 
 
 def _check_size(archive: zipfile.ZipFile, size: int) -> None:
-    """Raise ValueError for members that are compressed, or larger together than the file, to limit what is read."""
+    """Limit what is read from an archive.
+
+    Raises ValueError for members that are compressed, or together larger than the file.
+    """
     members = archive.infolist()
     compressed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
     if compressed or sum(member.file_size for member in members) > size:
@@ -241,7 +259,10 @@ def _check_size(archive: zipfile.ZipFile, size: int) -> None:
 
 
 def _with_arrays(tree: Any, archive: zipfile.ZipFile) -> Any:
-    """Return the tree with its arrays, each used once. Raises KeyError for an array that is missing or used twice."""
+    """Return the tree with its arrays, each used once.
+
+    Raises KeyError for an array that is missing or used twice.
+    """
     unread = set(archive.namelist())
 
     def node(kind: type, fields: dict[Any, Any]) -> Any:

@@ -1,4 +1,7 @@
-"""A folder with the last two checkpoints of a run: the newest, and the previous one in case that is damaged."""
+"""A folder with the last two checkpoints of a run.
+
+The previous one is used if the newest is damaged.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +93,7 @@ class Generations:
         return sorted(((int(match.group(1)), path) for match, path in matches if match), reverse=True)
 
     def newest(self) -> Any:
-        """Return the tree in the newest intact checkpoint, or None if there are no checkpoints.
+        """Return the tree in the newest intact checkpoint, or None without checkpoints.
 
         Raises Damaged if none is intact, and InputError if one can't be read.
         """
@@ -115,7 +118,9 @@ class Generations:
         return not self._numbered()
 
     def write(self, tree: Any) -> None:
-        """Write a checkpoint, and delete older ones, except the previous one if this process has read or written it.
+        """Write a checkpoint, and delete older ones.
+
+        The previous one is kept if this process has read or written it.
 
         Raises NSTError if it can't be written.
         """

@@ -1,4 +1,4 @@
-"""Checkpoint: saves the State of a run in a folder, from which an interrupted run resumes."""
+"""Checkpoint: saves the State of a run in a folder, and restores it."""
 
 from __future__ import annotations
 
@@ -75,7 +75,10 @@ class Checkpoint(Observer):
             self._generations.close()
 
     def remove(self) -> None:
-        """Delete the checkpoints; the folder too, if it was made for them and is then empty."""
+        """Delete the checkpoints.
+
+        The folder is deleted too if it was created for them and is then empty.
+        """
         self._generations.remove()
 
     @property
@@ -122,7 +125,10 @@ class Checkpoint(Observer):
         return self._state
 
     def _state_in(self, tree: Any, run: Run) -> State:
-        """Return the State in the `tree` of a checkpoint. Raises Different if it is not the State of `run`."""
+        """Return the State in the `tree` of a checkpoint.
+
+        Raises Different if it is not the State of `run`.
+        """
         try:
             different = differences(tree["state"]["made"], run.provenance)
         except (KeyError, TypeError, AttributeError):
