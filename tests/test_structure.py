@@ -190,3 +190,14 @@ def test_texts_are_in_plain_english():
         if (match := wrong.search(line))
     ]
     assert found == []
+
+
+def test_a_docstring_begins_with_a_short_sentence():
+    kinds = ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef
+    for module, tree in MODULES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, kinds) and (text := ast.get_docstring(node)):
+                first, *others = text.split("\n")
+                assert len(first) <= 80, f"{module}: {first}"
+                assert first.endswith((".", "?")), f"{module}: {first}"
+                assert not others or others[0] == "", f"{module}: {first}"

@@ -1,6 +1,6 @@
-"""The command gluon-nst: its parser, made from the schema of a recipe, and one small module for each group of commands.
+"""The command gluon-nst: its parser, and a module for each group of commands.
 
-What needs MXNet is imported when a command runs that needs it.
+The parser is derived from the schema of a recipe. What needs MXNet is imported when a command runs that needs it.
 """
 
 from gluon_nst.cli.main import command, main

@@ -39,7 +39,9 @@ class _HelpAll(argparse.Action):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises InputError, does not accept abbreviated options, and has a short and a full help.
+    """A parser that raises InputError, with a short and a full help.
+
+    It does not accept abbreviated options.
 
     - The short help has the everyday options in one list, the full help (`--help-all`) all options in their groups;
       both end with the `examples`, command lines.
@@ -165,7 +167,7 @@ def path(text: str) -> Path:
 
 
 def files(text: str) -> list[Path]:
-    """Parse FILE,…"""
+    """Parse FILE,… to a list of paths."""
     paths = text.split(",")
     if not all(paths):
         raise argparse.ArgumentTypeError(f"{text!r} is not FILE,…")
@@ -173,7 +175,10 @@ def files(text: str) -> list[Path]:
 
 
 def whole_number(description: str, maximum: float = math.inf) -> Callable[[str], int]:
-    """Return a parser of an integer from 1 to `maximum`; `description` is its name in the error."""
+    """Return a parser of an integer from 1 to `maximum`.
+
+    `description` is its name in the error.
+    """
 
     def parse(text: str) -> int:
         if not text.isdecimal() or not 1 <= int(text) <= maximum:
@@ -189,7 +194,7 @@ port = whole_number("a port from 1 to 65535", 65535)
 
 
 def names(text: str) -> list[str]:
-    """Parse NAME,…"""
+    """Parse NAME,… to a list of names."""
     items = text.split(",")
     if not all(items):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME,… such as d2l-2019,udacity")

@@ -1,4 +1,7 @@
-"""The command completion: prints a shell's script that completes commands, options, values and files."""
+"""The command completion: prints a script for completion in a shell.
+
+It completes commands, options, values and files.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,10 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 
 def _completed(action: argparse.Action) -> Any:
-    """Return what is completed in an argument, for shtab; None for its choices, if it has some."""
+    """Return what shtab completes in an argument.
+
+    None means its choices, if it has any.
+    """
     if action.dest in _RECIPES:
         names = " ".join(recipes.names())
         return {"bash": _BASH_FUNCTION, "zsh": f"({names})", "tcsh": f"({names})", "fish": names}

@@ -1,4 +1,7 @@
-"""The command demo: the project's own pictures by the recipe fine, then the chapter's run if the user agrees."""
+"""The command demo: runs `fine` on the project's pictures, then the chapter.
+
+The chapter runs if the user agrees.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ def demo(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
 
 
 def _parse(*words: object, **settings: object) -> argparse.Namespace:
-    """Return the arguments of another command, with some `settings` that are parsed already."""
+    """Return the arguments of another command, with some parsed `settings`."""
     argv = list(map(str, words))
     arguments = build_parser().parse_args(argv)
     vars(arguments).update(settings, argv=argv)
@@ -47,7 +50,7 @@ def _parse(*words: object, **settings: object) -> argparse.Namespace:
 
 @contextlib.contextmanager
 def _folder(path: Path) -> Iterator[None]:
-    """Create a folder for the block; afterwards delete it if nothing was written into it."""
+    """Create a folder for the block, and delete it afterwards if it is empty."""
     check_folder(path)
     is_new = not path.is_dir()
     path.mkdir(parents=True, exist_ok=True)
@@ -59,7 +62,10 @@ def _folder(path: Path) -> Iterator[None]:
 
 
 def _is_wanted(picture: Path) -> bool:
-    """Ask on a terminal whether the chapter is to be run as well; the `picture` is written already."""
+    """Ask on a terminal whether to run the chapter as well.
+
+    The `picture` is written already.
+    """
     if sys.stdin is None or not sys.stdin.isatty():
         return False
     try:
@@ -73,6 +79,9 @@ def _is_wanted(picture: Path) -> bool:
 
 
 def _program() -> str:
-    """Return the name of this program for a shell: with its path if another gluon-nst, or none, is on PATH."""
+    """Return the name of this program for a shell.
+
+    It includes the path if a different gluon-nst, or none, is on PATH.
+    """
     own = Path(sys.executable).with_name("gluon-nst")
     return str(own) if own.is_file() and shutil.which("gluon-nst") != str(own) else "gluon-nst"

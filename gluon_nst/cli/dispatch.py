@@ -31,7 +31,10 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, dict[str, Any]], int]] = {
 
 
 def run(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
-    """Run a command, and return its exit status; `options` are the keywords of `transfer` among the arguments."""
+    """Run a command, and return its exit status.
+
+    `options` are the keywords of `transfer` among the arguments.
+    """
     try:
         with contextlib.ExitStack() as stack:
             if arguments.command == "resume":

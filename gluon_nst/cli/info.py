@@ -1,4 +1,4 @@
-"""The command info: the machine, the precision of a run, the sources of weights, and the extras."""
+"""The command info: machine, precision, sources of weights, and extras."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def notebook(arguments: argparse.Namespace) -> int:
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    """gluon-nst doctor: print each finding as soon as it is known; return 1 if the lab would fail."""
+    """Run `gluon-nst doctor`: print each finding; return 1 if the lab would fail."""
     findings = []
     try:
         for finding in examination.examine():

@@ -20,9 +20,9 @@ from gluon_nst.errors import InputError, NSTError, one_line, reason, warnings_to
 
 
 class _Pipe:
-    """A standard stream whose reader may exit: later output is discarded, and the command continues.
+    """A standard stream that discards output after its reader has exited.
 
-    `errors` are the errors after which output is discarded; a closed stream is None.
+    The command continues. `errors` are the errors after which output is discarded; a closed stream is None.
     """
 
     def __init__(self, stream: TextIO | None, errors: type[OSError]) -> None:
@@ -78,7 +78,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _repeat_interrupt(ignored: Any) -> None:
-    """Repeat an interrupt that Python ignored because it was raised in a `__del__`, of MXNet for instance."""
+    """Repeat an interrupt that Python ignored because it was raised in a `__del__`."""
     if issubclass(ignored.exc_type, KeyboardInterrupt):
         is_ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # as under nohup: it was a SIGTERM
         threading.Timer(0.05, signal.raise_signal, [signal.SIGTERM if is_ignored else signal.SIGINT]).start()
@@ -87,7 +87,10 @@ def _repeat_interrupt(ignored: Any) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    """Run the command line, and return its exit status.
+
+    0: done; 1: failed; 2: bad input; 130: interrupted.
+    """
     warnings.filterwarnings("ignore", "Glyph .* missing")  # a file's name in a script that matplotlib's font lacks
     warnings.filterwarnings("ignore", module="mxnet")  # remarks on NumPy that a user of the command can't act on
     if threading.current_thread() is threading.main_thread():  # in another thread there are no signals

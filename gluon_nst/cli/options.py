@@ -1,4 +1,7 @@
-"""Options of the command line, derived from the schema: those of a run, and those that `--vary` varies."""
+"""Options of the command line, derived from the schema of recipes.
+
+They are those of a run, and those that `--vary` varies.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +34,10 @@ class Option(NamedTuple):
 
 
 def rule_parser(rule: Rule, parse: Callable[[str], Any] | None = None) -> Callable[[str], Any]:
-    """Return a parser of an argument by a rule; `parse` replaces that of the rule, and returns a list of values.
+    """Return a parser of an argument by a rule.
 
-    It raises argparse's error, with the rule's description, for a text that can't be parsed and a value that is not
-    allowed.
+    `parse` replaces that of the rule, and returns a list of values. It raises argparse's error, with the rule's
+    description, for a text that can't be parsed and a value that is not allowed.
     """
 
     def read(text: str) -> Any:
@@ -72,8 +75,10 @@ def _option(setting: Setting, group: str) -> Option:
 
 
 def style_settings() -> dict[str, Setting]:
-    """Return the settings of each of several styles by the end of the option's name: `--style-weights`,
-    `--style-scale`."""
+    """Return the settings of each of several styles, by their options' last word.
+
+    The options are `--style-weights` and `--style-scale`.
+    """
     names = {"weight": "weights"}
     return {names.get(each.name, each.name): each._replace(staged=True) for each in settings(Style)}
 
@@ -88,7 +93,7 @@ FILE = "output file (if the format supports it)"
 
 
 def options() -> list[Option]:
-    """Return the options of `transfer`, except two pictures, the recipe and the device."""
+    """Return the options of `transfer`, without pictures, recipe and device."""
     recipe_options = [_option(setting, STAGES if setting.staged else RECIPE) for setting in recipe_settings()]
     job_options = [_option(setting, FILE if setting.words else RUN) for setting in settings(Job)]
     sizes, *others = recipe_options
@@ -97,9 +102,10 @@ def options() -> list[Option]:
 
 
 def add_options(parser: Parser, recipe: str | None, without: Iterable[str] = ()) -> None:
-    """Add the options of a command that runs jobs, except those in `without`; `--help` has the everyday ones.
+    """Add the options of a command that runs jobs, except those in `without`.
 
-    `recipe` is the command's default, whose values the help gives as defaults; None if it has several.
+    `--help` shows the everyday ones. `recipe` is the command's default, whose values the help gives as defaults; None
+    if it has several.
     """
     if "recipe" not in without:
         help = with_default("recipe: the name of a built-in recipe (see gluon-nst recipes), or a TOML file", recipe)
@@ -137,9 +143,10 @@ def with_default(help: str, default: str | None) -> str:
 
 
 def default_text(setting: Setting, recipe: Recipe | None) -> str:
-    """Return the default of a setting as it is typed; "" if there is none, or none that has an effect.
+    """Return the default of a setting as it is typed, or "".
 
-    Without a `recipe` its settings have no defaults.
+    The text is empty if there is no default, or none that has an effect. Without a `recipe` its settings have no
+    defaults.
 
     >>> default_text(LONGEST_SIDE, read("fine"))
     '512'
@@ -185,7 +192,10 @@ def variable_options() -> dict[str, Option]:
 
 
 def parse_variation(text: str) -> tuple[str, dict[str, Any]]:
-    """Parse NAME=VALUE,… to (option, {label: value}); a + inside a value stands for a comma of the option."""
+    """Parse NAME=VALUE,… to (option, {label: value}).
+
+    A + inside a value stands for a comma of the option.
+    """
     name, _, labels = text.partition("=")
     options_by_name = variable_options()
     plural = options_by_name.get(f"{name}s")

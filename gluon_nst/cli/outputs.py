@@ -28,7 +28,7 @@ from gluon_nst.runs.result import Result
 
 
 def check_distinct(outputs: Iterable[Path], *inputs: object) -> None:
-    """Raise InputError if an output would overwrite another one, or an input of the run."""
+    """Raise InputError if an output would overwrite another one, or an input."""
     paths = [given(str(path)) for path in inputs if path]
     used = {os.path.realpath(path) for path in paths if os.path.isfile(path)}
     for output in map(os.path.realpath, outputs):
@@ -38,7 +38,10 @@ def check_distinct(outputs: Iterable[Path], *inputs: object) -> None:
 
 
 def check_writable_with(folder: Path, outputs: Iterable[Path]) -> None:
-    """Raise InputError if `folder` can't be created, or outputs can't be written once it exists."""
+    """Raise InputError if `folder` can't be created, or outputs can't be written.
+
+    The outputs are written once the folder exists.
+    """
     check_folder(folder)
     for path in outputs:
         if path.parent != folder or folder.is_dir():
@@ -55,16 +58,20 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 class OutputWriter:
-    """Writes the files of a finished run; an error, such as a full disk, does not keep it from writing the others."""
+    """A writer of the files of a finished run.
+
+    After an error, such as a full disk, it still writes the others.
+    """
 
     def __init__(self, notify: Notify) -> None:
         self._notify = notify
         self._errors: list[NSTError] = []
 
     def write(self, write: Callable[[Path], Path | None], path: Path, fallback: bool = False) -> Path | None:
-        """Write to `path`, or, after an error and with `fallback`, to a temporary folder; return the written path.
+        """Write a file, and return its path.
 
-        `write` returns it where it chooses another one.
+        It is `path`, or, after an error and with `fallback`, one in a temporary folder. `write` returns it where it
+        chooses another one.
         """
         try:
             return write(path) or path
@@ -77,7 +84,10 @@ class OutputWriter:
         return None
 
     def raise_errors(self, advice: str = "") -> None:
-        """Raise NSTError if a file could not be written; its message ends with the `advice`."""
+        """Raise NSTError if a file could not be written.
+
+        Its message ends with the `advice`.
+        """
         for error in self._errors[:-1]:
             self._notify(f"error: {error}")
         if self._errors:
@@ -85,7 +95,10 @@ class OutputWriter:
 
 
 def free_output_path(path: Path, result: Result, notify: Notify) -> Path:
-    """Return the path for an output of `result`: `path`, or a free one next to it if the run did not finish."""
+    """Return the path for an output of `result`.
+
+    It is `path`, or a free one next to it if the run did not finish.
+    """
     free = free_path(path, result.complete)
     report_path(path, free, notify)
     return free
@@ -104,7 +117,7 @@ _MAX_NAME = 180
 
 
 def default_output(content: Path, styles: Sequence[Path]) -> Path:
-    """Return the path of a picture for which the user named none: CONTENT-STYLE.png beside the content picture.
+    """Return the default path of a picture, CONTENT-STYLE.png beside the content.
 
     >>> default_output(Path("pictures/photo.jpg"), [Path("oaks.png"), Path("ink.tif")])
     PosixPath('pictures/photo-oaks-ink.png')
@@ -116,7 +129,7 @@ def default_output(content: Path, styles: Sequence[Path]) -> Path:
 
 
 def check_default_output(path: Path, bits: int, quality: int) -> None:
-    """Raise InputError if no picture can be written beside `path`, which the program chose."""
+    """Raise InputError if no picture can be written beside `path`, the default path."""
     try:
         check_picture_writable(next(each for each in numbered(path) if not os.path.lexists(each)), bits, quality)
     except InputError as error:
@@ -124,9 +137,10 @@ def check_default_output(path: Path, bits: int, quality: int) -> None:
 
 
 def save_beside(result: Result, notify: Notify, path: Path) -> Path:
-    """Write the picture of a result to the first of out.png, out-2.png, … that is free or of the same job; return it.
+    """Write the picture of a result beside existing ones, and return its path.
 
-    The picture of a run that did not finish replaces none. Reports if it is written to another path than `path`.
+    The path is the first of out.png, out-2.png, … that is free or of the same job. The picture of a run that did not
+    finish replaces none. Reports if it is written to another path than `path`.
     """
     same_job = job_key(result.provenance)
 
@@ -149,7 +163,9 @@ def save_beside(result: Result, notify: Notify, path: Path) -> Path:
 
 
 def larger_option(recipe: Recipe, fitted: Recipe) -> str:
-    """Return the option for a picture of twice the size by `recipe`; `fitted` has the sizes of its run.
+    """Return the option for a picture of twice the size.
+
+    `fitted` is the `recipe` with the sizes of its run.
 
     >>> from gluon_nst import recipes
     >>> recipe = recipes.read("fine")

@@ -49,7 +49,7 @@ from gluon_nst.version import __version__
 
 
 def build_parser() -> Parser:
-    """The parser of the whole command line; the commands in the order in which people need them."""
+    """Return the parser of the command line, with the most used commands first."""
     parser = Parser(prog="gluon-nst", description=description)
     parser.add_argument("--version", action=_Version, nargs=0, help="show the versions of gluon-nst and MXNet")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=Parser)
@@ -88,7 +88,10 @@ def build_parser() -> Parser:
 
 
 class _Version(argparse.Action):
-    """Prints the versions of gluon-nst and of MXNet, which is not loaded for that, and exits."""
+    """The action that prints the versions of gluon-nst and MXNet, and exits.
+
+    MXNet is not loaded for it.
+    """
 
     def __call__(self, parser: argparse.ArgumentParser, *ignored: Any) -> None:
         print(f"gluon-nst {__version__}\n{mxnet_build() or 'mxnet is not installed'}")

@@ -102,7 +102,10 @@ def chapter(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
 
 
 def _losses_saver(result: Result, path: Path) -> Callable[[Path], None]:
-    """Return the method that writes the losses as the ending of `path` says: a plot, or else CSV."""
+    """Return the method that writes the losses: a plot or, by default, CSV.
+
+    The ending of `path` selects it.
+    """
     return result.save_plot if path.suffix.lower() in figures.ENDINGS else result.save_losses
 
 

@@ -1,4 +1,7 @@
-"""gluon-nst chapter --plain: the book's own loop, with the progress bar, records and result of other runs."""
+"""The option --plain of `gluon-nst chapter`: the book's own loop.
+
+It has the progress bar, records and result of other runs.
+"""
 
 from __future__ import annotations
 
@@ -54,10 +57,10 @@ def check_options(arguments: argparse.Namespace, job: Job) -> None:
 
 
 def carry_out(run: Run, observer: Observer) -> Result:
-    """Return the Result of a run with a recipe of the book's, computed by `chapter.neural_style`.
+    """Return the Result of a run computed by `chapter.neural_style`.
 
-    A run that is interrupted has the composite as it is then. Raises InputError for pictures or sizes that the book's
-    own code does not handle, and NSTError if the loss diverged in the first stage.
+    The recipe is one of the book's. A run that is interrupted has the composite as it is then. Raises InputError for
+    pictures or sizes that the book's own code does not handle, and NSTError if the loss diverged in the first stage.
     """
     _check(run)
     run = dataclasses.replace(run, provenance={**run.provenance, "plain": True})
@@ -126,7 +129,7 @@ def _style(run: Run) -> Picture:
 
 
 def _check(run: Run) -> None:
-    """Raise InputError for pictures and sizes that the book's own code does not handle."""
+    """Raise InputError for inputs that the book's own code does not handle."""
     if len(run.styles) > 1:
         raise InputError("--plain takes one style picture; leave the others, or --plain, out")
     for kind, picture in (("content", run.content), ("style", _style(run))):

@@ -1,4 +1,4 @@
-"""The command recipes: lists them, with the time that each takes here, or prints one.
+"""The command recipes: lists recipes with their times, or prints one.
 
 MXNet is loaded only to time them, on the first call on a machine with VGG-19's parameters; the times are kept.
 """
@@ -111,7 +111,7 @@ def _read_times() -> Times:
 
 
 def _measure(names: list[str], times: Times) -> None:
-    """Time recipes, with a progress bar; add them to `times`, and keep those in the cache."""
+    """Time recipes with a progress bar, and store the times in `times` and the cache."""
     from gluon_nst.observers import Bar
     from gluon_nst.runs.estimates import seconds_of_recipes
 

@@ -142,7 +142,10 @@ def rerun(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
 
 
 def _difference(picture: Path, other: Path, bits: int) -> str:
-    """Return in words how far the pixels of a reproduction, in the file `other`, are from those of a `picture`."""
+    """Return in words how much a reproduction differs from a `picture`.
+
+    `other` is the reproduction's file.
+    """
     pixels, other_pixels = _pixels(picture, bits), _pixels(other, bits)
     if pixels is None or other_pixels is None:
         return f"not compared with {picture}, which is damaged"
@@ -159,7 +162,10 @@ def _difference(picture: Path, other: Path, bits: int) -> str:
 
 
 def _pixels(picture: Path, bits: int) -> np.ndarray | None:
-    """Return the pixels of a picture with `bits` per channel: height x width x channels; None if it is damaged."""
+    """Return the pixels of a picture, height × width × channels.
+
+    They have `bits` per channel. Returns None if the picture is damaged.
+    """
     if bits == 16:
         import pyvips
 

@@ -21,7 +21,10 @@ _COMMANDS = ("render", "chapter")
 
 @contextlib.contextmanager
 def original_arguments(arguments: argparse.Namespace) -> Iterator[argparse.Namespace]:
-    """Return the arguments of a checkpoint's command, and change to its working directory; `arguments` are resume's."""
+    """Return the arguments of a checkpoint's command, and change to its directory.
+
+    `arguments` are those of `resume`.
+    """
     folder = Path(os.path.abspath(arguments.folder))
     command, provenance = command_of(folder)  # damage is reported when the run is loaded
     new_paths = {name: os.path.abspath(path) for name, path in _new_paths(arguments).items()}
@@ -60,10 +63,10 @@ def original_arguments(arguments: argparse.Namespace) -> Iterator[argparse.Names
 
 
 def _working_directory(original_directory: str, folder: Path, command: argparse.Namespace) -> str:
-    """Return the directory of a run's relative paths: the first candidate in which its content picture exists.
+    """Return the first candidate directory in which the content picture exists.
 
-    Candidates are the original working directory, its place after a move together with the checkpoint's `folder`, and
-    the current one.
+    A run's paths are relative to it. Candidates are the original working directory, its place after a move together
+    with the checkpoint's `folder`, and the current one.
     """
     relative = os.path.relpath(original_directory, os.path.join(original_directory, command.checkpoint))
     directories = (original_directory, os.path.normpath(folder / relative), os.getcwd())
@@ -75,9 +78,9 @@ def _working_directory(original_directory: str, folder: Path, command: argparse.
 
 
 def _replace_option(argv: list[str], names: Sequence[str], value: str) -> list[str]:
-    """Return the arguments with another value of an option, which may be spelled with any of the `names`.
+    """Return the arguments with a different value of an option.
 
-    It comes first: after a -- there are no options.
+    The option may be spelled with any of the `names`. It comes first: after a -- there are no options.
     """
     end = argv.index("--") if "--" in argv else len(argv)
     short = tuple(name for name in names if not name.startswith("--"))
@@ -92,6 +95,6 @@ def _replace_option(argv: list[str], names: Sequence[str], value: str) -> list[s
 
 
 def _new_paths(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the paths that the user gave for a branch: of its checkpoint and of its output."""
+    """Return the paths of a branch's checkpoint and output."""
     paths = {"checkpoint": arguments.checkpoint, "output": arguments.output}
     return {name: path for name, path in paths.items() if path}

@@ -1,4 +1,4 @@
-"""One run of a command: its observers, its checkpoint, interrupting and resuming it."""
+"""One run of a command: its observers, its checkpoint, and interruptions."""
 
 from __future__ import annotations
 
@@ -48,10 +48,11 @@ class Resumed(NamedTuple):
 
 
 class Session:
-    """The observers of a run, those of --save-every, --animate and --show included, and its checkpoint.
+    """The observers of a run, including those of its options, and its checkpoint.
 
-    Snapshots are written next to `base`. The output files are checked when the session is created; `outputs` are their
-    paths, and `recipe` is the job's, fitted to its content picture.
+    The options are --save-every, --animate and --show. Snapshots are written next to `base`. The output files are
+    checked when the session is created; `outputs` are their paths, and `recipe` is the job's, fitted to its content
+    picture.
     """
 
     def __init__(self, arguments: argparse.Namespace, base: Path, job: Job, observers: Iterable[Observer] = ()) -> None:
@@ -79,10 +80,10 @@ class Session:
         """The files for the user in the folder of the checkpoint."""
 
     def carry_out(self, job: Job, compute: Callable[[Run, Observer], Result] | None = None) -> Result | None:
-        """Run a job; return its Result, also if it was interrupted or failed after its first picture.
+        """Run a job; return its Result, even if it was interrupted or failed.
 
-        Return None if it was interrupted and is saved in its checkpoint, which is reported. `compute` runs it in place
-        of the engine.
+        A failed run has a Result if it has a picture. Return None if it was interrupted and is saved in its checkpoint,
+        which is reported. `compute` runs it in place of the engine.
         """
         run = prepare(job, self.bar)
         if compute is not None:
@@ -195,7 +196,10 @@ class Session:
         return free_output_path(path, result, self.bar.note)
 
     def end(self, result: Result, written: Path | None, writer: OutputWriter) -> None:
-        """Report the result, whose picture is in `written`, if it could be written, and finish the observers."""
+        """Report the result, and finish the observers.
+
+        `written` is the file of the picture, if it could be written.
+        """
         height, width = result.image.height, result.image.width
         if written:
             larger = f"; larger: {larger_option(self._job_recipe, result.recipe)}" if result.complete else ""
@@ -234,7 +238,10 @@ def _resume_hint(checkpoint: Checkpoint) -> str:
 
 
 def _command(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the command for `gluon-nst resume`: its arguments, without --fresh, and its working directory."""
+    """Return the command for `gluon-nst resume`, and its working directory.
+
+    The option --fresh is left out.
+    """
     return {"argv": [each for each in arguments.argv if each != "--fresh"], "folder": os.getcwd()}
 
 

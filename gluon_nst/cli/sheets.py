@@ -59,7 +59,7 @@ def _with_recipe(arguments: argparse.Namespace, options: dict[str, Any]) -> dict
 
 
 def _carry_out(arguments: argparse.Namespace, experiment: Experiment, folder_name: str, note: str = "") -> int:
-    """Run the unfinished trials of an experiment, and draw its sheet; return the exit status."""
+    """Run the unfinished trials, and draw the sheet; return the exit status."""
     folder = arguments.out or Path(folder_name)
     figure = arguments.figure or folder / "sheet.png"
     check_ending(figure, figures.ENDINGS)
@@ -118,7 +118,10 @@ def _print_error(trial: Trial, error: str) -> None:
 
 
 def _draw(experiment: Experiment, outcomes: list[Outcome], figure: Path, num_complete: int) -> Path:
-    """Write the sheet; return its path. An incomplete one replaces only a sheet with at most as many pictures."""
+    """Write the sheet, and return its path.
+
+    An incomplete one replaces only a sheet with at most as many pictures.
+    """
     if num_complete < len(outcomes):
         existing = read_made(figure)
         num_before = existing[1].get("pictures", len(outcomes)) if existing else len(outcomes)

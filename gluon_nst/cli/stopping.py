@@ -1,4 +1,4 @@
-"""Stopping a run by signals: the first one stops it after the current epoch, the second one at once."""
+"""Stopping a run by signals: the first after the epoch, the second at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from gluon_nst.machine.system import ENDING
 
 
 class Stop:
-    """In its block, the first signal requests a stop after the current epoch, and the second one interrupts at once."""
+    """A block in which signals stop a run.
+
+    The first one requests a stop after the current epoch, and the second one interrupts at once.
+    """
 
     def __init__(self) -> None:
         self._old_handlers: dict[int, Any] = {}

@@ -1,4 +1,4 @@
-"""Teaching material: notebooks, checks of exercises, tools for the machines of a class, and the lab page.
+"""Teaching material: notebooks, checks of exercises, tools, and the lab page.
 
 - `notebooks` builds the notebooks from scripts/notebook_*.py.
 - `checks` has exercise_1 to exercise_9, which notebooks call: `run_checks` checks the results of runs,

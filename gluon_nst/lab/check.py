@@ -1,4 +1,7 @@
-"""Check: the steps of the check of an exercise, which list what is right or end with a hint."""
+"""Check: the steps of the check of an exercise.
+
+They list what is right, or end with a hint.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ Answer = Any
 
 
 class Check:
-    """One check. The first failed step raises AssertionError with a hint and the list of the steps that passed."""
+    """One check of an exercise.
+
+    The first failed step raises AssertionError with a hint and the list of the passed steps.
+    """
 
     def __init__(self, exercise: int) -> None:
         self._exercise = exercise
@@ -67,7 +73,10 @@ class Check:
         return value
 
     def array(self, value: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """Return a value as a NumPy array of float64. Ends the check if it is not an array of that shape."""
+        """Return a value as a NumPy array of float64.
+
+        Ends the check if it is not an array of that shape.
+        """
         words = "one number" if math.prod(shape) == 1 else " × ".join(map(str, shape))
         self.require(value is not None, f"{name} is {words}", "It is None: assign a value in the cell above")
         try:
@@ -90,7 +99,10 @@ class Check:
         return float(self.array(value, name, (1,))[0])
 
     def complete_run(self, result: Answer, name: str) -> Result:
-        """Return an answer that is the Result of a complete run. Ends the check if it is not."""
+        """Return an answer that is the Result of a complete run.
+
+        Ends the check if it is not.
+        """
         hint = f"It is {describe_type(result)}: assign the Result that nst.transfer returns"
         self.require(isinstance(result, Result), f"{name} is a Result", hint)
         hint = f"Its status is {result.status!r}: run it again until it is complete"
@@ -98,7 +110,7 @@ class Check:
         return result
 
     def has_recipe(self, result: Result, name: str, expected: Recipe, free: Sequence[str] = ()) -> None:
-        """End the check unless the recipe of a run is the `expected` one, except for the `free` fields."""
+        """End the check unless a run has the `expected` recipe, except for `free` fields."""
         for field in dataclasses.fields(Recipe):
             actual, wanted = getattr(result.recipe, field.name), getattr(expected, field.name)
             if actual == wanted or field.name in free:

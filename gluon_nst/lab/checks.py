@@ -1,4 +1,4 @@
-"""Checks of the exercises: each prints what is right, or raises AssertionError with a hint.
+"""Checks of the exercises: each passes, or raises AssertionError with a hint.
 
 nbgrader and otter-grader count a cell without an error as a right answer.
 """

@@ -1,6 +1,7 @@
-"""Check whether a machine is ready for the lab, with a remedy for each fault. Does not load MXNet.
+"""Check whether a machine is ready for the lab, without loading MXNet.
 
-Measurements with MXNet run in a subprocess (`probe`), because MXNet may crash or hang on a faulty machine.
+Each fault has a remedy. Measurements with MXNet run in a subprocess (`probe`), because MXNet may crash or hang on a
+faulty machine.
 """
 
 from __future__ import annotations
@@ -143,7 +144,10 @@ def _absolute(path: Path) -> str:
 
 
 def _writable_bytes(path: Path) -> float:
-    """Return the bytes that can be written at a path, which need not exist; 0 if it is not writable."""
+    """Return the bytes that can be written at a path, or 0 if it is not writable.
+
+    The path need not exist.
+    """
     while not path.exists() and path != path.parent:
         path = path.parent
     try:
@@ -155,7 +159,10 @@ def _writable_bytes(path: Path) -> float:
 
 
 def _run_probe() -> dict[str, Any]:
-    """Return the measurements of the subprocess; if it did not finish, `failed` has the reason."""
+    """Return the measurements of the subprocess.
+
+    If it did not finish, `failed` has the reason.
+    """
     # If mxnet was imported first here, import it first there, too, to measure the speed of this process.
     first = "import mxnet; " if instructions.mxnet_imported_first else ""
     code = f"{first}from gluon_nst.lab import probe; probe.main()"

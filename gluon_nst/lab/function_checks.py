@@ -1,4 +1,7 @@
-"""Checks of the exercises whose answers are functions, against NumPy implementations of the book's equations."""
+"""Checks of the exercises whose answers are functions.
+
+The reference is a NumPy implementation of the book's equations.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Build the kit: a folder from which machines without a network install gluon-nst and its notebooks.
+"""Build the kit, a folder from which machines without a network install gluon-nst.
 
 It contains wheels of the packages at their installed versions, so it is specific to this version of Python and this
 platform.
@@ -119,7 +119,10 @@ def _fill(
 
 
 def _make_wheels(packages: list[str], folder: Path, bar: Download | None = None) -> None:
-    """Write wheels of the `packages`, without their requirements, into a folder with pip; `bar` counts them."""
+    """Write wheels of the `packages` into a folder with pip.
+
+    Their requirements are not included; `bar` counts the wheels.
+    """
 
     def count(line: str) -> None:
         if bar and line.startswith("Collecting "):
@@ -129,7 +132,10 @@ def _make_wheels(packages: list[str], folder: Path, bar: Download | None = None)
 
 
 def _oldest_versions(wheels: Sequence[Path]) -> tuple[tuple[int, ...], tuple[int, int]]:
-    """Return the oldest Python, of the same minor version, and the oldest glibc on which all of the wheels install."""
+    """Return the oldest Python and glibc on which all of the wheels install.
+
+    The Python has the same minor version as this one.
+    """
     from packaging.specifiers import SpecifierSet
     from packaging.utils import parse_wheel_filename
     from packaging.version import Version
@@ -151,7 +157,10 @@ def _oldest_versions(wheels: Sequence[Path]) -> tuple[tuple[int, ...], tuple[int
 
 
 def _closure(package: str, extra: str = "") -> dict[str, str]:
-    """Return {name: version} of an installed package and its requirements, including those of its `extra`."""
+    """Return {name: version} of an installed package and all its requirements.
+
+    Those of its `extra` are included.
+    """
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
@@ -175,7 +184,10 @@ def _closure(package: str, extra: str = "") -> dict[str, str]:
 
 
 def _build_wheel(folder: Path) -> None:
-    """Build the wheel of gluon-nst from a copy, because setuptools writes files into the source folder."""
+    """Build the wheel of gluon-nst from a copy of its files.
+
+    setuptools writes files into the source folder.
+    """
     with tempfile.TemporaryDirectory() as temporary:
         shutil.copytree(_PACKAGE, Path(temporary, _PACKAGE.name), ignore=shutil.ignore_patterns("__pycache__"))
         for name in _SOURCES:

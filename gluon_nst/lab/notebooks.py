@@ -1,4 +1,7 @@
-"""Build the notebooks from scripts in percent format; exercises and answers have the same source."""
+"""Build the notebooks from scripts in percent format.
+
+Exercises and answers have the same source.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,10 @@ def source_of(name: str) -> Path:
 
 
 def notebook(name: str) -> str:
-    """Return a notebook, one of NOTEBOOKS, as JSON (nbformat 4.5); each call returns the same.
+    """Return a notebook, one of NOTEBOOKS, as JSON (nbformat 4.5).
 
-    Cells of the exercises have nbgrader's metadata: `answer` cells are solutions, `check` cells are graded.
-    Raises InputError if jupytext is not installed.
+    Each call returns the same text. Cells of the exercises have nbgrader's metadata: `answer` cells are solutions,
+    `check` cells are graded. Raises InputError if jupytext is not installed.
     """
     require(f"notebook {name}:", "jupytext")
     import jupytext

@@ -1,6 +1,6 @@
-"""Measurements of a machine with MXNet, in a subprocess because MXNet may crash: JSON lines for `doctor` and the page.
+"""Measurements with MXNet in a subprocess, as JSON lines.
 
-python -m gluon_nst.lab.probe
+The doctor and the lab page use them; MXNet may crash. python -m gluon_nst.lab.probe
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def memory() -> dict[str, Any]:
 
 
 def parameters() -> dict[str, Any]:
-    """Return whether VGG-19's parameters are cached, left by another program, or which source is available."""
+    """Return where VGG-19's parameters are: cached, in another cache, or a source."""
     trunk = weights.cached()
     if trunk:
         return {"status": "cached", "title": weights.SOURCES[trunk.source].title}
@@ -80,7 +80,7 @@ def _fitted_recipe(name: str) -> Recipe:
 
 
 class SpeedMeasurement:
-    """Times an epoch of recipes, once for each combination of precision and style statistic."""
+    """Times an epoch for each combination of precision and style statistic."""
 
     def __init__(self) -> None:
         random = np.random.default_rng(0)
@@ -91,7 +91,10 @@ class SpeedMeasurement:
         self._timings: dict[Any, tuple[float, float]] = {}
 
     def epoch(self, recipe: Recipe) -> tuple[float, float]:
-        """Return the seconds of an epoch at TIMED_SIZE, and of a unit of work (`windows.work`)."""
+        """Return the seconds of an epoch at TIMED_SIZE, and of a unit of work.
+
+        A unit of work is that of `windows.work`.
+        """
         key = recipe.precision, recipe.style_statistic
         if key not in self._timings:
             device = machine.choose_device()
@@ -107,7 +110,10 @@ class SpeedMeasurement:
 
 
 def times() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the seconds of an epoch at TIMED_SIZE, then the minutes of each recipe at its sizes and of the notebook."""
+    """Yield the seconds of an epoch, then the minutes of each recipe and the notebook.
+
+    The epoch is at TIMED_SIZE, the recipes are at their own sizes.
+    """
     speed, chapter = SpeedMeasurement(), _fitted_recipe(recipes.CHAPTER)
     yield "epoch", {"seconds": speed.epoch(chapter)[0]}
     minutes = {}

@@ -1,4 +1,4 @@
-"""Checks of the exercises whose answers are runs, by the record and the picture of each Result."""
+"""Checks of the exercises whose answers are runs, by record and picture."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ STYLE_CHOICES = {"conv1_1": 1e4, "conv3_1": 3e3, "conv5_1": 3e5}
 
 
 def _photograph(size: tuple[int, int]) -> np.ndarray:
-    """Return the content picture at a size (height, width), as a run uses it, h × w × 3."""
+    """Return the content picture as a run of a size uses it, h × w × 3.
+
+    The size is (height, width).
+    """
     height, width = size
     return np.asarray(to_picture(preprocess(_bundled_pictures()[0].array, (width, height))), np.float64)
 
@@ -50,7 +53,7 @@ def _pixels(result: Result) -> np.ndarray:
 
 
 def distance(result: Result) -> float:
-    """Return the mean squared difference of the picture of a run and the photograph at that size."""
+    """Return the mean squared difference of a run's picture and the photograph."""
     picture = _pixels(result)
     height, width = picture.shape[:2]
     return float(((picture - _photograph((height, width))) ** 2).mean())
@@ -76,7 +79,10 @@ def _recipe(**settings: Any) -> Recipe:
 
 
 def _runs_by_key(check: Check, results: Answer, name: str, keys: Iterable[str]) -> dict[str, Result]:
-    """Return a dictionary of runs on the chapter's pictures with these keys. Ends the check if it is not one."""
+    """Return a dictionary of runs on the chapter's pictures with these keys.
+
+    Ends the check if the value is not one.
+    """
     content = f" with {', '.join(map(repr, results)) or 'nothing in it'}" if isinstance(results, Mapping) else ""
     holds = isinstance(results, Mapping) and set(results) == set(keys)
     hint = f"It is {describe_type(results)}{content}"
@@ -85,7 +91,10 @@ def _runs_by_key(check: Check, results: Answer, name: str, keys: Iterable[str]) 
 
 
 def _chapter_run(check: Check, result: Answer, name: str) -> Result:
-    """Return a complete run on the chapter's pictures. Ends the check if it is not one."""
+    """Return a complete run on the chapter's pictures.
+
+    Ends the check if the value is not one.
+    """
     run = check.complete_run(result, name)
     hashes = run.provenance.get("content_sha256"), run.provenance.get("style_sha256")
     expected = tuple(picture.sha256 for picture in _bundled_pictures())
@@ -95,7 +104,10 @@ def _chapter_run(check: Check, result: Answer, name: str) -> Result:
 
 
 def _layer_runs(check: Check, results: Answer, name: str, settings: Mapping[str, dict[str, Any]]) -> dict[str, Result]:
-    """Return the runs of exercise 1: one for each layer, with its settings. Ends the check if settings differ."""
+    """Return the runs of exercise 1, one for each layer, with its settings.
+
+    Ends the check if settings differ.
+    """
     runs = _runs_by_key(check, results, name, settings)
     for layer, run in runs.items():
         expected = _recipe(**settings[layer])
@@ -110,7 +122,10 @@ def _layer_runs(check: Check, results: Answer, name: str, settings: Mapping[str,
 
 @exercise(1)
 def exercise_1(check: Check, by_content: Answer, by_style: Answer, nearest: Answer, farthest: Answer) -> None:
-    """Exercise 1: runs with one content layer or one style layer each, and a comparison of their pictures."""
+    """Check exercise 1: runs with one content layer or one style layer each.
+
+    Also checks the comparison of their pictures.
+    """
     content_settings = {layer: {**FROM_NOISE, "content_layers": [layer]} for layer in CONTENT_CHOICES}
     style_settings = {
         layer: {**SMALL, "style_layers": [layer], "style_weight": weight} for layer, weight in STYLE_CHOICES.items()
@@ -135,7 +150,7 @@ def exercise_1(check: Check, by_content: Answer, by_style: Answer, nearest: Answ
 
 @exercise(2)
 def exercise_2(check: Check, results: Answer) -> None:
-    """Exercise 2: a run by default, one that keeps more of the content, and one with less noise."""
+    """Check exercise 2: a default run, one with more content, one with less noise."""
     names = ("as it is", "more content", "less noise")
     runs = _runs_by_key(check, results, "results", names)
     for name, run in runs.items():
@@ -163,12 +178,12 @@ def exercise_2(check: Check, results: Answer) -> None:
 
 
 def _final_style_loss(run: Result) -> float:
-    """Return the style loss of a run's picture, the composite with the lowest total loss."""
+    """Return the style loss of a run's composite with the lowest total loss."""
     return min((epoch.losses.total, epoch.losses.style) for epoch in run.losses)[1]
 
 
 def _thumbnail(picture: Picture) -> np.ndarray:
-    """Return a 16 × 16 copy of a picture, which hardly depends on the size and format of the picture."""
+    """Return a 16 × 16 copy of a picture, which hardly depends on its size or format."""
     return np.asarray(picture.image.resize((16, 16), Image.Resampling.BOX), np.float64)
 
 
@@ -207,7 +222,7 @@ def exercise_3(check: Check, my_content: Answer, my_style: Answer, my_result: An
 
 @exercise(8)
 def exercise_8(check: Check, adam: Answer, lbfgs: Answer, epochs_to_reach: Answer, speedup: Answer) -> None:
-    """Exercise 8: a run by L-BFGS and one by Adam, the number of epochs to a loss, and their ratio."""
+    """Check exercise 8: runs by L-BFGS and Adam, and the ratio of their epochs."""
     runs = {"adam": _chapter_run(check, adam, "adam"), "lbfgs": _chapter_run(check, lbfgs, "lbfgs")}
     for name, run in runs.items():
         hint = f"It uses {run.recipe.optimizer}: pass optimizer={name!r} to nst.transfer"
@@ -243,7 +258,7 @@ def exercise_8(check: Check, adam: Answer, lbfgs: Answer, epochs_to_reach: Answe
 
 @exercise(9)
 def exercise_9(check: Check, mask: Answer, result: Answer) -> None:
-    """Exercise 9: a mask that keeps the upper half of the photograph, and a run with it."""
+    """Check exercise 9: a mask that keeps the upper half, and a run with it."""
     hint = f"It is {describe_type(mask)}: Image.new returns one; mask.paste changes it in place, and returns None"
     check.expect(isinstance(mask, Image.Image), "mask is a PIL image", hint)
     size = _bundled_pictures()[0].image.size

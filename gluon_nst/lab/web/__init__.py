@@ -1,4 +1,4 @@
-"""The lab page: a web page on which a class starts runs and watches their composites.
+"""The lab page: a class starts runs and watches their composites in the browser.
 
 - The HTTP server is Tornado (`server`, `connections`). It loads neither MXNet nor NumPy and computes nothing.
 - The request handlers are in `student_handlers`, `picture_handlers` and `teacher_handlers`, on `base_handler`.

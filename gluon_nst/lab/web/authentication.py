@@ -67,9 +67,10 @@ class Authenticator:
         return self._password is not None
 
     async def check(self, password: str, address: str, session: str, known: bool = False, age: float = 0.0) -> bool:
-        """Return whether a password is right; its `session` of an `address` fetched the page `age` seconds ago.
+        """Return whether a password is right.
 
-        A `known` session was signed in already, and is not limited. Raises TooManyAttempts.
+        Its `session` of an `address` fetched the page `age` seconds ago. A `known` session was signed in already, and
+        is not limited. Raises TooManyAttempts.
         """
         if self._password is None:
             return True
@@ -85,7 +86,9 @@ class Authenticator:
         return right
 
     def _priority(self, address: str, session: str, age: float) -> float:
-        """Return the seconds since the session's last attempt, divided by its attempts: they order the queue.
+        """Return the session's position in the queue: seconds since its last attempt.
+
+        They are divided by the number of its attempts.
 
         Raises TooManyAttempts if the session has to wait.
         """

@@ -1,4 +1,7 @@
-"""The base class of all request handlers: cookies, request bodies, headers, event streams and error messages."""
+"""The base class of all request handlers.
+
+It implements cookies, request bodies, headers, event streams and error messages.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,10 @@ _MESSAGES = {
 
 
 class BaseHandler(RequestHandler):
-    """A request handler; the application's settings have the laboratory, the authenticators and the texts."""
+    """A request handler of the lab.
+
+    The application's settings have the laboratory, the authenticators and the texts.
+    """
 
     @property
     def lab(self) -> Laboratory:
@@ -65,7 +71,10 @@ class BaseHandler(RequestHandler):
 
     @property
     def home_url(self) -> str:
-        """The URL of the lab's first page, relative to that of the request, so that a proxy can add a prefix."""
+        """The URL of the lab's first page, relative to that of the request.
+
+        A proxy can add a prefix to it.
+        """
         base, path = self.settings["base_url"], self.request.path
         return ("../" * path[len(base) :].count("/") or "./") if path.startswith(base) else base
 
@@ -85,7 +94,10 @@ class BaseHandler(RequestHandler):
     # -- cookies ------------------------------------------------------------------------------------------------------
 
     def require_student(self) -> Student:
-        """Return the student who sent the request. Raises HTTPError if nobody is signed in."""
+        """Return the student who sent the request.
+
+        Raises HTTPError if nobody is signed in.
+        """
         student = self.find_student()
         if student is None:
             raise HTTPError(401)
@@ -101,7 +113,10 @@ class BaseHandler(RequestHandler):
         return student
 
     def sign_in(self, name: str) -> str:
-        """Sign in a new student; return their cleaned name. The first request with the cookie adds the student."""
+        """Sign in a new student, and return their cleaned name.
+
+        The first request with the cookie adds the student.
+        """
         # Without control characters, and without those that change how others are shown, such as the order of writing.
         printable = (each for each in name if each.isspace() or unicodedata.category(each) not in ("Cc", "Cf"))
         name = " ".join("".join(printable).split())[:40]
@@ -119,7 +134,10 @@ class BaseHandler(RequestHandler):
         return value.decode() if value else None
 
     def session(self) -> tuple[str, float]:
-        """Return the browser's session before signing in, and its age in seconds; ("", 0) if there is none."""
+        """Return the browser's session before signing in, and its age in seconds.
+
+        Returns ("", 0) if there is none.
+        """
         session, _, since = (self.cookie(SESSION_COOKIE) or "").partition(":")
         return session, max(time.time() - float(since), 0.0) if since else 0.0
 
@@ -142,7 +160,7 @@ class BaseHandler(RequestHandler):
         self.render(template, text=self.settings["texts"], **values)
 
     def page_data(self, **values: Any) -> str:
-        """Return the JSON that a page contains for its scripts: `values`, the texts, and the XSRF token."""
+        """Return the JSON for a page's scripts: `values`, texts, and the XSRF token."""
         data = {**values, "texts": self.settings["texts"], "xsrf": self.xsrf_token.decode()}
         return json.dumps(data).replace("<", "\\u003c")  # so that no text can close the script element
 

@@ -1,4 +1,7 @@
-"""An HTTP server with a limited number of connections, which closes old ones for new ones."""
+"""An HTTP server with a limited number of connections.
+
+It closes old ones for new ones.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ _PAUSE = 1.0
 
 
 def max_connections() -> int:
-    """Raise the limit of open files as far as the system allows; return how many connections it leaves room for."""
+    """Raise the limit of open files, and return the number of connections it allows."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # a hard limit above the kernel's own
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -36,11 +39,12 @@ def max_connections() -> int:
 
 
 class LimitedHTTPServer(HTTPServer):
-    """A server with at most `limit` connections, and half as many from one address, which may be a class's router.
+    """A server with at most `limit` connections, half as many from one address.
 
-    At the limit a new connection replaces the one that has been silent for longest, of those whose request has not
-    arrived completely; a browser opens another one when it needs it. If there is none, it replaces the one whose
-    request arrived first, of the address with the most connections: usually an event stream, whose page reconnects.
+    An address may be a class's router. At the limit a new connection replaces the one that has been silent for longest,
+    of those whose request has not arrived completely; a browser opens another one when it needs it. If there is none,
+    it replaces the one whose request arrived first, of the address with the most connections: usually an event stream,
+    whose page reconnects.
     """
 
     def initialize(self, application: Any, *, limit: int, **options: Any) -> None:  # type: ignore[override]
@@ -139,7 +143,10 @@ class LimitedHTTPServer(HTTPServer):
 
 
 class _ReportingDelegate(HTTPMessageDelegate):
-    """Wraps the delegate of a request; calls `received` for each part, and with `complete` for the last one."""
+    """A wrapper of a request's delegate that calls `received` for each part.
+
+    `complete` is true for the last part.
+    """
 
     def __init__(self, request: HTTPMessageDelegate, received: Callable[..., Any]) -> None:
         self._request, self._received = request, received

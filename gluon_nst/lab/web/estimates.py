@@ -1,4 +1,4 @@
-"""Estimates of how long a run takes: the measured seconds of a unit of work, corrected by recent runs."""
+"""Estimates of a run's duration from measured speeds, corrected by recent runs."""
 
 from __future__ import annotations
 
@@ -44,12 +44,18 @@ class DurationEstimator:
         self.correction = min(max(statistics.median(self._ratios), 1 / _MAX_CORRECTION), _MAX_CORRECTION)
 
     def set_rates(self, rates: dict[str, float]) -> None:
-        """Set the seconds of a unit of work (`windows.work`) by recipe name, and reset the correction."""
+        """Set the seconds of a unit of work by recipe, and reset the correction.
+
+        A unit of work is that of `windows.work`.
+        """
         self._rates = rates
         self._reset()
 
     def estimate(self, name: str, recipe: Recipe) -> float:
-        """Return the uncorrected seconds of the epochs of a fitted recipe; `name` is its name."""
+        """Return the uncorrected seconds of the epochs of a fitted recipe.
+
+        `name` is the recipe's.
+        """
         rate = self._rates.get(name, _DEFAULT_RATE)
         return sum(
             stage.epochs * rate * work(whole(recipe.last_layer, stage.shape)) + _STAGE_STARTUP
@@ -57,11 +63,17 @@ class DurationEstimator:
         )
 
     def corrected(self, uncorrected: float) -> float:
-        """Return the seconds of a run, with its startup, whose epochs have an `uncorrected` estimate."""
+        """Return the seconds of a run, including its startup.
+
+        `uncorrected` is the estimate for its epochs.
+        """
         return self.startup + uncorrected * self.correction
 
     def add_run(self, uncorrected: float, computed: float, total: float) -> None:
-        """Update the correction by a run: its uncorrected estimate, the seconds of its epochs and of its process."""
+        """Update the correction by a finished run.
+
+        The arguments are its uncorrected estimate, the seconds of its epochs, and those of its process.
+        """
         if uncorrected > 0:
             self._ratios.append(computed / uncorrected)
         self._startups.append(max(total - computed, 0.0))

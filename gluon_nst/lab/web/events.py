@@ -1,4 +1,4 @@
-"""Server-sent events: a notifier of changes, and the JSON description of a run that they carry."""
+"""Server-sent events: the notifier of changes, and the JSON of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fair queue of runs: a student who requests much waits behind one who requests little.
+"""Fair queue of runs: frequent requests do not delay those of other students.
 
 Start-time fair queueing (Goyal, Vin and Cheng 1996). Each run gets a start tag in virtual time, in seconds of
 computing, and the run with the smallest tag is served first. A student's second run starts where the first one
@@ -51,7 +51,7 @@ class FairQueue:
                     self._waiting[other.run] = other._replace(start_tag=start_tag)
 
     def finish(self, run: str, seconds: float) -> None:
-        """Charge a served run with the seconds that it took in place of its estimated cost."""
+        """Charge a served run the seconds that it took instead of its estimated cost."""
         self._refund(self._served.pop(run), seconds)
 
     def _refund(self, entry: Entry, seconds: float) -> None:

@@ -19,7 +19,10 @@ from gluon_nst.pictures.decoding import open_picture
 
 
 def read_record(path: Path) -> list[Epoch]:
-    """Read the epochs of a losses file; the content losses are one sum, and so are the style losses."""
+    """Read the epochs of a losses file.
+
+    The content losses are one sum, and so are the style losses.
+    """
     with open(path, newline="", encoding="utf-8") as file:
         return [
             Epoch(
@@ -37,13 +40,16 @@ def read_record(path: Path) -> list[Epoch]:
 
 
 def read_snapshots(folder: Path, epochs: int) -> list[tuple[int, Image.Image]]:
-    """Return the snapshots of a run up to an epoch, each with its number of finished epochs, in order."""
+    """Return the snapshots of a run up to an epoch, in order.
+
+    Each has its number of finished epochs.
+    """
     paths = ((int(path.stem), path) for path in (folder / SNAPSHOTS).glob("[0-9]*.jpg"))
     return [(done, open_picture(path).image) for done, path in sorted(paths) if done <= epochs]
 
 
 def main() -> None:
-    """Make the film of the run in the folder that the command line names; print its status as JSON."""
+    """Make the film of the run in the folder on the command line; print JSON."""
     folder = Path(sys.argv[1])
     os.nice(15)
     try:

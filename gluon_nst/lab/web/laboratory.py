@@ -1,4 +1,4 @@
-"""The laboratory: its students, pictures and runs, and the limits of what they may do. Independent of HTTP."""
+"""The laboratory: students, pictures, runs and their limits, without HTTP."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ def _report_full_disk() -> Iterator[None]:
 
 
 def _numbered(label: str) -> Iterator[str]:
-    """Yield a file's name, then the name with numbers: phones call all pictures image.jpg."""
+    """Yield a file's name, then numbered names.
+
+    Phones call all pictures image.jpg.
+    """
     stem, dot, ending = label.rpartition(".")
     yield label
     for number in itertools.count(2):
@@ -54,10 +57,16 @@ def _numbered(label: str) -> Iterator[str]:
 
 
 class Laboratory:
-    """The state of the lab, in one event loop. `on_change` is called after every change."""
+    """The state of the lab, in one event loop.
+
+    `on_change` is called after every change.
+    """
 
     def __init__(self, store: Store, limits: Limits, workers: int, threads: int, **job_options: Any) -> None:
-        """`job_options` are arguments of every run's Job: `memory`, in bytes, and `weights`."""
+        """Create the laboratory.
+
+        `job_options` are arguments of every run's Job: `memory`, in bytes, and `weights`.
+        """
         self.store, self.limits, self._job_options = store, limits, job_options
         self.students: dict[str, Student] = {}
         self.bundled: dict[str, StoredPicture] = {}
@@ -69,7 +78,7 @@ class Laboratory:
     # -- starting and closing -----------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Load the folder, and queue the runs that were waiting or running when the lab was closed."""
+        """Load the folder, and queue the active runs of the last session."""
         for id, file in BUNDLED.items():
             folder = self.store.bundled_folder(id)
             folder.mkdir(exist_ok=True)
@@ -84,7 +93,7 @@ class Laboratory:
             self.scheduler.enqueue(run)
 
     async def measure_speed(self) -> None:
-        """Time a unit of work of each recipe for the estimates; it takes about ten seconds."""
+        """Time each recipe for the estimates; it takes about ten seconds."""
         rates = await call_in_subprocess("probe.rates", threads=self.scheduler.threads)
         self.scheduler.estimator.set_rates(rates or {})
         for run in self.runs():
@@ -94,7 +103,10 @@ class Laboratory:
         self.on_change()
 
     async def close(self) -> int:
-        """Let all processes save their runs; return the number of runs that resume when the lab is opened again."""
+        """Let all processes save their runs; return the number of runs to resume.
+
+        They resume when the lab is opened again.
+        """
         await self.scheduler.close()
         for student in self.students.values():
             if student.runs or student.pictures:
@@ -124,8 +136,10 @@ class Laboratory:
         return self.students[id]
 
     def remove_inactive(self, hours: float) -> None:
-        """Remove students without requests for that many hours, and idle ones after one hour, unless a run is active or
-        a page is open."""
+        """Remove students without requests for that many hours.
+
+        Idle students are removed after one hour. A student with an active run or an open page is kept.
+        """
         for student in list(self.students.values()):
             is_busy = any(run.status in ACTIVE or run.film == FILM_IN_PROGRESS for run in student.runs.values())
             is_busy = is_busy or bool(student.uploads or student.open_streams)
@@ -144,7 +158,10 @@ class Laboratory:
         return picture
 
     def check_picture_limit(self, student: Student) -> None:
-        """Raise LimitReached if the student has the maximum number of pictures, including uploads in progress."""
+        """Raise LimitReached if the student has the maximum number of pictures.
+
+        Uploads in progress count.
+        """
         if len(student.pictures) + student.uploads >= self.limits.pictures:
             raise LimitReached(f"you have {self.limits.pictures} pictures, the maximum; remove one first")
 
@@ -195,17 +212,26 @@ class Laboratory:
     # -- runs ---------------------------------------------------------------------------------------------------------
 
     def estimate(self, student: Student, request: RunRequest) -> float:
-        """Return the uncorrected seconds of a run's epochs. Raises InputError beyond the limits."""
+        """Return the uncorrected seconds of a run's epochs.
+
+        Raises InputError beyond the limits.
+        """
         content, *_ = [self.picture(student, id) for id in request.picture_ids]
         recipe = request.fitted_recipe((content.height, content.width), self.limits)
         return self.scheduler.estimator.estimate(request.recipe, recipe)
 
     def allows(self, request: RunRequest, seconds: float) -> bool:
-        """Whether the lab allows a run of an estimated duration; the smallest size is always allowed."""
+        """Return whether the lab allows a run of an estimated duration.
+
+        The smallest size is always allowed.
+        """
         return request.side <= MIN_SIDE or seconds <= self.limits.minutes * 60
 
     def submit(self, student: Student, request: RunRequest) -> LabRun:
-        """Queue a new run. Raises InputError for an invalid request, LimitReached at a limit of the student."""
+        """Queue a new run.
+
+        Raises InputError for an invalid request, LimitReached at a limit of the student.
+        """
         uncorrected = self.estimate(student, request)
         seconds = self.scheduler.estimator.corrected(uncorrected)
         if not self.allows(request, seconds):

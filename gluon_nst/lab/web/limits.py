@@ -1,4 +1,4 @@
-"""The limits of the lab: each field, with its rule and help, is an option `--max-…` of the command."""
+"""The limits of the lab; each field is an option `--max-…` of the command."""
 
 from __future__ import annotations
 

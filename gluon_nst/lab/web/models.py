@@ -40,7 +40,10 @@ class StoredPicture:
 
 @dataclasses.dataclass
 class LabRun:
-    """A run that a student requested. Its fields are the keys of its file, which an older version may have written."""
+    """A run that a student requested.
+
+    Its fields are the keys of its file, which an older version may have written.
+    """
 
     id: str
     student: str
@@ -133,7 +136,9 @@ class LimitReached(InputError):
 
 
 def safe_label(file_name: str, default: str) -> str:
-    """Return the last part of an uploaded file's name without characters that have a meaning in a path, URL or HTML.
+    """Return the last part of a file's name, without special characters.
+
+    Characters with a meaning in a path, URL or HTML are replaced.
 
     >>> safe_label("../../etc/pass<b>wd.png", "picture")
     'pass_b_wd.png'

@@ -1,4 +1,7 @@
-"""Check of an uploaded picture, in a subprocess with limited memory and time, because its bytes are not trusted."""
+"""Check of an uploaded picture, in a subprocess with limited memory and time.
+
+Its bytes are not trusted.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ def check_picture(path: Path, preview: Path, max_pixels: int) -> tuple[int, int]
 
 
 def main() -> None:
-    """Check the file that the command line names; print its size, or the error, as JSON."""
+    """Check the file on the command line; print its size, or the error, as JSON."""
     path, preview, max_pixels = sys.argv[1:]
     os.nice(5)
     resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY, _MAX_MEMORY))

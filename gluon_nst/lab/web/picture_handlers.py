@@ -1,4 +1,7 @@
-"""Handlers of a student's pictures, and of uploads, which are streamed to disk and discarded if too large."""
+"""Handlers of a student's pictures and of uploads.
+
+Uploads are streamed to disk, and discarded if too large.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ class PicturesHandler(BaseHandler):
         self.finish({"pictures": pictures})
 
     def check_xsrf_cookie(self) -> None:
-        """Refuse a request without its token once its body has arrived; earlier, the connection might be reset."""
+        """Refuse a request without its token once its body has arrived.
+
+        Earlier, the connection might be reset.
+        """
         try:
             super().check_xsrf_cookie()
         except HTTPError as error:
@@ -134,10 +140,13 @@ class PictureHandler(BaseHandler):
 
 
 class OriginalHandler(BaseHandler):
-    """The original file of a picture, from which a student reproduces the composite elsewhere."""
+    """The original file of a picture, to reproduce the composite elsewhere."""
 
     def get(self, id: str) -> None:
-        """GET /pictures/ID/original. A download without a type, so that no browser interprets it."""
+        """GET /pictures/ID/original.
+
+        It is a download without a type, so that no browser interprets it.
+        """
         student = self.require_student()
         picture = self.lab.picture(student, id)
         quoted = quote(picture.label)

@@ -1,4 +1,4 @@
-"""Subprocesses of the server: the process of a run, and functions that are called in a subprocess."""
+"""Subprocesses of the server: runs, and functions called in a subprocess."""
 
 from __future__ import annotations
 
@@ -21,14 +21,20 @@ def _environment(threads: int) -> dict[str, str]:
 
 
 class WorkerProcess:
-    """The process of a run, which exchanges JSON lines with the server (see the module `worker`)."""
+    """The process of a run, which exchanges JSON lines with the server.
+
+    See the module `worker`.
+    """
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
     @classmethod
     async def start(cls, folder: Path, task: dict[str, Any], threads: int) -> WorkerProcess:
-        """Start the process in the `folder` of its run, and send it its `task` (see `worker.Worker`)."""
+        """Start the process in the `folder` of its run, and send it its `task`.
+
+        See `worker.Worker`.
+        """
         with open(folder / "errors.txt", "wb") as errors:
             process = await asyncio.create_subprocess_exec(
                 *other_python("gluon_nst.lab.web.worker", "main"),
@@ -75,8 +81,9 @@ class WorkerProcess:
 
 
 async def call_in_subprocess(function: str, *arguments: str, threads: int = 1, timeout: float = 120) -> Any:
-    """Run a function of gluon_nst.lab, given as `module.function`, in a subprocess that is killed after the `timeout`.
+    """Call a function of gluon_nst.lab in a subprocess, and return the JSON it prints.
 
+    `function` is `module.function`. The subprocess is killed after the `timeout`. Returns None if it prints no JSON.
     Return the JSON that it prints, or None if it prints none.
     """
     module, _, name = function.rpartition(".")

@@ -1,4 +1,4 @@
-"""Publisher: an observer that writes the files that the page shows: latest picture, loss curves, snapshots."""
+"""Publisher: an observer that writes the latest picture, curves and snapshots."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CURVES = ("content", "style", "tv", "total")
 
 
 def interval(epochs: int, count: int) -> int:
-    """Return the epochs between two events, of which there are to be at most about `count`."""
+    """Return the number of epochs between two of about `count` events."""
     return max(1, math.ceil(epochs / count))
 
 
@@ -51,7 +51,10 @@ class Publisher(Observer):
             (self._folder / SNAPSHOTS).mkdir(exist_ok=True)
 
     def finished_share(self, state: State) -> float:
-        """Return the finished share of the work, from 0 to 1; epochs count by their pixels."""
+        """Return the finished share of the work, from 0 to 1.
+
+        Epochs count by their pixels.
+        """
         stages, finished = self._run.recipe.stages, len(state.images)
         work = [math.prod(stage.shape) * stage.epochs for stage in stages]
         current = math.prod(stages[finished].shape) * state.epoch if state.optimiser else 0

@@ -1,5 +1,7 @@
-"""The JSON bodies of requests, validated by the schema of recipes, and the program that reproduces a run without the
-page."""
+"""The JSON bodies of requests, and the program equivalent to a run.
+
+The schema of recipes validates them.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,10 @@ class RequestBody:
 
     @classmethod
     def from_json(cls: type[BodyType], values: Any) -> BodyType:
-        """Create the body from decoded JSON. Raises InputError unless it is an object with these fields."""
+        """Create the body from decoded JSON.
+
+        Raises InputError unless it is an object with these fields.
+        """
         required_by_name = {field.name: field.default is dataclasses.MISSING for field in dataclasses.fields(cls)}
         description = f"the fields {', '.join(required_by_name)}" if required_by_name else "no fields"
         if not isinstance(values, dict):
@@ -61,10 +66,10 @@ class RequestBody:
 
 
 def _optional_setting(name: str, *choices: str) -> Any:
-    """Return an optional field with the rule and the help text of the recipe's field `name`.
+    """Return an optional field like the recipe's field `name`.
 
-    Its default, None, keeps the value of the recipe. `choices` replace a rule that also accepts a path, which a request
-    must not contain.
+    It has its rule and its help text. Its default, None, keeps the value of the recipe. `choices` replace a rule that
+    also accepts a path, which a request must not contain.
     """
     recipe_field = next(each for each in recipe_settings() if each.name == name)
     rule = choice(*choices) if choices else recipe_field.rule
@@ -120,7 +125,10 @@ class RunRequest(RequestBody):
 
     @property
     def sizes(self) -> list[int]:
-        """The longest sides of the stages: the recipe's, scaled; for a ladder of sizes, the last one."""
+        """The longest sides of the stages.
+
+        They are the recipe's, scaled; for a ladder of sizes, the last one.
+        """
         recipe = read(self.recipe)
         lengths = [max(stage.size) if isinstance(stage.size, tuple) else stage.size for stage in recipe.stages]
         if recipe.size_factor != 1 or not all(isinstance(length, int) for length in lengths):
@@ -135,11 +143,17 @@ class RunRequest(RequestBody):
         return {name: value for name, value in values.items() if name not in other_fields and value is not None}
 
     def customised_recipe(self) -> Recipe:
-        """Return the recipe with the changes. Raises InputError for changes that contradict each other."""
+        """Return the recipe with the changes.
+
+        Raises InputError for changes that contradict each other.
+        """
         return customise(self.recipe, sizes=self.sizes, **self.changes)
 
     def fitted_recipe(self, size: tuple[int, int], limits: Limits) -> Recipe:
-        """Return the recipe for a content picture of a `size` (height, width). Raises InputError beyond `limits`."""
+        """Return the recipe for a content picture of a `size` (height, width).
+
+        Raises InputError beyond `limits`.
+        """
         if self.side > limits.side:
             raise InputError(f"size: the lab allows {limits.side} pixels; choose a smaller one")
         recipe = fit(self.customised_recipe(), size)
@@ -153,9 +167,10 @@ class RunRequest(RequestBody):
 
 
 def equivalent_program(request: RunRequest, labels: Mapping[str, str], threads: int, steered: bool) -> dict[str, str]:
-    """Return the `command` and the `python` program that make the same picture; `labels` are the files' names by id.
+    """Return the `command` and the `python` program that make the same picture.
 
-    The weights of a `steered` run are in its recipe, which the page offers as a file.
+    `labels` are the files' names by id. The weights of a `steered` run are in its recipe, which the page offers as a
+    file.
     """
     content, *styles = (labels[id] for id in request.picture_ids)
     weights = [weight for _, weight in request.styles]

@@ -1,4 +1,7 @@
-"""The scheduler: takes runs from the fair queue and starts a process for each, at most one for each worker."""
+"""The scheduler: starts a process for each run of the fair queue.
+
+There is at most one process for each worker.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +93,7 @@ class Scheduler:
         return {**running, **{id: Forecast(*forecast, remaining[id]) for id, forecast in queued.items()}}
 
     def _remaining(self, run: LabRun) -> float:
-        """Return the remaining seconds of a run: of the startup of its process and of its epochs."""
+        """Return the remaining seconds of a run, including the startup of its process."""
         now = time.monotonic()
         startup = max(self.estimator.startup - (now - self._start_times.get(run.id, now)), 0.0)
         if run.share > _MEASURABLE_SHARE:

@@ -73,16 +73,20 @@ class Settings:
 
 
 def choose_workers(settings: Settings) -> tuple[int, int]:
-    """Return (workers, threads of each). Two runs on a core each take two thirds of the time of one after the other."""
+    """Return (workers, threads of each).
+
+    Two runs on a core each take two thirds of the time of one after the other.
+    """
     cores = physical_cores()
     workers = settings.workers or max(1, int(min(cores, available_memory() / _MEMORY_PER_WORKER)))
     return workers, max(1, cores // workers)
 
 
 async def serve(settings: Settings, notify: Notify, on_open: Notify = lambda url: None) -> int:
-    """Run the lab until SIGINT or SIGTERM; return the number of runs that resume when it is opened again.
+    """Run the lab until SIGINT or SIGTERM; return the number of runs to resume.
 
-    `notify` receives lines for the user, and `on_open` the students' URL. Raises InputError if the lab can't be opened.
+    They resume when it is opened again. `notify` receives lines for the user, and `on_open` the students' URL. Raises
+    InputError if the lab can't be opened.
     """
     texts = load_texts(settings.texts)
     with contextlib.ExitStack() as stack:
@@ -240,7 +244,7 @@ class _NotFoundHandler(BaseHandler):
 
 
 def server_url(settings: Settings) -> str:
-    """Return the URL of the server, with an address that other machines can use unless the lab is local."""
+    """Return the URL of the server, which other machines can use unless it is local."""
     host = settings.host
     if host in ("0.0.0.0", "::"):
         host = next(iter(ipv4_addresses()), "127.0.0.1")

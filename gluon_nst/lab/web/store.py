@@ -1,4 +1,4 @@
-"""The lab's folder: persistent state of the server, in files that are replaced atomically."""
+"""The lab's folder: the server's persistent state, in atomically replaced files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ _SECRET, _SECRET_PATTERN = "secret", re.compile("[0-9a-f]{24}")
 
 
 class Store:
-    """The files of a lab in a `folder`, which is created if missing. Raises InputError if it is not a lab's folder."""
+    """The files of a lab in a `folder`, which is created if missing.
+
+    Raises InputError if it is not a lab's folder.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -56,7 +59,10 @@ class Store:
             ) from None
 
     def _check_folder(self) -> None:
-        """Raise InputError unless the folder is a lab's, or empty: a lab removes files from it."""
+        """Raise InputError unless the folder is a lab's, or empty.
+
+        A lab removes files from it.
+        """
         if not os.path.isdir(self.folder) or not any(self.folder.iterdir()):
             return
         path = self.folder / _SECRET
@@ -64,7 +70,7 @@ class Store:
             raise InputError(f"{self.folder}: not a lab's folder, and not empty; choose another with --output")
 
     def secret(self, name: str) -> str:
-        """Return a secret, which is created once and stays the same when the server restarts."""
+        """Return a secret, created once and kept when the server restarts."""
         path = self.folder / name
         if not path.exists():
             with written_whole(path, "w") as file:
@@ -112,7 +118,10 @@ class Store:
             json.dump(values, file)
 
     def load_students(self) -> Iterator[Student]:
-        """Yield all students, with their pictures and runs; incomplete or damaged ones are left out."""
+        """Yield all students, with their pictures and runs.
+
+        Incomplete or damaged ones are left out.
+        """
         for folder in sorted((self.folder / "students").iterdir()):
             values = _read(folder / "student.json")
             if values is None:
@@ -136,7 +145,10 @@ class Store:
             (self.run_folder(run) / STATE).unlink()
 
     def remove_incomplete(self) -> None:
-        """Remove unfinished uploads of a killed server. Folders without a name of `new_id` are not the lab's."""
+        """Remove unfinished uploads of a killed server.
+
+        Folders without a name of `new_id` are not the lab's.
+        """
         students = [path for path in (self.folder / "students").iterdir() if _ID.fullmatch(path.name)]
         for student in students:
             for picture in student.glob("pictures/*"):
@@ -159,7 +171,10 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _load(kind: Any, path: Path) -> Any:
-    """Create a dataclass from a JSON file, without the keys that only other versions have; None if that fails."""
+    """Create a dataclass from a JSON file; return None if that fails.
+
+    Keys that only other versions have are ignored.
+    """
     values = _read(path) or {}
     names = {field.name for field in dataclasses.fields(kind)}
     try:

@@ -85,7 +85,10 @@ class EventsHandler(BaseHandler):
     _streaming_to: Student | None = None
 
     async def get(self) -> None:
-        """GET /events: a stream of {"runs": new or changed ones, "gone": removed ids, "all": whether these are all}."""
+        """GET /events: a stream of the student's runs.
+
+        An event is {"runs": new or changed ones, "gone": removed ids, "all": whether these are all}.
+        """
         student = self.require_student()
         if student.open_streams >= _MAX_STREAMS:
             raise LimitReached("the lab is open in too many tabs; close some of them")
@@ -185,7 +188,10 @@ class RunHandler(BaseHandler):
         self.finish({})
 
     def post(self, id: str) -> None:
-        """POST /runs/ID: {"do": "pause", "stop" or "go on"}, or {"do": "weights", "weights": {…}}."""
+        """POST /runs/ID: a command to a run.
+
+        It is {"do": "pause", "stop" or "go on"}, or {"do": "weights", "weights": {…}}.
+        """
         student, command = self.require_student(), self.parse_body(RunCommand)
         if command.weights is not None:
             self.lab.steer(student, id, command.weights)

@@ -1,4 +1,4 @@
-"""Handlers of the teacher's page: all students and their runs, the load of the machine, and stopping a run."""
+"""Handlers of the teacher's page: students, runs, load, and stopping a run."""
 
 from __future__ import annotations
 
@@ -73,7 +73,10 @@ class TeacherEventsHandler(TeacherBaseHandler):
     """The event stream of all students and their runs."""
 
     async def get(self) -> None:
-        """GET /teacher/events: a stream of {"students", "load", "memory", "workers", "waiting"}."""
+        """GET /teacher/events: a stream of the state of the class.
+
+        An event is {"students", "load", "memory", "workers", "waiting"}.
+        """
         sent = ""
 
         def next_event() -> str:

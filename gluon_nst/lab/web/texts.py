@@ -1,4 +1,7 @@
-"""The texts of the page, and the data of its controls, which are derived from the schema of recipes."""
+"""The texts of the page, and the data of its controls.
+
+The controls are derived from the schema of recipes.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,9 @@ _SIDES = (MIN_SIDE, 192, 256, 320, 384, 512, 640, 768, 1024)
 
 
 def load_texts(translation: Path | None = None) -> dict[str, str]:
-    """Return the texts of the page by name, from the file `translation` where it has them, else in English.
+    """Return the texts of the page by name, in English where a translation lacks one.
+
+    `translation` is a file.
 
     Raises InputError for a file that is not TOML, or with names that the page does not have.
     """
@@ -47,7 +52,10 @@ def _read_texts(path: Path) -> dict[str, str]:
 
 
 def page_controls(limits: Limits) -> dict[str, Any]:
-    """Return the data of the page's controls: recipes with their weights and epochs, sizes, choices, help texts."""
+    """Return the data of the page's controls.
+
+    They are the recipes with their weights and epochs, the sizes, choices and help texts.
+    """
     settings = {setting.name: setting for setting in recipes.settings(RunRequest)}
     choices = {name: list(settings[name].rule.choices) for name in ("init", "preserve_colors")}
     recipe_data = {}

@@ -1,4 +1,4 @@
-"""The process of a run: computes it in the run's folder, and reports to the server.
+"""The process of a run: computes it in its folder, and reports to the server.
 
 The first line of standard input is the task, as JSON. Further lines are commands: `{"do": "pause"}`, `stop`, or
 `weights` with the new `weights`. The end of the input, when the server has exited, means `pause`. Messages go to
@@ -118,7 +118,10 @@ class Worker:
         return run
 
     def _confirm_weights(self, run: Run, weights: dict[str, float]) -> None:
-        """Save a run with changed weights, and confirm them only then: the server forgets confirmed changes."""
+        """Save a run with changed weights, and confirm them only then.
+
+        The server forgets confirmed changes.
+        """
         self._confirmed_weights = weights if self._try_save(run) else {}
 
     def _weights_status(self, run: Run) -> dict[str, Any]:
@@ -126,7 +129,10 @@ class Worker:
         return {"weights": self._confirmed_weights, "turns": len(run.recipe.changes)}
 
     def _compute(self, run: Run) -> tuple[Run, str]:
-        """Compute the remaining epochs; return the run, with its weight changes, and its status."""
+        """Compute the remaining epochs; return the run and its status.
+
+        The run has its weight changes.
+        """
         while True:
             steered = False
             for state in steps(run, self._state):
@@ -150,7 +156,7 @@ class Worker:
                 return run, self._state.status
 
     def _read_commands(self) -> tuple[dict[str, float], str]:
-        """Return the changed weights of the new commands, and the status of a halt command, or ""."""
+        """Return the changed weights of new commands, and a halt command's status or ""."""
         weights: dict[str, float] = {}
         halt_status = ""
         while True:
@@ -198,7 +204,10 @@ class Worker:
         return True
 
     def _save_result(self, run: Run, status: str) -> None:
-        """Write the results, and send the final status. If the disk is full, the run can resume from its checkpoint."""
+        """Write the results, and send the final status.
+
+        If the disk is full, the run can resume from its checkpoint.
+        """
         note = self._state.note
         result = Result.of(run, self._state) if self._state.record else None
         saved = status not in RESUMABLE or self._try_save(run)
@@ -235,7 +244,10 @@ def _write(path: Path, text: str) -> None:
 
 
 def main() -> None:
-    """Execute the run in the folder that the command line names, as the task on standard input describes it."""
+    """Execute the run in the folder on the command line.
+
+    The task is the first line of standard input.
+    """
     folder = Path(sys.argv[1])
     os.nice(10)  # the server's answers to clicks come first
     output = os.fdopen(os.dup(1), "w")
