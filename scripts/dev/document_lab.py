@@ -50,11 +50,9 @@ def sign_in(page: Page, address: str, name: str) -> None:
 
 def paint(page: Page, recipe: str, side: str, **settings: str) -> None:
     """Start a run."""
-    page.select_option("#recipe", recipe)
-    page.select_option("#side", side)
-    for name, value in settings.items():
-        if not page.locator(f"#{name}").is_visible():
-            page.click("#form summary")
+    if not page.locator("#recipe").is_visible():
+        page.click("#form summary")
+    for name, value in {"recipe": recipe, "side": side, **settings}.items():
         page.select_option(f"#{name}", value)
     page.click("#start")
 
@@ -74,20 +72,19 @@ def main(folder: Path) -> None:
         lab, students, teacher = open_lab(kept)
         try:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-            pages = [browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light") for _ in NAMES]
+            pages = [browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light") for _ in NAMES]
             for page, name in zip(pages, NAMES):
                 sign_in(page, students, name)
             ada, ben, cleo = pages
             paint(ada, "fine", SIDE)
             expect(ada.locator("#status")).to_contain_text(re.compile("Epoch [1-9][0-9]"))
-            ada.click("#steer summary")
             for _ in range(7):
                 ada.press("#now-style_weight", "ArrowRight")
             ada.click("#steer-apply")
             expect(ada.locator("#curve")).to_contain_text("changed: Style weight")
             expect(ada.locator("#status")).to_contain_text(re.compile("Epoch (9[0-9]|1[0-9][0-9])"))
             ada.fill("#compare-slider", "70")
-            take_screenshot(ada, folder / "lab.jpg")
+            take_screenshot(ada, folder / "lab.jpg", whole=False)
             expect(ada.locator("#status")).to_contain_text("Done")
             paint(ada, "fine", SIDE, preserve_colors="luminance")
             paint(ben, "fine", SIDE)

@@ -65,13 +65,17 @@ def expect_text(page, where, text, seconds=60):
     expect(page.locator(where)).to_contain_text(text, timeout=seconds * 1000)
 
 
-def start(page, epochs, side="128", recipe="d2l-2019"):
-    """Fill the form and press Start, by keyboard."""
-    page.locator("#recipe").focus()
-    page.select_option("#recipe", recipe)
-    page.select_option("#side", side)
+def open_settings(page):
+    """Show the settings that are in the drawer."""
     if not page.locator("#epochs").is_visible():
         page.locator("#form summary").press("Enter")
+
+
+def start(page, epochs, side="128", recipe="d2l-2019"):
+    """Fill the form and press Start, by keyboard."""
+    open_settings(page)
+    page.select_option("#recipe", recipe)
+    page.select_option("#side", side)
     page.fill("#epochs", str(epochs))
     page.locator("#start").press("Enter")
     expect(page.locator("#shown")).to_be_visible()
@@ -94,7 +98,6 @@ def test_a_student_runs_steers_compares_and_downloads(browser, lab, tmp_path):
         page.locator("#pause").press("Enter")
         expect_text(page, "#status", "Paused after")
         assert page.evaluate("document.activeElement.id") == "go-on"
-        page.locator("#steer summary").press("Enter")
         page.locator("#now-style_weight").focus()
         for _ in range(5):
             page.keyboard.press("ArrowRight")
@@ -166,7 +169,7 @@ def test_pictures_are_added_by_drop_and_camera_and_a_run_can_have_several_styles
         expect(page.locator("#photo")).to_be_visible()
         expect(page.locator("#video")).to_have_js_property("readyState", 4)  # the camera delivers pictures
         page.click("#photo-take")
-        expect_text(page, "#said", "photo.jpg is now the content picture")
+        expect_text(page, "#said", "photo.jpg is now the style picture")
         page.locator("#styles input").nth(0).check()
         expect(page.locator("#style-weights input")).to_have_count(2)
         page.locator("#style-weights input").nth(0).fill("3")
@@ -179,9 +182,11 @@ def test_pictures_are_added_by_drop_and_camera_and_a_run_can_have_several_styles
         page.locator("#contents .thumb", has_text="photo.jpg").locator("button").click()
         page.click("#asking-yes")
         expect_text(page, "#wrong", "one of your runs uses this picture; remove that run first")
-        page.locator("#contents .thumb", has_text="dropped.jpg").locator("button").click()
+        page.evaluate(drop)
+        expect_text(page, "#said", "dropped-2.jpg is now the content picture")
+        page.locator("#contents .thumb", has_text="dropped-2.jpg").locator("button").click()
         page.click("#asking-yes")
-        expect_text(page, "#said", "Removed dropped.jpg.")
+        expect_text(page, "#said", "Removed dropped-2.jpg.")
         page.wrong.clear()  # the browser logs the refusal too
 
 
@@ -338,7 +343,7 @@ def test_failed_actions_lost_connections_and_refusals_are_reported_separately(br
         assert page.evaluate("document.activeElement.id") == "start"
         expect(page.locator("#lost")).to_be_hidden()
         page.unroute("**/runs")
-        page.select_option("#recipe", "d2l-2019")
+        page.locator("label[for=usual-fast]").click()
         expect(page.locator("#wrong")).to_be_hidden()
         page.route("**/curve*", lambda route: route.abort())
         start(page, epochs=3)
@@ -366,10 +371,10 @@ def test_failed_actions_lost_connections_and_refusals_are_reported_separately(br
 
 def test_the_form_is_kept_on_reload_and_a_run_needs_a_style(browser, lab):
     with page_of(browser, lab) as page:
-        page.select_option("#recipe", "d2l-2019")
+        page.locator("label[for=usual-d2l-2019]").click()
         page.select_option("#side", "192")
+        open_settings(page)
         page.locator("#new-style_weight").press("ArrowRight")
-        page.locator("#form summary").click()
         page.fill("#epochs", "7")
         page.locator("#contents input").nth(1).check()
         for place in (0, 1):
@@ -392,6 +397,7 @@ def test_the_form_is_kept_on_reload_and_a_run_needs_a_style(browser, lab):
 
 def test_pictures_that_fail_to_load_are_requested_again_and_the_form_is_restored(browser, lab):
     with page_of(browser, lab) as page:
+        open_settings(page)
         page.select_option("#recipe", "poster")
         page.clock.install()
         page.route("**/pictures", lambda route: route.abort())

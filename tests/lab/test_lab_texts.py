@@ -15,7 +15,7 @@ def test_every_text_that_the_page_uses_exists_and_every_text_is_used():
     used = set(re.findall(r'say\(\s*"(\w+)"', sources)) | set(re.findall(r'text\[[\'"](\w+)[\'"]\]', sources))
     assert used <= set(known)
     # Others have composed names, or are used by the server.
-    prefixes = ("status_", "init_", "preserve_colors_", "curve_", "download_", "pair_")
+    prefixes = ("status_", "init_", "preserve_colors_", "curve_", "download_", "pair_", "recipe_")
     unused = [name for name in known if f'"{name}"' not in sources and f"'{name}'" not in sources]
     used_by_server = {"guest", "stopped_by_teacher", "join_wrong"}
     weights = {f"{weight}{end}" for weight in page_controls(Limits())["weights"] for end in ("", "_help")}

@@ -84,7 +84,6 @@ async def call_in_subprocess(function: str, *arguments: str, threads: int = 1, t
     """Call a function of gluon_nst.lab in a subprocess, and return the JSON it prints.
 
     `function` is `module.function`. The subprocess is killed after the `timeout`. Returns None if it prints no JSON.
-    Return the JSON that it prints, or None if it prints none.
     """
     module, _, name = function.rpartition(".")
     process = await asyncio.create_subprocess_exec(

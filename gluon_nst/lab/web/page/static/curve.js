@@ -3,7 +3,7 @@
 import { make, say } from "./common.js";
 import { short } from "./sliders.js";
 
-const HEIGHT = 240, LEFT = 52, RIGHT = 112, TOP = 14, BOTTOM = 26;
+const HEIGHT = 210, LEFT = 52, RIGHT = 100, TOP = 14, BOTTOM = 26, STAGE = 76;
 const LINES = ["content", "style", "tv", "total"]; // the order of the server's values, after the epoch
 
 function svg(tag, attributes, text) {
@@ -16,15 +16,24 @@ function svg(tag, attributes, text) {
 export const inWords = (weights) =>
   Object.entries(weights).map(([name, value]) => `${say(name)} ${short(value)}`).join(", ");
 
+let drawn = null; // {x, line}: the scale of the epochs and the marker of the curve that was drawn last
+
+/** Move the marker to the composite after `done` epochs. */
+export function mark(done) {
+  if (!drawn) return;
+  drawn.line.setAttribute("d", done ? `M${drawn.x(done - 1)} ${TOP}V${HEIGHT - BOTTOM}` : "");
+}
+
 /** Draw the curve of a run, as the server sends it, into the element `place`. */
 export function draw(place, data) {
   const points = data.losses;
+  drawn = null;
   if (!points.length) return place.replaceChildren();
   const last = points[points.length - 1];
   const all = points.flatMap((point) => point.slice(1)).filter((loss) => loss > 0);
   const top = Math.max(...all, 1e-12);
   const bottom = Math.max(Math.min(...all, top), top / 1e5);
-  const WIDTH = Math.max(300, place.clientWidth || 640); // so that its text has the size of the page's text
+  const WIDTH = Math.max(280, place.clientWidth || 640); // so that its text has the size of the page's text
   const span = Math.log(top / bottom) || 1;
   const epochs = Math.max(data.epochs, last[0] + 1, 2);
   const x = (at) => LEFT + ((WIDTH - LEFT - RIGHT) * at) / (epochs - 1);
@@ -39,12 +48,12 @@ export function draw(place, data) {
   }
   picture.append(svg("text", { x: LEFT, y: HEIGHT - 8 }, "1"));
   picture.append(svg("text", { x: WIDTH - RIGHT, y: HEIGHT - 8, "text-anchor": "end" }, epochs));
-  for (const { at, size } of data.stages) {
+  data.stages.forEach(({ at, size }, number) => {
     picture.append(svg("path", { class: "stage", d: `M${x(at)} ${TOP}V${HEIGHT - BOTTOM}` }));
-    if (data.stages.length < 4 || at === data.stages[data.stages.length - 1].at) {
-      picture.append(svg("text", { x: x(at) + 4, y: HEIGHT - BOTTOM - 6 }, `${size[0]} × ${size[1]}`));
-    }
-  }
+    const next = data.stages[number + 1];
+    if (next && x(next.at) - x(at) < STAGE) return; // no room for its size
+    picture.append(svg("text", { x: x(at) + 4, y: HEIGHT - BOTTOM - 6 }, `${size[0]} × ${size[1]}`));
+  });
   data.changes.forEach(({ at }, number) => {
     picture.append(svg("path", { class: "change", d: `M${x(at)} ${TOP}V${HEIGHT - BOTTOM}` }));
     picture.append(svg("text", { class: "changed", x: x(at), y: TOP - 2, "text-anchor": "middle" }, number + 1));
@@ -64,6 +73,8 @@ export function draw(place, data) {
     free = at + 14;
     picture.append(svg("text", { class: end.name, x: WIDTH - RIGHT + 8, y: at }, say(`curve_${end.name}`)));
   }
+  drawn = { x, line: svg("path", { class: "marker" }) };
+  picture.append(drawn.line);
   const changes = data.changes.map(({ weights }) => make("li", {}, say("curve_change", { weights: inWords(weights) })));
   place.replaceChildren(picture, ...(changes.length ? [make("ol", { class: "changes" }, ...changes)] : []));
 }

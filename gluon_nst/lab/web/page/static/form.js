@@ -22,6 +22,28 @@ function options(select, entries) {
   if (entries.some(([value, , disabled]) => value === before && !disabled)) select.value = before;
 }
 
+const USUAL = { fast: "fast", fine: "fine", "d2l-2019": "book" }; // recipes with a button, and the names of their texts
+
+/** Mark the button of the recipe, and describe the recipe. */
+function describeRecipe() {
+  const name = byId("recipe").value;
+  for (const input of document.querySelectorAll('input[name="usual-recipe"]')) input.checked = input.value === name;
+  byId("recipe-about").textContent = name in USUAL ? say(`recipe_${USUAL[name]}_about`) : say("recipe_other_about", { recipe: name });
+}
+
+function makeRecipeButtons() {
+  const buttons = Object.keys(USUAL).filter((name) => name in data.recipes).flatMap((name) => {
+    const id = `usual-${name}`;
+    const input = make("input", { type: "radio", class: "hidden", name: "usual-recipe", id, value: name, "aria-describedby": "recipe-about" });
+    input.addEventListener("change", () => {
+      byId("recipe").value = name;
+      followRecipe();
+    });
+    return [input, make("label", { class: "button", for: id }, say(`recipe_${USUAL[name]}`))];
+  });
+  byId("usual-recipes").replaceChildren(...buttons);
+}
+
 /** Select a value, if the element offers it. */
 function select(id, value) {
   const offered = [...byId(id).options].some((option) => option.value === String(value) && !option.disabled);
@@ -39,6 +61,7 @@ export function asked() {
 
 function followRecipe() {
   const { weights, epochs, init, preserve_colors: colors } = recipe();
+  describeRecipe();
   sliders.set(weights);
   byId("epochs").value = "";
   byId("epochs").placeholder = epochs.join(", ");
@@ -75,7 +98,8 @@ function fill(values) {
   byId("epochs").value = values.epochs ?? "";
   byId("seed").value = values.seed ?? 0;
   const changed = asked();
-  if (["init", "preserve_colors", "epochs", "seed"].some((name) => name in changed)) byId("more").open = true;
+  const hidden = ["init", "preserve_colors", "epochs", "seed", ...data.weights];
+  if (hidden.some((name) => name in changed) || !(changed.recipe in USUAL)) byId("more").open = true;
   byId("form").dispatchEvent(new Event("filled"));
 }
 
@@ -101,6 +125,7 @@ export function weightsOf(values) {
 /** Initialise the form; `started` is called with each new run. */
 export function makeForm(started) {
   sliders = new Sliders(byId("weights"), "new-");
+  makeRecipeButtons();
   options(byId("recipe"), Object.entries(data.recipes).map(([name, { title }]) => [name, title ? `${name}: ${title}` : name]));
   byId("recipe").value = data.default;
   options(byId("side"), data.sides.map((side) => [String(side), String(side)]));
@@ -123,6 +148,7 @@ export function makeForm(started) {
       started(await ask("POST", "runs", values));
       announce(say("starting"));
       byId("run").focus();
+      byId("run").scrollIntoView();
     } finally {
       byId("start").setAttribute("aria-disabled", false);
     }

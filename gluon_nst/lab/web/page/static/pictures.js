@@ -21,13 +21,14 @@ export function choosePictures({ content, styles }) {
   const inputs = document.querySelectorAll('input[name="style"]');
   if (wanted.size) for (const input of inputs) input.checked = wanted.has(input.value);
   for (const [name, weight] of wanted) weights[name] = weight;
-  showWeights();
+  showChosen();
 }
 
 function thumb(kind, picture, checked) {
   const id = `${kind}-${picture.id}`;
   const input = make("input", { type: kind === "content" ? "radio" : "checkbox", name: kind, id, value: picture.id, checked });
-  const label = make("label", { for: id }, make("img", { src: `pictures/${picture.id}`, alt: "" }), picture.label);
+  const name = make("span", { class: "hidden" }, picture.label);
+  const label = make("label", { for: id, title: picture.label }, make("img", { src: `pictures/${picture.id}`, alt: "" }), name);
   const remove = make("button", { type: "button", class: "quiet", "aria-label": say("remove_picture", { name: picture.label }) }, "×");
   remove.addEventListener("click", careful(async () => {
     if (!(await confirmed(say("remove_picture_ask", { name: picture.label })))) return;
@@ -39,31 +40,45 @@ function thumb(kind, picture, checked) {
   return make("div", { class: "thumb" }, input, label, ...(picture.own ? [] : [remove]));
 }
 
-function showWeights() {
-  const styles = chosen("style");
+/** Show the chosen pictures large, and the weights of several styles. */
+function showChosen() {
+  const [[content], styles] = [chosen("content"), chosen("style")];
+  const labelOf = (id) => known.find((picture) => picture.id === id).label;
+  for (const [kind, ids] of [["content", [content]], ["style", styles]]) {
+    const well = byId(`${kind}-well`);
+    const wanted = `pictures/${ids[0]}`;
+    if (well.getAttribute("src") !== wanted) well.src = wanted;
+    well.alt = ids.map(labelOf).join(", ");
+    well.title = well.alt;
+  }
   const rows = styles.length < 2 ? [] : styles.map((name) => {
-    const { label } = known.find((picture) => picture.id === name);
     const id = `weight-${name}`;
     const input = make("input", { type: "number", id, min: 0.1, max: 100, step: 0.1, value: weights[name] ?? 1 });
     input.addEventListener("change", () => { weights[name] = Number(input.value) > 0 ? Number(input.value) : 1; });
-    return make("div", {}, make("label", { for: id }, say("style_weight_of", { name: label })), input);
+    return make("div", {}, make("label", { for: id }, say("style_weight_of", { name: labelOf(name) })), input);
   });
   byId("style-weights").replaceChildren(...rows);
 }
 
-/** Load and show the list of pictures; `fresh` is the id of a new one, which becomes the content. */
-export async function loadPictures(fresh = null) {
+/** Return what a new picture becomes: the first one the content, the next one the style, others the content. */
+function kindOfNew() {
+  const own = new Set(known.filter((picture) => !picture.own).map((picture) => picture.id));
+  return own.has(chosen("content")[0]) && !chosen("style").some((id) => own.has(id)) ? "style" : "content";
+}
+
+/** Load and show the list of pictures; `fresh` is the id of a new one, which becomes the content or the style. */
+export async function loadPictures(fresh = null, kind = "content") {
   const before = chosenPictures();
   const { pictures } = await ask("GET", "pictures");
   if (JSON.stringify(pictures) === JSON.stringify(known)) return; // keeps the focus
   known = pictures;
   const has = (name) => known.some((picture) => picture.id === name);
-  const content = fresh || (has(before.content) ? before.content : known[0].id);
-  const styles = before.styles.map(([name]) => name).filter(has);
+  const content = fresh && kind === "content" ? fresh : has(before.content) ? before.content : known[0].id;
+  const styles = fresh && kind === "style" ? [fresh] : before.styles.map(([name]) => name).filter(has);
   const styled = styles.length ? styles : [known[1].id];
   byId("contents").replaceChildren(...known.map((picture) => thumb("content", picture, picture.id === content)));
   byId("styles").replaceChildren(...known.map((picture) => thumb("style", picture, styled.includes(picture.id))));
-  showWeights();
+  showChosen();
   byId("form").dispatchEvent(new Event("filled"));
 }
 
@@ -79,8 +94,10 @@ async function add(file) {
   if (file.size > data.upload) throw new Error(say("too_large", { name: file.name, most }));
   announce(say("adding", { name: file.name }));
   const picture = await ask("POST", "pictures", file, { "X-Name": encodeURIComponent(file.name), "Content-Type": "application/octet-stream" });
-  await loadPictures(picture.id);
-  announce(say("added", { name: picture.label, height: picture.height, width: picture.width }));
+  const kind = kindOfNew();
+  await loadPictures(picture.id, kind);
+  const values = { name: picture.label, height: picture.height, width: picture.width };
+  announce(kind === "content" ? say("added_content", values) : say("added_style", values));
 }
 
 function dropping() {
@@ -146,8 +163,9 @@ export function receivePictures() {
       event.target.checked = !event.target.checked;
       announce(say(styles.length ? "styles_most" : "styles_none", { most: data.styles }));
     }
-    showWeights();
+    showChosen();
   });
+  byId("contents").addEventListener("change", showChosen);
   dropping();
   camera();
 }

@@ -1,7 +1,7 @@
 // The current run: composite, loss curve, controls and downloads.
 
 import { announce, ask, byId, careful, data, make, put, say } from "./common.js";
-import { draw, inWords } from "./curve.js";
+import { draw, inWords, mark } from "./curve.js";
 import { weightsOf } from "./form.js";
 import { Sliders } from "./sliders.js";
 import { statusOf } from "./words.js";
@@ -42,6 +42,7 @@ function showComposite() {
     after.alt = say("picture_of", { done });
   }
   const text = latest ? say("along_latest") : say("along_value", { done, epochs: run.epochs });
+  mark(done);
   byId("along-value").textContent = text;
   byId("along").setAttribute("aria-valuetext", text);
 }
@@ -50,7 +51,17 @@ function compare() {
   const percent = Number(byId("compare-slider").value);
   byId("after").style.clipPath = `inset(0 ${100 - percent}% 0 0)`;
   byId("before").style.clipPath = run.shown ? `inset(0 0 0 ${percent}%)` : ""; // the two pictures differ in size by a fraction of a pixel
+  byId("divider").hidden = !run.shown;
+  byId("divider").style.left = `${percent}%`;
   byId("compare-slider").setAttribute("aria-valuetext", say("compare_value", { percent }));
+}
+
+/** Give the frame the shape of the picture, and its true size, or twice that if there is room. */
+function shapeFrame() {
+  const { naturalWidth: width, naturalHeight: height } = byId("before");
+  if (!width) return;
+  byId("frame").style.setProperty("--ratio", width / height);
+  byId("frame").style.setProperty("--most", `${Math.round((2 * run.asked.side * width) / Math.max(width, height))}px`);
 }
 
 async function showCurve() {
@@ -104,11 +115,14 @@ export async function showRun(each) {
   const focused = ["pause", "stop", "go-on"].includes(document.activeElement?.id);
   const before = run?.status;
   run = each;
-  byId("none").hidden = true;
+  byId("none").hidden = byId("watch-none").hidden = true;
   byId("shown").hidden = false;
   const status = statusOf(run);
   byId("status").textContent = run.note ? `${status}: ${run.note}` : status;
-  byId("progress").value = ["complete", "settled"].includes(run.status) ? 1 : run.share;
+  const loading = run.status === "working" && !run.done;
+  byId("frame").classList.toggle("loading", !run.shown && ["working", "waiting"].includes(run.status));
+  if (loading) byId("progress").removeAttribute("value");
+  else byId("progress").value = ["complete", "settled"].includes(run.status) ? 1 : run.share;
   const active = ["waiting", "working"].includes(run.status);
   byId("pause").hidden = byId("stop").hidden = !active;
   byId("go-on").hidden = !run.goes_on;
@@ -141,8 +155,9 @@ export async function showRun(each) {
 /** Hide the run. */
 export function hideRun() {
   run = null;
-  byId("none").hidden = false;
-  byId("shown").hidden = true;
+  byId("none").hidden = byId("watch-none").hidden = false;
+  byId("shown").hidden = byId("steer").hidden = true;
+  byId("curve").replaceChildren();
 }
 
 /** Mark pressed buttons with aria-disabled; the attribute `disabled` would remove the focus. */
@@ -167,9 +182,14 @@ export function makeRun() {
   byId("pause").addEventListener("click", sendCommand("pause", "pausing"));
   byId("stop").addEventListener("click", sendCommand("stop", "stopping"));
   byId("go-on").addEventListener("click", sendCommand("go on"));
+  byId("steer").hidden = true;
+  byId("before").addEventListener("load", shapeFrame);
   byId("compare-slider").addEventListener("input", compare);
   byId("along").addEventListener("input", showComposite);
-  addEventListener("resize", () => draw(byId("curve"), curve));
+  addEventListener("resize", () => {
+    draw(byId("curve"), curve);
+    if (run) showComposite();
+  });
   byId("code").addEventListener("toggle", careful(showCode));
   byId("downloads").addEventListener("click", careful(async (event) => {
     if (event.target.id === "film-make" && run.film !== "making") await ask("POST", `runs/${run.id}/film`, {});
